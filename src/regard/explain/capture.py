@@ -121,6 +121,19 @@ class LayerAttention:
         total = torch.zeros(heads * rows * columns, dtype=dtype)
         return total.index_add_(0, cells, weights.values().to(dtype)).view(heads, rows, columns)
 
+    def values_of(self, query: int) -> Tensor:
+        """Return the values that a query mixes, ``[heads, keys, value_dim]``.
+
+        Args:
+            query: Its index.
+        """
+        for record in self.records:
+            if query < record.output.shape[2]:
+                values = record.values[0]
+                return values.repeat_interleave(self.num_heads // len(values), dim=0)
+            query -= record.output.shape[2]
+        raise IndexError(query)
+
 
 def capture(prediction: Prediction, paths: Collection[str] | None = None) -> list[LayerAttention]:
     """Return the attention of a prediction by layer, encoder first; none without attention.

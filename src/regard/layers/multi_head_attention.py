@@ -161,7 +161,7 @@ class SelfAttention(MultiHeadAttention):
         Returns:
             Same shape as `x`.
         """
-        q, k, v = self._project(x)
+        q, k, v = self.project(x)
         query_offset = 0 if cache is None else len(cache)
         if self.rotary is not None:
             positions = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)
@@ -180,8 +180,15 @@ class SelfAttention(MultiHeadAttention):
         """Return an empty cache, the smallest that decoding by the pattern needs."""
         return cache_for(self.pattern)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map [batch, length, dim] to queries, keys, values: [batch, heads, length, head_dim]."""
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map ``[batch, length, dim]`` to queries, keys and values without rotary positions.
+
+        Args:
+            x: ``[batch, length, dim]``.
+
+        Returns:
+            ``[batch, heads, length, head_dim]``, of keys and values ``kv_heads``.
+        """
         if self.is_grouped:
             (q,) = self._heads(self.query(x), 1)
             k, v = self._heads(self.key_value(x), 2)
