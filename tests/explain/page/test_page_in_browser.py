@@ -182,6 +182,7 @@ def test_words_from_right_to_left_begin_at_the_right(open_page):
 def test_a_table_says_what_a_map_shows(open_page):
     opened = open_page(samples.translation)
     opened.page.click("#alignment summary")
+    opened.page.wait_for_selector("#alignment table")
     rows = opened.page.locator("#alignment table tbody tr")
     assert rows.count() == 8
     score = samples.translation().methods["ig"].scores[1][1]
