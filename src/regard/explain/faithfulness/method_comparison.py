@@ -18,7 +18,7 @@ from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.selected_outputs import SelectedOutputs
 from regard.metrics.bootstrap import NUM_SAMPLES, SEED, compare_means, mean_with_interval
 
-MOST_OUTPUTS = 4  # of a row
+MOST_OUTPUTS = 2  # of a row; more of them say less than more rows
 FLOOR = "random"
 _MEASURES = (
     "comprehensiveness",
@@ -49,8 +49,8 @@ class MethodFaithfulness(msgspec.Struct, frozen=True, kw_only=True, omit_default
         sufficiency: Lower is better.
         advantage: Comprehensiveness minus sufficiency, by which methods are ranked.
         tau: Rank correlation with leave-one-out, -1 to 1; None where no row has one.
-        soft_comprehensiveness: Soft-NC, 0 to 1; higher is better.
-        soft_sufficiency: Soft-NS, 0 to 1; higher is better.
+        soft_comprehensiveness: Soft-NC, 0 to 1; higher is better. None where not measured.
+        soft_sufficiency: Soft-NS, 0 to 1; higher is better. None where not measured.
         deletion_area: Lower is better.
         insertion_area: Higher is better.
         behind_best: Advantage of the best method minus that of this one, on the same rows.
@@ -65,8 +65,8 @@ class MethodFaithfulness(msgspec.Struct, frozen=True, kw_only=True, omit_default
     sufficiency: Interval
     advantage: Interval
     tau: Interval | None
-    soft_comprehensiveness: Interval | None
-    soft_sufficiency: Interval | None
+    soft_comprehensiveness: Interval | None = None
+    soft_sufficiency: Interval | None = None
     deletion_area: Interval
     insertion_area: Interval
     behind_best: Interval | None = None
@@ -142,6 +142,7 @@ def compare_methods(
     *,
     budget: Budget | None = None,
     most_outputs: int = MOST_OUTPUTS,
+    is_soft: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> MethodComparison:
     """Measure methods on rows; random scores are always among them.
@@ -155,6 +156,7 @@ def compare_methods(
         methods: Their names.
         budget: Of memory.
         most_outputs: Outputs of a row that are explained and measured, evenly spread.
+        is_soft: Whether the soft measures are computed, too, which takes half as long again.
         on_progress: Called with the number of rows done and of all rows.
 
     Returns:
@@ -165,7 +167,12 @@ def compare_methods(
         DataError: No row can be explained.
     """
     names = method_names([*methods, FLOOR])
-    measured = _Measured(names, Budget() if budget is None else Budget(budget.memory))
+    measured = _Measured(
+        names,
+        Budget() if budget is None else Budget(budget.memory),
+        most_outputs=most_outputs,
+        is_soft=is_soft,
+    )
     for index, open_row in enumerate(rows):
         try:
             with warnings.catch_warnings():
@@ -174,7 +181,7 @@ def compare_methods(
         except (ConfigError, DataError):
             measured.skipped += 1
         else:
-            measured.add(prediction, most_outputs)
+            measured.add(prediction)
         if on_progress is not None:
             on_progress(index + 1, len(rows))
     if not measured.num_rows:
@@ -188,10 +195,14 @@ class _Measured:
     Args:
         names: Of the methods.
         budget: Of memory.
+        most_outputs: Of a row.
+        is_soft: Whether the soft measures are computed.
     """
 
-    def __init__(self, names: Sequence[str], budget: Budget) -> None:
-        self._budget = budget
+    def __init__(
+        self, names: Sequence[str], budget: Budget, *, most_outputs: int, is_soft: bool
+    ) -> None:
+        self._budget, self._most_outputs, self._is_soft = budget, most_outputs, is_soft
         self._rows: dict[str, list[Measures]] = {name: [] for name in names}
         self._seconds = dict.fromkeys(names, 0.0)
         self._refused: dict[str, str] = {}
@@ -204,10 +215,13 @@ class _Measured:
         """Rows that were measured."""
         return len(self._rows[FLOOR])
 
-    def add(self, prediction: Prediction, most_outputs: int) -> None:
+    def add(self, prediction: Prediction) -> None:
         """Measure all methods on a row; one that refuses it is left out from here on."""
-        selected = SelectedOutputs(prediction, measurable_outputs(prediction, most_outputs))
-        meter = FaithfulnessMeter(selected, self._budget, most_outputs=most_outputs)
+        indices = measurable_outputs(prediction, self._most_outputs)
+        selected = SelectedOutputs(prediction, indices)
+        meter = FaithfulnessMeter(
+            selected, self._budget, most_outputs=self._most_outputs, is_soft=self._is_soft
+        )
         if not meter.outputs:
             self.skipped += 1
             return
