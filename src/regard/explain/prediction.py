@@ -9,8 +9,9 @@ times difference to the baseline; a weight of 0 is occlusion.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from regard.errors import ConfigError, WeightsError
 from regard.models import Model
 
 Baseline = Literal["reference", "zero"]
@@ -226,6 +228,10 @@ class ClassPrediction(Prediction):
         with torch.inference_mode():
             (rows,) = self.log_probabilities(self.full_weights())  # [outputs, classes]
         self.num_values = rows.shape[-1]
+        for classes in (self.chosen, self.contrast):
+            if classes is not None:
+                texts = [self.class_text(index) for index in classes.tolist()]
+                check_scores(rows.gather(-1, classes[:, None])[:, 0], texts)
         for row, index in zip(rows, self.chosen.tolist(), strict=True):
             top = row.exp().topk(min(MOST_ALTERNATIVES, len(row)))
             alternatives: dict[str, float] = {}
@@ -234,6 +240,27 @@ class ClassPrediction(Prediction):
             yield Output(
                 text=self.class_text(index), score=float(row[index]), alternatives=alternatives
             )
+
+
+def check_scores(scores: Tensor, texts: Sequence[str]) -> None:
+    """Check that the scores of outputs are numbers.
+
+    Args:
+        scores: ``[outputs]``.
+        texts: Of the outputs.
+
+    Raises:
+        WeightsError: A score is not a number.
+        ConfigError: An output has probability 0.
+    """
+    for score, text in zip(scores.tolist(), texts, strict=True):
+        if math.isnan(score):
+            raise WeightsError(
+                f"the model's score of {text!r} is not a number (nan): there is nothing to explain."
+                "  Its weights are damaged, or its training diverged."
+            )
+        if score == -math.inf:
+            raise ConfigError(f"the model never gives {text!r}: its probability is 0.")
 
 
 @contextmanager

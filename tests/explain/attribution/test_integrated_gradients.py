@@ -1,5 +1,7 @@
 """Integrated gradients: equal to captum's, complete, exact where the model is linear."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -159,3 +161,20 @@ def test_gradients_are_computed_where_the_caller_computes_none():
         scores = integrated_gradients(prediction, Budget()).scores
     assert scores.abs().max() > 0
     assert all(parameter.requires_grad and parameter.grad is None for parameter in parameters)
+
+
+def test_where_many_outputs_need_more_points_those_with_the_largest_errors_get_them(monkeypatch):
+    module = sys.modules[integrated_gradients.__module__]
+    monkeypatch.setattr(module, "_MOST_ROWS", 40)  # one output with 40 points
+    monkeypatch.setattr(module, "MOST_ERROR", 1e-5)
+    totals = []
+    budget = Budget(on_progress=lambda done, total: totals.append(total))
+    prediction = translated(dtype=torch.float64)
+    first = completeness_error(
+        integrate(prediction, torch.arange(4), 20, budget=Budget()), total_changes(prediction)
+    )
+    result = integrated_gradients(prediction, budget)
+    assert (first > 1e-5).sum() > 1
+    assert totals[:2] == [20, 60]
+    assert result.error[first.argmax()] < first.max()
+    assert (result.error != first).sum() < 4

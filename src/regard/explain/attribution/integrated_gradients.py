@@ -25,6 +25,7 @@ FIRST_STEPS = 20
 MOST_STEPS = 160
 MOST_ERROR = 0.01  # that is accepted, as a fraction of the change of the output
 _LEAST_CHANGE = 0.01  # that an error is a fraction of, as a fraction of all scores' absolute values
+_MOST_ROWS = 2000  # of a pass with more points; the outputs with the largest errors are in it
 _SETTLED = 0.1  # more points do not help where they change the error by less than this fraction
 
 
@@ -37,7 +38,8 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
 
     Returns:
         Scores, their errors, and the most points that an output needed. Points are added for an
-        output while its error is above 1 %, they help, and there are less than 160.
+        output while its error is above 1 %, they help, and there are less than 160; where many
+        outputs need them, for those with the largest errors.
     """
     change = total_changes(prediction)
     num_outputs, num_features = len(prediction.outputs), len(prediction.features)
@@ -54,6 +56,8 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
         if not len(pending) or 2 * steps > MOST_STEPS:
             break
         steps *= 2
+        if len(pending) > _MOST_ROWS // steps:
+            pending = pending[error[pending].topk(_MOST_ROWS // steps).indices]
     return Attribution(scores.masked_fill(~prediction.reads, torch.nan), error, steps)
 
 

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from regard.explain.prediction import Baseline, Feature, Output, Prediction, Stack
+from regard.explain.prediction import (
+    Baseline,
+    Feature,
+    Output,
+    Prediction,
+    Stack,
+    check_scores,
+)
 from regard.models import PatchTst
 from regard.models.patch_tst.model import SeriesInputs
 
@@ -58,6 +65,7 @@ class ForecastSteps(Prediction):
         super().__init__(model, tuple(features), (), stacks=stacks, readout=readout)
         with torch.inference_mode():
             (scores,) = self.scores(self.full_weights())
+        check_scores(scores, ahead)
         pairs = zip(ahead, scores.tolist(), strict=True)
         self.outputs = tuple(Output(text=time, score=score) for time, score in pairs)
 
