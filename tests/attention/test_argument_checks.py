@@ -159,7 +159,7 @@ def test_numbers_of_a_pattern_that_are_not_whole_are_refused(build):
         build()
 
 
-def test_a_fractional_window_is_told_how_it_is_written():
+def test_the_error_for_a_fractional_window_says_how_it_is_written():
     with pytest.raises(ConfigError) as raised:
         Local(0.1, 0)
     assert str(raised.value) == (

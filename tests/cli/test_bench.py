@@ -102,7 +102,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_what_cannot_be_measured_is_told_before_anything_runs(capsys, name):
+def test_what_cannot_be_measured_is_reported_before_anything_runs(capsys, name):
     words, text = ERRORS[name]
     code, out, err = run(capsys, "bench", "attention", *words)
     assert (code, out) == (2, "")

@@ -361,7 +361,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_bad_data_is_told_with_file_line_cause_and_what_to_do(capsys, tmp_path, name):
+def test_bad_data_is_reported_with_file_line_cause_and_what_to_do(capsys, tmp_path, name):
     content, code, text = ERRORS[name]
     path = tmp_path / "pairs.tsv"
     path.write_bytes(content)
@@ -390,7 +390,7 @@ def test_an_output_folder_with_a_model_is_not_touched(words, capsys, trained, pa
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["run", "dry run"])
-def test_an_output_that_cannot_be_written_is_told(words, capsys, tmp_path, pairs_file):
+def test_an_output_that_cannot_be_written_is_reported(words, capsys, tmp_path, pairs_file):
     (tmp_path / "file").write_text("")
     code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "file" / "model", *words)
     assert code == 2
@@ -433,7 +433,7 @@ def test_damaged_weights_are_noticed_by_their_checksum(capsys, trained, tmp_path
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(
+def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_intact(
     capsys, tmp_path, pairs_file, monkeypatch
 ):
     from regard.hub import storage

@@ -25,7 +25,7 @@ def info(capsys, trained):
     return run
 
 
-def test_the_cost_is_that_of_the_layer_table_at_the_length_told(info, trained):
+def test_the_cost_is_that_of_the_layer_table_at_the_set_length(info, trained):
     code, out, _ = info("--length", 40)
     flops = training_flops_per_token(layer_table(inspect_folder(trained)[1], 40))
     assert code == 0

@@ -75,7 +75,7 @@ def shown(folder, capsys, *words):
         ("marian", "translation", "regard translate {} TEXT"),
     ],
 )
-def test_sizes_vocabulary_costs_parts_and_uses_are_told(layout, task, use, write, capsys):
+def test_sizes_vocabulary_costs_parts_and_uses_are_reported(layout, task, use, write, capsys):
     folder = write(layout)
     out = shown(folder, capsys)
     model = regard.load(folder).model

@@ -200,7 +200,7 @@ def test_a_pattern_for_a_decoder_is_refused(family, name):
         build(family, AttentionConfig(**{name: "local:4"}))
 
 
-def test_the_memory_of_attention_is_told(model):
+def test_the_memory_of_attention_is_reported(model):
     assert model.attention_bytes(AttentionConfig(), 100) > 0
 
 

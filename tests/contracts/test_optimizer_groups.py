@@ -64,7 +64,7 @@ def test_what_acts_entry_by_entry_has_no_decay_and_no_muon(family, optimizer):
 
 @pytest.mark.parametrize("family", ENTRYWISE)
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_a_run_from_before_entrywise_parameters_were_told_apart_resumes(family, optimizer):
+def test_a_run_from_before_entrywise_parameters_were_separate_resumes(family, optimizer):
     """A state saved where they were among the matrices: numbered by shape, then in order."""
     model, _ = build(f"{family} continues")
     splits = {m.weight: m.num_splits for m in model.modules() if isinstance(m, Linear)}

@@ -180,7 +180,7 @@ def test_the_report_of_a_step_is_right(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
-def test_two_runs_are_the_same_to_the_bit(name):
+def test_two_runs_are_the_same_bit_for_bit(name):
     first, second = Case(name), Case(name)
     for _ in range(6):
         first.step()
@@ -190,7 +190,7 @@ def test_two_runs_are_the_same_to_the_bit(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
-def test_an_interrupted_run_is_resumed_to_the_bit(name):
+def test_an_interrupted_run_is_resumed_bit_for_bit(name):
     straight = Case(name)
     for _ in range(6):
         straight.step()
@@ -334,7 +334,7 @@ def break_off(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_a_step_that_is_broken_off_anywhere_is_undone_to_the_bit(name, dtype):
+def test_a_step_that_is_broken_off_anywhere_is_undone_bit_for_bit(name, dtype):
     case = Case(name, dtype)
     assert break_off(case) >= 3
     for _ in range(3):
@@ -349,7 +349,7 @@ def test_a_step_that_is_broken_off_anywhere_is_undone_to_the_bit(name, dtype):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_a_run_saved_after_a_step_was_broken_off_is_resumed_to_the_bit(name):
+def test_a_run_saved_after_a_step_was_broken_off_is_resumed_bit_for_bit(name):
     straight = Case(name)
     for _ in range(2):
         straight.step()

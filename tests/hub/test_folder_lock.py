@@ -146,7 +146,7 @@ def test_a_missing_checkpoint_is_reported_before_the_run_starts_again(stopped):
     assert any("last.safetensors is missing: the run starts again" in text for text in texts)
 
 
-def test_a_run_that_goes_on_is_in_use_and_not_one_to_resume(pairs_file, tmp_path):
+def test_a_run_that_continues_is_in_use_and_not_one_to_resume(pairs_file, tmp_path):
     folder, refusals = tmp_path / "model", []
 
     def start_another(event):

@@ -420,7 +420,7 @@ def test_sweeping_a_missing_folder_does_nothing(tmp_path: Path):
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_writer_goes_on_over_a_leftover_of_its_own_process_number(tmp_path: Path):
+def test_a_writer_continues_over_a_leftover_of_its_own_process_number(tmp_path: Path):
     leave_temporary(tmp_path, os.getpid())
     write_example(tmp_path / "last.safetensors")
     assert names(tmp_path) == ["last.safetensors"]

@@ -138,7 +138,7 @@ def test_adam_sees_other_frozen_masks_at_every_step():
 
 
 @pytest.mark.parametrize("interrupted_after", [3, 9, 14])
-def test_an_interrupted_run_is_resumed_to_the_bit(interrupted_after):
+def test_an_interrupted_run_is_resumed_bit_for_bit(interrupted_after):
     def run(optimizer, x, steps):
         return [optimizer.step(closure_of(x)) for _ in range(steps)]
 

@@ -268,7 +268,7 @@ def test_the_first_direction_is_the_steepest_descent_and_says_so():
     assert torch.equal(search.directions[0], -search.gradients[0])
 
 
-def test_six_steps_on_a_quadratic_make_it_begin_anew():
+def test_six_steps_on_a_quadratic_make_it_restart():
     matrix, linear = positive(40), draw(40, seed=1)
     x, closure = quadratic(matrix, linear)
     optimizer = ConjugateGradient([x])
@@ -279,7 +279,7 @@ def test_six_steps_on_a_quadratic_make_it_begin_anew():
     assert reasons[1:].count("the function has become nearly quadratic") == 1
 
 
-def test_a_hundred_steps_make_it_begin_anew():
+def test_a_hundred_steps_make_it_restart():
     x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
     optimizer = ConjugateGradient([x], search=_creep)
     reasons = []

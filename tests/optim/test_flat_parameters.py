@@ -32,7 +32,7 @@ def test_entries_stand_in_the_order_of_groups_and_parameters():
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_going_back_to_a_position_is_exact_to_the_bit(scale, dtype):
+def test_going_back_to_a_position_is_exact_bit_for_bit(scale, dtype):
     tensors = parameters(dtype)
     before = [tensor.detach().clone() for tensor in tensors]
     vector = of(*tensors, scale=scale)

@@ -53,7 +53,7 @@ def test_a_fixed_step_is_taken_uphill_too():
     assert optimizer.last.failure == ""
 
 
-def test_a_fixed_step_out_of_the_finite_is_taken_back_to_the_bit():
+def test_a_fixed_step_out_of_the_finite_is_taken_back_bit_for_bit():
     x = parameter()
     before = x.detach().clone()
     optimizer = GradientDescent([x], step=1e200)

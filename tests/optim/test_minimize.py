@@ -390,7 +390,7 @@ def test_an_unknown_method_lists_the_known_ones():
     assert str(error.value) == expected
 
 
-def test_a_point_that_is_no_tensor_is_refused():
+def test_a_point_that_is_not_a_tensor_is_refused():
     with pytest.raises(ShapeError) as error:
         minimize(rosenbrock, [1.0, 2.0])
     assert str(error.value) == (

@@ -216,7 +216,7 @@ def test_rounding_is_no_noise():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_closure_without_backward_is_told(method):
+def test_a_closure_without_backward_is_reported(method):
     x = parameter()
     assert refused(method([x]), lambda: (x * x).sum()) == (
         "the closure left no gradients: it must call loss.backward() before it returns the loss, "
@@ -252,7 +252,7 @@ def test_a_closure_that_does_not_clear_gradients_does_no_harm(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_loss_that_is_no_scalar_is_told(method):
+def test_a_loss_that_is_not_a_scalar_is_reported(method):
     x = parameter()
 
     def closure():
@@ -276,7 +276,7 @@ def test_a_loss_of_one_entry_is_a_scalar():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_closure_that_returns_nothing_is_told(method):
+def test_a_closure_that_returns_nothing_is_reported(method):
     x = parameter()
 
     def closure():

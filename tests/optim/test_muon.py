@@ -61,7 +61,7 @@ def test_stacked_parts_are_orthogonalised_one_by_one():
     torch.testing.assert_close(whole.detach(), torch.cat([part.detach() for part in parts]))
 
 
-def test_the_state_restores_the_run_to_the_bit():
+def test_the_state_restores_the_run_bit_for_bit():
     def run(optimizer, parameter, steps):
         for step in steps:
             parameter.grad = torch.full((4, 4), 0.1 * step) + torch.eye(4)

@@ -224,7 +224,7 @@ def test_the_reduction_ratio_is_one_on_a_quadratic():
     assert optimizer.last.reduction_ratio == pytest.approx(1.0)
 
 
-def test_a_jump_is_a_failure_that_restores_to_the_bit():
+def test_a_jump_is_a_failure_that_restores_bit_for_bit():
     x = parameter(0.3, -0.4)
     before = x.detach().clone()
 
@@ -268,7 +268,7 @@ def test_after_a_failure_products_are_those_at_the_present_point():
     assert events[1] == "product"
 
 
-def test_products_that_are_not_finite_are_told():
+def test_products_that_are_not_finite_are_reported():
     class Broken(Plain):
         def hessian(self, vector):
             return [vector[0] * math.nan]

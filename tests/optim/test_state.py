@@ -76,7 +76,7 @@ def saved(model, optimizer, objective):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", BUILDERS)
-def test_an_interrupted_run_is_resumed_to_the_bit(name, dtype):
+def test_an_interrupted_run_is_resumed_bit_for_bit(name, dtype):
     build = BUILDERS[name]
     model, objective, groups = network(dtype)
     expected = run(build(groups), objective, 12)
@@ -98,7 +98,7 @@ def test_an_interrupted_run_is_resumed_to_the_bit(name, dtype):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cg with memory", "lbfgs", "gauss-newton"])
-def test_a_run_with_frozen_dropout_is_resumed_to_the_bit(name):
+def test_a_run_with_frozen_dropout_is_resumed_bit_for_bit(name):
     build = BUILDERS[name]
     model, objective, groups = network(dropout=0.4)
     expected = run(build(groups), objective, 8)
@@ -231,7 +231,7 @@ MOVES = {
 
 @pytest.mark.parametrize("move", MOVES)
 @pytest.mark.parametrize("name", BUILDERS)
-def test_parameters_moved_from_outside_are_evaluated_anew(name, move):
+def test_parameters_moved_from_outside_are_evaluated_again(name, move):
     model, objective, groups = network()
     optimizer = BUILDERS[name](groups)
     run(optimizer, objective, 4)
@@ -244,7 +244,7 @@ def test_parameters_moved_from_outside_are_evaluated_anew(name, move):
         assert value < start
 
 
-def test_conjugate_gradient_says_that_it_began_anew():
+def test_conjugate_gradient_reports_a_restart():
     model, objective, groups = network()
     optimizer = ConjugateGradient(groups)
     run(optimizer, objective, 3)

@@ -167,7 +167,7 @@ def test_a_short_budget_has_fewer_evaluations(pairs_file):
 
 
 @pytest.mark.slow
-def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
+def test_the_time_of_overlong_outputs_is_not_charged_to_coming_evaluations(pairs_file):
     setup = _setup(pairs_file, "training.minutes=1")
     found = setup.evaluator()(ExponentialMovingAverage(setup.model, 0.0))
     assert found.overlong_seconds > 0  # random weights never end a sentence

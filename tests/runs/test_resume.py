@@ -132,7 +132,7 @@ def wait_for(condition, seconds=60.0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_tells_how_to_go_on_and_leaves_a_usable_model(
+def test_a_signal_saves_reports_how_to_continue_and_leaves_a_usable_model(
     tmp_path, pairs_file, signum, code
 ):
     folder = tmp_path / "model"
@@ -235,7 +235,7 @@ def test_data_that_has_changed_since_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_told_by_its_checksum(tmp_path, pairs_file):
+def test_a_damaged_checkpoint_is_reported_by_its_checksum(tmp_path, pairs_file):
     with pytest.raises(Crash):
         train(pairs_file, tmp_path / "model", settings=EVERY_STEP, report=crash_after(2))
     path = checkpoint_path(tmp_path / "model")

@@ -75,7 +75,7 @@ def test_a_language_model_generates(folder):
 
 
 @pytest.mark.slow
-def test_a_run_of_a_language_model_goes_on_as_it_would_have(tmp_path, book):
+def test_a_run_of_a_language_model_continues_as_it_would_have(tmp_path, book):
     settings = ["model.family=lstm", *SIDES["lstm"], *SMALL, "training.epochs=2"]
 
     class CrashError(Exception):
@@ -122,7 +122,7 @@ def test_an_encoder_of_the_transformer_learns_hidden_tokens(masked):
 
 
 @pytest.mark.slow
-def test_a_classifier_goes_on_from_an_encoder_of_the_transformer(tmp_path, reviews, masked):
+def test_a_classifier_starts_from_an_encoder_of_the_transformer(tmp_path, reviews, masked):
     settings = (f"start_from={masked}", "training.epochs=1", "data.max_length=32")
     train(reviews, tmp_path / "mood", settings=settings)
     opened = load(tmp_path / "mood")

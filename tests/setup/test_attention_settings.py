@@ -146,7 +146,7 @@ def test_attention_has_one_section():
     assert "model.attention." not in describe(RunConfig)
 
 
-def test_the_meaning_of_the_settings_is_told():
+def test_the_meaning_of_the_settings_is_reported():
     text = describe(RunConfig, "attention")
     assert "attention.cross" in text
     assert "local:256|global:0" in text

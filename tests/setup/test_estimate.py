@@ -88,7 +88,7 @@ def refusal(config, length, resolve_preset=lambda preset: None):
     return error_text(raised.value)
 
 
-def test_attention_that_keeps_every_pair_is_told_with_what_keeps_less(kernels):
+def test_attention_that_keeps_every_pair_is_reported_with_what_keeps_less(kernels):
     attention = AttentionConfig(pattern="top_k:16", cross=("top_k:8", "local:9"))
     assert refusal(config_of(attention, 4096), 4096) == (
         "needs about 3.8 GB, 2 GB are free (attention encoder top_k:16, decoder top_k:16, "
@@ -97,14 +97,14 @@ def test_attention_that_keeps_every_pair_is_told_with_what_keeps_less(kernels):
     )
 
 
-def test_a_large_batch_is_told_with_a_smaller_one(kernels):
+def test_a_large_batch_is_reported_with_a_smaller_one(kernels):
     assert refusal(config_of(batch_tokens=100_000), 200) == (
         "needs about 5.9 GB, 2 GB are free (batch of 100,000 tokens).  "
         "Fits: --set training.batch_tokens=12500 (1.6 GB)."
     )
 
 
-def test_both_are_told_where_both_fit(kernels):
+def test_both_are_proposed_where_both_fit(kernels):
     assert refusal(config_of(AttentionConfig(pattern="top_k:4"), 6000), 2048) == (
         "needs about 2.8 GB, 2 GB are free (attention top_k:4 at length 2,048).  "
         "Fits: --set attention.pattern=local:512 (1.3 GB) or --set training.batch_tokens=3000 "
@@ -124,7 +124,7 @@ def little_memory(monkeypatch):
     monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda: 3 * NOW // 2)
 
 
-def test_a_smaller_preset_is_told_where_it_fits(kernels, little_memory):
+def test_a_smaller_preset_is_proposed_where_it_fits(kernels, little_memory):
     config, presets = request_of(*BASE, "training.batch_tokens=256")
     text = refusal(config, 100, presets)
     assert text.endswith(
@@ -135,7 +135,7 @@ def test_a_smaller_preset_is_told_where_it_fits(kernels, little_memory):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small"])
-def test_a_preset_that_is_not_smaller_is_not_told(kernels, preset):
+def test_a_preset_that_is_not_smaller_is_not_proposed(kernels, preset):
     config, presets = request_of(f"preset={preset}", "training.batch_tokens=1000000")
     text = refusal(config, 100, presets)
     assert "Fits: --set training.batch_tokens=" in text
@@ -154,7 +154,7 @@ def test_changes_are_combined_where_none_alone_fits(kernels, little_memory):
     assert "or" not in text.partition("Fits")[2]
 
 
-def test_a_preset_of_a_configuration_file_is_not_told_with_another(kernels, tmp_path):
+def test_a_preset_of_a_configuration_file_is_not_reported_with_another(kernels, tmp_path):
     path = tmp_path / "c.toml"
     path.write_text('preset = "base"\n')
     assert Request.parse((), file=path).with_preset("tiny") is None
@@ -166,7 +166,7 @@ def test_a_run_that_is_resumed_needs_another_folder(kernels):
     assert text.endswith("With another -o, fits: --set training.batch_tokens=12500 (1.6 GB).")
 
 
-def test_after_a_failure_what_needs_clearly_less_is_told(kernels):
+def test_after_a_failure_what_needs_clearly_less_is_proposed(kernels):
     config, presets = request_of(*BASE, "training.batch_tokens=4096")
     advice = advice_of(config, presets)
     text = message_text(advice.describe())

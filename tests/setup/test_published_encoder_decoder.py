@@ -183,7 +183,7 @@ def test_a_batch_has_the_tokens_of_each_side(trained):
 
 
 @pytest.mark.slow
-def test_the_commands_translate_align_and_go_on(trained, pairs, tmp_path, capsys):
+def test_the_commands_translate_align_and_continue(trained, pairs, tmp_path, capsys):
     folder, _ = trained
     assert main(["translate", str(folder), "7 red cat", "--align"]) == 0
     text, _ = capsys.readouterr().out.rstrip("\n").split("\t")

@@ -63,23 +63,23 @@ def test_random_blocks_are_those_of_the_constructor():
     assert RandomBlocks(4, 9).resolve(8, 8) == Blocks([[True, True], [True, True]], 4)
 
 
-def test_a_union_settles_its_sides():
+def test_a_union_resolves_both_of_its_patterns():
     pattern = (SHARE | Global((0,))) & Causal()
     assert isinstance(pattern, LengthDependentPattern)
     assert pattern.resolve(10, 10) == (Local(2, 1) | Global((0,))) & Causal()
 
 
 @pytest.mark.parametrize("pattern", [Full(), Strided(2) | Local(1, 0), TopK(3)], ids=repr)
-def test_other_patterns_are_settled_as_they_are(pattern):
+def test_other_patterns_resolve_to_themselves(pattern):
     assert not isinstance(pattern, LengthDependentPattern)
     assert pattern.resolve(5, 5) is pattern
 
 
 @EVERY
-def test_cost_and_picture_are_those_of_the_settled_pattern(pattern):
-    settled = pattern.resolve(20, 20)
-    assert pattern.cost(20, 20) == settled.cost(20, 20)
-    assert pattern.show(20) == settled.show(20)
+def test_cost_and_picture_are_those_of_the_resolved_pattern(pattern):
+    resolved = pattern.resolve(20, 20)
+    assert pattern.cost(20, 20) == resolved.cost(20, 20)
+    assert pattern.show(20) == resolved.show(20)
 
 
 def test_a_pattern_without_a_length_has_no_pairs():
@@ -116,7 +116,7 @@ def test_an_argument_out_of_range_is_refused(build, message):
     [(pattern, 20) for pattern in PATTERNS]
     + [(SHARE, 520), (RandomBlocks(64, 2), 520), (RandomBlocks(64, 2) | SHARE, 520)],
 )
-def test_a_row_sees_the_same_alone_and_beside_longer_ones(pattern, length):
+def test_a_row_sees_the_same_alone_and_next_to_longer_ones(pattern, length):
     q, k, v = (draw(3, 1, length, 4, seed=seed) for seed in range(3))
     lengths = torch.tensor([length, length // 2, length - 7])
     out, weights = attend(q, k, v, pattern=pattern, lengths=lengths, return_weights=True)
@@ -131,7 +131,7 @@ def test_a_row_sees_the_same_alone_and_beside_longer_ones(pattern, length):
 
 
 @EVERY
-def test_it_equals_the_settled_pattern_with_all_other_terms(pattern):
+def test_it_equals_the_resolved_pattern_with_all_other_terms(pattern):
     q, k, v = (draw(2, 2, 12, 4, seed=seed) for seed in range(3))
     others = {
         "bias": draw(2, 1, 12, 12, seed=4),
@@ -140,9 +140,9 @@ def test_it_equals_the_settled_pattern_with_all_other_terms(pattern):
     }
     found = attend(q, k, v, pattern=pattern, **others)
     for row, valid in enumerate((12, 7)):
-        settled = pattern.resolve(12, valid)
+        resolved = pattern.resolve(12, valid)
         torch.testing.assert_close(
-            found[row], attend(q, k, v, pattern=settled, **others)[row], msg=str(row)
+            found[row], attend(q, k, v, pattern=resolved, **others)[row], msg=str(row)
         )
 
 
@@ -185,7 +185,7 @@ def test_one_step_of_cross_attention_equals_that_step_of_the_whole(pattern):
 
 
 @EVERY
-def test_blockwise_attention_settles_by_all_keys(pattern):
+def test_blockwise_attention_resolves_by_all_keys(pattern):
     q, k, v = (draw(1, 2, 15, 4, seed=seed) for seed in range(3))
     found = blockwise_attention(q, k, v, pattern=pattern, options=AttentionOptions()).out
     torch.testing.assert_close(found, attend(q, k, v, pattern=pattern.resolve(15, 15)))

@@ -50,7 +50,7 @@ def test_a_common_name_is_preferred_to_a_less_common_one():
     assert find_roles(names) == {"text": "review", "label": "sentiment"}
 
 
-def test_fields_that_describe_a_text_of_records_are_no_label():
+def test_fields_that_describe_a_text_of_records_are_not_labels():
     assert find_roles(["text", "type"], is_table=False) == {"text": "text"}
 
 

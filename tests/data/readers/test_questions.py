@@ -186,7 +186,7 @@ def test_tables_have_the_three_columns_and_maybe_a_start(
     assert "answer_start" in inspect_questions(open_source(path)).columns
 
 
-def test_questions_without_any_answers_are_told_what_is_missing(tmp_path: Path) -> None:
+def test_the_error_for_questions_without_answers_says_what_is_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "q.jsonl", lines({"context": CONTEXT, "question": "Where?"}))
     assert guess_task(path) == "question-answering"
     with pytest.raises(DataError, match=r'q.jsonl:1: no key "answers".  Keys seen: context, ques'):

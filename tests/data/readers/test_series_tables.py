@@ -136,7 +136,7 @@ def test_dates_that_may_be_days_or_months_are_refused(read):
         read(table(["01/01/2024", "01/02/2024", "01/03/2024"]))
 
 
-def test_dates_that_are_equal_with_the_day_or_the_month_first_go_on_in_iso_form(read):
+def test_dates_that_are_equal_with_the_day_or_the_month_first_continue_in_iso_form(read):
     file = read(table(["5/5/2024 22:00", "5/5/2024 23:00"]))
     assert file.series.indices[0].times(2, 1) == ["2024-05-06 00:00:00"]
     assert "(times continue as year-month-day)" in file.read_as.text

@@ -166,7 +166,7 @@ def test_every_missing_and_surplus_tensor_is_named(folder):
     )
 
 
-def test_names_of_a_bare_model_are_told_as_its_file_has_them(folder):
+def test_names_of_a_bare_model_are_reported_as_its_file_has_them(folder):
     tensors = load_file(folder / "model.safetensors")
     bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
     save_file(bare, folder / "model.safetensors")
@@ -252,7 +252,7 @@ def test_a_shard_cut_short_is_named(folder):
     )
 
 
-def test_large_files_are_told_in_megabytes(folder):
+def test_large_files_are_reported_in_megabytes(folder):
     """The file is sparse: it takes no room on disk."""
     path, count = folder / "model.safetensors", 110_000_000
     entries = {
@@ -351,7 +351,7 @@ def test_an_unknown_model_type_is_refused_with_those_that_are_known(folder):
     )
 
 
-def test_an_unknown_model_type_with_code_of_its_own_is_told_that_it_is_not_run(folder):
+def test_the_error_for_a_model_type_with_code_of_its_own_says_that_it_is_not_run(folder):
     change_config(folder, model_type="evil", auto_map={"AutoModel": "modeling_evil.Evil"})
     assert refusal(folder, ConfigError) == (
         'g/config.json: model_type="evil" cannot be read.  Supported: gpt2, llama.  '

@@ -101,7 +101,7 @@ def test_byte_pairs_have_special_tokens_around_where_the_settings_name_them(byte
     assert tokenizer.special_ids["mask"] == 3
 
 
-def test_byte_pairs_with_the_special_tokens_of_roberta_have_them_around_unless_told(byte_pairs):
+def test_byte_pairs_with_the_special_tokens_of_roberta_have_them_around_by_default(byte_pairs):
     tokenizer = read_tokenizer(byte_pairs)
     assert tokenizer.encode(["cat"], adds_specials=True) == [[0, 11, 2]]
     assert tokenizer.begin_ids == (0,)
@@ -224,7 +224,7 @@ def test_byte_pairs_are_those_of_transformers(byte_pairs, transformers):
         assert read_tokenizer(byte_pairs).encode([text]) == [theirs(text).input_ids]
 
 
-def test_ids_that_stand_for_no_token_are_known(byte_pairs):
+def test_ids_without_a_token_are_known(byte_pairs):
     vocab = json.loads((byte_pairs / "vocab.json").read_text(encoding="utf-8"))
     vocab["Ġcat"] = 15  # with 12, 13 and 14 left out
     (byte_pairs / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
@@ -233,7 +233,7 @@ def test_ids_that_stand_for_no_token_are_known(byte_pairs):
     assert tokenizer.unused_ids(18) == (12, 13, 14, 16, 17)
 
 
-def test_the_rows_behind_a_vocabulary_of_ones_own_stand_for_none():
+def test_the_rows_behind_a_vocabulary_of_ones_own_have_no_token():
     tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="byte"))
     size = len(tokenizer)
     assert tokenizer.unused_ids(size + 2) == (size, size + 1)

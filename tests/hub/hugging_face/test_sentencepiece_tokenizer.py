@@ -174,7 +174,7 @@ def test_a_missing_file_of_a_pair_is_named(tmp_path):
         ({"</s>": "0"}, "m/vocab.json: a whole number was expected for every piece."),
     ],
 )
-def test_a_damaged_vocabulary_is_told(vocab, message, tmp_path):
+def test_a_damaged_vocabulary_is_reported(vocab, message, tmp_path):
     for name in ("source.spm", "target.spm"):
         (tmp_path / name).touch()
     (tmp_path / "vocab.json").write_text(json.dumps(vocab))
@@ -189,12 +189,12 @@ def test_vocabularies_apart_are_refused(marian):
 
 
 @pytest.mark.usefixtures("sentencepiece")
-def test_a_damaged_model_is_told(tmp_path):
+def test_a_damaged_model_is_reported(tmp_path):
     (tmp_path / "spiece.model").write_bytes(b"no model")
     assert refusal(tmp_path).startswith("m/spiece.model: not a model of SentencePiece (")
 
 
-def test_a_missing_package_is_told_with_how_to_install_it(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_with_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     (tmp_path / "spiece.model").touch()
     assert refusal(tmp_path) == (

@@ -146,7 +146,7 @@ def test_the_last_layer_but_one_aligns():
     assert records[0].weights.shape == (2, 2, 8, 6)
 
 
-def test_attention_of_both_sides_and_between_them_is_told():
+def test_attention_of_both_sides_and_between_them_is_reported():
     sparse = {"encoder": "local:8", "decoder": "local:8", "cross": "local:8"}
     least, *costs = (
         build().attention_bytes(AttentionConfig(**sparse | one), 4096)

@@ -113,7 +113,7 @@ def test_fields_written_open_in_transformers_and_read_back_the_same(transformers
     ("architecture", "num_global"),
     [("LongformerForMaskedLM", 0), ("LongformerForSequenceClassification", 1)],
 )
-def test_global_tokens_are_those_that_the_published_model_has_untold(architecture, num_global):
+def test_global_tokens_are_those_of_the_published_model_by_default(architecture, num_global):
     assert FORMAT.read({"architectures": [architecture]}).num_global == num_global
 
 
@@ -130,7 +130,7 @@ def test_windows_are_checked(window, message):
     assert str(caught.value) == message
 
 
-def test_a_published_window_that_is_no_number_is_refused():
+def test_a_published_window_that_is_not_a_number_is_refused():
     with pytest.raises(ConfigError) as caught:
         FORMAT.read({"attention_window": "wide"})
     assert str(caught.value) == (
@@ -190,7 +190,7 @@ def test_long_texts_give_what_short_methods_give():
     torch.testing.assert_close(model.hidden_states(ids)[:, 2:198], short[:, 2:198])
 
 
-def test_memory_told_is_that_of_windows_and_global_rows():
+def test_the_reported_memory_is_that_of_windows_and_global_rows():
     model = Longformer(LongformerConfig(num_layers=2, dim=8, num_heads=2, num_global=2), 20)
     # Two numbers of four bytes: a window's dense scores at the most tokens that are computed so,
     # and two global rows.

@@ -111,7 +111,7 @@ def test_lengths_and_a_cache_are_refused():
     assert str(caught.value) == ("lengths and cache do not go together: give rows of equal length.")
 
 
-def test_gated_linear_attention_goes_on_from_its_state():
+def test_gated_linear_attention_continues_from_its_state():
     q, k, v = (draw(2, 3, 10, 4, seed=seed) for seed in range(3))
     forget, write = -draw(2, 3, 10, seed=3).square(), draw(2, 3, 10, seed=4).sigmoid()
     whole, last = gated_linear_attention(q, k, v, forget=forget, write=write)

@@ -75,7 +75,7 @@ def test_decoding_with_a_cache_equals_the_whole_pass(model):
     torch.testing.assert_close(stepwise, model(SOURCE, TARGET))
 
 
-def test_selected_rows_of_the_state_go_on_alone(model):
+def test_selected_rows_of_the_state_continue_alone(model):
     state = model.init_state(SOURCE)
     model.decode_step(TARGET[:, 0], state)
     state.select(torch.tensor([1]))

@@ -375,7 +375,7 @@ def test_a_pattern_for_a_decoder_is_refused(name):
         build("image", AttentionConfig(**{name: "local:4"}))
 
 
-def test_the_memory_of_attention_is_told(kind):
+def test_the_memory_of_attention_is_reported(kind):
     model, _ = build(kind)
     assert model.attention_bytes(AttentionConfig(), 200) > 0
 

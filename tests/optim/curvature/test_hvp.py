@@ -360,7 +360,7 @@ def test_a_hugging_face_model_with_eager_attention_has_products(bert):
     torch.testing.assert_close(found, differences, atol=1e-8, rtol=1e-7)
 
 
-def test_a_hugging_face_model_with_fused_attention_is_told_to_load_with_eager(bert):
+def test_the_error_for_fused_attention_says_to_load_a_hugging_face_model_with_eager(bert):
     parameters, loss = bert("sdpa")
     with pytest.raises(ConfigError, match=r"load with attn_implementation='eager'"):
         Hessian(loss(), parameters).matvec([torch.ones_like(p) for p in parameters])

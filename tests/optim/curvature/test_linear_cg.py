@@ -450,7 +450,7 @@ def test_relative_progress_looks_back_over_a_tenth_of_many_iterations():
     assert criterion([*models, -2.0, -2.0])
 
 
-def test_relative_progress_goes_on_while_the_model_is_not_below_zero():
+def test_relative_progress_continues_while_the_model_is_not_below_zero():
     assert not RelativeProgress()([0.0] * 50)
     assert not RelativeProgress()([1.0] * 50)
 

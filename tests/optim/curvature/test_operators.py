@@ -206,7 +206,7 @@ def test_the_same_generator_gives_the_same_result():
     assert torch.equal(first.basis, second.basis)
 
 
-def test_a_product_that_is_not_finite_is_told_with_its_number():
+def test_a_product_that_is_not_finite_is_reported_with_its_number():
     def broken(vector):
         return vector * float("nan")
 
@@ -217,7 +217,7 @@ def test_a_product_that_is_not_finite_is_told_with_its_number():
     )
 
 
-def test_an_operator_of_another_size_is_told():
+def test_an_operator_of_another_size_is_reported():
     with pytest.raises(ShapeError, match=r"returned shape \[2\] for \[3\]"):
         lanczos(lambda v: v[:2], 3, num_iterations=2, generator=generator())
 

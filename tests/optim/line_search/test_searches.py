@@ -165,7 +165,7 @@ def test_armijo_names_its_limit():
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=NAMES)
-def test_a_slope_of_the_wrong_sign_is_told_as_failure(search):
+def test_a_slope_of_the_wrong_sign_is_reported_as_failure(search):
     curve = Curve(lambda t: t, lambda t: -1.0)
     found = search(curve, curve.start(1.0))
     assert found.sample is None
@@ -235,7 +235,7 @@ def test_an_unknown_search_lists_the_known_ones():
     ],
 )
 @pytest.mark.parametrize("method", [ConjugateGradient, LBFGS])
-def test_a_failed_search_restores_the_parameters_to_the_bit(method, search):
+def test_a_failed_search_restores_the_parameters_bit_for_bit(method, search):
     x = torch.nn.Parameter(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64))
     before = x.detach().clone()
     optimizer = method([x], search=search)

@@ -615,13 +615,13 @@ def test_a_fraction_out_of_range_is_refused(fraction):
     assert str(error.value) == (f"curvature_fraction must be above 0 and at most 1, not {fraction}")
 
 
-def test_a_loss_that_is_no_scalar_is_told():
+def test_a_loss_that_is_not_a_scalar_is_reported():
     with pytest.raises(ShapeError) as error:
         FullBatch([ROWS], lambda rows: rows.sum(0)).value()
     assert str(error.value) == "the loss is [4]; a scalar tensor is expected.  Take its mean."
 
 
-def test_a_loss_that_is_no_tensor_is_told():
+def test_a_loss_that_is_not_a_tensor_is_reported():
     with pytest.raises(ShapeError) as error:
         FullBatch([ROWS], lambda rows: float(rows.sum())).value()
     assert str(error.value) == "the loss is float; a scalar tensor is expected.  Take its mean."

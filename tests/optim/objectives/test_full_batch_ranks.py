@@ -386,7 +386,7 @@ ALONE = ("alone", "alone_on_all_rows")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name[0] not in ALONE], ids=" ".join)
-def test_both_processes_have_the_same_parameters_and_reports_to_the_bit(both, name):
+def test_both_processes_have_the_same_parameters_and_reports_bit_for_bit(both, name):
     first, second = (results[name] for results in both)
     assert torch.equal(first["points"], second["points"])
     assert first["reports"] == second["reports"]
@@ -443,7 +443,7 @@ def test_no_whole_copies_of_sharded_parameters_are_left(both):
     assert both[0]["kinds"] == [True] * 4
 
 
-def test_where_no_process_has_data_all_are_told_so(both):
+def test_where_no_process_has_data_all_report_it(both):
     message = "the loaders of all 2 processes gave no term of the loss.  Is the data set empty?"
     assert [results["messages_without_data"] for results in both] == [[message] * 4] * 2
 

@@ -185,7 +185,7 @@ def test_sizes_are_those_of_the_data(models):
 
 
 @NAMES
-def test_what_is_kept_standardizes_inputs_to_the_bit(models, sources, name):
+def test_what_is_kept_standardizes_inputs_bit_for_bit(models, sources, name):
     config = regard.load(models[name]).config
     options = msgspec.structs.replace(ReadOptions.from_config(config), has_sizes=False)
     facts = TASKS[config.task].read(options).facts()
@@ -224,7 +224,7 @@ def test_a_run_that_crashes_ends_with_the_same_bits(tmp_path, models, sources, n
     assert essence(tmp_path / "broken") == essence(tmp_path / "straight")
 
 
-def test_a_run_whose_files_have_changed_does_not_go_on(tmp_path):
+def test_a_run_whose_files_have_changed_does_not_continue(tmp_path):
     folder = write_words(tmp_path / "words", num=8)
     with pytest.raises(Crash):
         train(
@@ -459,7 +459,7 @@ def test_rows_that_are_no_square_want_a_size(tmp_path):
     )
 
 
-def test_a_run_goes_on_from_a_model_with_other_labels(tmp_path, models, waves):
+def test_a_run_starts_from_a_model_with_other_labels(tmp_path, models, waves):
     other = tmp_path / "other.csv"
     other.write_text(waves.read_text().replace("saw", "ramp"))
     events = []
@@ -491,7 +491,7 @@ def test_rows_of_known_labels_are_kept(tmp_path, models):
     assert not model.head.weight[1].any()
 
 
-def test_a_model_of_images_does_not_go_on_with_series(tmp_path, models, waves):
+def test_a_model_of_images_does_not_start_from_one_of_series(tmp_path, models, waves):
     with pytest.raises(ConfigError) as caught:
         train(waves, tmp_path / "m", settings=(f"start_from={models['bars']}",))
     assert str(caught.value) == (

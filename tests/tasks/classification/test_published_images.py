@@ -84,7 +84,7 @@ def test_the_verb_classifies_with_it(capsys, published, pictures):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_it(tmp_path, published, pictures):
+def test_a_run_continues_from_it(tmp_path, published, pictures):
     settings = (f"start_from={published[0]}", "training.epochs=1")
     train(pictures, tmp_path / "m", settings=settings)
     config = ModelFolder(tmp_path / "m").read_config(RunConfig)
@@ -94,7 +94,7 @@ def test_a_run_goes_on_from_it(tmp_path, published, pictures):
     assert len(list(load(tmp_path / "m").stream(str(pictures)))) == 24
 
 
-def test_it_does_not_go_on_with_texts(tmp_path, published):
+def test_it_does_not_train_on_texts(tmp_path, published):
     path = tmp_path / "a.csv"
     path.write_text("text,label\nx,y\n")
     with pytest.raises(ConfigError) as caught:

@@ -43,7 +43,7 @@ def test_a_column_of_dates_or_numbers_of_rows_is_left_out_and_named(capsys, tmp_
     assert report["sizes"].endswith("4 to 4 steps long, median 4")
 
 
-def test_decimal_commas_are_told(capsys, tmp_path):
+def test_decimal_commas_are_reported(capsys, tmp_path):
     path = write_series(
         tmp_path / "a.csv",
         ["label", "a", "b", "c", "d"],

@@ -338,7 +338,7 @@ def median_of(folder: Path, file: Path) -> np.ndarray:
     return np.array(result.median)
 
 
-def test_a_trend_goes_on(tmp_path):
+def test_a_trend_continues(tmp_path):
     file = write(tmp_path / "trend.csv", {"y": 0.5 * np.arange(400.0)})
     train(file, tmp_path / "m", settings=(*SETTINGS, "forecast.horizon=12"))
     expected = 0.5 * np.arange(400, 412)

@@ -132,7 +132,7 @@ def test_a_few_values_may_have_been_corrected_since_or_be_missing() -> None:
     assert find(whole, series_of(a=(0, 0, 100))).first == [100]
 
 
-def test_constant_series_are_told_apart_by_their_names() -> None:
+def test_constant_series_are_distinguished_by_their_names() -> None:
     def constant(name: str, length: int) -> TimeSeries:
         series = series_of(**{name: (0, 0, length)})
         series.values[0] = np.zeros(length)

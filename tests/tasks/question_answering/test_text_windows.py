@@ -156,7 +156,7 @@ def test_logits_do_not_depend_on_padding_and_neighbours(tokenizer, kind) -> None
 
 
 @pytest.mark.parametrize("kind", ["bert", "segments"])
-def test_what_the_model_is_told_of_tokens_changes_its_logits(tokenizer, kind) -> None:
+def test_the_roles_of_tokens_change_the_logits(tokenizer, kind) -> None:
     model = make_model(kind, len(tokenizer))
     batches = windows_of(ask(CONTEXT, "cat?"), tokenizer, model)
     batch = batches.batch(np.array([0]))

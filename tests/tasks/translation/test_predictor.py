@@ -112,7 +112,7 @@ def test_a_beam_of_zero_is_refused(translator):
         translator.translate(["x"], beam=0)
 
 
-def test_a_folder_that_is_not_there_is_told_with_what_to_do(tmp_path):
+def test_a_folder_that_is_not_there_is_reported_with_what_to_do(tmp_path):
     with pytest.raises(WeightsError) as raised:
         regard.load(tmp_path / "nothing")
     path = tmp_path / "nothing"

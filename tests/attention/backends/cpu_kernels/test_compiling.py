@@ -9,7 +9,7 @@ from regard.attention.backends.cpu_kernels import compiling, loading
 SOURCES = Path(compiling.__file__).parent
 
 
-def test_without_a_compiler_the_reason_is_told(tmp_path, monkeypatch):
+def test_without_a_compiler_the_reason_is_reported(tmp_path, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert compiling.compile_kernels(SOURCES, tmp_path) == "no C++ compiler was found"

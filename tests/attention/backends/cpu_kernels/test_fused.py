@@ -128,7 +128,7 @@ def test_a_band_beside_other_patterns_is_joined_to_them(compiled):
         assert_equal_to_definition(q, k, v, pattern)
 
 
-def test_higher_derivatives_go_on_from_the_kernels(compiled):
+def test_higher_derivatives_continue_from_the_kernels(compiled):
     q, k, v = (draw(1, 2, 130, 8, seed=i) for i in range(3))
 
     def product(run):
