@@ -17,7 +17,9 @@ from regard.data.listing import pluralize
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from regard.tasks.question_answering.answerer import Answer, Answerer
+    from regard.tasks.generative_question_answering.predictor import AnswerWriter
+    from regard.tasks.question_answering.answerer import Answer
+    from regard.tasks.question_answering.predictor import QuestionAnswerer
 
 _NO_ANSWER = "(no answer)"
 
@@ -72,7 +74,7 @@ def answer(
     if context is None:
         rows = _rows_of_file("-" if question is None else question, encoding)
     else:
-        text = _read_text(context, encoding)
+        text = read_context(context, encoding)
         lines = input_lines(question, encoding, as_text=as_text, role="question")
         rows = (_Row(number, line, text) for number, line in enumerate(lines, start=1))
     buffered: list[_Row] = []
@@ -100,19 +102,19 @@ def answer(
         )
 
 
-def open_answerer(model: str) -> Answerer:
+def open_answerer(model: str) -> QuestionAnswerer | AnswerWriter:
     """Open a model of answers; a published encoder-decoder writes them."""
     from regard.hub.hugging_face.published_folder import is_hugging_face
     from regard.tasks.generative_question_answering.predictor import AnswerWriter
     from regard.tasks.opening import open_model
-    from regard.tasks.question_answering.answerer import Answerer
+    from regard.tasks.question_answering.predictor import QuestionAnswerer
     from regard.tasks.translation.predictor import Translator
 
     predictor = open_model(model)
     if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
         # The configuration of a published folder does not say what its targets are.
         return AnswerWriter(predictor.model, predictor.tokenizer, predictor.config)
-    if not isinstance(predictor, Answerer):
+    if not isinstance(predictor, QuestionAnswerer | AnswerWriter):
         raise other_task(model, predictor.config.task, "answer questions")
     return predictor
 
@@ -154,7 +156,7 @@ def _rows_of_file(name: str, encoding: str) -> Iterator[_Row]:
     return (_Row(*row) for row in read_asked(name, encoding=encoding))
 
 
-def _read_text(name: str, encoding: str) -> str:
+def read_context(name: str, encoding: str) -> str:
     """Return a text as its file has it, without a byte order mark.
 
     Raises:

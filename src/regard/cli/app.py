@@ -96,6 +96,16 @@ VERBS = {
             "zcat test.tsv.gz | regard evaluate ende - --json",
         ),
     ),
+    "explain": Verb(
+        "Explain an output of a model, and how far to trust the explanation.",
+        (
+            'regard explain ende "The bank by the river" -o bank.html',
+            'regard explain ende "The bank by the river" --contrast "Das Ufer"',
+            "regard explain mood - --method ig,occlusion --json < line.txt",
+            'regard explain manual "How do I reset it?" --context manual.md -o why.html',
+            "regard explain ende --evaluate test.tsv",
+        ),
+    ),
     "check": Verb(
         "Report on a data file, without training.",
         (

@@ -58,6 +58,7 @@ def explain(
     methods: Sequence[str] | None = None,
     memory: int | None = None,
     facts: ModelFacts = ModelFacts(),  # noqa: B008 - an immutable value
+    draws_model: bool = True,
     on_progress: Progress | None = None,
 ) -> Explanation:
     """Explain the prediction of a model for an input.
@@ -71,6 +72,7 @@ def explain(
         methods: Names of methods of attribution; None takes all that fit the model.
         memory: Bytes that a computation may use at once; None is half a gibibyte.
         facts: Of the model, for the page.
+        draws_model: Whether the document has a picture of the model, which takes a second.
         on_progress: Hears of long computations.
 
     Returns:
@@ -103,7 +105,7 @@ def explain(
             explained=f"{datetime.now(UTC):%Y-%m-%d}",
             search="the model's own output" if output is None else "a given output",
             diagram=draw_diagram(predictor.model),
-            picture=draw_diagram(predictor.model, "svg"),
+            picture=draw_diagram(predictor.model, "svg") if draws_model else "",
         ),
         text=text,
         input=list(prediction.features),

@@ -250,6 +250,7 @@ def _answer(answerer: QuestionAnswerer, request: Request) -> AnswerSpan:
     """Open the prediction of an answer's first and last token, in the window where it is best."""
     context = request.context or ""
     batches, _ = answerer.batches(unanswered([request.text], [context]))
+    spans: list[tuple[int, int] | None]
     if request.output is not None:
         spans = [_find_span(context, request.output)]
     else:

@@ -204,4 +204,4 @@ def _add_stack(
     return nodes
 
 
-FLOW = Method("attention flow", is_signed=False, compute=flow, unit="attention")
+FLOW = Method("Attention flow", is_signed=False, compute=flow, unit="attention")

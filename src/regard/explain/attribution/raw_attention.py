@@ -41,4 +41,4 @@ def raw_attention(prediction: Prediction, budget: Budget) -> Attribution:  # noq
     return Attribution(hide_unread(scores / num_layers, prediction))
 
 
-RAW_ATTENTION = Method("raw attention", is_signed=False, compute=raw_attention, unit="attention")
+RAW_ATTENTION = Method("Raw attention", is_signed=False, compute=raw_attention, unit="attention")

@@ -84,4 +84,4 @@ def roll_out(
     return own, source
 
 
-ROLLOUT = Method("attention rollout", is_signed=False, compute=rollout, unit="attention")
+ROLLOUT = Method("Attention rollout", is_signed=False, compute=rollout, unit="attention")

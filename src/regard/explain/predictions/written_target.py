@@ -150,13 +150,11 @@ class WrittenTarget(ClassPrediction):
         lengths = torch.full((rows,), num_source)
         with replace_outputs({layers[name]: weakened(name) for name in parts}):
             hidden, copies = self.model.states_and_copies(source_ids, target_ids, lengths=lengths)
-        if copies is not None:
-            logits = copies.mix(self.model.logits(hidden))
-        if outputs is None:
-            index = self._positions
-            logits = self.model.logits(hidden[:, index]) if copies is None else logits[:, index]
+        row = slice(None) if outputs is None else torch.arange(rows)
+        position = self._positions if outputs is None else self._positions[outputs]
+        if copies is None:
+            logits = self.model.logits(hidden[row, position])  # of these positions alone
         else:
-            row, index = torch.arange(rows), self._positions[outputs]
-            logits = self.model.logits(hidden[row, index]) if copies is None else logits[row, index]
+            logits = copies.mix(self.model.logits(hidden))[row, position]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)

@@ -1,0 +1,237 @@
+"""``regard explain``: why a model gave an output, and how far to trust the answer."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from regard.cli.answer import open_answerer, read_context
+from regard.cli.inputs import input_documents, input_lines
+from regard.cli.outputs import replacing
+from regard.cli.parameters import AsText, Flag, Name, Output, Text
+from regard.errors import ConfigError, DataError
+from regard.settings.validation import LARGEST, require_range
+
+if TYPE_CHECKING:
+    from regard.explain.document import Explanation
+    from regard.tasks import Predictor
+
+Format = Literal["text", "html", "svg", "json"]
+_FORMATS: dict[str, Format] = {".html": "html", ".htm": "html", ".svg": "svg", ".json": "json"}
+_MEGABYTE = 1024**2
+
+
+def explain(
+    model: Annotated[str, Name],
+    text: Annotated[str | None, Text] = None,
+    /,
+    *,
+    output: Annotated[str | None, Output] = None,
+    method: str | None = None,
+    contrast: str | None = None,
+    target: str | None = None,
+    context: Annotated[str | None, Name] = None,
+    line: int = 1,
+    evaluate: Annotated[str | None, Name] = None,
+    rows: int = 200,
+    memory: int = 512,
+    format: Format | None = None,  # noqa: A002 - the name of the option
+    as_text: Annotated[bool, AsText] = False,
+    encoding: str = "utf-8",
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Explain an output of a model: which parts of the input it depends on, by several methods.
+
+    Each method is printed with its error and with its measured faithfulness, next to that of random
+    scores. Attention shows where information may flow, not why.
+
+    Parameters
+    ----------
+    model
+        Folder of a model.
+    text
+        A file if one of that name exists, else the text itself; - or nothing reads standard input.
+        Of several lines or rows one is explained, see --line. For a model of images, recordings or
+        series the file of one. Text that begins with a dash goes behind --.
+    output
+        File to write: a page (.html), a picture (.svg) or all numbers (.json).
+    method
+        Methods, separated by commas; by default all that fit the model.
+    contrast
+        Another output: why this one, and not that? Of a translation, summary or continuation the
+        first token where the two differ is explained, of a classifier the label.
+    target
+        Output that is explained in place of the model's own: a text, a label, an answer.
+    context
+        File of the text that has the answer to a question.
+    line
+        Line or row of a file that is explained.
+    evaluate
+        File of test data: print how faithful each method is on its rows, and do not explain a text.
+    rows
+        Most rows of the test data, drawn from all of it.
+    memory
+        Megabytes that a computation may use at once.
+    format
+        Of what is written: text, html, svg or json; the default is that of the file's name, and
+        text without a file.
+    as_text
+        Take TEXT as text even where a file of that name exists.
+    encoding
+        Of the input.
+    json
+        The same as --format json.
+    """
+    from regard.explain.attribution import method_names
+    from regard.plots.style import require_writable_file
+    from regard.tasks.opening import open_model
+
+    require_range("--line", line, 1, LARGEST)
+    require_range("--rows", rows, 2, LARGEST)
+    require_range("--memory", memory, 1, LARGEST)
+    kind = _choose_format(output, format, json=json)
+    methods = None if method is None else method_names(method.split(","))
+    if evaluate is not None:
+        for option, value in (("TEXT", text), ("--contrast", contrast), ("--target", target)):
+            if value is not None:
+                raise ConfigError(f"--evaluate goes with rows of a file.  Leave {option} out.")
+        if kind in ("html", "svg"):
+            raise ConfigError("--evaluate prints a table: text or --json.  Leave -o out.")
+    elif output not in (None, "-"):
+        require_writable_file(output)
+    predictor = open_model(model) if context is None else open_answerer(model)
+    if evaluate is not None:
+        _evaluate(predictor, evaluate, methods, rows, memory * _MEGABYTE, json=kind == "json")
+        return
+    from regard.cli.progress import show_progress
+    from regard.explain.explanation import ModelFacts
+    from regard.explain.explanation import explain as explain_text
+    from regard.runs.information import hash_weights
+
+    explained = _read_text(predictor, text, encoding, line, as_text=as_text)
+    with show_progress() as on_progress:
+        explanation = explain_text(
+            predictor,
+            explained,
+            context=None if context is None else read_context(context, encoding),
+            output=target,
+            contrast=contrast,
+            methods=methods,
+            memory=memory * _MEGABYTE,
+            draws_model=kind == "html",
+            facts=ModelFacts(Path(model).resolve().name, hash_weights(model)),
+            on_progress=on_progress,
+        )
+    _write(explanation, kind, output)
+
+
+def _choose_format(output: str | None, chosen: Format | None, *, json: bool) -> Format:
+    """Return the format of the output, by the options and the name of the file.
+
+    Raises:
+        ConfigError: They do not go together.
+    """
+    if json and chosen not in (None, "json"):
+        raise ConfigError(f"--json and --format {chosen}: leave one out.")
+    kind = "json" if json else chosen
+    if output in (None, "-"):
+        return kind or "text"
+    suffix = Path(output).suffix.lower()
+    by_name = _FORMATS.get(suffix)
+    if by_name is None and kind is None:
+        raise ConfigError(
+            f"-o {output}: the name says no format.  Take {', '.join(_FORMATS)}, or add --format."
+        )
+    if by_name is not None and kind not in (None, by_name):
+        raise ConfigError(f"-o {output}: not the suffix of {kind}.  Leave --format out.")
+    return kind or by_name or "text"
+
+
+def _read_text(
+    predictor: Predictor, text: str | None, encoding: str, line: int, *, as_text: bool
+) -> str:
+    """Return the one text, document or question that is explained, or the name of a file.
+
+    Raises:
+        DataError: The file has fewer lines, or the text is empty.
+    """
+    from regard.tasks.classification.input_predictor import InputClassifier
+    from regard.tasks.forecasting.predictor import Forecaster
+    from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.summarization.predictor import Summarizer
+
+    name = "-" if text is None else text
+    if isinstance(predictor, InputClassifier | Forecaster):
+        if line != 1:
+            raise ConfigError("--line goes with texts.  Leave it out.")
+        return name
+    if isinstance(predictor, Summarizer | TextGenerator):
+        texts = list(input_documents(text, encoding, as_text=as_text))
+    else:
+        role = "source" if predictor.config.task == "translation" else "text"
+        texts = list(input_lines(text, encoding, as_text=as_text, role=role))
+    if len(texts) < line:
+        raise DataError(f"{name}: {len(texts):,} lines; line {line:,} is asked for.")
+    if len(texts) > 1 and line == 1:
+        print(
+            f"regard: note: {name}: the first of {len(texts):,} lines is explained; "
+            "another one: --line",
+            file=sys.stderr,
+        )
+    return texts[line - 1]
+
+
+def _write(explanation: Explanation, kind: Format, output: str | None) -> None:
+    """Write an explanation to a file, or to standard output."""
+    from regard.explain.page import explanation_svg, format_text, page_html
+
+    if kind == "html":
+        content = page_html(explanation)
+    elif kind == "svg":
+        content = explanation_svg(explanation)
+    elif kind == "json":
+        content = msgspec.json.encode(explanation).decode() + "\n"
+    else:
+        width = shutil.get_terminal_size((100, 24)).columns
+        content = format_text(explanation, width)
+    if output in (None, "-"):
+        print(content, end="" if content.endswith("\n") else "\n")
+        return
+    with replacing(output) as stream:
+        stream.write(content)
+    print(f"{output}: written", file=sys.stderr)
+
+
+def _evaluate(
+    predictor: Predictor,
+    data: str,
+    methods: list[str] | None,
+    num_rows: int,
+    memory: int,
+    *,
+    json: bool,
+) -> None:
+    """Print how faithful methods are on rows of test data, the best first."""
+    from regard.cli.progress import show_progress
+    from regard.explain.attribution import METHODS, Budget
+    from regard.explain.faithfulness import compare_methods, open_rows
+
+    rows = open_rows(predictor, data, num_rows=num_rows)
+    with show_progress() as on_progress:
+        comparison = compare_methods(
+            rows,
+            METHODS if methods is None else methods,
+            budget=Budget(memory),
+            on_progress=partial(on_progress, "Rows"),
+        )
+    if json:
+        print(msgspec.json.encode(comparison).decode())
+        return
+    for line in comparison.lines():
+        print(line)
+    print(f"Best    {comparison.best}")

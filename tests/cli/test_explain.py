@@ -1,0 +1,119 @@
+"""``regard explain``: formats, options that do not go together, files, and the table of methods."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.conftest import toy_pairs, write_tsv
+
+from regard.__main__ import main
+from regard.tasks import opening
+
+METHODS = ("--method", "ig,attention")
+
+
+def test_an_explanation_is_printed_with_error_faithfulness_and_the_honest_sentence(trained, capsys):
+    assert main(["explain", str(trained), "bir", *METHODS]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "Integrated gradients" in out
+    assert "random" in out
+    assert "Attention shows where information may flow, not why." in out
+
+
+def test_json_is_the_document_of_the_page(trained, capsys):
+    assert main(["explain", str(trained), "bir", *METHODS, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert list(document["methods"]) == ["integrated_gradients", "attention"]
+    assert document["text"] == "bir"
+    assert document["model"]["name"] == trained.name
+    assert len(document["model"]["hash"]) == 8
+    pieces = [feature["text"] for feature in document["input"] if feature["part"] == "source"]
+    assert "".join(pieces).strip() == "bir</s>"
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"), [("why.html", "<!doctype html>"), ("why.svg", "<svg"), ("why.json", "{")]
+)
+def test_the_suffix_of_a_file_decides_the_format(trained, tmp_path, capsys, name, begin):
+    path = tmp_path / name
+    assert main(["explain", str(trained), "bir", *METHODS, "-o", str(path)]) == 0
+    assert capsys.readouterr() == ("", f"{path}: written\n")
+    assert path.read_text().lstrip().lower().startswith(begin)
+
+
+def test_one_line_of_a_file_is_explained_and_which_one_is_said(trained, tmp_path, capsys):
+    path = tmp_path / "lines.txt"
+    path.write_text("bir\niki\n")
+    assert main(["explain", str(trained), str(path), *METHODS, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["text"] == "bir"
+    assert err == f"regard: note: {path}: the first of 2 lines is explained; another one: --line\n"
+    assert main(["explain", str(trained), str(path), *METHODS, "--json", "--line", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "iki"
+    assert main(["explain", str(trained), str(path), "--line", "3"]) == 3
+    assert "2 lines; line 3 is asked for" in capsys.readouterr().err
+
+
+def test_another_output_and_a_contrast_are_explained(trained, capsys):
+    words = ["explain", str(trained), "bir", *METHODS, "--json"]
+    assert main([*words, "--target", "abc", "--contrast", "abd"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["contrast"] == "abd"
+    assert len(document["output"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bir", "-o", "why.pdf"], "-o why.pdf: the name says no format."),
+        (["bir", "-o", "why.html", "--format", "svg"], "-o why.html: not the suffix of svg."),
+        (["bir", "--json", "--format", "text"], "--json and --format text: leave one out."),
+        (["bir", "-o", "no/such/why.html"], "no/such/why.html: cannot be written"),
+        (["bir", "--evaluate", "test.tsv"], "Leave TEXT out."),
+        (["--evaluate", "test.tsv", "-o", "why.html"], "Leave -o out."),
+        (["bir", "--line", "0"], "--line"),
+        (["bir", "--memory", "0"], "--memory"),
+        (["bir", "--method", "shap"], "occlusion"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_model_is_opened(
+    trained, monkeypatch, capsys, words, message
+):
+    monkeypatch.setattr(opening, "open_model", lambda _: pytest.fail("opened"))
+    assert main(["explain", str(trained), *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([" "], "the text is empty"),
+        (["bir", "--context", "pairs.txt"], "does not answer questions"),
+    ],
+)
+def test_what_the_model_cannot_explain_is_refused(trained, capsys, words, message):
+    assert main(["explain", str(trained), *words]) in (2, 3, 4)
+    assert message in capsys.readouterr().err
+
+
+def test_the_table_of_methods_ends_with_the_best(trained, tmp_path, capsys):
+    path = write_tsv(tmp_path / "new.tsv", [("ein a", "a"), ("ein b", "b")])
+    words = ["explain", str(trained), "--evaluate", str(path), "--method", "attention"]
+    assert main([*words, "--rows", "2"]) == 0
+    assert capsys.readouterr().out.endswith("\nBest    attention\n")
+
+
+def test_methods_are_compared_on_rows_of_a_test_file(trained, tmp_path, capsys):
+    path = write_tsv(tmp_path / "new.tsv", [(f"ein {a}", b) for a, b in toy_pairs(3, seed=9)])
+    words = ["explain", str(trained), "--evaluate", str(path), "--method", "occlusion,attention"]
+    assert main([*words, "--rows", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["rows"] == 2
+    assert set(result["methods"]) == {"occlusion", "attention", "random"}
+    assert result["best"] in ("occlusion", "attention")
+    for method in result["methods"].values():
+        assert method["comprehensiveness"]["low"] <= method["comprehensiveness"]["value"]
