@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from regard.explain.document import (
@@ -447,3 +448,20 @@ SCRIPTS = [
     "naïve",
 ]
 RIGHT_TO_LEFT = ["البنك", "بجانب", "النهر", "كان", "مغلقا", "."]
+
+
+def tiled() -> Explanation:
+    """A long document whose maps have four positions in a row and in a column."""
+    document = windowed(1024, 16, 1, 2)
+    words = features(["word"] * 4095, "text", begin=["<cls>"])
+    maps = [msgspec.structs.replace(attention, tile=4) for attention in document.attention]
+    return msgspec.structs.replace(
+        document, input=words, attention=maps, methods=methods(np.ones((1, 4096), dtype=bool))
+    )
+
+
+def empty() -> Explanation:
+    """A model that wrote nothing, explained by no method."""
+    return msgspec.structs.replace(
+        translation(num_layers=1, num_heads=1), output=[], methods={}, first="", control=[], lens=[]
+    )

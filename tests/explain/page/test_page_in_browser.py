@@ -43,6 +43,8 @@ EVERY = [
     samples.forecast,
     samples.image,
     samples.windowed,
+    samples.tiled,
+    samples.empty,
     markup,
     scripts,
 ]
@@ -113,6 +115,26 @@ def test_every_view_is_reached_by_the_keyboard(open_page):
     opened.page.focus("#one-head .curve-box")
     keyboard.press("ArrowDown")
     assert opened.text("#one-head .status").startswith("“am” →")
+
+
+def test_the_focus_stays_where_it_is_when_a_panel_is_drawn_again(open_page):
+    opened = open_page(samples.translation)
+    for selector in ("#why button.name >> nth=2", "#layers th button >> nth=3"):
+        opened.page.focus(selector)
+        text = opened.run("document.activeElement.textContent")
+        opened.page.keyboard.press("Enter")
+        assert opened.run("document.activeElement.textContent") == text
+
+
+def test_maps_of_tiles_name_the_first_position_of_each(open_page):
+    opened = open_page(samples.tiled)
+    assert "each row and column has 4 positions" in opened.text("#one-head .note")
+    opened.page.click(".word[data-feature='41']")
+    assert opened.text("#one-head .status").startswith("“1 <cls>…” → “41 word…”")
+
+
+def test_a_contrast_is_part_of_the_question(open_page):
+    assert open_page(samples.classification).text("#why h2") == "1Why “positive”, not “negative”"
 
 
 def test_alternatives_appear_at_an_output(open_page):

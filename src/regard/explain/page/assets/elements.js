@@ -66,6 +66,15 @@ export function arrowStep(event, isRightToLeft) {
   return event.key === backward || event.key === "ArrowUp" ? -1 : 0;
 }
 
+/** Draw what an element has again; what had the focus has it afterwards, by its `data-key`. */
+export function keepFocus(root, draw) {
+  const key = root.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  draw();
+  if (key !== undefined) {
+    root.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+  }
+}
+
 /** Build the twin of a picture: a table, whose rows are made when it is first opened. */
 export function tableTwin(caption, makeRows) {
   const details = el("details", { class: "twin" }, el("summary", { text: "As a table" }));

@@ -12,7 +12,7 @@ export class Explained {
     this.features = explanation.input;
     this.outputs = explanation.output;
     const { first, methods } = explanation;
-    const names = Object.keys(methods);
+    const names = this.outputs.length ? Object.keys(methods) : [];
     this.names = names.includes(first) ? [first, ...names.filter((name) => name !== first)] : names;
     this.parts = this.findParts();
     this.kinds = [...new Set(maps.map((map) => map.kind))];
@@ -69,7 +69,7 @@ export class Explained {
 
   /** Return the last feature that an output depends on, where its last state is read. */
   position(output) {
-    const known = this.document.positions?.[output];
+    const known = this.document.positions[output];
     if (known !== undefined) return known;
     if (!this.names.length) return 0;
     const row = this.row(this.names[0], output);

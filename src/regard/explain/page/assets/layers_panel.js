@@ -1,7 +1,7 @@
 // Panel 5: layers. What the model would say if it ended after each of them.
 
 import { color, textColor } from "./colors.js";
-import { choice, el } from "./elements.js";
+import { choice, el, keepFocus } from "./elements.js";
 import { clamp } from "./matrix.js";
 import { change, onChange, view } from "./view.js";
 import { digits, isRightToLeft, label, percent, quoted } from "./words.js";
@@ -22,7 +22,7 @@ export function layersPanel(explained) {
     el("h2", {}, el("span", { class: "number", text: "5" }), el("span", { text: "Layers" })),
     el("div", { class: "controls" }, lens.length && encoderLens.length ? kinds : null), box, hint);
   const draw = () => {
-    box.replaceChildren(lensTable(explained, tables[shown]));
+    keepFocus(box, () => box.replaceChildren(lensTable(explained, tables[shown])));
     hint.textContent = shown === "lens"
       ? "The most probable output if the layers after this one were left out; the stronger the color, the more probable."
       : "The most probable output if the decoder read this layer of the encoder; the stronger the color, the more probable.";
@@ -42,7 +42,7 @@ function lensTable(explained, rows) {
     scores.length ? el("th", { scope: "col", class: "score", title: `score of ${quoted(outputs[view.output].text)}`, text: explained.document.unit }) : null,
     ...indices.map((index) => el("th", { scope: "col", class: index === view.output ? "chosen" : "" },
       el("button", {
-        type: "button", dir: "auto", text: label(outputs[index].text), on: { click: () => change({ output: index }) },
+        type: "button", dir: "auto", "data-key": index, text: label(outputs[index].text), on: { click: () => change({ output: index }) },
       }))));
   const body = [...rows].reverse().map((row) => el("tr", {},
     el("th", { scope: "row", text: row.layer }),

@@ -44,7 +44,7 @@ async function start() {
     names.length ? alignmentPanel(explained) : null,
     maps.length ? headsPanel(explained) : null,
     maps.length ? oneHeadPanel(explained) : null,
-    explanation.lens.length || explanation.encoder_lens.length ? layersPanel(explained) : null,
+    explained.outputs.length && (explanation.lens.length || explanation.encoder_lens.length) ? layersPanel(explained) : null,
     explanation.model.picture || explanation.model.diagram ? architecturePanel(explained) : null,
   ].filter(Boolean);
   main.append(header(explained), sentencePanel(explained), notes(explanation.notes),

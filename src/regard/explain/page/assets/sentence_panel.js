@@ -1,6 +1,6 @@
 // The input and the output as lines of words that can be clicked.
 
-import { arrowStep, el } from "./elements.js";
+import { arrowStep, el, keepFocus } from "./elements.js";
 import { change, onChange, view } from "./view.js";
 import { continuations, count, digits, isRightToLeft, label, percent, quoted } from "./words.js";
 import { color } from "./colors.js";
@@ -36,7 +36,8 @@ class InputLine {
     if (isShown) return;
     const center = feature ?? start;
     this.first = Math.max(start, Math.min(center - (MOST_WORDS >> 1), stop - MOST_WORDS));
-    this.root.lastChild.replaceWith(this.words(this.first, Math.min(stop, this.first + MOST_WORDS)));
+    keepFocus(this.root, () => this.root.lastChild.replaceWith(
+      this.words(this.first, Math.min(stop, this.first + MOST_WORDS))));
   }
 
   words(first, last) {
@@ -48,7 +49,7 @@ class InputLine {
       change({ feature: view.feature === feature ? null : feature });
     });
     words.forEach((word, index) => {
-      word.dataset.feature = first + index;
+      word.dataset.feature = word.dataset.key = first + index;
       word.classList.toggle("special", features[index].is_special);
     });
     const box = rovingGroup(words, texts, this.part.name);

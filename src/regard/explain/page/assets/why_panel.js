@@ -1,7 +1,7 @@
 // Panel 1: why this word. One row of bars for each method, under the words of the input.
 
 import { FONT, theme } from "./colors.js";
-import { el, onWidth, tableTwin } from "./elements.js";
+import { el, keepFocus, onWidth, tableTwin } from "./elements.js";
 import { clamp, paintTiles } from "./matrix.js";
 import { alternativeRows } from "./sentence_panel.js";
 import { change, onChange, view } from "./view.js";
@@ -32,7 +32,8 @@ export function whyPanel(explained) {
     heading, alternatives, bars.root, figures, facts, twin);
   onChange(() => {
     const { text } = explained.outputs[view.output];
-    heading.lastChild.textContent = `Why ${quoted(text)}`;
+    const { contrast } = explained.document;
+    heading.lastChild.textContent = `Why ${quoted(text)}${contrast === null ? "" : `, not ${quoted(contrast)}`}`;
     alternatives.replaceChildren(...alternativeRows(explained.alternatives(view.output).slice(0, 3), text));
     bars.draw();
     figures.replaceChildren(figureTable(explained));
@@ -55,7 +56,10 @@ class Bars {
   }
 
   draw() {
-    if (!this.width) return;
+    if (this.width) keepFocus(this.root, () => this.drawAgain());
+  }
+
+  drawAgain() {
     const { explained } = this;
     const names = [...explained.names];
     const tracks = names.map((name) => this.track(name, explained.method(name).title));
@@ -177,7 +181,7 @@ class Bars {
     if (name === CONTROL) return el("div", { class: "name control", text: title, title });
     return el("button", {
       type: "button", class: name === view.method ? "name chosen" : "name", text: title, title,
-      tabindex: isFirst ? 0 : -1, "aria-pressed": name === view.method,
+      tabindex: isFirst ? 0 : -1, "aria-pressed": name === view.method, "data-key": name,
       on: { click: () => change({ method: name }) },
     });
   }
@@ -197,7 +201,7 @@ class Bars {
     const { row } = tracks[0];
     const strongest = [...shown].sort((one, two) => Math.abs(row[two] ?? 0) - Math.abs(row[one] ?? 0));
     const chips = strongest.slice(0, NUM_STRONGEST).map((index) => el("button", {
-      type: "button", class: "chip", dir: "auto", "aria-pressed": index === view.feature,
+      type: "button", class: "chip", dir: "auto", "data-key": `chip ${index}`, "aria-pressed": index === view.feature,
       text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
       on: { click: () => change({ feature: index }) },
     }));
@@ -305,8 +309,8 @@ function factsText(explained) {
 function controlText(similarity) {
   if (similarity === null) return "";
   const verdict = Math.abs(similarity) < 0.4
-    ? "the scores come from what the model learned"
-    : "much of the picture comes from the input and the architecture, not from what was learned";
+    ? "little of this picture is there without training"
+    : "much of this picture is there without training, from the input and the architecture alone";
   return `Control: with shuffled weights the scores have a rank correlation of ${digits(similarity)} with these: ${verdict}.`;
 }
 
