@@ -313,7 +313,7 @@ function drawLegend(element, { isSigned, scaleText, hasHatching }) {
   if (hasHatching) {
     const sample = el("canvas", { width: 24, height: 10, class: "scale" });
     hatch(sample.getContext("2d"), 24, 10);
-    parts.push(el("span", { class: "gap" }), sample, el("span", { text: hasHatching }));
+    parts.push(el("span", { class: "never" }, sample, el("span", { text: hasHatching })));
   }
   element.replaceChildren(...parts);
 }

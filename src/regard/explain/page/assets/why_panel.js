@@ -10,12 +10,13 @@ import {
 } from "./words.js";
 
 const MOST_WORDS = 96; // whose bars are all shown; of more, a part
+const ZOOMED_LINES = 2; // of a long input
 const NUM_STRONGEST = 8;
 const CONTROL = "control";
 const MEASURES = [
-  { name: "comprehensiveness", text: "comprehensiveness ↑",
+  { name: "comprehensiveness", text: "compre\u00adhensive\u00adness ↑",
     title: "what removing the highest scores loses of the probability: more is better" },
-  { name: "sufficiency", text: "sufficiency ↓",
+  { name: "sufficiency", text: "suffi\u00adciency ↓",
     title: "what keeping only the highest scores loses of the probability: less is better" },
   { name: "tau", text: "tau ↑", title: "rank agreement with leaving each word out: 1 is full" },
 ];
@@ -76,7 +77,10 @@ class Bars {
       const isOnlyMark = part.isWritten && indices.every((index) => explained.features[index].is_special);
       const patches = explained.patches(part);
       if (patches) groups.push(this.patchMaps(patches, tracks));
-      else if (indices.length && !isOnlyMark) groups.push(...this.partLines(part, indices, tracks, legend));
+      else if (indices.length && !isOnlyMark) {
+        const lines = this.partLines(part, indices, tracks, legend);
+        groups.push(...(chosen.length < shown.length ? lines.slice(0, ZOOMED_LINES) : lines));
+      }
     }
     this.lines.replaceChildren(...groups);
     const hasPatches = explained.parts.some((part) => explained.patches(part));
@@ -205,7 +209,7 @@ class Bars {
       text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
       on: { click: () => change({ feature: index }) },
     }));
-    const hint = chosen.length ? `Framed part: ${chosen[0] + 1}–${chosen.at(-1) + 1} of ${count(shown.length, "word")}`
+    const hint = chosen.length ? `Framed part, from word ${chosen[0] + 1} of ${count(shown.length, "word")}`
       : `${label(this.explained.features[shown[0]].text)} to ${label(this.explained.features[shown.at(-1)].text)}`;
     return [...rows, el("div", { class: "chips" }, el("span", { class: "hint", text: "Largest scores" }), ...chips),
       el("p", { class: "hint", text: hint })];
