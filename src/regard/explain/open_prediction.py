@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -274,7 +274,7 @@ def _find_span(context: str, answer: str) -> tuple[int, int]:
 
 
 def _best_window(
-    answerer: QuestionAnswerer, batches: WindowBatches, spans: list[tuple[int, int] | None]
+    answerer: QuestionAnswerer, batches: WindowBatches, spans: Sequence[tuple[int, int] | None]
 ) -> tuple[int, list[tuple[int, int]]]:
     """Return the window that holds all spans and where the first is most probable.
 
