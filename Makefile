@@ -33,9 +33,10 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/regard demo -o demo
 
-# The picture of docs/pictures.md: the model of the demo.
+# The pictures of README.md and docs/pictures.md, of the model of the demo.
 pictures: demo
 	$(BIN)/regard info demo --diagram svg -o docs/pictures/architecture.svg
+	$(BIN)/regard explain demo "<de> in 3 hours" -o docs/pictures/explanation.svg
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

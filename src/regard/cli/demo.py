@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -48,13 +49,27 @@ def demo(
 
     with make_report(json=json) as report:
         result = run_demo(output, minutes=minutes, seed=seed, report=report, start_time=start_time)
+    page = _explain(result)
     if json:
-        print(msgspec.json.encode(result).decode())
+        print(msgspec.json.encode({**msgspec.to_builtins(result), "page": page}).decode())
     else:
-        _print(result)
+        _print(result, page)
 
 
-def _print(result: DemoReport) -> None:
+def _explain(result: DemoReport) -> str:
+    """Write the page that explains the first example, and return its name."""
+    from regard.explain import ModelFacts, explain, save_page
+    from regard.runs.information import hash_weights
+    from regard.tasks.opening import open_model
+
+    page = Path(result.folder) / "explained.html"
+    source, _ = result.examples[0]
+    facts = ModelFacts(page.parent.name, hash_weights(result.folder))
+    save_page(explain(open_model(result.folder), source, facts=facts), page)
+    return str(page)
+
+
+def _print(result: DemoReport, page: str) -> None:
     from regard.runs.demo import draw_alignment
 
     languages = ", ".join(
@@ -72,4 +87,6 @@ def _print(result: DemoReport) -> None:
     print("\nTry     " + f'regard translate {result.folder} "<fr> in 3 hours"')
     print(f'        regard translate {result.folder} "<zh> May 4, 2031" --align')
     print(f"        regard info {result.folder}")
+    print(f'        regard explain {result.folder} "<fr> in 3 hours" -o why.html')
     print("        regard train pairs.tsv -o mymodel      your own text")
+    print(f"\nWhy it wrote {output!r}: open {page} in a browser.")
