@@ -1,9 +1,11 @@
 """Attention shown is attention used: for every pattern, score, layer and task."""
 
+import msgspec
 import pytest
 import torch
 from tests.explain import predictors
 from tests.explain.predictors import randomized
+from tests.explain.test_open_prediction import open_each
 
 from regard.attention import (
     Additive,
@@ -43,12 +45,15 @@ from regard.layers import (
 )
 from regard.models import (
     BertConfig,
+    Classifier,
     ConvS2S,
     ConvS2SConfig,
     EncoderDecoderConfig,
     EncoderDecoderModel,
     Gpt,
     GptConfig,
+    Longformer,
+    LongformerConfig,
     LstmConfig,
     LstmEncoderDecoder,
     MesaNetConfig,
@@ -175,7 +180,7 @@ def test_weights_times_values_are_the_output_by_every_score_and_bias(pattern, sc
     }
     _, weights = attend(q, k, v, return_weights=True, **options)
     out = attend(q, k, v, **options)
-    record = AttentionRecord(q, k, v, weights, out, options["score"])
+    record = AttentionRecord(q, k, v, weights, out, options["score"], pattern)
     torch.testing.assert_close(recompute(record), out, rtol=1e-5, atol=1e-5)
 
 
@@ -290,3 +295,28 @@ def test_a_model_that_computes_in_bfloat16_shows_what_it_used_to_its_precision()
     model.compute_dtype = torch.bfloat16
     prediction = predict(generator, "the cat", output=" sat on")
     assert check(prediction) < 2**-7
+
+
+def test_weights_have_a_row_for_each_position_in_every_task(tmp_path):
+    for prediction in open_each(tmp_path).values():
+        layers = capture(prediction)
+        assert len(layers) >= 2
+        for layer in layers:
+            stack = prediction.stacks[layer.stack]
+            source = prediction.stacks[0] if layer.kind == "cross" else stack
+            assert layer.weights.shape[1:] == (stack.stop - stack.start, source.stop - source.start)
+            assert (layer.first_query, layer.first_key) == (stack.start, source.start)
+
+
+def test_a_question_whose_tokens_are_all_global_has_the_pattern_of_that_pass():
+    config = LongformerConfig(
+        window=2, question_end_id=predictors.tokenizer().encode(["on"])[0][0], **NARROW
+    )
+    classifier = predictors.text_classifier()
+    encoder = Longformer(msgspec.structs.replace(config, has_mlm_head=False), VOCAB)
+    classifier.model = randomized(Classifier(encoder, len(predictors.LABELS)))
+    prediction = predict(classifier, "the cat sat on the mat")
+    first, _ = capture(prediction)
+    before = [feature.text.strip("▁ ") for feature in prediction.features].index("on")
+    assert first.pattern == Local(1, 1) | Global(range(before))
+    assert check(prediction) < 1e-5

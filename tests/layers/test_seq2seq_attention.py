@@ -71,7 +71,7 @@ def test_the_hook_gets_weights_values_and_output(layer):
     records = []
     layer.on_attention = records.append
     torch.testing.assert_close(layer(QUERIES, memory, lengths=LENGTHS), expected)
-    ((_, keys, values, weights, output, _),) = records
+    ((_, keys, values, weights, output, *_),) = records
     torch.testing.assert_close(output[:, 0], expected)
     assert keys.shape == values.shape == (2, 1, 4, 6)
     assert weights.shape == (2, 1, 3, 4)

@@ -36,7 +36,7 @@ class LayerAttention:
         kind: ``cross`` where it reads the source, else the name of its stack, such as encoder.
         depth: Index of its block in the stack.
         stack: Index of the stack of its queries.
-        pattern: Which pairs may attend.
+        pattern: Which pairs may attend, as it was in that pass: global tokens may differ by input.
         num_heads: Of queries.
         first_query: Feature of the first query.
         first_key: Feature of the first key.
@@ -308,7 +308,7 @@ def _locate(
         kind="cross" if layer.reads_source else stack.name,
         depth=depth,
         stack=number,
-        pattern=layer.pattern,
+        pattern=records[-1].pattern,  # that of a layer's own; global tokens come before
         num_heads=layer.num_heads,
         first_query=stack.start,
         first_key=source.start,

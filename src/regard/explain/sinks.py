@@ -1,10 +1,10 @@
 """Attention sinks: keys that get attention although they say nothing (Xiao et al. 2024).
 
 Softmax makes every query spend its attention, so heads learn to leave what they do not need at a
-token that all queries see: the first one or a special one (also Clark et al. 2019, section 3.2, of
-``[SEP]``). A key is called the sink of a head where it gets 30 % of all attention or more (the
-threshold of Gu et al. 2025, "When Attention Sink Emerges in Language Models", section 3.1) and
-twice as much as it would if every query shared its attention equally.
+token that all queries see: a special one (also Clark et al. 2019, section 3.2, of ``[SEP]``) or, in
+a decoder, the first one. A key is called the sink of a head where it gets 30 % of all attention or
+more (the threshold of Gu et al. 2025, "When Attention Sink Emerges in Language Models", section
+3.1) and twice as much as it would if every query shared its attention equally.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ def find_sinks(
         equal_shares: What each key would get with equal weights, ``[keys]``.
     """
     keys = features[layer.first_key : layer.first_key + layer.num_keys]
-    candidates = [index for index, key in enumerate(keys) if key.is_special or index == 0]
+    is_causal = layer.kind == "decoder"  # all queries see the first key, and some nothing else
+    candidates = [
+        index for index, key in enumerate(keys) if key.is_special or (is_causal and index == 0)
+    ]
+    if not candidates:
+        return [None] * layer.num_heads
     shares = _shares(layer)[:, candidates]  # [heads, candidates]
     is_sink = (shares >= _LEAST_SHARE) & (shares >= _LEAST_GAIN * equal_shares[candidates])
     best = shares.masked_fill(~is_sink, -1.0).argmax(-1)

@@ -23,6 +23,7 @@ class AttentionRecord(NamedTuple):
             long sequences (see `attend`), None where the pattern has none.
         output: Weights times values, ``[batch, heads, queries, value_dim]``.
         score: Of a query and a key.
+        pattern: Which pairs may attend.
     """
 
     queries: Tensor
@@ -31,6 +32,7 @@ class AttentionRecord(NamedTuple):
     weights: Tensor | None
     output: Tensor
     score: ScoreFunction
+    pattern: Pattern
 
 
 class RecordedAttention(Layer):
@@ -106,5 +108,5 @@ class RecordedAttention(Layer):
         if first_query:
             q, out = q[:, :, first_query:], out[:, :, first_query:]
             weights = None if weights is None else weights[:, :, first_query:]
-        self.on_attention(AttentionRecord(q, k, v, weights, out, score))
+        self.on_attention(AttentionRecord(q, k, v, weights, out, score, pattern))
         return out
