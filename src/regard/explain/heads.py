@@ -41,7 +41,7 @@ def head_effects(
     with torch.no_grad():
         whole = prediction.scores(prediction.full_weights()).mean()
         changes = []
-        for part in budget.chunks(prediction, len(heads)):
+        for part in budget.chunks(prediction, len(heads), has_gradient=False):
             rows = heads[part]
             masks: dict[str, Tensor] = {}  # [rows, heads]
             for row, (path, head) in enumerate(rows):

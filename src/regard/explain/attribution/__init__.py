@@ -25,10 +25,21 @@ METHODS: dict[str, Method] = {
 }
 """The methods by name."""
 
+DEFAULT_METHODS = tuple(name for name, method in METHODS.items() if method.is_default)
+"""Names of the methods that are computed where none is named."""
+
 ALIASES = {"ig": "integrated_gradients", "leave_one_out": "occlusion"}
 """Other names of methods."""
 
-__all__ = ["ALIASES", "METHODS", "Attribution", "Budget", "Method", "method_names"]
+__all__ = [
+    "ALIASES",
+    "DEFAULT_METHODS",
+    "METHODS",
+    "Attribution",
+    "Budget",
+    "Method",
+    "method_names",
+]
 
 
 def method_names(names: Iterable[str]) -> list[str]:

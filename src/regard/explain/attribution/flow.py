@@ -204,4 +204,10 @@ def _add_stack(
     return nodes
 
 
-FLOW = Method("Attention flow", is_signed=False, compute=flow, unit="attention")
+FLOW = Method(
+    "Attention flow",
+    is_signed=False,
+    compute=flow,
+    unit="attention",
+    is_default=False,  # it would take longer than all others together
+)

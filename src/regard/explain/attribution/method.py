@@ -83,9 +83,11 @@ class Method(NamedTuple):
         is_signed: Whether scores below 0 speak against the output.
         compute: Computes the scores, in the prediction's unit or, where `unit` is set, in that.
         unit: Of the scores; empty where it is the prediction's.
+        is_default: Whether it is computed where no method is named.
     """
 
     title: str
     is_signed: bool
     compute: Callable[[Prediction, Budget], Attribution]
     unit: str = ""
+    is_default: bool = True

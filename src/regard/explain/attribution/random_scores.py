@@ -27,4 +27,4 @@ def random_scores(prediction: Prediction, budget: Budget) -> Attribution:  # noq
     return Attribution(scores.masked_fill(~prediction.reads, torch.nan))
 
 
-RANDOM = Method("Random", False, random_scores, "0 to 1")
+RANDOM = Method("Random", False, random_scores, "0 to 1", is_default=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.errors import ConfigError, DataError
-from regard.explain.attribution import METHODS, Budget, method_names
+from regard.explain.attribution import DEFAULT_METHODS, METHODS, Budget, method_names
 from regard.explain.faithfulness.evaluated_rows import OpenRow
 from regard.explain.faithfulness.measure import FaithfulnessMeter, Measures, measurable_outputs
 from regard.explain.prediction import ClassPrediction, Prediction
@@ -138,7 +138,7 @@ def _format(interval: Interval) -> str:
 
 def compare_methods(
     rows: Sequence[OpenRow],
-    methods: Iterable[str] = tuple(METHODS),
+    methods: Iterable[str] = DEFAULT_METHODS,
     *,
     budget: Budget | None = None,
     most_outputs: int = MOST_OUTPUTS,
