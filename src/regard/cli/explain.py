@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from rich.console import Console
 
 from regard.cli.answer import open_answerer, read_context
 from regard.cli.inputs import input_documents, input_lines
@@ -188,8 +188,12 @@ def _read_text(
 
 def _write(explanation: Explanation, kind: Format, output: str | None) -> None:
     """Write an explanation to a file, or to standard output."""
-    from regard.explain.page import explanation_svg, format_text, page_html
+    from regard.explain.page import explanation_svg, format_text, page_html, terminal_text
 
+    output = None if output == "-" else output
+    if kind == "text" and output is None:  # with colors on a terminal
+        Console(highlight=False, soft_wrap=True).print(terminal_text(explanation))
+        return
     if kind == "html":
         content = page_html(explanation)
     elif kind == "svg":
@@ -197,9 +201,8 @@ def _write(explanation: Explanation, kind: Format, output: str | None) -> None:
     elif kind == "json":
         content = msgspec.json.encode(explanation).decode() + "\n"
     else:
-        width = shutil.get_terminal_size((100, 24)).columns
-        content = format_text(explanation, width)
-    if output in (None, "-"):
+        content = format_text(explanation)
+    if output is None:
         print(content, end="" if content.endswith("\n") else "\n")
         return
     with replacing(output) as stream:

@@ -47,9 +47,9 @@ function record(explained, isByRow, isWhole) {
   const name = view.method;
   const { title, unit } = explained.method(name);
   const isSigned = explained.isSigned(name);
-  const largest = explained.largest(name) || 1;
-  const scales = explained.outputs.map((_, output) =>
-    (isByRow ? explained.largest(name, output) || 1 : largest));
+  const byRow = explained.outputs.map((_, output) => explained.largest(name, output, shown));
+  const largest = byRow.reduce((one, two) => Math.max(one, two));
+  const scales = isByRow ? byRow : byRow.map(() => largest);
   const end = isByRow ? "largest of its row" : `${digits(largest)} ${unit}`;
   return {
     label: `Alignment by ${title}`,

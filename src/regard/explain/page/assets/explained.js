@@ -41,14 +41,11 @@ export class Explained {
     return scores[output] ?? this.features.map(() => null);
   }
 
-  /** Return the largest magnitude of a method's scores, of one output or of all. */
-  largest(name, output = null) {
-    let largest = 0;
-    const outputs = output === null ? this.outputs.map((_, index) => index) : [output];
-    for (const index of outputs) {
-      for (const value of this.row(name, index)) largest = Math.max(largest, Math.abs(value ?? 0));
-    }
-    return largest;
+  /** Return the largest magnitude of a method's scores for an output, of all features or of some. */
+  largest(name, output, features = null) {
+    const row = this.row(name, output);
+    const values = features === null ? row : features.map((feature) => row[feature]);
+    return values.reduce((largest, value) => Math.max(largest, Math.abs(value ?? 0)), 0) || 1;
   }
 
   isSigned(name) {

@@ -57,7 +57,18 @@ async function start() {
     redraw(["theme"]);
   });
   onChange((changed) => follow(explained, changed));
+  await balance(main);
   document.documentElement.dataset.ready = "";
+}
+
+/** Put the diagram, which nothing else refers to, into the shorter column. */
+async function balance(main) {
+  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame); // until all is laid out
+  const [left, right] = main.querySelectorAll(".stack");
+  const diagram = main.querySelector("#architecture");
+  if (!diagram) return;
+  diagram.remove();
+  (left.offsetHeight <= right.offsetHeight ? left : right).append(diagram);
 }
 
 /** Let what is shown follow what was chosen. */

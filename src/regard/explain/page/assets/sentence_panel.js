@@ -146,7 +146,7 @@ export function alternativeRows(entries, chosen) {
 function shadeInput(explained, root) {
   const row = view.method ? explained.row(view.method, view.output) : [];
   const isSigned = view.method && explained.isSigned(view.method);
-  const largest = view.method ? explained.largest(view.method, view.output) || 1 : 1;
+  const largest = view.method ? explained.largest(view.method, view.output) : 1;
   for (const word of root.querySelectorAll(".word")) {
     const { feature, output } = word.dataset;
     const isChosen = feature === undefined

@@ -312,9 +312,8 @@ function factsText(explained) {
 
 function controlText(similarity) {
   if (similarity === null) return "";
-  const verdict = Math.abs(similarity) < 0.4
-    ? "little of this picture is there without training"
-    : "much of this picture is there without training, from the input and the architecture alone";
+  const amount = Math.abs(similarity) < 0.2 ? "little" : Math.abs(similarity) < 0.5 ? "some" : "much";
+  const verdict = `${amount} of this picture is there without training, from the input and the architecture alone`;
   return `Control: with shuffled weights the scores have a rank correlation of ${digits(similarity)} with these: ${verdict}.`;
 }
 
