@@ -9,6 +9,7 @@ import msgspec
 from regard.metrics.classification import Reliability
 from regard.metrics.rare_words import RARE, rare_word_percent, tokens_per_hundred_words
 from regard.plots.confusion_matrix import ClassificationPicture
+from regard.plots.forecast_panels import ForecastPanel
 from regard.plots.score_by_length import ScoreByLengthPicture
 
 
@@ -64,12 +65,15 @@ class CalibrationChart(msgspec.Struct, frozen=True, kw_only=True):
         note: What was compared, in a sentence.
         unit: What is counted, such as ``token``.
         bins: The comparison.
+        has_levels: Whether the "bins" are quantiles: the probability is a level, and what is
+            correct are the values below its quantile, all of them counted for every level.
     """
 
     title: str
     note: str
     unit: str
     bins: Reliability
+    has_levels: bool = False
 
 
 class EvaluationDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +84,7 @@ class EvaluationDetails(msgspec.Struct, frozen=True, kw_only=True):
         calibrations: Of the model's probabilities, where they can be compared with the truth.
         confusion: Of a classifier.
         worst: Rows, worst first.
+        forecasts: The worst windows of a forecaster, worst first.
         notes: What is left out, and why.
     """
 
@@ -87,6 +92,7 @@ class EvaluationDetails(msgspec.Struct, frozen=True, kw_only=True):
     calibrations: list[CalibrationChart] = []
     confusion: ClassificationPicture | None = None
     worst: list[ScoredRow] = []
+    forecasts: list[ForecastPanel] = []
     notes: list[str] = []
 
 

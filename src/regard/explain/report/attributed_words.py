@@ -2,7 +2,7 @@
 
 The scores of a word are added up over all outputs, so that they say how much the word speaks for
 the output as a whole, in nats of its probability: its attribution by the method that is shown first
-for the task. Cost: that method once a row.
+for the task. Cost: that method once a row; a long input takes a method of one pass an output.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from regard.setup.evaluation_details import ExplainedInput
 from regard.tasks import Predictor
 
 _METHOD = "integrated_gradients"  # where no method has been measured for a task
+_LONG_METHOD = "gradient_input"
+_LONG = 512  # features of an input from which on a pass for each would take minutes
 _MOST_OUTPUTS = 40  # whose scores are added up; spread over all of a longer output
 _MOST_FEATURES = 160  # shown; the strongest and those around them are
 _NUM_SHADES = 8
@@ -69,7 +71,7 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
     Returns:
         The scores, or why there are none.
     """
-    method = METHODS[FIRST_METHOD.get(predictor.config.task, _METHOD)]
+    name = FIRST_METHOD.get(predictor.config.task, _METHOD)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a text that is cut: the line ends there
@@ -78,6 +80,7 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
         if num_outputs > _MOST_OUTPUTS:
             indices = spread_indices(num_outputs, _MOST_OUTPUTS)
             prediction = SelectedOutputs(prediction, indices)
+        method = METHODS[_LONG_METHOD if len(prediction.features) > _LONG else name]
         scores = method.compute(prediction, Budget()).scores  # [outputs, features]
     except RegardError as error:
         return f"not explained: {error}"

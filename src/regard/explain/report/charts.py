@@ -7,11 +7,12 @@ texts, so that the reader's fonts draw them in every script.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from regard.explain.report.markup import Child, Markup, tag
 from regard.plots.confusion_matrix import ClassificationPicture, merge_rare_labels
+from regard.plots.forecast_panels import ForecastPanel
 from regard.plots.score_by_length import LengthBin, ScoreByLengthPicture
 from regard.plots.style import SCALE, thin
 from regard.setup.evaluation_details import CalibrationChart
@@ -80,14 +81,18 @@ def table(headers: Sequence[Child], rows: Sequence[Sequence[Child]], caption: st
 def number_text(value: float | None) -> str:
     """Return a figure as people read it; a dash where there is none.
 
-    >>> number_text(54.234), number_text(0.00741), number_text(None), number_text(12345.6)
-    ('54.2', '0.00741', '–', '12,346')
+    >>> number_text(54.234), number_text(3.3), number_text(0.00741), number_text(12345.6)
+    ('54.2', '3.30', '0.00741', '12,346')
+    >>> number_text(0), number_text(None)
+    ('0', '–')
     """
     if value is None or not math.isfinite(value):
         return "–"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.3g}"
 
 
 def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
@@ -97,7 +102,7 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
         bars: From top to bottom.
         label: What they are, in words.
     """
-    names, right = 176.0, 124.0
+    names, right = 172.0, 144.0
     width, line = WIDTH - names - right, 32.0
     largest = max((bar.high or bar.value for bar in bars), default=0.0) or 1.0
 
@@ -109,7 +114,7 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
         y = number * line
         interval = ""
         kind = "own" if bar.is_own else "floor"
-        parts.append(_text(names - 8, y + 20, _shorten(bar.name, 28), class_=f"end {kind}-name"))
+        parts.append(_text(names - 8, y + 20, _shorten(bar.name, 25), class_=f"end {kind}-name"))
         parts.append(
             tag("rect", x=names, y=y + 8, width=x(bar.value) - names, height=16.0, class_=kind)
         )
@@ -188,7 +193,7 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
             range_text(each),
             f"{each.num_rows:,}",
             *(
-                f"{mean:.1f} ± {margin:.1f}"
+                f"{number_text(mean)} ± {number_text(margin)}"
                 for mean, margin in zip(each.means, each.margins, strict=True)
             ),
         ]
@@ -205,22 +210,10 @@ def reliability_chart(calibration: CalibrationChart) -> Chart:
     left, top, side, gap, low = 44.0, 8.0, 220.0, 12.0, 48.0
     num_bins, total = len(bins.counts), max(1, sum(bins.counts))
     cell = side / num_bins
-    parts: list[Markup] = []
-    for tick in range(6):
-        at = side * tick / 5
-        parts.append(_line(left, top + at, left + side, top + at, class_="grid"))
-        parts.append(_line(left + at, top, left + at, top + side, class_="grid"))
-        parts.append(
-            _text(left - 6, top + side - at + 4, f"{20 * tick} %", class_="end small muted")
-        )
-        parts.append(
-            _text(
-                left + at, top + side + gap + low + 14, f"{20 * tick}", class_="middle small muted"
-            )
-        )
     points = []
     most = max(bins.counts, default=0) or 1
     base = top + side + gap + low
+    parts = _square(left, top, side, base)
     for index, count in enumerate(bins.counts):
         if not count:
             continue
@@ -263,6 +256,101 @@ def reliability_chart(calibration: CalibrationChart) -> Chart:
     label = f"{calibration.title}: expected calibration error {error}"
     headers = ["probability", f"{calibration.unit}s", "mean probability", "correct"]
     return Chart(_svg(parts, base + 36, label), table(headers, rows, label))
+
+
+def level_chart(calibration: CalibrationChart) -> Chart:
+    """Draw how many values are below each quantile, by its level."""
+    bins = calibration.bins
+    left, top, side = 44.0, 8.0, 220.0
+    parts = _square(left, top, side, top + side)
+    points = [
+        (left + side * level, top + side * (1 - share))
+        for level, share in zip(bins.confidence, bins.accuracy, strict=True)
+    ]
+    parts.append(_line(left, top + side, left + side, top, class_="diagonal"))
+    parts.append(_polyline(points, class_="curve first"))
+    parts += [tag("circle", cx=x, cy=y, r=4, class_="dot first") for x, y in points]
+    distance, beside = f"{bins.calibration_error:.1f} %", left + side + 24
+    num_values = max(bins.counts, default=0)
+    facts = [
+        (distance, "strong large"),
+        ("mean distance from", "muted"),
+        ("the diagonal", "muted"),
+        (f"{num_values:,}", "strong"),
+        (f"{calibration.unit}s", "muted"),
+    ]
+    for number, (text, kind) in enumerate(facts):
+        y = top + 24 + 18 * number + (16 if number > 2 else 0)
+        parts.append(_text(beside, y, text, class_=kind))
+    parts.append(_text(left + side / 2, top + side + 32, "level (%)", class_="middle muted"))
+    rows = [
+        [f"{100 * level:g} %", f"{100 * share:.1f} %"]
+        for level, share in zip(bins.confidence, bins.accuracy, strict=True)
+    ]
+    label = f"{calibration.title}: mean distance from the diagonal {distance}"
+    return Chart(
+        _svg(parts, top + side + 38, label),
+        table(["level", f"{calibration.unit}s below the quantile"], rows, label),
+    )
+
+
+def forecast_chart(panel: ForecastPanel) -> Chart:
+    """Draw a forecast with its bands next to the end of its history and what came."""
+    left, top, width, height = 44.0, 8.0, WIDTH - 60.0, 150.0
+    horizon = len(panel.quantiles)
+    num_shown = min(len(panel.history), max(24, 2 * horizon))
+    history = [float(value) for value in panel.history[len(panel.history) - num_shown :]]
+    actual = [] if panel.actual is None else [float(value) for value in panel.actual]
+    levels = {level: panel.quantile(level) for level in (0.025, 0.1, 0.5, 0.9, 0.975)}
+    curves = {k: [float(v) for v in values] for k, values in levels.items() if values is not None}
+    numbers = [*history, *actual, *(value for curve in curves.values() for value in curve)]
+    finite = [value for value in numbers if math.isfinite(value)]
+    lowest, highest = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    span = highest - lowest or 1.0
+
+    def x(index: float) -> float:
+        return left + width * index / max(1, num_shown + horizon - 1)
+
+    def y(value: float) -> float:
+        return top + height * (1 - (value - lowest) / span)
+
+    ticks = [lowest + span * index / 3 for index in range(4)] if finite else []
+    parts = _grid(left, width, ticks, y)
+    ahead = [num_shown + index for index in range(horizon)]
+    for low, high, kind in ((0.025, 0.975, "wide-band"), (0.1, 0.9, "inner-band")):
+        if low in curves and high in curves:
+            upper = [(x(i), y(v)) for i, v in zip(ahead, curves[high], strict=True)]
+            lower = [(x(i), y(v)) for i, v in zip(ahead, curves[low], strict=True)]
+            outline = [*upper, *reversed(lower)]
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in outline)
+            parts.append(tag("polygon", points=points, class_=kind))
+    for start, values, kind in (
+        (0, history, "history"),
+        (num_shown, curves.get(0.5, []), "curve first"),
+        (num_shown, actual, "came"),
+    ):
+        parts += [
+            _polyline([(x(start + index), y(values[index])) for index in run], class_=kind)
+            for run in _runs(values)
+        ]
+    bottom = top + height
+    names = (("history", "muted"), ("what came", "problem"), ("median and bands", "own-name"))
+    for number, (name, kind) in enumerate(names):
+        parts.append(_text(left + 110.0 * number, bottom + 36, name, class_=kind))
+    times = list(panel.times)[-(num_shown + horizon) :]
+    if times:
+        for index, kind in ((0, ""), (num_shown, "middle"), (len(times) - 1, "end")):
+            parts.append(_text(x(index), bottom + 16, times[index], class_=f"small muted {kind}"))
+    rows = []
+    for index in range(horizon):
+        time = times[num_shown + index] if times else f"+{index + 1}"
+        bands = [number_text(curves[k][index]) if k in curves else "–" for k in (0.1, 0.5, 0.9)]
+        rows.append([time, *bands, number_text(actual[index] if actual else None)])
+    label = f"Forecast of {panel.title}"
+    return Chart(
+        _svg(parts, bottom + 42, label),
+        table(["time", "10 %", "median", "90 %", "what came"], rows, label),
+    )
 
 
 def confusion_chart(picture: ClassificationPicture) -> Chart:
@@ -403,12 +491,41 @@ def _svg(parts: Sequence[Markup], height: float, label: str) -> Markup:
     )
 
 
-def _grid(left: float, width: float, ticks: Sequence[float], y: object) -> list[Markup]:
+def _square(left: float, top: float, side: float, bottom: float) -> list[Markup]:
+    """Return the grid of two axes from 0 to 100 %, the labels of the lower one below `bottom`."""
+    parts = []
+    for tick in range(6):
+        at, name = side * tick / 5, f"{20 * tick}"
+        parts += [
+            _line(left, top + at, left + side, top + at, class_="grid"),
+            _line(left + at, top, left + at, top + side, class_="grid"),
+            _text(left - 6, top + side - at + 4, f"{name} %", class_="end small muted"),
+            _text(left + at, bottom + 14, name, class_="middle small muted"),
+        ]
+    return parts
+
+
+def _runs(values: Sequence[float]) -> list[list[int]]:
+    """Return the indices of finite values in runs without a gap."""
+    runs: list[list[int]] = []
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            continue
+        if not runs or runs[-1][-1] != index - 1:
+            runs.append([])
+        runs[-1].append(index)
+    return runs
+
+
+def _grid(
+    left: float, width: float, ticks: Sequence[float], y: Callable[[float], float]
+) -> list[Markup]:
+    """Return the lines of an axis of values with their labels."""
     parts = []
     for tick in ticks:
-        at = y(tick)  # type: ignore[operator]
+        at, text = y(tick), f"{tick:.3g}" if abs(tick) < 1000 else f"{tick:,.0f}"
         parts.append(_line(left, at, left + width, at, class_="grid" if tick else "axis"))
-        parts.append(_text(left - 6, at + 4, f"{tick:.3g}", class_="end small muted"))
+        parts.append(_text(left - 6, at + 4, text, class_="end small muted"))
     return parts
 
 

@@ -19,7 +19,9 @@ from regard.explain.report.charts import (
     bar_chart,
     binned_chart,
     confusion_chart,
+    forecast_chart,
     heat_chart,
+    level_chart,
     number_text,
     reliability_chart,
 )
@@ -63,7 +65,7 @@ _FLOORS = {
     "majority": "most frequent label",
     "neighbour": "nearest training sentence",
     "no_answer_f1_of_all": "always “no answer”",
-    "overlap_sentence": "sentence most like the question",
+    "overlap_sentence": "best matching sentence",
 }
 _FLOOR_SCORES = {  # of floors whose names do not end with that of a score
     "byte_entropy": "bits_per_byte",
@@ -117,7 +119,9 @@ def report_html(
         ),
         _scores(report),
         _charts(details),
-        _worst(details.worst, predictor, has_rows=report.num_rows > 0),
+        _worst_forecasts(details)
+        if details.forecasts
+        else _worst(details.worst, predictor, has_rows=report.num_rows > 0),
         _stability(facts.model),
         tag(
             "footer",
@@ -191,7 +195,10 @@ def _floor_title(name: str) -> str:
 def _charts(details: EvaluationDetails) -> Markup | None:
     """Return what the scores depend on, calibration and confusion, two panels a row."""
     figures = [binned_chart(c.picture).figure(c.title, c.note) for c in details.charts]
-    figures += [reliability_chart(c).figure(c.title, c.note) for c in details.calibrations]
+    figures += [
+        (level_chart if c.has_levels else reliability_chart)(c).figure(c.title, c.note)
+        for c in details.calibrations
+    ]
     if details.confusion is not None:
         note = "A row is a true label; the color is the fraction of the row, the number a count."
         figures.append(confusion_chart(details.confusion).figure("Confusion", note))
@@ -235,6 +242,16 @@ def _worst(
             class_="note",
         )
     return tag("section", tag("h2", "Worst rows"), note, tag("ol", *cards, class_="rows"))
+
+
+def _worst_forecasts(details: EvaluationDetails) -> Markup:
+    """Return the worst windows as pictures, two a row."""
+    figures = [forecast_chart(panel).figure(panel.title) for panel in details.forecasts]
+    return tag(
+        "section",
+        tag("h2", "Worst forecasts"),
+        tag("div", *(tag("div", figure, class_="panel") for figure in figures), class_="panels"),
+    )
 
 
 def _card(row: ScoredRow, words: Markup | None) -> Markup:

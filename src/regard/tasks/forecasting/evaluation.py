@@ -27,6 +27,7 @@ from regard.metrics.forecasts import (
     window_errors,
 )
 from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
+from regard.setup.evaluation_details import EvaluationDetails
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
@@ -35,6 +36,7 @@ from regard.setup.evaluation_report import (
 from regard.setup.held_out import training_data
 from regard.tasks.forecasting.data import read_forecast_data, read_series
 from regard.tasks.forecasting.floors import Floor, forecast_floors
+from regard.tasks.forecasting.forecast_details import chart_by_step, chart_quantiles
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import (
     ForecastWindow,
@@ -56,6 +58,7 @@ _FEWEST_WINDOWS = 6  # that are unlikely (1 in 32) to have all one sign by chanc
 _CONTEXT = 4  # windows or longest seasons of a history that a model is given
 _FORECAST_TOGETHER = 1024  # windows
 _NAMED_SERIES = 3  # in a line of the report
+_SHOWN_FORECASTS = 6  # of the worst, on a page
 
 
 class FloorScores(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,10 +283,11 @@ class RollingForecasts(msgspec.Struct, frozen=True, kw_only=True):
 
     def draw(self, path: str | Path) -> None:
         """Draw history, median, bands and what came, a panel a window; see `draw_forecasts`."""
-        draw_forecasts(list(map(self._panel, self.windows, self.quantiles)), path)
+        draw_forecasts(list(map(self.panel, range(len(self.windows)))), path)
 
-    def _panel(self, window: ForecastWindow, quantiles: NDArray[np.float64]) -> ForecastPanel:
+    def panel(self, row: int) -> ForecastPanel:
         """Return the panel of a window, with the end of its history."""
+        window, quantiles = self.windows[row], self.quantiles[row]
         horizon, index = len(quantiles), self.series.indices[window.series]
         num_shown = min(window.origin, max(_HISTORY * horizon, _FEWEST_SHOWN))
         first = window.origin - num_shown
@@ -366,11 +370,22 @@ def evaluate_forecasts(
     floors, notes = forecast_floors(series, windows, scored.scales, seasons, horizon)
     scores = score_forecasts(errors, scored.season)
     first, last = _first_and_last_time(series, windows, horizon)
+    picture = RollingForecasts(series=series, windows=windows, quantiles=quantiles)
+    rows = _worst_rows(errors, options.num_worst)
+    details = None
+    if options.has_details:
+        by_step = chart_by_step(windows, quantiles, scored.scales)
+        details = EvaluationDetails(
+            charts=[] if by_step is None else [by_step],
+            calibrations=[chart_quantiles(windows, quantiles)],
+            forecasts=[picture.panel(row) for row in rows[:_SHOWN_FORECASTS]],
+        )
     return ForecastReport(
         path=data.path,
         model=options.model,
         other=options.other,
-        picture=RollingForecasts(series=series, windows=windows, quantiles=quantiles),
+        picture=picture,
+        details=details,
         num_series=len({window.series for window in windows}),
         first_time=first,
         last_time=last,
@@ -382,7 +397,7 @@ def evaluate_forecasts(
         floor_scores={name: _floor_scores(floor) for name, floor in floors.items()},
         against_best=_compare_with_best(errors, floors, scored.season),
         notes=[*scored.part.notes, *_window_notes(scored, scores), *notes],
-        worst=_find_worst(scored, errors, options.num_worst),
+        worst=[_describe_window(scored, errors, row) for row in rows],
         comparison=comparison,
     )
 
@@ -534,24 +549,24 @@ def _window_notes(scored: _Windows, scores: ForecastScores) -> list[str]:
     return notes
 
 
-def _find_worst(scored: _Windows, errors: WindowErrors, count: int) -> list[WorstForecast]:
+def _worst_rows(errors: WindowErrors, count: int) -> list[int]:
     """Return the windows with the largest scaled error; those without one are last."""
-    series = scored.part.series
     order = np.argsort(-np.nan_to_num(errors.scaled_error, nan=-1.0), kind="stable")
-    worst = []
-    for row in order[:count].tolist():
-        window, size = scored.windows[row], errors.size[row]
-        scaled = errors.scaled_error[row]
-        worst.append(
-            WorstForecast(
-                series=series.names[window.series],
-                time=series.indices[window.series].times(window.origin, 1)[0],
-                mase=None if np.isnan(scaled) else float(scaled),
-                wql=float(errors.quantile_loss[row] / size) if size > 0 else None,
-                coverage80=float(100 * errors.num_in_80[row] / errors.num_values[row]),
-            )
-        )
-    return worst
+    return order[:count].tolist()
+
+
+def _describe_window(scored: _Windows, errors: WindowErrors, row: int) -> WorstForecast:
+    """Return the scores of a window."""
+    series = scored.part.series
+    window, size = scored.windows[row], errors.size[row]
+    scaled = errors.scaled_error[row]
+    return WorstForecast(
+        series=series.names[window.series],
+        time=series.indices[window.series].times(window.origin, 1)[0],
+        mase=None if np.isnan(scaled) else float(scaled),
+        wql=float(errors.quantile_loss[row] / size) if size > 0 else None,
+        coverage80=float(100 * errors.num_in_80[row] / errors.num_values[row]),
+    )
 
 
 def _first_and_last_time(

@@ -15,12 +15,23 @@ from regard.data.readers.running_text import TextLines
 from regard.data.readers.source import DataSource
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
+from regard.metrics.words import split_words
+from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.base_task import ReadOptions
+from regard.setup.evaluation_details import (
+    CalibrationChart,
+    EvaluationDetails,
+    ExplainedInput,
+    ScoredRow,
+    chart_by_length,
+    chart_by_rarity,
+)
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
     score_interval,
 )
+from regard.setup.held_out import training_data
 from regard.tasks.language_modeling.data import read_lines_of, read_text_data
 from regard.tasks.language_modeling.predictor import TextGenerator
 
@@ -130,6 +141,7 @@ def evaluate_text(
         Loss, perplexity and bits per byte, and the bits per byte of the baselines.
     """
     measures = generator.measure(lines)
+    worst = _find_worst(generator, lines, options.num_worst)
     content = ("\n".join(lines.texts) + "\n").encode()
     return TextReport(
         path=lines.path,
@@ -142,9 +154,67 @@ def evaluate_text(
         bits_per_byte=measures["bits_per_byte"],
         byte_entropy=byte_entropy(content),
         compressed=8 * len(lzma.compress(content, preset=9)) / len(content),
-        worst=_find_worst(generator, lines, options.num_worst),
+        worst=worst,
         compared=None if other is None else other.measure(lines)["bits_per_byte"],
+        details=_details(generator, lines, worst) if options.has_details else None,
     )
+
+
+def _details(
+    generator: TextGenerator, lines: TextLines, worst: list[WorstLine]
+) -> EvaluationDetails:
+    """Return what a page shows beyond the scores."""
+    losses, _ = generator.line_losses(lines)
+    rows = [row for row, text in enumerate(lines.texts) if text.strip()]
+    texts = [lines.texts[row] for row in rows]
+    bits = [float(losses[row]) / math.log(2) / (len(lines.texts[row].encode()) + 1) for row in rows]
+    names = ["bits per byte"]
+    by_length = ScoreByLengthPicture.from_rows(
+        [len(split_words(text)) for text in texts],
+        [bits],
+        unit="words of the line",
+        row="line",
+        names=names,
+    )
+    train = training_data(read_text_data, generator.config)
+    by_rarity = chart_by_rarity(
+        texts,
+        [bits],
+        training_texts=None if train is None else train.train.texts,
+        count_tokens=lambda texts: list(map(len, map(generator.tokenizer.encode_text, texts))),
+        row="line",
+        names=names,
+    )
+    calibration = CalibrationChart(
+        title="Calibration of tokens",
+        note="The most probable next token after each part of the text, and how often it follows.",
+        unit="token",
+        bins=generator.token_reliability(lines),
+    )
+    charts = [chart_by_length(by_length), by_rarity] if rows else []
+    return EvaluationDetails(
+        charts=[chart for chart in charts if chart is not None],
+        calibrations=[calibration],
+        worst=[
+            ScoredRow(
+                where=f"line {entry.line:,}",
+                score=f"{entry.bits_per_byte:.3f} bits per byte",
+                texts={"text": entry.text},
+                explained=_second_half(entry.text),
+            )
+            for entry in worst
+        ],
+    )
+
+
+def _second_half(text: str) -> ExplainedInput | None:
+    """Return the second half of a line as the continuation of the first one."""
+    words = text.split(" ")
+    middle = len(words) // 2
+    if middle < 1:
+        return None
+    first, second = " ".join(words[:middle]), " " + " ".join(words[middle:])
+    return ExplainedInput(text=first, output=second) if first.strip() and second.strip() else None
 
 
 def _find_worst(generator: TextGenerator, lines: TextLines, count: int) -> list[WorstLine]:

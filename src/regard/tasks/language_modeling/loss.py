@@ -66,6 +66,36 @@ def text_measures(model: Decoder, batches: StreamBatches, num_bytes: int) -> dic
 
 
 @torch.no_grad()
+def best_tokens(
+    model: Decoder, batches: StreamBatches
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Compute the probability of the most probable token after each part of a text.
+
+    Args:
+        model: In evaluation mode.
+        batches: The segments of the text.
+
+    Returns:
+        The probabilities, 0 to 1, and whether each is the token that follows, ``[tokens]`` each.
+    """
+    loss_function = LanguageModelLoss(label_smoothing=0.0)
+    chunk = max(1, _MOST_LOGITS // model.vocab_size)
+    probabilities: list[Tensor] = []
+    is_correct: list[Tensor] = []
+    for rows in batches.in_sequence():
+        batch = batches.batch(rows)
+        is_label = batch.labels != loss_function.nothing  # [batch, length]
+        hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
+        for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True):
+            best = model.logits(states).float().softmax(-1).max(-1)
+            probabilities.append(best.values)
+            is_correct.append(best.indices == targets)
+    if not probabilities:
+        return np.zeros(0), np.zeros(0, dtype=bool)
+    return torch.cat(probabilities).double().numpy(), torch.cat(is_correct).numpy()
+
+
+@torch.no_grad()
 def token_losses(model: Decoder, batches: StreamBatches) -> NDArray[np.float64]:
     """Compute the loss of each token of a text.
 

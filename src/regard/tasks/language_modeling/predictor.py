@@ -17,10 +17,16 @@ from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.metrics.classification import Reliability, reliability
 from regard.models import Decoder, GptConfig
 from regard.settings.validation import replace_values, require_number, require_options
 from regard.setup.config import RunConfig
-from regard.tasks.language_modeling.loss import evaluation_batches, text_measures, token_losses
+from regard.tasks.language_modeling.loss import (
+    best_tokens,
+    evaluation_batches,
+    text_measures,
+    token_losses,
+)
 
 _UNFINISHED = "\ufffd"  # decoded from the first bytes of a character
 
@@ -201,6 +207,13 @@ class TextGenerator:
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         return text_measures(self.model, batches, lines.num_bytes)
+
+    def token_reliability(self, lines: TextLines) -> Reliability:
+        """Compute how often the most probable next token follows, by its probability."""
+        stream = TokenStream(lines, self.tokenizer)
+        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
+        probabilities, is_correct = best_tokens(self.model, batches)
+        return reliability(probabilities.tolist(), is_correct.tolist())
 
     def line_losses(self, lines: TextLines) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Compute the loss of each line of a text.

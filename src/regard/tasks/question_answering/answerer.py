@@ -11,6 +11,7 @@ from typing import overload
 import msgspec
 
 from regard.errors import ConfigError
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.settings.validation import require_number, require_texts
 from regard.setup.config import RunConfig
 
@@ -44,6 +45,8 @@ class Answerer(ABC):
 
     config: RunConfig
     """The settings of its run."""
+    tokenizer: AnyTokenizer
+    """Its vocabulary."""
     _threshold: float | None = None
 
     @property

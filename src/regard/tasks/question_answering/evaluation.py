@@ -20,9 +20,18 @@ from regard.metrics.answers import (
     question_scores,
     score_answers,
 )
+from regard.metrics.classification import reliability
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.base_task import FOLDER
+from regard.setup.evaluation_details import (
+    CalibrationChart,
+    EvaluationDetails,
+    ExplainedInput,
+    ScoredRow,
+    chart_by_length,
+    chart_by_rarity,
+)
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
@@ -180,6 +189,17 @@ def evaluate_answers(
         other_answers = other.answer(questions.questions, questions.contexts)
         other_texts = [result.answer or "" for result in other_answers]
         comparison = compare_answers(texts, other_texts, questions.answers)
+    rows = _worst_rows(questions, results, options.num_worst)
+    picture = ScoreByLengthPicture.from_rows(
+        [len(split_words(context)) for context in questions.contexts],
+        (100 * question_scores(texts, questions.answers)[::-1]).tolist(),
+        unit="words of the text",
+        row="question",
+        names=["F1", "exact match"],
+    )
+    details = None
+    if options.has_details:
+        details = _details(answerer, questions, results, train, rows, picture)
     return AnswerReport(
         path=data.path,
         model=options.model,
@@ -188,15 +208,10 @@ def evaluate_answers(
         num_unanswerable=questions.num_unanswerable,
         scores=score_answers(texts, questions.answers),
         floor_f1=_floors(questions),
-        worst=_find_worst(questions, results, options.num_worst),
+        worst=[_describe_row(questions, results[row], row) for row in rows],
         comparison=comparison,
-        picture=ScoreByLengthPicture.from_rows(
-            [len(split_words(context)) for context in questions.contexts],
-            (100 * question_scores(texts, questions.answers)[::-1]).tolist(),
-            unit="words of the text",
-            row="question",
-            names=["F1", "exact match"],
-        ),
+        picture=picture,
+        details=details,
         num_truncated=sum(result.truncated > 0 for result in results),
     )
 
@@ -289,22 +304,77 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in sentences if sentence] or [text]
 
 
-def _find_worst(questions: Questions, results: Sequence[Answer], count: int) -> list[WorstAnswer]:
+def _details(
+    answerer: Answerer,
+    questions: Questions,
+    results: Sequence[Answer],
+    train: Questions | None,
+    rows: Sequence[int],
+    picture: ScoreByLengthPicture,
+) -> EvaluationDetails:
+    """Return what a page shows beyond the scores."""
+    texts = [result.answer or "" for result in results]
+    exact, f1 = question_scores(texts, questions.answers)
+    by_rarity = chart_by_rarity(
+        questions.questions,
+        [(100 * f1).tolist()],
+        training_texts=None
+        if train is None
+        else [*train.questions, *dict.fromkeys(train.contexts)],
+        count_tokens=lambda texts: list(map(len, answerer.tokenizer.encode(texts))),
+        row="question",
+        names=["F1"],
+    )
+    calibration = CalibrationChart(
+        title="Calibration of answers",
+        note="The probability of an answer, and how often it is exactly one of the expected ones.",
+        unit="answer",
+        bins=reliability([result.probability for result in results], (exact == 1).tolist()),
+    )
+    by_length = chart_by_length(picture)
+    worst = []
+    for row in rows:
+        entry = _describe_row(questions, results[row], row)
+        texts_of_row = {
+            "question": entry.question,
+            "answer": "(no answer)" if entry.answer is None else entry.answer,
+            "expected": " | ".join(entry.expected) or "(no answer)",
+            "text": questions.contexts[row],
+        }
+        worst.append(
+            ScoredRow(
+                where=entry.where,
+                score=f"F1 {entry.f1:.0f}   probability {entry.probability:.2f}",
+                texts=texts_of_row,
+                explained=ExplainedInput(text=entry.question, context=questions.contexts[row]),
+            )
+        )
+    return EvaluationDetails(
+        charts=[by_rarity] if by_length is None else [by_length, by_rarity],
+        calibrations=[calibration],
+        worst=worst,
+    )
+
+
+def _worst_rows(questions: Questions, results: Sequence[Answer], count: int) -> list[int]:
     """Return the answers with the lowest F1, of equal ones those that the model is surest of."""
     texts = [result.answer or "" for result in results]
-    exact, f1 = 100 * question_scores(texts, questions.answers)
+    exact, f1 = question_scores(texts, questions.answers)
     order = np.lexsort(([-result.probability for result in results], f1))
-    return [
-        WorstAnswer(
-            where=questions.locate(row),
-            question=questions.questions[row],
-            answer=results[row].answer,
-            probability=results[row].probability,
-            expected=list(questions.answers[row]),
-            f1=float(f1[row]),
-        )
-        for row in [int(row) for row in order if exact[row] < 100][:count]
-    ]
+    return [int(row) for row in order if exact[row] < 1][:count]
+
+
+def _describe_row(questions: Questions, result: Answer, row: int) -> WorstAnswer:
+    """Return an answer with what was expected."""
+    _, f1 = question_scores([result.answer or ""], [questions.answers[row]])
+    return WorstAnswer(
+        where=questions.locate(row),
+        question=questions.questions[row],
+        answer=result.answer,
+        probability=result.probability,
+        expected=list(questions.answers[row]),
+        f1=float(100 * f1[0]),
+    )
 
 
 def _shorten(text: str | None) -> str:

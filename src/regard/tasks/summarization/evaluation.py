@@ -28,10 +28,20 @@ from regard.metrics.summaries import (
 )
 from regard.metrics.words import first_words, split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
+from regard.setup.evaluation_details import (
+    CalibrationChart,
+    EvaluationDetails,
+    ExplainedInput,
+    ScoredRow,
+    chart_by_confidence,
+    chart_by_length,
+    chart_by_rarity,
+)
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
+from regard.tasks.sequence_to_sequence.token_calibration import chart_token_calibration
 from regard.tasks.summarization.data import read_documents, read_summarization_data
-from regard.tasks.summarization.predictor import Summarizer
+from regard.tasks.summarization.predictor import Summarizer, Summary
 
 _TITLES = dict(zip(ROUGE_NAMES, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "R-Lsum"), strict=True))
 _PRINTED_CHARS = 300  # of a document among the worst
@@ -206,7 +216,7 @@ def evaluate_summarizer(
     # Without the training data the floor is the best that the file itself allows.
     num_words = choose_num_words(pairs if train is None else train)
     search = summarizer.config.search
-    return SummarizationReport(
+    report = SummarizationReport(
         model=options.model,
         path=pairs.path,
         other=options.other,
@@ -242,6 +252,56 @@ def evaluate_summarizer(
             row="summary",
             names=["ROUGE-L"],
         ),
+    )
+    if not options.has_details:
+        return report
+    details = _details(summarizer, pairs, best, train, report)
+    return msgspec.structs.replace(report, details=details)
+
+
+def _details(
+    summarizer: Summarizer,
+    pairs: ParallelCorpus,
+    best: Sequence[Summary],
+    train: ParallelCorpus | None,
+    report: SummarizationReport,
+) -> EvaluationDetails:
+    """Return what a page shows beyond the scores."""
+    outputs = [summary.text for summary in best]
+    scores = [rouge_rows(outputs, pairs.targets)[:, ROUGE_NAMES.index("rougeL")].tolist()]
+    names = ["ROUGE-L"]
+    charts = [
+        chart_by_length(report.picture),
+        chart_by_rarity(
+            pairs.sources,
+            scores,
+            training_texts=None if train is None else train.sources,
+            count_tokens=lambda texts: list(map(len, summarizer.tokenizer.encode(texts))),
+            row="document",
+            names=names,
+        ),
+        chart_by_confidence(
+            [summary.confidence for summary in best], scores, row="summary", names=names
+        ),
+    ]
+    calibration = chart_token_calibration(summarizer, pairs, cuts_sources=True)
+    return EvaluationDetails(
+        charts=[chart for chart in charts if chart is not None],
+        calibrations=[calibration] if isinstance(calibration, CalibrationChart) else [],
+        worst=[
+            ScoredRow(
+                where=f"line {entry.line:,}",
+                score=f"ROUGE-L {entry.rougeL:.1f}",
+                texts={
+                    "document": entry.document,
+                    "output": entry.output,
+                    "reference": entry.reference,
+                },
+                explained=ExplainedInput(text=entry.document, output=entry.output or None),
+            )
+            for entry in report.worst
+        ],
+        notes=[calibration] if isinstance(calibration, str) else [],
     )
 
 

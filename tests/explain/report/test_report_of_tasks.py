@@ -1,0 +1,144 @@
+"""Every task that has scores has a report, with all rows in its charts and its worst rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.explain import predictors
+from tests.explain.report.read_html import Page
+
+from regard.data.readers.source import open_source
+from regard.explain.report import ReportFacts, report_html
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.metrics.rare_words import rare_word_percent
+from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import EvaluationOptions
+from regard.tasks import task_of
+from regard.tasks.forecasting.forecast_details import chart_by_step, chart_quantiles
+from regard.tasks.forecasting.rolling_origins import ForecastWindow
+from regard.tasks.summarization.predictor import Summarizer
+
+CONTEXT = "the cat sat on the mat . a dog ran to the door"
+TEXTS = [*predictors.TEXTS, "\N{PILE OF POO} <b>mat</b>", "שלום cat", "cat " * 300]
+
+
+def summarizer():
+    model = predictors.translator().model
+    search = BeamSearchConfig(beam=1, max_length=6)
+    config = RunConfig(task="summarization", model=predictors.TRANSFORMER, search=search)
+    return Summarizer(model, predictors.tokenizer(), config)
+
+
+def lines(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def texts_with_labels(path: Path) -> Path:
+    labels = predictors.LABELS * len(TEXTS)
+    return lines(path, [{"text": t, "label": x} for t, x in zip(TEXTS, labels, strict=False)])
+
+
+def documents(path: Path) -> Path:
+    return lines(path, [{"document": text, "summary": "a mat"} for text in TEXTS])
+
+
+def questions(path: Path) -> Path:
+    rows = [
+        {
+            "context": CONTEXT,
+            "question": text,
+            "answers": {"text": ["the mat"], "answer_start": [15]},
+        }
+        for text in TEXTS
+    ]
+    return lines(path, rows)
+
+
+def running_text(path: Path) -> Path:
+    path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    return path
+
+
+def evaluate(predictor: Any, path: Path, num_worst: int = 20) -> tuple[Any, Page, str]:
+    task = task_of(predictor.config)
+    options = EvaluationOptions(
+        model="<i>tiny</i>", allow_overlap=True, has_details=True, num_worst=num_worst
+    )
+    report = task.evaluate(predictor, open_source(path), options)
+    text = report_html(report, ReportFacts(task.name, "no-such-folder"), predictor)
+    return report, Page(text), text
+
+
+@pytest.mark.parametrize(
+    ("make", "write", "name", "first_score"),
+    [
+        (predictors.text_classifier, texts_with_labels, "t.jsonl", "Accuracy"),
+        (predictors.question_answerer, questions, "q.jsonl", "F1"),
+        (predictors.text_generator, running_text, "t.txt", "Bits per byte"),
+        (summarizer, documents, "d.jsonl", "ROUGE-L"),
+    ],
+    ids=["classification", "questions", "running text", "summaries"],
+)
+def test_a_task_of_texts_has_scores_charts_and_worst_rows(tmp_path, make, write, name, first_score):
+    report, page, text = evaluate(make(), write(tmp_path / name))
+    details = report.details
+    tiles = [a for tag, a in page.elements if tag == "div" and a.get("class") == "tile"]
+    assert len(tiles) == len(report.intervals)
+    assert page.table(first_score)[1][0] == "this model"
+    assert {"By length", "By rare words"} <= {chart.title for chart in details.charts}
+    for chart in details.charts:
+        counts = [int(row[1]) for row in page.table(chart.picture.unit)[1:]]
+        assert sum(counts) == len(TEXTS)
+    (calibration,) = details.calibrations
+    assert sum(calibration.bins.counts) >= len(TEXTS)
+    cards = [a for tag, a in page.elements if a.get("class") == "card"]
+    assert len(cards) == len(report.worst) > 0
+    assert "not explained" not in page.text
+    assert "<i>tiny</i>" in page.text and not {"i", "b", "script"} & page.names()
+    assert len(text) < 400_000
+
+
+def test_without_training_data_rows_are_ordered_by_tokens_of_their_words(tmp_path):
+    report, page, _ = evaluate(
+        predictors.text_classifier(), texts_with_labels(tmp_path / "t.jsonl")
+    )
+    assert page.table("tokens of 100 words")[0] == ["tokens of 100 words", "texts", "accuracy"]
+    assert "The training data is not at hand" in page.text
+    assert rare_word_percent(["a cat"], ["a cat"] * 4 + ["a dog"]) == [50]
+    assert report.details.charts[1].title == "By rare words"
+
+
+def test_a_forecaster_shows_its_worst_windows_and_whether_quantiles_are_true(tmp_path):
+    path = predictors.write_series(tmp_path / "s.csv", days=60)
+    report, page, _ = evaluate(predictors.forecaster(), path, num_worst=3)
+    assert len(report.details.forecasts) == 3
+    assert "Worst forecasts" in page.text and "Calibration of quantiles" in page.text
+    assert len(page.table("level")) == 1 + 11
+    assert len(page.table("time")) == 1 + 4
+    assert {"MASE", "WQL"} <= {row[0] for row in (rows[0] for rows in page.tables)}
+
+
+def test_quantiles_and_errors_by_step_are_those_of_the_formula():
+    levels = 11
+    windows = [ForecastWindow(series=0, origin=4, actual=np.array([1.0, np.nan, 3.0]))]
+    quantiles = [np.tile(np.linspace(0.0, 2.0, levels), (3, 1))]
+    chart = chart_quantiles(windows, quantiles)
+    assert chart.bins.counts == [2] * levels
+    assert chart.bins.accuracy == [0.0] * 5 + [0.5] * 6
+    by_step = chart_by_step(windows, quantiles, [2.0])
+    assert by_step is not None
+    (group,) = by_step.picture.bins
+    assert (group.shortest, group.longest, group.num_rows, group.means) == (1, 3, 2, [0.5])
+    assert chart_by_step(windows, quantiles, [0.0]) is None
+
+
+def test_one_row_and_no_worst_rows_are_a_page_as_well(tmp_path):
+    path = lines(tmp_path / "t.jsonl", [{"text": "the cat", "label": "sad"}])
+    report, page, _ = evaluate(predictors.text_classifier(), path, num_worst=0)
+    assert report.num_rows == 1
+    assert "1 row ·" in page.text and page.table("words of the text")[1][1] == "1"
