@@ -207,6 +207,15 @@ class ClassPrediction(Prediction):
     ) -> Tensor:
         """Compute log-probabilities, or their differences to the contrast; see `Prediction`."""
         log_probabilities = self.log_probabilities(weights, baseline=baseline, outputs=outputs)
+        return self.scores_of(log_probabilities, outputs=outputs)
+
+    def scores_of(self, log_probabilities: Tensor, *, outputs: Tensor | None = None) -> Tensor:
+        """Return the scores that log-probabilities give, ``[rows, outputs]`` or ``[rows]``.
+
+        Args:
+            log_probabilities: From `log_probabilities`.
+            outputs: As there.
+        """
         result = self._take(log_probabilities, self.chosen, outputs)
         if self.contrast is None:
             return result
