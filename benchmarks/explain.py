@@ -20,7 +20,6 @@ import sys
 import msgspec
 
 import regard
-from regard.explain.attribution import METHODS
 from regard.explain.faithfulness import compare_methods, open_rows
 from regard.explain.faithfulness.method_comparison import MOST_OUTPUTS
 
@@ -32,14 +31,14 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--outputs", type=int, default=MOST_OUTPUTS)
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods")
     parser.add_argument("--soft", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = open_rows(regard.load(options.model), options.data, num_rows=options.rows)
     result = compare_methods(
         rows,
-        options.methods.split(","),
+        options.methods.split(",") if options.methods else None,
         most_outputs=options.outputs,
         is_soft=options.soft,
         on_progress=_show_progress,

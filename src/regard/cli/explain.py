@@ -221,14 +221,14 @@ def _evaluate(
 ) -> None:
     """Print how faithful methods are on rows of test data, the best first."""
     from regard.cli.progress import show_progress
-    from regard.explain.attribution import METHODS, Budget
+    from regard.explain.attribution import Budget
     from regard.explain.faithfulness import compare_methods, open_rows
 
     rows = open_rows(predictor, data, num_rows=num_rows)
     with show_progress() as on_progress:
         comparison = compare_methods(
             rows,
-            METHODS if methods is None else methods,
+            methods,
             budget=Budget(memory),
             on_progress=partial(on_progress, "Rows"),
         )

@@ -3,13 +3,14 @@
 import msgspec
 import pytest
 import torch
-from tests.explain.tiny_predictions import Linear
+from tests.explain.tiny_predictions import Linear, randomized, tokenizer, translated
 
 import regard
 from regard.errors import ConfigError, DataError
 from regard.explain.attribution import METHODS
 from regard.explain.faithfulness import compare_methods, open_rows
 from regard.explain.first_method import FIRST_METHOD
+from regard.models import LstmConfig, LstmEncoderDecoder
 from regard.tasks import TASKS
 
 NAMES = ["occlusion", "ig"]
@@ -111,3 +112,13 @@ def test_the_table_has_a_line_for_each_method_and_says_what_was_left_out():
     assert lines[3].startswith("random ")
     assert "p = 0." in lines[3]
     assert len(lines) == 4
+
+
+def test_without_names_all_methods_but_flow_are_compared_and_those_without_attention_refused():
+    sizes = {"num_encoder_layers": 1, "num_decoder_layers": 1, "dim": 8}
+    config = LstmConfig(attention="none", input_feeding=False, **sizes)
+    lstm = randomized(LstmEncoderDecoder(config, len(tokenizer())))
+    result = compare_methods([lambda: translated(lstm, source="the cat", target="a")])
+    assert set(result.methods) | set(result.refused) == set(METHODS) - {"flow"}
+    assert set(result.refused) == {"attention", "rollout"}
+    assert "no attention" in result.refused["attention"]

@@ -138,7 +138,7 @@ def _format(interval: Interval) -> str:
 
 def compare_methods(
     rows: Sequence[OpenRow],
-    methods: Iterable[str] = DEFAULT_METHODS,
+    methods: Iterable[str] | None = None,
     *,
     budget: Budget | None = None,
     most_outputs: int = MOST_OUTPUTS,
@@ -153,7 +153,7 @@ def compare_methods(
 
     Args:
         rows: Open the predictions, see `open_rows`.
-        methods: Their names.
+        methods: Their names; None is those that are computed where none is named.
         budget: Of memory.
         most_outputs: Outputs of a row that are explained and measured, evenly spread.
         is_soft: Whether the soft measures are computed, too, which takes half as long again.
@@ -166,7 +166,7 @@ def compare_methods(
         ConfigError: A name is unknown.
         DataError: No row can be explained.
     """
-    names = method_names([*methods, FLOOR])
+    names = method_names([*(DEFAULT_METHODS if methods is None else methods), FLOOR])
     measured = _Measured(
         names,
         Budget() if budget is None else Budget(budget.memory),
