@@ -190,7 +190,7 @@ def lens(words, num_layers=6, name="decoder.layers") -> list[LensRow]:
     return rows
 
 
-def translation(source=BANK, target=UFER, *, num_layers=6, num_heads=8, **fields) -> Explanation:
+def translation(source=BANK, target=UFER, *, num_layers=2, num_heads=4, **fields) -> Explanation:
     """A sentence and its translation by an encoder-decoder."""
     inputs = features(source, "source", end=["</s>"])
     written = features(target, "target", begin=["<s>"])

@@ -38,7 +38,10 @@ def browser():
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with driver.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable)
+        try:
+            started = playwright.chromium.launch(executable_path=executable)
+        except driver.Error as error:
+            pytest.skip(f"{executable} does not start: {error.message.splitlines()[0]}")
         yield started
         started.close()
 

@@ -55,7 +55,7 @@ export class Explained {
   /** Return the probability of an output, or null where it has none. */
   probability(output) {
     const { text, score, alternatives } = this.outputs[output];
-    if (text in alternatives) return alternatives[text];
+    if (Object.hasOwn(alternatives, text)) return alternatives[text];
     return this.document.unit === "nats" ? Math.min(1, Math.exp(score)) : null;
   }
 

@@ -116,4 +116,9 @@ function notes(texts) {
   return el("ul", { class: "notes", hidden: texts.length === 0 }, ...texts.map((text) => el("li", { dir: "auto", text })));
 }
 
-start();
+start().catch((error) => {
+  document.getElementById("main").replaceChildren(el("p", {
+    text: `This browser could not draw the page (${error.message}). It needs one of 2023 or later.`,
+  }));
+  throw error;
+});

@@ -93,8 +93,8 @@ class Bars {
     const { explained } = this;
     const row = explained.row(name, view.output);
     const values = row.filter((value) => value !== null);
-    const high = Math.max(0, ...values);
-    const low = Math.min(0, ...values);
+    const high = values.reduce((one, two) => Math.max(one, two), 0);
+    const low = values.reduce((one, two) => Math.min(one, two), 0);
     return { name, title, row, high, low, span: high - low || 1 };
   }
 
