@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -139,7 +139,6 @@ class _Explainer:
     ) -> None:
         self.prediction, self.notes = prediction, list[str]()
         self._memory, self._on_progress = memory, on_progress
-        self._meter = FaithfulnessMeter(prediction, self._budget("faithfulness"), is_soft=False)
         self._attributions: dict[str, Attribution] = {}
 
     def _budget(self, name: str) -> Budget:
@@ -159,7 +158,7 @@ class _Explainer:
             methods: Their names; None takes all that fit the model, and notes the others, but for
                 attention flow, which takes long. Random scores are next to each as its floor.
         """
-        results = {}
+        seconds = {}
         for name in DEFAULT_METHODS if methods is None else method_names(methods):
             start = time.monotonic()
             method = METHODS[name]
@@ -171,19 +170,32 @@ class _Explainer:
                 self.notes.append(f"{method.title}: {error}")
                 continue
             self._attributions[name] = attribution
-            seconds = time.monotonic() - start
-            error = None if attribution.error is None else float(attribution.error.max())
-            results[name] = MethodResult(
-                title=method.title,
-                unit=method.unit or self.prediction.unit,
-                is_signed=method.is_signed,
-                scores=_to_lists(attribution.scores),
-                error=error,
-                faithfulness=measure_faithfulness(self.prediction, attribution, meter=self._meter),
-                seconds=round(seconds, 3),
-                steps=attribution.steps,
-            )
-        return results
+            seconds[name] = time.monotonic() - start
+        return {name: self._measure(name, seconds[name]) for name in seconds}
+
+    def _measure(self, name: str, seconds: float) -> MethodResult:
+        """Return what a method says, with its faithfulness."""
+        method, attribution = METHODS[name], self._attributions[name]
+        return MethodResult(
+            title=method.title,
+            unit=method.unit or self.prediction.unit,
+            is_signed=method.is_signed,
+            scores=_to_lists(attribution.scores),
+            error=None if attribution.error is None else float(attribution.error.max()),
+            faithfulness=measure_faithfulness(self.prediction, attribution, meter=self._meter),
+            seconds=round(seconds, 3),
+            steps=attribution.steps,
+        )
+
+    @cached_property
+    def _meter(self) -> FaithfulnessMeter:
+        """Measures all attributions; passes that occlusion took are not taken again."""
+        return FaithfulnessMeter(
+            self.prediction,
+            self._budget("faithfulness"),
+            is_soft=False,
+            occlusion=self._attributions.get("occlusion"),
+        )
 
     def control(self, name: str) -> tuple[list[list[float | None]], float | None]:
         """Compute a method for the same model with shuffled weights, for some of the outputs.

@@ -1,5 +1,7 @@
 """Faithfulness of one prediction: by ferret's rule, next to floors."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +158,14 @@ def test_an_unknown_word_at_the_end_is_a_feature_and_no_special_token(published)
         False,
         True,
     ]
+
+
+def test_known_scores_of_occlusion_take_no_passes_of_leave_one_out_again(monkeypatch):
+    prediction = translated(dtype=torch.float64)
+    attribution = METHODS["gradient_input"].compute(prediction, Budget())
+    occlusion = METHODS["occlusion"].compute(prediction, Budget())
+    alone = FaithfulnessMeter(prediction, most_outputs=2).measure(attribution)
+    module = sys.modules[FaithfulnessMeter.__module__]
+    monkeypatch.setattr(module, "leave_one_out", None)
+    meter = FaithfulnessMeter(prediction, most_outputs=2, occlusion=occlusion)
+    assert meter.measure(attribution).tau == alone.tau

@@ -68,6 +68,8 @@ class FaithfulnessMeter:
         most_outputs: Outputs that are measured, 1 or more; see `measurable_outputs`.
         positive_only: Whether features whose score is not above 0 are never removed.
         is_soft: Whether the soft measures are computed, which take as long as the others.
+        occlusion: Scores of all outputs by occlusion, where they are known: passes of leave-one-out
+            are then not needed again.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class FaithfulnessMeter:
         most_outputs: int = MOST_OUTPUTS,
         positive_only: bool = False,
         is_soft: bool = True,
+        occlusion: Attribution | None = None,
     ) -> None:
         self._budget = Budget() if budget is None else Budget(budget.memory)
         self._positive_only, self._is_soft = positive_only, is_soft
         self._indices = measurable_outputs(prediction, most_outputs)
         self._prediction = SelectedOutputs(prediction, self._indices)
+        self._occlusion = occlusion
 
     @property
     def outputs(self) -> list[int]:
@@ -117,9 +121,12 @@ class FaithfulnessMeter:
         """What each output loses without each feature, ``[outputs, features]``."""
         prediction = self._prediction
         with torch.no_grad():
-            (full,) = prediction.scores(prediction.full_weights()).double()
-        without = leave_one_out(prediction, self._budget)
-        return (prediction.effect_scale(full) - prediction.effect_scale(without)).T
+            full = prediction.scores(prediction.full_weights()).double()[0][:, None]
+        if self._occlusion is None:
+            without = leave_one_out(prediction, self._budget).T
+        else:
+            without = full - self._occlusion.scores[self._indices]
+        return prediction.effect_scale(full) - prediction.effect_scale(without)
 
     def _measure(self, rows: Sequence[Tensor] | Tensor, outputs: Sequence[int]) -> Measures | None:
         if not len(outputs):

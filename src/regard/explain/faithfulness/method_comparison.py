@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.errors import ConfigError, DataError
-from regard.explain.attribution import DEFAULT_METHODS, METHODS, Budget, method_names
+from regard.explain.attribution import (
+    DEFAULT_METHODS,
+    METHODS,
+    Attribution,
+    Budget,
+    method_names,
+)
 from regard.explain.faithfulness.evaluated_rows import OpenRow
 from regard.explain.faithfulness.measure import FaithfulnessMeter, Measures, measurable_outputs
 from regard.explain.prediction import ClassPrediction, Prediction
@@ -219,23 +225,29 @@ class _Measured:
         """Measure all methods on a row; one that refuses it is left out from here on."""
         indices = measurable_outputs(prediction, self._most_outputs)
         selected = SelectedOutputs(prediction, indices)
-        meter = FaithfulnessMeter(
-            selected, self._budget, most_outputs=self._most_outputs, is_soft=self._is_soft
-        )
-        if not meter.outputs:
+        if not len(indices):
             self.skipped += 1
             return
         self._unit = "%" if isinstance(prediction, ClassPrediction) else prediction.unit
-        self._num_outputs += len(meter.outputs)
+        self._num_outputs += len(indices)
+        attributions: dict[str, Attribution] = {}
         for name in list(self._rows):
             start = time.perf_counter()
             try:
-                attribution = METHODS[name].compute(selected, self._budget)
+                attributions[name] = METHODS[name].compute(selected, self._budget)
             except ConfigError as error:
                 self._refused[name] = str(error)
                 del self._rows[name]
                 continue
             self._seconds[name] += time.perf_counter() - start
+        meter = FaithfulnessMeter(
+            selected,
+            self._budget,
+            most_outputs=self._most_outputs,
+            is_soft=self._is_soft,
+            occlusion=attributions.get("occlusion"),
+        )
+        for name, attribution in attributions.items():
             measures = meter.measure(attribution)
             assert measures is not None
             self._rows[name].append(measures)
