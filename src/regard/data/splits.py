@@ -71,7 +71,7 @@ def clean(
     Args:
         pairs: Pairs as they were read.
         max_chars: Maximum number of characters of a source or target.
-        min_pairs: Fewest pairs to accept: 10 to train on, 1 to test on.
+        min_pairs: Minimum number of pairs to accept: 10 to train on, 1 to test on.
 
     Returns:
         The remaining rows, and one entry for each row dropped, both in the order of the file.

@@ -41,7 +41,8 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             no limit.
         max_length: Maximum number of output tokens whatever the source, the end counted; None sets
             no limit. One of the two must set one.
-        min_length: Fewest output tokens, the end counted; a lower `max_length` has precedence.
+        min_length: Minimum number of output tokens, the end counted; a lower `max_length` has
+            precedence.
         num_best: Number of hypotheses to return for each sentence, at most `beam`.
         no_repeat_size: Length of the n-grams that no output has twice (Paulus et al. 2017); 0
             allows all.

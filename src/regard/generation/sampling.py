@@ -44,7 +44,7 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         max_tokens: Maximum number of tokens to write.
         max_length: Maximum number of tokens with those of the prompt, in place of `max_tokens`;
             None sets no limit.
-        min_tokens: Fewest tokens to write before the end of a text, the end counted.
+        min_tokens: Minimum number of tokens to write before the end of a text, the end counted.
         repetition_penalty: Divisor of the logit of a token that the prompt or the output already
             has, or factor where the logit is below 0 (Keskar et al. 2019); 1 is none.
         no_repeat_size: Length of the n-grams that prompt and output never have twice; 0 allows all.

@@ -131,10 +131,10 @@ class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
         """Fit the regression to a history.
 
         Rows are all windows of `num_lags` values with the `horizon` values that follow, from which
-        the mean of the lags is subtracted: a level that moves is followed. A first fit
-        leaves out the last fifth of the rows, and every row that shares a target with them. These
-        choose the penalty, by the squared error, and their residuals give the bands. The second fit
-        is to all rows.
+        the mean of the lags is subtracted: a level that moves is followed. A first fit leaves out
+        the last fifth of the rows, and every row that shares a target with them. These choose the
+        penalty, by the squared error, and their residuals give the bands. The second fit is to all
+        rows.
 
         Args:
             history: Values, ``[length]``; NaN where missing.

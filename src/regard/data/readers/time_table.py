@@ -352,6 +352,6 @@ def _format_times(table: TimeTable, columns: Sequence[int], form: str) -> TimeCe
 
 
 def _are_whole(table: TimeTable, index: int, most: int) -> bool:
-    """Return whether all cells of a column are whole numbers up to one."""
+    """Return whether the filled cells of a column are whole numbers, none above `most`."""
     cells = table.filled(index)
     return bool(cells) and all(cell.isdecimal() and int(cell) <= most for cell in cells)

@@ -80,7 +80,7 @@ class GenerationRules(NamedTuple):
         first_id: Token that every output begins with; None leaves it to the model.
         has_end: Whether an output that reaches its limit ends with the end of a text.
         max_length: Maximum number of tokens of an output, its end counted; None is unlimited.
-        min_length: Fewest tokens of an output, its end counted.
+        min_length: Minimum number of tokens of an output, its end counted.
         no_repeat_size: Size of the n-grams that no output repeats; 0 allows all.
         beam: Hypotheses kept in the search; None where the folder has no number.
         length_penalty: Power of the length by which a log-probability is divided.

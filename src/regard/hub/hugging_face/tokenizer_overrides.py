@@ -90,7 +90,7 @@ def check_class_of_file(path: Path, name: str) -> None:
 
 
 def max_length_of(settings: Mapping[str, Any]) -> int | None:
-    """Return ``model_max_length``, the most tokens of a text; None without a limit."""
+    """Return ``model_max_length``, the maximum number of tokens of a text; None without one."""
     length = settings.get("model_max_length")
     if isinstance(length, bool) or not isinstance(length, int | float):
         return None

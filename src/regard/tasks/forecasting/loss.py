@@ -147,10 +147,10 @@ def stretch_bands(quantiles: NDArray[np.float64], factors: dict[str, float]) -> 
     median = quantiles[..., MEDIAN]
     for end in reversed(range(MEDIAN)):  # from the innermost band outwards
         factor = factors.get(_name_of(end), 1.0)
-        for level, inner, side in ((end, end + 1, -1), (-1 - end, -2 - end, 1)):
+        for level, inner, sign in ((end, end + 1, -1), (-1 - end, -2 - end, 1)):
             distance = np.abs(quantiles[..., level] - median) * factor
             outermost = np.maximum(distance, np.abs(stretched[..., inner] - median))
-            stretched[..., level] = median + side * outermost
+            stretched[..., level] = median + sign * outermost
     return stretched
 
 

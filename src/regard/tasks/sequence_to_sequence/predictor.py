@@ -27,7 +27,7 @@ from regard.tasks.sequence_to_sequence.decode_rows import (
     special_ids,
 )
 
-_LONGEST_OF_LEAST = 2  # times the least length that a call sets, an output may have
+_LONGEST_OF_LEAST = 2  # maximum length of an output over the minimum length that a call sets
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ class SearchOptions(TypedDict, total=False):
         beam: Number of hypotheses kept at every step; 1 is greedy.
         num_best: Number of outputs for each text, 1 (the default) to `beam`.
         length_penalty: 0 favours short output, 1 is neutral, more favours long output.
-        min_length: Fewest tokens of an output, its end counted.
+        min_length: Minimum number of tokens of an output, its end counted.
         max_length: Maximum number of tokens of an output, its end counted.
     """
 
