@@ -27,6 +27,7 @@ from regard.models import (
     LongformerConfig,
     Model,
     SpanModel,
+    TextModel,
     Vit,
 )
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
@@ -186,7 +187,7 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
     return [(torch.tensor([row]),) for row in rows]
 
 
-def _random_inputs(model: Model) -> list[tuple[Tensor, ...]]:
+def _random_inputs(model: Vit | TextModel) -> list[tuple[Tensor, ...]]:
     """Return pixels ``[batch, channels, height, width]`` or token ids ``[2, length]``."""
     generator = torch.Generator().manual_seed(0)
     if isinstance(model, Vit):
