@@ -320,3 +320,12 @@ def test_a_question_whose_tokens_are_all_global_has_the_pattern_of_that_pass():
     before = [feature.text.strip("▁ ") for feature in prediction.features].index("on")
     assert first.pattern == Local(1, 1) | Global(range(before))
     assert check(prediction) < 1e-5
+
+
+def test_a_layer_with_too_many_weights_says_so_in_place_of_them(monkeypatch):
+    monkeypatch.setattr("regard.explain.capture._LARGEST_BYTES", 4 * 2 * 7 * 7 - 1)
+    prediction = predict(predictors.translator(), "the cat sat on the mat", output="a dog")
+    layers = list(capture_in_parts(prediction))
+    assert [bool(layer.refusal) for layer in layers] == [True, True, *[False] * 4]
+    assert layers[0].refusal.startswith("encoder.0.self_attention has 2 x 7 x 7 weights: too many")
+    assert layers[3].weights.shape == (2, 3, 7)

@@ -24,6 +24,7 @@ from regard.explain.prediction import Prediction, Stack
 from regard.layers import AttentionRecord, RecordedAttention, describe_pattern
 
 _MOST_BYTES = 512 * 1024**2  # of the weights that are held at once
+_LARGEST_BYTES = 2 * 1024**3  # of the weights of one layer
 _SPARSE_BYTES = 4 * 8 + 4  # of a weight in a sparse tensor: four indices and a number
 
 
@@ -41,6 +42,7 @@ class LayerAttention:
         first_query: Feature of the first query.
         first_key: Feature of the first key.
         records: Of its calls, each ``[1, heads, ...]``, in the order of the queries.
+        refusal: Why it has no weights, in a sentence; empty where it has.
     """
 
     path: str
@@ -52,6 +54,7 @@ class LayerAttention:
     first_query: int
     first_key: int
     records: tuple[AttentionRecord, ...]
+    refusal: str = ""
 
     @property
     def num_queries(self) -> int:
@@ -63,23 +66,16 @@ class LayerAttention:
         """Number of keys."""
         return self.records[0].keys.shape[2]
 
-    @property
-    def refusal(self) -> str:
-        """Why it has no weights, in a sentence; empty where it has."""
-        if all(record.weights is not None for record in self.records):
-            return ""
-        return f"{self.path} has no weights to show: {self.pattern!r} averages keys."
-
     @cached_property
     def weights(self) -> Tensor:
         """The weights, ``[heads, queries, keys]``; sparse where the layer computed sparse ones.
 
         Raises:
-            ConfigError: The pattern has no weights.
+            ConfigError: There are none to show.
         """
-        parts = [record.weights for record in self.records if record.weights is not None]
-        if len(parts) < len(self.records):
+        if self.refusal:
             raise ConfigError(self.refusal)
+        parts = [record.weights for record in self.records if record.weights is not None]
         if any(part.is_sparse for part in parts):
             parts = [part if part.is_sparse else part.to_sparse() for part in parts]
         weights = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)).detach()
@@ -165,15 +161,20 @@ def capture_in_parts(
         most_bytes: Of the weights of a part; a part has one layer at least.
 
     Yields:
-        The layers, encoder first.
+        The layers, encoder first. One whose weights alone would take more than 2 GiB is not
+        captured and says so in its `LayerAttention.refusal`.
     """
     part: list[str] = []
     total = 0
     for path, layer in attention_layers(prediction).items():
         size = _weight_bytes(prediction, layer)
-        if part and total + size > most_bytes:
+        is_captured = size <= _LARGEST_BYTES
+        if part and (total + size > most_bytes or not is_captured):
             yield from _pop_all(capture(prediction, part))
             part, total = [], 0
+        if not is_captured:
+            yield _locate(prediction, path, layer, ())
+            continue
         part.append(path)
         total += size
     if part:
@@ -303,16 +304,28 @@ def _locate(
     number, depth = _position(prediction.stacks, layer)
     stack = prediction.stacks[number]
     source = prediction.stacks[0] if layer.reads_source else stack
+    # The pattern of the last call is that of the layer's own; global tokens come before.
+    pattern = records[-1].pattern if records else layer.pattern
+    refusal = ""
+    if not records:
+        queries, keys = layer_sizes(prediction, layer)
+        refusal = (
+            f"{path} has {layer.num_heads} x {queries:,} x {keys:,} weights: too many to show.  "
+            "Take a shorter text."
+        )
+    elif any(record.weights is None for record in records):
+        refusal = f"{path} has no weights to show: {pattern!r} averages keys."
     return LayerAttention(
         path=path,
         kind="cross" if layer.reads_source else stack.name,
         depth=depth,
         stack=number,
-        pattern=records[-1].pattern,  # that of a layer's own; global tokens come before
+        pattern=pattern,
         num_heads=layer.num_heads,
         first_query=stack.start,
         first_key=source.start,
         records=records,
+        refusal=refusal,
     )
 
 

@@ -236,3 +236,10 @@ def test_one_token_explains_itself(name):
     prediction = predict(generator, "cat", output=" sat")
     scores = scores_of(name, prediction)
     assert float(scores.nansum()) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attention_of_too_many_tokens_is_refused_in_a_sentence(name, monkeypatch):
+    monkeypatch.setattr("regard.explain.attribution.attention_graph._MOST_PAIRS", 100)
+    with pytest.raises(ConfigError, match="attention between 11 tokens is too much"):
+        scores_of(name, translation())

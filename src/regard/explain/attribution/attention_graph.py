@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.explain.capture import capture_in_parts
+from regard.explain.capture import attention_layers, capture_in_parts, layer_sizes
 from regard.explain.prediction import Prediction
+
+_MOST_PAIRS = 1 << 29  # of all layers: 2 GiB as dense matrices
 
 
 class BlockAttention(NamedTuple):
@@ -47,6 +49,17 @@ def read_blocks(
         ConfigError: The model has no attention, a layer has no weights, or a block lacks the
             self-attention that is needed.
     """
+    num_pairs = sum(
+        queries * keys
+        for queries, keys in (
+            layer_sizes(prediction, layer) for layer in attention_layers(prediction).values()
+        )
+    )
+    if num_pairs > _MOST_PAIRS:
+        raise ConfigError(
+            f"attention between {len(prediction.features):,} tokens is too much to follow.  Take "
+            "another method, such as occlusion, or a shorter text."
+        )
     blocks = [[BlockAttention() for _ in stack.layers] for stack in prediction.stacks]
     num_layers = 0
     for layer in capture_in_parts(prediction):
