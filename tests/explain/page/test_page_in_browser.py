@@ -10,6 +10,7 @@ import pytest
 from tests.explain import sample_explanations as samples
 
 from regard.explain.document import Explanation
+from regard.explain.page import NotebookFrame
 
 pytestmark = pytest.mark.slow
 
@@ -237,6 +238,18 @@ def test_a_picture_of_what_is_shown_can_be_saved(open_page):
     png = download(opened, "PNG")
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20], "big") == 2 * 1200
+    assert opened.problems == []
+
+
+def test_a_notebook_s_frame_draws_the_page_and_saves_files(open_page, window):
+    window.page.goto("about:blank")
+    window.page.set_content(NotebookFrame(samples.forecast())._repr_html_())
+    frame = window.page.frame_locator("iframe")
+    assert "+1" in frame.locator("#why h2").inner_text()
+    with window.page.expect_download() as info:
+        frame.locator(".tool >> text=JSON").click()
+    assert json.loads(info.value.path().read_bytes())["text"] == "demand.csv"
+    assert window.problems == []
 
 
 def test_the_saved_data_is_the_explanation_with_what_is_shown(open_page):
