@@ -13,6 +13,7 @@ export function readTheme() {
   const read = (name) => style.getPropertyValue(`--${name}`).trim();
   for (const name of NAMES) theme[name.replace("-", "_")] = read(name);
   const scale = Array.from({ length: 12 }, (_, step) => read(`scale-${step}`));
+  theme.hatch = mix(theme.grid, theme.muted, 0.14);
   theme.sequential = ramp([theme.page, ...scale]);
   theme.positive = ramp([theme.page, read("wide-band"), read("band"), theme.accent]);
   theme.negative = ramp([theme.page, mix(theme.page, theme.second, 0.3),

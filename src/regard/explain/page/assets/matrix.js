@@ -144,7 +144,7 @@ class Plate {
     const rowTexts = rowsFit ? record.rows.slice(top, bottom).map((text) => shortLabel(text)) : [];
     const mayFit = numColumns * LEAST_CELL <= available;
     const columnTexts = mayFit ? record.columns.slice(left, right).map((text) => shortLabel(text)) : [];
-    const labelWidth = rowsFit ? Math.min(112, 10 + widest(rowTexts)) : 36;
+    const labelWidth = rowsFit ? Math.min(116, 12 + 1.1 * widest(rowTexts)) : 36;
     const slant = Math.min(48, Math.max(0, 0.62 * widest(columnTexts) - 8)); // of turned labels
     const all = available - labelWidth - 4;
     const columnsFit = (all - slant) / numColumns >= LEAST_CELL;
@@ -292,8 +292,8 @@ export function paintTiles(canvas, values, numRows, numColumns, isSigned) {
 export function hatch(context, width, height) {
   context.fillStyle = theme.frame;
   context.fillRect(0, 0, width, height);
-  context.strokeStyle = theme.grid;
-  context.lineWidth = 1.5;
+  context.strokeStyle = theme.hatch;
+  context.lineWidth = 1.2;
   context.beginPath();
   for (let x = -height; x < width; x += 7) {
     context.moveTo(x, height);

@@ -194,7 +194,7 @@ function hatching() {
   return svg("defs", {}, svg("pattern", {
     id: "hatching", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
   }, svg("rect", { width: 6, height: 6, fill: theme.frame }),
-  svg("rect", { width: 1.5, height: 6, fill: theme.grid })));
+  svg("rect", { width: 1.2, height: 6, fill: theme.hatch })));
 }
 
 function tableRows(explained) {
