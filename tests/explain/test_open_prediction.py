@@ -224,3 +224,10 @@ def test_the_window_of_the_best_answer_is_explained():
 def test_what_cannot_be_explained_is_refused(predictor, text, options, message):
     with pytest.raises(ConfigError, match=message):
         predict(getattr(predictors, predictor)(), text, **options)
+
+
+def test_the_bytes_of_a_character_are_named_by_it():
+    prediction = predict(predictors.translator(), "the 🙂", output="cat 🙂")
+    sources = [feature.text for feature in prediction.features if feature.part == "source"]
+    assert sources[-5:] == ["🙂·1", "🙂·2", "🙂·3", "🙂·4", "</s>"]
+    assert [output.text for output in prediction.outputs][-5:] == sources[-5:]

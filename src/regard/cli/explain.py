@@ -106,7 +106,7 @@ def explain(
         require_writable_file(output)
     predictor = open_model(model) if context is None else open_answerer(model)
     if evaluate is not None:
-        _evaluate(predictor, evaluate, methods, rows, memory * _MEGABYTE, json=kind == "json")
+        _evaluate(predictor, evaluate, methods, rows, memory, json=kind == "json")
         return
     from regard.cli.progress import show_progress
     from regard.explain.explanation import ModelFacts
@@ -114,7 +114,7 @@ def explain(
     from regard.runs.information import hash_weights
 
     explained = _read_text(predictor, text, encoding, line, as_text=as_text)
-    with show_progress() as on_progress:
+    with show_progress(memory) as on_progress:
         explanation = explain_text(
             predictor,
             explained,
@@ -225,12 +225,12 @@ def _evaluate(
     from regard.explain.faithfulness import compare_methods, open_rows
 
     rows = open_rows(predictor, data, num_rows=num_rows)
-    with show_progress() as on_progress:
+    with show_progress(memory) as on_progress:
         comparison = compare_methods(
             rows,
             methods,
-            budget=Budget(memory),
-            on_progress=partial(on_progress, "Rows"),
+            budget=Budget(memory * _MEGABYTE),
+            on_progress=partial(on_progress, "Test data"),
         )
     if json:
         print(msgspec.json.encode(comparison).decode())

@@ -14,13 +14,16 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def show_progress() -> Iterator[Progress]:
+def show_progress(memory: int) -> Iterator[Progress]:
     """Provide a function that shows how far a computation is; what is quick shows nothing.
+
+    Args:
+        memory: Megabytes that the computation may use at once.
 
     Yields:
         The function, called with a name, the rows computed so far, and the number of all rows.
     """
-    line = _ProgressLine()
+    line = _ProgressLine(memory)
     try:
         yield line.show
     finally:
@@ -28,7 +31,8 @@ def show_progress() -> Iterator[Progress]:
 
 
 class _ProgressLine:
-    def __init__(self) -> None:
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
         self._is_terminal = sys.stderr.isatty()
         self._pause = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
         self._shown_at = time.monotonic()
@@ -40,7 +44,7 @@ class _ProgressLine:
             return
         self._shown_at = now
         start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")
-        text = f"{name}: {done:,} of {total:,}"
+        text = f"{name}: {done:,} of {total:,} rows, in parts of at most {self._memory:,} MB"
         print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
         self._has_text = True
 

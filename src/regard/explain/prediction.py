@@ -175,6 +175,10 @@ class ClassPrediction(Prediction):
         self.chosen, self.contrast = chosen, contrast
         self.outputs = tuple(self._describe_outputs())
 
+    def output_texts(self) -> list[str]:
+        """Return the texts of the outputs: those of their classes, unless a subclass knows more."""
+        return [self.class_text(index) for index in self.chosen.tolist()]
+
     @abstractmethod
     def class_text(self, index: int) -> str:
         """Return the text of a class."""
@@ -241,14 +245,13 @@ class ClassPrediction(Prediction):
             if classes is not None:
                 texts = [self.class_text(index) for index in classes.tolist()]
                 check_scores(rows.gather(-1, classes[:, None])[:, 0], texts)
-        for row, index in zip(rows, self.chosen.tolist(), strict=True):
+        outputs = zip(rows, self.chosen.tolist(), self.output_texts(), strict=True)
+        for row, index, text in outputs:
             top = row.exp().topk(min(MOST_ALTERNATIVES, len(row)))
             alternatives: dict[str, float] = {}
             for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True):
                 alternatives.setdefault(self.class_text(other), value)  # texts may repeat
-            yield Output(
-                text=self.class_text(index), score=float(row[index]), alternatives=alternatives
-            )
+            yield Output(text=text, score=float(row[index]), alternatives=alternatives)
 
 
 def check_scores(scores: Tensor, texts: Sequence[str]) -> None:

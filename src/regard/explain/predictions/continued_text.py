@@ -18,6 +18,7 @@ from regard.explain.prediction import (
 from regard.explain.predictions.reference_tokens import (
     embed_baseline,
     first_difference,
+    name_bytes,
     reference_id,
     replace_tokens,
     token_features,
@@ -96,6 +97,10 @@ class ContinuedText(ClassPrediction):
     def reads(self) -> Tensor:
         """The tokens before each output, ``[outputs, features]``."""
         return torch.arange(len(self.features)) <= self._positions[:, None]
+
+    def output_texts(self) -> list[str]:
+        """Return the tokens as text, bytes of a character named by that character."""
+        return name_bytes(super().output_texts())
 
     def class_text(self, index: int) -> str:
         """Return a token as text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from regard.errors import ConfigError
 from regard.explain.prediction import Feature, record_outputs
 from regard.hub.any_tokenizer import AnyTokenizer
 
+_BYTES = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _ROLES = ("mask", "unk", "pad")
 _OF_TEXT = ("mask", "unk")  # special tokens that are in place of a word of the text
 
@@ -43,12 +45,38 @@ def token_features(
         before: Special tokens before them.
         after: Special tokens after them.
     """
-    pieces = tokenizer.pieces([*before, *ids, *after])
+    pieces = name_bytes(tokenizer.pieces([*before, *ids, *after]))
     first, last = len(before), len(before) + len(ids)
     return [
         Feature(piece, part, is_special=not first <= index < last)
         for index, piece in enumerate(pieces)
     ]
+
+
+def name_bytes(pieces: Sequence[str]) -> list[str]:
+    """Return tokens with those that are bytes of a character named by that character.
+
+    Args:
+        pieces: Tokens as text, bytes of a split character as ``\\xNN``.
+
+    >>> name_bytes(["a", "\\\\xf0\\\\x9f", "\\\\x99", "\\\\x82", "\\\\xff"])
+    ['a', '🙂·1', '🙂·2', '🙂·3', '\\\\xff']
+    """
+    named, start = list(pieces), 0
+    while start < len(pieces):
+        content, stop = b"", start
+        while stop < len(pieces) and _BYTES.fullmatch(pieces[stop].strip(" ")):
+            content += bytes.fromhex(pieces[stop].strip(" ").replace("\\x", ""))
+            stop += 1
+            try:
+                text = content.decode()
+            except UnicodeDecodeError:
+                continue
+            for index in range(start, stop):
+                named[index] = f"{text}·{index - start + 1}"
+            break
+        start = max(stop, start + 1)
+    return named
 
 
 def replace_tokens(ids: Tensor, features: Sequence[Feature], reference: int) -> Tensor:

@@ -20,6 +20,7 @@ from regard.explain.predictions.reference_tokens import (
     embed_baseline,
     first_difference,
     hide_tokens,
+    name_bytes,
     reference_id,
     replace_tokens,
     token_features,
@@ -121,6 +122,10 @@ class WrittenTarget(ClassPrediction):
         num_source = self._source_ids.shape[1]
         before = torch.arange(self._target_ids.shape[1]) <= self._positions[:, None]
         return torch.cat([before.new_ones(len(before), num_source), before], dim=1)
+
+    def output_texts(self) -> list[str]:
+        """Return the tokens as text, bytes of a character named by that character."""
+        return name_bytes(super().output_texts())
 
     def class_text(self, index: int) -> str:
         """Return a token as text."""
