@@ -8,12 +8,18 @@ from tests.explain.tiny_predictions import Linear, randomized, tokenizer, transl
 import regard
 from regard.errors import ConfigError, DataError
 from regard.explain.attribution import METHODS
-from regard.explain.faithfulness import compare_methods, open_rows
+from regard.explain.faithfulness import compare_methods, method_comparison, open_rows
 from regard.explain.first_method import FIRST_METHOD
 from regard.models import LstmConfig, LstmEncoderDecoder
 from regard.tasks import TASKS
 
 NAMES = ["occlusion", "ig"]
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    """Draw fewer samples of the bootstrap, which would take most of the time."""
+    monkeypatch.setattr(method_comparison, "NUM_SAMPLES", 100)
 
 
 def linear_rows(count=6, num_features=12):
@@ -80,13 +86,14 @@ def test_a_method_that_refuses_the_model_is_named_with_its_reason(monkeypatch):
 def test_rows_of_a_file_are_read_by_the_task_and_drawn_from_all_of_it(trained, pairs_file):
     predictor = regard.load(trained)
     assert len(open_rows(predictor, pairs_file)) == 200
-    rows = open_rows(predictor, pairs_file, num_rows=3)
-    texts = [[feature.text for feature in row().features] for row in rows]
-    again = [row() for row in open_rows(predictor, pairs_file, num_rows=3)]
-    assert texts == [[feature.text for feature in prediction.features] for prediction in again]
-    result = compare_methods(rows[:1], ["occlusion"], most_outputs=2)
+    drawn, again = (open_rows(predictor, pairs_file, num_rows=3) for _ in range(2))
+    texts = [row.args[1] for row in drawn]
+    assert texts == [row.args[1] for row in again]
+    sources = [line.split("\t")[0] for line in pairs_file.read_text("utf-8").splitlines()]
+    assert [sources.index(text) for text in texts] == sorted(sources.index(text) for text in texts)
+    result = compare_methods(drawn[:1], ["occlusion"], most_outputs=1)
     assert result.unit == "%"
-    assert result.outputs == 2
+    assert result.outputs == 1
 
 
 def test_no_rows_are_refused(trained, pairs_file):
