@@ -8,9 +8,9 @@ from __future__ import annotations
 # Small trials, comprehensiveness minus sufficiency in percent of probability: translation en-de (12
 # rows, 36 outputs) integrated gradients 36.7, occlusion 36.6, gradient x input 19.6, random 1.2;
 # sentiment (10 rows) 3.03, 2.95, 0.87, 0.16, attention 0.94, rollout -0.07. The first two are equal
-# within their intervals. Of inputs whose ids matter, too, such as a question's words that are marked
-# in the text, no gradient sees the change of an id: occlusion does. Other inputs than texts were not
-# tried.
+# within their intervals. Where the ids of tokens matter, too, such as for a question's words that
+# are marked in the text, no gradient sees the change of an id: occlusion does. Other inputs than
+# texts were not tried.
 FIRST_METHOD: dict[str, str] = {
     "translation": "integrated_gradients",
     "summarization": "integrated_gradients",
