@@ -21,7 +21,7 @@ from regard.explain.page.token_text import (
 from regard.plots import style
 
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
-_WIDTH = 880.0
+_WIDTH, _NARROWEST = 880.0, 520.0
 _MARGIN = 24.0
 _LINE = 32.0  # between lines of words
 _MOST_COLUMNS = 48  # words of the input
@@ -59,7 +59,7 @@ class _Picture:
             if not (has_source and feature.part == "target")
         ]
         self.columns = read[:_MOST_COLUMNS]
-        self.y = _MARGIN
+        self.y, self.right = _MARGIN, _NARROWEST - _MARGIN
 
     def draw(self) -> str:
         """Draw everything from the top; return the file."""
@@ -69,11 +69,11 @@ class _Picture:
         if self.explanation.methods:
             self._bars()
             self._alignment()
-        height = round(self.y + _MARGIN)
+        width, height = round(self.right + _MARGIN), round(self.y + _MARGIN)
         body = "\n".join(self.elements)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH:g}" height="{height}" '
-            f'viewBox="0 0 {_WIDTH:g} {height}" role="img" aria-label={quoteattr(self._title())}>\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" role="img" aria-label={quoteattr(self._title())}>\n'
             f"<style>{_style_sheet()}</style>\n"
             f'<rect class="page" width="100%" height="100%" rx="12"/>\n{body}\n</svg>\n'
         )
@@ -99,6 +99,7 @@ class _Picture:
     def _rect(
         self, x: float, y: float, width: float, height: float, kind: str, **more: str
     ) -> None:
+        self.right = max(self.right, x + width)
         attributes = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
         self.elements.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
@@ -118,6 +119,7 @@ class _Picture:
         )
         self._text(_MARGIN, self.y + 14, "regard", "brand")
         self._text(_MARGIN + 64, self.y + 14, facts, "muted")
+        self.right = max(self.right, _MARGIN + 64 + min(_text_width(facts, 13), _WIDTH - 112))
         self.y += 40
 
     def _place(self, texts: Sequence[str], size: float) -> Iterator[tuple[int, float, float]]:
