@@ -13,9 +13,15 @@ from tests.explain.report.read_html import Page
 
 from regard.data.readers.source import open_source
 from regard.explain.report import ReportFacts, report_html
+from regard.explain.report.attributed_words import (
+    AttributedWords,
+    attribute_words,
+    draw_words,
+)
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.metrics.rare_words import rare_word_percent
 from regard.setup.config import RunConfig
+from regard.setup.evaluation_details import ExplainedInput
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks import task_of
 from regard.tasks.forecasting.forecast_details import chart_by_step, chart_quantiles
@@ -142,3 +148,21 @@ def test_one_row_and_no_worst_rows_are_a_page_as_well(tmp_path):
     report, page, _ = evaluate(predictors.text_classifier(), path, num_worst=0)
     assert report.num_rows == 1
     assert "1 row ·" in page.text and page.table("words of the text")[1][1] == "1"
+
+
+def test_what_was_cut_is_said_and_a_very_long_output_is_not_explained():
+    cut = attribute_words(predictors.text_classifier(), ExplainedInput(text="cat " * 300))
+    assert isinstance(cut, AttributedWords)
+    assert cut.notes == ["no more than 64 tokens of the text are read."]
+    assert "Note: no more than 64 tokens" in Page(draw_words(cut)).text
+    long = ExplainedInput(text="the cat", output="mat " * 600)
+    reason = attribute_words(predictors.translator(), long)
+    assert reason == "not explained: the output has more than 2,000 characters."
+
+
+def test_pieces_of_a_word_are_one_and_their_scores_are_added_up():
+    row = ExplainedInput(text="the cat sat", output="a dog")
+    attributed = attribute_words(predictors.translator(), row)
+    assert isinstance(attributed, AttributedWords)
+    assert [word.text.strip() for word in attributed.words] == ["the", "cat", "sat"]
+    assert (attributed.method, attributed.unit, attributed.notes) == ("Occlusion", "nats", [])

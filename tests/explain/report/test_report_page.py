@@ -37,7 +37,7 @@ STRANGE = [
 @pytest.fixture(scope="session")
 def translated(trained, tmp_path_factory):
     """The report of a translator on a dozen rows, two of them strange; and its page."""
-    pairs = [*toy_pairs(10, seed=9), (f"{MARKUP} cat", MARKUP), ("word " * 400, "Wort " * 5)]
+    pairs = [*toy_pairs(10, seed=9), (f"{MARKUP} cat", MARKUP), ("word " * 200, "Wort " * 5)]
     path = write_tsv(tmp_path_factory.mktemp("test") / "new.tsv", pairs)
     report, task = evaluate(
         trained, path, beam=1, num_worst=12, has_details=True, allow_overlap=True
@@ -158,7 +158,7 @@ def test_the_page_asks_for_nothing(translated):
 def test_a_long_row_is_cut_and_the_rest_is_counted(translated):
     report, text = translated
     assert any(entry.source.startswith("word word") for entry in report.worst)
-    assert " … 241 more words" in Page(text).text or " … 240 more words" in Page(text).text
+    assert " … 41 more words" in Page(text).text or " … 40 more words" in Page(text).text
     assert len(text) < 300_000
 
 
@@ -194,6 +194,16 @@ def test_right_to_left_text_and_control_characters_stay_within_their_cell():
     assert "a\N{REPLACEMENT CHARACTER}b" in page.texts and "\x00" not in text
     cells = [attributes for name, attributes in page.elements if name == "dd"]
     assert cells and all(attributes["dir"] == "auto" for attributes in cells)
+
+
+def test_another_model_is_compared_and_all_that_is_printed_is_there(translated):
+    report, text = translated
+    page = Page(text)
+    assert "as printed" in page.texts and "Compared with" not in page.text
+    assert next(line for title, line in report.lines() if title == "Latency") in page.text
+    page = Page(page_of(classified(compared=50.0, other=MARKUP)))
+    assert f"Compared with {MARKUP}" in page.texts
+    assert f"mood against {MARKUP}: +10.0 points" in page.texts
 
 
 def test_no_wrong_row_and_no_details_say_so():
@@ -233,6 +243,16 @@ def test_a_file_that_cannot_be_is_refused_before_the_model_is_opened(
 ):
     assert main(["evaluate", str(trained), "no-data.tsv", "--html", name]) == 2
     assert capsys.readouterr() == ("", f"regard: {message}\n")
+
+
+def test_a_full_disk_is_a_lack_of_resources_after_the_scores(trained, tmp_path, capsys):
+    page = tmp_path / "full.html"
+    page.symlink_to("/dev/full")
+    pairs = write_tsv(tmp_path / "new.tsv", [("neu 3 red cat", "3 Katze rot")])
+    assert main(["evaluate", str(trained), str(pairs), "--beam", "1", "--html", str(page)]) == 5
+    out, err = capsys.readouterr()
+    assert "Verdict" in out
+    assert err.endswith(f"{page}: cannot be written (No space left on device).\n")
 
 
 def test_a_folder_is_refused_as_a_page(trained, tmp_path, capsys):

@@ -19,7 +19,7 @@ from regard.errors import RegardError
 from regard.explain.attribution import METHODS, Budget
 from regard.explain.first_method import FIRST_METHOD
 from regard.explain.open_prediction import predict
-from regard.explain.report.markup import Markup, tag
+from regard.explain.report.markup import Markup, join, tag
 from regard.explain.selected_outputs import SelectedOutputs, spread_indices
 from regard.setup.evaluation_details import ExplainedInput
 from regard.tasks import Predictor
@@ -29,6 +29,7 @@ _LONG_METHOD = "gradient_input"
 _LONG = 512  # features of an input from which on a pass for each would take minutes
 _MOST_OUTPUTS = 40  # whose scores are added up; spread over all of a longer output
 _MOST_FEATURES = 160  # shown; the strongest and those around them are
+_MOST_CHARS = 2000  # of an output: the score of each of its tokens takes a pass over the others
 _NUM_SHADES = 8
 _WRITTEN = "target"  # what a decoder has written before is not shown
 
@@ -54,11 +55,13 @@ class AttributedWords(NamedTuple):
         method: Title of the method.
         unit: Of the scores.
         words: In order, without special tokens.
+        notes: What was cut.
     """
 
     method: str
     unit: str
     words: list[WordScore]
+    notes: list[str]
 
 
 def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWords | str:
@@ -72,9 +75,11 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
         The scores, or why there are none.
     """
     name = FIRST_METHOD.get(predictor.config.task, _METHOD)
+    if row.output is not None and len(row.output) > _MOST_CHARS:
+        return f"not explained: the output has more than {_MOST_CHARS:,} characters."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a text that is cut: the line ends there
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             prediction = predict(predictor, row.text, context=row.context, output=row.output)
         num_outputs = len(prediction.outputs)
         if num_outputs > _MOST_OUTPUTS:
@@ -91,7 +96,8 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
         for feature, total in pairs
         if not feature.is_special and feature.part != _WRITTEN
     ]
-    return AttributedWords(method.title, method.unit or prediction.unit, _merge_pieces(pieces))
+    unit, notes = method.unit or prediction.unit, [str(warning.message) for warning in caught]
+    return AttributedWords(method.title, unit, _merge_pieces(pieces), notes)
 
 
 def _merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:
@@ -130,7 +136,8 @@ def draw_words(attributed: AttributedWords) -> Markup:
         parts += [Markup(separator), tag("span", text.strip() or text, class_=kind, title=title)]
     if last < len(words):
         parts.append(tag("span", f" … {len(words) - last:,} more", class_="muted"))
-    return tag("p", *parts, class_="words", dir="auto")
+    notes = [tag("p", f"Note: {note}", class_="note") for note in attributed.notes]
+    return join([tag("p", *parts, class_="words", dir="auto"), *notes])
 
 
 def _shown(words: Sequence[WordScore]) -> tuple[int, int]:

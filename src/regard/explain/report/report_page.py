@@ -176,7 +176,26 @@ def _scores(report: EvaluationReport) -> Markup:
         tag("div", *tiles, class_="tiles"),
         tag("div", *(tag("div", panel, class_="panel") for panel in panels), class_="panels"),
         *(tag("p", note, class_="note") for note in notes),
+        *_printed(report),
     )
+
+
+def _printed(report: EvaluationReport) -> Iterator[Markup]:
+    """Yield the comparison with another model, and what the command prints but the worst rows."""
+    lines: list[str] = []
+    comparison: list[str] = []
+    section = ""
+    for title, text in report.lines():
+        section = title or section
+        if section == "Compare":
+            comparison.append(text)
+        if section != "Worst":
+            lines.append(f"{title:<8}{text}")
+    if comparison:
+        yield tag("h3", f"Compared with {report.other}")
+        yield tag("pre", "\n".join(comparison))
+    content = tag("div", tag("pre", "\n".join(lines)), class_="scroll", tabindex="0")
+    yield tag("details", tag("summary", "as printed"), content, class_="twin")
 
 
 def _floors_of(report: EvaluationReport, score: str) -> Iterator[tuple[str, float]]:
