@@ -138,6 +138,20 @@ def test_maps_of_tiles_name_the_first_position_of_each(open_page):
     assert opened.text("#one-head .status").startswith("“1 <cls>…” → “41 word…”")
 
 
+def recurrent():
+    """Like an LSTM with attention: the decoder reads the encoder, and no other map exists."""
+    explanation = samples.translation()
+    maps = [attention for attention in explanation.attention if attention.kind == "cross"]
+    return msgspec.structs.replace(explanation, attention=maps, lens=[], encoder_lens=[])
+
+
+def test_a_model_with_attention_over_the_source_alone_has_queries_of_the_target(open_page):
+    opened = open_page(recurrent)
+    opened.page.click(".word.output >> nth=1")
+    assert opened.text("#one-head .status").startswith("“Das” →")
+    assert opened.page.locator("#layers").count() == 0
+
+
 def test_a_contrast_is_part_of_the_question(open_page):
     assert open_page(samples.classification).text("#why h2") == "1Why “positive”, not “negative”"
 

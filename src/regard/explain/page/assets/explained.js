@@ -74,9 +74,9 @@ export class Explained {
     return row.findLastIndex((value) => value !== null);
   }
 
-  /** Return the part of the outputs, fed back, that the decoder of an encoder-decoder reads. */
+  /** Return the first feature of the decoder: behind the source, or the first of all. */
   get decoderStart() {
-    return this.kinds.length > 1 ? this.parts.find(({ isWritten }) => isWritten)?.start ?? 0 : 0;
+    return this.parts.find(({ name }) => name === "target")?.start ?? 0;
   }
 
   queryStart(map) {
@@ -118,7 +118,7 @@ export class Explained {
 
   /** Return the query of a map whose state an output is read from; null where it has none. */
   queryOf(map, output) {
-    if (map.kind === "encoder" && this.kinds.length > 1) return null;
+    if (map.kind === "encoder" && this.decoderStart > 0) return null;
     const query = Math.floor((this.position(output) - this.queryStart(map)) / map.tile);
     return query >= 0 && query < map.queries ? query : null;
   }
