@@ -1,5 +1,7 @@
 """Heads removed one by one: the same as without their part of the weights, for every family."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tests.explain import predictors
@@ -84,6 +86,20 @@ def test_every_family_with_heads_has_effects_and_importance(name):
         assert len(changes) == len(importance[path]) == layer.num_heads
         assert all(change != 0.0 for change in changes)
         assert all(size > 0.0 for size in importance[path])
+
+
+@pytest.mark.parametrize("name", [*MODELS, "forecasts"])
+def test_blocks_that_are_not_computed_again_change_nothing(name, tmp_path, monkeypatch):
+    if name == "forecasts":
+        series = str(predictors.write_series(tmp_path / "sales.csv"))
+        prediction = predict(predictors.forecaster(), series)
+    else:
+        prediction = translation(randomized(MODELS[name]))
+    effects = head_effects(prediction)
+    assert not any("forward" in vars(module) for module in prediction.model.modules())
+    monkeypatch.setattr("regard.explain.heads._reuse", lambda *_, **__: nullcontext())
+    for path, changes in head_effects(prediction).items():
+        assert effects[path] == pytest.approx(changes, rel=1e-4, abs=1e-5)
 
 
 def test_importance_is_the_derivative_of_the_score_by_the_mask():

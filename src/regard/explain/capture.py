@@ -283,10 +283,19 @@ def recompute(record: AttentionRecord) -> Tensor:
 
 def layer_sizes(prediction: Prediction, layer: RecordedAttention) -> tuple[int, int]:
     """Return the number of queries and of keys of a layer."""
-    number, _ = _position(prediction.stacks, layer)
+    number, _ = find_block(prediction.stacks, layer)
     stack = prediction.stacks[number]
     source = prediction.stacks[0] if layer.reads_source else stack
     return stack.stop - stack.start, source.stop - source.start
+
+
+def find_block(stacks: tuple[Stack, ...], layer: nn.Module) -> tuple[int, int]:
+    """Return the indices of a layer's stack and of its block; one outside is in the last block."""
+    for number, stack in enumerate(stacks):
+        for depth, block in enumerate(stack.layers):
+            if any(module is layer for module in block.modules()):
+                return number, depth
+    return len(stacks) - 1, len(stacks[-1].layers) - 1
 
 
 def pattern_text(pattern: Pattern) -> str:
@@ -301,7 +310,7 @@ def _locate(
     records: tuple[AttentionRecord, ...],
 ) -> LayerAttention:
     """Return a layer's records with the features of its queries and keys."""
-    number, depth = _position(prediction.stacks, layer)
+    number, depth = find_block(prediction.stacks, layer)
     stack = prediction.stacks[number]
     source = prediction.stacks[0] if layer.reads_source else stack
     # The pattern of the last call is that of the layer's own; global tokens come before.
@@ -327,15 +336,6 @@ def _locate(
         records=records,
         refusal=refusal,
     )
-
-
-def _position(stacks: tuple[Stack, ...], layer: nn.Module) -> tuple[int, int]:
-    """Return the indices of a layer's stack and of its block; one outside is in the last block."""
-    for number, stack in enumerate(stacks):
-        for depth, block in enumerate(stack.layers):
-            if any(module is layer for module in block.modules()):
-                return number, depth
-    return len(stacks) - 1, len(stacks[-1].layers) - 1
 
 
 def _weight_bytes(prediction: Prediction, layer: RecordedAttention) -> int:

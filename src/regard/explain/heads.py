@@ -4,20 +4,24 @@ A head is removed by a mask of 0 on its part of the input of the output map (the
 its effect is the change of the outputs' mean score, such as a log-probability. Its importance is
 the derivative by that mask, ``|d score / d mask|`` (equation 2, for one input), which takes one
 pass for all heads together and is a first-order guess of the effect. Cost of effects: a row of a
-pass for every head, divided to stay within a memory budget; of importance: a pass and its gradient.
+pass for every head, from its block of a Transformer on (the blocks before it give the same as
+without the mask), divided to stay within a memory budget; of importance: a pass and its gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.explain.attribution.method import Budget
+from regard.explain.capture import find_block
 from regard.explain.head_outputs import Mixing, head_layers, replace_head_outputs
-from regard.explain.prediction import Prediction
+from regard.explain.prediction import Prediction, record_outputs
+from regard.layers import DecoderBlock, TransformerBlock
 
 
 def head_effects(
@@ -35,27 +39,27 @@ def head_effects(
         the outputs. Empty without such layers.
     """
     layers = head_layers(prediction)
-    heads = [(path, head) for path, count in layers.items() for head in range(count.num_heads)]
-    if not heads:
+    if not layers:
         return {}
-    with torch.no_grad():
-        whole = prediction.scores(prediction.full_weights()).mean()
-        changes = []
-        for part in budget.chunks(prediction, len(heads), has_gradient=False):
-            rows = heads[part]
-            masks: dict[str, Tensor] = {}  # [rows, heads]
-            for row, (path, head) in enumerate(rows):
-                masks.setdefault(path, torch.ones(len(rows), layers[path].num_heads))
-                masks[path][row, head] = 0.0
-            replacements: dict[Mixing, Callable[[Tensor], Tensor]] = {
-                layers[path]: partial(_weigh, mask=mask) for path, mask in masks.items()
-            }
-            with replace_head_outputs(replacements):
-                scores = prediction.scores(prediction.full_weights(len(rows)))
-            changes += (scores.mean(-1) - whole).tolist()
+    num_heads, num_done = sum(layer.num_heads for layer in layers.values()), 0
+    chunks = Budget(budget.memory)
     effects: dict[str, list[float]] = {path: [] for path in layers}
-    for (path, _), change in zip(heads, changes, strict=True):
-        effects[path].append(change)
+    with torch.no_grad():
+        whole, outputs = _run_whole(prediction)
+        for path, layer in layers.items():
+            before = _blocks_before(prediction, layer)
+            reused = {block: output for block, output in outputs.items() if block in before}
+            for part in chunks.chunks(prediction, layer.num_heads, has_gradient=False):
+                mask = 1 - torch.eye(layer.num_heads)[part]  # [rows, heads]
+                replacements: dict[Mixing, Callable[[Tensor], Tensor]] = {
+                    layer: partial(_weigh, mask=mask)
+                }
+                with replace_head_outputs(replacements), _reuse(reused, rows=len(mask)):
+                    scores = prediction.scores(prediction.full_weights(len(mask)))
+                effects[path] += (scores.mean(-1) - whole).tolist()
+                num_done += len(mask)
+                if budget.on_progress is not None:
+                    budget.on_progress(num_done, num_heads)
     return effects
 
 
@@ -88,3 +92,44 @@ def head_importance(prediction: Prediction) -> dict[str, list[float]]:
 def _weigh(output: Tensor, *, mask: Tensor) -> Tensor:
     """Multiply the heads of ``[rows, queries, heads, value_dim]`` by a mask, ``[rows, heads]``."""
     return output * mask.to(output.dtype)[:, None, :, None]
+
+
+def _run_whole(prediction: Prediction) -> tuple[Tensor, dict[nn.Module, Tensor]]:
+    """Return the mean score, and the outputs of a Transformer's blocks, ``[1, length, dim]``."""
+    blocks = {
+        f"{stack.name}.{depth}": block
+        for stack in prediction.stacks
+        for depth, block in enumerate(stack.layers)
+        if isinstance(block, TransformerBlock | DecoderBlock)
+    }
+    scores: list[Tensor] = []
+    outputs = record_outputs(
+        blocks, lambda: scores.append(prediction.scores(prediction.full_weights()))
+    )
+    return scores[0].mean(), {blocks[name]: output for name, output in outputs.items()}
+
+
+def _blocks_before(prediction: Prediction, layer: Mixing) -> set[nn.Module]:
+    """Return the blocks that do not read what a layer computes."""
+    number, depth = find_block(prediction.stacks, layer)
+    blocks: set[nn.Module] = set(prediction.stacks[number].layers[:depth])
+    for other, stack in enumerate(prediction.stacks):
+        is_decoder = (number, other, len(prediction.stacks)) == (
+            0,
+            1,
+            2,
+        ) and stack.name == "decoder"
+        if other != number and not is_decoder:
+            blocks.update(stack.layers)
+    return blocks
+
+
+@contextmanager
+def _reuse(outputs: dict[nn.Module, Tensor], *, rows: int) -> Iterator[None]:
+    """Let blocks give an output of before, in every row, while a block of code runs."""
+    with ExitStack() as stack:
+        for block, output in outputs.items():
+            repeated = output.expand(rows, -1, -1)
+            stack.callback(delattr, block, "forward")  # that of the class is back
+            block.forward = lambda *_, repeated=repeated, **__: repeated
+        yield
