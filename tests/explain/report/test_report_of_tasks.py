@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.explain import predictors
 from tests.explain.report.read_html import Page
 
 from regard.data.readers.source import open_source
+from regard.explain.attribution import METHODS, Budget
+from regard.explain.first_method import FIRST_METHOD
+from regard.explain.open_prediction import predict
 from regard.explain.report import ReportFacts, report_html
 from regard.explain.report.attributed_words import (
     AttributedWords,
     attribute_words,
     draw_words,
 )
+from regard.explain.report.whole_output import WholeOutput
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.metrics.rare_words import rare_word_percent
 from regard.setup.config import RunConfig
@@ -165,4 +170,13 @@ def test_pieces_of_a_word_are_one_and_their_scores_are_added_up():
     attributed = attribute_words(predictors.translator(), row)
     assert isinstance(attributed, AttributedWords)
     assert [word.text.strip() for word in attributed.words] == ["the", "cat", "sat"]
-    assert (attributed.method, attributed.unit, attributed.notes) == ("Occlusion", "nats", [])
+    assert attributed.method == METHODS[FIRST_METHOD["translation"]].title
+    assert (attributed.unit, attributed.notes) == ("nats", [])
+
+
+def test_scores_of_the_whole_output_are_the_sums_of_those_of_its_parts():
+    prediction = predict(predictors.translator(), "the cat sat", output="a dog")
+    whole = METHODS["occlusion"].compute(WholeOutput(prediction), Budget()).scores
+    parts = METHODS["occlusion"].compute(prediction, Budget()).scores
+    assert whole.shape == (1, len(prediction.features))
+    assert torch.allclose(whole[0], torch.nan_to_num(parts).sum(0), atol=1e-5)

@@ -1,8 +1,8 @@
 """What a prediction looked at, as one line of colored words for each of a few rows.
 
-The scores of a word are added up over all outputs, so that they say how much the word speaks for
-the output as a whole, in nats of its probability: its attribution by the method that is shown first
-for the task. Cost: that method once a row; a long input takes a method of one pass an output.
+The scores are those of the output as a whole: how much a word speaks for it, in nats of its
+probability, by the method of attribution that is shown first for the task. Cost: that method once a
+row, for one output; a long input takes a method of one pass.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from regard.explain.attribution import METHODS, Budget
 from regard.explain.first_method import FIRST_METHOD
 from regard.explain.open_prediction import predict
 from regard.explain.report.markup import Markup, join, tag
-from regard.explain.selected_outputs import SelectedOutputs, spread_indices
+from regard.explain.report.whole_output import WholeOutput
 from regard.setup.evaluation_details import ExplainedInput
 from regard.tasks import Predictor
 
 _METHOD = "integrated_gradients"  # where no method has been measured for a task
 _LONG_METHOD = "gradient_input"
 _LONG = 512  # features of an input from which on a pass for each would take minutes
-_MOST_OUTPUTS = 40  # whose scores are added up; spread over all of a longer output
 _MOST_FEATURES = 160  # shown; the strongest and those around them are
-_MOST_CHARS = 2000  # of an output: the score of each of its tokens takes a pass over the others
+_MOST_CHARS = 2000  # of an output, which is read in every pass
 _NUM_SHADES = 8
 _WRITTEN = "target"  # what a decoder has written before is not shown
 
@@ -81,12 +80,8 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             prediction = predict(predictor, row.text, context=row.context, output=row.output)
-        num_outputs = len(prediction.outputs)
-        if num_outputs > _MOST_OUTPUTS:
-            indices = spread_indices(num_outputs, _MOST_OUTPUTS)
-            prediction = SelectedOutputs(prediction, indices)
         method = METHODS[_LONG_METHOD if len(prediction.features) > _LONG else name]
-        scores = method.compute(prediction, Budget()).scores  # [outputs, features]
+        scores = method.compute(WholeOutput(prediction), Budget()).scores  # [outputs, features]
     except RegardError as error:
         return f"not explained: {error}"
     totals = torch.nan_to_num(scores.double()).sum(0).tolist()
