@@ -20,7 +20,8 @@ from regard.metrics.forecasts import LEVELS
 from regard.plots.forecast_panels import ForecastPanel
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks.forecasting import evaluation
-from regard.tasks.forecasting.evaluation import FloorComparison, ForecastReport, evaluate_forecasts
+from regard.tasks.forecasting.evaluation import ForecastReport, evaluate_forecasts
+from regard.tasks.forecasting.floor_comparison import FloorComparison
 from regard.tasks.forecasting.predictor import Forecaster
 
 NAN = float("nan")

@@ -35,6 +35,14 @@ from regard.setup.evaluation_report import (
 )
 from regard.setup.held_out import training_data
 from regard.tasks.forecasting.data import read_forecast_data, read_series
+from regard.tasks.forecasting.floor_comparison import (
+    FEWEST_WINDOWS,
+    MODEL_TITLE,
+    SCORE_NAMES,
+    FloorComparison,
+    compare_with_best,
+    format_score,
+)
 from regard.tasks.forecasting.floors import Floor, forecast_floors
 from regard.tasks.forecasting.forecast_details import chart_by_step, chart_quantiles
 from regard.tasks.forecasting.predictor import Forecaster
@@ -51,10 +59,7 @@ from regard.tasks.forecasting.scored_part import (
     steps_between,
 )
 
-_MODEL = "the model"
-_NAMES = {"mase": "MASE", "wql": "WQL"}
 _HISTORY, _FEWEST_SHOWN = 3, 32  # horizons and values of a history in a panel
-_FEWEST_WINDOWS = 6  # that are unlikely (1 in 32) to have all one sign by chance
 _CONTEXT = 4  # windows or longest seasons of a history that a model is given
 _FORECAST_TOGETHER = 1024  # windows
 _NAMED_SERIES = 3  # in a line of the report
@@ -77,43 +82,6 @@ class FloorScores(msgspec.Struct, frozen=True, kw_only=True):
     wql: float | None
     coverage80: float | None
     seconds: float
-
-
-class FloorComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The model against the best forecaster that is not trained, in one score.
-
-    Args:
-        floor: Name of that forecaster.
-        title: What it is, in words.
-        value: Score of the model; lower is better.
-        other: Score of the floor.
-        low: Lower end of the 95 % interval of the difference, model minus floor; None where it is
-            unknown, as it is for one window.
-        high: Upper end of that interval.
-        num_windows: Windows that both are scored in.
-    """
-
-    floor: str
-    title: str
-    value: float
-    other: float
-    low: float | None
-    high: float | None
-    num_windows: int
-
-    @property
-    def verdict(self) -> str:
-        """The winner with both scores, and whether the difference may be chance."""
-        scores = [(_MODEL, self.value), (self.title, self.other)]
-        if self.other < self.value:
-            scores.reverse()
-        (winner, best), (loser, worst) = scores
-        text = f"{winner} is best, {_figure(best)} against {_figure(worst)} of {loser}"
-        if self.num_windows < _FEWEST_WINDOWS:
-            windows = "window" if self.num_windows == 1 else "windows"
-            return f"{text} ({spell_number(self.num_windows)} {windows}: may be chance)"
-        is_certain = self.low is not None and self.high is not None and self.low * self.high > 0
-        return text if is_certain else f"{text} (may be chance)"
 
 
 class WorstForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,14 +161,14 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
         return {
             f"{name}_{score}": getattr(scores, score)
             for name, scores in self.floor_scores.items()
-            for score in _NAMES
+            for score in SCORE_NAMES
         }
 
     @property
     def verdict(self) -> str:
         """The winner in each score."""
         against_best = [
-            f"{_NAMES[score]}: {comparison.verdict}"
+            f"{SCORE_NAMES[score]}: {comparison.verdict}"
             for score, comparison in self.against_best.items()
         ]
         return "; ".join(against_best) or "no score can be compared"
@@ -233,14 +201,14 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
         for entry in self.worst:
             yield (
                 "Worst",
-                f"{entry.series}   {entry.time}   MASE {_figure(entry.mase)}   WQL "
-                f"{_figure(entry.wql)}   80 % band covers {entry.coverage80:.0f} %",
+                f"{entry.series}   {entry.time}   MASE {format_score(entry.mase)}   WQL "
+                f"{format_score(entry.wql)}   80 % band covers {entry.coverage80:.0f} %",
             )
 
     def _table(self) -> Iterator[tuple[str, str]]:
         """Yield the scores of all forecasters, the model first, a line each."""
         own = FloorScores(
-            title=_MODEL,
+            title=MODEL_TITLE,
             mase=_value(self.scores.mase),
             wql=_value(self.scores.wql),
             coverage80=_value(self.scores.coverage80),
@@ -253,7 +221,7 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
             covered = "-" if row.coverage80 is None else f"{row.coverage80:.0f} %"
             yield (
                 "",
-                f"{row.title:<{width}}  {_figure(row.mase):>7}  {_figure(row.wql):>7}  "
+                f"{row.title:<{width}}  {format_score(row.mase):>7}  {format_score(row.wql):>7}  "
                 f"{covered:>5}  {row.seconds:>8.1f}",
             )
 
@@ -395,7 +363,7 @@ def evaluate_forecasts(
         scores=scores,
         model_seconds=seconds,
         floor_scores={name: _floor_scores(floor) for name, floor in floors.items()},
-        against_best=_compare_with_best(errors, floors, scored.season),
+        against_best=compare_with_best(errors, floors, scored.season),
         notes=[*scored.part.notes, *_window_notes(scored, scores), *notes],
         worst=[_describe_window(scored, errors, row) for row in rows],
         comparison=comparison,
@@ -491,34 +459,6 @@ def _forecast(
     return quantiles
 
 
-def _compare_with_best(
-    errors: WindowErrors, floors: dict[str, Floor], season: int
-) -> dict[str, FloorComparison]:
-    """Return the comparison with the best floor in each score that both have."""
-    against_best = {}
-    own = measure_forecasts(errors)
-    measures = {name: measure_forecasts(floor.errors) for name, floor in floors.items()}
-    for score in _NAMES:
-        value = getattr(own, score)
-        values = {name: getattr(measured, score) for name, measured in measures.items()}
-        comparable = {name: other for name, other in values.items() if other is not None}
-        if value is None or not comparable:
-            continue
-        floor = min(comparable, key=comparable.__getitem__)
-        paired = compare_forecasts(errors, floors[floor].errors, season)
-        difference = getattr(paired, score)
-        against_best[score] = FloorComparison(
-            floor=floor,
-            title=floors[floor].title,
-            value=value,
-            other=comparable[floor],
-            low=None if difference is None else difference.low,
-            high=None if difference is None else difference.high,
-            num_windows=paired.num_windows,
-        )
-    return against_best
-
-
 def _floor_scores(floor: Floor) -> FloorScores:
     """Return the scores of a floor, without intervals."""
     measured = measure_forecasts(floor.errors)
@@ -534,7 +474,7 @@ def _floor_scores(floor: Floor) -> FloorScores:
 def _window_notes(scored: _Windows, scores: ForecastScores) -> list[str]:
     """Say that windows are few, and name the series that MASE leaves out."""
     notes = []
-    if 1 < scores.num_windows < _FEWEST_WINDOWS:
+    if 1 < scores.num_windows < FEWEST_WINDOWS:
         number = spell_number(scores.num_windows)
         notes.append(f"{number} windows are few: intervals are narrower than they should be")
     if scores.num_unscaled:
@@ -591,15 +531,6 @@ def _first_and_last_time(
     return text(first), text(last)
 
 
-def _figure(value: float | None) -> str:
-    """Return a score with three significant digits; a dash where there is none.
-
-    >>> _figure(0.00741), _figure(1.5), _figure(None)
-    ('0.00741', '1.5', '-')
-    """
-    return "-" if value is None else f"{value:.3g}"
-
-
 def _value(score: ForecastScore | None) -> float | None:
     return None if score is None else score.value
 
@@ -607,5 +538,5 @@ def _value(score: ForecastScore | None) -> float | None:
 def _with_interval(score: ForecastScore | None) -> str:
     """Return a score with its interval, where there is one."""
     if score is None or score.low is None or score.high is None:
-        return _figure(_value(score))
-    return f"{_figure(score.value)} [{_figure(score.low)}, {_figure(score.high)}]"
+        return format_score(_value(score))
+    return f"{format_score(score.value)} [{format_score(score.low)}, {format_score(score.high)}]"
