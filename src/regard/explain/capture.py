@@ -245,10 +245,10 @@ def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], obj
     errors = [0.0]
     for path, calls in records.items():
         if calls and all(record.weights is not None for record in calls):
-            shown = torch.cat([recompute(record) for record in calls], dim=2)
+            recomputed = torch.cat([recompute(record) for record in calls], dim=2)
             used = torch.cat(outputs[path], dim=2)
             largest = used.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-            errors.append(float(((shown - used).abs().amax() / largest).detach()))
+            errors.append(float(((recomputed - used).abs().amax() / largest).detach()))
     return max(errors)
 
 

@@ -1,8 +1,8 @@
 """What each head of attention does for a prediction (Michel, Levy & Neubig 2019).
 
-A head is removed by a mask of 0 on its part of the input of the output map (their equation 1), and
+A head is removed by a mask of 0 on its part of the input of the output map (their variable xi), and
 its effect is the change of the outputs' mean score, such as a log-probability. Its importance is
-the derivative by that mask, ``|d score / d mask|`` (equation 2, for one input), which takes one
+the derivative by that mask, ``|d score / d mask|`` (their equation 2, for one input). It takes one
 pass for all heads together and is a first-order guess of the effect. Cost of effects: a row of a
 pass for every head, from its block of a Transformer on (the blocks before it give the same as
 without the mask), divided to stay within a memory budget; of importance: a pass and its gradient.

@@ -5,7 +5,7 @@
 A query is a linear map of the state at its position, and that state is a sum of the outputs of all
 earlier layers (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", the QK
 circuit). What an attention layer added is itself a sum over the keys that it read, ``W_o A_ip v_p``
-(Kobayashi et al. 2020, equation 4), so the state at i is a sum of parts c_ip by position p, and the
+(Kobayashi et al. 2020), so the state at i is a sum of parts c_ip by position p, and the
 score a sum over pairs of positions, as in Eberle et al. 2020 (BiLRP). The embedding, the
 feed-forward networks and all biases belong to a position's own part. Norms are linear once their
 statistics are known, in which all parts share. Cost: one pass, and length x dim a layer.
@@ -78,8 +78,8 @@ def query_key_attribution(
     _check_index("head", head, attention.num_heads)
     _check_index("query", query, attention.num_queries)
     _check_index("key", key, attention.num_keys)
-    (record, *others) = attention.records
-    is_supported = type(module) in (SelfAttention, CrossAttention) and not others
+    (record, *further) = attention.records
+    is_supported = type(module) in (SelfAttention, CrossAttention) and not further
     if not (is_supported and isinstance(record.score, DotProduct)) or record.score.soft_cap:
         raise ConfigError(
             f"{layer}: its scores are not products of one query and one key that are linear maps "

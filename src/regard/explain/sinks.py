@@ -3,8 +3,8 @@
 Softmax makes every query spend its attention, so heads learn to leave what they do not need at a
 token that all queries see: a special one (also Clark et al. 2019, section 3.2, of ``[SEP]``) or, in
 a decoder, the first one. A key is called the sink of a head where it gets 30 % of all attention or
-more (the threshold of Gu et al. 2025, "When Attention Sink Emerges in Language Models", section
-3.1) and twice as much as it would if every query shared its attention equally.
+more (the threshold of Gu et al. 2025, "When Attention Sink Emerges in Language Models") and twice
+as much as it would if every query shared its attention equally.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ encoder-decoder the decoder has two such steps a block, over target t and source
     cross-attention  R_t = 0.5 R_t,              R_s = 0.5 R_s + 0.5 C E
 
 with C the mean cross-attention and E the rollout of the encoder: the composition of Ferrando et al.
-2022 ("Towards Opening the Black Box of Neural Machine Translation", section 4) with raw weights in
+2022 ("Towards Opening the Black Box of Neural Machine Translation", ALTI+) with raw weights in
 place of their contributions. Cost: one pass, and layers x length^3.
 """
 
