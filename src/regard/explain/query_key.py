@@ -28,7 +28,6 @@ from regard.layers import (
     CrossAttention,
     DecoderBlock,
     LayerNorm,
-    Linear,
     MultiHeadAttention,
     RMSNorm,
     SelfAttention,
@@ -243,10 +242,11 @@ class _Stream:
             mapped = (parts - parts.mean(-1, keepdim=True)) * scale * module.weight
         elif isinstance(module, RMSNorm):
             mapped = parts * (state.square().mean() + module.epsilon).rsqrt() * module.weight
-        elif isinstance(module, Linear):
+        elif isinstance(module, nn.Linear):
             mapped = module(parts) - module(torch.zeros_like(parts[:1]))
         else:
-            mapped = parts
+            assert isinstance(module, nn.Identity)
+            return parts
         mapped[own] = mapped[own] + output - mapped.sum(0)  # the bias
         return mapped
 
