@@ -42,6 +42,14 @@ def test_a_single_output_has_a_bar_for_each_word():
     assert "        compared with negative" in lines
 
 
+def test_scores_that_miss_the_change_by_more_than_one_percent_are_named():
+    explanation = samples.translation()
+    methods = {"ig": msgspec.structs.replace(explanation.methods["ig"], error=0.02)}
+    text = format_text(msgspec.structs.replace(explanation, methods=methods), 100)
+    assert "2.0 % of the total (20 steps); its scores do not sum to the change" in text
+    assert "do not sum" not in format_text(explanation, 100)
+
+
 def test_a_long_input_lists_the_strongest_words_of_each_output():
     text = format_text(samples.long_text(200, 1, 1, num_outputs=3), 100)
     assert "Largest scores by integrated gradients, nats" in text

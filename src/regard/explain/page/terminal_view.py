@@ -35,6 +35,7 @@ _NUM_STRONGEST = 4
 _MOST_WORDS = 200  # of an input
 _MOST_BARS = 24
 _BAR = 32
+_LARGEST_ERROR = 0.01  # of scores that are said to sum to the change
 
 
 def format_text(explanation: Explanation, width: int | None = None) -> str:
@@ -235,7 +236,11 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
     for result in explanation.methods.values():
         if result.error is not None:
             steps = f" ({result.steps} steps)" if result.steps else ""
-            yield Text(f"Error of {result.title}: {100 * result.error:.1f} % of the total{steps}.")
+            is_large = result.error > _LARGEST_ERROR
+            more = "; its scores do not sum to the change that they explain" if is_large else ""
+            yield Text(
+                f"Error of {result.title}: {100 * result.error:.1f} % of the total{steps}{more}."
+            )
     if explanation.control_similarity is not None:
         similarity = number_text(explanation.control_similarity)
         yield Text(f"Control with shuffled weights: rank correlation {similarity}.")

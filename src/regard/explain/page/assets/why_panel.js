@@ -12,6 +12,7 @@ import {
 const MOST_WORDS = 96; // whose bars are all shown; of more, a part
 const ZOOMED_LINES = 2; // of a long input
 const NUM_STRONGEST = 8;
+const LARGEST_ERROR = 0.01; // of scores that are said to sum to the change
 const CONTROL = "control";
 const MEASURES = [
   { name: "comprehensiveness", text: "compre\u00adhensive\u00adness ↑",
@@ -306,7 +307,7 @@ function figureCell(faithfulness, measure, isOneFloor) {
 /** Say how far the scores of a method miss the change that they share out, and how alike the control is. */
 function factsText(explained) {
   const facts = explained.names.map((name) => explained.method(name)).filter(({ error }) => error !== null).map(
-    ({ title, error, steps }) => `Error of ${title}: ${percent(error)} of the total${steps ? ` (${count(steps, "step")})` : ""}.`);
+    ({ title, error, steps }) => `Error of ${title}: ${percent(error)} of the total${steps ? ` (${count(steps, "step")})` : ""}${error > LARGEST_ERROR ? "; its scores do not sum to the change that they explain" : ""}.`);
   return [...facts, controlText(explained.document.control_similarity)].filter(Boolean).join(" ");
 }
 
