@@ -21,7 +21,7 @@ from regard.explain.diagram import draw_diagram
 from regard.explain.document import AttentionMap, ExplainedModel, Explanation, MethodResult
 from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
 from regard.explain.faithfulness.rank_correlation import kendall_tau
-from regard.explain.first_method import FIRST_METHOD
+from regard.explain.first_method import first_method
 from regard.explain.heads import head_effects
 from regard.explain.lens import encoder_lens, logit_lens
 from regard.explain.open_prediction import predict
@@ -88,7 +88,7 @@ def explain(
         prediction = predict(predictor, text, context=context, output=output, contrast=contrast)
     explainer = _Explainer(prediction, memory, on_progress)
     results = explainer.attribute(methods)
-    first = FIRST_METHOD.get(predictor.config.task, "integrated_gradients")
+    first = first_method(predictor)
     first = first if first in results else next(iter(results))
     control, similarity = explainer.control(first)
     confidence = None

@@ -9,9 +9,7 @@ import regard
 from regard.errors import ConfigError, DataError
 from regard.explain.attribution import METHODS
 from regard.explain.faithfulness import compare_methods, method_comparison, open_rows
-from regard.explain.first_method import FIRST_METHOD
 from regard.models import LstmConfig, LstmEncoderDecoder
-from regard.tasks import TASKS
 
 NAMES = ["occlusion", "ig"]
 
@@ -99,11 +97,6 @@ def test_rows_of_a_file_are_read_by_the_task_and_drawn_from_all_of_it(trained, p
 def test_no_rows_are_refused(trained, pairs_file):
     with pytest.raises(ConfigError, match="it must be 1 or more"):
         open_rows(regard.load(trained), pairs_file, num_rows=0)
-
-
-def test_every_task_that_is_explained_has_a_method_that_is_shown_first():
-    assert set(FIRST_METHOD) == set(TASKS) - {"masked-language-modeling"}
-    assert set(FIRST_METHOD.values()) <= set(METHODS)
 
 
 def test_the_table_has_a_line_for_each_method_and_says_what_was_left_out():

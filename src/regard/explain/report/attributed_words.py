@@ -17,14 +17,13 @@ import torch
 from regard.data.languages import has_spaces_between_words
 from regard.errors import RegardError
 from regard.explain.attribution import METHODS, Budget
-from regard.explain.first_method import FIRST_METHOD
+from regard.explain.first_method import first_method
 from regard.explain.open_prediction import predict
 from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.whole_output import WholeOutput
 from regard.setup.evaluation_details import ExplainedInput
 from regard.tasks import Predictor
 
-_METHOD = "integrated_gradients"  # where no method has been measured for a task
 _LONG_METHOD = "gradient_input"
 _LONG = 512  # features of an input from which on a pass for each would take minutes
 _MOST_FEATURES = 160  # shown; the strongest and those around them are
@@ -73,7 +72,7 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
     Returns:
         The scores, or why there are none.
     """
-    name = FIRST_METHOD.get(predictor.config.task, _METHOD)
+    name = first_method(predictor)
     if row.output is not None and len(row.output) > _MOST_CHARS:
         return f"not explained: the output has more than {_MOST_CHARS:,} characters."
     try:
