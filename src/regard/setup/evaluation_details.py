@@ -17,14 +17,16 @@ class ExplainedInput(msgspec.Struct, frozen=True, kw_only=True):
     """The input of a prediction that can be explained.
 
     Args:
-        text: The input.
+        text: The input, or the path of its file.
         context: The text that a question is asked of; None where the task has none.
         output: The output that is explained; None is the model's own.
+        is_file: Whether the input is the file that `text` names.
     """
 
     text: str
     context: str | None = None
     output: str | None = None
+    is_file: bool = False
 
 
 class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):

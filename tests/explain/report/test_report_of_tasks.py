@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.explain import predictors
 from tests.explain.report.read_html import Page
 
@@ -180,3 +181,20 @@ def test_scores_of_the_whole_output_are_the_sums_of_those_of_its_parts():
     parts = METHODS["occlusion"].compute(prediction, Budget()).scores
     assert whole.shape == (1, len(prediction.features))
     assert torch.allclose(whole[0], torch.nan_to_num(parts).sum(0), atol=1e-5)
+
+
+def test_images_of_a_folder_show_the_colors_of_their_patches(tmp_path):
+    for label in predictors.LABELS:
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            values = np.full((4, 6), 40 * number + len(label), dtype=np.uint8)
+            Image.fromarray(values).save(tmp_path / label / f"{number} <b>.png")
+    report, page, _ = evaluate(predictors.image_classifier(), tmp_path)
+    assert 0 < len(report.worst) < 6
+    grids = [a for tag, a in page.elements if tag == "table" and a.get("class") == "cells"]
+    pictures = [a for tag, a in page.elements if tag == "img"]
+    assert len(grids) == len(pictures) == min(5, len(report.worst))
+    cells = [a for tag, a in page.elements if tag == "td" and "title" in a]
+    assert len(cells) == 6 * len(grids)
+    assert all((a["src"] or "").startswith("data:image/png;base64,") for a in pictures)
+    assert "b" not in page.names()

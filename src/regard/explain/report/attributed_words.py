@@ -7,9 +7,11 @@ row, for one output; a long input takes a method of one pass.
 
 from __future__ import annotations
 
+import base64
 import math
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -29,6 +31,9 @@ _LONG = 512  # features of an input from which on a pass for each would take min
 _MOST_FEATURES = 160  # shown; the strongest and those around them are
 _MOST_CHARS = 2000  # of an output, which is read in every pass
 _NUM_SHADES = 8
+_MOST_CELLS = 1024  # of an image, or of a recording
+_MOST_IMAGE_BYTES = 100_000
+_IMAGE_TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
 _WRITTEN = "target"  # what a decoder has written before is not shown
 
 
@@ -90,8 +95,9 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
         for feature, total in pairs
         if not feature.is_special and feature.part != _WRITTEN
     ]
+    words = pieces if row.is_file else _merge_pieces(pieces)
     unit, notes = method.unit or prediction.unit, [str(warning.message) for warning in caught]
-    return AttributedWords(method.title, unit, _merge_pieces(pieces), notes)
+    return AttributedWords(method.title, unit, words, notes)
 
 
 def _merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:
@@ -119,19 +125,53 @@ def draw_words(attributed: AttributedWords) -> Markup:
         word = words[index]
         if index and word.part != words[index - 1].part:
             parts.append(tag("span", f" {word.part} ", class_="muted small"))
-        shade = 0
-        if largest > 0 and math.isfinite(word.score):
-            shade = round(_NUM_SHADES * abs(word.score) / largest)
-        sign = "against" if word.score < 0 else "for"
-        kind = f"w {sign}{shade}" if shade else "w"
         text = word.text if word.text.strip() else "␣"
         separator = " " if index > first and word.text.startswith(" ") else ""
         title = f"{word.score:+.3g} {attributed.unit}"
-        parts += [Markup(separator), tag("span", text.strip() or text, class_=kind, title=title)]
+        parts += [
+            Markup(separator),
+            tag("span", text.strip() or text, class_=_shade(word, largest), title=title),
+        ]
     if last < len(words):
         parts.append(tag("span", f" … {len(words) - last:,} more", class_="muted"))
     notes = [tag("p", f"Note: {note}", class_="note") for note in attributed.notes]
     return join([tag("p", *parts, class_="words", dir="auto"), *notes])
+
+
+def draw_cells(attributed: AttributedWords, file: Path) -> Markup:
+    """Return the patches of an image, or the rows of a recording, colored by their scores.
+
+    Args:
+        attributed: Scores of the patches or rows.
+        file: The input; a small image is shown next to them.
+    """
+    largest = max((abs(w.score) for w in attributed.words if math.isfinite(w.score)), default=0.0)
+    rows: dict[str, list[Markup]] = {}
+    for word in attributed.words[:_MOST_CELLS]:
+        line = word.text.partition(", ")[0] if word.part == "image" else ""
+        title = f"{word.text}: {word.score:+.3g} {attributed.unit}"
+        rows.setdefault(line, []).append(tag("td", class_=_shade(word, largest), title=title))
+    cells = tag("table", *(tag("tr", *row) for row in rows.values()), class_="cells")
+    scroll = tag("div", cells, class_="scroll", tabindex="0")
+    notes = [tag("p", f"Note: {note}", class_="note") for note in attributed.notes]
+    return tag("div", _picture(file), scroll, *notes, class_="input")
+
+
+def _picture(file: Path) -> Markup | None:
+    """Return a small image of a browser's formats; None for another file."""
+    kind = _IMAGE_TYPES.get(file.suffix.lower())
+    if kind is None or file.stat().st_size > _MOST_IMAGE_BYTES:
+        return None
+    data = base64.b64encode(file.read_bytes()).decode()
+    return tag("img", src=f"data:image/{kind};base64,{data}", alt=file.name)
+
+
+def _shade(word: WordScore, largest: float) -> str:
+    """Return the class of a word's color, by its score next to the largest one."""
+    shade = 0
+    if largest > 0 and math.isfinite(word.score):
+        shade = round(_NUM_SHADES * abs(word.score) / largest)
+    return f"w {'against' if word.score < 0 else 'for'}{shade}" if shade else "w"
 
 
 def _shown(words: Sequence[WordScore]) -> tuple[int, int]:

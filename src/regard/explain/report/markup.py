@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_EMPTY = {"br", "meta", "link", "circle", "line", "path", "polygon", "polyline", "rect"}
+_EMPTY = {"br", "meta", "link", "circle", "img", "line", "path", "polygon", "polyline", "rect"}
 _REPLACEMENTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
 

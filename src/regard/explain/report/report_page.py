@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from regard.errors import WeightsError
 from regard.explain.page.self_contained import static_file
-from regard.explain.report.attributed_words import attribute_words, draw_words
+from regard.explain.report.attributed_words import attribute_words, draw_cells, draw_words
 from regard.explain.report.charts import (
     Bar,
     bar_chart,
@@ -247,13 +247,15 @@ def _worst(
                 words = tag("p", attributed, class_="note")
             else:
                 methods.add(attributed.method)
-                words = draw_words(attributed)
+                file = Path(row.explained.text)
+                is_file = row.explained.is_file
+                words = draw_cells(attributed, file) if is_file else draw_words(attributed)
         cards.append(_card(row, words))
     note = None
     if methods:
         note = tag(
             "p",
-            "Colored words of the first rows: ",
+            "Colors of the first rows: ",
             tag("span", "speaks for the output", class_="w for6"),
             " ",
             tag("span", "speaks against it", class_="w against6"),

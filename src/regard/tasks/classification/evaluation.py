@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -238,8 +239,11 @@ def _scored_row(entry: WorstClassification, rows: LabeledTexts | LabeledInputs) 
     texts = {"text": entry.text} if isinstance(rows, LabeledTexts) else {}
     texts |= {"label": entry.label, "predicted": entry.predicted}
     explained = None
+    file = Path(rows.path) / entry.where.removeprefix(f"{rows.path}: ")
     if entry.text.strip():
         explained = ExplainedInput(text=entry.text, output=entry.predicted)
+    elif isinstance(rows, LabeledInputs) and file.is_file():  # an input of a folder of files
+        explained = ExplainedInput(text=str(file), output=entry.predicted, is_file=True)
     return ScoredRow(
         where=entry.where,
         score=f"probability {entry.probability:.2f}",
