@@ -6,16 +6,25 @@ import { count } from "./words.js";
 /** Build the panel. */
 export function architecturePanel(explained) {
   const { model } = explained.document;
-  const facts = [model.family, `trained for ${model.task.replaceAll("_", " ")}`,
-    count(model.num_parameters, "parameter")];
-  const picture = model.picture ? el("img", {
-    class: "diagram", src: `data:image/svg+xml;base64,${toBase64(model.picture)}`,
-    alt: model.diagram || "Architecture of the model",
-  }) : el("pre", { class: "diagram", text: model.diagram });
-  return el("section", { class: "panel", id: "architecture" },
+  const facts = [
+    model.family,
+    `trained for ${model.task.replaceAll("_", " ")}`,
+    count(model.num_parameters, "parameter"),
+  ];
+  const picture = model.picture
+    ? el("img", {
+        class: "diagram",
+        src: `data:image/svg+xml;base64,${toBase64(model.picture)}`,
+        alt: model.diagram || "Architecture of the model",
+      })
+    : el("pre", { class: "diagram", text: model.diagram });
+  return el(
+    "section",
+    { class: "panel", id: "architecture" },
     el("h2", {}, el("span", { class: "number", text: "6" }), el("span", { text: "Architecture" })),
     el("p", { class: "note", text: `${facts.join(" · ")}.` }),
-    el("div", { class: "scroll diagram-box", tabindex: 0, "aria-label": "Diagram" }, picture));
+    el("div", { class: "scroll diagram-box", tabindex: 0, "aria-label": "Diagram" }, picture),
+  );
 }
 
 /** Return a text in base64, as UTF-8. */

@@ -1,7 +1,7 @@
 // Colors: those of all pictures of regard, and the two scales made of them.
 
 const STEPS = 256;
-const NAMES = ["page", "ink", "muted", "grid", "frame", "accent", "second", "dark-text", "light-text"];
+const NAMES = ["page", "ink", "muted", "grid", "frame", "accent", "second"];
 export const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
 
 /** The colors of the reader's setting; read again when that changes. */
@@ -11,13 +11,17 @@ export const theme = {};
 export function readTheme() {
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(`--${name}`).trim();
-  for (const name of NAMES) theme[name.replace("-", "_")] = read(name);
+  for (const name of NAMES) theme[name] = read(name);
   const scale = Array.from({ length: 12 }, (_, step) => read(`scale-${step}`));
   theme.hatch = mix(theme.grid, theme.muted, 0.14);
   theme.sequential = ramp([theme.page, ...scale]);
   theme.positive = ramp([theme.page, read("wide-band"), read("band"), theme.accent]);
-  theme.negative = ramp([theme.page, mix(theme.page, theme.second, 0.3),
-    mix(theme.page, theme.second, 0.62), theme.second]);
+  theme.negative = ramp([
+    theme.page,
+    mix(theme.page, theme.second, 0.3),
+    mix(theme.page, theme.second, 0.62),
+    theme.second,
+  ]);
 }
 
 /** Return the color of a magnitude 0 to 1, or of a signed value -1 to 1, as three numbers. */
@@ -43,7 +47,9 @@ function ramp(colors) {
   return Array.from({ length: STEPS }, (_, step) => {
     const at = (step / (STEPS - 1)) * (stops.length - 1);
     const index = Math.min(stops.length - 2, Math.floor(at));
-    return stops[index].map((low, part) => Math.round(low + (stops[index + 1][part] - low) * (at - index)));
+    return stops[index].map((low, part) =>
+      Math.round(low + (stops[index + 1][part] - low) * (at - index)),
+    );
   });
 }
 

@@ -15,7 +15,8 @@ export function svg(tag, { on = {}, css = {}, text, ...attributes } = {}, ...chi
 function fill(element, on, css, text, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined) continue;
-    if (name.startsWith("aria-")) element.setAttribute(name, value); // true and false are words
+    if (name.startsWith("aria-"))
+      element.setAttribute(name, value); // true and false are words
     else if (value !== false) element.setAttribute(name, value === true ? "" : value);
   }
   for (const [name, listener] of Object.entries(on)) element.addEventListener(name, listener);
@@ -38,16 +39,29 @@ export function choice(label, options, chosen, onChange) {
     }
   };
   for (const { value, text, title } of options) {
-    group.append(el("button", {
-      type: "button", role: "radio", text, title, "data-value": value,
-      on: { click: () => { choose(value, false); onChange(value); } },
-    }));
+    group.append(
+      el("button", {
+        type: "button",
+        role: "radio",
+        text,
+        title,
+        "data-value": value,
+        on: {
+          click: () => {
+            choose(value, false);
+            onChange(value);
+          },
+        },
+      }),
+    );
   }
   group.addEventListener("keydown", (event) => {
     const step = arrowStep(event, false);
     if (!step) return;
     event.preventDefault();
-    const index = values.findIndex((value) => String(value) === document.activeElement.dataset.value);
+    const index = values.findIndex(
+      (value) => String(value) === document.activeElement.dataset.value,
+    );
     const next = values[(index + step + values.length) % values.length];
     choose(next, true);
     onChange(next);
@@ -68,7 +82,9 @@ export function arrowStep(event, isRightToLeft) {
 
 /** Draw what an element has again; what had the focus has it afterwards, by its `data-key`. */
 export function keepFocus(root, draw) {
-  const key = root.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  const key = root.contains(document.activeElement)
+    ? document.activeElement.dataset.key
+    : undefined;
   draw();
   if (key !== undefined) {
     root.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
@@ -80,13 +96,33 @@ export function tableTwin(caption, makeRows) {
   const details = el("details", { class: "twin" }, el("summary", { text: "As a table" }));
   const build = () => {
     const [header, ...rows] = makeRows();
-    const head = el("tr", {}, ...header.map((text) => el("th", { scope: "col", dir: "auto", text })));
-    const body = rows.map(([first, ...cells]) => el("tr", {},
-      el("th", { scope: "row", dir: "auto", text: first }),
-      ...cells.map((text) => el("td", { dir: "auto", text }))));
+    const head = el(
+      "tr",
+      {},
+      ...header.map((text) => el("th", { scope: "col", dir: "auto", text })),
+    );
+    const body = rows.map(([first, ...cells]) =>
+      el(
+        "tr",
+        {},
+        el("th", { scope: "row", dir: "auto", text: first }),
+        ...cells.map((text) => el("td", { dir: "auto", text })),
+      ),
+    );
     details.querySelector("div")?.remove();
-    details.append(el("div", { class: "scroll", tabindex: 0 }, el("table", {},
-      el("caption", { text: caption }), el("thead", {}, head), el("tbody", {}, ...body))));
+    details.append(
+      el(
+        "div",
+        { class: "scroll", tabindex: 0 },
+        el(
+          "table",
+          {},
+          el("caption", { text: caption }),
+          el("thead", {}, head),
+          el("tbody", {}, ...body),
+        ),
+      ),
+    );
   };
   details.addEventListener("toggle", () => details.open && build());
   details.refresh = () => details.open && build();

@@ -23,7 +23,11 @@ export class Explained {
     this.features.forEach(({ part }, index) => {
       if (parts.at(-1)?.name !== part) {
         parts.push({
-          name: part, start: index, stop: index, isWritten: WRITTEN.has(part), isSeries: SERIES.has(part),
+          name: part,
+          start: index,
+          stop: index,
+          isWritten: WRITTEN.has(part),
+          isSeries: SERIES.has(part),
         });
       }
       parts.at(-1).stop = index + 1;
@@ -108,10 +112,15 @@ export class Explained {
       if (match) cells.push({ index, row: Number(match[1]), column: Number(match[2]) });
     }
     if (!cells.length) return null;
-    const [top, left] = [Math.min(...cells.map(({ row }) => row)), Math.min(...cells.map(({ column }) => column))];
-    for (const cell of cells) Object.assign(cell, { row: cell.row - top, column: cell.column - left });
+    const [top, left] = [
+      Math.min(...cells.map(({ row }) => row)),
+      Math.min(...cells.map(({ column }) => column)),
+    ];
+    for (const cell of cells)
+      Object.assign(cell, { row: cell.row - top, column: cell.column - left });
     return {
-      cells, rows: Math.max(...cells.map(({ row }) => row)) + 1,
+      cells,
+      rows: Math.max(...cells.map(({ row }) => row)) + 1,
       columns: Math.max(...cells.map(({ column }) => column)) + 1,
     };
   }

@@ -4,17 +4,24 @@ import { theme } from "./colors.js";
 import { svg } from "./elements.js";
 import { view } from "./view.js";
 
-const SKIPPED = "details.twin, .toolbar, .popover[hidden], [hidden], dialog, noscript, script, style";
+const SKIPPED =
+  "details.twin, .toolbar, .popover[hidden], [hidden], dialog, noscript, script, style";
 const MOST_PIXELS = 60_000_000; // of a PNG
 
 /** Return the page as the text of an SVG file. */
 export async function pageAsSvg() {
   const main = document.getElementById("main");
   const { left, top, width, height } = main.getBoundingClientRect();
-  const picture = svg("svg", {
-    xmlns: "http://www.w3.org/2000/svg", width: Math.ceil(width), height: Math.ceil(height),
-    viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`,
-  }, svg("rect", { width: "100%", height: "100%", fill: theme.page }));
+  const picture = svg(
+    "svg",
+    {
+      xmlns: "http://www.w3.org/2000/svg",
+      width: Math.ceil(width),
+      height: Math.ceil(height),
+      viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`,
+    },
+    svg("rect", { width: "100%", height: "100%", fill: theme.page }),
+  );
   draw(main, picture, { left, top });
   return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}`;
 }
@@ -28,13 +35,24 @@ function draw(element, picture, origin) {
   const [x, y] = [box.left - origin.left, box.top - origin.top];
   if (element instanceof SVGSVGElement) {
     const copy = element.cloneNode(true);
-    for (const [name, value] of Object.entries({ x, y, width: box.width, height: box.height })) copy.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x, y, width: box.width, height: box.height }))
+      copy.setAttribute(name, value);
     picture.append(copy);
     return;
   }
   if (element instanceof HTMLCanvasElement || element instanceof HTMLImageElement) {
-    const href = element instanceof HTMLCanvasElement ? element.toDataURL("image/png") : element.src;
-    picture.append(svg("image", { x, y, width: box.width, height: box.height, href, preserveAspectRatio: "none" }));
+    const href =
+      element instanceof HTMLCanvasElement ? element.toDataURL("image/png") : element.src;
+    picture.append(
+      svg("image", {
+        x,
+        y,
+        width: box.width,
+        height: box.height,
+        href,
+        preserveAspectRatio: "none",
+      }),
+    );
     return;
   }
   if (style.opacity !== "1") {
@@ -62,30 +80,51 @@ function clipped(picture, x, y, { width, height }) {
 
 function drawBox(style, x, y, { width, height }, picture) {
   const hasFill = !/rgba\(.*, 0\)|transparent/.test(style.backgroundColor);
-  const [above, under, before] = ["Top", "Bottom", "Left"].map((side) => parseFloat(style[`border${side}Width`]));
+  const [above, under, before] = ["Top", "Bottom", "Left"].map((side) =>
+    parseFloat(style[`border${side}Width`]),
+  );
   const line = above && under && before ? above : 0; // all around
   const radius = Math.min(parseFloat(style.borderTopLeftRadius) || 0, height / 2);
   if (hasFill || line) {
-    picture.append(svg("rect", {
-      x: x + line / 2, y: y + line / 2, width: Math.max(0, width - line), height: Math.max(0, height - line),
-      rx: radius || null, fill: hasFill ? style.backgroundColor : "none",
-      stroke: line ? style.borderTopColor : null, "stroke-width": line || null,
-    }));
+    picture.append(
+      svg("rect", {
+        x: x + line / 2,
+        y: y + line / 2,
+        width: Math.max(0, width - line),
+        height: Math.max(0, height - line),
+        rx: radius || null,
+        fill: hasFill ? style.backgroundColor : "none",
+        stroke: line ? style.borderTopColor : null,
+        "stroke-width": line || null,
+      }),
+    );
   }
-  const bars = line ? [] : [
-    [x, y, width, above, style.borderTopColor], [x, y + height - under, width, under, style.borderBottomColor],
-    [x, y, before, height, style.borderLeftColor],
-  ];
+  const bars = line
+    ? []
+    : [
+        [x, y, width, above, style.borderTopColor],
+        [x, y + height - under, width, under, style.borderBottomColor],
+        [x, y, before, height, style.borderLeftColor],
+      ];
   for (const [left, top, across, down, fill] of bars) {
-    if (across && down) picture.append(svg("rect", { x: left, y: top, width: across, height: down, fill }));
+    if (across && down)
+      picture.append(svg("rect", { x: left, y: top, width: across, height: down, fill }));
   }
   if (style.outlineStyle === "none") return;
   const [size, gap] = [parseFloat(style.outlineWidth), parseFloat(style.outlineOffset)];
   const out = gap + size / 2;
-  picture.append(svg("rect", {
-    x: x - out, y: y - out, width: width + 2 * out, height: height + 2 * out, rx: radius + out,
-    fill: "none", stroke: style.outlineColor, "stroke-width": size,
-  }));
+  picture.append(
+    svg("rect", {
+      x: x - out,
+      y: y - out,
+      width: width + 2 * out,
+      height: height + 2 * out,
+      rx: radius + out,
+      fill: "none",
+      stroke: style.outlineColor,
+      "stroke-width": size,
+    }),
+  );
 }
 
 /** Draw the lines of a text where the page broke them. */
@@ -95,18 +134,27 @@ function drawText(node, style, picture, origin) {
   for (const { start, end, box } of textLines(node, range)) {
     const text = node.data.slice(start, end).trim();
     if (!text) continue;
-    picture.append(svg("text", {
-      x: box.left - origin.left, y: (box.top + box.bottom) / 2 - origin.top, text,
-      "dominant-baseline": "central", "font-family": style.fontFamily, "font-size": style.fontSize,
-      "font-weight": style.fontWeight, fill: style.color, "xml:space": "preserve",
-    }));
+    picture.append(
+      svg("text", {
+        x: box.left - origin.left,
+        y: (box.top + box.bottom) / 2 - origin.top,
+        text,
+        "dominant-baseline": "central",
+        "font-family": style.fontFamily,
+        "font-size": style.fontSize,
+        "font-weight": style.fontWeight,
+        fill: style.color,
+        "xml:space": "preserve",
+      }),
+    );
   }
 }
 
 function textLines(node, range) {
   range.selectNodeContents(node);
   const boxes = range.getClientRects();
-  if (boxes.length <= 1) return boxes.length ? [{ start: 0, end: node.data.length, box: boxes[0] }] : [];
+  if (boxes.length <= 1)
+    return boxes.length ? [{ start: 0, end: node.data.length, box: boxes[0] }] : [];
   const lines = [];
   for (let i = 0; i < node.data.length; i++) {
     range.setStart(node, i);
@@ -134,7 +182,9 @@ export async function pageAsPng() {
   canvas.height = Math.round(image.height * scale);
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   URL.revokeObjectURL(image.src);
-  return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  return new Promise((resolve) => {
+    canvas.toBlob(resolve, "image/png");
+  });
 }
 
 /** Return the document of the explanation, and what of it is shown, as JSON. */
@@ -147,7 +197,9 @@ export async function pageAsJson(explained) {
 /** Offer a file to the reader. */
 export function save(content, name, type) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  link.href = URL.createObjectURL(
+    content instanceof Blob ? content : new Blob([content], { type }),
+  );
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

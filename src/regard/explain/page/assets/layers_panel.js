@@ -13,19 +13,34 @@ export function layersPanel(explained) {
   const { lens, encoder_lens: encoderLens } = explained.document;
   const tables = { lens, encoder: encoderLens };
   let shown = lens.length ? "lens" : "encoder";
-  const kinds = choice("Lens", [
-    { value: "lens", text: "logit lens" }, { value: "encoder", text: "DecoderLens" },
-  ], shown, (value) => { shown = value; draw(); });
+  const kinds = choice(
+    "Lens",
+    [
+      { value: "lens", text: "logit lens" },
+      { value: "encoder", text: "DecoderLens" },
+    ],
+    shown,
+    (value) => {
+      shown = value;
+      draw();
+    },
+  );
   const box = el("div", { class: "scroll", tabindex: 0, "aria-label": "Outputs by layer" });
   const hint = el("p", { class: "hint" });
-  const root = el("section", { class: "panel", id: "layers" },
+  const root = el(
+    "section",
+    { class: "panel", id: "layers" },
     el("h2", {}, el("span", { class: "number", text: "5" }), el("span", { text: "Layers" })),
-    el("div", { class: "controls" }, lens.length && encoderLens.length ? kinds : null), box, hint);
+    el("div", { class: "controls" }, lens.length && encoderLens.length ? kinds : null),
+    box,
+    hint,
+  );
   const draw = () => {
     keepFocus(box, () => box.replaceChildren(lensTable(explained, tables[shown])));
-    hint.textContent = shown === "lens"
-      ? "The most probable output if the layers after this one were left out; the stronger the color, the more probable."
-      : "The most probable output if the decoder read this layer of the encoder; the stronger the color, the more probable.";
+    hint.textContent =
+      shown === "lens"
+        ? "The most probable output if the layers after this one were left out; the stronger the color, the more probable."
+        : "The most probable output if the decoder read this layer of the encoder; the stronger the color, the more probable.";
   };
   onChange(draw);
   return root;
@@ -38,18 +53,49 @@ function lensTable(explained, rows) {
   const isReversed = isRightToLeft(outputs.map(({ text }) => text));
   const scores = rows.map((row) => row.scores[view.output]).filter((score) => score !== undefined);
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
-  const header = el("tr", {}, el("th", { scope: "col", text: "layer" }),
-    scores.length ? el("th", { scope: "col", class: "score", title: `score of ${quoted(outputs[view.output].text)}`, text: explained.document.unit }) : null,
-    ...indices.map((index) => el("th", { scope: "col", class: index === view.output ? "chosen" : "" },
-      el("button", {
-        type: "button", dir: "auto", "data-key": index, text: label(outputs[index].text), on: { click: () => change({ output: index }) },
-      }))));
-  const body = [...rows].reverse().map((row) => el("tr", {},
-    el("th", { scope: "row", text: row.layer }),
-    scores.length ? scoreCell(row.scores[view.output], low, high) : null,
-    ...indices.map((index) => lensCell(row, index, outputs[index].text))));
-  return el("table", { class: "lens", dir: isReversed ? "rtl" : "ltr" },
-    el("thead", {}, header), el("tbody", {}, ...body));
+  const header = el(
+    "tr",
+    {},
+    el("th", { scope: "col", text: "layer" }),
+    scores.length
+      ? el("th", {
+          scope: "col",
+          class: "score",
+          title: `score of ${quoted(outputs[view.output].text)}`,
+          text: explained.document.unit,
+        })
+      : null,
+    ...indices.map((index) =>
+      el(
+        "th",
+        { scope: "col", class: index === view.output ? "chosen" : "" },
+        el("button", {
+          type: "button",
+          dir: "auto",
+          "data-key": index,
+          text: label(outputs[index].text),
+          on: { click: () => change({ output: index }) },
+        }),
+      ),
+    ),
+  );
+  const body = [...rows]
+    .reverse()
+    .map((row) =>
+      el(
+        "tr",
+        {},
+        el("th", { scope: "row", text: row.layer }),
+        scores.length ? scoreCell(row.scores[view.output], low, high) : null,
+        ...indices.map((index) => lensCell(row, index, outputs[index].text)),
+      ),
+    );
+  return el(
+    "table",
+    { class: "lens", dir: isReversed ? "rtl" : "ltr" },
+    el("thead", {}, header),
+    el("tbody", {}, ...body),
+  );
 }
 
 function lensCell(row, index, output) {
@@ -58,7 +104,9 @@ function lensCell(row, index, output) {
   const probability = row.probabilities[index];
   const shade = 0.85 * probability;
   return el("td", {
-    class: text === output ? "same" : "", dir: "auto", text: label(text),
+    class: text === output ? "same" : "",
+    dir: "auto",
+    text: label(text),
     title: `${label(text)}, ${percent(probability)}`,
     css: { background: color(shade, false), color: textColor(shade, false) },
   });
@@ -67,7 +115,14 @@ function lensCell(row, index, output) {
 function scoreCell(score, low, high) {
   if (score === undefined) return el("td", { class: "score", text: "–" });
   const fraction = high > low ? (score - low) / (high - low) : 1;
-  return el("td", { class: "score" },
-    el("span", { class: "track" }, el("span", { class: "bar", css: { width: `${Math.max(2, 100 * fraction)}%` } })),
-    el("span", { class: "number", text: digits(score) }));
+  return el(
+    "td",
+    { class: "score" },
+    el(
+      "span",
+      { class: "track" },
+      el("span", { class: "bar", css: { width: `${Math.max(2, 100 * fraction)}%` } }),
+    ),
+    el("span", { class: "number", text: digits(score) }),
+  );
 }

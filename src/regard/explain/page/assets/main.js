@@ -14,17 +14,36 @@ import { sentencePanel } from "./sentence_panel.js";
 import { change, onChange, redraw, view } from "./view.js";
 import { whyPanel } from "./why_panel.js";
 
-const CAVEAT = "Attention shows where information may flow, not why. A head’s effect here is the "
-  + "change in log-probability when it is removed.";
+const CAVEAT =
+  "Attention shows where information may flow, not why. A head’s effect here is the " +
+  "change in log-probability when it is removed.";
 const PANELS = ["why", "alignment", "heads", "one-head", "layers", "architecture"]; // left, right, ...
 const HELP = [
-  ["Words", "Click a word of the output to explain it, a word of the input to follow it. Arrow keys move along a line, Enter chooses."],
+  [
+    "Words",
+    "Click a word of the output to explain it, a word of the input to follow it. Arrow keys move along a line, Enter chooses.",
+  ],
   ["Underline", "The thicker the line under an output, the more probable it was."],
-  ["Colors", "Magnitudes run through one scale from pale to dark, or dark to light on a dark page. Signed scores are indigo where they speak for the output, orange where they speak against it."],
-  ["Hatching", "The pattern of the attention does not allow these pairs: they were never computed."],
-  ["Effect of a head", "How the log-probability of the outputs changes when the head is removed, measured."],
-  ["Faithfulness", "Comprehensiveness: what removing the highest scores loses. Sufficiency: what keeping them alone loses. Tau: agreement with leaving each word out. Each is next to random scores."],
-  ["Files", "SVG and PNG are exactly what is shown; JSON is the whole explanation. Nothing leaves this page: it has no network."],
+  [
+    "Colors",
+    "Magnitudes run through one scale from pale to dark, or dark to light on a dark page. Signed scores are indigo where they speak for the output, orange where they speak against it.",
+  ],
+  [
+    "Hatching",
+    "The pattern of the attention does not allow these pairs: they were never computed.",
+  ],
+  [
+    "Effect of a head",
+    "How the log-probability of the outputs changes when the head is removed, measured.",
+  ],
+  [
+    "Faithfulness",
+    "Comprehensiveness: what removing the highest scores loses. Sufficiency: what keeping them alone loses. Tau: agreement with leaving each word out. Each is next to random scores.",
+  ],
+  [
+    "Files",
+    "SVG and PNG are exactly what is shown; JSON is the whole explanation. Nothing leaves this page: it has no network.",
+  ],
 ];
 
 async function start() {
@@ -44,13 +63,28 @@ async function start() {
     names.length ? alignmentPanel(explained) : null,
     maps.length ? headsPanel(explained) : null,
     maps.length ? oneHeadPanel(explained) : null,
-    explained.outputs.length && (explanation.lens.length || explanation.encoder_lens.length) ? layersPanel(explained) : null,
+    explained.outputs.length && (explanation.lens.length || explanation.encoder_lens.length)
+      ? layersPanel(explained)
+      : null,
     explanation.model.picture || explanation.model.diagram ? architecturePanel(explained) : null,
   ].filter(Boolean);
-  main.append(header(explained), sentencePanel(explained), notes(explanation.notes),
-    el("div", { class: "panels" }, ...[1, 0].map((odd) => el("div", { class: "stack" },
-      ...panels.filter((panel) => PANELS.indexOf(panel.id) % 2 !== odd)))),
-    el("footer", { text: CAVEAT }));
+  main.append(
+    header(explained),
+    sentencePanel(explained),
+    notes(explanation.notes),
+    el(
+      "div",
+      { class: "panels" },
+      ...[1, 0].map((odd) =>
+        el(
+          "div",
+          { class: "stack" },
+          ...panels.filter((panel) => PANELS.indexOf(panel.id) % 2 !== odd),
+        ),
+      ),
+    ),
+    el("footer", { text: CAVEAT }),
+  );
   redraw(["theme"]);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     readTheme();
@@ -87,23 +121,55 @@ function follow(explained, changed) {
 
 function header(explained) {
   const { model } = explained.document;
-  const facts = [model.task.replaceAll("_", " "), model.family, size(model.num_parameters),
-    model.hash ? `sha ${model.hash}` : "", `explained ${model.explained}`, model.search].filter(Boolean);
+  const facts = [
+    model.task.replaceAll("_", " "),
+    model.family,
+    size(model.num_parameters),
+    model.hash ? `sha ${model.hash}` : "",
+    `explained ${model.explained}`,
+    model.search,
+  ].filter(Boolean);
   const name = `${model.name || "model"}-explained`;
-  const help = el("dialog", { "aria-label": "Help" }, el("dl", {}, ...HELP.flatMap(([term, text]) =>
-    [el("dt", { text: term }), el("dd", { text })])),
-  el("button", { class: "tool", text: "Close", on: { click: () => help.close() } }));
-  const tool = (text, title, run) => el("button", {
-    type: "button", class: "tool", text, title, on: { click: run },
-  });
-  return el("header", {},
-    el("h1", {}, el("span", { class: "brand", text: "regard" }), el("span", { dir: "auto", text: model.name })),
+  const help = el(
+    "dialog",
+    { "aria-label": "Help" },
+    el("dl", {}, ...HELP.flatMap(([term, text]) => [el("dt", { text: term }), el("dd", { text })])),
+    el("button", { class: "tool", text: "Close", on: { click: () => help.close() } }),
+  );
+  const tool = (text, title, run) =>
+    el("button", {
+      type: "button",
+      class: "tool",
+      text,
+      title,
+      on: { click: run },
+    });
+  return el(
+    "header",
+    {},
+    el(
+      "h1",
+      {},
+      el("span", { class: "brand", text: "regard" }),
+      el("span", { dir: "auto", text: model.name }),
+    ),
     el("p", { class: "facts", text: facts.join(" · ") }),
-    el("div", { class: "toolbar" },
-      tool("SVG", "Save what is shown as SVG", async () => save(await pageAsSvg(), `${name}.svg`, "image/svg+xml")),
-      tool("PNG", "Save what is shown as PNG", async () => save(await pageAsPng(), `${name}.png`, "image/png")),
-      tool("JSON", "Save the explanation as JSON", async () => save(await pageAsJson(explained), `${name}.json`, "application/json")),
-      tool("?", "Help", () => help.showModal())), help);
+    el(
+      "div",
+      { class: "toolbar" },
+      tool("SVG", "Save what is shown as SVG", async () =>
+        save(await pageAsSvg(), `${name}.svg`, "image/svg+xml"),
+      ),
+      tool("PNG", "Save what is shown as PNG", async () =>
+        save(await pageAsPng(), `${name}.png`, "image/png"),
+      ),
+      tool("JSON", "Save the explanation as JSON", async () =>
+        save(await pageAsJson(explained), `${name}.json`, "application/json"),
+      ),
+      tool("?", "Help", () => help.showModal()),
+    ),
+    help,
+  );
 }
 
 function size(number) {
@@ -113,12 +179,18 @@ function size(number) {
 }
 
 function notes(texts) {
-  return el("ul", { class: "notes", hidden: texts.length === 0 }, ...texts.map((text) => el("li", { dir: "auto", text })));
+  return el(
+    "ul",
+    { class: "notes", hidden: texts.length === 0 },
+    ...texts.map((text) => el("li", { dir: "auto", text })),
+  );
 }
 
 start().catch((error) => {
-  document.getElementById("main").replaceChildren(el("p", {
-    text: `This browser could not draw the page (${error.message}). It needs one of 2023 or later.`,
-  }));
+  document.getElementById("main").replaceChildren(
+    el("p", {
+      text: `This browser could not draw the page (${error.message}). It needs one of 2023 or later.`,
+    }),
+  );
   throw error;
 });

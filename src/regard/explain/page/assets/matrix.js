@@ -25,10 +25,20 @@ export class Matrix {
     this.detail = new Plate(this);
     this.hint = el("p", { class: "hint" });
     this.legend = el("div", { class: "legend" });
-    this.root = el("div", { class: "matrix" },
-      this.overview.root, this.hint, this.detail.root, this.legend, this.status);
+    this.root = el(
+      "div",
+      { class: "matrix" },
+      this.overview.root,
+      this.hint,
+      this.detail.root,
+      this.legend,
+      this.status,
+    );
     this.cursor = { row: 0, column: 0 };
-    onWidth(this.root, (width) => { this.width = width; this.draw(); });
+    onWidth(this.root, (width) => {
+      this.width = width;
+      this.draw();
+    });
   }
 
   /** Draw another record. */
@@ -88,9 +98,14 @@ export class Matrix {
   onKey(event) {
     const { row, column } = this.cursor;
     const moves = {
-      ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
-      Home: [0, -column], End: [0, this.record.columns.length],
-      PageUp: [-10, 0], PageDown: [10, 0],
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+      Home: [0, -column],
+      End: [0, this.record.columns.length],
+      PageUp: [-10, 0],
+      PageDown: [10, 0],
     };
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
@@ -114,14 +129,22 @@ class Plate {
     this.canvas = el("canvas", { class: "cells" });
     this.labels = svg("svg", { class: "labels", "aria-hidden": "true" });
     this.cursor = svg("g");
-    this.root = el("div", {
-      class: "plate", tabindex: 0, role: "application", "aria-roledescription": "matrix",
-      on: {
-        keydown: (event) => matrix.onKey(event),
-        pointermove: (event) => this.withCell(event, (cell) => matrix.point(cell)),
-        click: (event) => this.withCell(event, (cell) => matrix.pick(cell)),
+    this.root = el(
+      "div",
+      {
+        class: "plate",
+        tabindex: 0,
+        role: "application",
+        "aria-roledescription": "matrix",
+        on: {
+          keydown: (event) => matrix.onKey(event),
+          pointermove: (event) => this.withCell(event, (cell) => matrix.point(cell)),
+          click: (event) => this.withCell(event, (cell) => matrix.pick(cell)),
+        },
       },
-    }, this.canvas, this.labels);
+      this.canvas,
+      this.labels,
+    );
   }
 
   withCell(event, use) {
@@ -131,7 +154,8 @@ class Plate {
     if (!(x >= 0 && x < 1 && y >= 0 && y < 1)) return;
     const [first, last, start, stop] = this.area;
     use({
-      row: first + Math.floor(y * (last - first)), column: start + Math.floor(x * (stop - start)),
+      row: first + Math.floor(y * (last - first)),
+      column: start + Math.floor(x * (stop - start)),
     });
   }
 
@@ -143,7 +167,9 @@ class Plate {
     const rowsFit = numRows * LEAST_CELL <= TALLEST + 60;
     const rowTexts = rowsFit ? record.rows.slice(top, bottom).map((text) => shortLabel(text)) : [];
     const mayFit = numColumns * LEAST_CELL <= available;
-    const columnTexts = mayFit ? record.columns.slice(left, right).map((text) => shortLabel(text)) : [];
+    const columnTexts = mayFit
+      ? record.columns.slice(left, right).map((text) => shortLabel(text))
+      : [];
     const labelWidth = rowsFit ? Math.min(116, 12 + 1.1 * widest(rowTexts)) : 36;
     const slant = Math.min(48, Math.max(0, 0.62 * widest(columnTexts) - 8)); // of turned labels
     const all = available - labelWidth - 4;
@@ -152,9 +178,14 @@ class Plate {
     const cell = columnsFit ? Math.min(MOST_CELL, Math.floor(room / numColumns)) : 0;
     this.width = columnsFit ? cell * numColumns : room;
     const row = rowsFit
-      ? Math.min(columnsFit ? Math.max(cell, 16) : 18, Math.max(LEAST_CELL + 2, Math.floor(TALLEST / numRows)))
+      ? Math.min(
+          columnsFit ? Math.max(cell, 16) : 18,
+          Math.max(LEAST_CELL + 2, Math.floor(TALLEST / numRows)),
+        )
       : 0;
-    this.height = rowsFit ? row * numRows : Math.min(TALLEST, Math.max(240, this.width * numRows / numColumns));
+    this.height = rowsFit
+      ? row * numRows
+      : Math.min(TALLEST, Math.max(240, (this.width * numRows) / numColumns));
     const isFlat = columnsFit && widest(columnTexts) <= cell - 4;
     const labelHeight = !columnsFit || isFlat ? 18 : Math.min(76, 12 + 0.8 * widest(columnTexts));
     Object.assign(this, { area, x: labelWidth, y: Math.ceil(labelHeight) });
@@ -169,10 +200,15 @@ class Plate {
       ...(rowsFit ? this.rowLabels(rowTexts, top) : this.ticks(numRows, true)),
       ...(columnsFit ? this.columnLabels(columnTexts, left) : this.ticks(numColumns, false)),
       svg("rect", {
-        x: this.x - 0.5, y: this.y - 0.5, width: this.width + 1, height: this.height + 1,
-        fill: "none", stroke: theme.grid,
+        x: this.x - 0.5,
+        y: this.y - 0.5,
+        width: this.width + 1,
+        height: this.height + 1,
+        fill: "none",
+        stroke: theme.grid,
       }),
-      this.cursor);
+      this.cursor,
+    );
     this.framed = framed && !(rowsFit && columnsFit) ? framed : null;
     this.mark();
     return rowsFit && columnsFit;
@@ -181,14 +217,16 @@ class Plate {
   drawCells(exactColumns, exactRows, cell, row) {
     const { record } = this.matrix;
     const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
-    const [canvasWidth, canvasHeight] = [Math.round(this.width * ratio), Math.round(this.height * ratio)];
+    const [canvasWidth, canvasHeight] = [
+      Math.round(this.width * ratio),
+      Math.round(this.height * ratio),
+    ];
     const [top, bottom, left, right] = this.area;
     const numColumns = exactColumns ?? Math.min(right - left, canvasWidth);
     const numRows = exactRows ?? Math.min(bottom - top, canvasHeight);
     const values = record.tiles(this.area, numRows, numColumns);
     Object.assign(this.canvas, { width: canvasWidth, height: canvasHeight });
-    this.canvas.style.cssText =
-      `left:${this.x}px;top:${this.y}px;width:${this.width}px;height:${this.height}px`;
+    this.canvas.style.cssText = `left:${this.x}px;top:${this.y}px;width:${this.width}px;height:${this.height}px`;
     paintTiles(this.canvas, values, numRows, numColumns, record.isSigned);
     if (cell >= 14 && row >= 14) this.drawGaps(ratio, cell, row);
   }
@@ -196,17 +234,24 @@ class Plate {
   drawGaps(ratio, cell, row) {
     const context = this.canvas.getContext("2d");
     context.fillStyle = theme.page;
-    for (let x = cell; x < this.width; x += cell) context.fillRect(x * ratio - 0.5, 0, 1, this.canvas.height);
-    for (let y = row; y < this.height; y += row) context.fillRect(0, y * ratio - 0.5, this.canvas.width, 1);
+    for (let x = cell; x < this.width; x += cell)
+      context.fillRect(x * ratio - 0.5, 0, 1, this.canvas.height);
+    for (let y = row; y < this.height; y += row)
+      context.fillRect(0, y * ratio - 0.5, this.canvas.width, 1);
   }
 
   rowLabels(texts, top) {
     const { record } = this.matrix;
     const step = this.height / texts.length;
-    return texts.map((text, index) => svg("text", {
-      x: this.x - 6, y: this.y + (index + 0.5) * step, "text-anchor": "end",
-      ...labelStyle(top + index === record.row, step), text,
-    }));
+    return texts.map((text, index) =>
+      svg("text", {
+        x: this.x - 6,
+        y: this.y + (index + 0.5) * step,
+        "text-anchor": "end",
+        ...labelStyle(top + index === record.row, step),
+        text,
+      }),
+    );
   }
 
   columnLabels(texts, left) {
@@ -216,23 +261,31 @@ class Plate {
     return texts.map((text, index) => {
       const [x, y] = [this.x + (index + 0.5) * step, this.y - (isFlat ? 9 : 6)];
       return svg("text", {
-        x, y, "text-anchor": isFlat ? "middle" : "start",
+        x,
+        y,
+        "text-anchor": isFlat ? "middle" : "start",
         transform: isFlat ? null : `rotate(-52 ${x} ${y})`,
-        ...labelStyle(left + index === record.column, 16), text,
+        ...labelStyle(left + index === record.column, 16),
+        text,
       });
     });
   }
 
   ticks(number, isDown) {
     const length = isDown ? this.height : this.width;
-    const unit = niceStep(number * 40 / length);
+    const unit = niceStep((number * 40) / length);
     const texts = [];
     for (let at = 0; at < number; at += unit) {
-      const along = (at + 0.5) / number * length;
-      texts.push(svg("text", {
-        x: isDown ? this.x - 6 : this.x + along, y: isDown ? this.y + along : this.y - 9,
-        "text-anchor": isDown ? "end" : "middle", ...labelStyle(false, 16), text: at + 1,
-      }));
+      const along = ((at + 0.5) / number) * length;
+      texts.push(
+        svg("text", {
+          x: isDown ? this.x - 6 : this.x + along,
+          y: isDown ? this.y + along : this.y - 9,
+          "text-anchor": isDown ? "end" : "middle",
+          ...labelStyle(false, 16),
+          text: at + 1,
+        }),
+      );
     }
     return texts;
   }
@@ -243,14 +296,19 @@ class Plate {
     const { record, cursor } = this.matrix;
     const [top, bottom, left, right] = this.area;
     const [across, down] = [this.width / (right - left), this.height / (bottom - top)];
-    const frame = (first, last, start, stop, attributes) => svg("rect", {
-      x: this.x + (Math.max(start, left) - left) * across, y: this.y + (Math.max(first, top) - top) * down,
-      width: Math.max(2, (Math.min(stop, right) - Math.max(start, left)) * across),
-      height: Math.max(2, (Math.min(last, bottom) - Math.max(first, top)) * down),
-      fill: "none", stroke: theme.accent, ...attributes,
-    });
+    const frame = (first, last, start, stop, attributes) =>
+      svg("rect", {
+        x: this.x + (Math.max(start, left) - left) * across,
+        y: this.y + (Math.max(first, top) - top) * down,
+        width: Math.max(2, (Math.min(stop, right) - Math.max(start, left)) * across),
+        height: Math.max(2, (Math.min(last, bottom) - Math.max(first, top)) * down),
+        fill: "none",
+        stroke: theme.accent,
+        ...attributes,
+      });
     const marks = [];
-    const has = (index, first, last) => index !== null && index !== undefined && index >= first && index < last;
+    const has = (index, first, last) =>
+      index !== null && index !== undefined && index >= first && index < last;
     if (has(record.row, top, bottom)) {
       marks.push(frame(record.row, record.row + 1, left, right, { "stroke-width": 1.5 }));
     }
@@ -261,8 +319,12 @@ class Plate {
       const [first, last, start, stop] = this.framed;
       marks.push(frame(first, last, start, stop, { stroke: theme.ink, "stroke-width": 1.5 }));
     } else if (has(cursor.row, top, bottom) && has(cursor.column, left, right)) {
-      marks.push(frame(cursor.row, cursor.row + 1, cursor.column, cursor.column + 1,
-        { stroke: theme.ink, "stroke-width": 1.5 }));
+      marks.push(
+        frame(cursor.row, cursor.row + 1, cursor.column, cursor.column + 1, {
+          stroke: theme.ink,
+          "stroke-width": 1.5,
+        }),
+      );
     }
     this.cursor.replaceChildren(...marks);
   }
@@ -320,8 +382,10 @@ function drawLegend(element, { isSigned, scaleText, hasHatching }) {
 
 function labelStyle(isChosen, step) {
   return {
-    "font-family": FONT, "font-size": Math.min(LABEL_FONT, Math.max(9, step - 1)),
-    "font-weight": isChosen ? 650 : 400, "dominant-baseline": "central",
+    "font-family": FONT,
+    "font-size": Math.min(LABEL_FONT, Math.max(9, step - 1)),
+    "font-weight": isChosen ? 650 : 400,
+    "dominant-baseline": "central",
     fill: isChosen ? theme.accent : theme.muted,
   };
 }

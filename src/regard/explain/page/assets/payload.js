@@ -2,8 +2,11 @@
 
 /** Read the data of the page. */
 export async function readPayload() {
-  const { document: explanation, scores, attention } = JSON.parse(
-    document.getElementById("payload").textContent);
+  const {
+    document: explanation,
+    scores,
+    attention,
+  } = JSON.parse(document.getElementById("payload").textContent);
   for (const [name, packed] of Object.entries(scores)) {
     const rows = await unpackScores(packed);
     if (name === "control") explanation.control = rows;
@@ -25,14 +28,16 @@ async function unpackScores({ rows, largest, bits, data }) {
   const size = (bytes.length * 8) / bits;
   const columns = size / rows;
   const top = 2 ** (bits - 1) - 1;
-  return Array.from({ length: rows }, (_, row) => Array.from({ length: columns }, (_, column) => {
-    const at = row * columns + column;
-    const unsigned = bits === 16 ? bytes[at] | (bytes[at + size] << 8) : bytes[at];
-    const integer = unsigned > top ? unsigned - 2 ** bits : unsigned;
-    if (integer < -top) return null;
-    const fraction = integer / top;
-    return largest[row] * (bits === 16 ? fraction : fraction * Math.abs(fraction));
-  }));
+  return Array.from({ length: rows }, (_, row) =>
+    Array.from({ length: columns }, (_, column) => {
+      const at = row * columns + column;
+      const unsigned = bits === 16 ? bytes[at] | (bytes[at + size] << 8) : bytes[at];
+      const integer = unsigned > top ? unsigned - 2 ** bits : unsigned;
+      if (integer < -top) return null;
+      const fraction = integer / top;
+      return largest[row] * (bits === 16 ? fraction : fraction * Math.abs(fraction));
+    }),
+  );
 }
 
 /** Reads columns of 16-bit numbers, each as a plane of low bytes and one of high bytes. */
@@ -113,7 +118,8 @@ export class AttentionMap {
   /** Return the number of keys that the pattern allows a query. */
   numComputed(query) {
     let total = 0;
-    for (let i = this.runStart[query]; i < this.runStart[query + 1]; i++) total += this.runLength[i];
+    for (let i = this.runStart[query]; i < this.runStart[query + 1]; i++)
+      total += this.runLength[i];
     return total;
   }
 
@@ -187,11 +193,15 @@ export class AttentionMap {
 
   /** Return the map as the document of the explanation has it. */
   toDocument() {
-    const rows = (head) => Array.from({ length: this.queries }, (_, query) => {
-      const entries = this.row(head, query).sort((one, two) => one.key - two.key);
-      return [entries.map(({ key }) => key), entries.map(({ weight }) => Math.round(1000 * weight)),
-        Math.round(1000 * this.restOf(head, query))];
-    });
+    const rows = (head) =>
+      Array.from({ length: this.queries }, (_, query) => {
+        const entries = this.row(head, query).sort((one, two) => one.key - two.key);
+        return [
+          entries.map(({ key }) => key),
+          entries.map(({ weight }) => Math.round(1000 * weight)),
+          Math.round(1000 * this.restOf(head, query)),
+        ];
+      });
     const computed = Array.from({ length: this.queries }, (_, query) => {
       const runs = [];
       for (let i = this.runStart[query]; i < this.runStart[query + 1]; i++) {
@@ -200,8 +210,12 @@ export class AttentionMap {
       return runs;
     });
     return {
-      layer: this.layer, kind: this.kind, pattern: this.pattern,
-      num_queries: this.queries, num_keys: this.keys, tile: this.tile,
+      layer: this.layer,
+      kind: this.kind,
+      pattern: this.pattern,
+      num_queries: this.queries,
+      num_keys: this.keys,
+      tile: this.tile,
       heads: Array.from({ length: this.heads }, (_, head) => rows(head)),
       effects: this.effects,
       sinks: this.sinks.map((sink) => sink && { key: sink[0], share: sink[1] }),

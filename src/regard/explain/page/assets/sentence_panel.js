@@ -9,10 +9,22 @@ const MOST_WORDS = 480; // of a line; of a longer one, those around the chosen o
 
 /** Build the lines of words. */
 export function sentencePanel(explained) {
-  const popover = el("div", { class: "popover", role: "tooltip", id: "alternatives", hidden: true });
-  const lines = explained.parts.filter((part) => !part.isWritten).map((part) => new InputLine(explained, part));
-  const root = el("section", { class: "sentence", "aria-label": "Input and output" },
-    ...lines.map((line) => line.root), outputLine(explained, popover), popover);
+  const popover = el("div", {
+    class: "popover",
+    role: "tooltip",
+    id: "alternatives",
+    hidden: true,
+  });
+  const lines = explained.parts
+    .filter((part) => !part.isWritten)
+    .map((part) => new InputLine(explained, part));
+  const root = el(
+    "section",
+    { class: "sentence", "aria-label": "Input and output" },
+    ...lines.map((line) => line.root),
+    outputLine(explained, popover),
+    popover,
+  );
   onChange(() => {
     for (const line of lines) line.follow(view.feature);
     shadeInput(explained, root);
@@ -24,20 +36,32 @@ export function sentencePanel(explained) {
 class InputLine {
   constructor(explained, part) {
     Object.assign(this, { explained, part, first: -1 });
-    this.root = el("div", { class: "line" }, el("span", { class: "part", text: part.name }), el("div"));
+    this.root = el(
+      "div",
+      { class: "line" },
+      el("span", { class: "part", text: part.name }),
+      el("div"),
+    );
     this.follow(null);
   }
 
   /** Show the words around a feature, where there are too many for all. */
   follow(feature) {
     const { start, stop } = this.part;
-    const isShown = this.first >= 0 && (feature === null || feature < start || feature >= stop
-      || (feature >= this.first && feature < this.first + MOST_WORDS));
+    const isShown =
+      this.first >= 0 &&
+      (feature === null ||
+        feature < start ||
+        feature >= stop ||
+        (feature >= this.first && feature < this.first + MOST_WORDS));
     if (isShown) return;
     const center = feature ?? start;
     this.first = Math.max(start, Math.min(center - (MOST_WORDS >> 1), stop - MOST_WORDS));
-    keepFocus(this.root, () => this.root.lastChild.replaceWith(
-      this.words(this.first, Math.min(stop, this.first + MOST_WORDS))));
+    keepFocus(this.root, () =>
+      this.root.lastChild.replaceWith(
+        this.words(this.first, Math.min(stop, this.first + MOST_WORDS)),
+      ),
+    );
   }
 
   words(first, last) {
@@ -61,8 +85,10 @@ class InputLine {
         words[index - first].style.setProperty("grid-area", `${row + 1} / ${column + 1}`);
       }
     }
-    if (first > start) box.prepend(el("span", { class: "hint", text: `… ${count(first - start, "word")} before` }));
-    if (last < stop) box.append(el("span", { class: "hint", text: `… ${count(stop - last, "word")} after` }));
+    if (first > start)
+      box.prepend(el("span", { class: "hint", text: `… ${count(first - start, "word")} before` }));
+    if (last < stop)
+      box.append(el("span", { class: "hint", text: `… ${count(stop - last, "word")} after` }));
     return box;
   }
 }
@@ -79,8 +105,15 @@ function outputLine(explained, popover) {
       word.setAttribute("aria-label", `${label(texts[index])}, probability ${digits(probability)}`);
     }
     const show = () => showAlternatives(explained, index, word, popover);
-    const hide = () => { popover.hidden = true; };
-    for (const [event, listener] of [["pointerenter", show], ["focus", show], ["pointerleave", hide], ["blur", hide]]) {
+    const hide = () => {
+      popover.hidden = true;
+    };
+    for (const [event, listener] of [
+      ["pointerenter", show],
+      ["focus", show],
+      ["pointerleave", hide],
+      ["blur", hide],
+    ]) {
       word.addEventListener(event, listener);
     }
     word.addEventListener("keydown", (event) => event.key === "Escape" && hide());
@@ -88,28 +121,48 @@ function outputLine(explained, popover) {
   const { confidence } = explained.document;
   const facts = [
     confidence === null ? null : `confidence ${digits(confidence)}`,
-    explained.document.contrast === null ? null : `compared with ${quoted(explained.document.contrast)}`,
+    explained.document.contrast === null
+      ? null
+      : `compared with ${quoted(explained.document.contrast)}`,
     count(texts.length, "output"),
   ].filter(Boolean);
-  return el("div", { class: "line" }, el("span", { class: "part", text: "output" }),
-    rovingGroup(words, texts, "output"), el("span", { class: "facts", text: facts.join(" · ") }));
+  return el(
+    "div",
+    { class: "line" },
+    el("span", { class: "part", text: "output" }),
+    rovingGroup(words, texts, "output"),
+    el("span", { class: "facts", text: facts.join(" · ") }),
+  );
 }
 
 function wordButtons(texts, onPick) {
   const isContinued = continuations(texts);
-  return texts.map((text, index) => el("button", {
-    type: "button", class: isContinued[index] ? "word glued" : "word", dir: "auto",
-    text: label(text), tabindex: index === 0 ? 0 : -1, "aria-pressed": "false",
-    on: { click: () => onPick(index) },
-  }));
+  return texts.map((text, index) =>
+    el("button", {
+      type: "button",
+      class: isContinued[index] ? "word glued" : "word",
+      dir: "auto",
+      text: label(text),
+      tabindex: index === 0 ? 0 : -1,
+      "aria-pressed": "false",
+      on: { click: () => onPick(index) },
+    }),
+  );
 }
 
 /** Put words into a line that takes one stop of the Tab key; arrow keys move within it. */
 function rovingGroup(words, texts, name) {
   const isReversed = isRightToLeft(texts);
-  const box = el("div", {
-    class: "words", role: "group", "aria-label": name, dir: isReversed ? "rtl" : "ltr",
-  }, ...words);
+  const box = el(
+    "div",
+    {
+      class: "words",
+      role: "group",
+      "aria-label": name,
+      dir: isReversed ? "rtl" : "ltr",
+    },
+    ...words,
+  );
   box.addEventListener("keydown", (event) => {
     const step = arrowStep(event, isReversed);
     const index = words.indexOf(document.activeElement);
@@ -135,12 +188,21 @@ function showAlternatives(explained, output, word, popover) {
 
 /** Build a row for each of the most probable outputs: text, bar, probability. */
 export function alternativeRows(entries, chosen) {
-  return entries.map(([text, probability]) => el("div", {
-    class: text === chosen ? "alternative chosen" : "alternative",
-  },
-  el("span", { class: "text", dir: "auto", text: label(text) }),
-  el("span", { class: "track" }, el("span", { class: "bar", css: { width: `${100 * probability}%` } })),
-  el("span", { class: "number", text: percent(probability) })));
+  return entries.map(([text, probability]) =>
+    el(
+      "div",
+      {
+        class: text === chosen ? "alternative chosen" : "alternative",
+      },
+      el("span", { class: "text", dir: "auto", text: label(text) }),
+      el(
+        "span",
+        { class: "track" },
+        el("span", { class: "bar", css: { width: `${100 * probability}%` } }),
+      ),
+      el("span", { class: "number", text: percent(probability) }),
+    ),
+  );
 }
 
 function shadeInput(explained, root) {
@@ -149,14 +211,14 @@ function shadeInput(explained, root) {
   const largest = view.method ? explained.largest(view.method, view.output) : 1;
   for (const word of root.querySelectorAll(".word")) {
     const { feature, output } = word.dataset;
-    const isChosen = feature === undefined
-      ? Number(output) === view.output : Number(feature) === view.feature;
+    const isChosen =
+      feature === undefined ? Number(output) === view.output : Number(feature) === view.feature;
     word.setAttribute("aria-pressed", isChosen);
     if (feature === undefined) continue;
     const value = row[feature];
     // Half the range keeps the words readable in their own ink.
     const isFaint = value === null || value === undefined || Math.abs(value) < 0.03 * largest;
-    const shade = isFaint ? "transparent" : color(0.45 * value / largest, isSigned);
+    const shade = isFaint ? "transparent" : color((0.45 * value) / largest, isSigned);
     word.style.setProperty("--shade", shade);
   }
 }

@@ -2,7 +2,14 @@
 
 /** The chosen output, feature, method, layer, head, query and key. */
 export const view = {
-  output: 0, feature: null, method: "", kind: "", layer: 0, head: 0, query: 0, key: null,
+  output: 0,
+  feature: null,
+  method: "",
+  kind: "",
+  layer: 0,
+  head: 0,
+  query: 0,
+  key: null,
 };
 
 const listeners = [];

@@ -6,7 +6,15 @@ import { clamp, paintTiles } from "./matrix.js";
 import { alternativeRows } from "./sentence_panel.js";
 import { change, onChange, view } from "./view.js";
 import {
-  continuations, count, digits, isRightToLeft, label, percent, quoted, shortLabel, textWidth,
+  continuations,
+  count,
+  digits,
+  isRightToLeft,
+  label,
+  percent,
+  quoted,
+  shortLabel,
+  textWidth,
 } from "./words.js";
 
 const MOST_WORDS = 96; // whose bars are all shown; of more, a part
@@ -15,10 +23,16 @@ const NUM_STRONGEST = 8;
 const LARGEST_ERROR = 0.01; // of scores that are said to sum to the change
 const CONTROL = "control";
 const MEASURES = [
-  { name: "comprehensiveness", text: "compre\u00adhensive\u00adness ↑",
-    title: "what removing the highest scores loses of the probability: more is better" },
-  { name: "sufficiency", text: "suffi\u00adciency ↓",
-    title: "what keeping only the highest scores loses of the probability: less is better" },
+  {
+    name: "comprehensiveness",
+    text: "compre\u00adhensive\u00adness ↑",
+    title: "what removing the highest scores loses of the probability: more is better",
+  },
+  {
+    name: "sufficiency",
+    text: "suffi\u00adciency ↓",
+    title: "what keeping only the highest scores loses of the probability: less is better",
+  },
   { name: "tau", text: "tau ↑", title: "rank agreement with leaving each word out: 1 is full" },
 ];
 
@@ -30,13 +44,23 @@ export function whyPanel(explained) {
   const figures = el("div", { class: "scroll", tabindex: 0, "aria-label": "Faithfulness" });
   const facts = el("p", { class: "note" });
   const twin = tableTwin("Scores of the input for the chosen output", () => tableRows(explained));
-  const root = el("section", { class: "panel", id: "why" },
-    heading, alternatives, bars.root, figures, facts, twin);
+  const root = el(
+    "section",
+    { class: "panel", id: "why" },
+    heading,
+    alternatives,
+    bars.root,
+    figures,
+    facts,
+    twin,
+  );
   onChange(() => {
     const { text } = explained.outputs[view.output];
     const { contrast } = explained.document;
     heading.lastChild.textContent = `Why ${quoted(text)}${contrast === null ? "" : `, not ${quoted(contrast)}`}`;
-    alternatives.replaceChildren(...alternativeRows(explained.alternatives(view.output).slice(0, 3), text));
+    alternatives.replaceChildren(
+      ...alternativeRows(explained.alternatives(view.output).slice(0, 3), text),
+    );
     bars.draw();
     figures.replaceChildren(figureTable(explained));
     facts.textContent = factsText(explained);
@@ -54,7 +78,10 @@ class Bars {
     this.lines = el("div", {});
     this.strips = el("div", { class: "strips" });
     this.root.append(this.strips, this.lines, this.value);
-    onWidth(this.root, (width) => { this.width = width; this.draw(); });
+    onWidth(this.root, (width) => {
+      this.width = width;
+      this.draw();
+    });
   }
 
   draw() {
@@ -65,17 +92,24 @@ class Bars {
     const { explained } = this;
     const names = [...explained.names];
     const tracks = names.map((name) => this.track(name, explained.method(name).title));
-    if (explained.row(CONTROL, view.output).some((value) => value !== null)) tracks.push(this.track(CONTROL, "shuffled weights"));
-    const shown = explained.features.map((_, index) => index)
+    if (explained.row(CONTROL, view.output).some((value) => value !== null))
+      tracks.push(this.track(CONTROL, "shuffled weights"));
+    const shown = explained.features
+      .map((_, index) => index)
       .filter((index) => tracks.some(({ row }) => row[index] !== null));
     const isSeries = explained.parts.some((part) => part.isSeries);
-    const chosen = isSeries ? [] : shown.length <= MOST_WORDS ? shown : this.around(shown, tracks[0]);
+    const chosen = isSeries
+      ? []
+      : shown.length <= MOST_WORDS
+        ? shown
+        : this.around(shown, tracks[0]);
     const widest = Math.max(...tracks.map(({ title }) => textWidth(title, `650 12px ${FONT}`)));
     const legend = Math.min(Math.ceil(widest) + 12, this.width < 440 ? 92 : 160);
     const groups = [];
     for (const part of explained.parts) {
       const indices = chosen.filter((index) => index >= part.start && index < part.stop);
-      const isOnlyMark = part.isWritten && indices.every((index) => explained.features[index].is_special);
+      const isOnlyMark =
+        part.isWritten && indices.every((index) => explained.features[index].is_special);
       const patches = explained.patches(part);
       if (patches) groups.push(this.patchMaps(patches, tracks));
       else if (indices.length && !isOnlyMark) {
@@ -85,8 +119,11 @@ class Bars {
     }
     this.lines.replaceChildren(...groups);
     const hasPatches = explained.parts.some((part) => explained.patches(part));
-    this.strips.replaceChildren(...(chosen.length < shown.length && !hasPatches
-      ? this.overview(shown, tracks, legend, chosen) : []));
+    this.strips.replaceChildren(
+      ...(chosen.length < shown.length && !hasPatches
+        ? this.overview(shown, tracks, legend, chosen)
+        : []),
+    );
     this.say(view.feature, tracks);
   }
 
@@ -102,7 +139,8 @@ class Bars {
   /** Return the features around the chosen one, or around the one with the largest score. */
   around(shown, { row }) {
     const strongest = shown.reduce((best, index) =>
-      (Math.abs(row[index] ?? 0) > Math.abs(row[best] ?? 0) ? index : best));
+      Math.abs(row[index] ?? 0) > Math.abs(row[best] ?? 0) ? index : best,
+    );
     const center = shown.indexOf(view.feature ?? strongest);
     const size = Math.min(40, Math.max(16, Math.floor(this.width / 24)));
     const start = clamp(center - (size >> 1), 0, shown.length - size);
@@ -120,8 +158,9 @@ class Bars {
     let used = 0;
     for (const index of indices) {
       const text = shortLabel(features[index].text, 18);
-      const size = Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2))
-        + (isContinued[index - part.start] ? 1 : 6);
+      const size =
+        Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2)) +
+        (isContinued[index - part.start] ? 1 : 6);
       if (used + size > room && lines.at(-1).length) {
         lines.push([]);
         used = 0;
@@ -129,64 +168,104 @@ class Bars {
       used += size;
       lines.at(-1).push({ index, text, size });
     }
-    if (lines.length === 1) { // few words may be wide
+    if (lines.length === 1) {
+      // few words may be wide
       const stretch = Math.min(room / used, 2);
       for (const word of lines[0]) word.size = Math.floor(word.size * stretch);
     }
     const title = this.explained.parts.length > 1 ? part.name : "";
-    return lines.map((words, number) => this.line(words, tracks, {
-      legend, title: number === 0 ? title : "", isReversed, isFirst: number === 0,
-    }));
+    return lines.map((words, number) =>
+      this.line(words, tracks, {
+        legend,
+        title: number === 0 ? title : "",
+        isReversed,
+        isFirst: number === 0,
+      }),
+    );
   }
 
   line(words, tracks, { legend, title, isReversed, isFirst }) {
-    const names = el("div", { class: "names", css: { width: `${legend}px` } },
+    const names = el(
+      "div",
+      { class: "names", css: { width: `${legend}px` } },
       el("div", { class: "part", text: title }),
-      ...(isFirst ? tracks.map((track) => this.name(track, isFirst)) : []));
-    const columns = words.map(({ index, text, size }) => el("div", {
-      class: index === view.feature ? "column chosen" : "column", css: { width: `${size}px` },
-      on: {
-        click: () => change({ feature: view.feature === index ? null : index }),
-        pointerenter: () => this.say(index, tracks),
-      },
-    }, el("div", { class: "text", dir: "auto", text }),
-    ...tracks.map((track) => bar(track, track.row[index]))));
-    return el("div", { class: "bar-line" }, names,
-      el("div", { class: "columns", dir: isReversed ? "rtl" : "ltr" }, ...columns));
+      ...(isFirst ? tracks.map((track) => this.name(track, isFirst)) : []),
+    );
+    const columns = words.map(({ index, text, size }) =>
+      el(
+        "div",
+        {
+          class: index === view.feature ? "column chosen" : "column",
+          css: { width: `${size}px` },
+          on: {
+            click: () => change({ feature: view.feature === index ? null : index }),
+            pointerenter: () => this.say(index, tracks),
+          },
+        },
+        el("div", { class: "text", dir: "auto", text }),
+        ...tracks.map((track) => bar(track, track.row[index])),
+      ),
+    );
+    return el(
+      "div",
+      { class: "bar-line" },
+      names,
+      el("div", { class: "columns", dir: isReversed ? "rtl" : "ltr" }, ...columns),
+    );
   }
 
   /** Draw the patches of a picture once for each method. */
   patchMaps({ cells, rows, columns }, tracks) {
-    return el("div", { class: "patch-maps" }, ...tracks.map((track) => {
-      const isChosen = track.name === view.method;
-      const side = Math.max(3, Math.floor(Math.min(isChosen ? 192 : 88, this.width - 8) / Math.max(rows, columns)));
-      const isSigned = track.low < 0;
-      const largest = Math.max(track.high, -track.low) || 1;
-      const values = new Float32Array(rows * columns).fill(NaN);
-      for (const { index, row, column } of cells) {
-        if (track.row[index] !== null) values[row * columns + column] = track.row[index] / largest;
-      }
-      const canvas = el("canvas", {
-        width: 2 * side * columns, height: 2 * side * rows,
-        css: { width: `${side * columns}px`, height: `${side * rows}px` },
-      });
-      paintTiles(canvas, values, rows, columns, isSigned);
-      const cellAt = (event) => cells.find(({ row, column }) => row === Math.floor(event.offsetY / side)
-        && column === Math.floor(event.offsetX / side));
-      canvas.addEventListener("pointermove", (event) => {
-        const cell = cellAt(event);
-        if (cell) this.say(cell.index, tracks);
-      });
-      canvas.addEventListener("click", (event) => change({ feature: cellAt(event)?.index ?? null }));
-      return el("figure", {}, canvas, el("figcaption", {}, this.name(track, true)));
-    }));
+    return el(
+      "div",
+      { class: "patch-maps" },
+      ...tracks.map((track) => {
+        const isChosen = track.name === view.method;
+        const side = Math.max(
+          3,
+          Math.floor(Math.min(isChosen ? 192 : 88, this.width - 8) / Math.max(rows, columns)),
+        );
+        const isSigned = track.low < 0;
+        const largest = Math.max(track.high, -track.low) || 1;
+        const values = new Float32Array(rows * columns).fill(NaN);
+        for (const { index, row, column } of cells) {
+          if (track.row[index] !== null)
+            values[row * columns + column] = track.row[index] / largest;
+        }
+        const canvas = el("canvas", {
+          width: 2 * side * columns,
+          height: 2 * side * rows,
+          css: { width: `${side * columns}px`, height: `${side * rows}px` },
+        });
+        paintTiles(canvas, values, rows, columns, isSigned);
+        const cellAt = (event) =>
+          cells.find(
+            ({ row, column }) =>
+              row === Math.floor(event.offsetY / side) &&
+              column === Math.floor(event.offsetX / side),
+          );
+        canvas.addEventListener("pointermove", (event) => {
+          const cell = cellAt(event);
+          if (cell) this.say(cell.index, tracks);
+        });
+        canvas.addEventListener("click", (event) =>
+          change({ feature: cellAt(event)?.index ?? null }),
+        );
+        return el("figure", {}, canvas, el("figcaption", {}, this.name(track, true)));
+      }),
+    );
   }
 
   name({ name, title }, isFirst) {
     if (name === CONTROL) return el("div", { class: "name control", text: title, title });
     return el("button", {
-      type: "button", class: name === view.method ? "name chosen" : "name", text: title, title,
-      tabindex: isFirst ? 0 : -1, "aria-pressed": name === view.method, "data-key": name,
+      type: "button",
+      class: name === view.method ? "name chosen" : "name",
+      text: title,
+      title,
+      tabindex: isFirst ? 0 : -1,
+      "aria-pressed": name === view.method,
+      "data-key": name,
       on: { click: () => change({ method: name }) },
     });
   }
@@ -195,25 +274,52 @@ class Bars {
   overview(shown, tracks, legend, chosen) {
     const width = this.width - legend - 4;
     const rows = tracks.map((track) => {
-      const canvas = strip(track, shown, width, chosen.length
-        ? [shown.indexOf(chosen[0]), shown.indexOf(chosen.at(-1)) + 1] : [shown.indexOf(view.feature), shown.indexOf(view.feature) + 1]);
+      const canvas = strip(
+        track,
+        shown,
+        width,
+        chosen.length
+          ? [shown.indexOf(chosen[0]), shown.indexOf(chosen.at(-1)) + 1]
+          : [shown.indexOf(view.feature), shown.indexOf(view.feature) + 1],
+      );
       canvas.addEventListener("click", (event) => {
-        change({ feature: shown[Math.floor(event.offsetX / width * shown.length)] });
+        change({ feature: shown[Math.floor((event.offsetX / width) * shown.length)] });
       });
-      return el("div", { class: "bar-line" },
-        el("div", { class: "names", css: { width: `${legend}px` } }, this.name(track, true)), canvas);
+      return el(
+        "div",
+        { class: "bar-line" },
+        el("div", { class: "names", css: { width: `${legend}px` } }, this.name(track, true)),
+        canvas,
+      );
     });
     const { row } = tracks[0];
-    const strongest = [...shown].sort((one, two) => Math.abs(row[two] ?? 0) - Math.abs(row[one] ?? 0));
-    const chips = strongest.slice(0, NUM_STRONGEST).map((index) => el("button", {
-      type: "button", class: "chip", dir: "auto", "data-key": `chip ${index}`, "aria-pressed": index === view.feature,
-      text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
-      on: { click: () => change({ feature: index }) },
-    }));
-    const hint = chosen.length ? `Framed part, from word ${chosen[0] + 1} of ${count(shown.length, "word")}`
+    const strongest = [...shown].sort(
+      (one, two) => Math.abs(row[two] ?? 0) - Math.abs(row[one] ?? 0),
+    );
+    const chips = strongest.slice(0, NUM_STRONGEST).map((index) =>
+      el("button", {
+        type: "button",
+        class: "chip",
+        dir: "auto",
+        "data-key": `chip ${index}`,
+        "aria-pressed": index === view.feature,
+        text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
+        on: { click: () => change({ feature: index }) },
+      }),
+    );
+    const hint = chosen.length
+      ? `Framed part, from word ${chosen[0] + 1} of ${count(shown.length, "word")}`
       : `${label(this.explained.features[shown[0]].text)} to ${label(this.explained.features[shown.at(-1)].text)}`;
-    return [...rows, el("div", { class: "chips" }, el("span", { class: "hint", text: "Largest scores" }), ...chips),
-      el("p", { class: "hint", text: hint })];
+    return [
+      ...rows,
+      el(
+        "div",
+        { class: "chips" },
+        el("span", { class: "hint", text: "Largest scores" }),
+        ...chips,
+      ),
+      el("p", { class: "hint", text: hint }),
+    ];
   }
 
   say(index, tracks) {
@@ -222,28 +328,32 @@ class Bars {
       return;
     }
     const { features, document } = this.explained;
-    const { name, title, row } = tracks.find((track) => track.name === view.method) ?? tracks[0] ?? {};
+    const { name, title, row } =
+      tracks.find((track) => track.name === view.method) ?? tracks[0] ?? {};
     if (!title) return;
     const unit = name === CONTROL ? document.unit : this.explained.method(name).unit;
-    this.value.textContent = row[index] === null
-      ? `${quoted(features[index].text)} comes after the output`
-      : `${quoted(features[index].text)}  ${digits(row[index])} ${unit} · ${title}`;
+    this.value.textContent =
+      row[index] === null
+        ? `${quoted(features[index].text)} comes after the output`
+        : `${quoted(features[index].text)}  ${digits(row[index])} ${unit} · ${title}`;
   }
 }
 
 function bar({ name, span, high, low }, value) {
   const cell = el("div", { class: name === view.method ? "bar-cell chosen" : "bar-cell" });
   if (name === CONTROL) cell.classList.add("control");
-  cell.append(el("span", { class: "axis", css: { top: `${100 * high / span}%` } }));
+  cell.append(el("span", { class: "axis", css: { top: `${(100 * high) / span}%` } }));
   if (value === null) return cell;
   const top = Math.max(0, value);
-  cell.append(el("span", {
-    class: value < 0 ? "bar negative" : "bar",
-    css: {
-      top: `${100 * (high - top) / span}%`,
-      height: `max(${value ? 1 : 0}px, ${100 * Math.abs(value) / span}%)`,
-    },
-  }));
+  cell.append(
+    el("span", {
+      class: value < 0 ? "bar negative" : "bar",
+      css: {
+        top: `${(100 * (high - top)) / span}%`,
+        height: `max(${value ? 1 : 0}px, ${(100 * Math.abs(value)) / span}%)`,
+      },
+    }),
+  );
   return cell;
 }
 
@@ -251,7 +361,9 @@ function strip({ name, row, high, span }, shown, width, [start, stop]) {
   const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
   const height = name === view.method ? 40 : 18;
   const canvas = el("canvas", {
-    class: "strip", width: width * ratio, height: height * ratio,
+    class: "strip",
+    width: width * ratio,
+    height: height * ratio,
     css: { width: `${width}px`, height: `${height}px` },
   });
   const context = canvas.getContext("2d");
@@ -259,20 +371,25 @@ function strip({ name, row, high, span }, shown, width, [start, stop]) {
   context.fillStyle = theme.frame;
   context.fillRect(0, 0, width, height);
   context.fillStyle = theme.grid;
-  context.fillRect(start / shown.length * width, 0, Math.max(2, (stop - start) / shown.length * width), height);
-  const zero = height * high / span;
+  context.fillRect(
+    (start / shown.length) * width,
+    0,
+    Math.max(2, ((stop - start) / shown.length) * width),
+    height,
+  );
+  const zero = (height * high) / span;
   for (let x = 0; x < width; x++) {
-    const first = Math.floor(x / width * shown.length);
-    const last = Math.max(first + 1, Math.floor((x + 1) / width * shown.length));
+    const first = Math.floor((x / width) * shown.length);
+    const last = Math.max(first + 1, Math.floor(((x + 1) / width) * shown.length));
     let [top, bottom] = [0, 0];
     for (let i = first; i < last; i++) {
       top = Math.max(top, row[shown[i]] ?? 0);
       bottom = Math.min(bottom, row[shown[i]] ?? 0);
     }
     context.fillStyle = name === view.method ? theme.accent : theme.muted;
-    context.fillRect(x, zero - top / span * height, 1, top / span * height);
+    context.fillRect(x, zero - (top / span) * height, 1, (top / span) * height);
     context.fillStyle = theme.second;
-    context.fillRect(x, zero, 1, -bottom / span * height);
+    context.fillRect(x, zero, 1, (-bottom / span) * height);
   }
   return canvas;
 }
@@ -284,14 +401,29 @@ function figureTable(explained) {
   if (!measured.length) return "";
   const floors = measured.map(({ random }) => random);
   const isOneFloor = floors.every((floor) => JSON.stringify(floor) === JSON.stringify(floors[0]));
-  const header = el("tr", {}, el("th", { scope: "col", text: "method" }),
-    ...MEASURES.map(({ text, title }) => el("th", { scope: "col", title, text })));
-  const rows = methods.map(([name, method]) => el("tr", { class: name === view.method ? "chosen" : "" },
-    el("th", { scope: "row", text: method.title }),
-    ...MEASURES.map(({ name: measure }) => figureCell(method.faithfulness, measure, isOneFloor))));
+  const header = el(
+    "tr",
+    {},
+    el("th", { scope: "col", text: "method" }),
+    ...MEASURES.map(({ text, title }) => el("th", { scope: "col", title, text })),
+  );
+  const rows = methods.map(([name, method]) =>
+    el(
+      "tr",
+      { class: name === view.method ? "chosen" : "" },
+      el("th", { scope: "row", text: method.title }),
+      ...MEASURES.map(({ name: measure }) => figureCell(method.faithfulness, measure, isOneFloor)),
+    ),
+  );
   if (isOneFloor) {
-    rows.push(el("tr", { class: "random" }, el("th", { scope: "row", text: "random scores" }),
-      ...MEASURES.map(({ name }) => el("td", { text: digits(floors[0][name]) }))));
+    rows.push(
+      el(
+        "tr",
+        { class: "random" },
+        el("th", { scope: "row", text: "random scores" }),
+        ...MEASURES.map(({ name }) => el("td", { text: digits(floors[0][name]) })),
+      ),
+    );
   }
   return el("table", { class: "figures" }, el("thead", {}, header), el("tbody", {}, ...rows));
 }
@@ -299,28 +431,46 @@ function figureTable(explained) {
 function figureCell(faithfulness, measure, isOneFloor) {
   if (!faithfulness) return el("td", { text: "–" });
   const floor = faithfulness.random[measure];
-  return el("td", {}, el("span", { text: digits(faithfulness[measure]) }),
-    isOneFloor || floor === undefined || floor === null ? null
-      : el("span", { class: "floor", text: ` random ${digits(floor)}` }));
+  return el(
+    "td",
+    {},
+    el("span", { text: digits(faithfulness[measure]) }),
+    isOneFloor || floor === undefined || floor === null
+      ? null
+      : el("span", { class: "floor", text: ` random ${digits(floor)}` }),
+  );
 }
 
 /** Say how far the scores of a method miss the change that they share out, and how alike the control is. */
 function factsText(explained) {
-  const facts = explained.names.map((name) => explained.method(name)).filter(({ error }) => error !== null).map(
-    ({ title, error, steps }) => `Error of ${title}: ${percent(error)} of the total${steps ? ` (${count(steps, "step")})` : ""}${error > LARGEST_ERROR ? "; its scores do not sum to the change that they explain" : ""}.`);
+  const facts = explained.names
+    .map((name) => explained.method(name))
+    .filter(({ error }) => error !== null)
+    .map(
+      ({ title, error, steps }) =>
+        `Error of ${title}: ${percent(error)} of the total${steps ? ` (${count(steps, "step")})` : ""}${error > LARGEST_ERROR ? "; its scores do not sum to the change that they explain" : ""}.`,
+    );
   return [...facts, controlText(explained.document.control_similarity)].filter(Boolean).join(" ");
 }
 
 function controlText(similarity) {
   if (similarity === null) return "";
-  const amount = Math.abs(similarity) < 0.2 ? "little" : Math.abs(similarity) < 0.5 ? "some" : "much";
+  const amount =
+    Math.abs(similarity) < 0.2 ? "little" : Math.abs(similarity) < 0.5 ? "some" : "much";
   const verdict = `${amount} of this picture is there without training, from the input and the architecture alone`;
   return `Control: with shuffled weights the scores have a rank correlation of ${digits(similarity)} with these: ${verdict}.`;
 }
 
 function tableRows(explained) {
-  const titles = explained.names.map((name) => `${explained.method(name).title}, ${explained.method(name).unit}`);
+  const titles = explained.names.map(
+    (name) => `${explained.method(name).title}, ${explained.method(name).unit}`,
+  );
   const rows = explained.names.map((name) => explained.row(name, view.output));
-  return [["word", ...titles], ...explained.features.map(({ text }, index) =>
-    [label(text), ...rows.map((row) => digits(row[index]))])];
+  return [
+    ["word", ...titles],
+    ...explained.features.map(({ text }, index) => [
+      label(text),
+      ...rows.map((row) => digits(row[index])),
+    ]),
+  ];
 }

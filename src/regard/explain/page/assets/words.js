@@ -1,8 +1,10 @@
 // Tokens as a reader sees them: spaces made visible, pieces of one word next to each other.
 
-const RIGHT_TO_LEFT = /^[^A-Za-z\u00c0-\u02b8\u0370-\u0587\u0900-\u1fff\u3040-\ud7ff]*[\u0590-\u08ff\ufb1d-\ufdfd\ufe70-\ufefc]/;
+const RIGHT_TO_LEFT =
+  /^[^A-Za-z\u00c0-\u02b8\u0370-\u0587\u0900-\u1fff\u3040-\ud7ff]*[\u0590-\u08ff\ufb1d-\ufdfd\ufe70-\ufefc]/;
 // Characters that would order the text around them, and those that cannot be seen.
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const CONTROLS =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Return a token without the marks of its tokenizer. */
 export function label(text) {
@@ -42,7 +44,8 @@ export function isRightToLeft(texts) {
 export function digits(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 100_000)) return value.toExponential(1).replace("-", "−");
+  if (size !== 0 && (size < 0.001 || size >= 100_000))
+    return value.toExponential(1).replace("-", "−");
   const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 || size === 0 ? 2 : 3;
   const text = value.toFixed(places).replace("-", "−");
   return places === 3 ? text.replace(/0$/, "") : text;
