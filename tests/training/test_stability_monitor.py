@@ -241,6 +241,17 @@ def test_an_oscillating_loss_is_reported_once():
     assert evaluate(monitor, state, step=400)[1] == []
 
 
+def test_a_state_of_an_earlier_version_oscillates_without_a_layer():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
+    take(monitor, state, [step_of(n, loss=3 + 0.5 * (-1) ** n) for n in range(1, 300)])
+    assert evaluate(monitor, state, step=299)[0].oscillation_by_layer != {}
+    state.layer_norms = b""
+    take(monitor, state, [step_of(300, loss=3.5)])
+    stability, _ = evaluate(monitor, state, step=300)
+    assert stability.oscillation == pytest.approx(1, abs=1e-3)
+    assert stability.oscillation_by_layer == {}
+
+
 def test_over_fitting_is_reported_once_after_three_rises_in_a_row():
     monitor, state = StabilityMonitor(Blocks()), MonitorState()
     losses = [(2.0, 2.1), (1.5, 2.0), (1.2, 2.1), (1.0, 2.2), (0.8, 2.3), (0.6, 2.4)]

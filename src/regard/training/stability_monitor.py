@@ -331,6 +331,8 @@ class StabilityMonitor:
     def _amplitudes(self, state: MonitorState, period: float) -> dict[str, float]:
         """Return by layer how strongly its gradient norm oscillates with a period, relatively."""
         norms = np.frombuffer(state.layer_norms, np.float32).reshape(-1, len(self._layer_names))
+        if len(norms) < len(state.losses):  # resumed from a checkpoint that had none
+            return {}
         series = np.log(np.maximum(norms.astype(np.float64), np.finfo(np.float32).tiny))
         return {
             name: _four_digits(amplitude_at(column, period))
