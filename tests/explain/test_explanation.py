@@ -4,6 +4,7 @@ import math
 
 import msgspec
 import pytest
+import torch
 from tests.explain import predictors
 
 from regard.errors import ConfigError
@@ -128,3 +129,24 @@ def test_long_computations_report_their_progress():
         on_progress=lambda name, done, total: heard.append((name, done, total)),
     )
     assert ("Occlusion", 6, 6) in heard or any(name == "Occlusion" for name, _, _ in heard)
+
+
+def test_an_input_that_changes_nothing_is_said_to_change_nothing():
+    classifier = predictors.text_classifier()
+    with torch.no_grad():
+        classifier.model.output_weight.zero_()
+    explanation = explain(classifier, "the cat sat on the mat", methods=["occlusion"])
+    assert any("do not depend on it" in note for note in explanation.notes)
+
+
+def test_a_contrast_names_both_tokens_with_their_probabilities():
+    explanation = explain(
+        predictors.translator(),
+        "the cat",
+        output="a dog ran",
+        contrast="a mat ran",
+        methods=["occlusion"],
+    )
+    (note,) = explanation.notes
+    assert note.startswith('Explained is why "dog" (')
+    assert 'and not "mat" (' in note

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.explain.attention_maps import attention_maps
 from regard.explain.attribution import DEFAULT_METHODS, METHODS, Attribution, Budget, method_names
+from regard.explain.attribution.integrated_gradients import total_changes
 from regard.explain.diagram import draw_diagram
 from regard.explain.document import AttentionMap, ExplainedModel, Explanation, MethodResult
 from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
@@ -31,6 +32,7 @@ from regard.explain.shuffled_control import shuffle_weights
 from regard.tasks import Predictor
 
 _CONTROLLED_OUTPUTS = 8  # evenly spread over all
+_NO_CHANGE = 1e-3  # nats, or a fraction of the value
 
 Progress = Callable[[str, int, int], None]
 """Hears of a long computation: its name, the rows computed so far, and the number of all rows."""
@@ -121,8 +123,32 @@ def explain(
         encoder_lens=encoder_lens(prediction),
         control=control,
         control_similarity=similarity,
-        notes=[str(warning.message) for warning in caught] + explainer.notes,
+        notes=[
+            *(str(warning.message) for warning in caught),
+            *_notes(prediction),
+            *explainer.notes,
+        ],
     )
+
+
+def _notes(prediction: Prediction) -> Iterator[str]:
+    """Yield what a reader must know of a prediction before the scores."""
+    if isinstance(prediction, ClassPrediction) and prediction.contrast is not None:
+        (log_probabilities,) = prediction.log_probabilities(prediction.full_weights()).detach()
+        for index, output in enumerate(prediction.outputs):
+            other = int(prediction.contrast[index])
+            probability = float(log_probabilities[index, other].exp())
+            yield (
+                f'Explained is why "{output.text.strip()}" ({math.exp(output.score):.2g}), and not '
+                f'"{prediction.class_text(other).strip()}" ({probability:.2g}).'
+            )
+    changes = total_changes(prediction).abs()
+    scales = torch.tensor([abs(output.score) for output in prediction.outputs]).clamp(min=1.0)
+    if bool((changes < _NO_CHANGE * scales).all()):
+        yield (
+            f"Without the input the outputs change by {float(changes.max()):.1g} {prediction.unit} "
+            "at most: they do not depend on it, and the scores are little more than rounding."
+        )
 
 
 class _Explainer:
