@@ -124,7 +124,9 @@ def test_a_learning_rate_of_100_is_an_explosion_with_its_step_and_layer(name):
 def test_a_run_whose_loss_is_not_finite_exploded_even_before_its_first_evaluation():
     lines = run(Network(4, activation=nn.Identity()), rate=100.0, every=100)
     assert [line["event"] for line in lines] == ["diverged"]
-    assert verdicts_of(lines)["exploding"].step <= lines[0]["step"]
+    verdict = verdicts_of(lines)["exploding"]
+    assert verdict.step < lines[0]["step"]
+    assert verdict.text.endswith(f"  The run ended at step {lines[0]['step']:,}.")
 
 
 def test_an_explosion_between_two_samples_is_found_by_the_largest_norm():

@@ -170,9 +170,14 @@ def _exploding(
     points: Sequence[_Point], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> StabilityVerdict | None:
     """Return where gradient or weights exploded first."""
-    candidates = [_large_gradient(points, rows), _replaced_weights(points), _not_finite(rows)]
+    end = _not_finite(rows)
+    candidates = [_large_gradient(points, rows), _replaced_weights(points), end]
     present = [candidate for candidate in candidates if candidate is not None]
-    return min(present, key=lambda verdict: verdict.step, default=None)
+    first = min(present, key=lambda verdict: verdict.step, default=None)
+    if first is None or end is None or first is end:
+        return first
+    text = f"{first.text}  The run ended at step {end.step:,}."
+    return msgspec.structs.replace(first, text=text)
 
 
 def _large_gradient(
