@@ -10,6 +10,8 @@ from PIL import Image
 
 from regard.__main__ import main
 from regard.hub.model_folder import ModelFolder
+from regard.runs.stability import format_stability
+from regard.training.stability_verdicts import StabilityRecord
 
 
 @pytest.fixture
@@ -81,3 +83,15 @@ def test_a_folder_without_a_record_gets_one_clear_sentence(info, tmp_path, train
 )
 def test_what_does_not_go_with_it_is_refused(info, words, message):
     assert info("--stability", *words) == (2, "", f"regard: {message}\n")
+
+
+def test_a_run_of_too_few_steps_has_no_verdict_at_all():
+    record = StabilityRecord(
+        verdicts=[],
+        steps=[1],
+        layers=["norm"],
+        gradient_norms={"norm": [1.0]},
+        update_ratios={"norm": [0.1]},
+    )
+    first, *_ = format_stability(record)
+    assert first == "Stability   not known: 3 recorded steps or more are needed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import textwrap
 import unicodedata
@@ -186,6 +187,7 @@ def _bars(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
     largest = _largest([row])
     left_out = len(order) - _MOST_BARS
     title = f"Why {token_label(explanation.output[0].text)!r}   {method.title}, {method.unit}"
+    title += "   (▒ against)" if any((value or 0) < 0 for value in row) else ""
     yield Text(title + (f"   without {left_out:,} smaller scores" if left_out > 0 else ""), "bold")
     for index in sorted(order[:_MOST_BARS]):
         yield _bar(token_label(explanation.input[index].text), row[index] or 0.0, largest)
@@ -194,6 +196,8 @@ def _bars(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
 def _bar(label: str, value: float, largest: float) -> Text:
     eighths = round(abs(value) / largest * _BAR * 8)
     bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    if value < 0:  # of another shade, for readers without colors
+        bar = "▒" * math.ceil(eighths / 8)
     text = Text(_right(label, _LABEL) + " ")
     text.append(bar, style="dark_orange3" if value < 0 else "slate_blue1")
     return text.append(f" {number_text(value)}")
