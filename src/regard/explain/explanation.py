@@ -31,7 +31,7 @@ from regard.explain.selected_outputs import SelectedOutputs, spread_indices
 from regard.explain.shuffled_control import shuffle_weights
 from regard.tasks import Predictor
 
-_CONTROLLED_OUTPUTS = 8  # evenly spread over all
+_MEASURED_OUTPUTS = 4  # of faithfulness, and of the control, evenly spread over all
 _NO_CHANGE = 1e-3  # nats, or a fraction of the value
 
 Progress = Callable[[str, int, int], None]
@@ -219,6 +219,7 @@ class _Explainer:
         return FaithfulnessMeter(
             self.prediction,
             self._budget("faithfulness"),
+            most_outputs=_MEASURED_OUTPUTS,
             is_soft=False,
             occlusion=self._attributions.get("occlusion"),
         )
@@ -234,7 +235,7 @@ class _Explainer:
             correlation with the scores of the trained model, None where it is not defined.
         """
         prediction, method = self.prediction, METHODS[name]
-        indices = spread_indices(len(prediction.outputs), _CONTROLLED_OUTPUTS)
+        indices = spread_indices(len(prediction.outputs), _MEASURED_OUTPUTS)
         shuffled = SelectedOutputs(shuffle_weights(prediction), indices)
         scores = method.compute(shuffled, self._budget(f"{method.title}, shuffled weights")).scores
         trained = self._attributions[name].scores[indices]
