@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -91,22 +92,10 @@ def read_stability(lines: Iterable[Mapping[str, Any]]) -> StabilityRecord | None
         for line in lines
         if line.get("event") in ("evaluated", "diverged") and line.get("stability")
     ]
-    points: dict[int, _Point] = {}
-    is_mean = False
-    for line, stability in rows:
-        samples = stability.get("samples")
-        if not samples and stability.get("num_samples"):
-            is_mean = True
-            samples = [{**stability, "step": line.get("step", 0)}]
-        for sample in samples or ():
-            point = _Point(
-                int(sample["step"]),
-                _numbers(sample.get("gradient_norms") or {}),
-                _numbers(sample.get("update_ratios") or {}),
-            )
-            points[point.step] = point
+    points = {point.step: point for line, stability in rows for point in _points(line, stability)}
     if not points:
         return None
+    is_mean = any(_is_mean(stability) for _, stability in rows)
     ordered = [points[step] for step in sorted(points)]
     layers = list(dict.fromkeys(name for point in ordered for name in point.norms))
     verdicts = [_vanishing(ordered), _exploding(ordered, rows), _oscillating(rows)]
@@ -118,6 +107,24 @@ def read_stability(lines: Iterable[Mapping[str, Any]]) -> StabilityRecord | None
         update_ratios={name: [_finite(p.ratios.get(name)) for p in ordered] for name in layers},
         is_mean=is_mean,
     )
+
+
+def _is_mean(stability: Mapping[str, Any]) -> bool:
+    """Return whether a line has one mean in place of samples, as earlier versions wrote it."""
+    return bool(not stability.get("samples") and stability.get("num_samples"))
+
+
+def _points(line: Mapping[str, Any], stability: Mapping[str, Any]) -> Iterator[_Point]:
+    """Yield the recorded steps of a line."""
+    samples = stability.get("samples") or ()
+    if _is_mean(stability):
+        samples = [{**stability, "step": line.get("step", 0)}]
+    for sample in samples:
+        yield _Point(
+            int(sample["step"]),
+            _numbers(sample.get("gradient_norms") or {}),
+            _numbers(sample.get("update_ratios") or {}),
+        )
 
 
 def _numbers(figures: Mapping[str, float | None]) -> dict[str, float]:
@@ -185,7 +192,11 @@ def _large_gradient(
 ) -> StabilityVerdict | None:
     """Return the first step whose gradient is far above the earlier ones."""
     observed: list[tuple[int, float, str]] = [
-        (point.step, math.hypot(*point.norms.values()), max(point.norms, key=point.norms.get))  # type: ignore[arg-type]
+        (
+            point.step,
+            math.hypot(*point.norms.values()),
+            max(point.norms.items(), key=itemgetter(1))[0],
+        )
         for point in points
         if point.norms
     ]
