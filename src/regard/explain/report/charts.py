@@ -7,7 +7,7 @@ texts, so that the reader's fonts draw them in every script.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from regard.explain.report.markup import Child, Markup, tag
@@ -294,40 +294,83 @@ def level_chart(calibration: CalibrationChart) -> Chart:
     )
 
 
+class _ForecastLines(NamedTuple):
+    """The lines of a forecast, as many of them as are known.
+
+    Args:
+        history: End of the history.
+        actual: What came; empty where it is not known.
+        quantiles: By level.
+        times: Of the history and the steps ahead; empty where they are not known.
+        horizon: Number of steps ahead.
+    """
+
+    history: list[float]
+    actual: list[float]
+    quantiles: dict[float, list[float]]
+    times: list[str]
+    horizon: int
+
+    @classmethod
+    def of_panel(cls, panel: ForecastPanel) -> _ForecastLines:
+        """Return the lines of a panel, with twice as much history as is ahead."""
+        horizon = len(panel.quantiles)
+        num_shown = min(len(panel.history), max(24, 2 * horizon))
+        levels = {level: panel.quantile(level) for level in (0.025, 0.1, 0.5, 0.9, 0.975)}
+        return cls(
+            history=[float(value) for value in panel.history[len(panel.history) - num_shown :]],
+            actual=[] if panel.actual is None else [float(value) for value in panel.actual],
+            quantiles={k: [float(v) for v in row] for k, row in levels.items() if row is not None},
+            times=list(panel.times)[-(num_shown + horizon) :],
+            horizon=horizon,
+        )
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest number; 0 and 1 where there are none."""
+        lines = (self.history, self.actual, *self.quantiles.values())
+        finite = [value for line in lines for value in line if math.isfinite(value)]
+        return (min(finite), max(finite)) if finite else (0.0, 1.0)
+
+    def rows(self) -> list[list[str]]:
+        """Return the steps ahead as the rows of a table."""
+        rows = []
+        for index in range(self.horizon):
+            time = self.times[len(self.history) + index] if self.times else f"+{index + 1}"
+            cells = [
+                number_text(self.quantiles[level][index]) if level in self.quantiles else "–"
+                for level in (0.1, 0.5, 0.9)
+            ]
+            rows.append([time, *cells, number_text(self.actual[index] if self.actual else None)])
+        return rows
+
+
 def forecast_chart(panel: ForecastPanel) -> Chart:
     """Draw a forecast with its bands next to the end of its history and what came."""
     left, top, width, height = 44.0, 8.0, WIDTH - 60.0, 150.0
-    horizon = len(panel.quantiles)
-    num_shown = min(len(panel.history), max(24, 2 * horizon))
-    history = [float(value) for value in panel.history[len(panel.history) - num_shown :]]
-    actual = [] if panel.actual is None else [float(value) for value in panel.actual]
-    levels = {level: panel.quantile(level) for level in (0.025, 0.1, 0.5, 0.9, 0.975)}
-    curves = {k: [float(v) for v in values] for k, values in levels.items() if values is not None}
-    numbers = [*history, *actual, *(value for curve in curves.values() for value in curve)]
-    finite = [value for value in numbers if math.isfinite(value)]
-    lowest, highest = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    lines = _ForecastLines.of_panel(panel)
+    num_history, (lowest, highest) = len(lines.history), lines.range
     span = highest - lowest or 1.0
 
     def x(index: float) -> float:
-        return left + width * index / max(1, num_shown + horizon - 1)
+        return left + width * index / max(1, num_history + lines.horizon - 1)
 
     def y(value: float) -> float:
         return top + height * (1 - (value - lowest) / span)
 
-    ticks = [lowest + span * index / 3 for index in range(4)] if finite else []
-    parts = _grid(left, width, ticks, y)
-    ahead = [num_shown + index for index in range(horizon)]
+    parts = _grid(left, width, [lowest + span * index / 3 for index in range(4)], y)
     for low, high, kind in ((0.025, 0.975, "wide-band"), (0.1, 0.9, "inner-band")):
-        if low in curves and high in curves:
-            upper = [(x(i), y(v)) for i, v in zip(ahead, curves[high], strict=True)]
-            lower = [(x(i), y(v)) for i, v in zip(ahead, curves[low], strict=True)]
-            outline = [*upper, *reversed(lower)]
-            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in outline)
+        if low in lines.quantiles and high in lines.quantiles:
+            upper, lower = (
+                [(x(num_history + i), y(v)) for i, v in enumerate(lines.quantiles[level])]
+                for level in (high, low)
+            )
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in [*upper, *reversed(lower)])
             parts.append(tag("polygon", points=points, class_=kind))
     for start, values, kind in (
-        (0, history, "history"),
-        (num_shown, curves.get(0.5, []), "curve first"),
-        (num_shown, actual, "came"),
+        (0, lines.history, "history"),
+        (num_history, lines.quantiles.get(0.5, []), "curve first"),
+        (num_history, lines.actual, "came"),
     ):
         parts += [
             _polyline([(x(start + index), y(values[index])) for index in run], class_=kind)
@@ -337,19 +380,14 @@ def forecast_chart(panel: ForecastPanel) -> Chart:
     names = (("history", "muted"), ("what came", "problem"), ("median and bands", "own-name"))
     for number, (name, kind) in enumerate(names):
         parts.append(_text(left + 110.0 * number, bottom + 36, name, class_=kind))
-    times = list(panel.times)[-(num_shown + horizon) :]
-    if times:
-        for index, kind in ((0, ""), (num_shown, "middle"), (len(times) - 1, "end")):
-            parts.append(_text(x(index), bottom + 16, times[index], class_=f"small muted {kind}"))
-    rows = []
-    for index in range(horizon):
-        time = times[num_shown + index] if times else f"+{index + 1}"
-        bands = [number_text(curves[k][index]) if k in curves else "–" for k in (0.1, 0.5, 0.9)]
-        rows.append([time, *bands, number_text(actual[index] if actual else None)])
+    if lines.times:
+        for index, kind in ((0, ""), (num_history, "middle"), (len(lines.times) - 1, "end")):
+            time = lines.times[index]
+            parts.append(_text(x(index), bottom + 16, time, class_=f"small muted {kind}"))
     label = f"Forecast of {panel.title}"
     return Chart(
         _svg(parts, bottom + 42, label),
-        table(["time", "10 %", "median", "90 %", "what came"], rows, label),
+        table(["time", "10 %", "median", "90 %", "what came"], lines.rows(), label),
     )
 
 
@@ -414,10 +452,7 @@ def heat_chart(
         marks: Layer and step of each problem.
         label: What the figures are.
     """
-    known = [v for layer in layers for v in figures.get(layer, ()) if v is not None and v > 0]
-    low, high = (min(known), max(known)) if known else (1.0, 1.0)
-    start = math.log(low)
-    span = math.log(high) - start or 1.0
+    scale = _LogScale.of_figures(v for layer in layers for v in figures.get(layer, ()))
     totals = [
         math.fsum(figures[layer][index] or 0.0 for layer in layers) for index in range(len(steps))
     ]
@@ -433,44 +468,59 @@ def heat_chart(
         kind = "problem" if layer in marked else ""
         name = _shorten(layer, 17 if size == "small" else 26)
         parts.append(_text(names - 6, y + height / 2 + 3.5, name, class_=f"end {size} {kind}"))
+        box = {"y": y, "width": cell - min(1.0, cell / 8), "height": height - 1}
         for number, column in enumerate(columns):
-            value = figures[layer][column]
-            if value is None or value <= 0:
-                continue
-            step = min(_NUM_COLORS - 1, int((math.log(value) - start) / span * _NUM_COLORS))
-            x = names + number * cell
-            parts.append(
-                tag(
-                    "rect",
-                    x=x,
-                    y=y,
-                    width=cell - min(1.0, cell / 8),
-                    height=height - 1,
-                    class_=f"s{step}",
-                )
-            )
+            step = scale.step(figures[layer][column])
+            if step is not None:
+                parts.append(tag("rect", x=names + number * cell, **box, class_=f"s{step}"))
     bottom = top + height * len(layers)
-    spacing = max(1, math.ceil(48 / cell))
-    for number in range(0, len(columns), spacing):
-        x = names + (number + 0.5) * cell
-        parts.append(
-            _text(x, bottom + 14, f"{steps[columns[number]]:,}", class_="middle small muted")
-        )
+    for number in range(0, len(columns), max(1, math.ceil(48 / cell))):
+        text, x = f"{steps[columns[number]]:,}", names + (number + 0.5) * cell
+        parts.append(_text(x, bottom + 14, text, class_="middle small muted"))
     for _, step in marks:
         x = names + cell * sum(steps[column] < step for column in columns)
         parts.append(_line(x, top - 4, x, bottom + 2, class_="problem-line"))
     parts.append(_text(names - 6, bottom + 14, "step", class_="end small muted"))
-    scale = bottom + 26
-    parts += [
-        tag("rect", x=names + 10 * step, y=scale, width=10, height=8, class_=f"s{step}")
-        for step in range(_NUM_COLORS)
-    ]
-    text = f"{number_text(low)} to {number_text(high)}, logarithmic"
-    parts.append(_text(names + 10 * _NUM_COLORS + 8, scale + 8, text, class_="small muted"))
+    parts += scale.legend(names, bottom + 26)
     shown = columns[:: max(1, math.ceil(len(columns) / 8))]
     rows = [[layer, *(number_text(figures[layer][column]) for column in shown)] for layer in layers]
     headers = ["layer", *(f"step {steps[column]:,}" for column in shown)]
-    return Chart(_svg(parts, scale + 16, label), table(headers, rows, label))
+    return Chart(_svg(parts, bottom + 42, label), table(headers, rows, label))
+
+
+class _LogScale(NamedTuple):
+    """Colors of figures by their logarithm.
+
+    Args:
+        low: The smallest figure, above 0.
+        high: The largest.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of_figures(cls, figures: Iterable[float | None]) -> _LogScale:
+        """Return the scale of figures; those that are unknown or not above 0 have no color."""
+        positive = [figure for figure in figures if figure is not None and figure > 0]
+        return cls(min(positive), max(positive)) if positive else cls(1.0, 1.0)
+
+    def step(self, figure: float | None) -> int | None:
+        """Return the index of the color of a figure; None where it has none."""
+        if figure is None or figure <= 0:
+            return None
+        span = math.log(self.high) - math.log(self.low) or 1.0
+        part = (math.log(figure) - math.log(self.low)) / span
+        return min(_NUM_COLORS - 1, int(part * _NUM_COLORS))
+
+    def legend(self, left: float, top: float) -> list[Markup]:
+        """Draw the colors with the figures at both ends."""
+        colors = [
+            tag("rect", x=left + 10 * step, y=top, width=10, height=8, class_=f"s{step}")
+            for step in range(_NUM_COLORS)
+        ]
+        text = f"{number_text(self.low)} to {number_text(self.high)}, logarithmic"
+        return [*colors, _text(left + 10 * _NUM_COLORS + 8, top + 8, text, class_="small muted")]
 
 
 def range_text(each: LengthBin) -> str:
