@@ -1,10 +1,13 @@
 """The document of an explanation."""
 
+import base64
+import io
 import math
 
 import msgspec
 import pytest
 import torch
+from PIL import Image
 from tests.explain import predictors
 
 from regard.errors import ConfigError
@@ -150,3 +153,39 @@ def test_a_contrast_names_both_tokens_with_their_probabilities():
     (note,) = explanation.notes
     assert note.startswith('Explained is why "dog" (')
     assert 'and not "mat" (' in note
+
+
+def test_a_forecast_carries_the_history_that_its_patches_are_of(tmp_path):
+    path = str(predictors.write_series(tmp_path / "sales.csv"))
+    explanation = explain(predictors.forecaster(), path, methods=["occlusion"])
+    assert explanation.history == [10.0 + day % 7 for day in range(8, 20)]
+    num_patches = sum(feature.part == "history" for feature in explanation.input)
+    assert len(explanation.history) % num_patches == 0
+
+
+def test_an_image_is_part_of_its_explanation(tmp_path):
+    path = tmp_path / "image.png"
+    Image.new("L", (6, 4), 7).save(path)
+    explanation = explain(predictors.image_classifier(), str(path), methods=["occlusion"])
+    content = base64.b64decode(explanation.image.removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(content)).getpixel((0, 0)) == 7
+
+
+def test_an_answer_is_named_with_its_first_and_its_last_token():
+    explanation = explain(
+        predictors.question_answerer(),
+        "who sat ?",
+        context="the cat sat on the mat",
+        output="cat sat",
+        methods=["occlusion"],
+    )
+    assert [output.text for output in explanation.output] == ["start: cat", "end: sat"]
+    assert explanation.notes[0].startswith('The answer is "cat sat";')
+
+
+def test_outputs_that_were_not_the_most_probable_are_counted():
+    own = explain(predictors.translator(), "the cat sat", methods=["attention"])
+    assert own.model.search == "beam search of 4"
+    given = explain(predictors.translator(), "the cat", output="a dog", methods=["attention"])
+    assert given.model.search == "a given output"
+    assert not any("most probable" in note for note in given.notes)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["text", "html", "svg", "json"]
 _FORMATS: dict[str, Format] = {".html": "html", ".htm": "html", ".svg": "svg", ".json": "json"}
 _MEGABYTE = 1024**2
+_SIGNIFICANT = 0.05  # probability of a difference between equal methods
 
 
 def explain(
@@ -70,7 +71,7 @@ def explain(
     context
         File of the text that has the answer to a question.
     line
-        Line or row of a file that is explained.
+        Line or row of a file that is explained, or the number of the image, recording or series.
     evaluate
         File of test data: print how faithful each method is on its rows, and do not explain a text.
     rows
@@ -112,6 +113,8 @@ def explain(
     from regard.explain.explanation import ModelFacts
     from regard.explain.explanation import explain as explain_text
     from regard.runs.information import hash_weights
+    from regard.tasks.classification.input_predictor import InputClassifier
+    from regard.tasks.forecasting.predictor import Forecaster
 
     explained = _read_text(predictor, text, encoding, line, as_text=as_text)
     with show_progress(memory) as on_progress:
@@ -121,6 +124,7 @@ def explain(
             context=None if context is None else read_context(context, encoding),
             output=target,
             contrast=contrast,
+            row=line if isinstance(predictor, InputClassifier | Forecaster) else 1,
             methods=methods,
             memory=memory * _MEGABYTE,
             draws_model=kind == "html",
@@ -167,8 +171,6 @@ def _read_text(
 
     name = "-" if text is None else text
     if isinstance(predictor, InputClassifier | Forecaster):
-        if line != 1:
-            raise ConfigError("--line goes with texts.  Leave it out.")
         return name
     if isinstance(predictor, Summarizer | TextGenerator):
         texts = list(input_documents(text, encoding, as_text=as_text))
@@ -237,4 +239,9 @@ def _evaluate(
         return
     for line in comparison.lines():
         print(line)
-    print(f"Best    {comparison.best}")
+    ties = [
+        name
+        for name, method in comparison.methods.items()
+        if method.p_behind_best is not None and method.p_behind_best > _SIGNIFICANT
+    ]
+    print(f"Best    {comparison.best}" + (f", not clearly ahead of {', '.join(ties)}" * bool(ties)))

@@ -184,6 +184,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         control: Scores of `first` for the same model with shuffled weights (Adebayo et al. 2018),
             ``[outputs, features]``; what resembles them says nothing about the model.
         control_similarity: Rank correlation of the two.
+        image: The image that is explained, PNG as a data URL; empty where the input is another.
+        history: Values of the window that a forecast was made from, oldest first, in its unit; the
+            features of the history have equal parts of them. Else empty.
         notes: Sentences that a reader must know, such as what was cut off.
     """
 
@@ -202,4 +205,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     encoder_lens: list[LensRow] = []
     control: list[list[float | None]] = []
     control_similarity: float | None = None
+    image: str = ""
+    history: list[float] = []
     notes: list[str] = []

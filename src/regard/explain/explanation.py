@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from regard.data.listing import pluralize
 from regard.errors import ConfigError
 from regard.explain.attention_maps import attention_maps
 from regard.explain.attribution import DEFAULT_METHODS, METHODS, Attribution, Budget, method_names
@@ -24,12 +25,14 @@ from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
 from regard.explain.faithfulness.rank_correlation import kendall_tau
 from regard.explain.first_method import first_method
 from regard.explain.heads import head_effects
+from regard.explain.input_image import png_url
 from regard.explain.lens import encoder_lens, logit_lens
 from regard.explain.open_prediction import predict
 from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.selected_outputs import SelectedOutputs, spread_indices
 from regard.explain.shuffled_control import shuffle_weights
 from regard.tasks import Predictor
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 _MEASURED_OUTPUTS = 4  # of faithfulness, and of the control, evenly spread over all
 _NO_CHANGE = 1e-3  # nats, or a fraction of the value
@@ -57,6 +60,7 @@ def explain(
     context: str | None = None,
     output: str | None = None,
     contrast: str | None = None,
+    row: int = 1,
     methods: Sequence[str] | None = None,
     memory: int | None = None,
     facts: ModelFacts = ModelFacts(),  # noqa: B008 - an immutable value
@@ -71,6 +75,7 @@ def explain(
         context: The text that a question is asked of.
         output: The output that is explained; None is the model's own.
         contrast: Another output that it is compared with ("why this, not that").
+        row: Which input of a file of images, recordings or series, from 1.
         methods: Names of methods of attribution; None takes all that fit the model.
         memory: Bytes that a computation may use at once; None is half a gibibyte.
         facts: Of the model, for the page.
@@ -87,7 +92,9 @@ def explain(
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        prediction = predict(predictor, text, context=context, output=output, contrast=contrast)
+        prediction = predict(
+            predictor, text, context=context, output=output, contrast=contrast, row=row
+        )
     explainer = _Explainer(prediction, memory, on_progress)
     results = explainer.attribute(methods)
     first = first_method(predictor)
@@ -105,7 +112,7 @@ def explain(
             num_parameters=sum(weight.numel() for weight in predictor.model.parameters()),
             hash=facts.sha,
             explained=f"{datetime.now(UTC):%Y-%m-%d}",
-            search="the model's own output" if output is None else "a given output",
+            search=_search(predictor) if output is None else "a given output",
             diagram=draw_diagram(predictor.model),
             picture=draw_diagram(predictor.model, "svg") if draws_model else "",
         ),
@@ -123,16 +130,41 @@ def explain(
         encoder_lens=encoder_lens(prediction),
         control=control,
         control_similarity=similarity,
+        image="" if prediction.image is None else png_url(prediction.image),
+        history=list(prediction.history),
         notes=[
             *(str(warning.message) for warning in caught),
-            *_notes(prediction),
+            *prediction.notes,
+            *_notes(prediction, is_own=output is None),
             *explainer.notes,
         ],
     )
 
 
-def _notes(prediction: Prediction) -> Iterator[str]:
-    """Yield what a reader must know of a prediction before the scores."""
+def _search(predictor: Predictor) -> str:
+    """Return how a model chooses its output."""
+    if not isinstance(predictor, TargetWriter):
+        return "the model's own output"
+    beam = predictor.config.search.beam
+    return "greedy search" if beam == 1 else f"beam search of {beam}"
+
+
+def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
+    """Yield what a reader must know of a prediction before the scores.
+
+    Args:
+        prediction: What is explained.
+        is_own: Whether the model chose the outputs itself.
+    """
+    if is_own and isinstance(prediction, ClassPrediction):
+        likely = (next(iter(output.alternatives), "") for output in prediction.outputs)
+        chosen = (prediction.class_text(index) for index in prediction.chosen.tolist())
+        number = sum(one != other for one, other in zip(likely, chosen, strict=True))
+        if number:
+            yield (
+                f"{pluralize(number, 'output')} of {len(prediction.outputs):,} were not the most "
+                "probable at their position: the whole was chosen, not each by itself."
+            )
     if isinstance(prediction, ClassPrediction) and prediction.contrast is not None:
         (log_probabilities,) = prediction.log_probabilities(prediction.full_weights()).detach()
         for index, output in enumerate(prediction.outputs):

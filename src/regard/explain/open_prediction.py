@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -49,12 +50,14 @@ class Request(NamedTuple):
         output: The output that is explained: a target, a continuation, a label or an answer. None
             is the model's own; of a continuation its first tokens, the most probable ones.
         contrast: Another output that it is compared with, see `ClassPrediction`.
+        row: Which input of a file of images, recordings or series, from 1.
     """
 
     text: str
     context: str | None = None
     output: str | None = None
     contrast: str | None = None
+    row: int = 1
 
 
 def predict(
@@ -64,6 +67,7 @@ def predict(
     context: str | None = None,
     output: str | None = None,
     contrast: str | None = None,
+    row: int = 1,
 ) -> Prediction:
     """Open the prediction of a model for an input; see `Request`.
 
@@ -73,6 +77,7 @@ def predict(
         context: The text that a question is asked of.
         output: The output that is explained; None is the model's own.
         contrast: Another output that it is compared with.
+        row: Which input of a file of images, recordings or series, from 1.
 
     Returns:
         The prediction.
@@ -82,7 +87,7 @@ def predict(
             contrast is the output itself.
         DataError: A file cannot be read.
     """
-    request = Request(text, context, output, contrast)
+    request = Request(text, context, output, contrast, row)
     is_answerer = isinstance(predictor, QuestionAnswerer | AnswerWriter)
     if is_answerer and context is None:
         raise ConfigError("a question is asked of a text.  Name it: `context`.")
@@ -203,12 +208,16 @@ def _classify_text(classifier: TextClassifier, request: Request) -> ClassifiedTe
 
 
 def _classify_input(classifier: InputClassifier, request: Request) -> ClassifiedInput:
-    """Open the prediction of the label of the first input of a file."""
+    """Open the prediction of the label of one input of a file."""
     inputs = classifier.modality.read_unlabeled(classifier.input_format, as_source(request.text))
-    located = next(iter(inputs), None)
-    if located is None:
-        raise DataError(f"{request.text}: nothing to explain.")
-    return classify_values(classifier, located[1], request.output, request.contrast)
+    read = list(itertools.islice(inputs, request.row - 1, request.row + 1))
+    if not read:
+        raise DataError(f"{request.text}: has no input number {request.row:,}.")
+    if request.row == 1 and len(read) > 1:
+        warnings.warn(
+            f"there are several inputs; the first, {read[0][0]}, is explained.", stacklevel=2
+        )
+    return classify_values(classifier, read[0][1], request.output, request.contrast)
 
 
 def classify_values(
@@ -228,13 +237,19 @@ def classify_values(
     inputs, lengths = classifier.collator.lay_out([values])
     if lengths is not None:
         inputs = inputs[:, : int(lengths[0])]
-    return ClassifiedInput(
+    config = classifier.config
+    is_audio = config.task == "audio-classification"
+    prediction = ClassifiedInput(
         classifier.model,
         classifier.labels,
         inputs,
         label=_label_index(classifier, output),
         contrast=_label_index(classifier, contrast),
+        seconds_per_row=config.audio.hop_size / config.audio.sample_rate if is_audio else None,
     )
+    if values.ndim == 3:
+        prediction.image = values
+    return prediction
 
 
 def _label_index(classifier: LabelPredictor[Any], label: str | None) -> int | None:
@@ -262,7 +277,10 @@ def _answer(answerer: QuestionAnswerer, request: Request) -> AnswerSpan:
     if len(positions) == 2 and positions[0] == positions[1]:
         raise ConfigError("the contrast does not differ from the output.  Name another one.")
     window = batches.batch(np.array([index]))
-    return AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
+    prediction = AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
+    answer = "no answer" if spans[0] is None else f'"{context[slice(*spans[0])]}"'
+    prediction.notes = (f"The answer is {answer}; its first and its last token are explained.",)
+    return prediction
 
 
 def _find_span(context: str, answer: str) -> tuple[int, int]:
@@ -328,12 +346,16 @@ def _forecast(forecaster: Forecaster, request: Request) -> ForecastSteps:
     if request.output is not None or request.contrast is not None:
         raise ConfigError("a forecast has no other output to be explained or compared with.")
     series = forecaster.read(request.text).series
-    if len(series) > 1:
+    if len(series) < request.row:
+        raise DataError(
+            f"{request.text}: {len(series):,} series; number {request.row:,} is asked for."
+        )
+    if len(series) > 1 and request.row == 1:
         warnings.warn(
             f"the file has {len(series):,} series; the first, {series.names[0]}, is explained.",
             stacklevel=2,
         )
-    return forecast_series(forecaster, series.select([0]))
+    return forecast_series(forecaster, series.select([request.row - 1]))
 
 
 def forecast_series(forecaster: Forecaster, series: TimeSeries) -> ForecastSteps:
@@ -341,12 +363,14 @@ def forecast_series(forecaster: Forecaster, series: TimeSeries) -> ForecastSteps
     config = forecaster.model.config
     length, index = len(series.values[0]), series.indices[0]
     batch = forecaster.windows(series).batch(np.array([0]), np.array([length]))
-    return ForecastSteps(
+    prediction = ForecastSteps(
         forecaster.model,
         batch.inputs,
         times=index.times(length - config.window, config.window)[:: config.patch],
         ahead=index.times(length, config.horizon),
     )
+    prediction.history = tuple(batch.inputs.values[0].tolist())
+    return prediction
 
 
 _OPENERS: tuple[tuple[type, Callable[[Any, Request], Prediction]], ...] = (

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
@@ -88,6 +89,12 @@ class Prediction(ABC):
 
     unit = "nats"
     """Of scores: nats are logarithms of probabilities."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader must know."""
+    image: NDArray | None = None
+    """The image that was read, ``[channels, height, width]``; None where the input is another."""
+    history: tuple[float, ...] = ()
+    """Values of the window that a forecast was made from, oldest first; else empty."""
     num_values = 1
     """Numbers that the model computes for each output, such as one for each class."""
 

@@ -80,6 +80,11 @@ class AnswerSpan(ClassPrediction):
         )
         self._baseline = baselines["text"]
 
+    def output_texts(self) -> list[str]:
+        """Return the first and the last token of the answer, named so."""
+        first, last = super().output_texts()
+        return [f"start: {first.strip()}", f"end: {last.strip()}"]
+
     def class_text(self, index: int) -> str:
         """Return the token at a position."""
         return self._pieces[index]

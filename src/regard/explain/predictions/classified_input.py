@@ -23,6 +23,7 @@ class ClassifiedInput(ClassPrediction):
         inputs: Standardized, ``[1, channels, height, width]`` or ``[1, length, features]``.
         label: The label that is explained, an index; None is the most probable.
         contrast: The label that it is compared with, an index; None compares with nothing.
+        seconds_per_row: From one row of a recording to the next; None names rows by number.
     """
 
     model: Vit
@@ -35,6 +36,7 @@ class ClassifiedInput(ClassPrediction):
         *,
         label: int | None = None,
         contrast: int | None = None,
+        seconds_per_row: float | None = None,
     ) -> None:
         self._labels, self._inputs, config = tuple(labels), inputs, model.config
         if config.input == "image":
@@ -43,6 +45,8 @@ class ClassifiedInput(ClassPrediction):
                 f"patch {1 + index // across}, {1 + index % across}"
                 for index in range(config.num_positions)
             ]
+        elif seconds_per_row is not None:
+            names = [f"{index * seconds_per_row:.2f} s" for index in range(inputs.shape[1])]
         else:
             names = [f"row {1 + index}" for index in range(inputs.shape[1])]
         part = "image" if config.input == "image" else "rows"
