@@ -465,3 +465,16 @@ def empty() -> Explanation:
     return msgspec.structs.replace(
         translation(num_layers=1, num_heads=1), output=[], methods={}, first="", control=[], lens=[]
     )
+
+
+def unconverged() -> Explanation:
+    """A translation whose first method missed the change by 92 %, and whose control is reversed."""
+    explanation = translation(num_layers=1, num_heads=2)
+    failed = msgspec.structs.replace(explanation.methods["ig"], error=0.92)
+    row = msgspec.structs.replace(explanation.lens[0], scores=[-5.11] * 8)
+    return msgspec.structs.replace(
+        explanation,
+        methods={**explanation.methods, "ig": failed},
+        lens=[row, row],
+        control_similarity=-0.29,
+    )

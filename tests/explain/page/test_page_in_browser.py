@@ -281,3 +281,29 @@ def test_the_saved_data_is_the_explanation_with_what_is_shown(open_page):
     scores, same = (each.methods["ig"].scores[0] for each in (explanation, original))
     assert [score is None for score in scores] == [score is None for score in same]
     assert scores[:10] == pytest.approx(same[:10], rel=1e-4)
+
+
+def test_a_method_that_did_not_converge_is_marked_where_its_row_and_figures_are(open_page):
+    opened = open_page(samples.unconverged)
+    assert opened.text("#why .figures .warning") == "not converged: error 92 %"
+    assert opened.text("#why .name.unconverged").split("\n")[1:] == ["not converged", "error 92 %"]
+    assert opened.page.locator("#why .unconverged .bar, #why .bar-cell.unconverged .bar").count()
+
+
+def test_a_negative_correlation_with_the_control_is_called_the_reverse(open_page):
+    text = open_page(samples.unconverged).text("#why .note")
+    assert text.endswith(
+        "−0.29 with these: without training the picture is rather the reverse of this one."
+    )
+
+
+def test_a_table_whose_columns_are_out_of_sight_says_so(open_page):
+    opened = open_page(samples.unconverged, width=400)
+    more = "More columns follow: scroll to the side"
+    assert opened.text("#layers .scroll.has-more + .hint") == more
+    assert opened.run(
+        "[...document.querySelectorAll('#layers td.score')].map((td) => td.textContent)"
+    ) == 2 * ["−5.11"]
+    opened.run("document.querySelector('#layers .scroll').scrollLeft = 1e4")
+    opened.page.wait_for_selector("#layers .scroll:not(.has-more)")
+    assert opened.text("#layers .scroll + .hint") == ""

@@ -127,3 +127,20 @@ def test_a_picture_has_the_colors_of_a_light_and_of_a_dark_page():
     styles = re.search(r"<style>(.*)</style>", explanation_svg(samples.translation()))[1]
     assert ".page{fill:#ffffff}" in styles
     assert re.search(r"prefers-color-scheme:dark\).*\.page\{fill:#131316\}", styles)
+
+
+def test_scores_below_a_thousandth_of_the_largest_are_left_out_and_counted():
+    explanation = samples.classification()
+    scores = [[None, 2.0, 0.0, -0.0019, 0.002, *[0.0] * 8]]
+    method = msgspec.structs.replace(explanation.methods["occlusion"], scores=scores)
+    changed = msgspec.structs.replace(explanation, methods={"occlusion": method})
+    lines = format_text(changed, 80).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("Why"))
+    assert lines[start].endswith("without 10 smaller scores")
+    assert [line.split()[-1] for line in lines[start + 1 : start + 3]] == ["2.00", "0.002"]
+    assert lines[start + 3] == ""
+
+
+def test_a_method_with_a_large_error_is_said_not_to_have_converged():
+    assert "it has not converged" in format_text(samples.unconverged(), 100)
+    assert "converged" not in format_text(samples.translation(), 100)

@@ -36,7 +36,10 @@ _NUM_STRONGEST = 4
 _MOST_WORDS = 200  # of an input
 _MOST_BARS = 24
 _BAR = 32
+_SMALLEST_PART = 1e-3  # of the largest score; smaller ones are left out
 _LARGEST_ERROR = 0.01  # of scores that are said to sum to the change
+MOST_ERROR = 0.1
+"""Error of a method that has converged, as a fraction of the change that it shares out."""
 
 
 def format_text(explanation: Explanation, width: int | None = None) -> str:
@@ -185,11 +188,12 @@ def _bars(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
         key=lambda index: -abs(row[index] or 0.0),
     )
     largest = _largest([row])
-    left_out = len(order) - _MOST_BARS
+    shown = [i for i in order[:_MOST_BARS] if abs(row[i] or 0.0) >= _SMALLEST_PART * largest]
+    left_out = len(order) - len(shown)
     title = f"Why {token_label(explanation.output[0].text)!r}   {method.title}, {method.unit}"
     title += "   (▒ against)" if any((value or 0) < 0 for value in row) else ""
     yield Text(title + (f"   without {left_out:,} smaller scores" if left_out > 0 else ""), "bold")
-    for index in sorted(order[:_MOST_BARS]):
+    for index in sorted(shown):
         yield _bar(token_label(explanation.input[index].text), row[index] or 0.0, largest)
 
 
@@ -242,6 +246,8 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
             steps = f" ({result.steps} steps)" if result.steps else ""
             is_large = result.error > _LARGEST_ERROR
             more = "; its scores do not sum to the change that they explain" if is_large else ""
+            if result.error > MOST_ERROR:
+                more += ": it has not converged, leave it out"
             yield Text(
                 f"Error of {result.title}: {100 * result.error:.1f} % of the total{steps}{more}."
             )

@@ -129,6 +129,18 @@ export function tableTwin(caption, makeRows) {
   return details;
 }
 
+/** Mark an element whose end is out of sight, and call a function with whether it is. */
+export function onScroll(element, use) {
+  const look = () => {
+    const hidden = element.scrollWidth - element.clientWidth - Math.abs(element.scrollLeft);
+    element.classList.toggle("has-more", hidden > 4);
+    use(hidden > 4);
+  };
+  element.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(element);
+  new MutationObserver(look).observe(element, { childList: true });
+}
+
 /** Call a function with the width of an element, whenever that changes. */
 export function onWidth(element, draw) {
   let last = 0;

@@ -1,7 +1,10 @@
 // The explanation, with what the panels ask of it.
 
+import { percent } from "./words.js";
+
 const WRITTEN = new Set(["target", "continuation", "ahead"]); // parts that are the outputs, fed back
 const SERIES = new Set(["history", "rows"]); // parts whose features have no words
+const MOST_ERROR = 0.1; // of a method that has converged
 const PATCH = /^patch (\d+), (\d+)$/;
 
 /** One explanation, opened. */
@@ -50,6 +53,17 @@ export class Explained {
     const row = this.row(name, output);
     const values = features === null ? row : features.map((feature) => row[feature]);
     return values.reduce((largest, value) => Math.max(largest, Math.abs(value ?? 0)), 0) || 1;
+  }
+
+  /** Whether outputs have probabilities: scores in nats are logarithms of them. */
+  get hasProbabilities() {
+    return this.document.unit === "nats";
+  }
+
+  /** Return what a reader must know of a method that missed the change it shares out; else "". */
+  warning(name) {
+    const error = this.document.methods[name]?.error ?? 0;
+    return error > MOST_ERROR ? `not converged: error ${percent(error)}` : "";
   }
 
   isSigned(name) {

@@ -1,7 +1,7 @@
 // Panel 5: layers. What the model would say if it ended after each of them.
 
 import { color, textColor } from "./colors.js";
-import { choice, el, keepFocus } from "./elements.js";
+import { choice, el, keepFocus, onScroll } from "./elements.js";
 import { clamp } from "./matrix.js";
 import { change, onChange, view } from "./view.js";
 import { digits, isRightToLeft, label, percent, quoted } from "./words.js";
@@ -27,37 +27,63 @@ export function layersPanel(explained) {
   );
   const box = el("div", { class: "scroll", tabindex: 0, "aria-label": "Outputs by layer" });
   const hint = el("p", { class: "hint" });
+  const more = el("p", { class: "hint" });
   const root = el(
     "section",
     { class: "panel", id: "layers" },
     el("h2", {}, el("span", { class: "number", text: "5" }), el("span", { text: "Layers" })),
     el("div", { class: "controls" }, lens.length && encoderLens.length ? kinds : null),
     box,
+    more,
     hint,
   );
+  onScroll(box, (hasMore) => {
+    more.textContent = rangeText(explained, hasMore);
+  });
   const draw = () => {
-    keepFocus(box, () => box.replaceChildren(lensTable(explained, tables[shown])));
+    const table = lensTable(explained, tables[shown]);
+    box.dir = table.dir;
+    keepFocus(box, () => box.replaceChildren(table));
+    const [what, end] = explained.hasProbabilities
+      ? ["The most probable output", "; the stronger the color, the more probable"]
+      : ["The output", ""];
     hint.textContent =
       shown === "lens"
-        ? "The most probable output if the layers after this one were left out; the stronger the color, the more probable."
-        : "The most probable output if the decoder read this layer of the encoder; the stronger the color, the more probable.";
+        ? `${what} if the layers after this one were left out${end}.`
+        : `${what} if the decoder read this layer of the encoder${end}.`;
   };
   onChange(draw);
   return root;
 }
 
+/** Return the outputs that have a column: all, or those around the chosen one. */
+function columnsOf({ outputs }) {
+  const first = clamp(view.output - (MOST_COLUMNS >> 1), 0, outputs.length - MOST_COLUMNS);
+  return outputs.map((_, index) => index).slice(first, first + MOST_COLUMNS);
+}
+
+/** Say what a reader does not see of the table. */
+function rangeText(explained, hasMore) {
+  const indices = columnsOf(explained);
+  const isPart = indices.length < explained.outputs.length;
+  const range = isPart
+    ? `Outputs ${indices[0] + 1}–${indices.at(-1) + 1} of ${explained.outputs.length}`
+    : "";
+  return [range, hasMore ? "More columns follow: scroll to the side" : ""]
+    .filter(Boolean)
+    .join(". ");
+}
+
 function lensTable(explained, rows) {
   const { outputs } = explained;
-  const first = clamp(view.output - (MOST_COLUMNS >> 1), 0, outputs.length - MOST_COLUMNS);
-  const indices = outputs.map((_, index) => index).slice(first, first + MOST_COLUMNS);
+  const indices = columnsOf(explained);
   const isReversed = isRightToLeft(outputs.map(({ text }) => text));
   const scores = rows.map((row) => row.scores[view.output]).filter((score) => score !== undefined);
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
   const header = el(
     "tr",
     {},
     el("th", { scope: "col", text: "layer" }),
-    scores.length
+    scores.length && explained.hasProbabilities
       ? el("th", {
           scope: "col",
           class: "score",
@@ -86,8 +112,10 @@ function lensTable(explained, rows) {
         "tr",
         {},
         el("th", { scope: "row", text: row.layer }),
-        scores.length ? scoreCell(row.scores[view.output], low, high) : null,
-        ...indices.map((index) => lensCell(row, index, outputs[index].text)),
+        scores.length && explained.hasProbabilities
+          ? el("td", { class: "score", text: digits(row.scores[view.output]) })
+          : null,
+        ...indices.map((index) => lensCell(explained, row, index)),
       ),
     );
   return el(
@@ -98,31 +126,19 @@ function lensTable(explained, rows) {
   );
 }
 
-function lensCell(row, index, output) {
+function lensCell(explained, row, index) {
+  if (!explained.hasProbabilities) {
+    return el("td", { class: "score", text: digits(row.scores[index]) });
+  }
   const text = row.texts[index];
   if (text === undefined) return el("td", { text: "–" });
   const probability = row.probabilities[index];
   const shade = 0.85 * probability;
   return el("td", {
-    class: text === output ? "same" : "",
+    class: text === explained.outputs[index].text ? "same" : "",
     dir: "auto",
     text: label(text),
     title: `${label(text)}, ${percent(probability)}`,
     css: { background: color(shade, false), color: textColor(shade, false) },
   });
-}
-
-function scoreCell(score, low, high) {
-  if (score === undefined) return el("td", { class: "score", text: "–" });
-  const fraction = high > low ? (score - low) / (high - low) : 1;
-  return el(
-    "td",
-    { class: "score" },
-    el(
-      "span",
-      { class: "track" },
-      el("span", { class: "bar", css: { width: `${Math.max(2, 100 * fraction)}%` } }),
-    ),
-    el("span", { class: "number", text: digits(score) }),
-  );
 }

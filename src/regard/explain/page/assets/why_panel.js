@@ -104,7 +104,7 @@ class Bars {
         ? shown
         : this.around(shown, tracks[0]);
     const widest = Math.max(...tracks.map(({ title }) => textWidth(title, `650 12px ${FONT}`)));
-    const legend = Math.min(Math.ceil(widest) + 12, this.width < 440 ? 92 : 160);
+    const legend = Math.min(Math.ceil(widest) + 12, this.width < 440 ? 148 : 160);
     const groups = [];
     for (const part of explained.parts) {
       const indices = chosen.filter((index) => index >= part.start && index < part.stop);
@@ -133,7 +133,8 @@ class Bars {
     const values = row.filter((value) => value !== null);
     const high = values.reduce((one, two) => Math.max(one, two), 0);
     const low = values.reduce((one, two) => Math.min(one, two), 0);
-    return { name, title, row, high, low, span: high - low || 1 };
+    const warning = explained.warning(name);
+    return { name, title, warning, row, high, low, span: high - low || 1 };
   }
 
   /** Return the features around the chosen one, or around the one with the largest score. */
@@ -154,23 +155,15 @@ class Bars {
     const isContinued = continuations(texts);
     const isReversed = isRightToLeft(texts);
     const room = this.width - legend - 4;
-    const lines = [[]];
-    let used = 0;
-    for (const index of indices) {
+    const words = indices.map((index) => {
       const text = shortLabel(features[index].text, 18);
-      const size =
-        Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2)) +
-        (isContinued[index - part.start] ? 1 : 6);
-      if (used + size > room && lines.at(-1).length) {
-        lines.push([]);
-        used = 0;
-      }
-      used += size;
-      lines.at(-1).push({ index, text, size });
-    }
+      const width = Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2));
+      return { index, text, size: width + (isContinued[index - part.start] ? 1 : 6) };
+    });
+    const lines = evenLines(words, room);
     if (lines.length === 1) {
       // few words may be wide
-      const stretch = Math.min(room / used, 2);
+      const stretch = Math.min(room / widthOf(words), 2);
       for (const word of lines[0]) word.size = Math.floor(word.size * stretch);
     }
     const title = this.explained.parts.length > 1 ? part.name : "";
@@ -189,7 +182,7 @@ class Bars {
       "div",
       { class: "names", css: { width: `${legend}px` } },
       el("div", { class: "part", text: title }),
-      ...(isFirst ? tracks.map((track) => this.name(track, isFirst)) : []),
+      ...tracks.map((track) => this.name(track, isFirst)),
     );
     const columns = words.map(({ index, text, size }) =>
       el(
@@ -251,18 +244,19 @@ class Bars {
         canvas.addEventListener("click", (event) =>
           change({ feature: cellAt(event)?.index ?? null }),
         );
-        return el("figure", {}, canvas, el("figcaption", {}, this.name(track, true)));
+        const kind = { class: track.warning ? "unconverged" : "" };
+        return el("figure", kind, canvas, el("figcaption", {}, this.name(track, true)));
       }),
     );
   }
 
-  name({ name, title }, isFirst) {
+  name({ name, title, warning }, isFirst) {
     if (name === CONTROL) return el("div", { class: "name control", text: title, title });
     return el("button", {
       type: "button",
-      class: name === view.method ? "name chosen" : "name",
-      text: title,
-      title,
+      class: `${name === view.method ? "name chosen" : "name"}${warning ? " unconverged" : ""}`,
+      text: warning ? `${title}\n${warning.replace(": ", "\n")}` : title,
+      title: warning ? `${title}, ${warning}` : title,
       tabindex: isFirst ? 0 : -1,
       "aria-pressed": name === view.method,
       "data-key": name,
@@ -339,9 +333,38 @@ class Bars {
   }
 }
 
-function bar({ name, span, high, low }, value) {
+function widthOf(words) {
+  return words.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** Break words into as few lines as fit, of about the same width: no word is alone in the last. */
+function evenLines(words, room) {
+  const greedy = breakLines(words, room);
+  for (let width = Math.ceil(widthOf(words) / greedy.length); width < room; width += 8) {
+    const lines = breakLines(words, width);
+    if (lines.length <= greedy.length) return lines;
+  }
+  return greedy;
+}
+
+function breakLines(words, room) {
+  const lines = [[]];
+  let used = 0;
+  for (const word of words) {
+    if (used + word.size > room && lines.at(-1).length) {
+      lines.push([]);
+      used = 0;
+    }
+    used += word.size;
+    lines.at(-1).push(word);
+  }
+  return lines;
+}
+
+function bar({ name, span, high, warning }, value) {
   const cell = el("div", { class: name === view.method ? "bar-cell chosen" : "bar-cell" });
   if (name === CONTROL) cell.classList.add("control");
+  if (warning) cell.classList.add("unconverged");
   cell.append(el("span", { class: "axis", css: { top: `${(100 * high) / span}%` } }));
   if (value === null) return cell;
   const top = Math.max(0, value);
@@ -410,8 +433,16 @@ function figureTable(explained) {
   const rows = methods.map(([name, method]) =>
     el(
       "tr",
-      { class: name === view.method ? "chosen" : "" },
-      el("th", { scope: "row", text: method.title }),
+      {
+        class: `${name === view.method ? "chosen" : ""}${explained.warning(name) ? " unconverged" : ""}`,
+      },
+      el(
+        "th",
+        { scope: "row", text: method.title },
+        explained.warning(name)
+          ? el("span", { class: "warning", text: explained.warning(name) })
+          : null,
+      ),
       ...MEASURES.map(({ name: measure }) => figureCell(method.faithfulness, measure, isOneFloor)),
     ),
   );
@@ -455,9 +486,11 @@ function factsText(explained) {
 
 function controlText(similarity) {
   if (similarity === null) return "";
-  const amount =
-    Math.abs(similarity) < 0.2 ? "little" : Math.abs(similarity) < 0.5 ? "some" : "much";
-  const verdict = `${amount} of this picture is there without training, from the input and the architecture alone`;
+  const amount = similarity < 0.2 ? "little" : similarity < 0.5 ? "some" : "much";
+  const verdict =
+    similarity <= -0.2
+      ? "without training the picture is rather the reverse of this one"
+      : `${amount} of this picture is there without training, from the input and the architecture alone`;
   return `Control: with shuffled weights the scores have a rank correlation of ${digits(similarity)} with these: ${verdict}.`;
 }
 
