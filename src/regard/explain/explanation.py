@@ -7,6 +7,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from regard.tasks import Predictor
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 _MEASURED_OUTPUTS = 4  # of faithfulness, and of the control, evenly spread over all
+_CONTROL_STEPS = 20
 _NO_CHANGE = 1e-3  # nats, or a fraction of the value
 
 Progress = Callable[[str, int, int], None]
@@ -269,7 +271,9 @@ class _Explainer:
         prediction, method = self.prediction, METHODS[name]
         indices = spread_indices(len(prediction.outputs), _MEASURED_OUTPUTS)
         shuffled = SelectedOutputs(shuffle_weights(prediction), indices)
-        scores = method.compute(shuffled, self._budget(f"{method.title}, shuffled weights")).scores
+        # The control needs the order of the scores, not their last digits.
+        budget = self._budget(f"{method.title}, shuffled weights")
+        scores = method.compute(shuffled, replace(budget, max_steps=_CONTROL_STEPS)).scores
         trained = self._attributions[name].scores[indices]
         correlations = []
         for one, other in zip(trained, scores, strict=True):

@@ -8,6 +8,7 @@ import torch
 from tests.explain.tiny_predictions import Linear, classified, continued, tokenizer, translated
 
 from regard.explain.attribution import Budget
+from regard.explain.attribution import integrated_gradients as integrated_gradients_module
 from regard.explain.attribution.integrated_gradients import (
     completeness_error,
     gauss_legendre,
@@ -178,3 +179,10 @@ def test_where_many_outputs_need_more_points_those_with_the_largest_errors_get_t
     assert totals[:2] == [20, 60]
     assert result.error[first.argmax()] < first.max()
     assert (result.error != first).sum() < 4
+
+
+def test_a_budget_bounds_the_points_of_the_integral(monkeypatch):
+    monkeypatch.setattr(integrated_gradients_module, "MOST_ERROR", 0.0)  # never good enough
+    prediction = translated()
+    assert integrated_gradients(prediction, Budget()).steps > 20
+    assert integrated_gradients(prediction, Budget(max_steps=20)).steps == 20

@@ -41,6 +41,7 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
         output while its error is above 1 %, they help, and there are less than 160; where many
         outputs need them, for those with the largest errors.
     """
+    max_steps = MOST_STEPS if budget.max_steps is None else budget.max_steps
     change = total_changes(prediction)
     num_outputs, num_features = len(prediction.outputs), len(prediction.features)
     scores = change.new_zeros(num_outputs, num_features)
@@ -53,7 +54,7 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
         error[pending] = completeness_error(scores[pending], change[pending])
         has_settled = (before - error[pending]).abs() < _SETTLED * before
         pending = pending[(error[pending] > MOST_ERROR) & ~has_settled]
-        if not len(pending) or 2 * steps > MOST_STEPS:
+        if not len(pending) or 2 * steps > max_steps:
             break
         steps *= 2
         if len(pending) > _MOST_ROWS // steps:

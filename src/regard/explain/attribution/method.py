@@ -32,15 +32,17 @@ class Attribution(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """The memory that a method may use, and what hears of its progress.
+    """The memory and the passes that a method may use, and what hears of its progress.
 
     Args:
         memory: In bytes.
         on_progress: Called with the rows computed so far and the number of all rows.
+        max_steps: Points of an integral, at most; None leaves them to the method.
     """
 
     memory: int = _DEFAULT_BYTES
     on_progress: Callable[[int, int], None] | None = None
+    max_steps: int | None = None
 
     def chunks(
         self,
