@@ -218,19 +218,26 @@ class _Explainer:
             methods: Their names; None takes all that fit the model, and notes the others, but for
                 attention flow, which takes long. Random scores are next to each as its floor.
         """
-        seconds = {}
-        for name in DEFAULT_METHODS if methods is None else method_names(methods):
+        names = list(DEFAULT_METHODS) if methods is None else method_names(methods)
+        seconds: dict[str, float] = {}
+        refused: dict[str, list[str]] = {}  # titles by the reason
+        for number, name in enumerate(names, start=1):
             start = time.monotonic()
             method = METHODS[name]
+            budget = self._budget(f"{method.title} (method {number} of {len(names)})")
             try:
-                attribution = method.compute(self.prediction, self._budget(method.title))
+                attribution = method.compute(self.prediction, budget)
             except ConfigError as error:
                 if methods is not None:
                     raise
-                self.notes.append(f"{method.title}: {error}")
+                refused.setdefault(str(error), []).append(method.title)
                 continue
             self._attributions[name] = attribution
             seconds[name] = time.monotonic() - start
+        self.notes += [
+            f"Left out: {', '.join(titles)} ({reason.partition('.  ')[0]})."
+            for reason, titles in refused.items()
+        ]
         return {name: self._measure(name, seconds[name]) for name in seconds}
 
     def _measure(self, name: str, seconds: float) -> MethodResult:
