@@ -11,7 +11,7 @@ from PIL import Image
 from tests.explain import predictors
 
 from regard.errors import ConfigError
-from regard.explain.document import Explanation
+from regard.explain.document import Explanation, WrittenFacts
 from regard.explain.explanation import ModelFacts, explain
 from regard.models import LstmConfig, LstmEncoderDecoder
 
@@ -189,3 +189,14 @@ def test_outputs_that_were_not_the_most_probable_are_counted():
     given = explain(predictors.translator(), "the cat", output="a dog", methods=["attention"])
     assert given.model.search == "a given output"
     assert not any("most probable" in note for note in given.notes)
+
+
+def test_a_target_is_compared_with_its_source():
+    explanation = explain(
+        predictors.translator(),
+        "the cat sat",
+        output="a cat a cat a cat",
+        methods=["attention"],
+    )
+    assert explanation.written == WrittenFacts(length_ratio=2.0, copied=3, repeats=2)
+    assert explain(predictors.text_classifier(), "a cat", methods=["attention"]).written is None

@@ -62,6 +62,20 @@ class Faithfulness(msgspec.Struct, frozen=True, kw_only=True):
     insertion: list[float] = []
 
 
+class WrittenFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a written output looks like next to its source, by tokens without special ones.
+
+    Args:
+        length_ratio: Tokens of the output over those of the source.
+        copied: Tokens of the output that the source has, too.
+        repeats: Tokens that end a run of three that the output had before.
+    """
+
+    length_ratio: float
+    copied: int
+    repeats: int
+
+
 class MethodResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a method of attribution says.
 
@@ -175,6 +189,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
             left to the reader.
         contrast: Text of the output that each is compared with; None compares with nothing.
         confidence: Geometric mean of the outputs' probabilities; None where they have none.
+        written: Of a target that was written for a source; None of other outputs.
         methods: Results by the methods' names.
         first: The method that is shown first: the one that is most faithful for the task.
         attention: Maps of all layers; none where the model has no attention.
@@ -198,6 +213,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     positions: list[int] = []
     contrast: str | None = None
     confidence: float | None = None
+    written: WrittenFacts | None = None
     methods: dict[str, MethodResult] = {}
     first: str = ""
     attention: list[AttentionMap] = []

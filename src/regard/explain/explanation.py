@@ -21,7 +21,13 @@ from regard.explain.attention_maps import attention_maps
 from regard.explain.attribution import DEFAULT_METHODS, METHODS, Attribution, Budget, method_names
 from regard.explain.attribution.integrated_gradients import total_changes
 from regard.explain.diagram import draw_diagram
-from regard.explain.document import AttentionMap, ExplainedModel, Explanation, MethodResult
+from regard.explain.document import (
+    AttentionMap,
+    ExplainedModel,
+    Explanation,
+    MethodResult,
+    WrittenFacts,
+)
 from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
 from regard.explain.faithfulness.rank_correlation import kendall_tau
 from regard.explain.first_method import first_method
@@ -30,6 +36,7 @@ from regard.explain.input_image import png_url
 from regard.explain.lens import encoder_lens, logit_lens
 from regard.explain.open_prediction import predict
 from regard.explain.prediction import ClassPrediction, Prediction
+from regard.explain.predictions.written_target import WrittenTarget
 from regard.explain.selected_outputs import SelectedOutputs, spread_indices
 from regard.explain.shuffled_control import shuffle_weights
 from regard.tasks import Predictor
@@ -125,6 +132,7 @@ def explain(
         positions=(prediction.readout.argmax(-1) + prediction.stacks[-1].start).tolist(),
         contrast=contrast,
         confidence=confidence,
+        written=_written_facts(prediction),
         methods=results,
         first=first,
         attention=explainer.maps(),
@@ -140,6 +148,20 @@ def explain(
             *_notes(prediction, is_own=output is None),
             *explainer.notes,
         ],
+    )
+
+
+def _written_facts(prediction: Prediction) -> WrittenFacts | None:
+    """Return what a target looks like next to its source; None of another prediction."""
+    source = [f.text for f in prediction.features if f.part == "source" and not f.is_special]
+    target = [f.text for f in prediction.features if f.part == "target" and not f.is_special]
+    if not isinstance(prediction, WrittenTarget) or not source:
+        return None
+    runs = list(zip(target, target[1:], target[2:], strict=False))
+    return WrittenFacts(
+        length_ratio=len(target) / len(source),
+        copied=sum(token in set(source) for token in target),
+        repeats=len(runs) - len(set(runs)),
     )
 
 

@@ -118,9 +118,12 @@ function outputLine(explained, popover) {
     }
     word.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   });
-  const { confidence } = explained.document;
+  const { confidence, written } = explained.document;
   const facts = [
     confidence === null ? null : `confidence ${digits(confidence)}`,
+    written && `length ratio ${digits(written.length_ratio)}`,
+    written && `copied ${written.copied}`,
+    written && `repeats ${written.repeats}`,
     explained.document.contrast === null
       ? null
       : `compared with ${quoted(explained.document.contrast)}`,
