@@ -163,6 +163,16 @@ def header(measures: Collection[str]) -> str:
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
 
+def _figure(value: float, width: int, num_digits: int) -> str:
+    """Return a figure in a column, in powers of ten where it has no room.
+
+    >>> _figure(8.6666, 9, 3), _figure(6_696_153_088.0, 9, 3)
+    ('    8.667', '  6.7e+09')
+    """
+    text = f"{value:{width},.{num_digits}f}"
+    return text if text.startswith(" ") else f"{value:{width}.2g}"
+
+
 def _progress_line(event: ev.Progress, losses: deque[float]) -> str:
     fraction = event.step / max(1, event.total_steps)
     filled = round(fraction * _BAR_WIDTH)
@@ -280,12 +290,10 @@ def _(event: ev.Started) -> list[str]:
 
 @describe.register
 def _(event: ev.Evaluated) -> list[str]:
-    figures = "".join(
-        f"{value:{_column(name)[1]},.{_column(name)[2]}f}" for name, value in event.measures.items()
-    )
+    figures = "".join(_figure(value, *_column(name)[1:]) for name, value in event.measures.items())
     passes = max(event.epoch, int(event.num_passes))  # a search passes over the data several times
     return [
-        f"{passes:7,d} {event.step:8,d} {event.train_loss:8.3f}"
+        f"{passes:7,d} {event.step:8,d}{_figure(event.train_loss, 9, 3)}"
         f"{figures} {event.tokens_per_second:10,.0f} "
         f"{duration(event.elapsed):>9s} {duration(event.left):>9s}"
         f"{'   best' if event.is_best else ''}"
