@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
+
 import msgspec
 import numpy as np
 
@@ -478,3 +482,37 @@ def unconverged() -> Explanation:
         lens=[row, row],
         control_similarity=-0.29,
     )
+
+
+def mixed_scripts() -> Explanation:
+    """A Hebrew text with English in it, and a character that is two bytes."""
+    words = ["סרט", "ט·1", "ט·2", "the", "movie", "is", "lovely"]
+    return translation(words, UFER, num_layers=1, num_heads=2)
+
+
+def forecast_of_times() -> Explanation:
+    """Hours ahead, with the values of the history."""
+    explanation = forecast()
+    inputs = [Feature(f"2026-03-{day:02d}T12:00:00", "history") for day in range(1, 29)]
+    output = [Output(f"2026-03-29T{hour:02d}:00:00", 51.234 + hour) for hour in range(7)]
+    rows = [
+        LensRow(layer="embedding", texts=[], probabilities=[], scores=[50.0 + h for h in range(7)])
+    ]
+    history = [float(40 + number % 7) for number in range(84)]
+    return msgspec.structs.replace(
+        explanation, input=inputs, output=output, lens=rows, history=history
+    )
+
+
+def image_with_pixels() -> Explanation:
+    """The same with the picture: 7 x 7 grey pixels."""
+    rows = b"".join(b"\0" + bytes(range(number, number + 7)) for number in range(0, 210, 30))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 7, 7, 8, 0, 0, 0, 0))
+    png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return msgspec.structs.replace(image(), image=url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import msgspec
@@ -11,6 +12,7 @@ from tests.explain import sample_explanations as samples
 
 from regard.explain.document import Explanation
 from regard.explain.page import NotebookFrame
+from regard.explain.page.token_text import number_text
 
 pytestmark = pytest.mark.slow
 
@@ -307,3 +309,59 @@ def test_a_table_whose_columns_are_out_of_sight_says_so(open_page):
     opened.run("document.querySelector('#layers .scroll').scrollLeft = 1e4")
     opened.page.wait_for_selector("#layers .scroll:not(.has-more)")
     assert opened.text("#layers .scroll + .hint") == ""
+
+
+def test_english_in_a_hebrew_line_reads_from_left_to_right(open_page):
+    opened = open_page(samples.mixed_scripts)
+    words = opened.run(
+        "[...document.querySelectorAll('.word[data-feature]')].map((word) =>"
+        " [word.textContent, word.getBoundingClientRect().left])"
+    )
+    order = [text for text, _ in sorted(words, key=lambda word: word[1])]
+    assert order == ["</s>", "the", "movie", "is", "lovely", "ט", "סרט"]
+
+
+def test_bytes_of_one_character_are_one_word_whose_score_is_their_sum(open_page):
+    opened = open_page(samples.mixed_scripts)
+    above = opened.run(
+        "[...document.querySelectorAll('#why .column .text')].map((text) => text.textContent)"
+    )
+    assert above == ["סרט", "ט", "the", "movie", "is", "lovely", "</s>"]
+    opened.page.click(".word[data-feature='1']")
+    scores = samples.mixed_scripts().methods["ig"].scores[0]
+    total = number_text(scores[1] + scores[2])
+    assert opened.text("#why .status") == f"“ט” {total} nats · integrated gradients"
+    opened.page.click("#why summary")
+    opened.page.wait_for_selector("#why .twin table")
+    assert opened.page.locator("#why .twin tbody th").nth(2).inner_text() == "ט·2"
+
+
+def test_a_forecast_shows_its_values_and_short_times(open_page):
+    opened = open_page(samples.forecast_of_times)
+    assert opened.text(".word.output >> nth=1") == "03-29 01:00 52.2"
+    assert opened.text("#why h2") == "1Why “2026-03-29T00:00:00” is 51.2 units of the series"
+    assert opened.text("#layers th.chosen") == "03-29 00:00"
+    assert opened.text("#layers td.score") == "50.0"
+    assert opened.run("document.querySelectorAll('#why svg.values path').length") == 1
+    assert "probab" not in opened.run("document.getElementById('main').innerText.toLowerCase()")
+
+
+def test_an_image_is_shown_and_lies_under_the_map_of_the_chosen_method(open_page):
+    opened = open_page(samples.image_with_pixels)
+    sizes = opened.run(
+        "[...document.querySelectorAll('#why .patch-maps img')].map((image) =>"
+        " [image.naturalWidth, image.getBoundingClientRect().width])"
+    )
+    assert [natural for natural, _ in sizes] == [7, 7]
+    assert sizes[0][1] == sizes[1][1] > 150
+    assert opened.run("document.querySelectorAll('#why .over-image').length") == 1
+
+
+def test_turned_labels_without_room_are_left_out(open_page):
+    opened = open_page(samples.image)
+    places = opened.run(
+        "[...document.querySelectorAll('#alignment .labels text[transform]')].map((text) =>"
+        " Number(text.getAttribute('x')))"
+    )
+    assert 10 < len(places) < 49
+    assert min(after - before for before, after in pairwise(places)) >= 16

@@ -87,8 +87,8 @@ function record(explained, isByRow, isWhole) {
   const end = isByRow ? "largest of its row" : `${digits(largest)} ${unit}`;
   return {
     label: `Alignment by ${title}`,
-    rows: explained.outputs.map(({ text }) => text),
-    columns: shown.map((feature) => explained.features[feature].text),
+    rows: explained.labels.outputs,
+    columns: shown.map((feature) => explained.labels.features[feature]),
     isSigned,
     hasHatching: explained.outputs.some((_, output) =>
       shown.some((feature) => explained.row(name, output)[feature] === null),

@@ -1,10 +1,11 @@
 // The explanation, with what the panels ask of it.
 
-import { percent } from "./words.js";
+import { digits, percent, quoted, shortTimes } from "./words.js";
 
 const WRITTEN = new Set(["target", "continuation", "ahead"]); // parts that are the outputs, fed back
 const SERIES = new Set(["history", "rows"]); // parts whose features have no words
 const MOST_ERROR = 0.1; // of a method that has converged
+const BYTE = /^(\s*)(\S+)·(\d+)$/; // one of the bytes of a character
 const PATCH = /^patch (\d+), (\d+)$/;
 
 /** One explanation, opened. */
@@ -18,6 +19,8 @@ export class Explained {
     const names = this.outputs.length ? Object.keys(methods) : [];
     this.names = names.includes(first) ? [first, ...names.filter((name) => name !== first)] : names;
     this.parts = this.findParts();
+    this.leads = this.findLeads();
+    this.labels = this.findLabels();
     this.kinds = [...new Set(maps.map((map) => map.kind))];
   }
 
@@ -36,6 +39,60 @@ export class Explained {
       parts.at(-1).stop = index + 1;
     });
     return parts;
+  }
+
+  /** Return for each feature the first of the bytes of its character; others are their own. */
+  findLeads() {
+    const leads = this.features.map((_, index) => index);
+    this.features.forEach(({ text, part }, index) => {
+      const [, , character, number] = BYTE.exec(text) ?? [];
+      const before = this.features[index - 1];
+      if (before?.part === part && before.text.trim() === `${character}·${number - 1}`)
+        leads[index] = leads[index - 1];
+    });
+    return leads;
+  }
+
+  /** Return short texts of features and outputs: of times what tells them apart. */
+  findLabels() {
+    const features = this.features.map(({ text }) => text);
+    const outputs = this.outputs.map(({ text }) => text);
+    if (this.hasProbabilities) return { features, outputs };
+    const past = this.features.map((_, index) => index).filter((i) => this.features[i].part === "history");
+    const short = shortTimes([...past.map((index) => features[index]), ...outputs]);
+    past.forEach((index, at) => {
+      features[index] = short[at];
+    });
+    return { features, outputs: short.slice(past.length) };
+  }
+
+  /** Return the text of a word: a feature, or the character whose bytes begin at it. */
+  wordText(lead) {
+    const text = this.labels.features[lead];
+    return this.leads[lead + 1] === lead ? text.replace(BYTE, "$1$2") : text;
+  }
+
+  /** Return scores with those of the bytes of a character summed at its first, null at others. */
+  byWord(row) {
+    const sums = row.map(() => null);
+    row.forEach((value, index) => {
+      if (value !== null) sums[this.leads[index]] = (sums[this.leads[index]] ?? 0) + value;
+    });
+    return sums;
+  }
+
+  /** Return an output as a reader sees it: with its value where it has no probability. */
+  outputWord(output) {
+    const text = this.labels.outputs[output];
+    return this.hasProbabilities ? text : `${text} ${digits(this.outputs[output].score)}`;
+  }
+
+  /** Return an output as the subject of a heading. */
+  outputTitle(output) {
+    const { text, score } = this.outputs[output];
+    return this.hasProbabilities
+      ? quoted(text)
+      : `${quoted(text)} is ${digits(score)} ${this.document.unit}`;
   }
 
   method(name) {
@@ -114,7 +171,7 @@ export class Explained {
   }
 
   tileText(feature, tile) {
-    const text = this.features[feature]?.text ?? `${feature + 1}`;
+    const text = this.labels.features[feature] ?? `position ${feature + 1}`;
     return tile === 1 ? text : `${feature + 1} ${text.trim()}…`;
   }
 

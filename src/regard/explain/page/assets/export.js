@@ -40,6 +40,11 @@ function draw(element, picture, origin) {
     picture.append(copy);
     return;
   }
+  if (style.opacity !== "1") {
+    const group = svg("g", { opacity: style.opacity });
+    picture.append(group);
+    picture = group;
+  }
   if (element instanceof HTMLCanvasElement || element instanceof HTMLImageElement) {
     const href =
       element instanceof HTMLCanvasElement ? element.toDataURL("image/png") : element.src;
@@ -54,11 +59,6 @@ function draw(element, picture, origin) {
       }),
     );
     return;
-  }
-  if (style.opacity !== "1") {
-    const group = svg("g", { opacity: style.opacity });
-    picture.append(group);
-    picture = group;
   }
   drawBox(style, x, y, box, picture);
   let inner = picture;

@@ -42,7 +42,7 @@ export function headsPanel(explained) {
   const explanation = el("p", {
     class: "hint",
     text: isMeasured
-      ? "The bar is what the outputs lose, in log-probability, when the head is removed; orange: they gain."
+      ? `The bar is what the outputs lose, in ${explained.hasProbabilities ? "log-probability" : explained.document.unit}, when the head is removed; orange: they gain.`
       : "The effect of removing a head was not measured.",
   });
   const root = el(

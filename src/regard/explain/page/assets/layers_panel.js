@@ -99,7 +99,7 @@ function lensTable(explained, rows) {
           type: "button",
           dir: "auto",
           "data-key": index,
-          text: label(outputs[index].text),
+          text: label(explained.labels.outputs[index]),
           on: { click: () => change({ output: index }) },
         }),
       ),

@@ -15,8 +15,7 @@ import { change, onChange, redraw, view } from "./view.js";
 import { whyPanel } from "./why_panel.js";
 
 const CAVEAT =
-  "Attention shows where information may flow, not why. A head’s effect here is the " +
-  "change in log-probability when it is removed.";
+  "Attention shows where information may flow, not why. A head’s effect here is the change in ";
 const PANELS = ["why", "alignment", "heads", "one-head", "layers", "architecture"]; // left, right, ...
 const HELP = [
   [
@@ -34,7 +33,7 @@ const HELP = [
   ],
   [
     "Effect of a head",
-    "How the log-probability of the outputs changes when the head is removed, measured.",
+    "How the outputs change when the head is removed, measured; where they have probabilities, their logarithm.",
   ],
   [
     "Faithfulness",
@@ -83,7 +82,9 @@ async function start() {
         ),
       ),
     ),
-    el("footer", { text: CAVEAT }),
+    el("footer", {
+      text: `${CAVEAT}${explained.hasProbabilities ? "log-probability" : "the outputs"} when it is removed.`,
+    }),
   );
   redraw(["theme"]);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {

@@ -6,6 +6,7 @@ import { shortLabel, textWidth } from "./words.js";
 
 const LEAST_CELL = 10; // pixels, of a cell whose label can be read
 const MOST_CELL = 30;
+const LEAST_SLANTED = 16; // between turned labels
 const TALLEST = 440; // of an overview
 const LABEL_FONT = 11;
 
@@ -258,7 +259,13 @@ class Plate {
     const { record } = this.matrix;
     const step = this.width / texts.length;
     const isFlat = widest(texts) <= step - 4;
+    // Turned labels need their height between them; without it only some are drawn.
+    const every = isFlat ? 1 : Math.ceil(LEAST_SLANTED / step);
+    const chosen = record.column === null ? NaN : record.column - left;
+    const hasRoom = (index) =>
+      index === chosen || (index % every === 0 && !(Math.abs(index - chosen) < every));
     return texts.map((text, index) => {
+      if (!hasRoom(index)) return "";
       const [x, y] = [this.x + (index + 0.5) * step, this.y - (isFlat ? 9 : 6)];
       return svg("text", {
         x,

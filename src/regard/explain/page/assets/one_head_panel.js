@@ -48,7 +48,11 @@ function factsOf(explained, map) {
   const facts = [`${map.layer} · pattern ${map.pattern}`];
   if (map.tile > 1) facts.push(`each row and column has ${map.tile} positions`);
   if (effect !== null)
-    facts.push(`without it the outputs' log-probability changes by ${digits(effect)}`);
+    facts.push(
+      explained.hasProbabilities
+        ? `without it the outputs' log-probability changes by ${digits(effect)}`
+        : `without it the outputs change by ${digits(effect)} ${explained.document.unit}`,
+    );
   if (sink) {
     facts.push(
       `${quoted(explained.keyText(map, sink[0]))} is a sink: it gets ${percent(sink[1])} of all attention`,

@@ -66,23 +66,26 @@ class InputLine {
 
   words(first, last) {
     const { start, stop } = this.part;
-    const features = this.explained.features.slice(first, last);
-    const texts = features.map(({ text }) => text);
+    const { features, leads } = this.explained;
+    const shown = leads.slice(first, last).filter((lead, index) => lead === first + index);
+    const texts = shown.map((feature) => this.explained.wordText(feature));
     const words = wordButtons(texts, (index) => {
-      const feature = first + index;
-      change({ feature: view.feature === feature ? null : feature });
+      const feature = shown[index];
+      change({ feature: leads[view.feature] === feature ? null : feature });
     });
     words.forEach((word, index) => {
-      word.dataset.feature = word.dataset.key = first + index;
-      word.classList.toggle("special", features[index].is_special);
+      word.dataset.feature = word.dataset.key = shown[index];
+      word.classList.toggle("special", features[shown[index]].is_special);
     });
     const box = rovingGroup(words, texts, this.part.name);
     const patches = this.explained.patches(this.part);
     if (patches) {
       box.classList.add("patches");
       for (const { index, row, column } of patches.cells) {
-        words[index - first].classList.add("patch");
-        words[index - first].style.setProperty("grid-area", `${row + 1} / ${column + 1}`);
+        const word = words[shown.indexOf(index)];
+        if (!word) continue; // not in the part that is shown
+        word.classList.add("patch");
+        word.style.setProperty("grid-area", `${row + 1} / ${column + 1}`);
       }
     }
     if (first > start)
@@ -94,7 +97,7 @@ class InputLine {
 }
 
 function outputLine(explained, popover) {
-  const texts = explained.outputs.map(({ text }) => text);
+  const texts = explained.outputs.map((_, output) => explained.outputWord(output));
   const words = wordButtons(texts, (index) => change({ output: index }));
   words.forEach((word, index) => {
     const probability = explained.probability(index);
@@ -127,6 +130,7 @@ function outputLine(explained, popover) {
     explained.document.contrast === null
       ? null
       : `compared with ${quoted(explained.document.contrast)}`,
+    explained.hasProbabilities ? null : explained.document.unit,
     count(texts.length, "output"),
   ].filter(Boolean);
   return el(
@@ -141,10 +145,10 @@ function outputLine(explained, popover) {
 function wordButtons(texts, onPick) {
   const isContinued = continuations(texts);
   return texts.map((text, index) =>
-    el("button", {
-      type: "button",
-      class: isContinued[index] ? "word glued" : "word",
-      dir: "auto",
+    // A button would be a box of its own, which the order of mixed scripts does not look into.
+    el("span", {
+      role: "button",
+      class: `word${isContinued[index] ? " glued" : ""}${text.length <= 24 ? " short" : ""}`,
       text: label(text),
       tabindex: index === 0 ? 0 : -1,
       "aria-pressed": "false",
@@ -164,9 +168,15 @@ function rovingGroup(words, texts, name) {
       "aria-label": name,
       dir: isReversed ? "rtl" : "ltr",
     },
-    ...words,
+    ...words.flatMap((word, index) =>
+      index === 0 || word.classList.contains("glued") ? [word] : [" ", word],
+    ),
   );
   box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      document.activeElement.click();
+    }
     const step = arrowStep(event, isReversed);
     const index = words.indexOf(document.activeElement);
     const next = event.key === "Home" ? 0 : event.key === "End" ? words.length - 1 : index + step;
@@ -209,13 +219,15 @@ export function alternativeRows(entries, chosen) {
 }
 
 function shadeInput(explained, root) {
-  const row = view.method ? explained.row(view.method, view.output) : [];
+  const row = view.method ? explained.byWord(explained.row(view.method, view.output)) : [];
   const isSigned = view.method && explained.isSigned(view.method);
-  const largest = view.method ? explained.largest(view.method, view.output) : 1;
+  const largest = row.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 0) || 1;
   for (const word of root.querySelectorAll(".word")) {
     const { feature, output } = word.dataset;
     const isChosen =
-      feature === undefined ? Number(output) === view.output : Number(feature) === view.feature;
+      feature === undefined
+        ? Number(output) === view.output
+        : Number(feature) === explained.leads[view.feature];
     word.setAttribute("aria-pressed", isChosen);
     if (feature === undefined) continue;
     const value = row[feature];

@@ -1,7 +1,7 @@
 // Panel 1: why this word. One row of bars for each method, under the words of the input.
 
 import { FONT, theme } from "./colors.js";
-import { el, keepFocus, onWidth, tableTwin } from "./elements.js";
+import { el, keepFocus, onWidth, svg, tableTwin } from "./elements.js";
 import { clamp, paintTiles } from "./matrix.js";
 import { alternativeRows } from "./sentence_panel.js";
 import { change, onChange, view } from "./view.js";
@@ -57,7 +57,7 @@ export function whyPanel(explained) {
   onChange(() => {
     const { text } = explained.outputs[view.output];
     const { contrast } = explained.document;
-    heading.lastChild.textContent = `Why ${quoted(text)}${contrast === null ? "" : `, not ${quoted(contrast)}`}`;
+    heading.lastChild.textContent = `Why ${explained.outputTitle(view.output)}${contrast === null ? "" : `, not ${quoted(contrast)}`}`;
     alternatives.replaceChildren(
       ...alternativeRows(explained.alternatives(view.output).slice(0, 3), text),
     );
@@ -96,6 +96,7 @@ class Bars {
       tracks.push(this.track(CONTROL, "shuffled weights"));
     const shown = explained.features
       .map((_, index) => index)
+      .filter((index) => explained.leads[index] === index)
       .filter((index) => tracks.some(({ row }) => row[index] !== null));
     const isSeries = explained.parts.some((part) => part.isSeries);
     const chosen = isSeries
@@ -104,7 +105,7 @@ class Bars {
         ? shown
         : this.around(shown, tracks[0]);
     const widest = Math.max(...tracks.map(({ title }) => textWidth(title, `650 12px ${FONT}`)));
-    const legend = Math.min(Math.ceil(widest) + 12, this.width < 440 ? 148 : 160);
+    const legend = Math.min(Math.ceil(1.08 * widest) + 12, this.width < 440 ? 148 : 160);
     const groups = [];
     for (const part of explained.parts) {
       const indices = chosen.filter((index) => index >= part.start && index < part.stop);
@@ -129,7 +130,7 @@ class Bars {
 
   track(name, title) {
     const { explained } = this;
-    const row = explained.row(name, view.output);
+    const row = explained.byWord(explained.row(name, view.output));
     const values = row.filter((value) => value !== null);
     const high = values.reduce((one, two) => Math.max(one, two), 0);
     const low = values.reduce((one, two) => Math.min(one, two), 0);
@@ -142,7 +143,7 @@ class Bars {
     const strongest = shown.reduce((best, index) =>
       Math.abs(row[index] ?? 0) > Math.abs(row[best] ?? 0) ? index : best,
     );
-    const center = shown.indexOf(view.feature ?? strongest);
+    const center = shown.indexOf(this.explained.leads[view.feature] ?? strongest);
     const size = Math.min(40, Math.max(16, Math.floor(this.width / 24)));
     const start = clamp(center - (size >> 1), 0, shown.length - size);
     return shown.slice(start, start + size);
@@ -150,15 +151,14 @@ class Bars {
 
   /** Break the words of a part into lines, each with the rows of all methods. */
   partLines(part, indices, tracks, legend) {
-    const { features } = this.explained;
-    const texts = features.slice(part.start, part.stop).map(({ text }) => text);
+    const texts = indices.map((index) => this.explained.wordText(index));
     const isContinued = continuations(texts);
     const isReversed = isRightToLeft(texts);
     const room = this.width - legend - 4;
-    const words = indices.map((index) => {
-      const text = shortLabel(features[index].text, 18);
+    const words = indices.map((index, at) => {
+      const text = shortLabel(texts[at], 18);
       const width = Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2));
-      return { index, text, size: width + (isContinued[index - part.start] ? 1 : 6) };
+      return { index, text, size: width + (isContinued[at] ? 1 : 6) };
     });
     const lines = evenLines(words, room);
     if (lines.length === 1) {
@@ -188,10 +188,11 @@ class Bars {
       el(
         "div",
         {
-          class: index === view.feature ? "column chosen" : "column",
+          class: index === this.explained.leads[view.feature] ? "column chosen" : "column",
           css: { width: `${size}px` },
           on: {
-            click: () => change({ feature: view.feature === index ? null : index }),
+            click: () =>
+              change({ feature: this.explained.leads[view.feature] === index ? null : index }),
             pointerenter: () => this.say(index, tracks),
           },
         },
@@ -209,15 +210,29 @@ class Bars {
 
   /** Draw the patches of a picture once for each method. */
   patchMaps({ cells, rows, columns }, tracks) {
+    const { image } = this.explained.document;
+    const sideOf = (isLarge) =>
+      Math.max(
+        3,
+        Math.floor(Math.min(isLarge ? 192 : 88, this.width - 8) / Math.max(rows, columns)),
+      );
+    const picture = (attributes) => el("img", { src: image, alt: "The image", ...attributes });
+    const whole = () => {
+      const side = sideOf(true);
+      return el(
+        "figure",
+        {},
+        picture({ css: { width: `${side * columns}px`, height: `${side * rows}px` } }),
+        el("figcaption", {}, el("div", { class: "name", text: "image" })),
+      );
+    };
     return el(
       "div",
       { class: "patch-maps" },
+      image ? whole() : null,
       ...tracks.map((track) => {
         const isChosen = track.name === view.method;
-        const side = Math.max(
-          3,
-          Math.floor(Math.min(isChosen ? 192 : 88, this.width - 8) / Math.max(rows, columns)),
-        );
+        const side = sideOf(isChosen);
         const isSigned = track.low < 0;
         const largest = Math.max(track.high, -track.low) || 1;
         const values = new Float32Array(rows * columns).fill(NaN);
@@ -226,6 +241,7 @@ class Bars {
             values[row * columns + column] = track.row[index] / largest;
         }
         const canvas = el("canvas", {
+          class: image && isChosen ? "over-image" : null,
           width: 2 * side * columns,
           height: 2 * side * rows,
           css: { width: `${side * columns}px`, height: `${side * rows}px` },
@@ -245,7 +261,8 @@ class Bars {
           change({ feature: cellAt(event)?.index ?? null }),
         );
         const kind = { class: track.warning ? "unconverged" : "" };
-        return el("figure", kind, canvas, el("figcaption", {}, this.name(track, true)));
+        const box = el("div", { class: "figure-box" }, image && isChosen ? picture({}) : null, canvas);
+        return el("figure", kind, box, el("figcaption", {}, this.name(track, true)));
       }),
     );
   }
@@ -267,6 +284,7 @@ class Bars {
   /** Draw each method over a long input: the largest scores of each part of it. */
   overview(shown, tracks, legend, chosen) {
     const width = this.width - legend - 4;
+    const lead = this.explained.leads[view.feature] ?? null;
     const rows = tracks.map((track) => {
       const canvas = strip(
         track,
@@ -274,7 +292,7 @@ class Bars {
         width,
         chosen.length
           ? [shown.indexOf(chosen[0]), shown.indexOf(chosen.at(-1)) + 1]
-          : [shown.indexOf(view.feature), shown.indexOf(view.feature) + 1],
+          : [shown.indexOf(lead), shown.indexOf(lead) + 1],
       );
       canvas.addEventListener("click", (event) => {
         change({ feature: shown[Math.floor((event.offsetX / width) * shown.length)] });
@@ -296,8 +314,8 @@ class Bars {
         class: "chip",
         dir: "auto",
         "data-key": `chip ${index}`,
-        "aria-pressed": index === view.feature,
-        text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
+        "aria-pressed": index === lead,
+        text: `${shortLabel(this.explained.wordText(index))} ${digits(row[index])}`,
         on: { click: () => change({ feature: index }) },
       }),
     );
@@ -305,6 +323,7 @@ class Bars {
       ? `Framed part, from word ${chosen[0] + 1} of ${count(shown.length, "word")}`
       : `${label(this.explained.features[shown[0]].text)} to ${label(this.explained.features[shown.at(-1)].text)}`;
     return [
+      ...this.history(shown, width, legend),
       ...rows,
       el(
         "div",
@@ -316,20 +335,64 @@ class Bars {
     ];
   }
 
-  say(index, tracks) {
+  /** Draw the values of the window that a forecast was made from, and the forecast behind it. */
+  history(shown, width, legend) {
+    const { explained } = this;
+    const past = explained.document.history ?? [];
+    const isPast = (index) => explained.features[index].part === "history";
+    const numPast = shown.filter(isPast).length;
+    if (!past.length || !numPast) return [];
+    const ahead = explained.outputs.map(({ score }) => score);
+    const step = (width * numPast) / shown.length / past.length;
+    const numAhead = Math.min(ahead.length, Math.floor(width / step) - past.length);
+    const values = [...past, ...ahead.slice(0, numAhead)];
+    const known = values.filter((value) => Number.isFinite(value));
+    const [low, high] = [Math.min(...known), Math.max(...known)];
+    const x = (index) => (index + 0.5) * step;
+    const y = (value) => 4 + (48 * (high - value)) / (high - low || 1);
+    const line = (first, stop, stroke) => {
+      let path = "";
+      for (let i = first; i < stop; i++) {
+        if (!Number.isFinite(values[i])) continue;
+        const isStart = i === first || !Number.isFinite(values[i - 1]);
+        path += `${isStart ? "M" : "L"}${x(i).toFixed(1)},${y(values[i]).toFixed(1)}`;
+      }
+      return svg("path", { d: path, fill: "none", stroke, "stroke-width": 1.5 });
+    };
+    const chosen = past.length + view.output;
+    const range = `${digits(low)} to ${digits(high)} ${explained.document.unit}`;
+    const picture = svg(
+      "svg",
+      { class: "values", width, height: 56, role: "img", "aria-label": `Values, ${range}` },
+      line(0, past.length, theme.muted),
+      numAhead > 0 ? line(past.length - 1, values.length, theme.accent) : null,
+      chosen < values.length
+        ? svg("circle", { cx: x(chosen), cy: y(values[chosen]), r: 3.5, fill: theme.accent })
+        : null,
+    );
+    const names = el("div", { class: "names part", text: "values", css: { width: `${legend}px` } });
+    return [
+      el("div", { class: "bar-line" }, names, picture),
+      el("p", { class: "hint", text: `Values ${range}; the forecast in color` }),
+    ];
+  }
+
+  say(feature, tracks) {
+    const index = this.explained.leads[feature] ?? null;
     if (index === null) {
       this.value.textContent = "";
       return;
     }
-    const { features, document } = this.explained;
+    const { document } = this.explained;
+    const text = this.explained.wordText(index);
     const { name, title, row } =
       tracks.find((track) => track.name === view.method) ?? tracks[0] ?? {};
     if (!title) return;
     const unit = name === CONTROL ? document.unit : this.explained.method(name).unit;
     this.value.textContent =
       row[index] === null
-        ? `${quoted(features[index].text)} comes after the output`
-        : `${quoted(features[index].text)}  ${digits(row[index])} ${unit} · ${title}`;
+        ? `${quoted(text)} comes after the output`
+        : `${quoted(text)}  ${digits(row[index])} ${unit} · ${title}`;
   }
 }
 

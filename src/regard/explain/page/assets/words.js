@@ -40,6 +40,26 @@ export function isRightToLeft(texts) {
   return RIGHT_TO_LEFT.test(texts.join("").replace(/<[^>]*>|\[[A-Z]+\]/g, ""));
 }
 
+const TIME = /^(\d{4}-)(\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d.*)?)?$/;
+
+/** Return times without the year or the day that all of them have; other texts as they are. */
+export function shortTimes(texts) {
+  const times = texts.map((text) => TIME.exec(text.trim()));
+  if (!times.length || times.some((time) => time === null)) return texts;
+  const isSame = (part) => times.every((time) => time[part] === times[0][part]);
+  const hasYear = !isSame(1);
+  const hasDay = hasYear || !isSame(2) || times.some((time) => time[3] === undefined);
+  const hasSeconds = !isSame(4);
+  return times.map(([, year, day, minute = "", second = ""]) =>
+    [
+      `${hasYear ? year : ""}${hasDay ? day : ""}`,
+      `${minute}${hasSeconds ? second : ""}`,
+    ]
+      .filter(Boolean)
+      .join(" "),
+  );
+}
+
 /** Return a number with about three digits. */
 export function digits(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
