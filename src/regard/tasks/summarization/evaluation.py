@@ -28,18 +28,10 @@ from regard.metrics.summaries import (
 )
 from regard.metrics.words import first_words, split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.evaluation_details import (
-    CalibrationChart,
-    EvaluationDetails,
-    ExplainedInput,
-    ScoredRow,
-    chart_by_confidence,
-    chart_by_length,
-    chart_by_rarity,
-)
+from regard.setup.evaluation_details import EvaluationDetails, ExplainedInput, ScoredRow
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
-from regard.tasks.sequence_to_sequence.token_calibration import chart_token_calibration
+from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.summarization.data import read_documents, read_summarization_data
 from regard.tasks.summarization.predictor import Summarizer, Summary
 
@@ -268,26 +260,16 @@ def _details(
 ) -> EvaluationDetails:
     """Return what a page shows beyond the scores."""
     outputs = [summary.text for summary in best]
-    scores = [rouge_rows(outputs, pairs.targets)[:, ROUGE_NAMES.index("rougeL")].tolist()]
-    names = ["ROUGE-L"]
-    charts = [
-        chart_by_length(report.picture),
-        chart_by_rarity(
-            pairs.sources,
-            scores,
-            training_texts=None if train is None else train.sources,
-            count_tokens=lambda texts: list(map(len, summarizer.tokenizer.encode(texts))),
-            row="document",
-            names=names,
-        ),
-        chart_by_confidence(
-            [summary.confidence for summary in best], scores, row="summary", names=names
-        ),
-    ]
-    calibration = chart_token_calibration(summarizer, pairs, cuts_sources=True)
-    return EvaluationDetails(
-        charts=[chart for chart in charts if chart is not None],
-        calibrations=[calibration] if isinstance(calibration, CalibrationChart) else [],
+    return target_details(
+        summarizer,
+        pairs,
+        name="ROUGE-L",
+        source_row="document",
+        target_row="summary",
+        scores=rouge_rows(outputs, pairs.targets)[:, ROUGE_NAMES.index("rougeL")].tolist(),
+        confidences=[summary.confidence for summary in best],
+        picture=report.picture,
+        train=train,
         worst=[
             ScoredRow(
                 where=f"line {entry.line:,}",
@@ -301,7 +283,7 @@ def _details(
             )
             for entry in report.worst
         ],
-        notes=[calibration] if isinstance(calibration, str) else [],
+        cuts_sources=True,
     )
 
 

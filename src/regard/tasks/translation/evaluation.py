@@ -23,19 +23,11 @@ from regard.metrics.translation import (
 )
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.evaluation_details import (
-    CalibrationChart,
-    EvaluationDetails,
-    ExplainedInput,
-    ScoredRow,
-    chart_by_confidence,
-    chart_by_length,
-    chart_by_rarity,
-)
+from regard.setup.evaluation_details import EvaluationDetails, ExplainedInput, ScoredRow
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.sequence_to_sequence.predictor import Candidate
-from regard.tasks.sequence_to_sequence.token_calibration import chart_token_calibration
+from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
 
@@ -218,25 +210,16 @@ def _details(
     report: TranslationReport,
 ) -> EvaluationDetails:
     """Return what a page shows beyond the scores."""
-    chrf_of_rows = [sentence_chrf([output.text for output in best], pairs.targets).tolist()]
-    charts = [
-        chart_by_length(report.picture),
-        chart_by_rarity(
-            pairs.sources,
-            chrf_of_rows,
-            training_texts=None if train is None else train.sources,
-            count_tokens=lambda texts: list(map(len, translator.tokenizer.encode(texts))),
-            row="sentence",
-            names=["chrF"],
-        ),
-        chart_by_confidence(
-            [output.confidence for output in best], chrf_of_rows, row="sentence", names=["chrF"]
-        ),
-    ]
-    calibration = chart_token_calibration(translator, pairs)
-    return EvaluationDetails(
-        charts=[chart for chart in charts if chart is not None],
-        calibrations=[calibration] if isinstance(calibration, CalibrationChart) else [],
+    return target_details(
+        translator,
+        pairs,
+        name="chrF",
+        source_row="sentence",
+        target_row="sentence",
+        scores=sentence_chrf([output.text for output in best], pairs.targets).tolist(),
+        confidences=[output.confidence for output in best],
+        picture=report.picture,
+        train=train,
         worst=[
             ScoredRow(
                 where=f"line {entry.line:,}",
@@ -250,7 +233,6 @@ def _details(
             )
             for entry in report.worst
         ],
-        notes=[calibration] if isinstance(calibration, str) else [],
     )
 
 
