@@ -144,3 +144,32 @@ def test_scores_below_a_thousandth_of_the_largest_are_left_out_and_counted():
 def test_a_method_with_a_large_error_is_said_not_to_have_converged():
     assert "it has not converged" in format_text(samples.unconverged(), 100)
     assert "converged" not in format_text(samples.translation(), 100)
+
+
+def picture_texts(explanation) -> str:
+    root = ElementTree.fromstring(explanation_svg(explanation))
+    return "\n".join(element.text or "" for element in root.iter(f"{SVG}text"))
+
+
+def test_a_picture_says_what_its_colors_mean_and_how_faithful_the_first_method_is():
+    text = picture_texts(samples.translation())
+    assert "speaks for the output (the first method; others are gray)\nagainst it" in text
+    assert (
+        "Faithfulness of integrated gradients: comprehensiveness 0.44 (random 0.17), "
+        "sufficiency 0.18 (random 0.34), tau 0.55 (random 0.01)"
+    ) in text
+    assert "Error of integrated gradients: 0.8 %" in text
+    assert "not converged" not in text
+
+
+def test_a_picture_marks_a_method_that_has_not_converged():
+    text = picture_texts(samples.unconverged())
+    assert "integrated gradients\nnot converged" in text
+    assert "Error of integrated gradients: 92.0 %: not converged, leave it out" in text
+    assert 'class="doubtful"' in explanation_svg(samples.unconverged())
+
+
+def test_a_forecast_in_the_terminal_has_its_values_and_no_probabilities():
+    text = format_text(samples.forecast(), 100)
+    assert "output  +1 101 +2 102" in text
+    assert "probab" not in text

@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 from regard.explain.document import Explanation, MethodResult
 from regard.explain.page.token_text import (
     count_with_unit,
+    has_converged,
     is_right_to_left,
     number_text,
     probability_of,
@@ -27,6 +28,7 @@ _LINE = 32.0  # between lines of words
 _MOST_COLUMNS = 48  # words of the input
 _MOST_ROWS = 40  # outputs
 _SMALLEST_CELL, _LARGEST_CELL = 11.0, 28.0
+_SMALL_LINE = 16.0
 _BAR_HEIGHT, _LOW_BAR_HEIGHT = 44.0, 16.0
 _NARROW, _WIDE = frozenset("iIjl.,:;'|!ftr()[]"), frozenset("mwMW@%—")
 
@@ -68,6 +70,7 @@ class _Picture:
         self._outputs()
         if self.explanation.methods:
             self._bars()
+            self._trust()
             self._alignment()
         width, height = round(self.right + _MARGIN), round(self.y + _MARGIN)
         body = "\n".join(self.elements)
@@ -191,11 +194,52 @@ class _Picture:
             self.y += 12
         for number, method in enumerate(self._methods):
             height = _LOW_BAR_HEIGHT if number else _BAR_HEIGHT
-            self._text(
-                _MARGIN, self.y + height / 2 + 4, method.title, "small" if number else "first"
-            )
+            kind = "small" if number or not has_converged(method) else "first"
+            self._text(_MARGIN, self.y + height / 2 + 4, method.title, kind)
+            if not has_converged(method):
+                height = max(height, 2 * _SMALL_LINE)
+                self._text(_MARGIN, self.y + height / 2 + 16, "not converged", "small")
             self._bar_row(number, ends, height)
             self.y += height + 4
+        self.y += 12
+        self._legend(_MARGIN + 152, "the first method; others are gray")
+        self.y += 16
+
+    def _legend(self, x: float, subject: str) -> None:
+        """Write what the colors of scores mean, from `x` on."""
+        labels = [("for", f"speaks for the output ({subject})")]
+        if any(method.is_signed for method in self._methods):
+            labels.append(("against", "against it"))
+        for kind, label in labels:
+            self._rect(x, self.y, 10, 10, kind, rx="2")
+            self._text(x + 16, self.y + 9, label, "small")
+            x += 32 + _text_width(label, 11)
+        self.y += 20
+
+    def _trust(self) -> None:
+        """Write how faithful the first method is, next to random scores, and errors of methods."""
+        lines = []
+        first = self._methods[0]
+        if first.faithfulness is not None:
+            figures = first.faithfulness
+            pairs = (
+                ("comprehensiveness", figures.comprehensiveness),
+                ("sufficiency", figures.sufficiency),
+                ("tau", figures.tau),
+            )
+            measured = ", ".join(
+                f"{name} {number_text(value)} (random {number_text(figures.random.get(name))})"
+                for name, value in pairs
+            )
+            lines.append(f"Faithfulness of {first.title}: {measured}")
+        for method in self._methods:
+            if method.error is not None:
+                end = "" if has_converged(method) else ": not converged, leave it out"
+                lines.append(f"Error of {method.title}: {100 * method.error:.1f} %{end}")
+        for line in lines:
+            self._text(_MARGIN, self.y + 9, line, "small")
+            self.right = max(self.right, _MARGIN + min(_text_width(line, 11), _WIDTH - 48))
+            self.y += _SMALL_LINE
         self.y += 16
 
     def _bar_row(self, number: int, ends: Sequence[float], height: float) -> None:
@@ -207,6 +251,8 @@ class _Picture:
         self._rect(ends[0], zero, ends[-1] - ends[0], 0.8, "axis")
         for value, start, end in zip(values, ends, ends[1:], strict=False):
             kind = "against" if value < 0 else "other" if number else "for"
+            if not has_converged(self._methods[number]):
+                kind = "doubtful"
             top = zero if value < 0 else zero - value * unit
             self._rect(start + 1.5, top, end - start - 3, max(0.8, abs(value) * unit), kind)
 
@@ -241,7 +287,21 @@ class _Picture:
         self._rect(left, self.y, len(labels) * cell, bottom, "frame")
         self.y += bottom + 24
         bounds = f"{number_text(-largest) if method.is_signed else '0'} to {number_text(largest)}"
-        self._text(left, self.y, f"{bounds} {method.unit}", "small")
+        self._scale(left, method)
+        self._text(left + 136, self.y, f"{bounds} {method.unit}", "small")
+
+    def _scale(self, x: float, method: MethodResult) -> None:
+        """Draw the colors of the alignment from its smallest to its largest score."""
+        for number in range(12):
+            if method.is_signed:
+                value = (number - 5.5) / 5.5
+                kind, more = (
+                    ("against" if value < 0 else "for"),
+                    {"fill_opacity": f"{abs(value):.2f}"},
+                )
+            else:
+                kind, more = f"scale-{number * len(style.SCALE) // 12}", {}
+            self._rect(x + 10 * number, self.y - 8, 10, 8, kind, **more)
 
     def _cell(
         self,
@@ -282,6 +342,7 @@ def _style_sheet() -> str:
         "for": style.ACCENT,
         "against": style.SECOND,
         "other": style.MUTED,
+        "doubtful": style.GRID,
         "axis": style.GRID,
         **{f"scale-{number}": color for number, color in enumerate(style.SCALE)},
     }

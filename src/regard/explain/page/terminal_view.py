@@ -14,16 +14,16 @@ from rich.text import Text
 from regard.explain.document import Explanation, MethodResult
 from regard.explain.page.token_text import (
     count_with_unit,
+    has_converged,
     number_text,
     probability_of,
     token_label,
 )
 
 CAVEAT = (
-    "Attention shows where information may flow, not why.  A head's effect here is the change in "
-    "log-probability when it is removed."
+    "Attention shows where information may flow, not why.  A head's effect here is the change in"
 )
-"""What every explanation says of itself."""
+"""The beginning of what every explanation says of itself."""
 
 _SHADES = (" ", "░", "▒", "▓", "█")
 _NEGATIVE = (" ", "·", "-", "=", "#")  # against the output, where there are no colors
@@ -38,8 +38,6 @@ _MOST_BARS = 24
 _BAR = 32
 _SMALLEST_PART = 1e-3  # of the largest score; smaller ones are left out
 _LARGEST_ERROR = 0.01  # of scores that are said to sum to the change
-MOST_ERROR = 0.1
-"""Error of a method that has converged, as a fraction of the change that it shares out."""
 
 
 def format_text(explanation: Explanation, width: int | None = None) -> str:
@@ -73,7 +71,9 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
         else:
             lines += _strongest(explanation, method)
         lines += [Text(), *_figures(explanation)]
-    caveat = (Text(line, style="dim") for line in textwrap.wrap(CAVEAT, width))
+    changed = "log-probability" if explanation.unit == "nats" else "the outputs"
+    sentence = f"{CAVEAT} {changed} when it is removed."
+    caveat = (Text(line, style="dim") for line in textwrap.wrap(sentence, width))
     return Text("\n").join([*lines, *caveat])
 
 
@@ -105,6 +105,8 @@ def _sentences(explanation: Explanation) -> Iterator[Text]:
         )
         if probability is not None:
             line.append(f" {probability:.2f}".replace(" 0.", " ."), style="dim")
+        elif explanation.unit != "nats":
+            line.append(f" {number_text(output.score)}", style="dim")
     yield line
     if explanation.contrast is not None:
         yield Text(f"        compared with {explanation.contrast}")
@@ -246,7 +248,7 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
             steps = f" ({result.steps} steps)" if result.steps else ""
             is_large = result.error > _LARGEST_ERROR
             more = "; its scores do not sum to the change that they explain" if is_large else ""
-            if result.error > MOST_ERROR:
+            if not has_converged(result):
                 more += ": it has not converged, leave it out"
             yield Text(
                 f"Error of {result.title}: {100 * result.error:.1f} % of the total{steps}{more}."

@@ -7,6 +7,11 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from regard.explain.document import MethodResult
+
+MOST_ERROR = 0.1
+"""Error of a method that has converged, as a fraction of the change that it shares out."""
+
 _CONTINUED = re.compile(r"^##(?=.)")
 _ORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 _MARK = re.compile(r"<[^>]*>|\[[A-Z]+\]")
@@ -80,6 +85,11 @@ def probability_of(
     if text in alternatives:
         return alternatives[text]
     return min(1.0, math.exp(score)) if unit == "nats" else None
+
+
+def has_converged(method: MethodResult) -> bool:
+    """Return whether the scores of a method sum to about the change that they share out."""
+    return method.error is None or method.error <= MOST_ERROR
 
 
 def count_with_unit(number: int) -> str:
