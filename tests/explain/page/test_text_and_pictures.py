@@ -173,3 +173,15 @@ def test_a_forecast_in_the_terminal_has_its_values_and_no_probabilities():
     text = format_text(samples.forecast(), 100)
     assert "output  +1 101 +2 102" in text
     assert "probab" not in text
+
+
+def test_a_picture_of_a_forecast_has_values_and_times_that_can_be_told_apart():
+    text = picture_texts(samples.forecast_of_times())
+    assert "03-29 00:00 51.2\n03-29 01:00 52.2" in text
+    assert "03-01 12:00" in text
+    row = next(
+        line
+        for line in format_text(samples.forecast_of_times(), 100).splitlines()
+        if line.startswith("   03-29 01:00 ")
+    )
+    assert row

@@ -17,6 +17,7 @@ from regard.explain.page.token_text import (
     is_right_to_left,
     number_text,
     probability_of,
+    short_texts,
     token_label,
 )
 from regard.plots import style
@@ -53,6 +54,7 @@ class _Picture:
 
     def __init__(self, explanation: Explanation, output: int) -> None:
         self.explanation, self.output = explanation, output
+        self.inputs, self.outputs = short_texts(explanation)
         self.elements: list[str] = []
         has_source = any(feature.part == "source" for feature in explanation.input)
         read = [
@@ -66,7 +68,7 @@ class _Picture:
     def draw(self) -> str:
         """Draw everything from the top; return the file."""
         self._header()
-        self._words("input", [self.explanation.input[i].text for i in self.columns])
+        self._words("input", [self.inputs[i] for i in self.columns])
         self._outputs()
         if self.explanation.methods:
             self._bars()
@@ -162,7 +164,11 @@ class _Picture:
 
     def _outputs(self) -> None:
         outputs = self.explanation.output[:_MOST_ROWS]
-        labels = [token_label(output.text) for output in outputs]
+        has_values = self.explanation.unit != "nats"
+        labels = [
+            f"{token_label(text)} {number_text(output.score)}" if has_values else token_label(text)
+            for text, output in zip(self.outputs, outputs, strict=False)
+        ]
         self._text(_MARGIN, self.y + 16, "output", "small")
         for index, x, width in self._place(labels, 16):
             chosen = outputs[index]
@@ -182,7 +188,7 @@ class _Picture:
         self._text(_MARGIN, self.y + 16, f"Why “{word}”", "title")
         self.y += 32
         left = _MARGIN + 152
-        labels = [token_label(self.explanation.input[i].text, 12) for i in self.columns]
+        labels = [token_label(self.inputs[i], 12) for i in self.columns]
         widths = [max(16.0, _text_width(label, 12) + 6) for label in labels]
         scale = min(1.8, (_WIDTH - _MARGIN - left) / sum(widths))
         ends = [left]
@@ -266,8 +272,8 @@ class _Picture:
             max((abs(row[i] or 0.0) for row in rows for i in self.columns), default=0.0) or 1.0
         )
         self._text(_MARGIN, self.y + 16, f"Alignment by {method.title}", "title")
-        labels = [token_label(self.explanation.input[i].text, 14) for i in self.columns]
-        outputs = [token_label(o.text, 14) for o in self.explanation.output[:_MOST_ROWS]]
+        labels = [token_label(self.inputs[i], 14) for i in self.columns]
+        outputs = [token_label(text, 14) for text in self.outputs[:_MOST_ROWS]]
         left = _MARGIN + 112
         above = min(84.0, 12 + 0.8 * max(_text_width(label, 11) for label in labels))
         self.y += 24 + above

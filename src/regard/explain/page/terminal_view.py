@@ -17,6 +17,7 @@ from regard.explain.page.token_text import (
     has_converged,
     number_text,
     probability_of,
+    short_texts,
     token_label,
 )
 
@@ -133,18 +134,19 @@ def _largest(scores: Sequence[Sequence[float | None]]) -> float:
 def _alignment(explanation: Explanation, method: MethodResult, width: int) -> Iterator[Text]:
     """Draw outputs by words of the input, with the words from top to bottom above their columns."""
     columns = _columns(explanation)
+    inputs, outputs = short_texts(explanation)
     largest = _largest([[row[index] for index in columns] for row in method.scores])
     yield Text(f"Alignment by {method.title}   {_scale(method, largest)}", style="bold")
     room = (width - _LABEL - 1) // 2
     for start in range(0, len(columns), room):
         part = columns[start : start + room]
-        labels = [_characters(token_label(explanation.input[i].text)) for i in part]
+        labels = [_characters(token_label(inputs[i])) for i in part]
         height = max(map(len, labels))
         for line in range(height):
             above = (([" "] * (height - len(label)) + label)[line] for label in labels)
             yield Text(" " * (_LABEL + 1) + "".join(_fit(char, 2) for char in above), style="dim")
-        for output, row in zip(explanation.output, method.scores, strict=True):
-            text = Text(_right(token_label(output.text), _LABEL) + " ")
+        for output, row in zip(outputs, method.scores, strict=True):
+            text = Text(_right(token_label(output), _LABEL) + " ")
             for index in part:
                 text.append(*_cell(row[index], largest))
             yield text

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from regard.explain.document import MethodResult
+from regard.explain.document import Explanation, MethodResult
 
 MOST_ERROR = 0.1
 """Error of a method that has converged, as a fraction of the change that it shares out."""
 
+_TIME = re.compile(r"(\d{4}-)(\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d.*)?)?$")
 _CONTINUED = re.compile(r"^##(?=.)")
 _ORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 _MARK = re.compile(r"<[^>]*>|\[[A-Z]+\]")
@@ -85,6 +86,38 @@ def probability_of(
     if text in alternatives:
         return alternatives[text]
     return min(1.0, math.exp(score)) if unit == "nats" else None
+
+
+def short_times(texts: Sequence[str]) -> list[str]:
+    """Return times without the year or the day that all of them have; other texts as they are.
+
+    >>> short_times(["2024-02-06T18:00:00", "2024-02-07T00:00:00"])
+    ['02-06 18:00', '02-07 00:00']
+    >>> short_times(["2024-02-06T18:00:00", "2024-02-06T19:00:00"]), short_times(["+1", "+2"])
+    (['18:00', '19:00'], ['+1', '+2'])
+    """
+    times = [match.groups("") for text in texts if (match := _TIME.match(text.strip()))]
+    if not times or len(times) < len(texts):
+        return list(texts)
+    has_year, has_day, _, has_second = (len(set(part)) > 1 for part in zip(*times, strict=True))
+    has_day = has_year or has_day or not all(minute for _, _, minute, _ in times)
+    return [
+        f"{year * has_year}{day * has_day} {minute}{second * has_second}".strip()
+        for year, day, minute, second in times
+    ]
+
+
+def short_texts(explanation: Explanation) -> tuple[list[str], list[str]]:
+    """Return the texts of features and of outputs, of a forecast with short times."""
+    inputs = [feature.text for feature in explanation.input]
+    outputs = [output.text for output in explanation.output]
+    if explanation.unit == "nats":
+        return inputs, outputs
+    past = [i for i, feature in enumerate(explanation.input) if feature.part == "history"]
+    short = short_times([*(inputs[index] for index in past), *outputs])
+    for index, text in zip(past, short, strict=False):
+        inputs[index] = text
+    return inputs, short[len(past) :]
 
 
 def has_converged(method: MethodResult) -> bool:
