@@ -160,7 +160,8 @@ class Bars {
       const width = Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2));
       return { index, text, size: width + (isContinued[at] ? 1 : 6) };
     });
-    const lines = evenLines(words, room);
+    const isPart = part.stop - part.start > MOST_WORDS;
+    const lines = isPart ? breakLines(words, room) : evenLines(words, room);
     if (lines.length === 1) {
       // few words may be wide
       const stretch = Math.min(room / widthOf(words), 2);
