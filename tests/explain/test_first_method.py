@@ -1,11 +1,9 @@
-"""The method that is shown first: one for every task, occlusion for models that copy."""
+"""The method that is shown first: one for every task."""
 
-import msgspec
 from tests.explain import predictors
 
 from regard.explain.attribution import DEFAULT_METHODS
 from regard.explain.first_method import FIRST_METHOD, first_method
-from regard.models import Transformer
 from regard.tasks import TASKS
 
 
@@ -14,8 +12,6 @@ def test_every_task_that_is_explained_has_a_method_that_is_shown_first():
     assert set(FIRST_METHOD.values()) <= set(DEFAULT_METHODS)
 
 
-def test_a_model_that_copies_words_is_explained_by_leaving_them_out():
-    config = msgspec.structs.replace(predictors.TRANSFORMER, has_copy=True)
-    copying = Transformer(config, len(predictors.tokenizer())).eval()
-    assert first_method(predictors.translator()) == "integrated_gradients"
-    assert first_method(predictors.translator(copying)) == "occlusion"
+def test_the_method_shown_first_is_the_one_that_won_for_the_task():
+    assert first_method(predictors.translator()) == "occlusion"
+    assert first_method(predictors.text_classifier()) == "integrated_gradients"
