@@ -6,7 +6,7 @@ each with a table of its figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +19,13 @@ from regard.explain.report.charts import (
     bar_chart,
     binned_chart,
     confusion_chart,
-    forecast_chart,
-    heat_chart,
     level_chart,
-    number_text,
     reliability_chart,
 )
+from regard.explain.report.forecast_chart import forecast_chart
+from regard.explain.report.layer_heatmap import heat_chart
 from regard.explain.report.markup import Markup, join, tag
+from regard.explain.report.svg_parts import number_text
 from regard.plots.style import count_text, write_file
 from regard.runs.stability import stability_of
 from regard.setup.evaluation_details import EvaluationDetails, ScoredRow
@@ -139,20 +139,7 @@ def _scores(report: EvaluationReport) -> Markup:
     # Those that can be compared with a floor come first.
     order = sorted(scores, key=lambda name: not any(_floors_of(report, name)))
     intervals = {name: scores[name] for name in order}
-    tiles = []
-    for name, score in intervals.items():
-        low, high = score.get("low"), score.get("high")
-        interval = "" if low is None else f"{number_text(low)} – {number_text(high)}"
-        better = "lower is better" if name in _LOWER_IS_BETTER else ""
-        tiles.append(
-            tag(
-                "div",
-                tag("div", _TITLES.get(name, name), class_="tile-name"),
-                tag("div", number_text(score["value"]), class_="tile-value"),
-                tag("div", interval or better or "\N{NO-BREAK SPACE}", class_="tile-interval"),
-                class_="tile",
-            )
-        )
+    tiles = [_tile(name, score) for name, score in intervals.items()]
     panels = [
         bar_chart(
             [
@@ -177,6 +164,20 @@ def _scores(report: EvaluationReport) -> Markup:
         tag("div", *(tag("div", panel, class_="panel") for panel in panels), class_="panels"),
         *(tag("p", note, class_="note") for note in notes),
         *_printed(report),
+    )
+
+
+def _tile(name: str, score: Mapping[str, float | None]) -> Markup:
+    """Return a score in large digits with its interval, or with what is better."""
+    low, high = score.get("low"), score.get("high")
+    interval = "" if low is None else f"{number_text(low)} – {number_text(high)}"
+    better = "lower is better" if name in _LOWER_IS_BETTER else ""
+    return tag(
+        "div",
+        tag("div", _TITLES.get(name, name), class_="tile-name"),
+        tag("div", number_text(score["value"]), class_="tile-value"),
+        tag("div", interval or better or "\N{NO-BREAK SPACE}", class_="tile-interval"),
+        class_="tile",
     )
 
 

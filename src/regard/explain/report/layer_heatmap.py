@@ -1,0 +1,112 @@
+"""The chart of figures of layers over recorded steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from regard.explain.report.markup import Markup, tag
+from regard.explain.report.svg_parts import (
+    NUM_COLORS,
+    WIDTH,
+    Chart,
+    draw_svg,
+    line_between,
+    number_text,
+    shorten,
+    table,
+    text_at,
+)
+from regard.plots.style import thin
+
+_MOST_COLUMNS = 56
+
+
+def heat_chart(
+    layers: Sequence[str],
+    steps: Sequence[int],
+    figures: Mapping[str, Sequence[float | None]],
+    marks: Sequence[tuple[str, int]],
+    label: str,
+) -> Chart:
+    """Draw figures of layers over recorded steps, colored by their logarithm.
+
+    Args:
+        layers: Names, from top to bottom.
+        steps: Of the columns.
+        figures: By layer, one a step; None where unknown.
+        marks: Layer and step of each problem.
+        label: What the figures are.
+    """
+    scale = _LogScale.of_figures(v for layer in layers for v in figures.get(layer, ()))
+    totals = [
+        math.fsum(figures[layer][index] or 0.0 for layer in layers) for index in range(len(steps))
+    ]
+    columns = thin(totals, _MOST_COLUMNS) if steps else []
+    names, top = 112.0, 6.0
+    height = 16.0 if len(layers) <= 24 else max(6.0, 384.0 / len(layers))
+    size = "small" if height >= 12 else "tiny"
+    cell = min(32.0, (WIDTH - names - 8) / max(1, len(columns)))
+    marked = {layer for layer, _ in marks}
+    parts: list[Markup] = []
+    for row, layer in enumerate(layers):
+        y = top + row * height
+        kind = "problem" if layer in marked else ""
+        name = shorten(layer, 17 if size == "small" else 26)
+        parts.append(text_at(names - 6, y + height / 2 + 3.5, name, class_=f"end {size} {kind}"))
+        colors = [scale.step(figures[layer][column]) for column in columns]
+        box = {"y": y, "width": cell - min(1.0, cell / 8), "height": height - 1}
+        parts += [
+            tag("rect", x=names + number * cell, **box, class_=f"s{color}")
+            for number, color in enumerate(colors)
+            if color is not None
+        ]
+    bottom = top + height * len(layers)
+    for number in range(0, len(columns), max(1, math.ceil(48 / cell))):
+        text, x = f"{steps[columns[number]]:,}", names + (number + 0.5) * cell
+        parts.append(text_at(x, bottom + 14, text, class_="middle small muted"))
+    for _, step in marks:
+        x = names + cell * sum(steps[column] < step for column in columns)
+        parts.append(line_between(x, top - 4, x, bottom + 2, class_="problem-line"))
+    parts.append(text_at(names - 6, bottom + 14, "step", class_="end small muted"))
+    parts += scale.legend(names, bottom + 26)
+    shown = columns[:: max(1, math.ceil(len(columns) / 8))]
+    rows = [[layer, *(number_text(figures[layer][column]) for column in shown)] for layer in layers]
+    headers = ["layer", *(f"step {steps[column]:,}" for column in shown)]
+    return Chart(draw_svg(parts, bottom + 42, label), table(headers, rows, label))
+
+
+class _LogScale(NamedTuple):
+    """Colors of figures by their logarithm.
+
+    Args:
+        low: The smallest figure, above 0.
+        high: The largest.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of_figures(cls, figures: Iterable[float | None]) -> _LogScale:
+        """Return the scale of figures; those that are unknown or not above 0 have no color."""
+        positive = [figure for figure in figures if figure is not None and figure > 0]
+        return cls(min(positive), max(positive)) if positive else cls(1.0, 1.0)
+
+    def step(self, figure: float | None) -> int | None:
+        """Return the index of the color of a figure; None where it has none."""
+        if figure is None or figure <= 0:
+            return None
+        span = math.log(self.high) - math.log(self.low) or 1.0
+        part = (math.log(figure) - math.log(self.low)) / span
+        return min(NUM_COLORS - 1, int(part * NUM_COLORS))
+
+    def legend(self, left: float, top: float) -> list[Markup]:
+        """Draw the colors with the figures at both ends."""
+        colors = [
+            tag("rect", x=left + 10 * step, y=top, width=10, height=8, class_=f"s{step}")
+            for step in range(NUM_COLORS)
+        ]
+        text = f"{number_text(self.low)} to {number_text(self.high)}, logarithmic"
+        return [*colors, text_at(left + 10 * NUM_COLORS + 8, top + 8, text, class_="small muted")]

@@ -1,0 +1,127 @@
+"""Parts of charts: texts, lines, grids, tables, in units of which a chart's width has 440.
+
+Texts are texts, so that the reader's fonts draw them in every script.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from regard.explain.report.markup import Child, Markup, tag
+from regard.plots.style import SCALE
+
+WIDTH = 440.0
+NUM_COLORS = len(SCALE)
+
+
+class Chart(NamedTuple):
+    """A chart and the same figures as a table.
+
+    Args:
+        svg: The picture.
+        table: For those who do not see it, or want its numbers.
+    """
+
+    svg: Markup
+    table: Markup
+
+    def figure(self, title: str, *notes: Child) -> Markup:
+        """Return both as a figure with a title and notes."""
+        return tag(
+            "figure",
+            tag("h3", title),
+            tag("div", self.svg, class_="scroll"),
+            *(tag("p", note, class_="note") for note in notes if note),
+            tag("details", tag("summary", "table"), self.table, class_="twin"),
+        )
+
+
+def table(headers: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str) -> Markup:
+    """Return a table; the first cell of a row is its header."""
+    head = tag("tr", *(tag("th", header, scope="col") for header in headers))
+    body = [
+        tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest))
+        for first, *rest in rows
+    ]
+    return tag(
+        "div",
+        tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body)),
+        class_="scroll",
+        tabindex="0",
+    )
+
+
+def number_text(value: float | None) -> str:
+    """Return a figure as people read it; a dash where there is none.
+
+    >>> number_text(54.234), number_text(3.3), number_text(0.00741), number_text(12345.6)
+    ('54.2', '3.30', '0.00741', '12,346')
+    >>> number_text(0), number_text(None)
+    ('0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.3g}"
+
+
+def draw_svg(parts: Sequence[Markup], height: float, label: str) -> Markup:
+    """Return a chart of its width and a height, with a label for those who do not see it."""
+    return tag(
+        "svg",
+        *parts,
+        class_="chart",
+        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
+        role="img",
+        aria_label=label,
+    )
+
+
+def runs_of_finite(values: Sequence[float]) -> list[list[int]]:
+    """Return the indices of finite values in runs without a gap."""
+    runs: list[list[int]] = []
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            continue
+        if not runs or runs[-1][-1] != index - 1:
+            runs.append([])
+        runs[-1].append(index)
+    return runs
+
+
+def value_grid(
+    left: float, width: float, ticks: Sequence[float], y: Callable[[float], float]
+) -> list[Markup]:
+    """Return the lines of an axis of values with their labels."""
+    parts = []
+    for tick in ticks:
+        at, text = y(tick), f"{tick:.3g}" if abs(tick) < 1000 else f"{tick:,.0f}"
+        parts.append(line_between(left, at, left + width, at, class_="grid" if tick else "axis"))
+        parts.append(text_at(left - 6, at + 4, text, class_="end small muted"))
+    return parts
+
+
+def text_at(x: float, y: float, text: str, **attributes: object) -> Markup:
+    """Return a text with its base line at a point."""
+    return tag("text", text, x=float(x), y=float(y), **attributes)
+
+
+def line_between(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Markup:
+    """Return the line between two points."""
+    return tag("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), **attributes)
+
+
+def polyline(points: Sequence[tuple[float, float]], **attributes: object) -> Markup:
+    """Return the lines from each point to the next."""
+    return tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), **attributes)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return a text on one line of at most `most` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
