@@ -30,7 +30,7 @@ def test_a_healthy_run_has_no_verdict_and_a_table_of_layers_by_steps(info):
     code, out, err = info("--stability")
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0] == "Stability   no gradient vanished or exploded, the loss did not oscillate"
+    assert lines[0] == "Stability   No gradient vanished or exploded, the loss did not oscillate."
     assert lines[1].startswith("Record      ") and lines[1].endswith(" 5 layers")
     assert lines[3] == "Gradient norm, before clipping"
     assert lines[4].split()[:2] == ["step", "1"]
@@ -94,4 +94,4 @@ def test_a_run_of_too_few_steps_has_no_verdict_at_all():
         update_ratios={"norm": [0.1]},
     )
     first, *_ = format_stability(record)
-    assert first == "Stability   not known: 3 recorded steps or more are needed"
+    assert first == "Stability   Not known: 3 recorded steps or more are needed."

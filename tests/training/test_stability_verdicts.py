@@ -185,3 +185,17 @@ def test_at_most_eight_samples_are_recorded_between_two_evaluations_evenly():
     lines = run(Network(2), rate=1e-4, num_steps=400, every=400)
     steps = [sample["step"] for sample in lines[0]["stability"]["samples"]]
     assert len(steps) <= 8 and steps[0] == 1 and steps[-1] >= 340
+
+
+def test_the_layer_that_vanished_most_is_named_with_its_own_step_and_norm():
+    early = {"a": 1e-9, "b": 1e-2, "c": 1.0}
+    late = {"a": 1e-9, "b": 1e-10, "c": 1e-2}
+    samples = [
+        {"step": step, "gradient_norms": early if step < 4 else late, "update_ratios": {}}
+        for step in (1, 2, 3, 14, 15, 16)
+    ]
+    record = read_stability([{"event": "evaluated", "step": 16, "stability": {"samples": samples}}])
+    (verdict,) = record.verdicts
+    assert (verdict.layer, verdict.step) in (("a", 1), ("b", 14))
+    assert f"in {verdict.layer}" in verdict.text
+    assert "1.0e-09" in verdict.text or "1.0e-08" in verdict.text

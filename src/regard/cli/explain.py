@@ -98,11 +98,19 @@ def explain(
     kind = _choose_format(output, format, json=json)
     methods = None if method is None else method_names(method.split(","))
     if evaluate is not None:
-        for option, value in (("TEXT", text), ("--contrast", contrast), ("--target", target)):
+        options = {
+            "TEXT": text,
+            "--contrast": contrast,
+            "--target": target,
+            "--context": context,
+            "--line": None if line == 1 else line,
+            "-o": None if output == "-" else output,
+        }
+        for option, value in options.items():
             if value is not None:
                 raise ConfigError(f"--evaluate goes with rows of a file.  Leave {option} out.")
         if kind in ("html", "svg"):
-            raise ConfigError("--evaluate prints a table: text or --json.  Leave -o out.")
+            raise ConfigError(f"--evaluate prints a table: text or json, not {kind}.")
     elif output not in (None, "-"):
         require_writable_file(output)
     predictor = open_model(model) if context is None else open_answerer(model)

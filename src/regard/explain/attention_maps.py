@@ -66,6 +66,7 @@ def attention_maps(
     *,
     effects: Mapping[str, Sequence[float]] | None = None,
     most_bytes: int | None = None,
+    memory: int | None = None,
 ) -> AttentionMaps:
     """Build the maps of all layers.
 
@@ -75,6 +76,7 @@ def attention_maps(
             where they were not measured.
         most_bytes: About the size of all maps as JSON, at most; None is 130 kB for a sentence, and
             up to 5 MB for long texts, of which a page packs a third.
+        memory: Bytes of weights that are held at once; None is the default of `capture_in_parts`.
 
     Returns:
         The maps; none without attention.
@@ -82,7 +84,8 @@ def attention_maps(
     scale = _choose_scale(prediction, most_bytes)
     maps, notes = [], []
     pairs: dict[Hashable, AllowedPairs] = {}  # of a pattern: most layers share one
-    for layer in capture_in_parts(prediction):
+    limits = {} if memory is None else {"most_bytes": memory}
+    for layer in capture_in_parts(prediction, **limits):
         if layer.refusal:
             notes.append(layer.refusal)
             continue

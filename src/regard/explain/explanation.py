@@ -136,8 +136,8 @@ def explain(
         methods=results,
         first=first,
         attention=explainer.maps(),
-        lens=logit_lens(prediction),
-        encoder_lens=encoder_lens(prediction),
+        lens=logit_lens(prediction, explainer.budget("Layers")),
+        encoder_lens=encoder_lens(prediction, explainer.budget("Layers of the encoder")),
         control=control,
         control_similarity=similarity,
         image="" if prediction.image is None else png_url(prediction.image),
@@ -157,10 +157,11 @@ def _written_facts(prediction: Prediction) -> WrittenFacts | None:
     target = [f.text for f in prediction.features if f.part == "target" and not f.is_special]
     if not isinstance(prediction, WrittenTarget) or not source:
         return None
+    words = set(source)
     runs = list(zip(target, target[1:], target[2:], strict=False))
     return WrittenFacts(
         length_ratio=len(target) / len(source),
-        copied=sum(token in set(source) for token in target),
+        copied=sum(token in words for token in target),
         repeats=len(runs) - len(set(runs)),
     )
 
@@ -180,20 +181,17 @@ def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
         prediction: What is explained.
         is_own: Whether the model chose the outputs itself.
     """
-    if is_own and isinstance(prediction, ClassPrediction):
-        likely = (next(iter(output.alternatives), "") for output in prediction.outputs)
-        chosen = (prediction.class_text(index) for index in prediction.chosen.tolist())
-        number = sum(one != other for one, other in zip(likely, chosen, strict=True))
-        if number:
+    if isinstance(prediction, ClassPrediction):
+        (log_probabilities,) = prediction.log_probabilities(prediction.full_weights()).detach()
+        number = int((log_probabilities.argmax(-1) != prediction.chosen).sum())
+        if is_own and number:
             yield (
                 f"{pluralize(number, 'output')} of {len(prediction.outputs):,} were not the most "
                 "probable at their position: the whole was chosen, not each by itself."
             )
-    if isinstance(prediction, ClassPrediction) and prediction.contrast is not None:
-        (log_probabilities,) = prediction.log_probabilities(prediction.full_weights()).detach()
-        for index, output in enumerate(prediction.outputs):
-            other = int(prediction.contrast[index])
-            probability = float(log_probabilities[index, other].exp())
+        others = [] if prediction.contrast is None else prediction.contrast.tolist()
+        for output, other, row in zip(prediction.outputs, others, log_probabilities, strict=False):
+            probability = float(row[other].exp())
             yield (
                 f'Explained is why "{output.text.strip()}" ({math.exp(output.score):.2g}), and not '
                 f'"{prediction.class_text(other).strip()}" ({probability:.2g}).'
@@ -223,7 +221,8 @@ class _Explainer:
         self._memory, self._on_progress = memory, on_progress
         self._attributions: dict[str, Attribution] = {}
 
-    def _budget(self, name: str) -> Budget:
+    def budget(self, name: str) -> Budget:
+        """Return the budget of a computation, by its name."""
         on_progress = None
         if self._on_progress is not None:
             on_progress = partial(self._on_progress, name)
@@ -246,7 +245,7 @@ class _Explainer:
         for number, name in enumerate(names, start=1):
             start = time.monotonic()
             method = METHODS[name]
-            budget = self._budget(f"{method.title} (method {number} of {len(names)})")
+            budget = self.budget(f"{method.title} (method {number} of {len(names)})")
             try:
                 attribution = method.compute(self.prediction, budget)
             except ConfigError as error:
@@ -281,7 +280,7 @@ class _Explainer:
         """Measures all attributions; passes that occlusion took are not taken again."""
         return FaithfulnessMeter(
             self.prediction,
-            self._budget("faithfulness"),
+            self.budget("faithfulness"),
             most_outputs=_MEASURED_OUTPUTS,
             is_soft=False,
             occlusion=self._attributions.get("occlusion"),
@@ -301,7 +300,7 @@ class _Explainer:
         indices = spread_indices(len(prediction.outputs), _MEASURED_OUTPUTS)
         shuffled = SelectedOutputs(shuffle_weights(prediction), indices)
         # The control needs the order of the scores, not their last digits.
-        budget = self._budget(f"{method.title}, shuffled weights")
+        budget = self.budget(f"{method.title}, shuffled weights")
         scores = method.compute(shuffled, replace(budget, max_steps=_CONTROL_STEPS)).scores
         trained = self._attributions[name].scores[indices]
         correlations = []
@@ -315,8 +314,9 @@ class _Explainer:
 
     def maps(self) -> list[AttentionMap]:
         """Return the attention of all layers, with the effect of each head."""
-        effects = head_effects(self.prediction, self._budget("Heads"))
-        attention = attention_maps(self.prediction, effects=effects)
+        effects = head_effects(self.prediction, self.budget("Heads"))
+        memory = self.budget("Attention").memory
+        attention = attention_maps(self.prediction, effects=effects, memory=memory)
         self.notes += attention.notes
         return attention.maps
 

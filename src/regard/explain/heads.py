@@ -114,12 +114,8 @@ def _blocks_before(prediction: Prediction, layer: Mixing) -> set[nn.Module]:
     number, depth = find_block(prediction.stacks, layer)
     blocks: set[nn.Module] = set(prediction.stacks[number].layers[:depth])
     for other, stack in enumerate(prediction.stacks):
-        is_decoder = (number, other, len(prediction.stacks)) == (
-            0,
-            1,
-            2,
-        ) and stack.name == "decoder"
-        if other != number and not is_decoder:
+        reads_layer = number == 0 and prediction.has_encoder
+        if other != number and not reads_layer:
             blocks.update(stack.layers)
     return blocks
 

@@ -34,7 +34,7 @@ def logit_lens(
     Returns:
         The last row is the prediction itself; empty where the layers have no residual stream.
     """
-    stacks = prediction.stacks[-1:] if _has_encoder(prediction) else prediction.stacks
+    stacks = prediction.stacks[-1:] if prediction.has_encoder else prediction.stacks
     return _rows(prediction, stacks, budget)
 
 
@@ -52,11 +52,7 @@ def encoder_lens(
         The last row is the prediction itself; empty where the model has no encoder and decoder, or
         where the encoder's layers have no residual stream.
     """
-    return _rows(prediction, prediction.stacks[:1], budget) if _has_encoder(prediction) else []
-
-
-def _has_encoder(prediction: Prediction) -> bool:
-    return [stack.name for stack in prediction.stacks] == ["encoder", "decoder"]
+    return _rows(prediction, prediction.stacks[:1], budget) if prediction.has_encoder else []
 
 
 def _rows(prediction: Prediction, stacks: tuple[Stack, ...], budget: Budget) -> list[LensRow]:

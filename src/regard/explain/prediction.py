@@ -43,6 +43,11 @@ class Feature(msgspec.Struct, frozen=True):
     part: str
     is_special: bool = False
 
+    @property
+    def is_written(self) -> bool:
+        """Whether it is an output that was fed back."""
+        return self.part in ("target", "continuation")
+
 
 class Output(msgspec.Struct, frozen=True):
     """An output that is explained.
@@ -114,6 +119,11 @@ class Prediction(ABC):
     def reads(self) -> Tensor:
         """Which features each output depends on, ``[outputs, features]``: all of them."""
         return torch.ones(len(self.outputs), len(self.features), dtype=torch.bool)
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether a decoder reads what an encoder gives."""
+        return [stack.name for stack in self.stacks] == ["encoder", "decoder"]
 
     @property
     def is_special(self) -> Tensor:

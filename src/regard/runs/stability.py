@@ -10,7 +10,7 @@ from regard.hub.file_names import METRICS
 from regard.hub.hugging_face.published_folder import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.plots.stability_maps import StabilityPicture
-from regard.training.stability_monitor import MIN_SILENT, short_number
+from regard.training.stability_monitor import short_number
 from regard.training.stability_verdicts import StabilityRecord, read_stability
 
 _COLUMNS = 6
@@ -43,11 +43,7 @@ def format_stability(record: StabilityRecord) -> list[str]:
     count, first, last = len(record.steps), record.steps[0], record.steps[-1]
     kind = "means up to evaluations" if record.is_mean else "recorded steps"
     span = f"{count:,} {kind}, {first:,} to {last:,}"
-    lines = [f"Stability   {verdict.text}" for verdict in record.verdicts]
-    if not lines and count < MIN_SILENT:
-        lines = [f"Stability   not known: {MIN_SILENT} recorded steps or more are needed"]
-    elif not lines:
-        lines = ["Stability   no gradient vanished or exploded, the loss did not oscillate"]
+    lines = [f"Stability   {sentence}" for sentence in record.sentences()]
     lines.append(f"Record      {span}, {len(record.layers):,} layers")
     columns = _evenly(count, _COLUMNS)
     for title, figures in (

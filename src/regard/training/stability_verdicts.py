@@ -69,6 +69,14 @@ class StabilityRecord(msgspec.Struct, frozen=True, kw_only=True):
     update_ratios: dict[str, list[float | None]]
     is_mean: bool = False
 
+    def sentences(self) -> list[str]:
+        """Return the verdicts as sentences, or why there are none."""
+        if self.verdicts:
+            return [verdict.text for verdict in self.verdicts]
+        if len(self.steps) < MIN_SILENT:
+            return [f"Not known: {MIN_SILENT} recorded steps or more are needed."]
+        return ["No gradient vanished or exploded, the loss did not oscillate."]
+
 
 class _Point(NamedTuple):
     """The figures of a recorded step by layer; infinite where a number was not finite."""
@@ -154,15 +162,14 @@ def _vanishing(points: Sequence[_Point]) -> StabilityVerdict | None:
                 silent.setdefault(layer, streak)
     if not silent:
         return None
-    first = min(streak[0].step for streak in silent.values())
-    norms = silent[next(iter(silent))][-1].norms
-    last = {layer: streak[-1].norms[layer] for layer, streak in silent.items()}
-    layer = min(last, key=last.__getitem__)
+    last = {layer: streak[-1].norms for layer, streak in silent.items()}
+    layer = min(last, key=lambda name: last[name][name] / max(last[name].values()))
+    first, norms = silent[layer][0].step, last[layer]
     strongest = max(norms, key=norms.__getitem__)
-    if last[layer] == 0:
+    if norms[layer] == 0:
         what = "no gradient reaches it"
     else:
-        share = short_number(last[layer] / norms[strongest])
+        share = short_number(norms[layer] / norms[strongest])
         what = f"its norm is {share} of that of {strongest}"
     return StabilityVerdict(
         kind="vanishing",
@@ -220,7 +227,7 @@ def _large_gradient(
 def _replaced_weights(points: Sequence[_Point]) -> StabilityVerdict | None:
     """Return the first step that changed half of the layers by more than their own norm."""
     for point in points:
-        replaced = [layer for layer, ratio in point.ratios.items() if ratio >= _REPLACED]
+        replaced = [layer for layer, ratio in point.ratios.items() if ratio > _REPLACED]
         if replaced and len(replaced) >= _REPLACED_SHARE * len(point.norms):
             layer = max(replaced, key=point.ratios.__getitem__)
             text = (

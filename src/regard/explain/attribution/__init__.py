@@ -49,7 +49,7 @@ def method_names(names: Iterable[str]) -> list[str]:
         names: Names or aliases; hyphens and spaces count as underscores.
 
     Raises:
-        ConfigError: No method has such a name.
+        ConfigError: No method has such a name, or no name is given.
 
     >>> method_names(["ig", "occlusion", "integrated-gradients"])
     ['integrated_gradients', 'occlusion']
@@ -62,4 +62,6 @@ def method_names(names: Iterable[str]) -> list[str]:
             hint = did_you_mean(name, list(METHODS))
             raise ConfigError(f"method {name!r}: one of {', '.join(METHODS)} was expected.{hint}")
         resolved[plain] = None
+    if not resolved:
+        raise ConfigError(f"no method is named.  Take one of {', '.join(METHODS)}.")
     return list(resolved)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
+from regard.explain.attribution.method import TooLongError
 from regard.explain.capture import attention_layers, capture_in_parts, layer_sizes
 from regard.explain.prediction import Prediction
 
@@ -56,7 +57,7 @@ def read_blocks(
         )
     )
     if num_pairs > _MOST_PAIRS:
-        raise ConfigError(
+        raise TooLongError(
             f"attention between {len(prediction.features):,} tokens is too much to follow.  Take "
             "another method, such as occlusion, or a shorter text."
         )

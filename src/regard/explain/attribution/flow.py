@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from regard.errors import ConfigError
 from regard.explain.attribution.attention_graph import (
     BlockAttention,
     hide_unread,
@@ -22,7 +21,7 @@ from regard.explain.attribution.attention_graph import (
     read_stacks,
     with_residual,
 )
-from regard.explain.attribution.method import Attribution, Budget, Method
+from regard.explain.attribution.method import Attribution, Budget, Method, TooLongError
 from regard.explain.prediction import Prediction
 
 _LEAST = 1e-9  # of a capacity: less is rounding
@@ -158,7 +157,7 @@ def flow(prediction: Prediction, budget: Budget) -> Attribution:
     reads, num_outputs = prediction.reads, len(sinks)
     steps = float(reads.sum()) * network.num_edges
     if steps > _MOST_STEPS:
-        raise ConfigError(
+        raise TooLongError(
             f"attention flow would take {steps:.0e} steps for {len(features)} tokens and "
             f"{num_outputs} outputs, {_MOST_STEPS:.0e} are possible.  Take `rollout`, or a shorter "
             "text."

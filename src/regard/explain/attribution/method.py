@@ -8,11 +8,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from regard.errors import ConfigError
 from regard.explain.prediction import Prediction
 
 _DEFAULT_BYTES = 512 * 1024**2
 _NUMBERS_PER_STATE = 40  # that a layer keeps of each position for the backward pass, times its size
 _COPIES_OF_OUTPUTS = 4  # logits, their float32 form, logarithms of probabilities, a gradient
+
+
+class TooLongError(ConfigError):
+    """A method cannot explain a text of this length; it can explain shorter ones."""
 
 
 class Attribution(NamedTuple):

@@ -18,6 +18,7 @@ from regard.explain.attribution import (
     Budget,
     method_names,
 )
+from regard.explain.attribution.method import TooLongError
 from regard.explain.faithfulness.evaluated_rows import OpenRow
 from regard.explain.faithfulness.measure import FaithfulnessMeter, Measures, measurable_outputs
 from regard.explain.prediction import ClassPrediction, Prediction
@@ -222,24 +223,30 @@ class _Measured:
         return len(self._rows[FLOOR])
 
     def add(self, prediction: Prediction) -> None:
-        """Measure all methods on a row; one that refuses it is left out from here on."""
+        """Measure all methods on a row; one that the model refuses is left out from here on."""
         indices = measurable_outputs(prediction, self._most_outputs)
         selected = SelectedOutputs(prediction, indices)
         if not len(indices):
             self.skipped += 1
             return
-        self._unit = "%" if isinstance(prediction, ClassPrediction) else prediction.unit
-        self._num_outputs += len(indices)
         attributions: dict[str, Attribution] = {}
+        seconds: dict[str, float] = {}
         for name in list(self._rows):
             start = time.perf_counter()
             try:
                 attributions[name] = METHODS[name].compute(selected, self._budget)
+            except TooLongError:  # methods are compared on rows that all of them can explain
+                self.skipped += 1
+                return
             except ConfigError as error:
                 self._refused[name] = str(error)
                 del self._rows[name]
                 continue
-            self._seconds[name] += time.perf_counter() - start
+            seconds[name] = time.perf_counter() - start
+        self._unit = "%" if isinstance(prediction, ClassPrediction) else prediction.unit
+        self._num_outputs += len(indices)
+        for name, spent in seconds.items():
+            self._seconds[name] += spent
         meter = FaithfulnessMeter(
             selected,
             self._budget,

@@ -60,7 +60,7 @@ class _Picture:
         read = [
             index
             for index, feature in enumerate(explanation.input)
-            if not (has_source and feature.part == "target")
+            if not (has_source and feature.is_written)
         ]
         self.columns = read[:_MOST_COLUMNS]
         self.y, self.right = _MARGIN, _NARROWEST - _MARGIN
@@ -88,7 +88,7 @@ class _Picture:
 
     @property
     def _methods(self) -> list[MethodResult]:
-        """The methods, the most faithful first."""
+        """The methods, the one that is shown first before the others."""
         methods = self.explanation.methods
         names = sorted(methods, key=lambda name: name != self.explanation.first)
         return [methods[name] for name in names]
@@ -174,9 +174,7 @@ class _Picture:
             chosen = outputs[index]
             if index == self.output:
                 self._rect(x - 4, self.y, width + 8, 24, "chosen", rx="3")
-            probability = probability_of(
-                chosen.text, chosen.score, chosen.alternatives, self.explanation.unit
-            )
+            probability = probability_of(chosen.score, self.explanation.unit)
             thickness = 1.0 if probability is None else 0.5 + 4.5 * probability
             self._rect(x - 2, self.y + 25, width + 4, thickness, "line")
             self._text(x + width / 2, self.y + 17, labels[index], "word", "middle")

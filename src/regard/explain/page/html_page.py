@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import msgspec
 
-from regard.errors import ConfigError, ResourceError
 from regard.explain.document import Explanation
 from regard.explain.page.packed_attention import PackedMap, pack_attention
 from regard.explain.page.packed_scores import PackedScores, Scores, is_large, pack_scores
 from regard.explain.page.self_contained import html_file
+from regard.plots.style import write_file
 
 _STYLES = ("page.css", "panels.css")
 _MODULES = (
@@ -85,13 +84,7 @@ def save_page(explanation: Explanation, path: str | Path) -> None:
         ConfigError: The file cannot be written.
         ResourceError: The disk is full, or fails.
     """
-    text = page_html(explanation)
-    try:
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        message = f"{path}: cannot be written ({error.strerror or error})."
-        raise (ResourceError if is_full else ConfigError)(message) from error
+    write_file(path, page_html(explanation).encode())
 
 
 def _round(scores: Scores) -> list[list[float | None]]:

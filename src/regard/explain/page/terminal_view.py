@@ -91,7 +91,7 @@ def _header(explanation: Explanation) -> str:
 
 def _sentences(explanation: Explanation) -> Iterator[Text]:
     """Write each part of the input, and the outputs with their probabilities."""
-    written = {feature.part for feature in explanation.input if _is_written(feature.part)}
+    written = {feature.part for feature in explanation.input if feature.is_written}
     for part in dict.fromkeys(feature.part for feature in explanation.input):
         if part not in written:
             words = [token_label(f.text) for f in explanation.input if f.part == part]
@@ -101,9 +101,7 @@ def _sentences(explanation: Explanation) -> Iterator[Text]:
     line = Text("output ")
     for output in explanation.output:
         line.append(f" {token_label(output.text)}", style="bold")
-        probability = probability_of(
-            output.text, output.score, output.alternatives, explanation.unit
-        )
+        probability = probability_of(output.score, explanation.unit)
         if probability is not None:
             line.append(f" {probability:.2f}".replace(" 0.", " ."), style="dim")
         elif explanation.unit != "nats":
@@ -113,17 +111,13 @@ def _sentences(explanation: Explanation) -> Iterator[Text]:
         yield Text(f"        compared with {explanation.contrast}")
 
 
-def _is_written(part: str) -> bool:
-    return part in ("target", "continuation")
-
-
 def _columns(explanation: Explanation) -> list[int]:
     """Return the features that an alignment has: not those that are outputs, fed back."""
     has_source = any(feature.part == "source" for feature in explanation.input)
     return [
         index
         for index, feature in enumerate(explanation.input)
-        if not (has_source and _is_written(feature.part))
+        if not (has_source and feature.is_written)
     ]
 
 

@@ -72,19 +72,13 @@ def number_text(value: float | None) -> str:
     return text.removesuffix("0") if places == 3 else text
 
 
-def probability_of(
-    text: str, score: float, alternatives: dict[str, float], unit: str
-) -> float | None:
+def probability_of(score: float, unit: str) -> float | None:
     """Return the probability of an output, or None where it has none.
 
     Args:
-        text: Of the output.
         score: Of the output, in `unit`.
-        alternatives: See `Output`.
         unit: Of scores; those in nats are logarithms of probabilities.
     """
-    if text in alternatives:
-        return alternatives[text]
     return min(1.0, math.exp(score)) if unit == "nats" else None
 
 

@@ -149,8 +149,7 @@ class WrittenTarget(ClassPrediction):
             return lambda embeddings: weaken(embeddings, parts[name], vector)
 
         source_ids, target_ids = self._source_ids, self._target_ids
-        if baseline == "reference":
-            source_ids = hide_tokens(source_ids, parts["source"], self._reference_ids[0])
+        source_ids = hide_tokens(source_ids, parts["source"], self._reference_ids[0])
         source_ids, target_ids = source_ids.expand(rows, -1), target_ids.expand(rows, -1)
         lengths = torch.full((rows,), num_source)
         with replace_outputs({layers[name]: weakened(name) for name in parts}):

@@ -34,7 +34,7 @@ _NUM_SHADES = 8
 _MOST_CELLS = 1024  # of an image, or of a recording
 _MOST_IMAGE_BYTES = 100_000
 _IMAGE_TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
-_WRITTEN = "target"  # what a decoder has written before is not shown
+_CONTINUED = "##"
 
 
 class WordScore(NamedTuple):
@@ -93,25 +93,30 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
     pieces = [
         WordScore(feature.text, feature.part, total)
         for feature, total in pairs
-        if not feature.is_special and feature.part != _WRITTEN
+        if not (feature.is_special or feature.is_written)
     ]
-    words = pieces if row.is_file else _merge_pieces(pieces)
+    words = pieces if row.is_file else merge_pieces(pieces)
     unit, notes = method.unit or prediction.unit, [str(warning.message) for warning in caught]
     return AttributedWords(method.title, unit, words, notes)
 
 
-def _merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:
+def merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:
     """Return the words of tokens, with the sums of their scores, where spaces separate words."""
     if not has_spaces_between_words(["".join(piece.text for piece in pieces)]):
         return list(pieces)
+    marks_continuations = any(piece.text.startswith(_CONTINUED) for piece in pieces)
     words: list[WordScore] = []
     for piece in pieces:
-        is_begun = words and words[-1].part == piece.part
-        if is_begun and not piece.text.startswith(" ") and words[-1].text[-1:] != "\n":
+        begins, text = piece.text.startswith(" "), piece.text
+        if marks_continuations:  # WordPiece has no spaces, but marks what continues a word
+            begins = not text.startswith(_CONTINUED)
+            text = f" {text}" if begins else text.removeprefix(_CONTINUED)
+        is_begun = bool(words) and words[-1].part == piece.part
+        if is_begun and not begins and words[-1].text[-1:] != "\n":
             last = words.pop()
-            words.append(WordScore(last.text + piece.text, last.part, last.score + piece.score))
+            words.append(WordScore(last.text + text, last.part, last.score + piece.score))
         else:
-            words.append(piece)
+            words.append(WordScore(text, piece.part, piece.score))
     return words
 
 

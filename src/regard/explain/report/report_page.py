@@ -312,12 +312,11 @@ def _stability(folder: str) -> Markup:
 
 
 def _stability_panels(record: StabilityRecord) -> Iterator[Markup]:
-    verdicts = [tag("li", verdict.text) for verdict in record.verdicts]
-    if verdicts:
-        yield tag("ul", *verdicts, class_="problems")
+    if record.verdicts:
+        items = (tag("li", sentence) for sentence in record.sentences())
+        yield tag("ul", *items, class_="problems")
     else:
-        text = "No gradient vanished or exploded, and the loss did not oscillate."
-        yield tag("p", text, class_="verdict")
+        yield tag("p", *record.sentences(), class_="verdict")
     marks = [(verdict.layer, verdict.step) for verdict in record.verdicts]
     panels = []
     for title, figures in (

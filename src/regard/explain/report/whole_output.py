@@ -33,10 +33,6 @@ class WholeOutput(Prediction):
         """Which features any output depends on, ``[1, features]``."""
         return self._prediction.reads.any(0, keepdim=True)
 
-    def refresh(self) -> None:
-        """Compute again what depends on the weights of the model."""
-        self._prediction.refresh()
-
     def scores(
         self,
         weights: Tensor,
@@ -47,7 +43,3 @@ class WholeOutput(Prediction):
         """Compute the sum of the scores of all outputs; see `Prediction`."""
         total = self._prediction.scores(weights, baseline=baseline).sum(-1)  # [rows]
         return total[:, None] if outputs is None else total
-
-    def effect_scale(self, scores: Tensor) -> Tensor:
-        """Return scores on the scale on which faithfulness compares them."""
-        return self._prediction.effect_scale(scores)

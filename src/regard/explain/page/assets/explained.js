@@ -129,9 +129,7 @@ export class Explained {
 
   /** Return the probability of an output, or null where it has none. */
   probability(output) {
-    const { text, score, alternatives } = this.outputs[output];
-    if (Object.hasOwn(alternatives, text)) return alternatives[text];
-    return this.document.unit === "nats" ? Math.min(1, Math.exp(score)) : null;
+    return this.document.unit === "nats" ? Math.min(1, Math.exp(this.outputs[output].score)) : null;
   }
 
   /** Return the most probable outputs with their probabilities; JSON does not keep their order. */
