@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from regard.data.batching import TokenRows
 from regard.data.readers.source import as_source
@@ -33,6 +34,7 @@ from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.generative_question_answering.data import encode_sources
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.question_answering.loss import is_null, span_text
 from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
 from regard.tasks.question_answering.text_windows import WindowBatches, window_logits
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
@@ -269,8 +271,10 @@ def _answer(answerer: QuestionAnswerer, request: Request) -> AnswerSpan:
     if request.output is not None:
         spans = [_find_span(context, request.output)]
     else:
-        answer = answerer.answer_rows([request.text], [context])[0]
-        spans = [None if answer.start is None or answer.end is None else (answer.start, answer.end)]
+        best = answerer.spans(unanswered([request.text], [context]))[0]
+        is_answer = not is_null(best, answerer.threshold) and bool(span_text(best, context)[0])
+        # Not that of the answer's text: a token of space may be the first or the last.
+        spans = [(best.start, best.end) if best is not None and is_answer else None]
     if request.contrast is not None:
         spans.append(_find_span(context, request.contrast))
     index, positions = _best_window(answerer, batches, spans)
@@ -278,7 +282,7 @@ def _answer(answerer: QuestionAnswerer, request: Request) -> AnswerSpan:
         raise ConfigError("the contrast does not differ from the output.  Name another one.")
     window = batches.batch(np.array([index]))
     prediction = AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
-    answer = "no answer" if spans[0] is None else f'"{context[slice(*spans[0])]}"'
+    answer = "no answer" if spans[0] is None else f'"{context[slice(*spans[0])].strip()}"'
     prediction.notes = (f"The answer is {answer}; its first and its last token are explained.",)
     return prediction
 
@@ -310,28 +314,17 @@ def _best_window(
     best: tuple[float, int, list[tuple[int, int]]] | None = None
     for index in range(len(batches.windows)):
         batch = batches.batch(np.array([index]))
-        inside = batch.is_context[0].nonzero()[:, 0].tolist()
-        characters = [batches.characters(index, i, i) for i in inside]
-        positions: list[tuple[int, int]] = []
-        for span in spans:
-            if span is None:
-                positions.append((0, 0))
-                continue
-            touched = [
-                i
-                for i, (start, end) in zip(inside, characters, strict=True)
-                if end > span[0] and start < span[1]
-            ]
-            holds = touched and (
-                characters[touched[0] - inside[0]][0] <= span[0]
-                and characters[touched[-1] - inside[0]][1] >= span[1]
-            )
-            if holds:
-                positions.append((touched[0], touched[-1]))
-        if len(positions) < len(spans):
-            continue
         with torch.inference_mode():
             rows = window_logits(answerer.model, batch).log_softmax(1)[0]  # [length, 2]
+        inside = batch.is_context[0].nonzero()[:, 0].tolist()
+        characters = {i: batches.characters(index, i, i) for i in inside}
+        positions: list[tuple[int, int]] = []
+        for span in spans:
+            ends = (0, 0) if span is None else _best_tokens(rows, characters, span)
+            if ends is not None:
+                positions.append(ends)
+        if len(positions) < len(spans):
+            continue
         first, last = positions[0]
         score = float(rows[first, 0] + rows[last, 1])
         if best is None or score > best[0]:
@@ -339,6 +332,31 @@ def _best_window(
     if best is None:
         raise ConfigError("no part of the context that the model reads at once holds the answers.")
     return best[1], best[2]
+
+
+def _best_tokens(
+    log_probabilities: Tensor, characters: Mapping[int, tuple[int, int]], span: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Return the first and the last token of a span; None where a window does not hold it whole.
+
+    Args:
+        log_probabilities: Of starts and ends in a window, ``[length, 2]``.
+        characters: Those of each token of the text, by its position.
+        span: Characters of the answer. A token without characters, such as the space before a
+            word, may begin or end it: the more probable one is taken.
+    """
+    touched = [i for i, (start, end) in characters.items() if end > span[0] and start < span[1]]
+    if not touched:
+        return None
+    first, last = touched[0], touched[-1]
+    if characters[first][0] > span[0] or characters[last][1] < span[1]:
+        return None
+    firsts = [first, *(i for i, (start, _) in characters.items() if start == span[0] and i < first)]
+    lasts = [last, *(i for i, (_, end) in characters.items() if end == span[1] and i > last)]
+    return (
+        max(firsts, key=lambda i: float(log_probabilities[i, 0])),
+        max(lasts, key=lambda i: float(log_probabilities[i, 1])),
+    )
 
 
 def _forecast(forecaster: Forecaster, request: Request) -> ForecastSteps:
