@@ -1,0 +1,179 @@
+"""The processes that train together: their ranks, and what they exchange.
+
+torchrun starts the processes; PyTorch's own process groups connect them, gloo on CPUs and nccl on
+GPUs. What is decided from a clock, a file or a signal is decided by rank 0 and shared, so that all
+ranks take the same decisions. Values are exchanged as MessagePack: nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import msgspec
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from regard.errors import RegardError
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run.
+
+    Without a `control` group it is one process alone: nothing is exchanged.
+
+    Args:
+        rank: Index of this process, 0 to `size` - 1.
+        size: Number of processes.
+        control: Group for small values in the memory of CPUs (gloo); None for a process alone.
+        gradients: Group for what is on the device of the model; None is `control`.
+    """
+
+    rank: int = 0
+    size: int = 1
+    control: dist.ProcessGroup | None = None
+    gradients: dist.ProcessGroup | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process decides, writes and reports."""
+        return self.rank == 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether torchrun started this run, be it with one process."""
+        return self.control is not None
+
+    def sum(self, tensor: Tensor) -> None:
+        """Sum a tensor over all ranks, in place; every rank gets the same bits."""
+        if self.is_shared:
+            is_on_cpu = tensor.device.type == "cpu"
+            dist.all_reduce(tensor, group=self.control if is_on_cpu else self.gradients)
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.is_shared:
+            self.sum(torch.zeros(1))
+
+    def share(self, value: T) -> T:
+        """Return rank 0's value on every rank.
+
+        Args:
+            value: Numbers, texts, bytes, and lists and dictionaries of them; ignored on ranks but
+                0.
+        """
+        if not self.is_shared:
+            return value
+        encoded = _encode(value)
+        length = torch.tensor([len(encoded)])
+        dist.broadcast(length, src=0, group=self.control)
+        if not self.is_first:
+            encoded = torch.empty(int(length), dtype=torch.uint8)
+        dist.broadcast(encoded, src=0, group=self.control)
+        return _decode(encoded)
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in the order of ranks, on every rank.
+
+        Args:
+            value: Numbers, texts, bytes, and lists and dictionaries of them.
+        """
+        if not self.is_shared:
+            return [value]
+        encoded = _encode(value)
+        lengths = torch.zeros(self.size, dtype=torch.int64)
+        lengths[self.rank] = len(encoded)
+        self.sum(lengths)
+        width = int(lengths.max())
+        rows = [torch.empty(width, dtype=torch.uint8) for _ in range(self.size)]
+        own = torch.zeros(width, dtype=torch.uint8)
+        own[: len(encoded)] = encoded
+        dist.all_gather(rows, own, group=self.control)
+        pairs = zip(rows, lengths.tolist(), strict=True)
+        return [_decode(row[:length]) for row, length in pairs]
+
+    def clock(self) -> float:
+        """Return rank 0's time in seconds (``time.monotonic``), the same on every rank."""
+        if not self.is_shared:
+            return time.monotonic()
+        seconds = torch.tensor([time.monotonic()], dtype=torch.float64)
+        dist.broadcast(seconds, src=0, group=self.control)
+        return float(seconds)
+
+    def first_signal(self, signum: int | None) -> int | None:
+        """Return a signal that any rank has caught, the same on every rank; None where none has."""
+        caught = max(self.gather(signum or 0)) if self.is_shared else signum
+        return caught or None
+
+    def together(self, compute: Callable[[], T]) -> T:
+        """Return what every rank computes, or raise on every rank the first error of one.
+
+        Raises:
+            RegardError: That of the first rank that fails; its message names the rank.
+        """
+        if not self.is_shared:
+            return compute()
+        result, failure = None, None
+        try:
+            result = compute()
+        except RegardError as error:
+            failure = error
+        messages = self.gather("" if failure is None else f"rank {self.rank}: {failure}")
+        first = next((rank for rank, message in enumerate(messages) if message), None)
+        if first is None:
+            return cast("T", result)
+        if failure is not None and first == self.rank:
+            raise failure
+        raise RegardError(messages[first])
+
+    def on_first(self, compute: Callable[[], T]) -> T:
+        """Compute a value on rank 0, and return it on every rank.
+
+        Args:
+            compute: Returns numbers, texts, bytes, or lists and dictionaries of them.
+
+        Raises:
+            RegardError: That of rank 0.
+        """
+        value = self.together(lambda: compute() if self.is_first else None)
+        return self.share(cast("T", value))
+
+    def map(self, function: Callable[[T], V], items: Sequence[T]) -> list[V]:
+        """Compute a value for each item, every item on one rank, and return all on every rank.
+
+        Args:
+            function: Returns numbers, texts, bytes, or lists and dictionaries of them; the same
+                whatever rank computes it.
+            items: The same on every rank; they go to the ranks in turn.
+
+        Returns:
+            The values in the order of the items.
+
+        Raises:
+            RegardError: That of the first rank that fails.
+        """
+        if not self.is_shared:
+            return [function(item) for item in items]
+        own = self.together(lambda: [function(item) for item in items[self.rank :: self.size]])
+        parts = self.gather(own)
+        return [parts[index % self.size][index // self.size] for index in range(len(items))]
+
+
+ALONE = World()
+"""One process without others."""
+
+
+def _encode(value: object) -> Tensor:
+    """Return a value in bytes, ``[bytes]``."""
+    return torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
+
+
+def _decode(encoded: Tensor) -> Any:
+    return msgspec.msgpack.decode(bytes(encoded.numpy()))
