@@ -67,6 +67,7 @@ from regard.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
     Diverged,
@@ -101,6 +102,7 @@ def train(
     sources: Mapping[str, DataSource] = MappingProxyType({}),
     report: Report = ignore_events,
     start_time: float | None = None,
+    world: World = ALONE,
 ) -> Any:
     """Train a model on a file of text, or on images, recordings or series with labels.
 
@@ -113,6 +115,7 @@ def train(
         sources: Rows in memory, by the name of their setting, such as ``valid``.
         report: Called with every event of the run.
         start_time: Clock (``time.monotonic``) from which the time budget counts; None means now.
+        world: The processes that train together.
 
     Returns:
         The trained model, ready for use, such as a `Translator`.
@@ -133,7 +136,7 @@ def train(
         if not _is_within_data(folder.path, request):
             lock = stack.enter_context(FolderLock(folder.path))
         with resource_errors(_LESS_DATA):
-            run = _Run.from_request(request, folder, report, start_time, sources)
+            run = _Run.from_request(request, folder, report, start_time, sources, world)
         if lock is None:
             lock = stack.enter_context(FolderLock(folder.path))
         require_free(folder, is_locked=True)  # another run may have begun in the meantime
@@ -141,7 +144,11 @@ def train(
 
 
 def resume(
-    output: str | Path, *, report: Report = ignore_events, start_time: float | None = None
+    output: str | Path,
+    *,
+    report: Report = ignore_events,
+    start_time: float | None = None,
+    world: World = ALONE,
 ) -> Any:
     """Resume a run that was stopped or killed, from its last checkpoint.
 
@@ -149,6 +156,7 @@ def resume(
         output: The run's folder.
         report: Called with every event of the run.
         start_time: Clock (``time.monotonic``) at which this session began; None means now.
+        world: The processes that train together.
 
     Returns:
         The trained model. A run that has finished is left as it is.
@@ -171,11 +179,12 @@ def resume(
         checkpoint = checkpoint_path(folder.path)
         if checkpoint.exists():
             with resource_errors(_LESS_DATA):
-                run = _Run.from_folder(folder, config, sources, report, start_time)
+                run = _Run.from_folder(folder, config, sources, report, start_time, world)
             return run.from_checkpoint(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
         request = Request.parse((), file=folder.path / "config.toml")
-        return _Run.from_request(request, folder, report, start_time, sources).from_start(lock)
+        run = _Run.from_request(request, folder, report, start_time, sources, world)
+        return run.from_start(lock)
 
 
 def estimate(
@@ -300,7 +309,9 @@ class _Run:
         sources: Mapping[str, DataSource],
         report: Report,
         start_time: float,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, start_time
@@ -316,6 +327,7 @@ class _Run:
         report: Report,
         start_time: float,
         sources: Mapping[str, DataSource] = MappingProxyType({}),
+        world: World = ALONE,
     ) -> _Run:
         """Read the data, decide the settings, and build the model."""
         requested = request.bind_all_but_model(RunConfig())
@@ -361,7 +373,7 @@ class _Run:
             note = load_initial_weights(setup.model, config, pretrained)
             if note:
                 report(Warned(text=note))
-        return cls(folder, task, setup, advice, sources, report, start_time)
+        return cls(folder, task, setup, advice, sources, report, start_time, world)
 
     @classmethod
     def from_folder(
@@ -371,6 +383,7 @@ class _Run:
         sources: Mapping[str, DataSource],
         report: Report,
         start_time: float,
+        world: World = ALONE,
     ) -> _Run:
         """Read the data and build the model as the first session did."""
         if config.training.tensorboard:
@@ -381,7 +394,7 @@ class _Run:
         tokenizer = None if task.reads_inputs else folder.read_tokenizer()
         advice = MemoryAdvice(config, task, 0 if tokenizer is None else len(tokenizer))
         setup = _set_up(task, config, dataset, tokenizer, report, advice)
-        return cls(folder, task, setup, advice, sources, report, start_time)
+        return cls(folder, task, setup, advice, sources, report, start_time, world)
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
@@ -488,6 +501,7 @@ class _Run:
             on_event=partial(self._record, lock),
             budget=make_budget(setup),
             start_time=self._start_time,
+            world=self.world,
         )
 
     def _seed_dropout(self, number: int) -> None:

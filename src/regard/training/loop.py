@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from regard.errors import WeightsError
 from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
+from regard.training.distribution import ALONE, World
 from regard.training.early_stopping import EarlyStopping
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
@@ -109,6 +110,7 @@ class Trainer:
         budget: Where the run has one.
         start_time: Time on the clock at which this session began.
         clock: Returns the time in seconds, from any origin.
+        world: The processes that train together; the first one writes and reports.
     """
 
     model: nn.Module
@@ -125,6 +127,7 @@ class Trainer:
     budget: Budget | None
     start_time: float
     clock: Callable[[], float] = time.monotonic
+    world: World = ALONE
 
     def __post_init__(self) -> None:
         budget = self.budget
