@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from regard.errors import RegardError
+from regard.errors import NextStep, RegardError
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -34,12 +34,14 @@ class World:
         size: Number of processes.
         control: Group for small values in the memory of CPUs (gloo); None for a process alone.
         gradients: Group for what is on the device of the model; None is `control`.
+        hosts: Name of the machine of each rank; empty if unknown.
     """
 
     rank: int = 0
     size: int = 1
     control: dist.ProcessGroup | None = None
     gradients: dist.ProcessGroup | None = None
+    hosts: tuple[str, ...] = ()
 
     @property
     def is_first(self) -> bool:
@@ -50,6 +52,10 @@ class World:
     def is_shared(self) -> bool:
         """Whether torchrun started this run, be it with one process."""
         return self.control is not None
+
+    def name(self, rank: int) -> str:
+        """Return what messages call a rank, such as ``rank 1 (host b)``."""
+        return f"rank {rank} (host {self.hosts[rank]})" if self.hosts else f"rank {rank}"
 
     def sum(self, tensor: Tensor) -> None:
         """Sum a tensor over all ranks, in place; every rank gets the same bits."""
@@ -116,7 +122,8 @@ class World:
         """Return what every rank computes, or raise on every rank the first error of one.
 
         Raises:
-            RegardError: That of the first rank that fails; its message names the rank.
+            RegardError: That of the first rank that fails, of the same class on every rank. Its
+                message names the rank, but where all ranks fail for the same reason.
         """
         if not self.is_shared:
             return compute()
@@ -125,13 +132,13 @@ class World:
             result = compute()
         except RegardError as error:
             failure = error
-        messages = self.gather("" if failure is None else f"rank {self.rank}: {failure}")
-        first = next((rank for rank, message in enumerate(messages) if message), None)
+        failures = self.gather(None if failure is None else _describe(failure))
+        first = next((rank for rank, fields in enumerate(failures) if fields is not None), None)
         if first is None:
             return cast("T", result)
-        if failure is not None and first == self.rank:
-            raise failure
-        raise RegardError(messages[first])
+        fields = cast("dict[str, Any]", failures[first])
+        is_common = all(other == fields for other in failures)
+        raise _rebuild(fields, "" if is_common else f"{self.name(first)}: ") from failure
 
     def on_first(self, compute: Callable[[], T]) -> T:
         """Compute a value on rank 0, and return it on every rank.
@@ -142,7 +149,17 @@ class World:
         Raises:
             RegardError: That of rank 0.
         """
-        value = self.together(lambda: compute() if self.is_first else None)
+        if not self.is_shared:
+            return compute()
+        value, failure = None, None
+        if self.is_first:
+            try:
+                value = compute()
+            except RegardError as error:
+                failure = error
+        fields = self.share(None if failure is None else _describe(failure))
+        if fields is not None:
+            raise failure or _rebuild(fields)
         return self.share(cast("T", value))
 
     def map(self, function: Callable[[T], V], items: Sequence[T]) -> list[V]:
@@ -168,6 +185,20 @@ class World:
 
 ALONE = World()
 """One process without others."""
+
+
+def _describe(error: RegardError) -> dict[str, Any]:
+    """Return an error as plain values."""
+    steps = [list(step) for step in error.next_steps]
+    return {"code": error.exit_code, "message": str(error), "steps": steps}
+
+
+def _rebuild(fields: dict[str, Any], prefix: str = "") -> RegardError:
+    """Return the error of `_describe`, on another rank."""
+    kinds = {kind.exit_code: kind for kind in (*RegardError.__subclasses__(), RegardError)}
+    kind = kinds.get(fields["code"], RegardError)
+    steps = msgspec.convert(fields["steps"], list[NextStep])
+    return kind(prefix + fields["message"], *steps)
 
 
 def _encode(value: object) -> Tensor:
