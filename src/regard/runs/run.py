@@ -59,6 +59,7 @@ from regard.setup.memory_advice import MemoryAdvice
 from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
+from regard.setup.shared_predictor import shared_predictor
 from regard.tasks import task_of
 from regard.tasks.choice import choose_task
 from regard.training.checkpoint import (
@@ -537,8 +538,10 @@ class _Run:
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics."""
         end_of_training = time.monotonic()
-        with resource_errors(self._advice.describe):
-            predictor = self.task.open(self.folder.path)
+        with (
+            resource_errors(self._advice.describe),
+            shared_predictor(self.task, self.folder.path, self.setup) as predictor,
+        ):
             if calibration := self.setup.calibrate(predictor):
                 self.folder.write_calibration(calibration)
             report = self.setup.evaluate_test(predictor, counters.best_measures)

@@ -13,8 +13,10 @@ from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import claiming_task, task_of
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+from regard.training.distribution import ALONE, World
 
 
 def evaluate(
@@ -28,6 +30,7 @@ def evaluate(
     allow_overlap: bool = False,
     plot: str | Path | None = None,
     has_details: bool = False,
+    world: World = ALONE,
 ) -> tuple[EvaluationReport, str]:
     """Score a model on a file, next to floors and another model.
 
@@ -42,6 +45,7 @@ def evaluate(
         allow_overlap: Keep rows that are also in the training data.
         plot: File of the picture that the report is going to be drawn into; checked, not written.
         has_details: Collect what a page shows beyond the scores.
+        world: The processes that share the batches; every one opens the folders and the data.
 
     Returns:
         The scores, and the task of the model.
@@ -77,6 +81,9 @@ def evaluate(
         has_details=has_details,
     )
     source = open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
+    for opened in (predictor, other):
+        if opened is not None and not isinstance(opened, TextEncoder):
+            opened.world = world
     try:
         return task.evaluate(predictor, source, options, other), task.name
     except DataError as error:

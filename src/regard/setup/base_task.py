@@ -39,6 +39,7 @@ from regard.setup.facts import DataDetails, DataFacts, LongSources
 from regard.setup.inspect import with_present_paths
 from regard.setup.presets import FamilyPresets
 from regard.setup.request import Request
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import SequentialBatches
 from regard.training.events import DataSummary, Evaluated, Report, Warned
@@ -287,12 +288,14 @@ class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):
         dataset: The data.
         tokenizer: The vocabulary; None for data without texts.
         model: Model with initial weights, in training mode.
+        world: The processes that train together.
     """
 
     config: RunConfig
     dataset: D
     tokenizer: V
     model: M
+    world: World = ALONE
 
     @property
     def batch_tokens(self) -> int:
@@ -312,6 +315,7 @@ class TrainingSetup(ABC, Generic[D, V, M]):
     def __init__(self, parts: RunParts[D, V, M], batches: TrainingBatches) -> None:
         self.config, self.dataset = parts.config, parts.dataset
         self.tokenizer, self.model = parts.tokenizer, parts.model
+        self.world = parts.world
         self.batches = batches
 
     @property

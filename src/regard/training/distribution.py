@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.errors import NextStep, RegardError
 
 T = TypeVar("T")
 V = TypeVar("V")
+_ARRAY = 1  # code of the extension of MessagePack that holds an array
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class World:
         """Return the values of all ranks, in the order of ranks, on every rank.
 
         Args:
-            value: Numbers, texts, bytes, and lists and dictionaries of them.
+            value: Numbers, texts, bytes, arrays, and lists and dictionaries of them.
         """
         if not self.is_shared:
             return [value]
@@ -104,6 +107,12 @@ class World:
         dist.all_gather(rows, own, group=self.control)
         pairs = zip(rows, lengths.tolist(), strict=True)
         return [_decode(row[:length]) for row, length in pairs]
+
+    def send(self, tensor: Tensor) -> None:
+        """Give every rank the values of rank 0's tensor, in place."""
+        if self.is_shared:
+            is_on_cpu = tensor.device.type == "cpu"
+            dist.broadcast(tensor, src=0, group=self.control if is_on_cpu else self.gradients)
 
     def clock(self) -> float:
         """Return rank 0's time in seconds (``time.monotonic``), the same on every rank."""
@@ -166,9 +175,10 @@ class World:
         """Compute a value for each item, every item on one rank, and return all on every rank.
 
         Args:
-            function: Returns numbers, texts, bytes, or lists and dictionaries of them; the same
-                whatever rank computes it.
-            items: The same on every rank; they go to the ranks in turn.
+            function: Returns numbers, texts, bytes, arrays, or lists and dictionaries of them; the
+                same whatever rank computes it.
+            items: The same on every rank, the costly ones last, as batches are that are sorted by
+                length; they go to the ranks in turn, the last one first.
 
         Returns:
             The values in the order of the items.
@@ -178,9 +188,11 @@ class World:
         """
         if not self.is_shared:
             return [function(item) for item in items]
-        own = self.together(lambda: [function(item) for item in items[self.rank :: self.size]])
+        dealt = items[::-1]
+        own = self.together(lambda: [function(item) for item in dealt[self.rank :: self.size]])
         parts = self.gather(own)
-        return [parts[index % self.size][index // self.size] for index in range(len(items))]
+        values = [parts[index % self.size][index // self.size] for index in range(len(items))]
+        return values[::-1]
 
 
 ALONE = World()
@@ -203,8 +215,24 @@ def _rebuild(fields: dict[str, Any], prefix: str = "") -> RegardError:
 
 def _encode(value: object) -> Tensor:
     """Return a value in bytes, ``[bytes]``."""
-    return torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
+    encoded = msgspec.msgpack.encode(value, enc_hook=_encode_array)
+    return torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
 
 
 def _decode(encoded: Tensor) -> Any:
-    return msgspec.msgpack.decode(bytes(encoded.numpy()))
+    return msgspec.msgpack.decode(bytes(encoded.numpy()), ext_hook=_decode_array)
+
+
+def _encode_array(value: object) -> msgspec.msgpack.Ext:
+    """Return an array as an extension of MessagePack: its type, shape and bytes."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{type(value).__name__} is not exchanged between processes.")
+    parts = (value.dtype.str, value.shape, value.tobytes())
+    return msgspec.msgpack.Ext(_ARRAY, msgspec.msgpack.encode(parts))
+
+
+def _decode_array(code: int, content: memoryview) -> NDArray[Any]:
+    if code != _ARRAY:
+        raise TypeError(f"extension {code} of MessagePack is not one that is exchanged.")
+    dtype, shape, values = msgspec.msgpack.decode(content)
+    return np.frombuffer(bytearray(values), dtype=dtype).reshape(shape)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from regard.models.base.model import Model
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation
 from regard.training.train_step import LossFunction
@@ -71,7 +72,10 @@ class LossEvaluator:
 
 @torch.no_grad()
 def total_loss(
-    loss_function: LossFunction, model: nn.Module, batches: SequentialBatches
+    loss_function: LossFunction,
+    model: nn.Module,
+    batches: SequentialBatches,
+    world: World = ALONE,
 ) -> tuple[float, int]:
     """Sum the cross-entropy over all batches.
 
@@ -79,26 +83,37 @@ def total_loss(
         loss_function: Computes the loss of a batch.
         model: In evaluation mode.
         batches: Of the data.
+        world: The processes that share the batches; the sum is the same for any number of them.
 
     Returns:
         The sum in nats, and the number of tokens in it.
     """
-    total, num_tokens = 0.0, 0
-    for rows in batches.in_sequence():
+
+    def batch_sum(rows: NDArray[np.int64]) -> tuple[float, int]:
         loss = loss_function(model, batches.batch(rows))
-        total += float(loss.nll) * loss.num_tokens
-        num_tokens += loss.num_tokens
+        return float(loss.nll) * loss.num_tokens, loss.num_tokens
+
+    total, num_tokens = 0.0, 0
+    for batch_total, number in world.map(batch_sum, batches.in_sequence()):
+        total += batch_total
+        num_tokens += number
     return total, num_tokens
 
 
 @torch.no_grad()
-def time_evaluation(loss_function: LossFunction, model: Model, batches: SequentialBatches) -> float:
+def time_evaluation(
+    loss_function: LossFunction,
+    model: Model,
+    batches: SequentialBatches,
+    world: World = ALONE,
+) -> float:
     """Time the loss of a few batches with a copy of a model, and scale up to all.
 
     Args:
         loss_function: Computes the loss of a batch.
         model: The model; its copy is timed in its compute type.
         batches: All batches of the evaluation.
+        world: The processes that share them.
 
     Returns:
         Seconds that one evaluation takes.
@@ -110,4 +125,5 @@ def time_evaluation(loss_function: LossFunction, model: Model, batches: Sequenti
     start = time.perf_counter()
     for rows in sample:
         loss_function(evaluated, batches.batch(rows))
-    return (time.perf_counter() - start) / len(sample) * len(all_rows)
+    num_batches = -(-len(all_rows) // world.size)  # of the rank that has most
+    return (time.perf_counter() - start) / len(sample) * num_batches

@@ -58,18 +58,20 @@ class ClassificationSetup(TrainingSetup[ClassificationData[Any], Any, Model]):
         runs that still improve.
         """
         batches = self.classifier.batches(self.dataset.valid)
-        return LossEvaluator(self.model, partial(label_measures, batches=batches))
+        return LossEvaluator(self.model, partial(label_measures, batches=batches, world=self.world))
 
     def evaluation_seconds(self, model: Model) -> float:
         """Time a few batches of the validation data, and scale up."""
-        return time_evaluation(self.loss(), model, self.classifier.batches(self.dataset.valid))
+        batches = self.classifier.batches(self.dataset.valid)
+        return time_evaluation(self.loss(), model, batches, self.world)
 
     def evaluate_test(self, predictor: LabelPredictor[Any], valid: dict[str, float]) -> TestReport:
         """Compute the accuracy on the test data."""
         dataset, test = self.dataset, {}
         summary = f"valid accuracy {valid['accuracy']:.1f} %"
         if len(dataset.test):
-            test = final_measures(predictor.model, self.classifier.batches(dataset.test))
+            batches = self.classifier.batches(dataset.test)
+            test = final_measures(predictor.model, batches, self.world)
             summary += (
                 f"   test accuracy {test['accuracy']:.1f} % [{test['accuracy_low']:.1f}, "
                 f"{test['accuracy_high']:.1f}], macro F1 {test['macro_f1']:.1f} (most frequent "

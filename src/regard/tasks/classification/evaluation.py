@@ -163,7 +163,8 @@ def evaluate_classifier(
     compared = None
     if other is not None:
         other_rows = exclude_repeated(other.read_test(data), repeated, train_path, drop=True)
-        compared = label_measures(other.model, other.batches(other_rows))["accuracy"]
+        measures = label_measures(other.model, other.batches(other_rows), other.world)
+        compared = measures["accuracy"]
     results = classifier.predict(classifier.batches(rows))
     picture = _picture(classifier.labels, results, rows.labels)
     worst = _find_worst(results, rows, options.num_worst)
@@ -181,7 +182,7 @@ def evaluate_classifier(
         other=options.other,
         num_inputs=len(rows),
         unit=classifier.unit,
-        **final_measures(classifier.model, classifier.batches(rows)),
+        **final_measures(classifier.model, classifier.batches(rows), classifier.world),
         calibration_error=picture.calibration_error,
         worst=worst,
         compared=compared,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.data.labeled_inputs import InputBatch, InputBatches
 from regard.data.labeled_text import LabeledTextBatch, LabeledTextBatches
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
+from regard.training.distribution import ALONE, World
 from regard.training.train_step import Loss
 
 LabeledBatch = LabeledTextBatch | InputBatch
@@ -47,23 +50,31 @@ class ClassificationLoss:
 
 
 @torch.no_grad()
-def label_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float]:
+def label_measures(
+    model: nn.Module, batches: LabeledBatches, world: World = ALONE
+) -> dict[str, float]:
     """Compute how well a model predicts the labels of texts or other inputs.
 
     Args:
         model: Model in evaluation mode.
         batches: The inputs.
+        world: The processes that share the batches.
 
     Returns:
         ``loss`` in nats per input, ``accuracy`` and ``macro_f1`` in percent.
     """
-    total, predicted, labels = 0.0, [], []
-    for rows in batches.in_sequence():
+
+    def predict(rows: NDArray[np.int64]) -> tuple[float, list[int], list[int]]:
         batch = batches.batch(rows)
         logits = ClassificationLoss.outputs(model, batch).float()  # [batch, labels]
-        total += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
-        predicted += logits.argmax(-1).tolist()
-        labels += batch.labels.tolist()
+        loss = float(F.cross_entropy(logits, batch.labels, reduction="sum"))
+        return loss, logits.argmax(-1).tolist(), batch.labels.tolist()
+
+    total, predicted, labels = 0.0, [], []
+    for batch_total, batch_predicted, batch_labels in world.map(predict, batches.in_sequence()):
+        total += batch_total
+        predicted += batch_predicted
+        labels += batch_labels
     return {
         "loss": total / len(labels),
         "accuracy": accuracy(predicted, labels),
@@ -71,18 +82,21 @@ def label_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float
     }
 
 
-def final_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float]:
+def final_measures(
+    model: nn.Module, batches: LabeledBatches, world: World = ALONE
+) -> dict[str, float]:
     """Compute the figures of `label_measures`, an interval of the accuracy, and a baseline.
 
     Args:
         model: Model in evaluation mode.
         batches: The inputs.
+        world: The processes that share the batches.
 
     Returns:
         Also ``accuracy_low`` and ``accuracy_high``, Wilson's 95 % interval, and ``majority``, the
         accuracy of always predicting the most frequent label of these inputs, all in percent.
     """
-    measures = label_measures(model, batches)
+    measures = label_measures(model, batches, world)
     num_inputs = len(batches.labels)
     low, high = wilson_interval(measures["accuracy"], num_inputs)
     most_frequent = int(batches.labels.bincount().max())

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, overload
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regard.data.batching import TokenRows
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
@@ -25,6 +27,7 @@ from regard.tasks.classification.data import (
     with_spelling,
 )
 from regard.tasks.classification.loss import ClassificationLoss, LabeledBatches
+from regard.training.distribution import ALONE, World
 
 CLASSIFIED_TOKENS = 8192  # in a batch
 _STREAMED_LINES = 512  # lines that are sorted by length and classified together
@@ -54,6 +57,8 @@ class LabelPredictor(ABC, Generic[L]):
 
     unit: str
     """What it classifies, such as ``texts``."""
+    world: World = ALONE
+    """The processes that share its batches; all of them call the same methods."""
 
     def __init__(self, model: Model, config: RunConfig) -> None:
         self.model, self.config = model, config
@@ -91,11 +96,15 @@ class LabelPredictor(ABC, Generic[L]):
     @torch.inference_mode()
     def predict(self, batches: LabeledBatches) -> list[Classification]:
         """Return the label of each input, in the order of the data."""
-        results: dict[int, Classification] = {}
-        for rows in batches.in_sequence():
+
+        def probabilities(rows: NDArray[np.int64]) -> NDArray[np.float32]:  # [batch, labels]
             logits = ClassificationLoss.outputs(self.model, batches.batch(rows))
-            probabilities = logits.float().softmax(-1).tolist()  # [batch, labels]
-            for row, values in zip(rows.tolist(), probabilities, strict=True):
+            return logits.float().softmax(-1).numpy()
+
+        results: dict[int, Classification] = {}
+        order = batches.in_sequence()
+        for rows, of_batch in zip(order, self.world.map(probabilities, order), strict=True):
+            for row, values in zip(rows.tolist(), of_batch.tolist(), strict=True):
                 ranked = sorted(zip(self.labels, values, strict=True), key=lambda item: -item[1])
                 label, probability = ranked[0]
                 results[row] = Classification(

@@ -19,6 +19,7 @@ from regard.metrics.forecasts import LEVELS, MEDIAN, weighted_quantile_loss
 from regard.models import PatchTst
 from regard.models.patch_tst.model import ScaledQuantiles
 from regard.tasks.forecasting.series_windows import ForecastBatches, WindowBatch
+from regard.training.distribution import ALONE, World
 from regard.training.train_step import Loss
 
 _LEVELS = torch.tensor(LEVELS)
@@ -57,23 +58,25 @@ class QuantileLoss:
 
 @torch.no_grad()
 def predicted_quantiles(
-    model: PatchTst, batches: ForecastBatches
+    model: PatchTst, batches: ForecastBatches, world: World = ALONE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute the quantiles of windows.
 
     Args:
         model: Model in evaluation mode.
         batches: The windows.
+        world: The processes that share the batches.
 
     Returns:
         Targets, ``[windows, horizon]``, NaN where missing, and quantiles,
         ``[windows, horizon, levels]``.
     """
-    targets, quantiles = [], []
-    for rows in batches.in_sequence():
+
+    def predict(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         batch = batches.batch(rows)
-        targets.append(batch.targets.numpy())
-        quantiles.append(model(*batch.inputs).double().numpy())
+        return batch.targets.numpy(), model(*batch.inputs).double().numpy()
+
+    targets, quantiles = zip(*world.map(predict, batches.in_sequence()), strict=True)
     return np.concatenate(targets), np.concatenate(quantiles)
 
 

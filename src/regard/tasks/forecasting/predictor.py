@@ -22,6 +22,7 @@ from regard.setup.config import RunConfig
 from regard.tasks.forecasting.data import read_series
 from regard.tasks.forecasting.loss import stretch_bands
 from regard.tasks.forecasting.series_windows import Calendar, SeriesWindows
+from regard.training.distribution import ALONE, World
 
 _FORECAST_TOGETHER = 256  # series
 _SEASONS_READ = 2  # before the window, to impute missing values
@@ -53,6 +54,9 @@ class Forecaster:
         config: The settings of its run.
         bands: Factors by which its bands are stretched, by the names of `BANDS`.
     """
+
+    world: World = ALONE
+    """The processes that share its batches; all of them call the same methods."""
 
     def __init__(
         self, model: PatchTst, config: RunConfig, bands: Mapping[str, float] | None = None
@@ -171,12 +175,14 @@ class Forecaster:
                 are known ahead.
         """
         steps = self._require_horizon(horizon)
-        results: list[NDArray[np.float64]] = []
-        for start in range(0, len(series), _FORECAST_TOGETHER):
+
+        def forecast(start: int) -> NDArray[np.float64]:
             chunk = series.select(range(start, min(len(series), start + _FORECAST_TOGETHER)))
             self._check(chunk, steps)
-            results += list(self._quantiles(chunk)[:, :steps])
-        return results
+            return self._quantiles(chunk)[:, :steps]
+
+        chunks = self.world.map(forecast, range(0, len(series), _FORECAST_TOGETHER))
+        return [quantiles for chunk in chunks for quantiles in chunk]
 
     def windows(self, series: TimeSeries, last: int | None = None) -> SeriesWindows:
         """Return the windows of series, or of their last values, scaled as in training."""

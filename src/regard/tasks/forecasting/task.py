@@ -30,6 +30,7 @@ from regard.tasks.forecasting.loss import (
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import histories, rolling_origins, window_scales
 from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, ForecastBatches
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, time_evaluation, total_loss
 from regard.training.events import Report
@@ -46,17 +47,18 @@ class ForecastEvaluator:
     Args:
         model: The model; a copy of it is evaluated.
         batches: The windows.
+        world: The processes that share the windows.
     """
 
-    def __init__(self, model: PatchTst, batches: ForecastBatches) -> None:
-        self._averaged, self._batches = AveragedModel(model), batches
+    def __init__(self, model: PatchTst, batches: ForecastBatches, world: World = ALONE) -> None:
+        self._averaged, self._batches, self._world = AveragedModel(model), batches, world
 
     def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
         """Evaluate the averaged weights."""
         self._averaged.load(average)
         model = self._averaged.model
-        total, number = total_loss(QuantileLoss(), model, self._batches)
-        measures = forecast_measures(*predicted_quantiles(model, self._batches))
+        total, number = total_loss(QuantileLoss(), model, self._batches, self._world)
+        measures = forecast_measures(*predicted_quantiles(model, self._batches, self._world))
         return Evaluation(
             measures={"loss": total / number, **measures}, score_name="loss", is_loss=True
         )
@@ -94,15 +96,15 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
 
     def evaluator(self) -> ForecastEvaluator:
         """Return the evaluator of the loss on the validation windows."""
-        return ForecastEvaluator(self.model, self.valid_batches)
+        return ForecastEvaluator(self.model, self.valid_batches, self.world)
 
     def evaluation_seconds(self, model: PatchTst) -> float:
         """Time a few batches of the validation windows, and scale up to both passes over them."""
-        return 2 * time_evaluation(self.loss(), model, self.valid_batches)
+        return 2 * time_evaluation(self.loss(), model, self.valid_batches, self.world)
 
     def calibrate(self, predictor: Forecaster) -> dict[str, float]:
         """Stretch the bands until they cover as many validation windows as they claim."""
-        windows = predicted_quantiles(predictor.model, self.valid_batches)
+        windows = predicted_quantiles(predictor.model, self.valid_batches, self.world)
         dataset = self.dataset
         num_steps = sum(dataset.valid_ends) - sum(dataset.train_ends)
         predictor.bands = calibrate_bands(*windows, num_steps)

@@ -78,7 +78,7 @@ class AnswerWriter(Answerer, TargetWriter):
         search = self.search_config()
         search = replace(search, min_length=max(len(begin) + 2, search.min_length))
         best = [hypotheses[0] for hypotheses in self.decode(rows, search)]
-        nulls = target_log_probabilities(self.model, rows, begin, ids)
+        nulls = target_log_probabilities(self.model, rows, begin, ids, self.world)
         texts = self.tokenizer.decode([hypothesis.ids for hypothesis in best])
         return [
             WrittenAnswer(

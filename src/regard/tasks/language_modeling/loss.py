@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regard.data.token_stream import StreamBatches, TextBatch, TokenStream
 from regard.models import Decoder
+from regard.training.distribution import ALONE, World
 from regard.training.evaluation_loop import total_loss
 from regard.training.token_loss import TokenLoss
 
@@ -44,19 +45,22 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, _LARGEST_EXPONENT))
 
 
-def text_measures(model: Decoder, batches: StreamBatches, num_bytes: int) -> dict[str, float]:
+def text_measures(
+    model: Decoder, batches: StreamBatches, num_bytes: int, world: World = ALONE
+) -> dict[str, float]:
     """Compute how well a model predicts a text.
 
     Args:
         model: Model in evaluation mode.
         batches: The segments of the text.
         num_bytes: Size of the text in UTF-8.
+        world: The processes that share the batches.
 
     Returns:
         ``loss`` in nats per token, ``perplexity``, its exponential, and ``bits_per_byte``, which
         does not depend on the vocabulary.
     """
-    total, num_tokens = total_loss(LanguageModelLoss(label_smoothing=0.0), model, batches)
+    total, num_tokens = total_loss(LanguageModelLoss(label_smoothing=0.0), model, batches, world)
     loss = total / num_tokens
     return {
         "loss": loss,
@@ -67,41 +71,50 @@ def text_measures(model: Decoder, batches: StreamBatches, num_bytes: int) -> dic
 
 @torch.no_grad()
 def best_tokens(
-    model: Decoder, batches: StreamBatches
+    model: Decoder, batches: StreamBatches, world: World = ALONE
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Compute the probability of the most probable token after each part of a text.
 
     Args:
         model: In evaluation mode.
         batches: The segments of the text.
+        world: The processes that share the batches.
 
     Returns:
         The probabilities, 0 to 1, and whether each is the token that follows, ``[tokens]`` each.
     """
     loss_function = LanguageModelLoss(label_smoothing=0.0)
     chunk = max(1, _MOST_LOGITS // model.vocab_size)
-    probabilities: list[Tensor] = []
-    is_correct: list[Tensor] = []
-    for rows in batches.in_sequence():
+
+    def predict(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         batch = batches.batch(rows)
         is_label = batch.labels != loss_function.nothing  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
+        probabilities: list[Tensor] = []
+        is_correct: list[Tensor] = []
         for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True):
             best = model.logits(states).float().softmax(-1).max(-1)
             probabilities.append(best.values)
             is_correct.append(best.indices == targets)
-    if not probabilities:
+        return torch.cat(probabilities).numpy(), torch.cat(is_correct).numpy()
+
+    results = world.map(predict, batches.in_sequence())
+    if not results:
         return np.zeros(0), np.zeros(0, dtype=bool)
-    return torch.cat(probabilities).double().numpy(), torch.cat(is_correct).numpy()
+    probabilities, is_correct = zip(*results, strict=True)
+    return np.concatenate(probabilities).astype(np.float64), np.concatenate(is_correct)
 
 
 @torch.no_grad()
-def token_losses(model: Decoder, batches: StreamBatches) -> NDArray[np.float64]:
+def token_losses(
+    model: Decoder, batches: StreamBatches, world: World = ALONE
+) -> NDArray[np.float64]:
     """Compute the loss of each token of a text.
 
     Args:
         model: Model in evaluation mode.
         batches: The segments of the text.
+        world: The processes that share the batches.
 
     Returns:
         Nats of each token, ``[tokens]``; 0 for the first, which nothing predicts.
@@ -109,7 +122,8 @@ def token_losses(model: Decoder, batches: StreamBatches) -> NDArray[np.float64]:
     losses = np.zeros(len(batches.stream))
     loss_function = LanguageModelLoss(label_smoothing=0.0)
     chunk = max(1, _MOST_LOGITS // model.vocab_size)
-    for rows in batches.in_sequence():
+
+    def batch_losses(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         batch = batches.batch(rows)
         is_label = batch.labels != loss_function.nothing  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
@@ -118,5 +132,8 @@ def token_losses(model: Decoder, batches: StreamBatches) -> NDArray[np.float64]:
             for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True)
         ]
         positions = 1 + rows[:, None] + np.arange(batches.length)
-        losses[positions[is_label.numpy()]] = torch.cat(parts).double().numpy()
+        return positions[is_label.numpy()], torch.cat(parts).numpy()
+
+    for positions, values in world.map(batch_losses, batches.in_sequence()):
+        losses[positions] = values
     return losses

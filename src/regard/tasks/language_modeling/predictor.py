@@ -27,6 +27,7 @@ from regard.tasks.language_modeling.loss import (
     text_measures,
     token_losses,
 )
+from regard.training.distribution import ALONE, World
 
 _UNFINISHED = "\ufffd"  # decoded from the first bytes of a character
 
@@ -100,11 +101,13 @@ class TextGenerator:
         model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
+        world: The processes that share its batches; all of them call the same methods.
     """
 
     model: Decoder
     tokenizer: AnyTokenizer
     config: RunConfig
+    world: World = ALONE
 
     def generate(
         self, prompt: str | Sequence[str] = "", *, num: int = 1, **options: Unpack[SamplingOptions]
@@ -206,13 +209,13 @@ class TextGenerator:
         """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
-        return text_measures(self.model, batches, lines.num_bytes)
+        return text_measures(self.model, batches, lines.num_bytes, self.world)
 
     def token_reliability(self, lines: TextLines) -> Reliability:
         """Compute how often the most probable next token follows, by its probability."""
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
-        probabilities, is_correct = best_tokens(self.model, batches)
+        probabilities, is_correct = best_tokens(self.model, batches, self.world)
         return reliability(probabilities.tolist(), is_correct.tolist())
 
     def line_losses(self, lines: TextLines) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -225,7 +228,7 @@ class TextGenerator:
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         indices, num_lines = stream.line_indices(), len(lines.texts)
         losses = np.zeros(num_lines)
-        np.add.at(losses, indices, token_losses(self.model, batches))
+        np.add.at(losses, indices, token_losses(self.model, batches, self.world))
         return losses, np.bincount(indices, minlength=num_lines)
 
     def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[list[int]]:

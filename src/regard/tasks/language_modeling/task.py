@@ -109,12 +109,14 @@ class LanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Decoder]):
         valid = self.dataset.valid
         batches = self._held_out_batches(valid)
         return LossEvaluator(
-            self.model, partial(text_measures, batches=batches, num_bytes=valid.num_bytes)
+            self.model,
+            partial(text_measures, batches=batches, num_bytes=valid.num_bytes, world=self.world),
         )
 
     def evaluation_seconds(self, model: Decoder) -> float:
         """Time a few batches of the validation text, and scale up."""
-        return time_evaluation(self.loss(), model, self._held_out_batches(self.dataset.valid))
+        batches = self._held_out_batches(self.dataset.valid)
+        return time_evaluation(self.loss(), model, batches, self.world)
 
     def evaluate_test(self, predictor: TextGenerator, valid: dict[str, float]) -> TestReport:
         """Compute loss, perplexity and bits per byte on the test text."""

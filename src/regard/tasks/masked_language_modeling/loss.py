@@ -8,6 +8,7 @@ from regard.data.masking import MaskedBatches
 from regard.data.token_stream import TextBatch
 from regard.models import Encoder
 from regard.tasks.language_modeling.loss import perplexity
+from regard.training.distribution import ALONE, World
 from regard.training.evaluation_loop import total_loss
 from regard.training.token_loss import TokenLoss
 
@@ -22,16 +23,19 @@ class MaskedTokenLoss(TokenLoss[Encoder]):
         return model.hidden_states(batch.ids)
 
 
-def masked_measures(model: Encoder, batches: MaskedBatches) -> dict[str, float]:
+def masked_measures(
+    model: Encoder, batches: MaskedBatches, world: World = ALONE
+) -> dict[str, float]:
     """Compute how well a model predicts hidden tokens.
 
     Args:
         model: Model in evaluation mode.
         batches: Segments of the text with hidden tokens.
+        world: The processes that share the batches.
 
     Returns:
         ``loss`` in nats per hidden token, and ``perplexity``, its exponential.
     """
-    total, num_tokens = total_loss(MaskedTokenLoss(label_smoothing=0.0), model, batches)
+    total, num_tokens = total_loss(MaskedTokenLoss(label_smoothing=0.0), model, batches, world)
     loss = total / num_tokens
     return {"loss": loss, "perplexity": perplexity(loss)}

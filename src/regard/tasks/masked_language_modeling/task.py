@@ -82,18 +82,22 @@ class MaskedLanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Encoder]
     def evaluator(self) -> LossEvaluator:
         """Return the evaluator of loss and perplexity."""
         batches = self._held_out_batches(self.dataset.valid)
-        return LossEvaluator(self.model, partial(masked_measures, batches=batches))
+        return LossEvaluator(
+            self.model, partial(masked_measures, batches=batches, world=self.world)
+        )
 
     def evaluation_seconds(self, model: Encoder) -> float:
         """Time a few batches of the validation text, and scale up."""
-        return time_evaluation(self.loss(), model, self._held_out_batches(self.dataset.valid))
+        batches = self._held_out_batches(self.dataset.valid)
+        return time_evaluation(self.loss(), model, batches, self.world)
 
     def evaluate_test(self, predictor: TextEncoder, valid: dict[str, float]) -> TestReport:
         """Compute loss and perplexity on the test text."""
         dataset = self.dataset
         summary, test = f"valid perplexity {valid['perplexity']:.2f}", {}
         if len(dataset.test):
-            test = masked_measures(predictor.model, self._held_out_batches(dataset.test))
+            batches = self._held_out_batches(dataset.test)
+            test = masked_measures(predictor.model, batches, self.world)
             summary += f"   test perplexity {test['perplexity']:.2f}"
         settings = (("start_from", FOLDER), ("output", "mood"))
         return TestReport(

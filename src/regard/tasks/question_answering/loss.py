@@ -25,6 +25,7 @@ from regard.tasks.question_answering.text_windows import (
     best_spans,
     window_logits,
 )
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, total_loss
 from regard.training.loop import Evaluation
@@ -163,6 +164,7 @@ class SpanEvaluator:
         batches: All windows of the questions.
         questions: The validation questions.
         max_answer_tokens: Longest answer, in tokens.
+        world: The processes that share the windows.
     """
 
     def __init__(
@@ -172,16 +174,22 @@ class SpanEvaluator:
         questions: Questions,
         *,
         max_answer_tokens: int,
+        world: World = ALONE,
     ) -> None:
         self._averaged, self._batches, self._questions = AveragedModel(model), batches, questions
-        self._max_answer_tokens = max_answer_tokens
+        self._max_answer_tokens, self._world = max_answer_tokens, world
 
     def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
         """Evaluate the averaged weights."""
         self._averaged.load(average)
         model = self._averaged.model
-        total, number = total_loss(SpanLoss(0.0), model, self._batches)
-        spans = best_spans(model, self._batches, max_answer_tokens=self._max_answer_tokens)
+        total, number = total_loss(SpanLoss(0.0), model, self._batches, self._world)
+        spans = best_spans(
+            model,
+            self._batches,
+            max_answer_tokens=self._max_answer_tokens,
+            world=self._world,
+        )
         threshold = choose_threshold(spans, self._questions)
         answers = given_answers(spans, self._questions.contexts, threshold)
         measures = answer_measures(answers, self._questions)

@@ -20,6 +20,7 @@ from regard.tasks.question_answering.text_windows import (
     encode_questions,
     max_question_tokens,
 )
+from regard.training.distribution import ALONE, World
 
 ANSWERED_TOKENS = 8192  # in a batch
 
@@ -34,6 +35,9 @@ class QuestionAnswerer(Answerer):
         threshold: How much more likely "no answer" must be than the best span, in nats, to be the
             answer; None always gives the best span.
     """
+
+    world: World = ALONE
+    """The processes that share its batches; all of them call the same methods."""
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class QuestionAnswerer(Answerer):
             return []
         batches, _ = self.batches(questions)
         most = self.config.qa.max_answer_tokens
-        return best_spans(self.model, batches, max_answer_tokens=most)
+        return best_spans(self.model, batches, max_answer_tokens=most, world=self.world)
 
     def _result(self, span: Span | None, context: str) -> Answer:
         text, start, end = span_text(span, context)

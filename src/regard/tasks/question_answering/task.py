@@ -81,12 +81,16 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer
         """Return the evaluator of loss, exact match and F1; F1 decides."""
         most = self.config.qa.max_answer_tokens
         return SpanEvaluator(
-            self.model, self._valid_batches, self.evaluated, max_answer_tokens=most
+            self.model,
+            self._valid_batches,
+            self.evaluated,
+            max_answer_tokens=most,
+            world=self.world,
         )
 
     def evaluation_seconds(self, model: Model) -> float:
         """Time a few batches of the validation data, and scale up to both passes over them."""
-        return 2 * time_evaluation(self.loss(), model, self._valid_batches)
+        return 2 * time_evaluation(self.loss(), model, self._valid_batches, self.world)
 
     def calibrate(self, predictor: QuestionAnswerer) -> dict[str, float]:
         """Choose the threshold of "no answer" on the validation questions."""

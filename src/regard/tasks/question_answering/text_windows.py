@@ -25,6 +25,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.words import word_spans
 from regard.models import SpanModel
 from regard.models.base.question_roles import IN_BOTH, OF_CONTEXT, OF_QUESTION
+from regard.training.distribution import ALONE, World
 
 _FEWEST_TOKENS = 8  # of a context in a window
 
@@ -335,7 +336,7 @@ def window_logits(model: SpanModel, batch: WindowBatch) -> Tensor:
 
 @torch.no_grad()
 def best_spans(
-    model: SpanModel, batches: WindowBatches, *, max_answer_tokens: int
+    model: SpanModel, batches: WindowBatches, *, max_answer_tokens: int, world: World = ALONE
 ) -> list[Span | None]:
     """Find the best span of each question over all windows.
 
@@ -343,15 +344,17 @@ def best_spans(
         model: Model in evaluation mode.
         batches: All windows of the questions.
         max_answer_tokens: Maximum number of tokens of a span.
+        world: The processes that share the batches.
 
     Returns:
         The span of each question; None where the text has no token.
     """
-    best: list[Span | None] = [None] * len(batches.questions)
-    for rows in batches.in_sequence():
+
+    def score(rows: NDArray[np.int64]) -> list[tuple[int, float, int, int, float]]:
+        """Return index, best span with its log-probability, and "no answer" of each window."""
         batch = batches.batch(rows)
         starts, ends = window_logits(model, batch).log_softmax(1).unbind(2)  # [batch, length]
-        nulls = (starts[:, 0] + ends[:, 0]).tolist()
+        nulls = starts[:, 0] + ends[:, 0]
         starts, ends = (part.masked_fill(~batch.is_context, -math.inf) for part in (starts, ends))
         longest = min(max_answer_tokens, ends.shape[1])
         padded = torch.nn.functional.pad(ends, (0, longest - 1), value=-math.inf)
@@ -359,14 +362,19 @@ def best_spans(
         of_start, distance = padded.unfold(1, longest, 1).max(2)  # [batch, length]
         scores, firsts = (starts + of_start).max(1)
         lasts = firsts + distance.gather(1, firsts[:, None])[:, 0]
-        values = zip(rows.tolist(), scores.tolist(), firsts.tolist(), lasts.tolist(), strict=True)
-        for (window, score, first, last), null in zip(values, nulls, strict=True):
+        columns = (scores, firsts, lasts, nulls)
+        return list(zip(rows.tolist(), *(column.tolist() for column in columns), strict=True))
+
+    best: list[Span | None] = [None] * len(batches.questions)
+    for windows in world.map(score, batches.in_sequence()):
+        for window, log_probability, first, last, null in windows:
             row = batches.windows[window].row
             before = best[row]
             if before is not None:
                 null = min(null, before.log_null)  # noqa: PLW2901
-            if before is not None and not score > before.log_probability:
+            if before is not None and not log_probability > before.log_probability:
                 best[row] = before._replace(log_null=null)
-            elif math.isfinite(score):
-                best[row] = Span(*batches.characters(window, first, last), score, null)
+            elif math.isfinite(log_probability):
+                characters = batches.characters(window, first, last)
+                best[row] = Span(*characters, log_probability, null)
     return best

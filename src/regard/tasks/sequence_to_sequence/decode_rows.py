@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from regard.generation.constraints import check_logits
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder, EncoderDecoderModel
+from regard.training.distribution import ALONE, World
 
 DECODING_TOKENS = 4096  # source tokens decoded together
 
@@ -71,6 +73,7 @@ def decode_rows(
     rows: Sequence[int],
     config: BeamSearchConfig,
     ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
+    world: World = ALONE,
 ) -> list[list[Hypothesis]]:
     """Decode source rows in batches of similar length.
 
@@ -80,20 +83,32 @@ def decode_rows(
         rows: Rows of `sources` to decode.
         config: The search.
         ids: The tokens that pad, begin and end the rows.
+        world: The processes that share the batches.
 
     Returns:
         The hypotheses of each row, best first, in the order of `rows`.
     """
+
+    def decode(indices: list[int]) -> list[list[Hypothesis]]:
+        batch = _source_ids(sources, rows, indices, ids)
+        return beam_search(model, batch, config, ids)
+
+    batches = _batches(sources, rows, config.beam)
     results: list[list[Hypothesis]] = [[] for _ in rows]
-    for indices, batch in _batches(sources, rows, config.beam, ids):
-        for index, hypotheses in zip(indices, beam_search(model, batch, config, ids), strict=True):
-            results[index] = hypotheses
+    for indices, decoded in zip(batches, world.map(decode, batches), strict=True):
+        hypotheses = msgspec.convert(decoded, list[list[Hypothesis]])
+        for index, of_row in zip(indices, hypotheses, strict=True):
+            results[index] = of_row
     return results
 
 
 @torch.inference_mode()
 def target_log_probabilities(
-    model: EncoderDecoder[Any], sources: TokenRows, target: Sequence[int], ids: SpecialIds
+    model: EncoderDecoder[Any],
+    sources: TokenRows,
+    target: Sequence[int],
+    ids: SpecialIds,
+    world: World = ALONE,
 ) -> list[float]:
     """Compute the log-probability of one target, with its end, for each source.
 
@@ -102,6 +117,7 @@ def target_log_probabilities(
         sources: Token ids of the sources, without their ends.
         target: Token ids, without begin and end; none for an empty output.
         ids: The tokens that pad, begin and end the rows.
+        world: The processes that share the batches.
 
     Returns:
         In nats, in the order of `sources`.
@@ -109,8 +125,10 @@ def target_log_probabilities(
     Raises:
         WeightsError: The model gives NaN.
     """
-    results = [0.0] * len(sources)
-    for indices, batch in _batches(sources, range(len(sources)), 1, ids):
+    rows = range(len(sources))
+
+    def score(indices: list[int]) -> list[float]:
+        batch = _source_ids(sources, rows, indices, ids)
         state, previous = model.init_state(batch), ids.start
         total = torch.zeros(len(batch))
         for token in (*target, ids.end):
@@ -118,15 +136,19 @@ def target_log_probabilities(
             check_logits(logits)
             total += logits.log_softmax(-1)[:, token]  # of [batch, vocab]
             previous = token
-        for index, value in zip(indices, total.tolist(), strict=True):
+        return total.tolist()
+
+    batches = _batches(sources, rows, 1)
+    results = [0.0] * len(sources)
+    for indices, values in zip(batches, world.map(score, batches), strict=True):
+        for index, value in zip(indices, values, strict=True):
             results[index] = value
     return results
 
 
-def _batches(
-    sources: TokenRows, rows: Sequence[int], beam: int, ids: SpecialIds
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield batches of similar length: indices into `rows`, and their sources, [batch, length]."""
+def _batches(sources: TokenRows, rows: Sequence[int], beam: int) -> list[list[int]]:
+    """Return the indices into `rows` of batches of similar length, short ones first."""
+    batches: list[list[int]] = []
     by_length = sorted(range(len(rows)), key=lambda index: sources.lengths[rows[index]])
     start = 0
     while start < len(by_length):
@@ -136,11 +158,14 @@ def _batches(
             if end > start and width * (end + 1 - start) * beam > DECODING_TOKENS:
                 break
             end += 1
-        indices = by_length[start:end]
-        yield (
-            indices,
-            sources.pad(
-                np.array([rows[index] for index in indices]), after=ids.end_of_source, fill=ids.pad
-            ),
-        )
+        batches.append(by_length[start:end])
         start = end
+    return batches
+
+
+def _source_ids(
+    sources: TokenRows, rows: Sequence[int], indices: list[int], ids: SpecialIds
+) -> Tensor:
+    """Return the sources of a batch with their ends, ``[batch, length]``."""
+    batch = np.array([rows[index] for index in indices])
+    return sources.pad(batch, after=ids.end_of_source, fill=ids.pad)

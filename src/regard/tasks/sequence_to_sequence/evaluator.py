@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from regard.tasks.sequence_to_sequence.decode_rows import (
     special_ids,
 )
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, total_loss
 from regard.training.loop import Evaluation
@@ -71,6 +71,7 @@ class TargetEvaluator:
         search: The search for the outputs.
         score: Computes the scores of outputs by name, 0 to 100, from them and their rows.
         score_name: Name of the score that decides.
+        world: The processes that share the batches.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class TargetEvaluator:
         *,
         score: Callable[[Sequence[str], Sequence[int]], dict[str, float]],
         score_name: str,
+        world: World = ALONE,
     ) -> None:
         self._averaged, self._tokenizer, self._valid = AveragedModel(model), tokenizer, valid
-        self._score, self._score_name = score, score_name
+        self._score, self._score_name, self._world = score, score_name, world
         self._ids = special_ids(model, tokenizer)
         self._search = forbid_unused_ids(search, model, tokenizer)
         self._batches = PairBatches(
@@ -111,7 +113,9 @@ class TargetEvaluator:
             objectives["shuffled_loss"] = shuffled_loss
         measures = {}
         for name, objective in objectives.items():
-            total, num_tokens = total_loss(objective, self._averaged.model, self._batches)
+            total, num_tokens = total_loss(
+                objective, self._averaged.model, self._batches, self._world
+            )
             measures[name] = total / num_tokens
         name, overlong_seconds = self._score_name, 0.0
         scores = {name: 0.0}
@@ -123,11 +127,16 @@ class TargetEvaluator:
 
     def _decode_and_score(self) -> tuple[dict[str, float], float]:
         """Return the scores of decoded rows, and the seconds that overlong outputs took."""
-        start = time.perf_counter()
+        start = self._world.clock()
         hypotheses = decode_rows(
-            self._averaged.model, self._valid.sources, self._decoded, self._search, self._ids
+            self._averaged.model,
+            self._valid.sources,
+            self._decoded,
+            self._search,
+            self._ids,
+            self._world,
         )
-        seconds = time.perf_counter() - start
+        seconds = self._world.clock() - start
         best = [row[0].ids for row in hypotheses]
         num_tokens = sum(map(len, best))
         num_expected = int(self._valid.targets.lengths[self._decoded].sum())

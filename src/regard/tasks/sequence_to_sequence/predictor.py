@@ -26,6 +26,7 @@ from regard.tasks.sequence_to_sequence.decode_rows import (
     forbid_unused_ids,
     special_ids,
 )
+from regard.training.distribution import ALONE, World
 
 _LONGEST_OF_LEAST = 2  # maximum length of an output over the minimum length that a call sets
 
@@ -137,11 +138,13 @@ class TargetWriter:
         model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
+        world: The processes that share its batches; all of them call the same methods.
     """
 
     model: EncoderDecoder[Any]
     tokenizer: AnyTokenizer
     config: RunConfig
+    world: World = ALONE
 
     @property
     def max_source_length(self) -> int:
@@ -189,7 +192,7 @@ class TargetWriter:
     def decode(self, sources: TokenRows, search: BeamSearchConfig) -> list[list[Hypothesis]]:
         """Return the best outputs for each source as token ids, best first."""
         ids = special_ids(self.model, self.tokenizer)
-        return decode_rows(self.model, sources, range(len(sources)), search, ids)
+        return decode_rows(self.model, sources, range(len(sources)), search, ids, self.world)
 
     def write(
         self, rows: Sequence[Sequence[int]], search: BeamSearchConfig

@@ -146,6 +146,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
             greedy,
             score=self.score,
             score_name=self.score_name,
+            world=self.world,
         )
 
     @torch.no_grad()
@@ -165,7 +166,9 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         with suppress(WeightsError):  # measured steps that end in NaN: the run itself names them
             decode_rows(evaluated, self.valid.sources, sample, search, ids)
         seconds_per_row = (time.perf_counter() - start) / len(sample)
-        return seconds_per_row * min(num_rows, DECODED_ROWS) * _BATCHING_GAIN
+        # The rows of all ranks take as long as those of the one that has most.
+        num_decoded = -(-min(num_rows, DECODED_ROWS) // self.world.size)
+        return seconds_per_row * num_decoded * _BATCHING_GAIN
 
     def data_warning(self, event: Evaluated) -> Warned | None:
         """Return a warning where the model has learned to ignore its source."""

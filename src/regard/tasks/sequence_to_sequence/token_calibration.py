@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regard.data.batching import PairBatches
 from regard.errors import ConfigError, DataError
@@ -61,13 +63,17 @@ def _token_reliability(writer: TargetWriter, pairs: Any, *, cuts_sources: bool) 
         encoded.sources, encoded.targets, batch_tokens=DECODING_TOKENS, seed=0, ids=ids
     )
     loss = TargetLoss(0.0, ids.no_label)
-    probabilities: list[float] = []
-    is_correct: list[bool] = []
-    for rows in batches.in_sequence():
+
+    def predict(rows: NDArray[np.int64]) -> tuple[list[float], list[bool]]:
         batch = batches.batch(rows)
         logits = loss.outputs(writer.model, batch)  # [tokens, vocab]
         best = logits.float().softmax(-1).max(-1)
         labels = batch.labels[batch.labels != ids.no_label]
-        probabilities += best.values.tolist()
-        is_correct += (best.indices == labels).tolist()
+        return best.values.tolist(), (best.indices == labels).tolist()
+
+    probabilities: list[float] = []
+    is_correct: list[bool] = []
+    for of_batch, of_batch_correct in writer.world.map(predict, batches.in_sequence()):
+        probabilities += of_batch
+        is_correct += of_batch_correct
     return reliability(probabilities, is_correct)

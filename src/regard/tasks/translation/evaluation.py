@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ from regard.tasks.sequence_to_sequence.predictor import Candidate
 from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
+from regard.training.distribution import ALONE
 
 _TIMED_SENTENCES = 50
 
@@ -241,12 +243,18 @@ def _time_single_sentences(
 ) -> list[float]:
     """Return the seconds that sentences of the file take, translated one by one."""
     stride = max(1, len(sources) // _TIMED_SENTENCES)
-    seconds = []
-    for source in sources[::stride][:_TIMED_SENTENCES]:
-        start = time.perf_counter()
-        translator.translate([source], beam=beam)
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    alone = copy.copy(translator)
+    alone.world = ALONE
+
+    def measure() -> list[float]:
+        seconds = []
+        for source in sources[::stride][:_TIMED_SENTENCES]:
+            start = time.perf_counter()
+            alone.translate([source], beam=beam)
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    return translator.world.on_first(measure)
 
 
 def read_test_pairs(
