@@ -369,7 +369,7 @@ class _Run:
             return None if other is None else resolve(other, facts, machine, task)
 
         advice = MemoryAdvice(config, task, facts.vocab_size, resolve_preset)
-        setup = _set_up(task, config, dataset, tokenizer, report, advice)
+        setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         if pretrained is not None:
             note = load_initial_weights(setup.model, config, pretrained)
             if note:
@@ -394,7 +394,7 @@ class _Run:
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else folder.read_tokenizer()
         advice = MemoryAdvice(config, task, 0 if tokenizer is None else len(tokenizer))
-        setup = _set_up(task, config, dataset, tokenizer, report, advice)
+        setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         return cls(folder, task, setup, advice, sources, report, start_time, world)
 
     def plan(self) -> tuple[Counters, Planned]:
@@ -588,11 +588,14 @@ def _set_up(
     tokenizer: AnyTokenizer | None,
     report: Report,
     advice: MemoryAdvice,
+    world: World,
 ) -> TrainingSetup:
     advice.require_weights()
     with resource_errors(advice.describe):
         model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
-        parts = RunParts(config=config, dataset=dataset, tokenizer=tokenizer, model=model)
+        parts = RunParts(
+            config=config, dataset=dataset, tokenizer=tokenizer, model=model, world=world
+        )
         setup = task.set_up(parts, report)
     report(summarize_model(config, model, task))
     return setup
