@@ -212,6 +212,7 @@ def _root_of_length(state: Seq2SeqState) -> Tensor | float:
     """Restore the variance that a mean of m vectors loses: m sqrt(1 / m), section 3.4."""
     assert state.memory is not None
     keys = state.memory[0]
-    if state.lengths is None:
+    lengths = state.row_lengths
+    if lengths is None:
         return math.sqrt(keys.shape[1])
-    return state.lengths.to(keys.dtype).sqrt()[:, None, None]  # [batch, 1, 1]
+    return lengths.to(keys.dtype).sqrt()[:, None, None]  # [batch, 1, 1]

@@ -8,6 +8,7 @@ from torch import Tensor
 from regard.attention import Full, Lengths, Pattern
 from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
+from regard.layers.decoding_attention import attend_everything, band_reach, may_attend_directly
 from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.recorded_attention import RecordedAttention
@@ -69,10 +70,15 @@ class MultiHeadAttention(RecordedAttention):
         query_offset: int,
         key_positions: Tensor | None = None,
     ) -> Tensor:
-        out = self.attend(
-            q, k, v, lengths=lengths, query_offset=query_offset, key_positions=key_positions
+        return self._join_heads(
+            self.attend(
+                q, k, v, lengths=lengths, query_offset=query_offset, key_positions=key_positions
+            )
         )
-        return self.output(out.transpose(1, 2).flatten(2))  # [batch, queries, dim]
+
+    def _join_heads(self, out: Tensor) -> Tensor:
+        """Map ``[batch, heads, queries, head_dim]`` to ``[batch, queries, dim]``."""
+        return self.output(out.transpose(1, 2).flatten(2))
 
     def describe(self) -> Description:
         """Return the heads and the pattern."""
@@ -170,6 +176,8 @@ class SelfAttention(MultiHeadAttention):
         if cache is not None:
             k, v = cache.append(k, v)
             key_positions = cache.positions
+            if x.shape[1] == 1 and lengths is None and self._sees_all(k.shape[2]):
+                return self._join_heads(attend_everything(q, k, v))
         # Padded positions give zeros, as queries too.
         of_both = None if lengths is None else (lengths if query_offset == 0 else None, lengths)
         return self._attend(
@@ -179,6 +187,12 @@ class SelfAttention(MultiHeadAttention):
     def make_cache(self) -> Cache:
         """Return an empty cache, the smallest that decoding by the pattern needs."""
         return cache_for(self.pattern)
+
+    def _sees_all(self, num_keys: int) -> bool:
+        """Return whether a last position sees itself and all cached keys, and needs no record."""
+        reach = band_reach(self.pattern)
+        is_reached = reach is None or num_keys - 1 <= reach
+        return is_reached and self.on_attention is None and may_attend_directly()
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map ``[batch, length, dim]`` to queries, keys and values without rotary positions.
@@ -257,14 +271,26 @@ class CrossAttention(MultiHeadAttention):
         """Attend over projected memory.
 
         Args:
-            x: Queries, ``[batch, queries, dim]``.
+            x: Queries, ``[batch, queries, dim]``. Several rows in succession, the same number for
+                each row of the memory, may read it.
             keys: From `project`.
             values: From `project`.
-            lengths: Valid keys of each row, ``[batch]``; None means all.
+            lengths: Valid keys of each row of the memory; None means all.
             query_offset: Position of the first query.
 
         Returns:
             Same shape as `x`.
         """
+        num_readers = len(x) // len(keys) if len(keys) else 1
+        is_direct = self.on_attention is None and may_attend_directly()
+        if x.shape[1] == 1 and isinstance(self.pattern, Full) and is_direct:
+            # The rows of one source are queries of the same position.
+            (q,) = self._heads(self.query(x).unflatten(0, (-1, num_readers)).squeeze(2), 1)
+            return self._join_heads(attend_everything(q, keys, values, lengths)).flatten(0, 1)[
+                :, None
+            ]
+        if num_readers > 1:
+            keys, values = (part.repeat_interleave(num_readers, 0) for part in (keys, values))
+            lengths = None if lengths is None else lengths.repeat_interleave(num_readers)
         (q,) = self._heads(self.query(x), 1)
         return self._attend(q, keys, values, lengths=lengths, query_offset=query_offset)

@@ -20,6 +20,7 @@ from regard.attention import (
     Pattern,
     ScoreFunction,
 )
+from regard.layers.cache import is_identity, shared_sources
 from regard.layers.initialization import fill_normal
 from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
@@ -142,25 +143,49 @@ class LuongAttention(Seq2SeqAttention):
 class Seq2SeqState:
     """The source as a decoder sees it between two tokens.
 
+    Rows in succession, such as the beams of a sentence, share one source, which is held once.
+
     Args:
-        memory: Keys and values of the source, ``[batch, keys, dim]``; None without attention.
-        lengths: Valid source positions of each row, ``[batch]``; None means all.
+        memory: Keys and values of the sources, ``[sources, keys, dim]``; None without attention.
+        lengths: Valid positions of each source, ``[sources]``; None means all.
         position: Of the next token.
+        readers: Number of rows of each source.
     """
 
     memory: Memory | None
     lengths: Tensor | None
     position: int = 0
+    readers: int = 1
 
     def attend(self, attention: Seq2SeqAttention, queries: Tensor) -> Tensor:
         """Attend over the source with queries ``[batch, queries, dim]``, the next positions."""
         assert self.memory is not None
-        return attention(queries, self.memory, lengths=self.lengths, query_offset=self.position)
+        memory, lengths, readers = self.memory, self.lengths, self.readers
+        if readers == 1:
+            return attention(queries, memory, lengths=lengths, query_offset=self.position)
+        is_full = isinstance(attention.pattern, Full)
+        if queries.shape[1] == 1 and is_full and attention.on_attention is None:
+            # The rows of one source are queries of the same position.
+            together = queries.unflatten(0, (-1, readers)).squeeze(2)
+            contexts = attention(together, memory, lengths=lengths)
+            return contexts.flatten(0, 1)[:, None]
+        keys, values = (part.repeat_interleave(readers, 0) for part in memory)
+        return attention(
+            queries, (keys, values), lengths=self.row_lengths, query_offset=self.position
+        )
+
+    @property
+    def row_lengths(self) -> Tensor | None:
+        """Valid positions of the source of each row, ``[batch]``; None means all."""
+        return None if self.lengths is None else self.lengths.repeat_interleave(self.readers)
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        sources, self.readers = shared_sources(rows // self.readers)
         if self.memory is not None:
             keys, values = self.memory
-            self.memory = keys.index_select(0, rows), values.index_select(0, rows)
+            if is_identity(sources, len(keys)):
+                return
+            self.memory = keys.index_select(0, sources), values.index_select(0, sources)
         if self.lengths is not None:
-            self.lengths = self.lengths.index_select(0, rows)
+            self.lengths = self.lengths.index_select(0, sources)

@@ -130,7 +130,7 @@ def test_beams_of_one_source_change_places_without_it():
     state.select(rows)
     model.decode_step(TARGET[rows, 0], state)
     memory = state.memory
-    state.select_beams(torch.tensor([1, 0, 3, 2]))
+    state.select(torch.tensor([1, 0, 3, 2]))
     assert state.memory is memory
     torch.testing.assert_close(
         model.decode_step(TARGET[rows, 1], state), model(SOURCE[rows], TARGET[rows])[:, 1]

@@ -13,7 +13,7 @@ from typing import Generic, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from regard.layers.cache import LayerCache
+from regard.layers.cache import LayerCache, is_identity, shared_sources
 from regard.layers.convolution import ConvDecoderBlock
 from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
@@ -163,28 +163,34 @@ class SinglePassDecoder(EncoderDecoder[S]):
 class DecoderState:
     """The state of a Transformer's decoder between two tokens.
 
+    Rows in succession, such as the beams of a sentence, share one source, whose keys and values
+    are held once.
+
     Args:
-        memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
-        lengths: Valid source positions of each row, ``[batch]``.
+        memory: Keys and values of the sources, one pair a layer, ``[sources, heads, keys,
+            head_dim]``.
+        lengths: Valid positions of each source, ``[sources]``.
         caches: Caches of self-attention over the target, one a layer.
         copy_source: What a copy head reads; None where the model has none.
+        readers: Number of rows of each source.
     """
 
     memory: list[tuple[Tensor, Tensor]]
     lengths: Tensor
     caches: list[LayerCache]
     copy_source: CopySource | None = None
+    readers: int = 1
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
-        self.memory = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.memory]
-        if self.copy_source is not None:
-            self.copy_source = self.copy_source.select(rows)
-        self.select_beams(rows)
-
-    def select_beams(self, rows: Tensor) -> None:
-        """Reorder rows of one source; its keys and values do not change."""
-        self.lengths = self.lengths.index_select(0, rows)
+        sources, self.readers = shared_sources(rows // self.readers)
+        if not is_identity(sources, len(self.lengths)):
+            self.memory = [
+                (k.index_select(0, sources), v.index_select(0, sources)) for k, v in self.memory
+            ]
+            self.lengths = self.lengths.index_select(0, sources)
+            if self.copy_source is not None:
+                self.copy_source = self.copy_source.select(sources)
         for cache in self.caches:
             cache.select(rows)
 

@@ -343,5 +343,10 @@ class Transformer(EncoderDecoder[DecoderState]):
         hidden = self.decoder_norm(x)
         logits = self.logits(hidden)  # [batch, 1, vocab]
         if self.copy_head is not None and state.copy_source is not None:
-            logits = self.copy_head(hidden, embedded, state.copy_source, state.lengths).mix(logits)
+            # The rows of one source are positions of one target.
+            hidden, embedded, logits = (
+                x.unflatten(0, (-1, state.readers)).squeeze(2) for x in (hidden, embedded, logits)
+            )
+            copies = self.copy_head(hidden, embedded, state.copy_source, state.lengths)
+            return copies.mix(logits).flatten(0, 1)
         return logits[:, -1]

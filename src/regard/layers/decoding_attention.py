@@ -1,0 +1,71 @@
+"""Attention of one step of decoding, whose queries all see the same keys.
+
+`attend` computes it too. Here are its scores and sums alone, without the checks, masks and
+derivatives of every order, which cost more than they do where there is one query for each row.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regard.attention import MaskPattern, Pattern
+
+
+def may_attend_directly() -> bool:
+    """Return whether nothing needs derivatives or a graph of the computation."""
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+@lru_cache(maxsize=256)
+def band_reach(pattern: Pattern) -> int | None:
+    """Return how many keys before itself a query sees without a gap, the last keys.
+
+    Args:
+        pattern: Pattern of self-attention.
+
+    Returns:
+        A number of keys; -1 where there may be gaps, None where it sees all.
+    """
+    if not isinstance(pattern, MaskPattern):
+        return -1
+    reaches = [
+        term.before
+        for term in pattern.terms()
+        if term.is_band and (term.after is None or term.after >= 0)
+    ]
+    if None in reaches:
+        return None
+    return max((reach for reach in reaches if reach is not None), default=-1)
+
+
+def attend_everything(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Compute scaled dot-product attention of queries that see all keys.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
+        v: ``[batch, kv_heads, keys, dim]``.
+        lengths: Valid keys of each row, ``[batch]``; None means all. A row without keys gets zeros.
+
+    Returns:
+        ``[batch, heads, queries, dim]``.
+    """
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if heads != kv_heads:  # the heads of a group are queries of the same keys: no copies of these
+        q = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)
+    mask = None
+    if lengths is not None:
+        is_valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]
+        mask = is_valid[:, None, None, :]  # [batch, 1, 1, keys]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    if lengths is not None:
+        out = out.masked_fill((lengths == 0)[:, None, None, None], 0.0)
+    return out if heads == kv_heads else out.unflatten(2, (heads // kv_heads, -1)).flatten(1, 2)
