@@ -241,17 +241,21 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
         yield Text(f"{measured[name].title:24s}{numbers}    ({floors})")
     for result in explanation.methods.values():
         if result.error is not None:
-            steps = f" ({result.steps} steps)" if result.steps else ""
-            is_large = result.error > _LARGEST_ERROR
-            more = "; its scores do not sum to the change that they explain" if is_large else ""
-            if not has_converged(result):
-                more += ": it has not converged, leave it out"
-            yield Text(
-                f"Error of {result.title}: {100 * result.error:.1f} % of the total{steps}{more}."
-            )
+            yield _error(result, result.error)
     if explanation.control_similarity is not None:
         similarity = number_text(explanation.control_similarity)
         yield Text(f"Control with shuffled weights: rank correlation {similarity}.")
+
+
+def _error(result: MethodResult, error: float) -> Text:
+    """Write how far the scores of a method are from the change that they explain."""
+    steps = f" ({result.steps} steps)" if result.steps else ""
+    more = ""
+    if error > _LARGEST_ERROR:
+        more = "; its scores do not sum to the change that they explain"
+    if not has_converged(result):
+        more += ": it has not converged, leave it out"
+    return Text(f"Error of {result.title}: {100 * error:.1f} % of the total{steps}{more}.")
 
 
 def _fit(text: str, columns: int) -> str:

@@ -56,12 +56,7 @@ def heat_chart(
         name = shorten(layer, 17 if size == "small" else 26)
         parts.append(text_at(names - 6, y + height / 2 + 3.5, name, class_=f"end {size} {kind}"))
         colors = [scale.step(figures[layer][column]) for column in columns]
-        box = {"y": y, "width": cell - min(1.0, cell / 8), "height": height - 1}
-        parts += [
-            tag("rect", x=names + number * cell, **box, class_=f"s{color}")
-            for number, color in enumerate(colors)
-            if color is not None
-        ]
+        parts += _cells(colors, names, y, cell, height)
     bottom = top + height * len(layers)
     for number in range(0, len(columns), max(1, math.ceil(48 / cell))):
         text, x = f"{steps[columns[number]]:,}", names + (number + 0.5) * cell
@@ -75,6 +70,18 @@ def heat_chart(
     rows = [[layer, *(number_text(figures[layer][column]) for column in shown)] for layer in layers]
     headers = ["layer", *(f"step {steps[column]:,}" for column in shown)]
     return Chart(draw_svg(parts, bottom + 42, label), table(headers, rows, label))
+
+
+def _cells(
+    colors: Sequence[int | None], left: float, top: float, width: float, height: float
+) -> list[Markup]:
+    """Draw a row of cells; those without a color stay empty."""
+    box = {"y": top, "width": width - min(1.0, width / 8), "height": height - 1}
+    return [
+        tag("rect", x=left + number * width, **box, class_=f"s{color}")
+        for number, color in enumerate(colors)
+        if color is not None
+    ]
 
 
 class _LogScale(NamedTuple):
