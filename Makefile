@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KERNELS := hatch_build.py $(wildcard src/regard/attention/backends/cpu_kernels/*.h) \
-	$(wildcard src/regard/attention/backends/cpu_kernels/*.cpp) src/regard/attention/backends/cpu_kernels/compiling.py
+KERNELS := hatch_build.py $(foreach folder,attention/backends/cpu_kernels generation/native, \
+	$(wildcard src/regard/$(folder)/*.h) $(wildcard src/regard/$(folder)/*.cpp)) \
+	src/regard/attention/backends/cpu_kernels/compiling.py
 # A process a core, each on one thread: small tests gain nothing from a second one.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 

@@ -1,4 +1,4 @@
-"""Compiles the attention kernels while the package is built, where there is a C++ compiler."""
+"""Compiles the kernels while the package is built, where there is a C++ compiler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-_KERNELS = "src/regard/attention/backends/cpu_kernels"
+_ATTENTION = "src/regard/attention/backends/cpu_kernels"
+_DECODER = "src/regard/generation/native"  # includes headers of the former
 
 
 class KernelsHook(BuildHookInterface):
@@ -18,18 +19,23 @@ class KernelsHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Compile; without a compiler the package works, only slower."""
-        folder = Path(self.root, _KERNELS)
-        problem = _load(folder / "compiling.py").compile_kernels(folder, folder)
-        has_kernels = any(folder.glob("_*.so"))
-        if problem is not None:
-            cost = "others take their place" if has_kernels else "attention is half as fast"
-            self.app.display_warning(
-                f"regard: attention's kernels could not be compiled ({problem}): {cost}."
-            )
-        if has_kernels:
-            build_data["artifacts"].append(f"{_KERNELS}/_*.so")
-            build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{next(platform_tags())}"
+        attention, decoder = Path(self.root, _ATTENTION), Path(self.root, _DECODER)
+        compile_kernels = _load(attention / "compiling.py").compile_kernels
+        for folder, headers, name, slow in (
+            (attention, None, "attention's", "attention is half as fast"),
+            (decoder, attention, "the decoder's", "decoding is slower"),
+        ):
+            problem = compile_kernels(folder, folder, headers)
+            has_kernels = any(folder.glob("_*.so"))
+            if problem is not None:
+                cost = "others take their place" if has_kernels else slow
+                self.app.display_warning(
+                    f"regard: {name} kernels could not be compiled ({problem}): {cost}."
+                )
+            if has_kernels:
+                build_data["artifacts"].append(f"{folder.relative_to(self.root)}/_*.so")
+                build_data["pure_python"] = False
+                build_data["tag"] = f"py3-none-{next(platform_tags())}"
 
 
 def _load(path: Path) -> ModuleType:

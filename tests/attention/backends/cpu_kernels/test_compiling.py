@@ -70,6 +70,19 @@ def test_the_flags_of_the_environment_are_obeyed(tmp_path, monkeypatch):
     assert "-O1 -DNAME=a b" in (tmp_path / "_baseline.so").read_text()
 
 
+def test_headers_of_another_folder_are_found_and_belong_to_the_digest(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling.platform, "machine", lambda: "aarch64")
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path, "aarch64"))
+    headers = tmp_path / "headers"
+    headers.mkdir()
+    (headers / "shared.h").write_text("one")
+    assert compiling.compile_kernels(SOURCES, tmp_path, headers) is None
+    arguments = (tmp_path / "_baseline.so").read_text()
+    assert f"-I{headers}" in arguments
+    assert compiling.digest_sources(SOURCES, headers) in arguments
+    assert compiling.digest_sources(SOURCES) not in arguments
+
+
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF\x02\x01\x01" + bytes(100)])
 def test_a_library_that_cannot_be_loaded_is_passed_over_and_said_once(
     tmp_path, monkeypatch, content

@@ -52,9 +52,19 @@ def target_machine() -> str:
     return host.rsplit("-", 1)[-1] if host else platform.machine()
 
 
-def digest_sources(folder: Path) -> str:
-    """Hash all that is compiled, to check which sources a library was compiled from."""
+def digest_sources(folder: Path, headers: Path | None = None) -> str:
+    """Hash all that is compiled, to check which sources a library was compiled from.
+
+    Args:
+        folder: The folder of the C++ files.
+        headers: Another folder, whose headers they include.
+
+    Returns:
+        Hexadecimal digits.
+    """
     sources = sorted((*folder.glob("*.h"), *folder.glob("*.cpp")))
+    if headers is not None:
+        sources += sorted(headers.glob("*.h"))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
@@ -63,7 +73,7 @@ def library_path(folder: Path, name: str) -> Path:
     return folder / f"_{name}.so"
 
 
-def compile_kernels(sources: Path, folder: Path) -> str | None:
+def compile_kernels(sources: Path, folder: Path, headers: Path | None = None) -> str | None:
     """Compile one library for each instruction set, in parallel.
 
     The compiler is that of ``CXX``, or ``c++`` or ``g++``; it gets the options of ``CXXFLAGS`` too.
@@ -71,6 +81,7 @@ def compile_kernels(sources: Path, folder: Path) -> str | None:
     Args:
         sources: The folder of the C++ files.
         folder: Where the libraries go; those of an earlier run are replaced.
+        headers: Another folder, whose headers they include.
 
     Returns:
         None, or why it failed.
@@ -92,7 +103,9 @@ def compile_kernels(sources: Path, folder: Path) -> str | None:
         return f"{compiler} cannot be run: {error}"
     if made_for and _MACHINES.get(made_for, made_for) != _MACHINES.get(machine, machine):
         return f"{compiler} compiles for {made_for}, not for {machine}"
-    flags.append(f'-DDIGEST="{digest_sources(sources)}"')
+    flags.append(f'-DDIGEST="{digest_sources(sources, headers)}"')
+    if headers is not None:
+        flags.append(f"-I{headers}")
     return _compile_each(sets, [*command, *flags], sources, folder, compiler)
 
 
@@ -102,7 +115,7 @@ def _compile_each(
     """Run a command with the options of each instruction set; return None, or why one failed."""
     runs = {}
     for name, options in sets.items():
-        files = [str(sources / "band.cpp"), "-o", str(library_path(folder, name))]
+        files = [*map(str, sources.glob("*.cpp")), "-o", str(library_path(folder, name))]
         arguments = [*command, *options.split(), *files]
         runs[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)  # noqa: S603
     errors = {name: run.communicate()[1] for name, run in runs.items()}

@@ -21,11 +21,7 @@ _FOLDER = Path(__file__).parent
 @cache
 def load_fastest() -> ctypes.CDLL | None:
     """Load the kernels of the best instruction set; None where none were compiled."""
-    names = list(instruction_sets())
-    capability = torch.backends.cpu.get_cpu_capability().lower().split("_")[0]
-    fitting = [index for index, name in enumerate(names) if name.startswith(capability)]
-    first = fitting[0] if fitting else len(names) - 1
-    for name in names[first:]:
+    for name in runnable_names():
         library = load(name)
         if library is not None:
             return library
@@ -38,18 +34,34 @@ def load_fastest() -> ctypes.CDLL | None:
     return None
 
 
+def runnable_names() -> list[str]:
+    """Return the instruction sets that this processor may have, the fastest first."""
+    names = list(instruction_sets())
+    capability = torch.backends.cpu.get_cpu_capability().lower().split("_")[0]
+    fitting = [index for index, name in enumerate(names) if name.startswith(capability)]
+    return names[fitting[0] if fitting else len(names) - 1 :]
+
+
 def load(name: str) -> ctypes.CDLL | None:
-    """Load the kernels of an instruction set.
+    """Load the kernels of an instruction set; see `load_current`."""
+    return load_current(library_path(_FOLDER, name), digest_sources(_FOLDER))
+
+
+def load_current(path: Path, digest: str) -> ctypes.CDLL | None:
+    """Load a library of kernels.
+
+    Args:
+        path: The library.
+        digest: Of the sources at hand.
 
     Returns:
-        None where they were not compiled, cannot be read, were compiled from other sources or for
+        None where it was not compiled, cannot be read, was compiled from other sources or for
         another machine, or cannot run.
     """
-    path = library_path(_FOLDER, name)
     try:
         library = ctypes.CDLL(str(path))
         library.regard_digest.restype = ctypes.c_char_p
-        is_current = library.regard_digest() == digest_sources(_FOLDER).encode()
+        is_current = library.regard_digest() == digest.encode()
         return library if is_current and library.regard_can_run() else None
     except (OSError, AttributeError):  # no library that this process can load, or not ours
         return None

@@ -1,0 +1,25 @@
+"""One step of a Transformer's decoder as one call of C++, for float32 and int8 on the CPU.
+
+It is compiled when the package is installed, where there is a C++ compiler (``hatch_build.py`` at
+the root of the repository), and chosen by the processor's instruction set when first used. Models
+that it does not cover, and other devices, decode through PyTorch's operators:
+`why_through_operators` says why.
+"""
+
+from regard.generation.native.coverage import why_through_operators
+from regard.generation.native.decoder import (
+    NativeCausalDecoder,
+    NativeDecoder,
+    NativeState,
+    TopTokens,
+)
+from regard.generation.native.library import Precision
+
+__all__ = [
+    "NativeCausalDecoder",
+    "NativeDecoder",
+    "NativeState",
+    "Precision",
+    "TopTokens",
+    "why_through_operators",
+]

@@ -1,0 +1,110 @@
+// Keys and values of the positions decoded so far, and which of them each row has.
+//
+// Each position of a row takes one slot, which holds the keys and values of all layers. A row is a
+// list of slots: rows that are kept, repeated or reordered copy their lists, and rows that came
+// from one share the slots before. Slots that no row lists are found when all are taken.
+#pragma once
+
+#include <cstring>
+
+#include "packed.h"
+
+// The keys and values of a source for every layer, shared by the rows that translate it.
+struct Source {
+    int64_t length = 0;
+    Aligned<float> memory;  // [layers][length][2 * width]
+};
+
+struct Cache {
+    static constexpr int64_t CHUNK_SLOTS = 64;
+
+    int64_t num_layers, width;     // width: of the keys and values of a layer
+    int64_t reach;                 // positions that a row keeps; -1 is all
+    int64_t num_rows = 0, room = 0;
+    std::vector<Aligned<float>> chunks;         // each [layers][CHUNK_SLOTS][width]
+    std::vector<int32_t> table, other;          // [rows][room]; position p at p % room
+    std::vector<int64_t> lengths;               // [rows]
+    std::vector<std::shared_ptr<Source>> sources;  // [rows], or empty
+    std::vector<int32_t> unused;
+
+    Cache(int64_t num_layers, int64_t width, int64_t reach)
+        : num_layers(num_layers), width(width), reach(reach) {}
+
+    float *slot(int64_t layer, int32_t number) const {
+        return chunks[number / CHUNK_SLOTS].get() +
+               (layer * CHUNK_SLOTS + number % CHUNK_SLOTS) * width;
+    }
+    int32_t &at(int64_t row, int64_t position) { return table[row * room + position % room]; }
+    int32_t at(int64_t row, int64_t position) const { return table[row * room + position % room]; }
+
+    void add_rows(int64_t count) {
+        num_rows += count;
+        lengths.resize(num_rows, 0);
+        table.resize(num_rows * room);
+    }
+
+    // Makes room for `count` more positions of every row. A ring holds `reach` positions and those
+    // of one block, which enter it together.
+    void reserve(int64_t count) {
+        int64_t most = 0;
+        for (const int64_t length : lengths) most = std::max(most, length);
+        int64_t wanted = most + count;
+        const int64_t ring = reach < 0 ? wanted : reach + MAX_ROWS;
+        wanted = std::min(wanted, ring);
+        if (wanted <= room) return;
+        const int64_t larger = std::min(std::max(wanted, std::max<int64_t>(32, 2 * room)),
+                                        reach < 0 ? std::numeric_limits<int64_t>::max() : ring);
+        other.assign(num_rows * larger, 0);
+        for (int64_t row = 0; row < num_rows; ++row)  // nothing has gone around yet
+            std::copy_n(table.begin() + row * room, std::min(lengths[row], room),
+                        other.begin() + row * larger);
+        table.swap(other);
+        room = larger;
+    }
+
+    // Takes slots that no row lists.
+    void take(int32_t *slots, int64_t count) {
+        if (int64_t(unused.size()) < count) collect(count);
+        for (int64_t i = 0; i < count; ++i) {
+            slots[i] = unused.back();
+            unused.pop_back();
+        }
+    }
+
+    void select(const int64_t *rows, int64_t count) {
+        other.resize(count * room);
+        std::vector<int64_t> kept(count);
+        std::vector<std::shared_ptr<Source>> shared(sources.empty() ? 0 : count);
+        for (int64_t i = 0; i < count; ++i) {
+            kept[i] = lengths[rows[i]];
+            std::copy_n(table.begin() + rows[i] * room, std::min(kept[i], room),
+                        other.begin() + i * room);
+            if (!sources.empty()) shared[i] = sources[rows[i]];
+        }
+        table.swap(other), lengths.swap(kept), sources.swap(shared);
+        num_rows = count;
+    }
+
+  private:
+    void collect(int64_t wanted) {
+        std::vector<bool> is_used(chunks.size() * CHUNK_SLOTS);
+        int64_t num_used = 0;
+        for (int64_t row = 0; row < num_rows; ++row)
+            for (int64_t p = std::max<int64_t>(0, lengths[row] - room); p < lengths[row]; ++p) {
+                const int32_t number = at(row, p);
+                num_used += !is_used[number];
+                is_used[number] = true;
+            }
+        // At least a quarter is free then, so that the next search is far away.
+        const int64_t size = num_used + std::max(wanted, num_used / 2);
+        while (int64_t(chunks.size()) * CHUNK_SLOTS < size) {
+            Aligned<float> chunk;
+            chunk.allocate(num_layers * CHUNK_SLOTS * width);
+            chunks.push_back(std::move(chunk));
+        }
+        is_used.resize(chunks.size() * CHUNK_SLOTS);
+        unused.clear();
+        for (int64_t number = int64_t(is_used.size()) - 1; number >= 0; --number)
+            if (!is_used[number]) unused.push_back(static_cast<int32_t>(number));
+    }
+};

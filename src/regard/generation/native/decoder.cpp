@@ -1,0 +1,649 @@
+// A Transformer that decodes: its encoder in one call, and each step of its decoder in one.
+//
+// Rows go through all layers in blocks of at most MAX_ROWS, so that what lies between two products
+// stays in the second cache, and threads share nothing but blocks.
+#include <mutex>
+
+#include "cache.h"
+#include "layers.h"
+#include "threads.h"
+#include "top.h"
+
+namespace {
+
+struct Block {
+    Packed maps[NUM_MAPS];
+    Norm norms[NUM_NORMS];
+    int64_t before, after;  // keys that self-attention sees; -1 is without bound
+};
+
+// An embedding, blocks, and a norm after the last.
+struct Stack {
+    Sizes sizes{};
+    std::vector<Block> blocks;
+    const float *table = nullptr;  // [vocab_size, dim]
+    Norm embedding_norm, last_norm;
+    double embedding_epsilon = 0;
+    int64_t stride;  // distance of two rows of states
+    int64_t head;    // width of a head, a whole number of vectors
+
+    explicit Stack(const Sizes &from)
+        : sizes(from), blocks(from.num_layers), stride(padded(from.dim, PANEL)),
+          head(padded(from.head_dim, WIDTH)) {
+        for (int64_t i = 0; i < from.num_layers; ++i) {
+            blocks[i].before = from.before[i];
+            blocks[i].after = from.after[i];
+        }
+    }
+
+    int64_t query_width() const { return sizes.num_heads * head; }
+    int64_t place_width() const { return 2 * sizes.num_kv_heads * head; }
+    int64_t source_width() const { return 2 * sizes.num_heads * head; }
+    int64_t half_hidden() const { return padded(sizes.hidden_dim, PANEL); }
+
+    void set_map(int64_t layer, int64_t name, const float *weight, const float *bias) {
+        const int64_t heads = sizes.num_heads, all = heads + 2 * sizes.num_kv_heads;
+        const int64_t dim = sizes.dim, size = sizes.head_dim, hidden = sizes.hidden_dim;
+        const auto by_head = [=, this](int64_t i) { return i / size * head + i % size; };
+        const auto same = [](int64_t i) { return i; };
+        const auto kind = static_cast<Precision>(sizes.precision);
+        Packed &map = blocks[layer].maps[name];
+        const auto pack_heads = [&](int64_t count) {
+            map.pack(weight, bias, count * size, dim, count * head, dim, kind, by_head, same);
+        };
+        switch (name) {
+            case SELF_QKV: pack_heads(all); break;
+            case CROSS_Q: pack_heads(heads); break;
+            case CROSS_KV: pack_heads(2 * heads); break;
+            case SELF_OUT:
+            case CROSS_OUT:
+                map.pack(weight, bias, dim, heads * size, dim, heads * head, kind, same, by_head);
+                break;
+            case INNER: {
+                const int64_t half = half_hidden();
+                const int64_t parts = sizes.activation == SWIGLU ? 2 : 1;
+                const auto by_part = [=](int64_t i) { return i / hidden * half + i % hidden; };
+                map.pack(weight, bias, parts * hidden, dim, parts * half, dim, kind, by_part, same);
+                break;
+            }
+            default: map.pack(weight, bias, dim, hidden, dim, hidden, kind, same, same);
+        }
+    }
+
+    int64_t widest() const {  // of what a product of a block reads or writes
+        int64_t most = stride;
+        for (const Block &block : blocks)
+            for (const Packed &map : block.maps) most = std::max({most, map.in, map.out});
+        return most;
+    }
+};
+
+// What one block of rows needs. `wide` and `states` have rows of `width` and of the stack's stride.
+struct Scratch {
+    int64_t width = 0, stride = 0, num_scores = 0;
+    Aligned<float> states, normal, wide, context, factors;
+    Aligned<int16_t> integers;
+    std::vector<float> scores;
+    std::vector<const float *> places;
+
+    void fit(int64_t new_width, int64_t new_stride) {
+        if (new_width <= width && new_stride <= stride) return;
+        width = std::max(width, new_width), stride = std::max(stride, new_stride);
+        states.fill_zero(MAX_ROWS * stride), normal.fill_zero(MAX_ROWS * stride);
+        wide.fill_zero(MAX_ROWS * width), context.fill_zero(MAX_ROWS * width);
+        integers.fill_zero(MAX_ROWS * width), factors.fill_zero(MAX_ROWS);
+    }
+    // Room for the places of one position.
+    void fit_places(int64_t count) {
+        if (int64_t(places.size()) >= count) return;
+        places.resize(padded(count, 64));
+        scores.resize(padded(count, 64));
+    }
+};
+
+// Scratches that wait for a thread.
+struct Scratches {
+    std::vector<std::unique_ptr<Scratch>> free;
+    std::mutex mutex;
+
+    std::unique_ptr<Scratch> take() {
+        const std::lock_guard lock(mutex);
+        if (free.empty()) return std::make_unique<Scratch>();
+        std::unique_ptr<Scratch> last = std::move(free.back());
+        free.pop_back();
+        return last;
+    }
+    void give(std::unique_ptr<Scratch> scratch) {
+        const std::lock_guard lock(mutex);
+        free.push_back(std::move(scratch));
+    }
+};
+
+struct Model {
+    std::unique_ptr<Stack> encoder, decoder;
+    Packed output;
+    Scratches scratches;
+};
+
+struct State {
+    Model &model;
+    Cache cache;
+};
+
+// One position of a row.
+struct Token {
+    int64_t row, position;
+};
+
+// A block of rows on its way through a stack.
+struct Pass {
+    const Stack &stack;
+    const Positions &positions;
+    Scratch &scratch;
+    const Sizes &sizes;
+    int64_t rows = 0;
+    Token tokens[MAX_ROWS];
+
+    Pass(const Stack &stack, const Positions &positions, Scratch &scratch)
+        : stack(stack), positions(positions), scratch(scratch), sizes(stack.sizes) {}
+
+    float *state(int64_t i) const { return scratch.states.get() + i * stack.stride; }
+
+    void embed(const int64_t *ids) {
+        const int64_t dim = sizes.dim;
+        const float scale = static_cast<float>(sizes.embedding_scale);
+        for (int64_t i = 0; i < rows; ++i) {
+            float *to = state(i);
+            const float *from = stack.table + ids[i] * dim;
+            for (int64_t d = 0; d < dim; ++d) to[d] = from[d] * scale;
+            std::fill(to + dim, to + stack.stride, 0.0f);
+            if (positions.rows) {
+                const int64_t row =
+                    std::min(positions.offset + tokens[i].position, positions.num_rows - 1);
+                const float *added = positions.rows + row * dim;
+                for (int64_t d = 0; d < dim; ++d) to[d] += added[d];
+            }
+        }
+        if (!stack.embedding_norm.weight.empty())
+            for (int64_t i = 0; i < rows; ++i)
+                normalize(state(i), state(i), stack.embedding_norm, LAYER,
+                          stack.embedding_epsilon, dim, stack.stride);
+    }
+
+    // Rows of `width` numbers as the product with a map reads them.
+    Rows enter(const Packed &map, const float *from, int64_t row) const {
+        if (map.precision == FLOAT32) return {from, row};
+        const float limit = integer_limit(map.in);
+        for (int64_t i = 0; i < rows; ++i)
+            scratch.factors.get()[i] = to_integers(scratch.integers.get() + i * map.in,
+                                                   from + i * row, map.in, limit);
+        return {from, row, scratch.integers.get(), map.in, scratch.factors.get()};
+    }
+
+    // to = activation(from W^T + b).
+    void map_to(float *to, int64_t to_row, const Packed &map, const float *from, int64_t row,
+                int64_t activation = -1) const {
+        const float *bias = map.bias.get();
+        multiply(map, enter(map, from, row), rows, 0, map.panels(),
+                 [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                     first += load(bias + column), second += load(bias + column + WIDTH);
+                     if (activation >= 0) {
+                         first = activate(activation, first);
+                         second = activate(activation, second);
+                     }
+                     float *at = to + i * to_row + column;
+                     store(at, first), store(at + WIDTH, second);
+                 });
+    }
+
+    // states += from W^T + b, and the norm after it in post-norm.
+    void add_to_states(const Packed &map, const float *from, int64_t row, const Norm &norm) const {
+        float *to = scratch.states.get();
+        const int64_t to_row = stack.stride;
+        const float *bias = map.bias.get();
+        multiply(map, enter(map, from, row), rows, 0, map.panels(),
+                 [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                     float *at = to + i * to_row + column;
+                     store(at, load(at) + (first + load(bias + column)));
+                     store(at + WIDTH, load(at + WIDTH) + (second + load(bias + column + WIDTH)));
+                 });
+        if (!sizes.is_pre) normalize_all(to, norm);
+    }
+
+    void normalize_all(float *to, const Norm &norm) const {
+        for (int64_t i = 0; i < rows; ++i)
+            normalize(to + i * stack.stride, state(i), norm, sizes.norm, sizes.epsilon, sizes.dim,
+                      stack.stride);
+    }
+
+    // What a sub-layer reads: the states, normalised in pre-norm.
+    const float *input(const Norm &norm) const {
+        if (!sizes.is_pre) return scratch.states.get();
+        normalize_all(scratch.normal.get(), norm);
+        return scratch.normal.get();
+    }
+
+    // `place(i)` stores the keys and values of row i; `find(i)` fills the scratch's places with
+    // those that it sees and returns their number.
+    template <typename Place, typename Find>
+    void self_attention(const Block &block, Place place, Find find) const {
+        const Packed &map = block.maps[SELF_QKV];
+        const int64_t row = map.out, queries = stack.query_width();
+        map_to(scratch.wide.get(), row, map, input(block.norms[SELF_NORM]), stack.stride);
+        for (int64_t i = 0; i < rows; ++i) {
+            float *from = scratch.wide.get() + i * row;
+            if (sizes.rotary) turn(from, tokens[i].position);
+            place(i, from + queries);
+        }
+        weigh(scratch.wide.get(), row, sizes.num_kv_heads, find);
+        add_to_states(block.maps[SELF_OUT], scratch.context.get(), queries,
+                      block.norms[SELF_NORM]);
+    }
+
+    template <typename Find> void cross_attention(const Block &block, Find find) const {
+        const Packed &map = block.maps[CROSS_Q];
+        map_to(scratch.wide.get(), map.out, map, input(block.norms[CROSS_NORM]), stack.stride);
+        weigh(scratch.wide.get(), map.out, sizes.num_heads, find);
+        add_to_states(block.maps[CROSS_OUT], scratch.context.get(), stack.query_width(),
+                      block.norms[CROSS_NORM]);
+    }
+
+    void feed_forward(const Block &block) const {
+        const Packed &inner = block.maps[INNER];
+        const bool is_gated = sizes.activation == SWIGLU;
+        float *wide = scratch.wide.get();
+        const int64_t row = inner.out, half = stack.half_hidden();
+        map_to(wide, row, inner, input(block.norms[FEED_FORWARD_NORM]), stack.stride,
+               is_gated ? -1 : sizes.activation);
+        for (int64_t i = 0; is_gated && i < rows; ++i)
+            for (float *at = wide + i * row, *end = at + half; at < end; at += WIDTH)
+                store(at, activate(SILU, load(at)) * load(at + half));
+        add_to_states(block.maps[OUTER], wide, row, block.norms[FEED_FORWARD_NORM]);
+    }
+
+    // Rotates the queries and keys of a row.
+    void turn(float *heads, int64_t position) const {
+        const int64_t half = sizes.head_dim / 2;
+        const int64_t angle = std::min(position, positions.num_angles - 1) * half;
+        for (int64_t h = 0; h < sizes.num_heads + sizes.num_kv_heads; ++h)
+            rotate(heads + h * stack.head, positions.cosines + angle, positions.sines + angle,
+                   sizes.head_dim, sizes.rotary);
+    }
+
+    template <typename Find>
+    void weigh(const float *queries, int64_t row, int64_t num_kv_heads, Find find) const {
+        const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
+        for (int64_t i = 0; i < rows; ++i) {
+            const int64_t count = find(i);
+            attend(scratch.context.get() + i * stack.query_width(), queries + i * row,
+                   sizes.num_heads, num_kv_heads, stack.head, scale, scratch.places.data(), count,
+                   scratch.scores.data());
+        }
+    }
+};
+
+// Computes the items, each in a scratch of its own; returns 0, or 1 where memory is short.
+template <typename Item>
+int for_each(Model &model, int64_t count, int64_t num_threads, Item item) {
+    std::atomic<int> failed{0};
+    const Compute compute = [&](int64_t number, void *) {
+        try {
+            std::unique_ptr<Scratch> scratch = model.scratches.take();
+            item(number, *scratch);
+            model.scratches.give(std::move(scratch));
+        } catch (const std::bad_alloc &) {
+            failed = 1;
+        }
+    };
+    if (count == 1 || num_threads == 1)
+        for (int64_t i = 0; i < count; ++i) compute(i, nullptr);
+    else if (share(count, num_threads, 64, compute) != 0)
+        return 1;
+    return failed;
+}
+
+// Items of about equal numbers of rows, MAX_ROWS or fewer each.
+int64_t num_items(int64_t rows, int64_t num_threads) {
+    const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
+    return std::min(rows, padded(std::max<int64_t>(1, blocks), std::max<int64_t>(1, num_threads)));
+}
+
+// ---- the source ----
+
+// Keys and values of every decoder layer for some consecutive rows of one source.
+void remember(const Stack &decoder, Source &source, int64_t first, int64_t count,
+              const float *states, int64_t row, const Positions &positions, Scratch &scratch) {
+    const int64_t width = decoder.source_width();
+    Pass pass(decoder, positions, scratch);
+    pass.rows = count;
+    for (int64_t layer = 0; layer < decoder.sizes.num_layers; ++layer) {
+        const Packed &map = decoder.blocks[layer].maps[CROSS_KV];
+        pass.map_to(scratch.wide.get(), map.out, map, states, row);
+        float *to = source.memory.get() + (layer * source.length + first) * width;
+        for (int64_t i = 0; i < count; ++i)
+            std::copy_n(scratch.wide.get() + i * map.out, width, to + i * width);
+    }
+}
+
+std::shared_ptr<Source> new_source(const Stack &decoder, int64_t length) {
+    auto source = std::make_shared<Source>();
+    source->length = length;
+    source->memory.allocate(decoder.sizes.num_layers * length * decoder.source_width());
+    return source;
+}
+
+// ---- a step ----
+
+struct Output {
+    float *logits;      // [rows, vocab], or null
+    int64_t k;          // for the k best of each row
+    float *values;      // [rows, k]
+    int64_t *indices;   // [rows, k]
+    float *normalizer;  // [rows], log-sum-exp of the logits
+};
+
+struct Step {
+    Model &model;
+    Cache &cache;
+    const Positions &positions;
+    const int64_t *ids;  // [rows, num_new]
+    int64_t num_new;
+    const int32_t *slots;  // [rows, num_new]
+    Output output;
+
+    // All new positions of some consecutive rows.
+    void run(int64_t first_row, int64_t last_row, Scratch &scratch) const {
+        const Stack &stack = *model.decoder;
+        scratch.fit(std::max(stack.widest(), Top::CHUNK), stack.stride);
+        Pass pass(stack, positions, scratch);
+        const int64_t end = last_row * num_new;
+        for (int64_t token = first_row * num_new; token < end; token += pass.rows) {
+            pass.rows = std::min(MAX_ROWS, end - token);
+            for (int64_t i = 0; i < pass.rows; ++i) {
+                const int64_t row = (token + i) / num_new;
+                const int64_t position = cache.lengths[row] + (token + i) % num_new;
+                pass.tokens[i] = {row, position};
+                cache.at(row, position) = slots[token + i];
+            }
+            pass.embed(ids + token);
+            for (int64_t layer = 0; layer < stack.sizes.num_layers; ++layer) run_block(pass, layer);
+            write(pass, token);
+        }
+    }
+
+    void run_block(const Pass &pass, int64_t layer) const {
+        const Stack &stack = pass.stack;
+        const Block &block = stack.blocks[layer];
+        Scratch &scratch = pass.scratch;
+        pass.self_attention(
+            block,
+            [&](int64_t i, const float *place) {
+                const auto [row, position] = pass.tokens[i];
+                std::copy_n(place, cache.width, cache.slot(layer, cache.at(row, position)));
+            },
+            [&](int64_t i) {
+                const auto [row, position] = pass.tokens[i];
+                const int64_t first =
+                    block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
+                const int64_t count = position + 1 - first;
+                scratch.fit_places(count);
+                for (int64_t j = 0; j < count; ++j)
+                    scratch.places[j] = cache.slot(layer, cache.at(row, first + j));
+                return count;
+            });
+        if (stack.sizes.reads_source)
+            pass.cross_attention(block, [&](int64_t i) {
+                const Source &source = *cache.sources[pass.tokens[i].row];
+                const int64_t width = stack.source_width();
+                const float *memory = source.memory.get() + layer * source.length * width;
+                scratch.fit_places(source.length);
+                for (int64_t j = 0; j < source.length; ++j)
+                    scratch.places[j] = memory + j * width;
+                return source.length;
+            });
+        pass.feed_forward(block);
+    }
+
+    // Logits, or the best of them, after the last position of each row in the block.
+    void write(Pass &pass, int64_t token) const {
+        const Stack &stack = pass.stack;
+        Scratch &scratch = pass.scratch;
+        int64_t rows[MAX_ROWS], count = 0;
+        for (int64_t i = 0; i < pass.rows; ++i) {
+            if ((token + i + 1) % num_new) continue;
+            rows[count] = pass.tokens[i].row;
+            std::copy_n(pass.state(i), stack.stride, pass.state(count));
+            ++count;
+        }
+        const int64_t all_rows = pass.rows;
+        pass.rows = count;
+        const float *hidden = scratch.states.get();
+        if (stack.sizes.is_pre) {
+            pass.normalize_all(scratch.normal.get(), stack.last_norm);
+            hidden = scratch.normal.get();
+        }
+        const Rows left = pass.enter(model.output, hidden, stack.stride);
+        if (output.logits) write_logits(left, rows, count);
+        if (output.k) write_top(left, rows, count, scratch.wide.get());
+        pass.rows = all_rows;
+    }
+
+    void write_logits(const Rows &left, const int64_t *rows, int64_t count) const {
+        const int64_t vocab = model.decoder->sizes.vocab_size;
+        const float *bias = model.output.bias.get();
+        multiply(model.output, left, count, 0, model.output.panels(),
+                 [&](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                     first += load(bias + column), second += load(bias + column + WIDTH);
+                     float *to = output.logits + rows[i] * vocab + column;
+                     if (column + PANEL <= vocab) {
+                         store(to, first), store(to + WIDTH, second);
+                         return;
+                     }
+                     for (int64_t j = 0; j < vocab - column; ++j)
+                         to[j] = j < WIDTH ? first[j] : second[j - WIDTH];
+                 });
+    }
+
+    void write_top(const Rows &left, const int64_t *rows, int64_t count, float *chunk) const {
+        const int64_t vocab = model.decoder->sizes.vocab_size, panels = model.output.panels();
+        const float *bias = model.output.bias.get();
+        std::vector<Top> tops;
+        for (int64_t i = 0; i < count; ++i)
+            tops.emplace_back(output.k, output.values + rows[i] * output.k,
+                              output.indices + rows[i] * output.k);
+        constexpr int64_t STEP = Top::CHUNK / PANEL;
+        for (int64_t panel = 0; panel < panels; panel += STEP) {
+            const int64_t start = panel * PANEL;
+            multiply(model.output, left, count, panel, std::min(panel + STEP, panels),
+                     [&](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                         float *to = chunk + i * Top::CHUNK + column - start;
+                         store(to, first + load(bias + column));
+                         store(to + WIDTH, second + load(bias + column + WIDTH));
+                     });
+            for (int64_t i = 0; i < count; ++i)
+                tops[i].add(chunk + i * Top::CHUNK, start, std::min(Top::CHUNK, vocab - start));
+        }
+        for (int64_t i = 0; i < count; ++i) output.normalizer[rows[i]] = tops[i].log_sum();
+    }
+};
+
+// What the functions below return.
+enum Result { DONE = 0, NO_MEMORY = 1, OUT_OF_RANGE = 2 };
+
+template <typename Work> int guarded(Work work) {
+    try {
+        return work();
+    } catch (const std::bad_alloc &) {
+        return NO_MEMORY;
+    }
+}
+
+bool are_below(const int64_t *numbers, int64_t count, int64_t end) {
+    return std::all_of(numbers, numbers + count, [=](int64_t x) { return x >= 0 && x < end; });
+}
+
+}  // namespace
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+// Of the sources that this was compiled from.
+EXPORTED const char *regard_digest() { return DIGEST; }
+
+// Whether the processor has what AVX-512 alone does not promise: nothing of that is used here.
+EXPORTED int regard_can_run() { return 1; }
+
+// `encoder` is null where others encode. Returns null where memory is short.
+EXPORTED void *regard_model_new(const Sizes *encoder, const Sizes *decoder) {
+    try {
+        auto model = std::make_unique<Model>();
+        if (encoder) model->encoder = std::make_unique<Stack>(*encoder);
+        model->decoder = std::make_unique<Stack>(*decoder);
+        return model.release();
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
+EXPORTED void regard_model_free(void *model) { delete static_cast<Model *>(model); }
+
+static Stack &stack_of(void *model, int64_t is_encoder) {
+    Model &all = *static_cast<Model *>(model);
+    return is_encoder ? *all.encoder : *all.decoder;
+}
+
+// Reads a map of a block; `name` is a `MapName`, `bias` null where it has none.
+EXPORTED int regard_set_map(void *model, int64_t is_encoder, int64_t layer, int64_t name,
+                            const float *weight, const float *bias) {
+    return guarded([&] {
+        stack_of(model, is_encoder).set_map(layer, name, weight, bias);
+        return DONE;
+    });
+}
+
+// Reads a norm of a block; `layer` -1 is that after the last block.
+EXPORTED int regard_set_norm(void *model, int64_t is_encoder, int64_t layer, int64_t name,
+                             const float *weight, const float *bias) {
+    return guarded([&] {
+        Stack &stack = stack_of(model, is_encoder);
+        Norm &norm = layer < 0 ? stack.last_norm : stack.blocks[layer].norms[name];
+        norm.set(weight, bias, stack.sizes.dim);
+        return DONE;
+    });
+}
+
+// Takes a table [vocab, dim], which is not copied, and reads the norm of embeddings, if any.
+EXPORTED int regard_set_embedding(void *model, int64_t is_encoder, const float *table,
+                                  const float *weight, const float *bias, double epsilon) {
+    return guarded([&] {
+        Stack &stack = stack_of(model, is_encoder);
+        stack.table = table, stack.embedding_epsilon = epsilon;
+        if (weight) stack.embedding_norm.set(weight, bias, stack.sizes.dim);
+        return DONE;
+    });
+}
+
+// Reads the map to logits, [vocab, dim], and its bias or null.
+EXPORTED int regard_set_output(void *model, const float *weight, const float *bias) {
+    return guarded([&] {
+        Model &all = *static_cast<Model *>(model);
+        const Sizes &sizes = all.decoder->sizes;
+        const auto same = [](int64_t i) { return i; };
+        all.output.pack(weight, bias, sizes.vocab_size, sizes.dim, sizes.vocab_size, sizes.dim,
+                        static_cast<Precision>(sizes.precision), same, same);
+        return DONE;
+    });
+}
+
+EXPORTED void *regard_state_new(void *of) {
+    try {
+        Model &model = *static_cast<Model *>(of);
+        const Stack &stack = *model.decoder;
+        int64_t reach = 0;
+        for (const Block &block : stack.blocks)
+            reach = reach < 0 || block.before < 0 ? -1 : std::max(reach, block.before + 1);
+        return new State{model, Cache(stack.sizes.num_layers, stack.place_width(), reach)};
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
+EXPORTED void regard_state_free(void *state) { delete static_cast<State *>(state); }
+
+EXPORTED int regard_state_add_rows(void *state, int64_t count) {
+    return guarded([&] {
+        static_cast<State *>(state)->cache.add_rows(count);
+        return DONE;
+    });
+}
+
+// Adds a row for each source, from the encoder's states [batch, length, dim].
+EXPORTED int regard_state_add_sources(void *of, const float *states, int64_t batch, int64_t length,
+                                      const int64_t *lengths, int64_t num_threads) {
+    return guarded([&] {
+        State &state = *static_cast<State *>(of);
+        const Stack &stack = *state.model.decoder;
+        std::vector<std::shared_ptr<Source>> sources;
+        for (int64_t i = 0; i < batch; ++i) sources.push_back(new_source(stack, lengths[i]));
+        const int64_t dim = stack.sizes.dim;
+        const Positions none{};
+        const auto item = [&](int64_t number, Scratch &scratch) {
+            scratch.fit(stack.widest(), stack.stride);
+            for (int64_t first = 0; first < lengths[number]; first += MAX_ROWS) {
+                const int64_t count = std::min(MAX_ROWS, lengths[number] - first);
+                const float *from = states + (number * length + first) * dim;
+                for (int64_t i = 0; i < count; ++i) {  // in rows that are padded
+                    float *to = scratch.states.get() + i * stack.stride;
+                    std::copy_n(from + i * dim, dim, to);
+                    std::fill(to + dim, to + stack.stride, 0.0f);
+                }
+                remember(stack, *sources[number], first, count, scratch.states.get(), stack.stride,
+                         none, scratch);
+            }
+        };
+        if (for_each(state.model, batch, num_threads, item) != 0) return NO_MEMORY;
+        state.cache.add_rows(batch);
+        for (auto &source : sources) state.cache.sources.push_back(std::move(source));
+        return DONE;
+    });
+}
+
+// Keeps, repeats or reorders rows by index.
+EXPORTED int regard_state_select(void *state, const int64_t *rows, int64_t count) {
+    return guarded([&] {
+        Cache &cache = static_cast<State *>(state)->cache;
+        if (!are_below(rows, count, cache.num_rows)) return OUT_OF_RANGE;
+        cache.select(rows, count);
+        return DONE;
+    });
+}
+
+EXPORTED int64_t regard_state_bytes(void *of) {
+    const Cache &cache = static_cast<State *>(of)->cache;
+    return int64_t(cache.chunks.size()) * Cache::CHUNK_SLOTS * cache.num_layers * cache.width * 4;
+}
+
+// Decodes the next tokens, [rows, num_new]: the logits after the last, or the k best of each row.
+EXPORTED int regard_state_step(void *of, const Positions *positions, const int64_t *ids,
+                               int64_t num_new, float *logits, int64_t k, float *values,
+                               int64_t *indices, float *normalizer, int64_t num_threads) {
+    return guarded([&] {
+        State &state = *static_cast<State *>(of);
+        Cache &cache = state.cache;
+        const int64_t rows = cache.num_rows;
+        if (!are_below(ids, rows * num_new, state.model.decoder->sizes.vocab_size))
+            return OUT_OF_RANGE;
+        if (rows == 0) return DONE;
+        cache.reserve(num_new);
+        std::vector<int32_t> slots(rows * num_new);
+        cache.take(slots.data(), rows * num_new);
+        const Step step{state.model,  cache, *positions, ids, num_new, slots.data(),
+                        {logits, k, values, indices, normalizer}};
+        const int64_t items = std::min(rows, num_items(rows * num_new, num_threads));
+        const auto item = [&](int64_t number, Scratch &scratch) {
+            step.run(rows * number / items, rows * (number + 1) / items, scratch);
+        };
+        if (for_each(state.model, items, num_threads, item) != 0) return NO_MEMORY;
+        for (int64_t &length : cache.lengths) length += num_new;
+        return DONE;
+    });
+}

@@ -1,0 +1,146 @@
+// What a block computes between its products: norms, activations, rotary positions, attention.
+#pragma once
+
+#include "decoder.h"
+#include "packed.h"
+
+inline Vector<float> larger(Vector<float> x, Vector<float> y) { return x > y ? x : y; }
+inline Vector<float> exponential(Vector<float> x) { return exp2<float>(x * 1.44269504f); }
+
+// x / (1 + e^-x), whose exponential is bounded so that it stays finite.
+inline Vector<float> sigmoid(Vector<float> x) {
+    const Vector<float> bounded = x < -80.0f ? every(-80.0f) : x;
+    return 1.0f / (1.0f + exponential(-bounded));
+}
+
+// Abramowitz & Stegun 7.1.26: within 1.5e-7.
+inline Vector<float> error_function(Vector<float> x) {
+    const Vector<float> size = x < Vector<float>{} ? -x : x;
+    const Vector<float> t = 1.0f / (1.0f + 0.3275911f * size);
+    const Vector<float> series =
+        t * (0.254829592f +
+             t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    const Vector<float> value = 1.0f - series * exponential(-(size * size));
+    return x < Vector<float>{} ? -value : value;
+}
+
+inline Vector<float> activate(int64_t activation, Vector<float> x) {
+    switch (activation) {
+        case RELU: return x < Vector<float>{} ? Vector<float>{} : x;  // not a number stays so
+        case GELU: return 0.5f * x * (1.0f + error_function(x * 0.70710678f));
+        case GELU_TANH:  // tanh(y) = 2 sigmoid(2 y) - 1
+            return x * sigmoid(1.5957691216f * (x + 0.044715f * (x * x * x)));
+        default: return x * sigmoid(x);
+    }
+}
+
+struct Norm {
+    std::vector<float> weight, bias;  // [dim]; no bias in RMS norms; empty where there is no norm
+
+    void set(const float *scale, const float *shift, int64_t dim) {
+        weight.assign(scale, scale + dim);
+        if (shift) bias.assign(shift, shift + dim);
+    }
+};
+
+inline float sum_of(const float *x, int64_t count, float shift, bool is_square) {
+    Vector<float> sums{};
+    const int64_t whole = count / WIDTH * WIDTH;
+    for (int64_t i = 0; i < whole; i += WIDTH) {
+        const Vector<float> y = load(x + i) - shift;
+        sums += is_square ? y * y : y;
+    }
+    float sum = 0;
+    for (int64_t i = 0; i < WIDTH; ++i) sum += sums[i];
+    for (int64_t i = whole; i < count; ++i) {
+        const float y = x[i] - shift;
+        sum += is_square ? y * y : y;
+    }
+    return sum;
+}
+
+// Normalises a row of `dim` numbers; zeros up to `width`.
+inline void normalize(float *to, const float *x, const Norm &norm, int64_t kind, double epsilon,
+                      int64_t dim, int64_t width) {
+    const float mean = kind == LAYER ? sum_of(x, dim, 0.0f, false) / float(dim) : 0.0f;
+    const float variance = sum_of(x, dim, mean, true) / float(dim);
+    const float factor = 1.0f / std::sqrt(variance + float(epsilon));
+    const float *weight = norm.weight.data(), *bias = norm.bias.data();
+    if (kind == LAYER)
+        for (int64_t i = 0; i < dim; ++i) to[i] = (x[i] - mean) * factor * weight[i] + bias[i];
+    else
+        for (int64_t i = 0; i < dim; ++i) to[i] = x[i] * factor * weight[i];
+    std::fill(to + dim, to + width, 0.0f);
+}
+
+// Rotates a head by the angles of its position, `dim / 2` cosines and sines.
+inline void rotate(float *head, const float *cosine, const float *sine, int64_t dim, int64_t pairs) {
+    const int64_t half = dim / 2;
+    for (int64_t i = 0; i < half; ++i) {
+        float &first = head[pairs == HALVES ? i : 2 * i];
+        float &second = head[pairs == HALVES ? i + half : 2 * i + 1];
+        const float x = first, y = second;
+        first = x * cosine[i] - y * sine[i];
+        second = x * sine[i] + y * cosine[i];
+    }
+}
+
+inline float dot(const float *left, const float *right, int64_t count) {
+    Vector<float> sums{};
+    for (int64_t i = 0; i < count; i += WIDTH) sums += load(left + i) * load(right + i);
+    alignas(64) float lanes[WIDTH];
+    store(lanes, sums);
+    float sum = 0;
+    for (int64_t i = 0; i < WIDTH; ++i) sum += lanes[i];
+    return sum;
+}
+
+// to[N vectors] = factor * sum over keys of weight * value.
+template <int N>
+inline void sum_values(float *to, const float *weights, const float *const *values, int64_t offset,
+                       int64_t count, float factor) {
+    Vector<float> sums[N] = {};
+    for (int64_t j = 0; j < count; ++j) {
+        const float *value = values[j] + offset;
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) sums[n] += weights[j] * load(value + n * WIDTH);
+    }
+    for (int n = 0; n < N; ++n) store(to + n * WIDTH, sums[n] * factor);
+}
+
+// Attention of one position. Places are [keys of each kv head | values of each], heads are as wide
+// as whole vectors, and `scores` has room for the places, rounded up to vectors.
+inline void attend(float *out, const float *queries, int64_t num_heads, int64_t num_kv_heads,
+                   int64_t width, float scale, const float *const *places, int64_t count,
+                   float *scores) {
+    const int64_t repeats = num_heads / num_kv_heads, values = num_kv_heads * width;
+    const int64_t room = padded(count, WIDTH);
+    for (int64_t head = 0; head < num_heads; ++head, queries += width, out += width) {
+        if (count == 0) {
+            std::fill(out, out + width, 0.0f);
+            continue;
+        }
+        const int64_t key = head / repeats * width;
+        for (int64_t j = 0; j < count; ++j)
+            scores[j] = dot(queries, places[j] + key, width) * scale;
+        std::fill(scores + count, scores + room, NOTHING);
+        Vector<float> most = every(NOTHING);
+        for (int64_t j = 0; j < room; j += WIDTH) most = larger(load(scores + j), most);
+        float highest = NOTHING;
+        for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
+        Vector<float> sums{};
+        for (int64_t j = 0; j < room; j += WIDTH) {
+            const Vector<float> weight = exponential(load(scores + j) - highest);
+            store(scores + j, weight);
+            sums += weight;
+        }
+        float total = 0;
+        for (int64_t i = 0; i < WIDTH; ++i) total += sums[i];
+        const float factor = 1.0f / total;
+        int64_t i = 0;
+        for (; i + 4 * WIDTH <= width; i += 4 * WIDTH)
+            sum_values<4>(out + i, scores, places, values + key + i, count, factor);
+        for (; i < width; i += WIDTH)
+            sum_values<1>(out + i, scores, places, values + key + i, count, factor);
+    }
+}

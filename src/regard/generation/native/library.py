@@ -1,0 +1,122 @@
+"""The compiled decoder: its functions, and the records that it reads (decoder.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from regard.attention.backends import cpu_kernels
+from regard.attention.backends.cpu_kernels import compiling, loading
+
+_FOLDER = Path(__file__).parent
+_HEADERS = Path(cpu_kernels.__file__).parent
+
+Precision = Literal["float32", "int8"]
+PRECISIONS: dict[Precision, int] = {"float32": 0, "int8": 1}
+"""Types of the weights, with their numbers in packed.h."""
+
+ACTIVATIONS = {"relu": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 4}
+"""Activations, with their numbers in decoder.h."""
+
+SELF_QKV, SELF_OUT, CROSS_Q, CROSS_KV, CROSS_OUT, INNER, OUTER = range(7)
+"""Linear maps of a block, with their numbers in decoder.h."""
+
+SELF_NORM, CROSS_NORM, FEED_FORWARD_NORM = range(3)
+"""Norms of a block, with their numbers in decoder.h."""
+
+_I, _F, _P = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class Sizes(ctypes.Structure):
+    """The `Sizes` of decoder.h."""
+
+    _fields_ = (
+        *((name, _I) for name in ("num_layers", "dim", "num_heads", "num_kv_heads", "head_dim")),
+        *((name, _I) for name in ("hidden_dim", "vocab_size", "activation", "norm", "is_pre")),
+        *((name, _I) for name in ("reads_source", "rotary", "precision")),
+        *((name, _F) for name in ("epsilon", "embedding_scale")),
+        *((name, ctypes.POINTER(_I)) for name in ("before", "after")),
+    )
+
+
+class Positions(ctypes.Structure):
+    """The `Positions` of decoder.h."""
+
+    _fields_ = (
+        ("rows", _P),
+        ("num_rows", _I),
+        ("offset", _I),
+        ("cosines", _P),
+        ("sines", _P),
+        ("num_angles", _I),
+    )
+
+
+_FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "regard_model_new": (_P, (_P, _P)),
+    "regard_model_free": (None, (_P,)),
+    "regard_set_map": (ctypes.c_int, (_P, _I, _I, _I, _P, _P)),
+    "regard_set_norm": (ctypes.c_int, (_P, _I, _I, _I, _P, _P)),
+    "regard_set_embedding": (ctypes.c_int, (_P, _I, _P, _P, _P, _F)),
+    "regard_set_output": (ctypes.c_int, (_P, _P, _P)),
+    "regard_state_new": (_P, (_P,)),
+    "regard_state_free": (None, (_P,)),
+    "regard_state_add_rows": (ctypes.c_int, (_P, _I)),
+    "regard_state_add_sources": (ctypes.c_int, (_P, _P, _I, _I, _P, _I)),
+    "regard_state_select": (ctypes.c_int, (_P, _P, _I)),
+    "regard_state_bytes": (_I, (_P,)),
+    "regard_state_step": (ctypes.c_int, (_P, _P, _P, _I, _P, _I, _P, _P, _P, _I)),
+}
+
+
+@cache
+def load_fastest() -> ctypes.CDLL | None:
+    """Load the decoder of the best instruction set; None where none was compiled."""
+    for name in loading.runnable_names():
+        library = load(name)
+        if library is not None:
+            return library
+    if any(_FOLDER.glob("_*.so")):
+        warnings.warn(
+            f"the kernels in {_FOLDER} were compiled from other sources or for another machine "
+            "and are not used, so decoding is slower.  Install regard again: pip install -e .",
+            stacklevel=2,
+        )
+    return None
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """Load the decoder of an instruction set.
+
+    Returns:
+        None where it was not compiled, cannot be read, or was compiled from other sources or for
+        another machine.
+    """
+    digest = compiling.digest_sources(_FOLDER, _HEADERS)
+    library = loading.load_current(compiling.library_path(_FOLDER, name), digest)
+    if library is not None:
+        declare(library)
+    return library
+
+
+def declare(library: ctypes.CDLL) -> None:
+    """Declare the types of the functions of a library."""
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+
+
+def check(result: int) -> None:
+    """Raise what a function of the library reports.
+
+    Raises:
+        MemoryError: Memory is short.
+        IndexError: A token id or a row is out of range.
+    """
+    if result == 1:
+        raise MemoryError("decoding: no memory for the keys and values of the rows")
+    if result == 2:
+        raise IndexError("decoding: a token id or a row is out of range")

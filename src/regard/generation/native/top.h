@@ -1,0 +1,68 @@
+// The best of many numbers, and their log-sum-exp, in one pass over them.
+#pragma once
+
+#include "layers.h"
+
+inline bool is_any(Integers<float> lanes) {
+#if VECTOR_BYTES == 64
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(lanes)) != 0;
+#elif VECTOR_BYTES == 32
+    return _mm256_movemask_ps(reinterpret_cast<__m256>(lanes)) != 0;
+#else
+    int32_t any = 0;
+    for (int64_t i = 0; i < WIDTH; ++i) any |= lanes[i];
+    return any != 0;
+#endif
+}
+
+// Of one row. Equal numbers are in the order of their indices.
+struct Top {
+    static constexpr int64_t CHUNK = 256;  // numbers that are added at once
+
+    int64_t k;
+    float *values;     // [k], highest first
+    int64_t *indices;  // [k]
+    float highest = NOTHING;
+    double sum = 0;    // of e^(x - highest); not a number where one is not
+
+    Top(int64_t k, float *values, int64_t *indices) : k(k), values(values), indices(indices) {
+        std::fill(values, values + k, -std::numeric_limits<float>::infinity());
+        std::fill(indices, indices + k, 0);
+    }
+
+    // Reads x[count], whose first index is `start`; there is room for whole vectors.
+    void add(float *x, int64_t start, int64_t count) {
+        const int64_t room = padded(count, WIDTH);
+        std::fill(x + count, x + room, NOTHING);
+        Vector<float> most = every(highest);
+        for (int64_t i = 0; i < room; i += WIDTH) {
+            const Vector<float> some = load(x + i);
+            most = larger(some, most);
+            if (is_any(some > values[k - 1]))
+                for (int64_t j = i; j < std::min(i + WIDTH, count); ++j)
+                    if (x[j] > values[k - 1]) insert(x[j], start + j);
+        }
+        const float before = highest;
+        for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
+        if (sum != 0) sum *= std::exp(double(before) - highest);
+        Vector<float> sums{};
+        for (int64_t i = 0; i < room; i += WIDTH) sums += exponential(load(x + i) - highest);
+        for (int64_t i = 0; i < WIDTH; ++i) sum += sums[i];
+    }
+
+    float log_sum() const {
+        if (highest == NOTHING && sum == sum) return -std::numeric_limits<float>::infinity();
+        return static_cast<float>(highest + std::log(sum));
+    }
+
+  private:
+    void insert(float value, int64_t index) {
+        int64_t at = k - 1;
+        for (; at > 0 && values[at - 1] < value; --at) {
+            values[at] = values[at - 1];
+            indices[at] = indices[at - 1];
+        }
+        values[at] = value;
+        indices[at] = index;
+    }
+};

@@ -1,0 +1,315 @@
+"""The compiled decoder against PyTorch's operators, on small random models."""
+
+import pytest
+import torch
+
+from regard.data.batching import SpecialIds
+from regard.errors import ConfigError, ShapeError, WeightsError
+from regard.generation.beam_search import beam_search
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.native import (
+    NativeCausalDecoder,
+    NativeDecoder,
+    library,
+    why_through_operators,
+)
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.lora import add_low_rank
+from regard.models import (
+    BertConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
+    Gpt,
+    GptConfig,
+    LstmConfig,
+    LstmEncoderDecoder,
+    Transformer,
+    TransformerConfig,
+)
+from regard.models.transformer.decoder_only import TransformerDecoder
+
+pytestmark = pytest.mark.skipif(
+    library.load_fastest() is None, reason="the decoder was not compiled"
+)
+
+MARIAN = {
+    "norm": "post",
+    "positions": "sinusoidal_halves",
+    "activation": "silu",
+    "has_output_bias": True,
+}
+BART = {
+    "norm": "post",
+    "positions": "learned",
+    "position_offset": 2,
+    "max_positions": 5,
+    "activation": "gelu",
+    "has_embedding_norm": True,
+    "has_embedding_scale": False,
+    "has_output_bias": True,
+}
+MODERN = {"positions": "rotary", "activation": "swiglu", "dim": 36, "hidden_dim": 77}
+GPT_2 = {
+    "positions": "learned",
+    "max_positions": 6,
+    "norm_kind": "layer",
+    "activation": "gelu_tanh",
+    "bias": True,
+}
+
+
+def draw_vectors(model):
+    """Draw norms and biases too, which begin as ones and zeros."""
+    for parameter in model.parameters():
+        if parameter.dim() == 1 or len(parameter) == 1:
+            torch.nn.init.normal_(parameter, 0.5, 0.3)
+    return model.eval()
+
+
+def translator(settings, *, vocab=61, attention="full", seed=0):
+    torch.manual_seed(seed)
+    sizes = {"dim": 30, "num_heads": 3, "hidden_dim": 50, "dropout": 0.0}
+    config = TransformerConfig(num_encoder_layers=1, num_decoder_layers=2, **{**sizes, **settings})
+    patterns = AttentionConfig(decoder=attention)
+    return draw_vectors(Transformer(config, vocab, patterns))
+
+
+def language_model(settings, *, vocab=45, attention="full"):
+    torch.manual_seed(0)
+    sizes = {"num_layers": 2, "dim": 24, "num_heads": 4, "hidden_dim": 40, "dropout": 0.0}
+    patterns = AttentionConfig(pattern=attention)
+    return draw_vectors(Gpt(GptConfig(**{**sizes, **settings}), vocab, patterns))
+
+
+def sources(batch, length, vocab):
+    ids = torch.randint(3, vocab, (batch, length))
+    for row in range(1, batch):
+        ids[row, torch.randint(1, length + 1, ()) :] = 0
+    return ids
+
+
+def assert_close(logits, expected):
+    assert (logits - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@torch.inference_mode()
+def compare(model, native, states, rows, steps, *, new=(1,)):
+    """Decode drawn tokens on both paths; rows leave, repeat and change places after each step."""
+    for step in range(steps):
+        shape = (rows,) if isinstance(native, NativeDecoder) else (rows, new[step % len(new)])
+        ids = torch.randint(3, model.vocab_size, shape)
+        expected = model.decode_step(ids, states[0])
+        if step % 2:
+            top = native.decode_top(ids, states[1], 7)
+            best = expected.topk(7)
+            assert torch.equal(top.ids, best.indices)
+            assert_close(top.logits, best.values)
+            assert_close(top.log_sum, expected.logsumexp(-1))
+        else:
+            assert_close(native.decode_step(ids, states[1]), expected)
+        selected = torch.randint(0, rows, (max(1, rows + step % 4 - 2),))
+        rows = len(selected)
+        for state in states:
+            state.select(selected)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 70])
+@pytest.mark.parametrize("settings", [{}, MARIAN, BART, MODERN])
+def test_a_translator_decodes_as_with_operators(settings, batch):
+    model = translator(settings)
+    native = NativeDecoder(model)
+    ids = sources(batch, 9, model.vocab_size)
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, batch, 9)
+
+
+def test_rows_of_many_blocks_are_decoded():
+    model = translator({})
+    native = NativeDecoder(model, num_threads=2)
+    ids = sources(277, 4, model.vocab_size)
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, len(ids), 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "attention"),
+    [
+        ({}, "full"),
+        ({"num_kv_heads": 2}, ("local:7", "full")),
+        (GPT_2, "local:5"),
+        ({"head_dim": 10, "num_kv_heads": 1}, "local:1"),
+    ],
+)
+def test_a_language_model_decodes_prompts_and_tokens_as_with_operators(settings, attention):
+    model = language_model(settings, attention=attention)
+    native = NativeCausalDecoder(model)
+    states = model.init_state(), native.init_state()
+    # 300 tokens are more than one piece, and 140 more than one block and the window's ring.
+    compare(model, native, states, 3, 24, new=(1, 2, 300, 1, 140, 9, 1, 1))
+    assert len(states[1]) == len(states[0])
+
+
+def test_the_decoder_of_the_transformer_alone_is_covered():
+    torch.manual_seed(0)
+    config = TransformerConfig(num_decoder_layers=1, dim=16, num_heads=2, hidden_dim=20, **MARIAN)
+    model = draw_vectors(TransformerDecoder(config, 31))
+    native = NativeCausalDecoder(model)
+    compare(model, native, (model.init_state(), native.init_state()), 2, 5)
+
+
+def test_a_bert_that_writes_with_a_gpt_is_covered():
+    torch.manual_seed(0)
+    config = EncoderDecoderConfig(
+        encoder=BertConfig(num_layers=1, dim=12, num_heads=2, hidden_dim=20),
+        decoder=GptConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=20),
+    )
+    model = draw_vectors(EncoderDecoderModel(config, 31))
+    native = NativeDecoder(model)
+    ids = sources(3, 6, 31)
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, 3, 6)
+
+
+def test_a_source_without_tokens_is_decoded_as_with_operators():
+    model = translator({})
+    native = NativeDecoder(model)
+    ids = torch.tensor([[5, 6, 7], [0, 0, 0]])
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, 2, 3)
+
+
+def test_adapted_maps_are_packed_with_their_change():
+    model = translator({})
+    add_low_rank(model, rank=2, alpha=4.0)
+    for parameter in model.parameters():
+        if len(parameter) == 2 or parameter.shape[-1] == 2:
+            torch.nn.init.normal_(parameter)
+    native = NativeDecoder(model)
+    ids = sources(2, 5, model.vocab_size)
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, 2, 3)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+@pytest.mark.parametrize("settings", [{}, MARIAN, BART])
+def test_search_writes_the_tokens_that_it_writes_with_operators(settings, beam):
+    model = translator(settings, seed=beam)
+    with torch.no_grad():
+        model.output_weight.mul_(3.0)
+    ids = sources(12, 7, model.vocab_size)
+    config = BeamSearchConfig(beam=beam, max_length=25, min_length=2)
+    expected = beam_search(model, ids, config, SpecialIds())
+    found = beam_search(NativeDecoder(model), ids, config, SpecialIds())
+    assert [[output.ids for output in row] for row in found] == [
+        [output.ids for output in row] for row in expected
+    ]
+
+
+@torch.inference_mode()
+def test_a_row_has_the_same_bits_in_any_batch_and_with_any_number_of_threads():
+    model = translator({})
+    ids = sources(150, 8, model.vocab_size)
+    tokens = torch.randint(3, model.vocab_size, (4, 150))
+    results = []
+    for rows, threads in ((150, 1), (150, 2), (3, 1)):
+        native = NativeDecoder(model, num_threads=threads)
+        state = native.init_state(ids)
+        state.select(torch.arange(rows))
+        for step in tokens:
+            logits = native.decode_step(step[:rows], state)
+        results.append(logits[:3])
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@torch.inference_mode()
+def test_sources_join_those_that_are_being_decoded():
+    model = translator({})
+    native = NativeDecoder(model)
+    ids = sources(5, 8, model.vocab_size)
+    alone = native.init_state(ids[3:])
+    joined = native.init_state(ids[:3])
+    for token in (4, 5):
+        native.decode_step(torch.tensor([token] * 3), joined)
+    native.add_sources(ids[3:], joined)
+    joined.select(torch.tensor([2, 3, 4]))
+    for token in (6, 7):
+        expected = native.decode_step(torch.tensor([token] * 2), alone)
+        found = native.decode_step(torch.tensor([token] * 3), joined)[1:]
+    assert torch.equal(found, expected)
+
+
+@torch.inference_mode()
+def test_int8_differs_by_less_than_a_hundredth_of_the_largest_logit():
+    model = translator({"dim": 64, "num_heads": 4, "hidden_dim": 256}, vocab=200)
+    exact, rounded = NativeDecoder(model), NativeDecoder(model, precision="int8")
+    ids = sources(40, 8, model.vocab_size)
+    states = exact.init_state(ids), rounded.init_state(ids)
+    for _ in range(4):
+        tokens = torch.randint(3, model.vocab_size, (40,))
+        expected = exact.decode_step(tokens, states[0])
+        found = rounded.decode_step(tokens, states[1])
+        difference = (found - expected).abs().max() / expected.abs().max()
+        assert 0 < difference < 0.01
+
+
+@torch.inference_mode()
+def test_keys_and_values_that_no_row_needs_make_room_for_others():
+    model = language_model({}, attention="local:5")
+    native = NativeCausalDecoder(model)
+    state = native.init_state()
+    ids = torch.full((4, 1), 5)
+    sizes = []
+    for _ in range(700):
+        native.decode_step(ids, state)
+        sizes.append(state.num_bytes)
+        state.select(torch.tensor([0, 0, 1, 2]))
+    assert sizes[-1] == sizes[200]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_weight_that_is_not_a_number_is_noticed(precision):
+    model = translator({})
+    model.decoder_blocks[0].feed_forward.outer.weight.data[0, 0] = torch.nan
+    native = NativeDecoder(model, precision=precision)
+    ids = sources(2, 4, model.vocab_size)
+    assert native.decode_top(torch.tensor([1, 1]), native.init_state(ids), 3).log_sum.isnan().all()
+    with pytest.raises(WeightsError):
+        beam_search(native, ids, BeamSearchConfig(beam=2))
+
+
+@torch.inference_mode()
+def test_ids_and_rows_out_of_range_are_refused():
+    model = translator({})
+    native = NativeDecoder(model)
+    state = native.init_state(sources(2, 4, model.vocab_size))
+    for token in (-1, model.vocab_size):
+        with pytest.raises(IndexError):
+            native.decode_step(torch.tensor([1, token]), state)
+    with pytest.raises(IndexError):
+        state.select(torch.tensor([0, 2]))
+    with pytest.raises(ShapeError, match="2, new"):
+        native.decode_step(torch.tensor([1, 1, 1]), state)
+    with pytest.raises(ShapeError, match="k must be 1 to 61"):
+        native.decode_top(torch.tensor([1, 1]), state, 62)
+
+
+def test_what_is_not_covered_says_why():
+    copying = translator({"has_copy": True})
+    strided = translator({}, attention="strided:2")
+    lstm = LstmEncoderDecoder(LstmConfig(dim=8), 10)
+    assert why_through_operators(translator({})) is None
+    assert why_through_operators(copying) == "the copy mechanism is not covered"
+    assert why_through_operators(strided) == (
+        "pattern strided:2&causal of the decoder is not covered"
+    )
+    assert why_through_operators(lstm) == "LstmEncoderDecoder is not covered"
+    assert why_through_operators(translator({}).double()) == "its weights are float64"
+    with pytest.raises(ConfigError, match="the copy mechanism is not covered"):
+        NativeDecoder(copying)
