@@ -29,6 +29,22 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.signum
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside the steps of a run, which saves nothing."""
+
+    exit_code = 143
+
+
+def raise_on_termination() -> None:
+    """Let SIGTERM raise `Terminated` in the main thread, instead of ending the process unheard."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def request_stop() -> None:
     """Stop the run of this process as SIGTERM does, after the present step and a checkpoint.
 
@@ -43,16 +59,22 @@ class StopRequest:
     """Catches the first signal while inside ``with``; a second one acts as usual.
 
     Outside the main thread Python gives no signals, and none is caught.
+
+    Args:
+        catches_all: Whether later signals change nothing. Under torchrun one signal may come both
+            from a scheduler and from torchrun, which itself ends whoever takes too long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, catches_all: bool = False) -> None:
         self.signum: int | None = None
+        self._catches_all = catches_all
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         def catch(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
-            self.signum = signum
-            self._restore()
+            self.signum = self.signum or signum
+            if not self._catches_all:
+                self._restore()
 
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,207 @@
+"""The start of the processes of a run under torchrun, and their end.
+
+They meet through torchrun's store, connect by PyTorch's process groups (gloo on CPUs, and nccl for
+what is on GPUs), and watch each other. Source of the variables: PyTorch, torchrun (Elastic Launch).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from os import environ
+
+import msgspec
+import torch
+import torch.distributed as dist
+
+from regard.errors import ResourceError
+from regard.training.distribution import World
+from regard.training.heartbeat import Failure, Process, Watch, end_process, write_message
+from regard.training.place import Place
+from regard.training.signals import raise_on_termination
+
+HEARTBEAT_SECONDS = 20.0
+"""Time without a heartbeat after which a process counts as stopped."""
+
+_START = timedelta(minutes=5)  # until all processes have started: PyTorch may be on a slow disk
+_EXCHANGE = timedelta(minutes=30)  # of an operation: rank 0 may build a vocabulary meanwhile
+_STORE = timedelta(seconds=10)
+_LEAVING_SECONDS = 60
+_ANSWER_SECONDS = 0.05
+_ADDRESS_REQUEST = 0x8915  # SIOCGIFADDR of netdevice(7)
+
+
+class Launch:
+    """The processes of a run, from the time that they are connected to their end.
+
+    Attributes:
+        world: Their ranks, and what they exchange.
+        watch: Their heartbeats.
+        num_restarts: How often torchrun has started them again, the most of any machine.
+    """
+
+    def __init__(self, world: World, watch: Watch, num_restarts: int, *, runs_store: bool) -> None:
+        self.world, self.watch, self.num_restarts = world, watch, num_restarts
+        self._runs_store = runs_store
+
+    def finish(self) -> None:
+        """Leave a run that has ended well."""
+        self.watch.close()
+        if self._runs_store:
+            with suppress(RuntimeError):
+                self.watch.wait_for_others(_LEAVING_SECONDS)
+        dist.destroy_process_group()
+
+    def fail(self, failure: Failure) -> Failure:
+        """End the run on all ranks; return the failure with which it ends."""
+        _ignore_signals()
+        return self.watch.leave(failure)
+
+    def fail_lost(self) -> Failure:
+        """End the run on all ranks after the connection to another process was lost."""
+        _ignore_signals()
+        return self.watch.leave_lost()
+
+
+def connect(place: Place) -> Launch:
+    """Connect this process with the others of its run, and start to watch them.
+
+    Until it leaves the run, SIGTERM raises `Terminated` in the main thread.
+
+    Args:
+        place: Rank and address.
+
+    Raises:
+        ResourceError: The others cannot be reached.
+    """
+    _choose_interface(place)
+    with _default_interrupt():
+        try:
+            store = dist.TCPStore(
+                place.address,
+                place.port,
+                place.size,
+                is_master=place.runs_store,
+                timeout=_START,
+                multi_tenant=True,
+            )
+            name = _agree_on_name(place, store)
+            dist.init_process_group(
+                "gloo",
+                store=dist.PrefixStore(name, store),
+                rank=place.rank,
+                world_size=place.size,
+                timeout=_EXCHANGE,
+            )
+        except RuntimeError as error:
+            raise ResourceError(
+                f"rank {place.rank} (host {socket.gethostname()}): cannot reach the other "
+                f"processes by {place.address}:{place.port} ({str(error).splitlines()[0]}).  Does "
+                "torchrun run on every machine, and can that address be reached from each?"
+            ) from error
+    world = World(rank=place.rank, size=place.size, control=dist.group.WORLD)
+    has_gpu = torch.cuda.device_count() > place.local_rank
+    own = (msgspec.to_builtins(Process.present()), place.num_restarts, has_gpu)
+    everyone = world.gather(own)
+    processes = [msgspec.convert(process, Process) for process, _, _ in everyone]
+    gradients = None
+    if all(has_gpu for _, _, has_gpu in everyone):
+        torch.cuda.set_device(place.local_rank)
+        gradients = dist.new_group(backend="nccl", timeout=_EXCHANGE)
+    hosts = tuple(process.host for process in processes)
+    world = replace(world, gradients=gradients, hosts=hosts)
+    watched = store.clone()  # a store serves one thread at a time
+    watched.set_timeout(_STORE)
+    watch = Watch(
+        dist.PrefixStore(name, watched),
+        place.rank,
+        processes,
+        seconds=HEARTBEAT_SECONDS,
+        end=end_process,
+        say=write_message,
+    )
+    watch.beat()
+    world.barrier()  # from here on all have a heartbeat
+    watch.start()
+    raise_on_termination()
+    most_restarts = max(num_restarts for _, num_restarts, _ in everyone)
+    return Launch(world, watch, most_restarts, runs_store=place.runs_store)
+
+
+def _agree_on_name(place: Place, store: dist.TCPStore) -> str:
+    """Return a name of this start of the processes, the same on every rank.
+
+    The server may have keys of an earlier start, whose processes torchrun has ended. So each
+    process asks for the name under a number of its own, and rank 0 answers: no process reads what
+    was meant for an earlier one.
+    """
+    if place.rank:
+        number = store.add("regard/questions", 1)
+        name = store.get(f"regard/answer/{number}").decode()
+        store.add(f"{name}/joined", 1)
+        return name
+    name = f"regard/{uuid.uuid4().hex}"
+    arguments = (store.clone(), name, place.size - 1)
+    threading.Thread(target=_answer, args=arguments, daemon=True).start()
+    return name
+
+
+def _answer(store: dist.TCPStore, name: str, num_others: int) -> None:
+    """Answer all who ask for the name, until the other processes have joined under it."""
+    with suppress(RuntimeError):
+        while store.add(f"{name}/joined", 0) < num_others:
+            while store.add("regard/answers", 0) < store.add("regard/questions", 0):
+                number = store.add("regard/answers", 1)
+                store.set(f"regard/answer/{number}", name)
+            time.sleep(_ANSWER_SECONDS)
+
+
+def _choose_interface(place: Place) -> None:
+    """Have gloo use the network interface that leads to the first machine.
+
+    By itself it takes the address of this machine's name, which is often that of the machine for
+    itself (127.0.0.1), where no other machine can reach it. What the user has set stays.
+    """
+    if "GLOO_SOCKET_IFNAME" in environ:
+        return
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((place.address, place.port))  # nothing is sent
+        address = probe.getsockname()[0]
+        if address.startswith("127.") and place.local_size < place.size:
+            return
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            with suppress(OSError):
+                answer = fcntl.ioctl(probe.fileno(), _ADDRESS_REQUEST, request)
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    environ["GLOO_SOCKET_IFNAME"] = name
+                    return
+
+
+@contextmanager
+def _default_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end this process at once, in operations that let no handler of Python run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _ignore_signals() -> None:
+    """Ignore what torchrun sends to processes that end by themselves."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
