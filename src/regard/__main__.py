@@ -12,13 +12,11 @@ from contextlib import suppress
 from io import TextIOBase, TextIOWrapper
 
 from regard.cli.app import build_app, overview
-from regard.cli.wording import error_text
-from regard.errors import RegardError, describe_lack_of_memory
+from regard.cli.failures import USAGE, Ending, describe_failure, describe_output_failure
+from regard.cli.torchrun import end_after_first, prepare_rank
+from regard.errors import ConfigError
 
-_USAGE, _RESOURCES, _INTERRUPTED = 2, 5, 130
-_READER_LEFT = 141  # as shells say of a process that SIGPIPE ended
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
-_LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
 
 
@@ -31,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped, 141
         when the reader of standard output left, as ``| head`` does.
+
+    Of the processes that torchrun has started, the first alone works and writes; all of them train.
     """
     _bound_spinning()
     warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
@@ -41,28 +41,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        code = _run(words)
+        is_other = prepare_rank()
+        if is_other and words[:1] != ["train"]:
+            return 0
+        ending = _run(words)
+        if is_other and ending.code:
+            return end_after_first(ending.code)
+        _fail(ending)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_output()
-        return _READER_LEFT
+    except ConfigError as error:
+        return _fail(Ending(error.exit_code, str(error)))
     except OSError as error:
-        if error.filename is not None:
-            reason = error.strerror or str(error)
-            return _fail(f"{error.filename}: cannot be read or written ({reason}).", _RESOURCES)
-        _discard_output()
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return _fail(f"standard output cannot be written ({reason}).", _RESOURCES)
-    return code
+        if error.filename is None:
+            _discard_output()
+        return _fail(describe_output_failure(error))
+    return ending.code
 
 
-def _run(words: list[str]) -> int:
-    """Run a verb; return the exit code. An output that cannot be written raises OSError."""
+def _run(words: list[str]) -> Ending:
+    """Run a verb; return how it ends. An output that cannot be written raises OSError."""
     if (problem := _problem_of(words)) is not None:
-        return _fail(problem, _USAGE)
+        return Ending(USAGE, problem)
     if words in ([], ["--help"], ["-h"]):
         print(overview())
-        return 0
+        return Ending(0)
     if "--help-config" in words:  # alone it means all sections
         index = words.index("--help-config") + 1
         if index == len(words) or words[index].startswith("-"):
@@ -70,25 +72,18 @@ def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError
 
     from regard.cli.parameters import describe_misuse, protect_hyphens
-    from regard.training.signals import Stopped
 
     words = protect_hyphens(words)
     try:
         build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
-    except RegardError as error:
-        return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
-        return _fail(describe_misuse(error), _USAGE)
-    except Stopped as stopped:
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        return _fail("interrupted", _INTERRUPTED)
-    except (MemoryError, RuntimeError, ImportError, OSError, SystemError) as error:
-        cause = describe_lack_of_memory(error)
-        if cause is None:
+        return Ending(USAGE, describe_misuse(error))
+    except BaseException as error:
+        ending = describe_failure(error)
+        if ending is None:
             raise
-        return _fail(f"{cause}  {_LESS_MEMORY}", _RESOURCES)
-    return 0
+        return ending
+    return Ending(0)
 
 
 def _bound_spinning() -> None:
@@ -123,12 +118,14 @@ def _problem_of(words: Sequence[str]) -> str | None:
     return None
 
 
-def _fail(message: str, code: int) -> int:
-    with suppress(OSError):
-        sys.stdout.flush()
-    with suppress(OSError):  # the message cannot be readable, the code can
-        print(f"regard: {message}", file=sys.stderr)
-    return code
+def _fail(ending: Ending) -> int:
+    """Say how a command ends; return its exit code."""
+    if ending.message:
+        with suppress(OSError):
+            sys.stdout.flush()
+        with suppress(OSError):  # the message cannot be readable, the code can
+            print(f"regard: {ending.message}", file=sys.stderr)
+    return ending.code
 
 
 def _discard_output() -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
 from regard.cli.console import make_report
 from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.parameters import Flag, Name, Output, Settings
+from regard.cli.torchrun import join_run
+from regard.cli.wording import command_text
 from regard.errors import ConfigError, NextStep
+from regard.training.place import Place
 
 if TYPE_CHECKING:
+    from regard.training.distribution import World
     from regard.training.events import Report
+    from regard.training.launch import Launch
 
 _PRESETS_NOTE = """
 The defaults are those without a preset. A run takes the sizes of the model, training.batch_tokens
@@ -68,6 +73,7 @@ def train(
     config: Annotated[str | None, Name] = None,
     options: DataOptions = UNSET,
     resume: Annotated[bool, Flag] = False,
+    data_from_rank_0: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     help_config: str | None = None,
@@ -92,7 +98,9 @@ def train(
     options
         Where the data is and how it is read.
     resume
-        Resume the run in the output folder.
+        Resume the run in the output folder; under torchrun, start it where there is none.
+    data_from_rank_0
+        Under torchrun: the first process sends its data to the others, which do not have it.
     dry_run
         Measure a few steps and predict time, memory and disk space; nothing is written. An output
         folder that the run would refuse is refused.
@@ -106,52 +114,131 @@ def train(
         print(_describe_settings(help_config))
         return
     typed = [*run_options.settings(), *options.settings(), *settings]
-    with make_report(json=json) as report:
-        if resume:
-            if dry_run:
-                raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
-            if output is None and config is not None:
-                output = config.removesuffix("config.toml").rstrip("/") or "."
-            if output is None:
-                message = "--resume needs the folder of the run: regard train -o FOLDER --resume"
-                raise ConfigError(message)
-            _resume(output, data, typed, config, report, start_time)
-            return
-        from regard.runs import run
+    if resume and dry_run:
+        raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
+    if resume and output is None and config is not None:
+        output = config.removesuffix("config.toml").rstrip("/") or "."
+    if resume and output is None:
+        raise ConfigError("--resume needs the folder of the run: regard train -o FOLDER --resume")
+    if not resume and not _names_data(data, typed) and config is None:
+        example = NextStep("Name a file", "train", ("pairs.tsv",), (("output", "FOLDER"),))
+        raise ConfigError("no data.", example)
+    if output is None and not dry_run:
+        raise ConfigError("no output folder.  Add one: `output=FOLDER`")
+    if dry_run:
+        _estimate(data, output, typed, config, json=json)
+        return
+    assert output is not None
+    command = _Command(data, output, typed, config, resume, data_from_rank_0)
+    with join_run() as launch, make_report(json=json) as report:
+        if launch is None:
+            _note_gpus(command, report)
+            from regard.training.distribution import ALONE
 
-        names_data = any(setting.startswith("data.path=") for setting in typed)
-        if data is None and config is None and not names_data:
-            example = NextStep("Name a file", "train", ("pairs.tsv",), (("output", "FOLDER"),))
-            raise ConfigError("no data.", example)
-        if dry_run:
-            run.estimate(data, output, settings=typed, config=config, report=report)
-        elif output is None:
-            raise ConfigError("no output folder.  Add one: `output=FOLDER`")
+            _run(command, ALONE, report, start_time, resumes=resume)
         else:
-            run.train(
-                data, output, settings=typed, config=config, report=report, start_time=start_time
-            )
+            _run_shared(command, launch, report, start_time)
 
 
-def _resume(
-    output: str,
-    data: str | None,
-    typed: list[str],
-    config: str | None,
-    report: Report,
-    start_time: float,
+def _names_data(data: str | None, typed: list[str]) -> bool:
+    return data is not None or any(setting.startswith("data.path=") for setting in typed)
+
+
+class _Command(NamedTuple):
+    """What the command line says of a run.
+
+    Args:
+        data: The data; None where the settings name it.
+        output: Folder of the run.
+        typed: Settings as typed.
+        config: A configuration file.
+        resume: Whether a run is to be resumed.
+        data_from_rank_0: Whether the first process sends its data to the others.
+    """
+
+    data: str | None
+    output: str
+    typed: list[str]
+    config: str | None
+    resume: bool
+    data_from_rank_0: bool
+
+
+def _estimate(
+    data: str | None, output: str | None, typed: list[str], config: str | None, *, json: bool
 ) -> None:
-    """Resume a run; refuse settings other than those that it began with."""
+    """Predict a run; of several processes, the first one does."""
+    from regard.runs import run
+
+    place = Place.from_environment()
+    if place is None or place.rank == 0:
+        with make_report(json=json) as report:
+            run.estimate(data, output, settings=typed, config=config, report=report)
+
+
+def _run_shared(command: _Command, launch: Launch, report: Report, start_time: float) -> None:
+    """Train with other processes; resume after they were started again."""
+    from regard.hub.model_folder import ModelFolder
+    from regard.runs.run import ignore_events
+    from regard.runs.start_checks import require_same, require_same_versions
+
+    world, watch = launch.world, launch.watch
+    require_same_versions(world)
+    flags = {"--resume": command.resume, "--data-from-rank-0": command.data_from_rank_0}
+    require_same(world, {name: "set" if flag else "not set" for name, flag in flags.items()})
+    watch.advice = launch.advice or "Continue: " + command_text(
+        NextStep("", "train", (), (("output", command.output), ("resume", "")))
+    )
+    resumes = command.resume
+    if launch.num_restarts or (command.resume and _names_data(command.data, command.typed)):
+        resumes = world.on_first(lambda: ModelFolder(command.output).holds_model)
+    report = report if world.is_first else ignore_events
+    _run(command, world, report, start_time, resumes=resumes)
+
+
+def _run(
+    command: _Command, world: World, report: Report, start_time: float, *, resumes: bool
+) -> None:
+    """Train, or resume a run; one that is finished is left as it is."""
+    from regard.runs import run
+
+    if not resumes:
+        run.train(
+            command.data,
+            command.output,
+            settings=command.typed,
+            config=command.config,
+            report=report,
+            start_time=start_time,
+            world=world,
+            data_from_rank_0=command.data_from_rank_0,
+        )
+    elif world.on_first(lambda: _is_finished(command)):
+        output = command.output
+        print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
+    else:
+        run.resume(
+            command.output,
+            report=report,
+            start_time=start_time,
+            world=world,
+            data_from_rank_0=command.data_from_rank_0,
+        )
+
+
+def _is_finished(command: _Command) -> bool:
+    """Return whether a run is finished; refuse settings other than those that it began with."""
     from regard.hub.model_folder import ModelFolder
     from regard.runs import run
     from regard.setup.config import RunConfig
     from regard.setup.request import Request
     from regard.training.checkpoint import checkpoint_path
 
-    folder = ModelFolder(output)
+    folder = ModelFolder(command.output)
     folder.require_model()
     saved = folder.read_config(RunConfig)
-    request = Request.parse(typed, file=config, paths={} if data is None else {"path": data})
+    paths = {} if command.data is None else {"path": command.data}
+    request = Request.parse(command.typed, file=command.config, paths=paths)
     if (change := request.first_change(saved)) is not None:
         name, old, new = change
         noun = {"tokenizer.vocab_size": "vocabulary"}.get(name, name)
@@ -161,10 +248,30 @@ def _resume(
             f"{origin}: made for {noun} {old}, this config says {new}.  "
             "Resume takes the saved config; to start anew use another `output`."
         )
-    if run.is_finished(folder):
-        print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
+    return run.is_finished(folder)
+
+
+def _note_gpus(command: _Command, report: Report) -> None:
+    """Say what command uses several GPUs, of which one process uses one at most."""
+    import torch
+
+    from regard.training.events import Warned
+
+    count = torch.cuda.device_count()
+    if count < 2:
         return
-    run.resume(output, report=report, start_time=start_time)
+    settings = (tuple(setting.partition("=")[::2]) for setting in command.typed)
+    options = [("output", command.output), *settings]
+    options += [("config", command.config)] if command.config else []
+    options += [("resume", "")] if command.resume else []
+    arguments = () if command.data is None else (command.data,)
+    text = command_text(NextStep("", "train", arguments, tuple(options)))
+    report(
+        Warned(
+            text=f"This machine has {count} GPUs, and one process takes one of them at most.  A "
+            f"process for each: torchrun --nproc-per-node {count} -m {text}"
+        )
+    )
 
 
 def _describe_settings(section: str) -> str:

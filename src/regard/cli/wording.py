@@ -38,6 +38,8 @@ _OPTIONS = {
     "context": "--context",
     "plot": "--plot",
     "resume": "--resume",
+    "data_from_rank_0": "--data-from-rank-0",
+    "config": "--config",
     "accept": "--accept",
     "help_config": "--help-config",
     "lengths": "--lengths",
@@ -49,7 +51,7 @@ _SECTIONS = (
     "data|model|tokenizer|audio|attention|training|optimizer|search|sampling|qa|forecast"
     "|fine_tuning"
 )
-_SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z_]+)(?:=([^`]*))?`")
+_SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z0-9_]+)(?:=([^`]*))?`")
 
 
 def error_text(error: RegardError) -> str:

@@ -35,6 +35,17 @@ from regard.hub.storage import sweep_temporaries
 from regard.runs.event_files import EventFiles, require_tensorboard
 from regard.runs.model_card import model_card
 from regard.runs.pictures import write_curves
+from regard.runs.start_checks import (
+    open_shared_sources,
+    require_same_vocabulary,
+    share_config,
+    share_located,
+    share_machine,
+    share_request,
+    share_saved_config,
+    share_tokenizer,
+    share_weights,
+)
 from regard.setup.base_task import FOLDER, Dataset, ReadOptions, RunParts, Task, TrainingSetup
 from regard.setup.build import (
     build_model,
@@ -49,7 +60,6 @@ from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import (
     located,
-    open_sources,
     source_locations,
     sources_hash,
     store_streams,
@@ -104,6 +114,7 @@ def train(
     report: Report = ignore_events,
     start_time: float | None = None,
     world: World = ALONE,
+    data_from_rank_0: bool = False,
 ) -> Any:
     """Train a model on a file of text, or on images, recordings or series with labels.
 
@@ -116,10 +127,11 @@ def train(
         sources: Rows in memory, by the name of their setting, such as ``valid``.
         report: Called with every event of the run.
         start_time: Clock (``time.monotonic``) from which the time budget counts; None means now.
-        world: The processes that train together.
+        world: The processes that train together; all are called with the same arguments.
+        data_from_rank_0: Whether rank 0 sends its data to the other processes.
 
     Returns:
-        The trained model, ready for use, such as a `Translator`.
+        The trained model, ready for use, such as a `Translator`; None on ranks but 0.
 
     Raises:
         ConfigError: A setting is wrong or the folder already holds a model.
@@ -129,19 +141,40 @@ def train(
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
-    require_free(folder)
-    request = _request(data, settings, config, sources)
+    world.on_first(lambda: require_free(folder))
+    request = share_request(
+        world, lambda file: _request(data, settings, file, sources), config, data, settings
+    )
     with ExitStack() as stack:
-        lock = None
+        lock = FolderLock(folder.path)
         # A folder within that of the data would be listed with it.
-        if not _is_within_data(folder.path, request):
-            lock = stack.enter_context(FolderLock(folder.path))
+        locks_late = world.on_first(lambda: _is_within_data(folder.path, request))
+        if not locks_late:
+            _hold(lock, stack, world)
         with resource_errors(_LESS_DATA):
-            run = _Run.from_request(request, folder, report, start_time, sources, world)
-        if lock is None:
-            lock = stack.enter_context(FolderLock(folder.path))
-        require_free(folder, is_locked=True)  # another run may have begun in the meantime
+            run = _Run.from_request(
+                request,
+                folder,
+                report,
+                start_time,
+                sources,
+                world,
+                data_from_rank_0=data_from_rank_0,
+            )
+        if locks_late:
+            _hold(lock, stack, world)
+        # Another run may have begun in the meantime.
+        world.on_first(lambda: require_free(folder, is_locked=True))
         return run.from_start(lock)
+
+
+def _hold(lock: FolderLock, stack: ExitStack, world: World) -> None:
+    """Lock the folder of a run until the stack is closed, for all its processes on rank 0."""
+
+    def enter() -> None:
+        stack.enter_context(lock)
+
+    world.on_first(enter)
 
 
 def resume(
@@ -150,6 +183,7 @@ def resume(
     report: Report = ignore_events,
     start_time: float | None = None,
     world: World = ALONE,
+    data_from_rank_0: bool = False,
 ) -> Any:
     """Resume a run that was stopped or killed, from its last checkpoint.
 
@@ -157,10 +191,11 @@ def resume(
         output: The run's folder.
         report: Called with every event of the run.
         start_time: Clock (``time.monotonic``) at which this session began; None means now.
-        world: The processes that train together.
+        world: The processes that train together, as many as in the earlier session or not.
+        data_from_rank_0: Whether rank 0 sends its data to the other processes.
 
     Returns:
-        The trained model. A run that has finished is left as it is.
+        The trained model; None on ranks but 0. A run that has finished is left as it is.
 
     Raises:
         WeightsError: The folder holds no run, or its checkpoint is damaged.
@@ -169,21 +204,27 @@ def resume(
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
-    config = folder.read_config(RunConfig)
-    if is_finished(folder):
-        return task_of(config).open(folder.path, config)
-    with FolderLock(folder.path) as lock:
-        sweep_temporaries(folder.path)
-        sweep_temporaries(folder.path / "checkpoints")
-        sources = open_sources(located(config.data, folder))
-        _require_unchanged(config, sources, folder)
-        checkpoint = checkpoint_path(folder.path)
-        if checkpoint.exists():
+    config = share_saved_config(world, lambda: folder.read_config(RunConfig))
+    if world.on_first(lambda: is_finished(folder)):
+        return task_of(config).open(folder.path, config) if world.is_first else None
+    checkpoint = checkpoint_path(folder.path)
+    with ExitStack() as stack:
+        lock = FolderLock(folder.path)
+        _hold(lock, stack, world)
+        if world.is_first:
+            sweep_temporaries(folder.path)
+            sweep_temporaries(folder.path / "checkpoints")
+        data = share_located(world, config.data, lambda: located(config.data, folder))
+        sources = open_shared_sources(world, data, from_first=data_from_rank_0)
+        world.on_first(lambda: _require_unchanged(config, sources, folder))
+        if world.on_first(checkpoint.exists):
             with resource_errors(_LESS_DATA):
                 run = _Run.from_folder(folder, config, sources, report, start_time, world)
             return run.from_checkpoint(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
-        request = Request.parse((), file=folder.path / "config.toml")
+        request = share_request(
+            world, lambda file: Request.parse((), file=file), folder.path / "config.toml"
+        )
         run = _Run.from_request(request, folder, report, start_time, sources, world)
         return run.from_start(lock)
 
@@ -329,14 +370,16 @@ class _Run:
         start_time: float,
         sources: Mapping[str, DataSource] = MappingProxyType({}),
         world: World = ALONE,
+        *,
+        data_from_rank_0: bool = False,
     ) -> _Run:
         """Read the data, decide the settings, and build the model."""
         requested = request.bind_all_but_model(RunConfig())
         if requested.training.tensorboard:
             require_tensorboard()
-        sources = open_sources(requested.data, sources)
+        sources = open_shared_sources(world, requested.data, sources, from_first=data_from_rank_0)
         task = choose_task(request, sources.get("path"))
-        pretrained = read_pretrained(request, task)
+        pretrained = world.together(lambda: read_pretrained(request, task))
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
         task.require_family(draft.model)
         has_sizes = pretrained is not None and not pretrained.parts
@@ -346,12 +389,16 @@ class _Run:
         tokenizer: AnyTokenizer | None = None
         if not task.reads_inputs:
             if pretrained is not None:
-                tokenizer = stored_vocabulary(pretrained).read_tokenizer()
+                vocabulary = stored_vocabulary(pretrained)
+                tokenizer = world.together(vocabulary.read_tokenizer)
+                require_same_vocabulary(world, tokenizer, str(vocabulary.path))
             else:
                 check_tags(draft.tokenizer)
                 vocab_size = draft.tokenizer.vocab_size or dataset.vocab_size
                 settings = msgspec.structs.replace(draft.tokenizer, vocab_size=vocab_size)
-                tokenizer = Tokenizer.train(dataset.texts(), settings)
+                tokenizer = share_tokenizer(
+                    world, lambda: Tokenizer.train(dataset.texts(), settings)
+                )
         facts = Facts(
             data=dataset.facts(),
             paths=stored_paths(sources, folder),
@@ -361,8 +408,8 @@ class _Run:
             sources=measure_sources(dataset, tokenizer),
             pretrained=pretrained,
         )
-        machine = inspect_machine()
-        config = resolve(request, facts, machine, task)
+        machine = share_machine(world, inspect_machine(), report)
+        config = share_config(world, resolve(request, facts, machine, task))
 
         def resolve_preset(preset: PresetName) -> RunConfig | None:
             other = request.with_preset(preset)
@@ -374,6 +421,7 @@ class _Run:
             note = load_initial_weights(setup.model, config, pretrained)
             if note:
                 report(Warned(text=note))
+        share_weights(world, setup.model, request.start_from)
         return cls(folder, task, setup, advice, sources, report, start_time, world)
 
     @classmethod
@@ -392,14 +440,14 @@ class _Run:
         task = task_of(config)
         dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
-        tokenizer = None if task.reads_inputs else folder.read_tokenizer()
+        tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
         advice = MemoryAdvice(config, task, 0 if tokenizer is None else len(tokenizer))
         setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         return cls(folder, task, setup, advice, sources, report, start_time, world)
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
-        self._advice.require(self.setup)
+        self.world.together(lambda: self._advice.require(self.setup))
         with resource_errors(self._advice.describe):
             measured = measure(self.setup)
         plan, planned = make_plan(self.setup, measured, time.monotonic() - self._start_time)
@@ -412,6 +460,22 @@ class _Run:
     def from_start(self, lock: FolderLock) -> Any:
         """Plan, write settings and vocabulary, and train; return the predictor."""
         counters, _ = self.plan()
+        self.world.on_first(self._write_start)
+        if self.config.start_from is not None:
+            evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
+            self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
+        trainer = self._trainer(lock)
+
+        def save() -> None:
+            save_checkpoint(
+                self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
+            )
+
+        self.world.on_first(save)
+        return self._complete(trainer, counters)
+
+    def _write_start(self) -> None:
+        """Write what a resumed run needs besides its checkpoint."""
         self.folder.create()
         store_streams(self._sources, self.folder)
         self.folder.manifest.record_sources(
@@ -422,14 +486,6 @@ class _Run:
         self.folder.write_text("data_report.txt", dropped_report(self.setup.dataset))
         if self.setup.tokenizer is not None:
             self.folder.write_tokenizer(self.setup.tokenizer)
-        if self.config.start_from is not None:
-            evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
-            self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
-        trainer = self._trainer(lock)
-        save_checkpoint(
-            self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
-        )
-        return self._complete(trainer, counters)
 
     def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
@@ -437,7 +493,7 @@ class _Run:
         counters = load_checkpoint(
             self.folder.path, self.setup.model, trainer.average, trainer.stepper
         )
-        self.folder.drop_metrics_after(counters.step)
+        self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
         )
@@ -445,7 +501,7 @@ class _Run:
 
     def _complete(self, trainer: Trainer, counters: Counters) -> Any:
         """Train and finish, with event files where the settings ask for them."""
-        if not self.config.training.tensorboard:
+        if not self.config.training.tensorboard or not self.world.is_first:
             return self._finish(self._train(trainer, counters))
         files = EventFiles(self.folder.path, self._report, counters.step)
         with closing(files) as self._event_files:
@@ -459,13 +515,16 @@ class _Run:
         try:
             with resource_errors(self._advice.describe):
                 return trainer.run(counters)
-        except (Stopped, WeightsError) as error:
-            if self._report_error is None or isinstance(error, WeightsError):
-                if (picture := self._draw_curves()) is not None:
-                    self._report(picture)
+        except WeightsError:
+            self._show_curves()
+            raise
+        except Stopped:
+            error = self._report_error
+            reason = self.world.share("" if error is None else str(error.strerror or error))
+            if not reason:
+                self._show_curves()
                 raise
         folder = str(self.folder.path)
-        reason = self._report_error.strerror or self._report_error
         raise ResourceError(
             f"the report of the run cannot be written ({reason}).  Saved: {folder}, "
             f"step {counters.step:,}.",
@@ -531,12 +590,23 @@ class _Run:
         elif isinstance(event, Diverged):
             self.folder.append_metrics(msgspec.to_builtins(event))
 
+    def _show_curves(self) -> None:
+        """Draw the evaluations so far, and report the picture; on rank 0."""
+        if self.world.is_first and (picture := self._draw_curves()) is not None:
+            self._report(picture)
+
     def _draw_curves(self) -> Drawn | Warned | None:
         """Draw the evaluations so far; return what to report."""
         return write_curves(self.folder, self.task.loss_unit)
 
     def _finish(self, counters: Counters) -> Any:
-        """Evaluate the best weights on the test data, write model card and last metrics."""
+        """Evaluate the best weights on the test data, write model card and last metrics.
+
+        Returns:
+            The predictor; None on ranks but 0.
+        """
+        if not self.world.is_first:
+            return None
         end_of_training = time.monotonic()
         with (
             resource_errors(self._advice.describe),

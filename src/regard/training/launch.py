@@ -47,11 +47,14 @@ class Launch:
         world: Their ranks, and what they exchange.
         watch: Their heartbeats.
         num_restarts: How often torchrun has started them again, the most of any machine.
+        advice: What follows when a process is lost; empty where torchrun does not start them again.
     """
 
-    def __init__(self, world: World, watch: Watch, num_restarts: int, *, runs_store: bool) -> None:
+    def __init__(self, world: World, watch: Watch, num_restarts: int, place: Place) -> None:
         self.world, self.watch, self.num_restarts = world, watch, num_restarts
-        self._runs_store = runs_store
+        restarts = "torchrun starts the processes again, from the last checkpoint."
+        self.advice = restarts if place.restarts_left else ""
+        self._runs_store = place.runs_store
 
     def finish(self) -> None:
         """Leave a run that has ended well."""
@@ -134,7 +137,7 @@ def connect(place: Place) -> Launch:
     watch.start()
     raise_on_termination()
     most_restarts = max(num_restarts for _, num_restarts, _ in everyone)
-    return Launch(world, watch, most_restarts, runs_store=place.runs_store)
+    return Launch(world, watch, most_restarts, place)
 
 
 def _agree_on_name(place: Place, store: dist.TCPStore) -> str:

@@ -1,0 +1,55 @@
+"""The end of a command that fails: its exit code, and what it says on standard error."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from regard.cli.wording import error_text
+from regard.errors import RegardError, describe_lack_of_memory
+
+USAGE, RESOURCES, INTERRUPTED, READER_LEFT = 2, 5, 130, 141
+"""Exit codes beside those of `RegardError`; 141 is what shells say of what SIGPIPE ended."""
+
+_LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
+
+
+class Ending(NamedTuple):
+    """How a command ends.
+
+    Args:
+        code: Its exit code.
+        message: What it says on standard error; empty if nothing.
+    """
+
+    code: int
+    message: str = ""
+
+
+def describe_failure(error: BaseException) -> Ending | None:
+    """Return how a command ends with an error of a verb; None for an error of regard's own."""
+    from regard.training.signals import Stopped, Terminated
+
+    if isinstance(error, RegardError):
+        return Ending(error.exit_code, error_text(error))
+    if isinstance(error, Stopped):
+        return Ending(error.exit_code)
+    if isinstance(error, Terminated):
+        return Ending(error.exit_code, "terminated")
+    if isinstance(error, KeyboardInterrupt):
+        return Ending(INTERRUPTED, "interrupted")
+    if not isinstance(error, MemoryError | RuntimeError | ImportError | OSError | SystemError):
+        return None
+    cause = describe_lack_of_memory(error)
+    return None if cause is None else Ending(RESOURCES, f"{cause}  {_LESS_MEMORY}")
+
+
+def describe_output_failure(error: OSError) -> Ending:
+    """Return how a command ends where a file or standard output cannot be used."""
+    if isinstance(error, BrokenPipeError):
+        return Ending(READER_LEFT)
+    if error.filename is not None:
+        reason = error.strerror or str(error)
+        return Ending(RESOURCES, f"{error.filename}: cannot be read or written ({reason}).")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return Ending(RESOURCES, f"standard output cannot be written ({reason}).")

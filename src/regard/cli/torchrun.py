@@ -1,0 +1,152 @@
+"""Commands under torchrun: the first process works and writes; of the verbs, train uses them all.
+
+Whatever ends a run on one process ends it on all, with one message and one exit code. torchrun
+starts them again after any failure; one that would only fail again ends without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regard.cli.failures import Ending, describe_failure, describe_output_failure
+from regard.cli.wording import error_text
+from regard.errors import ResourceError
+from regard.training.place import Place
+
+if TYPE_CHECKING:
+    from regard.training.launch import Launch
+
+_LASTING = {2, 3, 4}  # exit codes of errors that another start does not mend
+_CODE_FILE = "regard_exit_code"
+_SECONDS_TO_WAIT = 10.0
+
+
+def prepare_rank() -> bool:
+    """Let a process that torchrun has started write only if it is the first.
+
+    Returns:
+        Whether it is another one.
+
+    Raises:
+        ConfigError: The environment does not state its rank as torchrun does.
+    """
+    place = Place.from_environment()
+    if place is None:
+        return False
+    # Of the connections that end when another process does, torchrun and regard report.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if place.rank == 0:
+        return False
+    sys.stdout = _Silence()
+    warnings.simplefilter("ignore")
+    return True
+
+
+def end_after_first(code: int) -> int:
+    """Return an exit code once the first process has ended, for an error that both have.
+
+    torchrun ends the others when one fails, and so would cut off the message of the first.
+    """
+    ended = []
+    with suppress(ValueError):  # outside the main thread
+        signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    deadline = time.monotonic() + _SECONDS_TO_WAIT
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return code
+
+
+@contextmanager
+def join_run() -> Iterator[Launch | None]:
+    """Connect the processes of a run while inside ``with``, and end them together.
+
+    Yields:
+        The processes; None outside torchrun.
+    """
+    place = Place.from_environment()
+    if place is None:
+        yield None
+        return
+    if (code := _earlier_code(place)) is not None:
+        raise SystemExit(code)
+    from regard.training.heartbeat import Failure, end_process, write_message
+    from regard.training.launch import connect
+
+    try:
+        launch = connect(place)
+    except ResourceError as error:
+        if place.rank:
+            write_message(error_text(error))
+        raise
+    try:
+        yield launch
+    except BaseException as error:
+        if _is_connection_loss(error):
+            failure = launch.fail_lost()
+        else:
+            ending = _describe(error)
+            text = f"{launch.watch.name(place.rank)}: {type(error).__name__}: {error}"
+            own = Ending(1, text) if ending is None else ending
+            failure = launch.fail(Failure(code=own.code, message=own.message))
+            if ending is None:
+                raise
+        _note_code(place, failure.code)
+        end_process(failure.code)
+    launch.finish()
+
+
+def _describe(error: BaseException) -> Ending | None:
+    ending = describe_failure(error)
+    if ending is None and isinstance(error, OSError):
+        return describe_output_failure(error)
+    return ending
+
+
+def _is_connection_loss(error: BaseException) -> bool:
+    """Return whether an operation with other processes failed because one of them has ended."""
+    import torch.distributed as dist
+
+    is_of_torch = isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError)
+    return isinstance(error, dist.DistError) or (is_of_torch and "gloo" in str(error))
+
+
+def _note_code(place: Place, code: int) -> None:
+    """Write the exit code of this start where another start of this process looks for it."""
+    if place.error_file and code in _LASTING:
+        with suppress(OSError):
+            Path(place.error_file).with_name(_CODE_FILE).write_text(str(code))
+
+
+def _earlier_code(place: Place) -> int | None:
+    """Return the exit code of the earlier start where it failed for good; None otherwise.
+
+    torchrun has a folder for each start, named ``attempt_0`` and so on.
+    """
+    path = Path(place.error_file).with_name(_CODE_FILE)
+    names = {f"attempt_{place.num_restarts}": f"attempt_{place.num_restarts - 1}"}
+    earlier = Path(*(names.get(part, part) for part in path.parts))
+    if not place.num_restarts or earlier == path:
+        return None
+    try:
+        code = int(earlier.read_text())
+    except (OSError, ValueError):
+        return None
+    _note_code(place, code)
+    return code
+
+
+class _Silence(TextIOBase):
+    """Standard output of a process whose output the first one writes."""
+
+    def write(self, text: str) -> int:
+        """Drop a text."""
+        return len(text)

@@ -1,0 +1,277 @@
+"""The start of a run on several processes: all have the same, or the one that differs is named.
+
+Each process reads the data itself, from a shared or a copied disk. Settings, versions, data,
+vocabulary and first weights are compared; what a machine has more or less of than another, such as
+memory, is taken from the weakest.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+
+import msgspec
+import torch
+import torch.distributed as dist
+from msgspec.structs import replace
+from torch import nn
+
+import regard
+from regard.data.readers.source import DataSource
+from regard.data.tokenizer import Tokenizer
+from regard.errors import ConfigError, DataError, WeightsError
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.file_names import CONFIG, TOKENIZER
+from regard.hub.model_folder import ModelFolder
+from regard.settings.binding import from_toml, to_toml
+from regard.setup.config import DataConfig, RunConfig
+from regard.setup.facts import Machine
+from regard.setup.inspect import open_sources
+from regard.setup.request import Request
+from regard.training.distribution import World
+from regard.training.events import Report, Warned
+
+_SHOWN = 12  # characters of a hash
+_SEND = "Copy it there, or have rank 0 send it: `data_from_rank_0=true`"
+
+
+def require_same_versions(world: World) -> None:
+    """Raise ConfigError where a rank has another version of regard or PyTorch than rank 0."""
+    require_same(world, {"regard": regard.__version__, "PyTorch": str(torch.__version__)})
+
+
+def share_request(
+    world: World,
+    parse: Callable[[str | Path | None], Request],
+    config: str | Path | None,
+    data: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> Request:
+    """Return the request of a run, the same on every rank.
+
+    Args:
+        world: The processes.
+        parse: Returns the request with the settings of a configuration file.
+        config: The file, which only rank 0 needs to have.
+        data: The data as named.
+        settings: The settings as typed.
+
+    Raises:
+        ConfigError: A rank was given something else than rank 0, or the request is refused.
+    """
+    if not world.is_shared:
+        return parse(config)
+    require_same(world, {"data": str(data)} | dict(word.partition("=")[::2] for word in settings))
+    if config is None:
+        return world.together(lambda: parse(None))
+    request: list[Request] = []
+
+    def read() -> str:
+        request.append(parse(config))
+        path = Path(config)
+        return path.read_text(encoding="utf-8")
+
+    text = world.on_first(read)
+    if not request:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / CONFIG
+            path.write_text(text, encoding="utf-8")
+            request.append(parse(path))
+    return request[0]
+
+
+def open_shared_sources(
+    world: World,
+    data: DataConfig,
+    opened: Mapping[str, DataSource] = MappingProxyType({}),
+    *,
+    from_first: bool = False,
+) -> dict[str, DataSource]:
+    """Open the files and folders that settings name, the same on every rank.
+
+    Args:
+        world: The processes.
+        data: The settings.
+        opened: Sources that are already open, by the name of their setting.
+        from_first: Whether rank 0 sends its files to the others. Streams it always sends.
+
+    Raises:
+        ConfigError: A folder is to be sent.
+        DataError: A file is missing, or has another content than on rank 0.
+    """
+    if not world.is_shared:
+        return open_sources(data, opened)
+    sources = dict(opened)
+
+    def open_on_first() -> list[tuple[str, str, bool, bool]]:
+        sources.update(open_sources(data, opened))
+        return [
+            (name, source.path, source.is_stream, source.is_folder)
+            for name, source in sources.items()
+            if name not in opened
+        ]
+
+    for name, path, is_stream, is_folder in world.on_first(open_on_first):
+        if not (is_stream or from_first):
+            continue
+        if is_folder:
+            raise ConfigError(
+                f"{path}: a folder, and rank 0 sends files.  Copy it to each machine."
+            )
+        content = world.share(sources[name].content if world.is_first else b"")
+        sources.setdefault(name, DataSource(path, content, is_stream=is_stream))
+
+    def open_rest() -> None:
+        try:
+            sources.update(open_sources(data, sources))
+        except DataError as error:
+            raise DataError(f"{error}  Rank 0 has it.  {_SEND}") from error
+
+    world.together(open_rest)
+    _require_same_data(world, sources)
+    return sources
+
+
+def _require_same_data(world: World, sources: Mapping[str, DataSource]) -> None:
+    hashes = world.gather({name: source.sha256 for name, source in sources.items()})
+    for rank, other in enumerate(hashes):
+        for name, source in sources.items():
+            if other.get(name) != hashes[0].get(name):
+                there, here = other.get(name, "")[:_SHOWN], hashes[0].get(name, "")[:_SHOWN]
+                raise DataError(
+                    f"{world.name(rank)}: {source.path}: has another content than on rank 0 "
+                    f"(sha256 {there}... there, {here}... on rank 0).  {_SEND}"
+                )
+
+
+def share_machine(world: World, machine: Machine, report: Report) -> Machine:
+    """Return what rank 0 knows of its machine, and of every machine what the weakest has."""
+    if not world.is_shared:
+        return machine
+    machines = [
+        msgspec.convert(fields, Machine) for fields in world.gather(msgspec.to_builtins(machine))
+    ]
+    slow = [rank for rank, other in enumerate(machines) if not other.has_fast_bf16]
+    first = machines[0]
+    if slow and len(slow) < world.size:
+        text = f"{world.name(slow[0])} does not compute bf16 fast: all processes take float32."
+        report(Warned(text=text))
+    flops = machines[slow[0]].flops if slow else first.flops
+    return replace(first, has_fast_bf16=not slow, flops=flops)
+
+
+def share_saved_config(world: World, read: Callable[[], RunConfig]) -> RunConfig:
+    """Return the settings that rank 0 reads from the folder of a run, on every rank."""
+    if not world.is_shared:
+        return read()
+    return from_toml(world.on_first(lambda: to_toml(read())), RunConfig, name="rank 0")
+
+
+def share_located(world: World, data: DataConfig, locate: Callable[[], DataConfig]) -> DataConfig:
+    """Return the settings of a resumed run with the present paths of its data.
+
+    Rank 0 finds them by the folder of the run. Where another rank has no such file, the path as
+    typed may be right there.
+    """
+    if not world.is_shared:
+        return locate()
+    names = ("path", "targets", "valid", "test")
+
+    def list_paths() -> dict[str, str | None]:
+        located = locate()
+        return {name: getattr(located, name) for name in names}
+
+    paths = {
+        name: path
+        for name, path in world.on_first(list_paths).items()
+        if world.is_first or (path is not None and Path(path).exists())
+    }
+    return replace(data, **paths)
+
+
+def share_config(world: World, config: RunConfig) -> RunConfig:
+    """Return rank 0's settings of a run: a statistic of the data may differ in its last digit."""
+    if not world.is_shared:
+        return config
+    text = world.share(to_toml(config))
+    return config if world.is_first else from_toml(text, RunConfig, name="rank 0")
+
+
+def share_tokenizer(world: World, read: Callable[[], AnyTokenizer]) -> AnyTokenizer:
+    """Return the vocabulary that rank 0 reads or trains, on every rank."""
+    if not world.is_shared:
+        return read()
+    own: list[AnyTokenizer] = []
+
+    def list_files() -> dict[str, str | bytes]:
+        own.append(read())
+        return own[0].files()
+
+    files = world.on_first(list_files)
+    if own:
+        return own[0]
+    if set(files) == {TOKENIZER}:
+        return Tokenizer.from_json(str(files[TOKENIZER]), name=f"{TOKENIZER} of rank 0")
+    with TemporaryDirectory() as folder:
+        for name, content in {CONFIG: "", **files}.items():
+            path = Path(folder) / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return ModelFolder(folder).read_tokenizer()
+
+
+def require_same_vocabulary(world: World, tokenizer: AnyTokenizer | None, origin: str) -> None:
+    """Raise WeightsError where a rank has read another vocabulary than rank 0."""
+    content = "" if tokenizer is None else tokenizer.to_json()
+    _require_same_origin(world, zlib.crc32(content.encode()), origin, "vocabulary")
+
+
+def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
+    """Give every rank the first weights of rank 0.
+
+    Args:
+        world: The processes.
+        model: The model.
+        origin: Where trained weights were read; None for random weights, whose last digits may
+            depend on the processor.
+
+    Raises:
+        WeightsError: A rank has read other weights.
+    """
+    if not world.is_shared:
+        return
+    checksum = 0
+    for parameter in model.parameters():
+        checksum = zlib.crc32(parameter.detach().cpu().contiguous().view(-1).numpy(), checksum)
+    if origin is not None:
+        _require_same_origin(world, checksum, origin, "weights")
+    if len(set(world.gather(checksum))) > 1:
+        for parameter in model.parameters():
+            dist.broadcast(parameter.data, src=0, group=world.control)
+
+
+def _require_same_origin(world: World, checksum: int, origin: str, what: str) -> None:
+    """Raise WeightsError where a rank has another checksum of what it read than rank 0."""
+    checksums = world.gather(checksum)
+    rank = next((rank for rank, other in enumerate(checksums) if other != checksums[0]), None)
+    if rank is not None:
+        raise WeightsError(
+            f"{world.name(rank)}: {origin}: has another {what} than on rank 0.  Copy the folder of "
+            "rank 0 there."
+        )
+
+
+def require_same(world: World, values: Mapping[str, str]) -> None:
+    """Raise ConfigError where a rank has other values than rank 0, with the first difference."""
+    everyone = world.gather(dict(values))
+    for rank, other in enumerate(everyone):
+        for name in sorted(other.keys() | everyone[0].keys()):
+            there, here = (part.get(name, "not set") for part in (other, everyone[0]))
+            if there != here:
+                raise ConfigError(
+                    f"{world.name(rank)}: {name} is {there} there, and {here} on rank 0.  Start "
+                    "all processes alike."
+                )
