@@ -131,7 +131,7 @@ def train(
         data_from_rank_0: Whether rank 0 sends its data to the other processes.
 
     Returns:
-        The trained model, ready for use, such as a `Translator`; None on ranks but 0.
+        The trained model, ready for use, such as a `Translator`.
 
     Raises:
         ConfigError: A setting is wrong or the folder already holds a model.
@@ -195,7 +195,7 @@ def resume(
         data_from_rank_0: Whether rank 0 sends its data to the other processes.
 
     Returns:
-        The trained model; None on ranks but 0. A run that has finished is left as it is.
+        The trained model. A run that has finished is left as it is, and opened on rank 0 alone.
 
     Raises:
         WeightsError: The folder holds no run, or its checkpoint is damaged.
@@ -602,19 +602,21 @@ class _Run:
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics.
 
+        All ranks evaluate; rank 0 writes.
+
         Returns:
-            The predictor; None on ranks but 0.
+            The predictor.
         """
-        if not self.world.is_first:
-            return None
         end_of_training = time.monotonic()
         with (
             resource_errors(self._advice.describe),
             shared_predictor(self.task, self.folder.path, self.setup) as predictor,
         ):
             if calibration := self.setup.calibrate(predictor):
-                self.folder.write_calibration(calibration)
+                self.world.on_first(lambda: self.folder.write_calibration(calibration))
             report = self.setup.evaluate_test(predictor, counters.best_measures)
+        if not self.world.is_first:
+            return predictor
         picture = self._draw_curves()
         finished = Finished(
             step=counters.step,

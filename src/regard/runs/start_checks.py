@@ -15,7 +15,6 @@ from types import MappingProxyType
 
 import msgspec
 import torch
-import torch.distributed as dist
 from msgspec.structs import replace
 from torch import nn
 
@@ -250,7 +249,7 @@ def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
         _require_same_origin(world, checksum, origin, "weights")
     if len(set(world.gather(checksum))) > 1:
         for parameter in model.parameters():
-            dist.broadcast(parameter.data, src=0, group=world.control)
+            world.send(parameter.data)
 
 
 def _require_same_origin(world: World, checksum: int, origin: str, what: str) -> None:
