@@ -91,11 +91,9 @@ from regard.training.events import (
     Started,
     Warned,
 )
-from regard.training.full_batch_step import build_full_batch
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop
-from regard.training.train_step import MiniBatchStep
-from regard.training.training_config import FULL_BATCH
+from regard.training.steppers import build_stepper
 
 _LESS_DATA = "Less fits: a part of the data."
 
@@ -356,7 +354,7 @@ class _Run:
         self.world = world
         self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
         self.config, self._sources = setup.config, sources
-        self._report, self._start_time = report, start_time
+        self._report, self._start_time = report, world.share(start_time)
         self._has_warned = False
         self._report_error: OSError | None = None
         self._event_files: EventFiles | None = None
@@ -450,7 +448,7 @@ class _Run:
         self.world.together(lambda: self._advice.require(self.setup))
         with resource_errors(self._advice.describe):
             measured = measure(self.setup)
-        plan, planned = make_plan(self.setup, measured, time.monotonic() - self._start_time)
+        plan, planned = make_plan(self.setup, measured, self.world.clock() - self._start_time)
         self._report(planned)
         counters = Counters(
             plan=plan, estimate=planned.seconds, evaluation_seconds=measured.evaluation_seconds
@@ -535,13 +533,16 @@ class _Run:
         setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
         model, loss = setup.model, setup.loss()
         average = ExponentialMovingAverage(model, training.average)
-        if optimizer.name in FULL_BATCH:
-            stepper, batches = build_full_batch(
-                model, loss, optimizer, setup.batches, self._seed_dropout
-            )
-        else:
-            stepper = MiniBatchStep(model, loss, optimizer, model.compute_dtype)
-            batches = setup.batches
+        stepper, batches = build_stepper(
+            model,
+            loss,
+            training,
+            optimizer,
+            setup.batches,
+            self._seed_dropout,
+            self.world,
+            dtype=model.compute_dtype,
+        )
 
         def save_best(best: ExponentialMovingAverage) -> None:
             lock.check()

@@ -63,8 +63,12 @@ class World:
     def sum(self, tensor: Tensor) -> None:
         """Sum a tensor over all ranks, in place; every rank gets the same bits."""
         if self.is_shared:
-            is_on_cpu = tensor.device.type == "cpu"
-            dist.all_reduce(tensor, group=self.control if is_on_cpu else self.gradients)
+            dist.all_reduce(tensor, group=self.group_of(tensor))
+
+    def group_of(self, tensor: Tensor) -> dist.ProcessGroup | None:
+        """Return the group that exchanges a tensor, by its device."""
+        is_on_cpu = tensor.device.type == "cpu"
+        return self.control if is_on_cpu else self.gradients or self.control
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -111,21 +115,27 @@ class World:
     def send(self, tensor: Tensor) -> None:
         """Give every rank the values of rank 0's tensor, in place."""
         if self.is_shared:
-            is_on_cpu = tensor.device.type == "cpu"
-            dist.broadcast(tensor, src=0, group=self.control if is_on_cpu else self.gradients)
+            dist.broadcast(tensor, src=0, group=self.group_of(tensor))
 
-    def clock(self) -> float:
-        """Return rank 0's time in seconds (``time.monotonic``), the same on every rank."""
+    def clock(self, read: Callable[[], float] = time.monotonic) -> float:
+        """Return rank 0's time in seconds, the same on every rank.
+
+        Args:
+            read: Returns this process's.
+        """
         if not self.is_shared:
-            return time.monotonic()
-        seconds = torch.tensor([time.monotonic()], dtype=torch.float64)
+            return read()
+        seconds = torch.tensor([read()], dtype=torch.float64)
         dist.broadcast(seconds, src=0, group=self.control)
         return float(seconds)
 
     def first_signal(self, signum: int | None) -> int | None:
         """Return a signal that any rank has caught, the same on every rank; None where none has."""
-        caught = max(self.gather(signum or 0)) if self.is_shared else signum
-        return caught or None
+        if not self.is_shared:
+            return signum
+        caught = torch.tensor([signum or 0])
+        dist.all_reduce(caught, dist.ReduceOp.MAX, group=self.control)
+        return int(caught) or None
 
     def together(self, compute: Callable[[], T]) -> T:
         """Return what every rank computes, or raise on every rank the first error of one.

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -35,6 +36,7 @@ from regard.training.events import (
     Warned,
 )
 from regard.training.non_finite import (
+    ALL_FINITE,
     find_non_finite,
     find_non_finite_output,
     find_non_finite_weights,
@@ -42,6 +44,7 @@ from regard.training.non_finite import (
     suggest_settings,
 )
 from regard.training.plan import Budget, Speed
+from regard.training.shards import ShardedBatch, seed_shard
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stability_monitor import StabilityMonitor, Step, largest_gradient
 from regard.training.train_step import StepOutput, TrainStep
@@ -137,8 +140,10 @@ class Trainer:
             patience=self.config.patience if budget is None else None,
             min_steps=0 if is_full_batch else self.config.patience_steps,
         )
-        self._clock = self.start_time
-        self._saved_at = self._reported_at = self.clock()
+        if not self.world.is_first:
+            self.on_event = lambda _: None
+        self._clock = self.world.share(self.start_time)
+        self._saved_at = self._reported_at = self._now()
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
         self._saved_step = 0
@@ -176,15 +181,16 @@ class Trainer:
                     self._evaluate(counters)
                 elif counters.plan.evaluates_after(counters.step):
                     self._evaluate(counters)
-                elif self.clock() - self._saved_at > self.config.checkpoint_seconds:
+                elif self._clock - self._saved_at > self.config.checkpoint_seconds:
                     self._save(counters)
-                if stop.signum is not None:
+                signum = self.world.first_signal(stop.signum)
+                if signum is not None:
                     path = self._save(counters)
                     if counters.best_score is None:  # leave a usable model
-                        self.save_best(self.average)
+                        self._save_best()
                     folder = str(self.folder)
                     self.on_event(Interrupted(path=str(path), step=counters.step, folder=folder))
-                    raise Stopped(stop.signum)
+                    raise Stopped(signum)
         self._report_unused_time(counters)
         return counters
 
@@ -201,8 +207,12 @@ class Trainer:
             reason = f"`training.epochs={self.config.epochs}` ends the run"
         self._warn(f"{unused:,.0f} s of {self.budget.seconds:,.0f} s are not used: {reason}.")
 
+    def _now(self) -> float:
+        """Return the time of rank 0, so that all processes take the same decisions."""
+        return self.world.clock(self.clock)
+
     def _take_step(self, counters: Counters) -> None:
-        start = self.clock()
+        start = self._now()
         number = counters.step + 1
         if counters.plan_stride != self.stepper.plan_stride:
             counters.plan = counters.plan.slowed(counters.step, self.stepper.plan_stride)
@@ -228,9 +238,9 @@ class Trainer:
         counters.position += 1
         counters.num_passes += self.stepper.num_passes or 1 / len(self._order)
         self.average.update(counters.step)
-        seconds = self.clock() - start
-        ends_window = self._speed.add(seconds)
-        self._count(counters, output, nll, seconds)
+        now = self._advance_clock(counters)
+        ends_window = self._speed.add(now - start)
+        self._count(counters, output, nll, now - start)
         # Before the last step, time that a cut plan has left over is planned again.
         is_near_end = counters.step == counters.plan.total_steps - 1
         if (ends_window or is_near_end) and not counters.plan.evaluates_after(counters.step):
@@ -254,9 +264,8 @@ class Trainer:
         counters.train_seconds += seconds
         is_first = math.isnan(self._recent_loss)
         self._recent_loss = nll if is_first else 0.95 * self._recent_loss + 0.05 * nll
-        now = self._advance_clock(counters)
-        if now - self._reported_at >= _REPORT_SECONDS:
-            self._reported_at = now
+        if self._clock - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = self._clock
             self.on_event(
                 Progress(
                     step=counters.step,
@@ -274,7 +283,7 @@ class Trainer:
 
     def _advance_clock(self, counters: Counters) -> float:
         """Add the time since the last call to the elapsed seconds; return the time now."""
-        now = self.clock()
+        now = self._now()
         counters.elapsed += now - self._clock
         self._clock = now
         return now
@@ -286,13 +295,16 @@ class Trainer:
         return steps * self._speed.seconds_per_step + evaluation_seconds
 
     def _evaluate(self, counters: Counters) -> None:
-        start = self.clock()
+        start = self._now()
         self._require_finite_weights(counters)
         evaluation = self.evaluate(self.average)
+        if self.world.is_shared:  # it has times that were measured
+            shared = self.world.share(msgspec.to_builtins(evaluation))
+            evaluation = msgspec.convert(shared, Evaluation)
         measures = evaluation.measures
         is_best = self.early_stopping.update(counters, evaluation.score, measures.get("loss"))
         if is_best:
-            self.save_best(self.average)
+            self._save_best()
             counters.best_measures, counters.best_name = measures, evaluation.score_name
         now = self._advance_clock(counters)
         if not self._evaluation_seconds:
@@ -360,10 +372,20 @@ class Trainer:
 
     def _save(self, counters: Counters) -> Path:
         self._require_finite_weights(counters)
-        path = save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
-        self._saved_at, self._saved_step = self.clock(), counters.step
+        path = checkpoint_path(self.folder)
+
+        def write() -> None:
+            if self.world.is_first:
+                save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
+
+        self.world.together(write)
+        self._saved_at, self._saved_step = self._now(), counters.step
         self.on_event(Saved(path=str(path), step=counters.step))
         return path
+
+    def _save_best(self) -> None:
+        """Store the averaged weights as the model to use; the first process writes."""
+        self.world.together(lambda: self.save_best(self.average) if self.world.is_first else None)
 
     def _refuse(self, counters: Counters, batch: Any, output: StepOutput) -> NoReturn:
         """Save the state after the last good step, and report where numbers became non-finite."""
@@ -378,8 +400,7 @@ class Trainer:
             cause = f"Not finite: weights of {shorten_list(damaged)}."
         elif not math.isfinite(nll):
             self.seed_dropout(counters.step)
-            compute = self.stepper.loss_function
-            cause = find_non_finite_output(self.model, lambda: compute(self.model, batch).nll)
+            cause = self._find_non_finite_output(batch)
         else:
             # Gradients flow from the output to the input: the last layer is where it began.
             names = find_non_finite(self.monitor.names, output.gradient_norms)[::-1]
@@ -387,6 +408,23 @@ class Trainer:
         batch_name = self._batch_name(counters)
         problem = f"{problem} at step {counters.step + 1:,} ({batch_name})"
         self._give_up(counters, problem, cause, counters.step + 1)
+
+    def _find_non_finite_output(self, batch: Any) -> str:
+        """Return the first layer whose output is not finite, of the first process that has one."""
+        compute, model = self.stepper.loss_function, self.model
+
+        def recompute() -> Tensor:
+            if not isinstance(batch, ShardedBatch):
+                return compute(model, batch).nll
+            seed = torch.default_generator.initial_seed()
+            losses = []
+            for shard in batch.shards:
+                seed_shard(seed, shard.index)
+                losses.append(compute(model, shard.batch).nll)
+            return torch.stack(losses).sum()
+
+        causes = self.world.gather(find_non_finite_output(model, recompute))
+        return next((cause for cause in causes if cause != ALL_FINITE), ALL_FINITE)
 
     def _require_finite_weights(self, counters: Counters) -> None:
         """Refuse to evaluate or to save weights that a step with a finite gradient has damaged."""

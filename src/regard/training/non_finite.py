@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from regard.training.stability_monitor import norms_of, sublayer_of
 from regard.training.training_config import OptimizerConfig
 
+ALL_FINITE = "The same batch gives a finite loss when run again: is the memory sound?"
+"""What is reported where no layer's output is found."""
 _NUM_NAMED = 3  # layers in a message; the others are counted
 
 
@@ -71,7 +73,7 @@ def find_non_finite_output(model: nn.Module, compute: Callable[[], Tensor]) -> s
     if damaged:
         return f"First not finite: the output of {damaged[0]}."
     if math.isfinite(loss):
-        return "The same batch gives a finite loss when run again: is the memory sound?"
+        return ALL_FINITE
     return "First not finite: the loss itself, every layer's output is finite."
 
 

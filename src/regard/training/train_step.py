@@ -209,6 +209,8 @@ class MiniBatchStep:
         loss_function: Computes the loss of a batch.
         config: Of the optimizer.
         dtype: Type of products that the optimizer computes.
+        compute_gradient: Computes the loss of a batch, and its gradient into ``grad`` of the
+            parameters, together with other processes; None computes it here.
     """
 
     num_passes = 0.0
@@ -221,8 +223,10 @@ class MiniBatchStep:
         loss_function: LossFunction,
         config: OptimizerConfig,
         dtype: torch.dtype = torch.float32,
+        compute_gradient: Callable[[Any], Loss] | None = None,
     ) -> None:
         self.model, self.loss_function, self.config = model, loss_function, config
+        self._compute_gradient = compute_gradient or self._backward
         self.optimizers = build_optimizers(model, config, dtype)
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
@@ -237,17 +241,14 @@ class MiniBatchStep:
         """Take one step.
 
         Args:
-            batch: Argument of the loss function.
+            batch: Argument of the loss function, or of `compute_gradient`.
             progress: Fraction of the run that is done, 0 to 1; sets the learning rate.
 
         Returns:
             The loss before the step and the gradient's norms before clipping. Where either is not
             finite no weight has been changed.
         """
-        loss = self.loss_function(self.model, batch)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.loss.backward()
+        loss = self._compute_gradient(batch)
         norms = gradient_norms(self._parameters)
         total = torch.linalg.vector_norm(norms)
         norm = float(total)
@@ -259,6 +260,13 @@ class MiniBatchStep:
                     group["lr"] = peak * factor
                 optimizer.step()
         return StepOutput(loss=loss, gradient_norm=norm, gradient_norms=norms)
+
+    def _backward(self, batch: Any) -> Loss:
+        loss = self.loss_function(self.model, batch)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.loss.backward()
+        return loss
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors of the optimizers by ``optimizer index.parameter index.name``."""

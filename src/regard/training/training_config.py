@@ -19,6 +19,7 @@ from regard.settings.validation import (
 )
 
 Precision = Literal["auto", "float32", "bf16"]
+Parallel = Literal["auto", "ddp", "fsdp"]
 if TYPE_CHECKING:
     OptimizerName: TypeAlias = str
     ScheduleName: TypeAlias = str
@@ -58,6 +59,14 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         seed: Of initial weights, splits, batch order and dropout.
         tensorboard: Whether the figures of the run are also written as event files of TensorBoard,
             to the folder `tensorboard` in that of the run.
+        shards: Parts of a batch that several processes compute (torchrun), 1 or more; 1, 2, 3, 4, 6
+            and 12 processes share 12 evenly. Dropout differs by shard, so that a run does not
+            depend on the number of processes.
+        deterministic: Whether the sums over shards are taken in a fixed order, so that the weights
+            are the same to the last bit for any number of processes, one without torchrun among
+            them. A process then uses one thread of a CPU.
+        parallel: What several processes hold: ddp, the whole model each; fsdp, a part of it; auto,
+            the whole model where it fits in memory.
     """
 
     epochs: int | None = None
@@ -73,9 +82,12 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     checkpoint_seconds: float = 50.0
     seed: int = 1
     tensorboard: bool = False
+    shards: int = 12
+    deterministic: bool = False
+    parallel: Parallel = "auto"
 
     def __post_init__(self) -> None:
-        require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
+        require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience", "shards")
         require_positive(self, "minutes")
         require_at_least(0, self, "checkpoint_seconds", "seed", "patience_steps", "coverage")
         require_finite(self, "checkpoint_seconds", "coverage")

@@ -1,0 +1,181 @@
+"""The gradient of a batch that several processes compute together.
+
+Every process computes the losses of its shards (`regard.training.shards`), each the mean over its
+tokens, and weights them by their number of tokens. The sum over all shards, divided by all tokens,
+is the gradient of the mean loss of the whole batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from regard.training.distribution import World
+from regard.training.shards import Shard, ShardedBatch, seed_shard
+from regard.training.train_step import Loss, LossFunction
+from regard.training.tree_sum import TreeSum
+
+
+class BatchGradient(Protocol):
+    """Computes the gradient of a batch."""
+
+    def __call__(self, batch: Any) -> Loss:
+        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters."""
+        ...
+
+
+class _WeightedLoss(nn.Module):
+    """The loss of a shard as the forward pass of a module, for PyTorch's parallel wrappers.
+
+    Args:
+        model: The model.
+        loss_function: Computes the loss of a batch.
+    """
+
+    def __init__(self, model: nn.Module, loss_function: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self._loss_function = loss_function
+        # Where every parameter is used, DistributedDataParallel writes that it need not look for
+        # those that are not; but another batch may need fewer.
+        self.unused = nn.Parameter(torch.zeros((), device=next(model.parameters()).device))
+
+    def forward(self, shard: Shard) -> tuple[Tensor, Tensor]:
+        """Compute the loss of a shard.
+
+        Args:
+            shard: To be computed.
+
+        Returns:
+            The loss times the number of tokens, differentiable; and in float64 that sum, the sum of
+            the cross-entropy, and the number of tokens, ``[3]``.
+        """
+        loss = self._loss_function(self.model, shard.batch)
+        num_tokens = loss.num_tokens if shard.is_counted else 0
+        total = loss.loss * num_tokens
+        means = torch.stack([loss.loss.detach().double(), loss.nll.detach().double()])
+        count = means.new_tensor([num_tokens])
+        return total, torch.cat([means * num_tokens, count])
+
+
+class ReplicatedGradient:
+    """The gradient of a model of which every process has a copy (DistributedDataParallel).
+
+    Args:
+        model: The model.
+        loss_function: Computes the loss of a batch.
+        world: The processes.
+    """
+
+    def __init__(self, model: nn.Module, loss_function: LossFunction, world: World) -> None:
+        self._parameters = _trained(model)
+        self._world = world
+        self._module = DistributedDataParallel(
+            _WeightedLoss(model, loss_function),
+            process_group=world.group_of(self._parameters[0]),
+            find_unused_parameters=True,  # such as a part of the model that a batch does not need
+            gradient_as_bucket_view=True,
+        )
+
+    def __call__(self, batch: ShardedBatch) -> Loss:
+        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters.
+
+        Args:
+            batch: This process's shards.
+
+        Returns:
+            The loss of the shards of all processes.
+        """
+        seed = torch.default_generator.initial_seed()
+        sums = _zeros(self._parameters)
+        for parameter in self._parameters:
+            parameter.grad = None
+        for number, shard in enumerate(batch.shards, 1):
+            seed_shard(seed, shard.index)
+            with nullcontext() if number == len(batch.shards) else self._module.no_sync():
+                total, parts = self._module(shard)
+                total.backward()
+            sums += parts
+        seed_shard(seed, 0)
+        self._world.sum(sums)
+        _scale(self._parameters, self._world.size / sums[2])  # it has averaged over processes
+        return _loss(sums)
+
+
+class OrderedGradient:
+    """The gradient of a model of which every process has a copy, with the same bits for any number.
+
+    Args:
+        model: The model.
+        loss_function: Computes the loss of a batch.
+        world: The processes.
+        num_shards: Shards of a batch.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss_function: LossFunction, world: World, num_shards: int
+    ) -> None:
+        self._parameters = _trained(model)
+        self._module = _WeightedLoss(model, loss_function)
+        self._tree = TreeSum(world, num_shards)
+        self.seconds = 0.0
+        """Spent on sums over shards so far."""
+
+    def __call__(self, batch: ShardedBatch) -> Loss:
+        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters.
+
+        Args:
+            batch: This process's shards.
+
+        Returns:
+            The loss of the shards of all processes.
+        """
+        seed = torch.default_generator.initial_seed()
+        for shard in batch.shards:
+            if not shard.is_counted:
+                continue
+            seed_shard(seed, shard.index)
+            for parameter in self._parameters:
+                parameter.grad = None
+            total, sums = self._module(shard)
+            total.backward()
+            start = time.perf_counter()
+            self._tree.add(shard.index, [sums, *(p.grad for p in self._parameters)])
+            self.seconds += time.perf_counter() - start
+        seed_shard(seed, 0)
+        start = time.perf_counter()
+        sums, *gradients = self._tree.total([_zeros(self._parameters), *self._parameters])
+        self.seconds += time.perf_counter() - start
+        assert sums is not None
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        _scale(self._parameters, 1 / sums[2])
+        return _loss(sums)
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _zeros(parameters: Iterable[Tensor]) -> Tensor:
+    """Return sums of no shard: loss, cross-entropy and tokens, ``[3]`` in float64."""
+    return torch.zeros(3, dtype=torch.float64, device=next(iter(parameters)).device)
+
+
+@torch.no_grad()
+def _scale(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if gradients:
+        torch._foreach_mul_(gradients, float(factor))  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _loss(sums: Tensor) -> Loss:
+    """Return the mean loss from the sums over all shards, ``[3]``."""
+    total, nll, count = sums.unbind()
+    return Loss(loss=total / count, nll=nll / count, num_tokens=int(count))

@@ -1,0 +1,132 @@
+"""The shards of a batch: parts of its rows that do not depend on the number of processes.
+
+A batch of several processes has a fixed number of shards, 12 by default, which 1, 2, 3, 4, 6 and 12
+processes share evenly. A process computes its shards one by one; their dropout masks follow from
+the step and the shard. So the gradient of a batch is the same for any number of processes, up to
+the order of its sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regard.training.distribution import World
+
+_DRAWS = 128  # random numbers set apart for a shard: a layer of dropout takes one on a CPU
+_SHARD_BITS = 40  # of a seed on a GPU, above those of the step
+
+
+class RowBatches(Protocol):
+    """Batches of chosen rows, in the order of an epoch."""
+
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch of an epoch, the same for the same epoch."""
+        ...
+
+    def batch(self, rows: NDArray[np.int64]) -> Any:
+        """Build the batch of some rows."""
+        ...
+
+
+class Shard(NamedTuple):
+    """A part of a batch that is computed at once.
+
+    Args:
+        index: In the batch, from 0.
+        batch: The batch of its rows.
+        is_counted: False for a copy of the first row, computed with weight 0 by a process without
+            rows, which has to take part in what all processes exchange.
+    """
+
+    index: int
+    batch: Any
+    is_counted: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedBatch:
+    """The shards of a batch that a process computes, one at least, in their order."""
+
+    shards: list[Shard]
+
+
+def shard_bounds(num_items: int, num_shards: int) -> list[int]:
+    """Return where each shard of a list begins, and the end of the last, ``[num_shards + 1]``.
+
+    >>> shard_bounds(7, 3)
+    [0, 2, 4, 7]
+    """
+    return [index * num_items // num_shards for index in range(num_shards + 1)]
+
+
+def own_shards(num_shards: int, world: World) -> range:
+    """Return the indices of the shards of a process: neighbours.
+
+    >>> own_shards(12, World(rank=1, size=3))
+    range(4, 8)
+    """
+    bounds = shard_bounds(num_shards, world.size)
+    return range(bounds[world.rank], bounds[world.rank + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedBatches:
+    """This process's shards of every batch.
+
+    Args:
+        batches: Of the whole run.
+        world: The processes.
+        num_shards: Shards of a batch.
+        is_even: Whether all processes compute the same number of shards, some of them not counted;
+            else a process computes one at least.
+    """
+
+    batches: RowBatches
+    world: World
+    num_shards: int
+    is_even: bool = False
+
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch of an epoch, of all processes together."""
+        return self.batches.order(epoch)
+
+    def batch(self, rows: NDArray[np.int64]) -> ShardedBatch:
+        """Build this process's shards of a batch."""
+        bounds = shard_bounds(len(rows), self.num_shards)
+        filled = [index for index in range(self.num_shards) if bounds[index] < bounds[index + 1]]
+        own = own_shards(self.num_shards, self.world)
+        shards = [
+            Shard(index, self.batches.batch(rows[bounds[index] : bounds[index + 1]]))
+            for index in filled
+            if index in own
+        ]
+        num_passes = 1
+        if self.is_even:
+            ends = shard_bounds(self.num_shards, self.world.size)
+            num_passes = int(np.histogram(filled, ends)[0].max())
+        if len(shards) < num_passes:
+            spare = Shard(0, self.batches.batch(rows[:1]), is_counted=False)
+            shards = [spare] * (num_passes - len(shards)) + shards
+        return ShardedBatch(shards)
+
+
+def seed_shard(seed: int, index: int) -> None:
+    """Seed PyTorch's generators for a shard.
+
+    On a CPU the shards of a step draw from one sequence of random numbers, each from a place of its
+    own: layers of dropout keep numbers by the seed (`regard.layers.dropout`).
+
+    Args:
+        seed: Of the step.
+        index: Of the shard.
+    """
+    torch.default_generator.manual_seed(seed)
+    if index:
+        torch.randint(2, (_DRAWS * index,))
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed + (index << _SHARD_BITS))

@@ -1,0 +1,185 @@
+"""Steps of 1, 2, 3 and 4 processes (gloo, on the CPU) against each other.
+
+This file is also the program that starts them: it prepares the models once, then forks.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from regard.hub.model_folder import ModelFolder
+from regard.runs.run import _Run, ignore_events
+from regard.setup.request import Request
+from regard.training.distribution import World
+from regard.training.steppers import build_stepper
+from regard.training.training_config import OptimizerConfig, TrainingConfig
+
+SIZES = (1, 2, 3)
+
+pytestmark = pytest.mark.slow
+STEPS = 3
+TINY = ("model.dim=8", "model.hidden_dim=8", "model.num_heads=2", "tokenizer.vocab_size=300")
+TRANSLATOR = (*TINY, "model.num_encoder_layers=1", "model.num_decoder_layers=1")
+DECODER = (*TINY, "data.max_length=8", "model.num_layers=1")
+# The bias of keys has no influence: its gradient is rounding errors, some 1e-18, which AdamW scales
+# up by rate / epsilon = rate / 1e-9.
+RATES = {"muon": 1e-4, "adamw": 1e-4, "sgd": 1e-4}
+
+
+def write_data(folder: Path) -> dict[str, Path]:
+    """Write a small file of each kind."""
+    words = ["red", "old", "cat", "dog", "sees", "the", "a", "house", "tree", "by"]
+    texts = [
+        " ".join(words[(row * step) % 10] for step in range(2, 4 + row % 6)) + f" {row}"
+        for row in range(1, 121)
+    ]
+    contents = {
+        "pairs.tsv": "".join(f"{text}\t{text[::-1]}\n" for text in texts),
+        "text.txt": "\n".join(texts),
+        "labels.jsonl": "".join(
+            f'{{"text": "{text}", "label": "{"ab"[index % 2]}"}}\n'
+            for index, text in enumerate(texts)
+        ),
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    return {name.split(".")[0]: folder / name for name in contents}
+
+
+def prepare(path: Path, *settings: str):
+    """Build the setup of a run."""
+    request = Request.parse(
+        ("training.batch_tokens=240", *settings), file=None, paths={"path": str(path)}
+    )
+    run = _Run.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
+    run.setup.model.double()
+    return run.setup
+
+
+def prepare_all(folder: Path):
+    """Build the setups of all models, by name."""
+    paths = write_data(folder)
+    return {
+        "translator": prepare(paths["pairs"], "task=translation", *TRANSLATOR, "model.dropout=0.1"),
+        "language model": prepare(
+            paths["text"], "task=language-modeling", *DECODER, "model.dropout=0"
+        ),
+        "classifier": prepare(paths["labels"], "task=classification", *TINY, "model.dropout=0.1"),
+    }
+
+
+def seed_dropout(number: int) -> None:
+    torch.manual_seed(1_000_003 + number)
+
+
+def take_steps(setup, world, *, optimizer="muon", dtype=torch.float64, rows=None, **training):
+    """Take steps with a copy of a model; return its weights and the losses, norms, and counts."""
+    model = copy.deepcopy(setup.model).to(dtype)
+    model.compute_dtype = None
+    stepper, batches = build_stepper(
+        model,
+        setup.loss(),
+        TrainingConfig(**training),
+        OptimizerConfig(name=optimizer, learning_rate=RATES.get(optimizer), warmup=0.0),
+        setup.batches,
+        seed_dropout,
+        world,
+    )
+    reports = []
+    order = batches.order(0)
+    for step in range(STEPS):
+        seed_dropout(step)
+        chosen = order[step % len(order)] if rows is None else rows
+        output = stepper.step(batches.batch(chosen), 0.5)
+        loss = output.loss
+        reports.append([float(loss.loss), float(loss.nll), output.gradient_norm, loss.num_tokens])
+    return {
+        "weights": torch.cat([p.detach().flatten() for p in model.parameters()]),
+        "reports": torch.tensor(reports, dtype=torch.float64),
+    }
+
+
+CASES = {
+    (model, optimizer): (model, {"optimizer": optimizer})
+    for model in ("translator", "language model", "classifier")
+    for optimizer in ("muon", "adamw")
+} | {("translator", "sgd"): ("translator", {"optimizer": "sgd"})}
+
+
+def run_cases(setups, world):
+    return {
+        name: take_steps(setups[model], world, **settings)
+        for name, (model, settings) in CASES.items()
+    }
+
+
+def run_process(rank: int, size: int, folder: Path, setups) -> None:
+    """Run all cases as one of the processes."""
+    store = dist.FileStore(str(folder / f"store-{size}"), size)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    results = run_cases(setups, World(rank=rank, size=size, control=dist.group.WORLD))
+    torch.save(results, folder / f"{size}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def main(folder: Path) -> None:
+    """Run all cases with every number of processes, one number after the other."""
+    setups = prepare_all(folder)
+    for size in SIZES:
+        children = [fork(run_process, rank, size, folder, setups) for rank in range(size)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        if any(codes):
+            sys.exit(f"{size} processes: exit codes {codes}")
+
+
+def fork(function, *arguments) -> int:
+    """Call a function in a copy of this process; return the copy's number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        function(*arguments)
+        code = 0
+    except Exception:  # noqa: BLE001 - a copy of the process must not go on with its work
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The results of each process, ``[processes][rank]``."""
+    folder = tmp_path_factory.mktemp("processes")
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return {
+        size: [torch.load(folder / f"{size}-{rank}.pt") for rank in range(size)] for size in SIZES
+    }
+
+
+@pytest.mark.parametrize("name", CASES, ids=" ".join)
+def test_a_step_is_the_same_for_any_number_of_processes(results, name):
+    expected = results[1][0][name]
+    for size in SIZES:
+        for result in results[size]:
+            got = result[name]
+            torch.testing.assert_close(got["weights"], expected["weights"], atol=1e-12, rtol=0)
+            torch.testing.assert_close(got["reports"], expected["reports"], atol=1e-10, rtol=1e-12)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
