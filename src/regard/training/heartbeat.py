@@ -32,6 +32,7 @@ _BEAT_SECONDS = 1.0
 _REMOTE_SECONDS = 3.0  # more than on its own machine, where more is known of a process
 _GRACE_SECONDS = 2.0  # for the main thread to end by itself
 _SPEAKING_SECONDS = 5.0  # for rank 0 to report what has ended the run
+_LOOK_SECONDS = 0.05
 _STUCK_FACTOR = 10  # a process that waits for the system may only have a slow disk
 _IDLE_SECONDS = 0.05  # of computation, in which a process that waits for the system looks around
 _BUSY_TICKS = 5  # hundredths of a second of computation
@@ -96,6 +97,8 @@ def present_call() -> str | None:
     counts as computing.
     """
     folder = Path(f"/proc/self/task/{os.getpid()}")
+    if threading.current_thread() is threading.main_thread():
+        return None
     try:
         words = (folder / "syscall").read_text().split()
         function = (folder / "wchan").read_text().strip()
@@ -182,13 +185,13 @@ class Watch:
 
     def wait_for_others(self, seconds: float) -> None:
         """Wait until the other processes have left; for the process that runs the store."""
-        deadline = self._clock() + seconds
+        deadline = time.monotonic() + seconds
         keys = [f"beat/{rank}" for rank in range(len(self._processes)) if rank != self._rank]
-        while keys and self._clock() < deadline:
+        while keys and time.monotonic() < deadline:
             with self._lock:
                 if all(value == b"left" for value in self._store.multi_get(keys)):
                     return
-            time.sleep(0.1)
+            time.sleep(_LOOK_SECONDS)
 
     def name(self, rank: int) -> str:
         """Return rank, machine and number of a process, for messages."""
@@ -210,15 +213,19 @@ class Watch:
     def leave_lost(self) -> Failure:
         """End the run on all ranks after a collective operation has lost another process."""
         self._leaving.set()
-        deadline = self._clock() + _GRACE_SECONDS
-        while self._first_failure() is None and self._clock() < deadline:
+        message = "the connection to another process has ended."
+        deadline, lost = time.monotonic() + _GRACE_SECONDS, None
+        while self._first_failure() is None:
             lost = self.find_ended()
-            if lost is not None:
-                message = f"{self.name(lost)} has ended.  {self.advice}".strip()
-                return self.leave(Failure(code=LOST, message=message, lost_rank=lost))
-            time.sleep(0.05)
-        message = f"the connection to another process has ended.  {self.advice}".strip()
-        return self.leave(Failure(code=LOST, message=message))
+            if lost is not None or time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK_SECONDS)
+        if lost is not None:
+            message = f"{self.name(lost)} has ended."
+        message = f"{message}  {self.advice}".strip()
+        return self.leave(
+            Failure(code=LOST, message=message, lost_rank=-1 if lost is None else lost)
+        )
 
     def find_ended(self) -> int | None:
         """Return the first rank of this machine whose process has ended; None if none has."""
@@ -362,13 +369,13 @@ class Watch:
         """Write the failure, if this process is the one that does; wait until one has."""
         if not failure.message:
             return
-        deadline = self._clock() + (0 if failure.lost_rank == 0 else _SPEAKING_SECONDS)
+        deadline = time.monotonic() + (0 if failure.lost_rank == 0 else _SPEAKING_SECONDS)
         try:
-            while self._rank != 0 and self._clock() < deadline:
+            while self._rank != 0 and time.monotonic() < deadline:
                 with self._lock:
                     if self._store.check(["said"]):
                         return
-                time.sleep(0.05)
+                time.sleep(_LOOK_SECONDS)
             with self._lock:
                 if self._store.add("speakers", 1) == 1:
                     self._say(failure.message)
