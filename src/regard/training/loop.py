@@ -165,7 +165,7 @@ class Trainer:
         self.model.train()
         self._saved_step = counters.step
         self._order = self.batches.order(counters.epoch)
-        with StopRequest() as stop:
+        with StopRequest(catches_all=self.world.is_shared) as stop:
             while not (
                 self.early_stopping.should_stop(counters)
                 or counters.step >= counters.plan.total_steps
