@@ -98,7 +98,7 @@ def test_a_stopped_process_of_the_same_machine_is_named_and_killed():
     run = Run([Process.present(), process])
     run.pass_seconds(25, [0])
     assert program.wait(10) == -signal.SIGKILL
-    assert run.said == [f"rank 1 (host here, process {program.pid}) is stopped."]
+    assert run.said == [f"rank 1 (host here, process {program.pid}) is stopped (SIGSTOP)."]
     assert run.ended == {0: LOST}
 
 

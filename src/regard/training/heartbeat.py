@@ -298,7 +298,9 @@ class Watch:
                 self._store.set(f"beat/{rank}", f"{status.ticks} ticks")
         elif silence > self.seconds:
             is_stopped = status.state in "Tt"
-            cause = "is stopped" if is_stopped else f"has not responded for {silence:.0f} s"
+            cause = (
+                "is stopped (SIGSTOP)" if is_stopped else f"has not responded for {silence:.0f} s"
+            )
             self._declare(rank, cause)
             with suppress(OSError):
                 os.kill(process.pid, signal.SIGKILL)
