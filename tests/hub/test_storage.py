@@ -143,7 +143,7 @@ def test_content_and_folder_are_forced_to_disk_around_the_rename(tmp_path: Path,
     def note(path: Path) -> None:
         events.append((path.name, (tmp_path / "file").exists()))
 
-    monkeypatch.setattr(storage, "_force_to_disk", note)
+    monkeypatch.setattr(storage, "force_to_disk", note)
     write_atomic(tmp_path / "file", "text")
     assert events == [("file", False), (tmp_path.name, True)]
 
@@ -156,7 +156,7 @@ def test_an_interrupted_writer_leaves_the_previous_file_and_no_temporary(
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage, "_force_to_disk", interrupt)
+    monkeypatch.setattr(storage, "force_to_disk", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_atomic(tmp_path / "file", "second")
     assert (tmp_path / "file").read_text() == "first"
@@ -211,7 +211,7 @@ def test_a_folder_that_the_system_refuses_asks_for_another_folder(
     def refuse(path: Path) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(storage, "_force_to_disk", refuse)
+    monkeypatch.setattr(storage, "force_to_disk", refuse)
     with pytest.raises(ConfigError) as caught:
         write_atomic(tmp_path / "file", "text")
     assert str(caught.value) == (
@@ -226,7 +226,7 @@ def test_a_failing_disk_is_named_and_the_previous_file_is_intact(tmp_path: Path,
     def fail(path: Path) -> None:
         raise OSError(5, "whatever")
 
-    monkeypatch.setattr(storage, "_force_to_disk", fail)
+    monkeypatch.setattr(storage, "force_to_disk", fail)
     with pytest.raises(ResourceError) as caught:
         write_atomic(tmp_path / "file", "second")
     assert str(caught.value) == (

@@ -199,6 +199,20 @@ def stored_checksum(path: Path) -> str | None:
         return None
 
 
+def read_state(path: Path) -> dict[str, object]:
+    """Return the state of a file of `write_tensors` by its header; empty where it has none.
+
+    Raises:
+        WeightsError: The file is damaged.
+    """
+    try:
+        _require_short_header(path)
+        with safe_open(path, framework="pt") as file:
+            return _document(path, file.metadata() or {})[1]
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: {_fault(path, str(error))}") from error
+
+
 def _require_short_header(path: Path) -> None:
     """Raise WeightsError where a file has the header of safetensors, but one that is too long."""
     with path.open("rb") as file:
@@ -274,16 +288,41 @@ def sweep_temporaries(folder: Path) -> None:
 @contextmanager
 def _replacing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Iterator[Path]:
     """Yield a temporary file's path, which takes the name `path` if the body succeeds."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = temporary_folder(path)
     try:
-        if _free(path.parent) < size + _MEGABYTE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir(exist_ok=True)
-        yield temporary / path.name
-        _force_to_disk(temporary / path.name)
-        (temporary / path.name).replace(path)
-        _force_to_disk(path.parent)
+        with writing(path, size, noun, *next_steps):
+            require_space(path, size)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir(exist_ok=True)
+            yield temporary / path.name
+            force_to_disk(temporary / path.name)
+            (temporary / path.name).replace(path)
+            force_to_disk(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def temporary_folder(path: Path) -> Path:
+    """Return the folder in which this process writes what is going to be `path`."""
+    return path.parent / f".{path.name}.{os.getpid()}.tmp"
+
+
+@contextmanager
+def writing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Iterator[None]:
+    """Raise within ``with`` why a file or folder cannot be written, as `write_tensors` does.
+
+    Args:
+        path: What is written.
+        size: Its bytes.
+        noun: What it is, such as ``checkpoint``.
+        next_steps: Commands that help where the disk is full.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+        ResourceError: The disk is full, or fails.
+    """
+    try:
+        yield
     except OSError as error:
         _raise_unwritable(path, error, size, noun, *next_steps)
     except SafetensorError as error:
@@ -292,8 +331,12 @@ def _replacing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Itera
             raise
         cause = OSError(int(code[1]), os.strerror(int(code[1])))
         _raise_unwritable(path, cause, size, noun, *next_steps)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_space(path: Path, size: int) -> None:
+    """Raise OSError where the disk of a path has no room for some bytes."""
+    if _free(path.parent) < size + _MEGABYTE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _end_of_whole_lines(file: FileIO) -> int:
@@ -336,7 +379,7 @@ def _raise_unwritable(
     ) from error
 
 
-def _force_to_disk(path: Path) -> None:
+def force_to_disk(path: Path) -> None:
     """Return once a file's content, or a folder's entries, would survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

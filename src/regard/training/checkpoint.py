@@ -1,23 +1,40 @@
-"""All that a run needs to resume bit-identically, in one file.
+"""All that a run needs to resume bit-identically, on any number of processes.
 
 ``checkpoints/last.safetensors`` holds weights, their average, optimizer state and random state; its
 header holds the counters as JSON. The data order and the dropout masks follow from the seed and
-the counters and need no state of their own.
+the counters and need no state of their own. The first process writes and reads the file; it sends
+the others what they need. A model of which every process holds a part has a file of each instead
+(`regard.training.sharded_checkpoint`). Either kind is read by a run of the other kind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from regard.errors import NextStep
 from regard.hub.model_folder import load_weights
-from regard.hub.storage import read_tensors, write_tensors
+from regard.hub.storage import read_state, read_tensors, write_tensors
+from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.plan import Plan
+from regard.training.sharded_checkpoint import (
+    INDEX,
+    is_sharded,
+    read_index,
+    read_parts,
+    read_whole,
+    remove_others,
+    require_sound,
+    write_sharded,
+)
 from regard.training.stability_monitor import MonitorState
 from regard.training.train_step import TrainStep
 
@@ -75,8 +92,33 @@ class Counters(msgspec.Struct, kw_only=True):
 
 
 def checkpoint_path(folder: Path) -> Path:
-    """Return the path of the last checkpoint in a model folder."""
-    return folder / "checkpoints" / "last.safetensors"
+    """Return the path of the last checkpoint in a model folder, which need not exist.
+
+    Returns:
+        A file of tensors, or the file that names a folder of them.
+
+    Raises:
+        WeightsError: There is one of each kind, and one is damaged.
+    """
+    checkpoints = folder / "checkpoints"
+    whole, index = checkpoints / "last.safetensors", checkpoints / INDEX
+    if not index.exists():
+        return whole
+    # Both are there if a run that changed from one to the other was killed in between.
+    if whole.exists() and _step_of(read_state(whole)) >= _step_of(read_index(checkpoints).state):
+        return whole
+    return index
+
+
+def _step_of(state: dict[str, object]) -> int:
+    """Return the step of the state of a checkpoint, -1 where it has none."""
+    return msgspec.convert(state.get("counters", {}), _Step).step
+
+
+class _Step(msgspec.Struct):
+    """The field of `Counters` by which two checkpoints are compared."""
+
+    step: int = -1
 
 
 def checkpoint_bytes(model: nn.Module) -> int:
@@ -90,8 +132,18 @@ def save_checkpoint(
     model: nn.Module,
     average: ExponentialMovingAverage,
     stepper: TrainStep,
+    world: World = ALONE,
 ) -> Path:
     """Write the checkpoint, replacing the previous one only when the new one is complete.
+
+    Args:
+        folder: The model folder; the first process alone has to see it, unless processes hold parts
+            of the model.
+        counters: The progress of the run.
+        model: The model.
+        average: Of its weights.
+        stepper: Has the state of the optimizer.
+        world: The processes, which all call this.
 
     Returns:
         Its path.
@@ -100,20 +152,44 @@ def save_checkpoint(
         ResourceError: The disk is full; the previous checkpoint is intact.
     """
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
-    tensors |= {f"model.{name}": value for name, value in model.named_parameters()}
+    tensors |= {f"model.{name}": value.detach() for name, value in model.named_parameters()}
     tensors |= {f"average.{name}": value for name, value in average.tensors.items()}
     tensors |= {f"optimizer.{name}": value for name, value in stepper.state().items()}
-    path = checkpoint_path(folder)
     settings = (("output", str(folder)), ("resume", "true"))
+    resume = NextStep("Free some space, then", "train", (), settings)
     state = {"counters": msgspec.json.decode(msgspec.json.encode(counters))}
-    write_tensors(path, tensors, state, NextStep("Free some space, then", "train", (), settings))
+    path = folder / "checkpoints" / "last.safetensors"
+    if is_sharded(tensors.values()):
+        index = write_sharded(path.parent, tensors, state, counters.step, world, resume)
+        if world.is_first:
+            path.unlink(missing_ok=True)
+        return index
+
+    def write() -> None:
+        if world.is_first:
+            write_tensors(path, tensors, state, resume)
+            remove_others(path.parent, None)
+
+    world.together(write)
     return path
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, average: ExponentialMovingAverage, stepper: TrainStep
+    folder: Path,
+    model: nn.Module,
+    average: ExponentialMovingAverage,
+    stepper: TrainStep,
+    world: World = ALONE,
 ) -> Counters:
-    """Restore everything that `save_checkpoint` wrote.
+    """Restore everything that `save_checkpoint` wrote, on whatever processes.
+
+    Args:
+        folder: The model folder; the first process alone has to see it, unless processes hold parts
+            of the model.
+        model: The model.
+        average: Of its weights.
+        stepper: Gets the state of the optimizer.
+        world: The processes, which all call this.
 
     Returns:
         The counters.
@@ -121,8 +197,15 @@ def load_checkpoint(
     Raises:
         WeightsError: The file is missing, damaged, or made for another model.
     """
-    path = checkpoint_path(folder)
-    tensors, state = read_tensors(path)
+    path = Path(world.on_first(lambda: str(checkpoint_path(folder))))
+    layout = _layout(model.parameters())
+    if path.name == INDEX and layout is not None:
+        index = world.together(lambda: read_index(path.parent))
+        require_sound(path.parent, index, world)
+        tensors = read_parts(path.parent / index.folder, layout.mesh, layout.shapes, world)
+        state = index.state
+    else:
+        tensors, state = _read_on_first(path, layout, world)
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition(".")
@@ -136,3 +219,66 @@ def load_checkpoint(
     counters = msgspec.convert(state["counters"], Counters)
     average.step = counters.step
     return counters
+
+
+class _Layout(NamedTuple):
+    """How parameters are shared out over processes.
+
+    Args:
+        mesh: The processes.
+        shapes: Shapes of these parameters; their averages, and their moments, are shared out too.
+    """
+
+    mesh: DeviceMesh
+    shapes: frozenset[torch.Size]
+
+
+def _layout(parameters: Iterable[Tensor]) -> _Layout | None:
+    """Return how parameters are shared out; None where every process has all of them."""
+    parts = [parameter for parameter in parameters if isinstance(parameter, DTensor)]
+    if not parts:
+        return None
+    return _Layout(parts[0].device_mesh, frozenset(part.shape for part in parts))
+
+
+def _read_on_first(
+    path: Path, layout: _Layout | None, world: World
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read a checkpoint on the first process, and send each other one what it needs of it.
+
+    Args:
+        path: The file, or the file that names a folder.
+        layout: How parameters are shared out.
+        world: The processes.
+
+    Returns:
+        The tensors by name, and the state.
+    """
+
+    def read() -> tuple[dict[str, Tensor], dict[str, object]]:
+        if not world.is_first:
+            return {}, {}
+        if path.name != INDEX:
+            return read_tensors(path)
+        index = read_index(path.parent)
+        require_sound(path.parent, index, ALONE)
+        return read_whole(path.parent / index.folder), index.state
+
+    tensors, state = world.together(read)
+    if not world.is_shared:
+        return tensors, state
+    entries = [
+        (name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape))
+        for name, tensor in tensors.items()
+    ]
+    entries, state = world.share((entries, state))
+    results: dict[str, Tensor] = {}
+    for name, dtype, shape in entries:
+        tensor = (
+            tensors.pop(name) if world.is_first else torch.empty(shape, dtype=getattr(torch, dtype))
+        )
+        world.send(tensor)
+        if layout is not None and tensor.shape in layout.shapes:
+            tensor = distribute_tensor(tensor, layout.mesh, [Shard(0)], src_data_rank=None)
+        results[name] = tensor
+    return results, state

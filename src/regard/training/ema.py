@@ -6,8 +6,11 @@ section 3): the weights of the steps sum to 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
 _NEGLIGIBLE = 1e-16  # weight of the initial parameters, below the precision of float64
@@ -58,6 +61,15 @@ class ExponentialMovingAverage:
             name: self.tensors[name].lerp(parameter, fraction)
             for name, parameter in self._parameters.items()
         }
+
+    @torch.no_grad()
+    def whole_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield `weights` one by one, gathered from processes that hold a part each.
+
+        All of these processes go through them together.
+        """
+        for name, tensor in self.weights().items():
+            yield name, tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
     def _new_fraction(self, num_steps: int) -> float:
         """Return the part of the parameters now in an average updated after `num_steps` steps."""

@@ -46,9 +46,9 @@ class AveragedModel:
     @torch.no_grad()
     def load(self, average: ExponentialMovingAverage) -> None:
         """Copy the averaged weights into the model."""
-        weights = average.weights()
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(weights[name])
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in average.whole_tensors():
+            parameters[name].copy_(tensor)
 
 
 class LossEvaluator:
