@@ -205,7 +205,7 @@ def resume(
     config = share_saved_config(world, lambda: folder.read_config(RunConfig))
     if world.on_first(lambda: is_finished(folder)):
         return task_of(config).open(folder.path, config) if world.is_first else None
-    checkpoint = checkpoint_path(folder.path)
+    checkpoint = Path(world.on_first(lambda: str(checkpoint_path(folder.path))))
     with ExitStack() as stack:
         lock = FolderLock(folder.path)
         _hold(lock, stack, world)
@@ -463,13 +463,14 @@ class _Run:
             evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
             self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
         trainer = self._trainer(lock)
-
-        def save() -> None:
-            save_checkpoint(
-                self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
-            )
-
-        self.world.on_first(save)
+        save_checkpoint(
+            self.folder.path,
+            counters,
+            self.setup.model,
+            trainer.average,
+            trainer.stepper,
+            self.world,
+        )
         return self._complete(trainer, counters)
 
     def _write_start(self) -> None:
@@ -489,7 +490,7 @@ class _Run:
         """Restore the checkpoint, and continue training; return the predictor."""
         trainer = self._trainer(lock)
         counters = load_checkpoint(
-            self.folder.path, self.setup.model, trainer.average, trainer.stepper
+            self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
         )
         self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
         self._report(
