@@ -55,7 +55,7 @@ from regard.setup.build import (
     summarize_model,
 )
 from regard.setup.config import PresetName, RunConfig
-from regard.setup.estimate import make_budget, make_plan, measure
+from regard.setup.estimate import Measurement, make_budget, make_plan, measure
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import (
@@ -448,6 +448,9 @@ class _Run:
         self.world.together(lambda: self._advice.require(self.setup))
         with resource_errors(self._advice.describe):
             measured = measure(self.setup)
+        # All ranks plan by the speed of rank 0.
+        shared = self.world.share(msgspec.to_builtins(measured))
+        measured = msgspec.convert(shared, Measurement)
         plan, planned = make_plan(self.setup, measured, self.world.clock() - self._start_time)
         self._report(planned)
         counters = Counters(
@@ -546,8 +549,14 @@ class _Run:
         )
 
         def save_best(best: ExponentialMovingAverage) -> None:
-            lock.check()
-            self.folder.write_weights(merged_weights(best.weights(), self.config), {})
+            is_writer = self.world.is_first
+            weights = {name: value for name, value in best.whole_tensors() if is_writer}
+
+            def write() -> None:
+                lock.check()
+                self.folder.write_weights(merged_weights(weights, self.config), {})
+
+            self.world.on_first(write)
 
         return Trainer(
             model=model,

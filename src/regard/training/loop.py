@@ -55,6 +55,8 @@ _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a bu
 _WINDOW_FRACTION = 0.02  # of the budget
 _EVALUATIONS = 3  # whose median is expected of the next: a pause in one does not count
 _UNUSED_FRACTION = 0.05  # of the budget: more than this is reported where it is not used
+_CHEAP_SECONDS = 1.0  # a checkpoint that takes no longer is written whenever there is reason to
+_SAVING_FRACTION = 0.02  # of the time, at most, for checkpoints that take longer
 _WORTHWHILE = 0.25  # more steps for which a run at its end is extended, per step taken
 
 
@@ -104,7 +106,7 @@ class Trainer:
         batches: Training data.
         evaluate: Evaluates the averaged weights.
         save_best: Stores the averaged weights as the model to use, where an evaluation is the best
-            so far.
+            so far; all processes call it, and the first one writes.
         seed_dropout: Called with a step's number, so that its random choices depend on that only.
         describe_rows: Describes where rows are in the data, such as ``lines 12,881-12,913``.
         config: Settings.
@@ -147,6 +149,7 @@ class Trainer:
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
         self._saved_step = 0
+        self._saving_seconds = 0.0
         self._good_norms: Tensor | None = None  # [parameters]
         window = max(_WINDOW, _WINDOW_FRACTION * budget.seconds) if budget else math.inf
         self._speed = Speed(window)
@@ -181,13 +184,15 @@ class Trainer:
                     self._evaluate(counters)
                 elif counters.plan.evaluates_after(counters.step):
                     self._evaluate(counters)
-                elif self._clock - self._saved_at > self.config.checkpoint_seconds:
+                elif self._clock - self._saved_at > self._seconds_between(
+                    self.config.checkpoint_seconds
+                ):
                     self._save(counters)
                 signum = self.world.first_signal(stop.signum)
                 if signum is not None:
                     path = self._save(counters)
                     if counters.best_score is None:  # leave a usable model
-                        self._save_best()
+                        self.save_best(self.average)
                     folder = str(self.folder)
                     self.on_event(Interrupted(path=str(path), step=counters.step, folder=folder))
                     raise Stopped(signum)
@@ -304,7 +309,7 @@ class Trainer:
         measures = evaluation.measures
         is_best = self.early_stopping.update(counters, evaluation.score, measures.get("loss"))
         if is_best:
-            self._save_best()
+            self.save_best(self.average)
             counters.best_measures, counters.best_name = measures, evaluation.score_name
         now = self._advance_clock(counters)
         if not self._evaluation_seconds:
@@ -343,7 +348,9 @@ class Trainer:
             self._warn(alarm)
         counters.loss_sum = counters.norm_sum = counters.train_seconds = 0.0
         counters.num_tokens = counters.interval_steps = 0
-        self._save(counters)
+        is_end = counters.step >= counters.plan.total_steps or bool(self.stepper.stop_reason)
+        if is_end or self._clock - self._saved_at >= self._seconds_between(0.0):
+            self._save(counters)
 
     def _revise(self, counters: Counters) -> None:
         """Move the end of the plan to what the time budget allows.
@@ -372,20 +379,24 @@ class Trainer:
 
     def _save(self, counters: Counters) -> Path:
         self._require_finite_weights(counters)
-        path = checkpoint_path(self.folder)
-
-        def write() -> None:
-            if self.world.is_first:
-                save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
-
-        self.world.together(write)
+        start = self._now()
+        path = save_checkpoint(
+            self.folder, counters, self.model, self.average, self.stepper, self.world
+        )
         self._saved_at, self._saved_step = self._now(), counters.step
+        self._saving_seconds = self._saved_at - start
         self.on_event(Saved(path=str(path), step=counters.step))
         return path
 
-    def _save_best(self) -> None:
-        """Store the averaged weights as the model to use; the first process writes."""
-        self.world.together(lambda: self.save_best(self.average) if self.world.is_first else None)
+    def _seconds_between(self, least: float) -> float:
+        """Return the seconds from one checkpoint to the next, by what one takes to write.
+
+        Args:
+            least: Where that is short.
+        """
+        if self._saving_seconds <= _CHEAP_SECONDS:
+            return least
+        return max(least, self._saving_seconds / _SAVING_FRACTION)
 
     def _refuse(self, counters: Counters, batch: Any, output: StepOutput) -> NoReturn:
         """Save the state after the last good step, and report where numbers became non-finite."""

@@ -55,7 +55,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             processor computes it fast.
         average: Decay of the exponential moving average of the weights, which is evaluated and
             kept, 0 to below 1; 0 keeps the weights themselves.
-        checkpoint_seconds: Most seconds of work that a killed run loses.
+        checkpoint_seconds: Most seconds of work that a killed run loses; more where a checkpoint
+            takes more than a second to write, for which 2 % of the time are spent.
         seed: Of initial weights, splits, batch order and dropout.
         tensorboard: Whether the figures of the run are also written as event files of TensorBoard,
             to the folder `tensorboard` in that of the run.
