@@ -148,16 +148,16 @@ def interrupted(session: Session, folder: Path, rank: int) -> dict[str, Any]:
     """Return what is left where a process cannot write its part, or does not see the folder."""
     before = session.state()
     session.train(1)
-    write = sharded_checkpoint.dcp.save
+    write = sharded_checkpoint.save
 
     def fill(*arguments: Any, **options: Any) -> None:
         write(*arguments, **options)
         if rank == 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    sharded_checkpoint.dcp.save = fill
+    sharded_checkpoint.save = fill
     full = error_of(lambda: session.save(folder, 3))
-    sharded_checkpoint.dcp.save = write
+    sharded_checkpoint.save = write
     unseen = error_of(lambda: session.save(folder if rank == 0 else folder / "elsewhere", 3))
     after = Session(session.world, seed=6, in_parts=True)
     return {

@@ -22,19 +22,10 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from regard.errors import NextStep
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_state, read_tensors, write_tensors
+from regard.training.checkpoint_index import INDEX, read_index, remove_others, require_sound
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.plan import Plan
-from regard.training.sharded_checkpoint import (
-    INDEX,
-    is_sharded,
-    read_index,
-    read_parts,
-    read_whole,
-    remove_others,
-    require_sound,
-    write_sharded,
-)
 from regard.training.stability_monitor import MonitorState
 from regard.training.train_step import TrainStep
 
@@ -159,7 +150,9 @@ def save_checkpoint(
     resume = NextStep("Free some space, then", "train", (), settings)
     state = {"counters": msgspec.json.decode(msgspec.json.encode(counters))}
     path = folder / "checkpoints" / "last.safetensors"
-    if is_sharded(tensors.values()):
+    if any(isinstance(tensor, DTensor) for tensor in tensors.values()):
+        from regard.training.sharded_checkpoint import write_sharded
+
         index = write_sharded(path.parent, tensors, state, counters.step, world, resume)
         if world.is_first:
             path.unlink(missing_ok=True)
@@ -202,6 +195,8 @@ def load_checkpoint(
     if path.name == INDEX and layout is not None:
         index = world.together(lambda: read_index(path.parent))
         require_sound(path.parent, index, world)
+        from regard.training.sharded_checkpoint import read_parts
+
         tensors = read_parts(path.parent / index.folder, layout.mesh, layout.shapes, world)
         state = index.state
     else:
@@ -262,6 +257,8 @@ def _read_on_first(
             return read_tensors(path)
         index = read_index(path.parent)
         require_sound(path.parent, index, ALONE)
+        from regard.training.sharded_checkpoint import read_whole
+
         return read_whole(path.parent / index.folder), index.state
 
     tensors, state = world.together(read)

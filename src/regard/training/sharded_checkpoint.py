@@ -14,62 +14,34 @@ each other about who writes what.)
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import shutil
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import msgspec
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import (
-    CheckpointException,
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
 )
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import Shard
 from torch.distributed.tensor import empty as empty_dtensor
 
-from regard.errors import NextStep, ResourceError, WeightsError
-from regard.hub.storage import (
-    force_to_disk,
-    require_space,
-    temporary_folder,
-    write_atomic,
-    writing,
+from regard.errors import NextStep, ResourceError
+from regard.hub.storage import force_to_disk, require_space, temporary_folder, writing
+from regard.training.checkpoint_index import (
+    INDEX,
+    file_checksum,
+    remove_others,
+    write_index,
 )
 from regard.training.distribution import World
-
-INDEX = "last.json"
-_FOLDER = re.compile(r"step-\d{8,}(-\d+)?")
-_RESTORE = "Restore it from a copy, or train again with another `output`."
-
-
-class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of ``last.json``.
-
-    Args:
-        folder: Name of the folder of the tensors, next to it.
-        sha256: Checksums of its files by name.
-        state: Values that JSON holds.
-        checksum: Of the other fields.
-    """
-
-    folder: str
-    sha256: dict[str, str]
-    state: dict[str, object]
-    checksum: str
-
-
-def is_sharded(tensors: Collection[Tensor]) -> bool:
-    """Return whether processes hold parts of some of the tensors."""
-    return any(isinstance(tensor, DTensor) for tensor in tensors)
 
 
 def write_sharded(
@@ -129,8 +101,7 @@ def write_sharded(
             temporary.replace(target)
             force_to_disk(checkpoints)
         files = {name: checksum for part in checksums for name, checksum in part.items()}
-        content = {"folder": target.name, "sha256": files, "state": dict(state)}
-        write_atomic(index, json.dumps(content | {"checksum": _checksum_of(content)}))
+        write_index(checkpoints, target.name, files, state)
         remove_others(checkpoints, target.name)
 
     try:
@@ -156,7 +127,7 @@ def _write_own_part(folder: Path, tensors: Mapping[str, Tensor], world: World) -
     """Write what this process holds; return the checksums of its files by name."""
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
-        dcp.save(dict(tensors), storage_writer=writer, process_group=world.control)
+        save(dict(tensors), storage_writer=writer, process_group=world.control)
     except CheckpointException as error:
         cause = next(iter(error.failures.values()))[0]
         if isinstance(cause, OSError):
@@ -166,65 +137,7 @@ def _write_own_part(folder: Path, tensors: Mapping[str, Tensor], world: World) -
     own = sorted(folder.glob(f"shard-{world.rank + 1:05}-*.safetensors"))
     for path in own:
         force_to_disk(path)
-    return {path.name: _sha256(path) for path in own}
-
-
-def remove_others(checkpoints: Path, current: str | None) -> None:
-    """Remove the folders of checkpoints but the current one, and the file of a whole model's.
-
-    Args:
-        checkpoints: The folder of the checkpoints.
-        current: Name of the folder of the current one; None where it is a file.
-    """
-    if current is None:
-        (checkpoints / INDEX).unlink(missing_ok=True)
-    for folder in checkpoints.glob("step-*"):
-        if _FOLDER.fullmatch(folder.name) and folder.name != current:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def read_index(checkpoints: Path) -> Index:
-    """Read the file that names the last checkpoint.
-
-    Raises:
-        WeightsError: It is damaged.
-    """
-    path = checkpoints / INDEX
-    try:
-        index = msgspec.json.decode(path.read_bytes(), type=Index)
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: damaged ({error}).  {_RESTORE}") from error
-    content = {"folder": index.folder, "sha256": index.sha256, "state": index.state}
-    if _checksum_of(content) != index.checksum or not _FOLDER.fullmatch(index.folder):
-        raise WeightsError(f"{path}: damaged: the checksum does not agree.  {_RESTORE}")
-    return index
-
-
-def require_sound(checkpoints: Path, index: Index, world: World) -> None:
-    """Check the files of a checkpoint against their checksums, each on one of the processes.
-
-    Raises:
-        WeightsError: One is missing or damaged, or there is another one, which may be a pickle.
-    """
-    folder = checkpoints / index.folder
-
-    def check() -> None:
-        if not folder.is_dir():
-            raise WeightsError(f"{folder}: missing.  {_RESTORE}")
-        surplus = sorted({path.name for path in folder.iterdir()} - set(index.sha256))
-        if surplus:
-            raise WeightsError(
-                f"{folder / surplus[0]}: not a file of this checkpoint, which has safetensors "
-                "alone.  It is not read (a pickle can run any code).  Move it elsewhere."
-            )
-        for name in sorted(index.sha256)[world.rank :: world.size]:
-            path = folder / name
-            if not path.is_file():
-                raise WeightsError(f"{path}: missing.  {_RESTORE}")
-            if _sha256(path) != index.sha256[name]:
-                raise WeightsError(f"{path}: damaged: the checksum does not agree.  {_RESTORE}")
-
-    world.together(check)
+    return {path.name: file_checksum(path) for path in own}
 
 
 def read_shapes(folder: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
@@ -245,7 +158,7 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
     return tensors
 
 
@@ -270,14 +183,5 @@ def read_parts(
         for name, (shape, dtype) in read_shapes(folder).items()
     }
     reader = HuggingFaceStorageReader(str(folder))
-    dcp.load(tensors, storage_reader=reader, process_group=world.control)
+    load(tensors, storage_reader=reader, process_group=world.control)
     return tensors
-
-
-def _checksum_of(content: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
