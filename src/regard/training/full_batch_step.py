@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,13 +24,17 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.line_search_optimizer import Counts, LineSearchOptimizer
-from regard.optim.objectives.full_batch import evenly_spaced
+from regard.optim.objectives.full_batch import Part, evenly_spaced
 from regard.optim.plateau import Plateau
+from regard.training.distribution import World
 from regard.training.evaluation_loop import SequentialBatches
+from regard.training.gradients import BatchGradient, OrderedGradient, ReplicatedGradient
 from regard.training.loop import Batches
+from regard.training.shards import ShardedBatches, own_shards, shard_bounds
 from regard.training.stability_monitor import gradient_norms
 from regard.training.train_step import Loss, LossFunction, MiniBatchStep, StepOutput
 from regard.training.training_config import OptimizerConfig
+from regard.training.tree_sum import Terms, TreeSum
 
 _MAX_FAILURES = 2  # in a row: the second restarted from steepest descent
 _PASSES = 2  # over the data in a step of conjugate gradient, rounded up
@@ -52,15 +58,42 @@ class SplitLoss(Protocol):
         ...
 
 
+class Sharing(NamedTuple):
+    """How processes share the data, in shards as those of a batch (`regard.training.shards`).
+
+    Args:
+        world: The processes.
+        num_shards: Shards of the data.
+        is_ordered: Whether sums over shards are taken in an order that does not depend on the
+            number of processes.
+    """
+
+    world: World
+    num_shards: int
+    is_ordered: bool = False
+
+
 class MicroBatches(Sequence[Any]):
-    """All rows in batches that are the same in every pass.
+    """All rows in batches that are the same in every pass, or this process's part of them.
 
     Args:
         batches: Of the training data.
+        sharing: The processes that share them; None for one alone.
     """
 
-    def __init__(self, batches: SequentialBatches) -> None:
-        self._batches, self._rows = batches, batches.in_sequence()
+    def __init__(self, batches: SequentialBatches, sharing: Sharing | None = None) -> None:
+        self._batches, rows = batches, batches.in_sequence()
+        self._bounds = [0, len(rows)]
+        if sharing is not None:
+            num_cuts = -(-sharing.num_shards // len(rows))
+            rows = [part for whole in rows for part in np.array_split(whole, num_cuts) if len(part)]
+            self._bounds = shard_bounds(len(rows), sharing.num_shards)
+            own = own_shards(sharing.num_shards, sharing.world)
+            rows, start = rows[self._bounds[own.start] : self._bounds[own.stop]], own.start
+            self.part = Part(self._bounds[start], self._bounds[-1])
+        else:
+            self.part = Part(0, len(rows))
+        self._rows = rows
         self.num_passes = 0
         """Passes begun."""
 
@@ -73,6 +106,30 @@ class MicroBatches(Sequence[Any]):
 
     def __getitem__(self, index: int) -> Any:  # type: ignore[override] - no slices
         return self._batches.batch(self._rows[index])
+
+    def shard_of(self, index: int) -> int:
+        """Return the shard of a micro-batch, by its index among those of all processes."""
+        return bisect_right(self._bounds, index) - 1
+
+
+class _ShardedSum:
+    """The sum over micro-batches by the tree of their shards.
+
+    Args:
+        tree: Sums over shards.
+        shard_of: Returns the shard of a micro-batch.
+    """
+
+    def __init__(self, tree: TreeSum, shard_of: Callable[[int], int]) -> None:
+        self._tree, self._shard_of = tree, shard_of
+
+    def add(self, index: int, terms: Terms) -> None:
+        """Add the tensors of micro-batch `index`."""
+        self._tree.add(self._shard_of(index), terms)
+
+    def total(self, templates: Sequence[Tensor]) -> Terms:
+        """Return the sums, the same bits on every process."""
+        return self._tree.total(templates)
 
 
 class WholeData:
@@ -102,6 +159,7 @@ class FullBatchStep:
         config: Names the method.
         micro_batches: All rows.
         seed_dropout: Determines the dropout masks; they stay the same throughout a step.
+        sharing: The processes that share the data; None for one alone.
 
     Raises:
         ConfigError: The method needs outputs, which the loss function does not separate.
@@ -116,8 +174,10 @@ class FullBatchStep:
         config: OptimizerConfig,
         micro_batches: MicroBatches,
         seed_dropout: Callable[[int], None],
+        sharing: Sharing | None = None,
     ) -> None:
         self.model, self.config = model, config
+        self._sharing = sharing
         self._batch_loss, self._micro_batches = loss_function, micro_batches
         self._parameters = list(model.parameters())
         trained = [parameter for parameter in self._parameters if parameter.requires_grad]
@@ -133,6 +193,12 @@ class FullBatchStep:
                     "and loss.  Take the Hessian: `optimizer.curvature=hessian`"
                 )
             outputs, compute = partial(loss_function.outputs, model), loss_function.of_outputs
+        reduce, summation = None, None
+        if sharing is not None:
+            reduce = sharing.world.sum
+            if sharing.is_ordered:
+                tree = TreeSum(sharing.world, sharing.num_shards)
+                summation = _ShardedSum(tree, micro_batches.shard_of)
         self._whole = FullBatch(
             micro_batches,
             lambda *arguments: self._recorded(compute(*arguments)),
@@ -140,11 +206,15 @@ class FullBatchStep:
             model=model,
             dropout="frozen" if has_dropout else "off",
             seed_dropout=seed_dropout,
+            reduce=reduce,
+            part=micro_batches.part,
+            summation=summation,
         )
         self.num_passes = 0.0
         """Passes over the data that the last step took; products count by their part of it."""
         self._num_failures = 0
         self._pass, self._nll, self._num_tokens = 0, torch.zeros(()), 0
+        self._parts: list[Tensor] = []  # of the sum, where processes share the data
 
     @property
     def stop_reason(self) -> str:
@@ -173,15 +243,17 @@ class FullBatchStep:
         has_failed = bool(self.optimizer.last.failure)
         self._num_failures = self._num_failures + 1 if has_failed else 0
         norms = gradient_norms(self._parameters)
-        nll = self._nll / max(1, self._num_tokens)
-        loss = Loss(loss=torch.tensor(value), nll=nll, num_tokens=self._num_tokens)
+        nll, num_tokens = self._mean_nll()
+        loss = Loss(loss=torch.tensor(value), nll=nll, num_tokens=num_tokens)
         norm = float(torch.linalg.vector_norm(norms))
         return StepOutput(loss=loss, gradient_norm=norm, gradient_norms=norms)
 
     def loss_function(self, model: Any, batch: object) -> Loss:  # noqa: ARG002 - all rows
-        """Compute the loss of all rows without gradients."""
+        """Compute the loss of all rows, or of this process's part, without gradients."""
         with torch.no_grad():
             losses = [self._batch_loss(model, batch) for batch in self._micro_batches]
+        if not losses:
+            return Loss(loss=torch.zeros(()), nll=torch.zeros(()), num_tokens=0)
         num_tokens = sum(part.num_tokens for part in losses)
         loss = torch.stack([part.loss * part.num_tokens for part in losses]).sum() / num_tokens
         nll = torch.stack([part.nll * part.num_tokens for part in losses]).sum() / num_tokens
@@ -208,19 +280,33 @@ class FullBatchStep:
         state = {0: entries} if entries else {}
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
+    def _mean_nll(self) -> tuple[Tensor, int]:
+        """Return the mean cross-entropy of the last pass, and the number of tokens."""
+        if self._sharing is None:
+            return self._nll / max(1, self._num_tokens), self._num_tokens
+        parts = self._sharing.world.gather([float(part) for part in self._parts])
+        counts = self._sharing.world.gather(self._num_tokens)
+        num_tokens = sum(counts)
+        total = math.fsum(value for part in parts for value in part)  # in any order the same
+        return torch.tensor(total / max(1, num_tokens), dtype=torch.float64), num_tokens
+
     def _recorded(self, loss: Loss) -> tuple[Tensor, int]:
         """Add a loss to the sums that are displayed, over the present pass; return it as a sum."""
         if self._pass != self._micro_batches.num_passes:
             self._pass = self._micro_batches.num_passes
             self._nll, self._num_tokens = torch.zeros((), dtype=torch.float64), 0
+            self._parts = []
         num_tokens = loss.num_tokens
-        self._nll = self._nll + loss.nll.detach().double() * num_tokens
+        part = loss.nll.detach().double() * num_tokens
+        self._nll = self._nll + part
+        if self._sharing is not None:
+            self._parts.append(part)
         self._num_tokens += num_tokens
         return loss.loss * num_tokens, num_tokens
 
     def _passes_since(self, before: Counts) -> float:
         """Return passes by differences of whole numbers, which are the same in a resumed run."""
-        counts, num_batches = self.optimizer.counts, len(self._micro_batches)
+        counts, num_batches = self.optimizer.counts, self._micro_batches.part.num_batches
         indices = evenly_spaced(num_batches, self.config.curvature_fraction)
         num_products = counts.products - before.products
         return counts.evaluations - before.evaluations + len(indices) / num_batches * num_products
@@ -373,6 +459,7 @@ def build_full_batch(
     config: OptimizerConfig,
     batches: RepeatableBatches,
     seed_dropout: Callable[[int], None],
+    sharing: Sharing | None = None,
 ) -> tuple[FullBatchStep | AdamThenCGStep, WholeData | PhasedBatches]:
     """Build the steps of a method that sees all rows, and the loop's batches.
 
@@ -382,19 +469,55 @@ def build_full_batch(
         config: Names the method.
         batches: Of the training data.
         seed_dropout: Determines the dropout masks.
+        sharing: The processes that share the data; None for one alone.
 
     Returns:
         What takes the steps, and the batches that the loop goes through.
     """
     whole = WholeData(batches)
-    micro_batches = MicroBatches(batches)
+    micro_batches = MicroBatches(batches, sharing)
 
     def full_batch_step(config: OptimizerConfig) -> FullBatchStep:
-        return FullBatchStep(model, loss_function, config, micro_batches, seed_dropout)
+        return FullBatchStep(model, loss_function, config, micro_batches, seed_dropout, sharing)
 
     if config.name != "adam-then-cg":
         return full_batch_step(config), whole
-    first = MiniBatchStep(model, loss_function, replace(config, name="adamw"))
+    first, first_batches = build_mini_batch(
+        model, loss_function, replace(config, name="adamw"), batches, sharing
+    )
     second = full_batch_step(replace(config, name="cg"))
     stepper = AdamThenCGStep(first, second, len(batches.order(0)))
-    return stepper, PhasedBatches(batches, whole, stepper)
+    return stepper, PhasedBatches(first_batches, whole, stepper)
+
+
+def build_mini_batch(
+    model: nn.Module,
+    loss_function: LossFunction,
+    config: OptimizerConfig,
+    batches: Batches,
+    sharing: Sharing | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[MiniBatchStep, Batches]:
+    """Build the steps of a method on batches, and the loop's batches.
+
+    Args:
+        model: To be trained.
+        loss_function: Computes the loss of a batch.
+        config: Names the method.
+        batches: Of the training data.
+        sharing: The processes that share a batch; None for one alone.
+        dtype: Type of products that the optimizer computes.
+
+    Returns:
+        What takes the steps, and the batches that the loop goes through.
+    """
+    if sharing is None:
+        return MiniBatchStep(model, loss_function, config, dtype), batches
+    world, num_shards, is_ordered = sharing
+    compute: BatchGradient
+    if is_ordered:
+        compute = OrderedGradient(model, loss_function, world, num_shards)
+    else:
+        compute = ReplicatedGradient(model, loss_function, world)
+    stepper = MiniBatchStep(model, loss_function, config, dtype, compute)
+    return stepper, ShardedBatches(batches, world, num_shards)

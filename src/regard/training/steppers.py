@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
 from regard.training.distribution import World
-from regard.training.full_batch_step import RepeatableBatches, build_full_batch
-from regard.training.gradients import OrderedGradient, ReplicatedGradient
+from regard.training.full_batch_step import (
+    RepeatableBatches,
+    Sharing,
+    build_full_batch,
+    build_mini_batch,
+)
 from regard.training.loop import Batches
-from regard.training.shards import ShardedBatches
-from regard.training.train_step import Loss, LossFunction, MiniBatchStep, TrainStep
+from regard.training.train_step import LossFunction, TrainStep
 from regard.training.training_config import FULL_BATCH, OptimizerConfig, TrainingConfig
 
 
@@ -44,17 +46,12 @@ def build_stepper(
     Returns:
         What takes the steps, and the batches that the loop goes through.
     """
+    sharing = None
+    if is_sharded(training, world):
+        sharing = Sharing(world, training.shards, training.deterministic)
     if optimizer.name in FULL_BATCH:
-        return build_full_batch(model, loss_function, optimizer, batches, seed_dropout)
-    if not is_sharded(training, world):
-        return MiniBatchStep(model, loss_function, optimizer, dtype), batches
-    compute: Callable[[Any], Loss]
-    if training.deterministic:
-        compute = OrderedGradient(model, loss_function, world, training.shards)
-    else:
-        compute = ReplicatedGradient(model, loss_function, world)
-    stepper = MiniBatchStep(model, loss_function, optimizer, dtype, compute)
-    return stepper, ShardedBatches(batches, world, training.shards)
+        return build_full_batch(model, loss_function, optimizer, batches, seed_dropout, sharing)
+    return build_mini_batch(model, loss_function, optimizer, batches, sharing, dtype)
 
 
 def is_sharded(training: TrainingConfig, world: World) -> bool:

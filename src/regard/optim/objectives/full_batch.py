@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.distributed as dist
@@ -29,6 +29,56 @@ from regard.optim.objectives.objective import Reduce, num_processes
 
 BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
+
+
+class Part(NamedTuple):
+    """Which of all micro-batches a process has: neighbours, as many as its loader gives.
+
+    Args:
+        start: Index of the first of them, from 0.
+        num_batches: Micro-batches of all processes.
+    """
+
+    start: int
+    num_batches: int
+
+
+class Summation(Protocol):
+    """Sums tensors over the micro-batches of all processes, in an order of its own."""
+
+    def add(self, index: int, terms: list[Tensor | None]) -> None:
+        """Add the tensors of a micro-batch, which are taken over.
+
+        Args:
+            index: Of the micro-batch among those of all processes; higher than in the last call.
+            terms: As many in every call; None adds nothing.
+        """
+        ...
+
+    def total(self, templates: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return the sums, the same on every process, and begin new ones.
+
+        Args:
+            templates: Tensors of the shapes, types and devices of the terms.
+
+        Returns:
+            A tensor for each term; None where no micro-batch had one.
+        """
+        ...
+
+
+class _ChosenBatch(NamedTuple):
+    """A micro-batch for products.
+
+    Args:
+        number: Among those that are chosen, of all processes; dropout masks follow from it.
+        index: Among all micro-batches.
+        batch: The batch.
+    """
+
+    number: int
+    index: int
+    batch: Any
 
 
 class _BatchMatrix(NamedTuple):
@@ -66,6 +116,11 @@ class FullBatch:
         reduce: Sums over the processes that share the data, in place. None takes those of a model
             in DistributedDataParallel, else all: where one process evaluates alone, give
             ``reduce=lambda tensor: None``.
+        part: Which of all micro-batches the loader has, where frozen masks and
+            `curvature_fraction` shall not depend on the number of processes; it needs a list then.
+            None counts the micro-batches of each process from 0.
+        summation: Sums over micro-batches and processes in place of `reduce`, such as in an order
+            that does not depend on the number of processes.
 
     Raises:
         ConfigError: The loader can be iterated once only, or an argument is out of range.
@@ -83,6 +138,8 @@ class FullBatch:
         seed_dropout: Callable[[int], None] | None = None,
         curvature_fraction: float = 1.0,
         reduce: Reduce | None = None,
+        part: Part | None = None,
+        summation: Summation | None = None,
     ) -> None:
         if isinstance(loader, Iterator):
             raise ConfigError(
@@ -99,7 +156,7 @@ class FullBatch:
         self._parameters = None if parameters is None else list(parameters)
         self._model = getattr(model, "_orig_mod", model)  # that of a compiled one
         self._dropout, self._seed = dropout, seed_dropout
-        self._reduce = reduce
+        self._reduce, self._part, self._summation = reduce, part, summation
         self.curvature_fraction = curvature_fraction
         self._sums_of_part: dict[float, list[str]] = {}
         """Sums over the batches that products use, by `curvature_fraction`."""
@@ -135,6 +192,9 @@ class FullBatch:
 
     def value(self) -> float:
         """Compute the mean loss: one pass without gradients."""
+        if self._summation is not None:
+            with torch.no_grad():
+                return self._ordered_mean(self._summation, [])
         with torch.no_grad():
             total, count = self._sums(None)
         total, count = self._reduced(total, count)
@@ -146,20 +206,18 @@ class FullBatch:
         Raises:
             ConfigError: The process is the only one.
         """
-        if self._reduce is None and num_processes() == 1:
+        if self._reduce is None and self._summation is None and num_processes() == 1:
             raise ConfigError("the loader gave no batch.  Is the data set empty?")
-        parameters = self._parameters or (
-            [] if self._model is None else list(self._model.parameters())
-        )
-        return torch.zeros(
-            (), dtype=torch.float64, device=parameters[0].device if parameters else "cpu"
-        )
+        return self._zeros()
 
     def gradient(self) -> float:
         """Compute the mean loss, and its gradient into ``grad`` of the parameters: one pass."""
         parameters = self._known_parameters()
         for parameter in parameters:
             parameter.grad = None
+        if self._summation is not None:
+            with torch.enable_grad():
+                return self._ordered_mean(self._summation, parameters)
         with torch.enable_grad():
             total, count = self._sums(Tensor.backward)
         whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
@@ -207,7 +265,7 @@ class FullBatch:
         """Sum loss and number of terms, float64, over this process's data; call `use` on each."""
         total = count = None
         with self._evaluating():
-            for index, batch in enumerate(self._loader):
+            for index, batch in enumerate(self._loader, self._start):
                 self._seed_masks(index)
                 loss, terms = self._terms(batch)
                 if use is not None:
@@ -219,6 +277,39 @@ class FullBatch:
         if total is None or count is None:
             return self._empty_sum(), self._empty_sum()
         return total, count
+
+    @property
+    def _start(self) -> int:
+        """Index of this process's first micro-batch."""
+        return 0 if self._part is None else self._part.start
+
+    def _ordered_mean(self, summation: Summation, parameters: Sequence[Tensor]) -> float:
+        """Return the mean loss in the order of `summation`; put gradients into ``grad``."""
+        with self._evaluating():
+            for index, batch in enumerate(self._loader, self._start):
+                self._seed_masks(index)
+                loss, terms = self._terms(batch)
+                if parameters:
+                    loss.backward()
+                value = loss.detach().double()
+                count = torch.as_tensor(terms, dtype=value.dtype, device=value.device)
+                gradients = [parameter.grad for parameter in parameters]
+                summation.add(index, [torch.stack([value, count]), *gradients])
+                for parameter in parameters:
+                    parameter.grad = None
+        sums, *gradients = summation.total([self._zeros(2), *parameters])
+        value, count = _required(sums).unbind()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else gradient.div_(float(count))
+        return float(value / count)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        """Return zeros in float64, on the device of the parameters."""
+        parameters = self._parameters or (
+            [] if self._model is None else list(self._model.parameters())
+        )
+        device = parameters[0].device if parameters else "cpu"
+        return torch.zeros(shape, dtype=torch.float64, device=device)
 
     def _terms(self, batch: Any) -> tuple[Tensor, Tensor | int]:
         """Compute the sum of the loss over a batch, and the number of terms."""
@@ -268,26 +359,36 @@ class FullBatch:
         batches = self._curvature_batches()
         versions = [p._version for p in parameters]
         key = (outputs is None, self.num_steps, self.curvature_fraction, versions)
-        products, num_terms = [torch.zeros_like(p) for p in parameters], 0.0
+        products = [torch.zeros_like(p) for p in parameters]
+        num_terms, summation = 0.0, self._summation
         with self._evaluating(), torch.enable_grad():
-            for index, batch in enumerate(batches):
+            for number, index, batch in batches:
                 if self._cached is not None and self._cached[0] == key:
                     part = self._cached[1]
                 else:
-                    self._seed_masks(index)
+                    self._seed_masks(number)
                     part = self._batch_matrix(batch, outputs)
-                for product, added in zip(products, part.matrix.matvec(vector), strict=True):
-                    product.add_(added)
+                added = part.matrix.matvec(vector)
+                if summation is not None:
+                    copies = [term.clone() for term in added]  # two may be one tensor
+                    summation.add(index, [self._zeros(1) + part.num_terms, *copies])
+                else:
+                    for product, term in zip(products, added, strict=True):
+                        product.add_(term)
                 num_terms += part.num_terms
                 if self._may_cache and len(batches) == 1:  # keep its graph for the next product
                     self._cached = key, part
+        if summation is not None:
+            counts, *totals = summation.total([self._zeros(1), *products])
+            count = float(_required(counts))
+            return [_required(product) / count for product in totals]
         options = {"dtype": torch.float64, "device": parameters[0].device}
         _, total = self._reduced(
             torch.zeros((), **options), torch.tensor(num_terms, **options), products
         )
         return [product / float(total) for product in products]
 
-    def _curvature_batches(self) -> list[Any]:
+    def _curvature_batches(self) -> list[_ChosenBatch]:
         loader = self._loader
         if self.curvature_fraction < 1 and _shuffles(loader):
             raise ConfigError(
@@ -300,9 +401,15 @@ class FullBatch:
         if not len(loader):
             self._empty_sum()
             return []
-        indices = evenly_spaced(len(loader), self.curvature_fraction)
+        start = self._start
+        num_batches = len(loader) if self._part is None else self._part.num_batches
+        indices = evenly_spaced(num_batches, self.curvature_fraction)
         if isinstance(loader, Sequence):
-            return [loader[index] for index in indices]
+            return [
+                _ChosenBatch(number, index, loader[index - start])
+                for number, index in enumerate(indices)
+                if start <= index < start + len(loader)
+            ]
         batches = [batch for index, batch in enumerate(loader) if index in set(indices)]
         sums = [repr(_sum_of(batch)) for batch in batches]  # text, so that NaN equals NaN
         if self._sums_of_part.setdefault(self.curvature_fraction, sums) != sums:
@@ -311,7 +418,10 @@ class FullBatch:
                 "batches, but the loader gave others than before.  Give one that does not shuffle, "
                 "or FullBatch(list(loader), ...)."
             )
-        return batches
+        return [
+            _ChosenBatch(number, index, batch)
+            for number, (index, batch) in enumerate(zip(indices, batches, strict=True))
+        ]
 
     def _batch_matrix(self, batch: Any, outputs: Callable[[Any], Tensor] | None) -> _BatchMatrix:
         if outputs is None:
@@ -379,6 +489,17 @@ class FullBatch:
         ):
             parameter.grad = slope if num_gradients else None
         return total, count
+
+
+def _required(total: Tensor | None) -> Tensor:
+    """Return a sum.
+
+    Raises:
+        ConfigError: It has no terms.
+    """
+    if total is None:
+        raise ConfigError("the loaders gave no term of the loss.  Is the data set empty?")
+    return total
 
 
 def _shuffles(loader: Iterable[Any]) -> bool:
