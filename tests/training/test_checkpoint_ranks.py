@@ -1,6 +1,6 @@
 """Checkpoints between processes: written by some, read by others, whole or in parts.
 
-This file is also the program that the processes run: all cases in one start.
+`cases` run on three processes, see `tests.training.ranks`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.training.ranks import run_on_ranks, start
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -224,10 +223,14 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
     return results
 
 
+def prepare(folder: Path) -> None:
+    """Write nothing: there is no data."""
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(results_of_ranks):
     """The results of each rank."""
-    return start(__file__, tmp_path_factory.mktemp("ranks"))
+    return results_of_ranks["checkpoint"]
 
 
 @pytest.mark.parametrize("kind", ["whole", "parts"])
@@ -299,7 +302,3 @@ def test_one_kind_of_checkpoint_replaces_the_other(results):
 
 def test_the_newer_of_two_kinds_counts(results):
     assert results[0]["newer of both"] == "last.safetensors"
-
-
-if __name__ == "__main__":
-    run_on_ranks(cases)

@@ -1,6 +1,6 @@
 """Evaluations that processes share: the figures of one process, to the last bit.
 
-This file is also the program that the processes run: all cases in one start.
+`cases` run on three processes, see `tests.training.ranks`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from benchmarks.answers import write_questions
 from tests.conftest import TINY, toy_pairs, write_tsv
-from tests.training.ranks import run_on_ranks, start
 
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import _Run, ignore_events
@@ -54,7 +53,7 @@ SETTINGS = {
 SCORED = "translation"
 
 
-def write_data(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Write the data of all tasks, and other pairs to be scored."""
     pairs = toy_pairs(120)
     write_tsv(folder / "pairs.tsv", pairs)
@@ -131,11 +130,9 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(results_of_ranks):
     """The results of each rank."""
-    folder = tmp_path_factory.mktemp("ranks")
-    write_data(folder)
-    return start(__file__, folder)
+    return results_of_ranks["evaluation"]
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "file"])
@@ -159,7 +156,3 @@ def test_test_data_is_scored_on_all_processes(results):
     assert "no_answer_threshold" in results[2]["question-answering 3"]["calibration"]
     assert "no_answer_threshold" in results[2]["written answers 3"]["calibration"]
     assert "band_80" in results[2]["forecasting 3"]["calibration"]
-
-
-if __name__ == "__main__":
-    run_on_ranks(cases)

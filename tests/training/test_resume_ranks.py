@@ -1,0 +1,127 @@
+"""A run that is killed on some processes, and resumed on others, ends as if it was not.
+
+`cases` run on three processes, see `tests.training.ranks`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import toy_pairs, write_tsv
+
+from regard.hub.storage import read_tensors
+from regard.runs.run import resume, train
+from regard.training.checkpoint import checkpoint_path
+from regard.training.distribution import ALONE, World
+from regard.training.loop import Trainer
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = (
+    "preset=tiny",
+    "model.dim=8",
+    "model.hidden_dim=8",
+    "model.num_heads=2",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    "model.dropout=0.1",
+    "tokenizer.vocab_size=300",
+    "training.batch_tokens=256",
+    "training.epochs=1",
+    "training.precision=float32",
+    "training.deterministic=true",
+    "training.checkpoint_seconds=0",
+    "search.max_length=4",
+)
+
+
+class KilledError(Exception):
+    """Ends a session without a word."""
+
+
+def kill_after(step: int) -> None:
+    """Let sessions end once a step is done, on every process; 0 lets them be."""
+
+    def take_step(trainer: Trainer, counters: Any) -> None:
+        if counters.step == step > 0:
+            raise KilledError
+        original(trainer, counters)
+
+    original = _TAKE_STEP
+    Trainer._take_step = take_step
+
+
+_TAKE_STEP = Trainer._take_step
+
+
+def killed(session: Any) -> bool:
+    """Return whether a session has ended early."""
+    try:
+        session()
+    except KilledError:
+        return True
+    return False
+
+
+def ending(folder: Path) -> dict[str, Any]:
+    """Return what a finished run leaves: all tensors, as text, and the steps."""
+    tensors, state = read_tensors(checkpoint_path(folder))
+    weights, _ = read_tensors(folder / "model.safetensors")
+    del tensors["random"]  # of the process that wrote it; every step has a seed of its own
+    counters = state["counters"]
+    return {
+        "tensors": {name: repr(tensor.tolist()) for name, tensor in sorted(tensors.items())},
+        "weights": {name: repr(tensor.tolist()) for name, tensor in sorted(weights.items())},
+        "best": counters["best_measures"],
+        "step": counters["step"],
+    }
+
+
+def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    if rank == 0:
+        train(folder / "pairs.tsv", folder / "straight", settings=SETTINGS)
+        results["straight"] = ending(folder / "straight")
+    worlds[3].barrier()
+
+    kill_after(2)
+    run = folder / "run"
+    if rank < 2:
+        results["killed on 2"] = killed(
+            lambda: train(folder / "pairs.tsv", run, settings=SETTINGS, world=worlds[2])
+        )
+    worlds[3].barrier()
+    if rank == 0:
+        shutil.copytree(run, folder / "resumed alone")
+    kill_after(4)
+    results["killed on 3"] = killed(lambda: resume(run, world=worlds[3]))
+    kill_after(0)
+    if rank < 2:
+        resume(run, world=worlds[2])
+    if rank == 0:
+        results["2, 3 and 2 processes"] = ending(run)
+        resume(folder / "resumed alone", world=ALONE)
+        results["2 processes and 1"] = ending(folder / "resumed alone")
+    return results
+
+
+def prepare(folder: Path) -> None:
+    """Write the data."""
+    write_tsv(folder / "pairs.tsv", toy_pairs(150))
+
+
+@pytest.fixture(scope="module")
+def results(results_of_ranks):
+    """The results of each rank."""
+    return results_of_ranks["resume"]
+
+
+@pytest.mark.parametrize("way", ["2 processes and 1", "2, 3 and 2 processes"])
+def test_a_run_ends_in_the_same_bits_on_any_processes(results, way):
+    assert results[0]["killed on 2"]
+    assert all(rank["killed on 3"] for rank in results)
+    assert results[0]["straight"]["step"] > 4
+    assert results[0][way] == results[0]["straight"]
