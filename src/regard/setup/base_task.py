@@ -379,6 +379,7 @@ class Task(ABC):
         example_data: Name of a file that it could be trained on, for suggested commands.
         has_long_sources: Whether models write targets for sources that may be long: the end of one
             that is too long is cut off.
+        begins_with_gist: Whether the beginning of a long source says most of what its target does.
     """
 
     name: str
@@ -390,6 +391,7 @@ class Task(ABC):
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
     has_long_sources: bool = False
+    begins_with_gist: bool = False
     families: Mapping[str, Family] | Mapping[str, InputFamily]
     presets: FamilyPresets
 

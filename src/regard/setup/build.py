@@ -12,7 +12,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Model
 from regard.setup.base_task import Dataset, Task
 from regard.setup.config import RunConfig
-from regard.setup.facts import LongSources, SourceLengths
+from regard.setup.facts import SOURCE_LIMITS, LongSources, SourceLengths
 from regard.setup.fine_tuning import freeze
 from regard.training.events import ModelSummary, TokenizerSummary
 from regard.training.precision import compute_dtype
@@ -105,11 +105,16 @@ def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceL
     targets = tokenizer.encode_targets(list(dict.fromkeys(texts.targets)))
     tokens_per_char = sum(map(len, sources)) / sum(map(len, longest.sources))
     num_chars = np.array([len(text) for text in texts.sources], dtype=np.float64)
+    lengths = tokens_per_char * num_chars
     return SourceLengths(
         usual=float(tokens_per_char * (num_chars**2).sum() / num_chars.sum()),
         longest=max(map(len, sources)),
         longest_target=max(map(len, targets)),
         beginning=max(map(len, tokenizer.encode(longest.beginnings)), default=1),
+        kept={
+            limit: float(np.minimum(lengths, limit).sum() / lengths.sum())
+            for limit in SOURCE_LIMITS
+        },
     )
 
 

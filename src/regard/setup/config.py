@@ -42,7 +42,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             length, longer texts with labels, recordings and series are truncated to it.
         max_source_length: Longest document to summarize, or question with its text to write an
             answer to, in tokens; the rest of a longer one is cut off. None takes whole the longest
-            of the training data, up to 8,192 tokens.
+            of the training data, up to 8,192 tokens; a summarizer with a time budget takes as much
+            as several passes have time for, 64 or more.
         allow_overlap: Keep test sources that are also in the training data.
         drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.

@@ -16,6 +16,8 @@ from regard.training.precision import has_fast_bf16
 
 _TIMED_SIZE = 1024  # of the matrices whose product is timed
 _TIMED_PRODUCTS = 4
+SOURCE_LIMITS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+"""Longest sources that a model may read, in tokens."""
 
 
 class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,12 +99,15 @@ class SourceLengths(msgspec.Struct, frozen=True, kw_only=True):
         longest: Length of the longest source.
         longest_target: Length of the longest target.
         beginning: First tokens that all others should see.
+        kept: Fraction of all tokens that are within the first tokens of their source, by the number
+            of these, such as 64; without one, all are.
     """
 
     usual: float
     longest: int
     longest_target: int
     beginning: int = 1
+    kept: Mapping[int, float] = {}
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

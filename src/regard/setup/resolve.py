@@ -27,7 +27,7 @@ from regard.models import (
 from regard.settings.binding import Table, bind
 from regard.setup.base_task import Task
 from regard.setup.config import DataConfig, PresetName, RunConfig
-from regard.setup.facts import Facts, Machine
+from regard.setup.facts import SOURCE_LIMITS, Facts, Machine, SourceLengths
 from regard.setup.presets import Preset, part_presets, part_sizes
 from regard.setup.request import Request
 from regard.training.training_config import FULL_BATCH
@@ -44,13 +44,8 @@ _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al
 _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
 _WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 _PARTS = ("encoder", "decoder")
-_SOURCE_LIMITS = (
-    512,
-    1024,
-    2048,
-    4096,
-    8192,
-)  # tokens; the smallest that fits is taken
+_WHOLE_SOURCE = 512  # tokens: room for sources that are longer than those of training
+_FEWEST_PASSES = 4.0  # over the beginnings of sources, before more of each is read
 _LONGEST_FULL = 1024  # tokens of a usual source, up to which each attends to all
 _SPARSE = "local:256|global:"  # Beltagy et al. 2020, section 4: windows, and global first tokens
 _MOST_GLOBAL = 64  # first tokens: each costs a source's length
@@ -88,12 +83,12 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     data = _with_facts(config.data, facts)
     config = replace(config, preset=preset, settings=request.settings, data=data)
     task.require_family(config.model)
-    config = _with_source_limit(config, request, facts)
-    _check_positions(config)
     _check_copying(config, task)
     presets = task.presets[family_of(config.model)]
     config = _with_batch_and_rate(config, request, facts, presets.get(preset) or presets["small"])
     config = _with_precision(config, request, machine)
+    config = _with_source_limit(config, request, facts, machine, task)
+    _check_positions(config)
     return _with_dropout(config, request, facts, machine, task)
 
 
@@ -190,19 +185,21 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
     )
 
 
-def _with_source_limit(config: RunConfig, request: Request, facts: Facts) -> RunConfig:
+def _with_source_limit(
+    config: RunConfig, request: Request, facts: Facts, machine: Machine, task: Task
+) -> RunConfig:
     """Set the longest source, a sparse pattern for long ones, and the longest output.
 
     Only data with long sources sets them, and trained weights keep what they were trained with;
-    those that were trained on other data get a limit.
+    those that were trained on other data get a limit. Where a time budget has room for few passes
+    over whole sources, and a beginning says what a source is about, less of each is read.
     """
     sources = facts.sources
     if sources is None:
         return config
     data, search, attention = config.data, config.search, config.attention
     if data.max_source_length is None:
-        limit = next((x for x in _SOURCE_LIMITS if x >= sources.longest), _SOURCE_LIMITS[-1])
-        limit = min(limit, _num_positions(config.model) or limit)
+        limit = _longest_source(config, facts, sources, machine, task)
         data = replace(data, max_source_length=limit)
     if facts.has_whole_model:
         return replace(config, data=data)
@@ -215,6 +212,22 @@ def _with_source_limit(config: RunConfig, request: Request, facts: Facts) -> Run
         longest = min(sources.longest_target, data.max_length)
         search = replace(search, max_length=math.ceil(_OUTPUT_ROOM * longest) + 1)
     return replace(config, data=data, search=search, attention=attention)
+
+
+def _longest_source(
+    config: RunConfig, facts: Facts, sources: SourceLengths, machine: Machine, task: Task
+) -> int:
+    """Return how much of a source is read, in tokens: see `_with_source_limit`."""
+    needed = max(sources.longest, _WHOLE_SOURCE)
+    whole = next((x for x in SOURCE_LIMITS if x >= needed), SOURCE_LIMITS[-1])
+    whole = min(whole, _num_positions(config.model) or whole)
+    is_new = facts.pretrained is None  # trained weights need fewer passes
+    if config.training.minutes is None or not (is_new and task.begins_with_gist):
+        return whole
+    epochs = _expected_epochs(config, facts, machine, task)
+    # The passes that fit are inverse to the tokens that are read in one.
+    enough = [x for x in SOURCE_LIMITS if epochs >= _FEWEST_PASSES * sources.kept.get(x, 1.0)]
+    return min(whole, max(enough, default=SOURCE_LIMITS[0]))
 
 
 def _num_positions(model: ModelConfig) -> int | None:
@@ -341,7 +354,9 @@ def _expected_epochs(config: RunConfig, facts: Facts, machine: Machine, task: Ta
     with torch.device("meta"):
         model = task.build(config, facts.vocab_size)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
-    flops = _FLOPS_PER_WEIGHT * num_weights * max(1, facts.num_tokens)
+    kept = facts.sources.kept if facts.sources is not None else {}
+    num_tokens = facts.num_tokens * kept.get(config.data.max_source_length or 0, 1.0)
+    flops = _FLOPS_PER_WEIGHT * num_weights * max(1, num_tokens)
     speed = _UTILIZATION[training.precision] * machine.flops[training.precision]
     epochs = _TRAINING_FRACTION * 60 * training.minutes * speed / flops
     return epochs if training.epochs is None else min(epochs, training.epochs)

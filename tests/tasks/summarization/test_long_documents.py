@@ -46,6 +46,47 @@ def test_the_longest_document_decides_limit_and_pattern(settings, longest, limit
     assert (config.data.max_source_length, config.attention.encoder) == (limit, pattern)
 
 
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        (("training.minutes=1",), 64),  # not even here four passes fit
+        (("training.minutes=60",), 64),
+        (("training.minutes=90",), 128),
+        (("training.minutes=600",), 1024),
+        ((), 1024),  # without a budget all of each document is read
+        (("training.minutes=1", "data.max_source_length=1024"), 1024),
+        (
+            (
+                "training.minutes=1",
+                "model.positions=learned",
+                "model.max_positions=32",
+                "data.max_length=32",
+            ),
+            32,
+        ),
+    ],
+)
+def test_a_short_budget_reads_beginnings_of_documents_several_times(settings, limit):
+    kept = {64: 0.25, 128: 0.4, 256: 0.6, 512: 0.95}
+    sources = SourceLengths(usual=200, longest=1000, longest_target=40, kept=kept)
+    config = decide(
+        *settings, task="summarization", num_chars=10**7, num_tokens=2_000_000, sources=sources
+    )
+    assert config.data.max_source_length == limit
+
+
+def test_an_answer_may_be_anywhere_and_its_text_is_read_whole():
+    sources = SourceLengths(usual=200, longest=1000, longest_target=40, kept={64: 0.25})
+    config = decide(
+        "qa.kind=generative",
+        "training.minutes=1",
+        task="question-answering",
+        num_tokens=2_000_000,
+        sources=sources,
+    )
+    assert config.data.max_source_length == 1024
+
+
 def test_a_few_long_documents_make_no_pattern_sparse():
     config = decide_for(longest=3000, usual=100.0)
     assert (config.data.max_source_length, config.attention.encoder) == (4096, None)

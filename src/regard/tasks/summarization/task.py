@@ -43,6 +43,7 @@ class SummarizationTask(Task):
     example_data = "documents.jsonl"
     has_picture = True
     has_long_sources = True
+    begins_with_gist = True
     sections = frozenset({"tokenizer", "search"})
     unread = frozenset()
     families = ENCODER_DECODERS
