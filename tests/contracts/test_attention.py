@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.covering import covering_pairs
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
@@ -149,9 +150,9 @@ def assert_same(pattern, tensors, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bias", BIASES)
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+@pytest.mark.parametrize(
+    ("pattern", "score", "bias"), covering_pairs(PATTERNS, SCORES, BIASES), ids=str
+)
 def test_every_pattern_score_and_bias_equals_the_definition(pattern, score, bias):
     assert_same(pattern, leaves(10, 10), score=score, bias=bias)
 
@@ -167,11 +168,16 @@ def test_lengths_segments_offset_and_dropout_equal_the_definition(pattern):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("score", ["dot", "cosine", "transformer_xl"])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
-def test_grouped_and_multi_query_heads_equal_the_definition(pattern, score):
-    assert_same(pattern, leaves(9, 9, kv_heads=1), score=score, bias="alibi")
+def test_shared_keys_and_values_equal_the_definition(pattern):
     assert_same(pattern, leaves(9, 9, kv_heads=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("score", ["dot", "cosine", "transformer_xl"])
+@pytest.mark.parametrize("pattern", [Full(), Local(2, 3)], ids=repr)
+def test_shared_keys_and_values_go_with_scores_and_biases(pattern, score):
+    assert_same(pattern, leaves(9, 9, kv_heads=1), score=score, bias="alibi")
 
 
 @pytest.mark.slow
@@ -274,7 +280,7 @@ def test_the_derivatives_pass_the_numerical_check(pattern):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+@pytest.mark.parametrize("pattern", FUNCTIONAL, ids=repr)
 def test_activation_checkpointing_changes_nothing(pattern):
     tensors = leaves(10, 10)
     _, blockwise = both_ways(pattern)
