@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 KERNELS := hatch_build.py $(foreach folder,attention/backends/cpu_kernels generation/native, \
 	$(wildcard src/regard/$(folder)/*.h) $(wildcard src/regard/$(folder)/*.cpp)) \
 	src/regard/attention/backends/cpu_kernels/compiling.py
-# A process a core, each on one thread: small tests gain nothing from a second one.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# A process a core, each on one thread: small tests gain nothing from a second one. Bytecode is kept, so
+# that neither the next run nor the processes that tests start compile everything again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo pictures test all-tests quick lint types layers clean

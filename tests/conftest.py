@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def no_curves():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_look_at_the_machine():
+    """Runs share one measurement of the machine, which would take a fifth of a tiny run."""
+    from regard.runs import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "inspect_machine", functools.cache(run.inspect_machine))
+        yield
+
+
 @pytest.fixture(scope="session")
 def transformers():
     """The library that others publish with, silent."""
@@ -73,6 +84,12 @@ def transformers():
 def pairs_file(tmp_path_factory):
     """A TSV file of 400 toy pairs."""
     return write_tsv(tmp_path_factory.mktemp("data") / "pairs.tsv", toy_pairs(400))
+
+
+@pytest.fixture(scope="session")
+def few_pairs_file(tmp_path_factory):
+    """A TSV file of 100 toy pairs."""
+    return write_tsv(tmp_path_factory.mktemp("data") / "few.tsv", toy_pairs(100))
 
 
 @pytest.fixture(scope="session")

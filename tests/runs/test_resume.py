@@ -3,12 +3,11 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
+from tests.processes import start_command
 
 from regard import load
 from regard.cli.wording import error_text
@@ -62,7 +61,7 @@ def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pa
     settings = (*EVERY_STEP, f"optimizer.name={name}", "model.dropout=0.1")
     train(pairs_file, tmp_path / "straight", settings=settings)
     total = ModelFolder(tmp_path / "straight").read_metrics()[-1]["step"]
-    steps = sorted(random.Random(7).sample(range(1, total), 4))
+    steps = sorted(random.Random(7).sample(range(1, total), 2))
     with pytest.raises(Crash):
         train(pairs_file, tmp_path / "broken", settings=settings, report=crash_after(steps[0]))
     for step in steps[1:]:
@@ -76,7 +75,6 @@ def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pa
 @pytest.mark.parametrize(
     ("name", "dropout"),
     [
-        ("cg", 0.0),
         ("cg", 0.1),
         ("newton-cg", 0.1),
         ("lbfgs", 0.1),
@@ -85,18 +83,18 @@ def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pa
     ],
 )
 def test_a_run_on_all_rows_that_crashes_ends_with_the_same_bits(
-    tmp_path, pairs_file, name, dropout
+    tmp_path, few_pairs_file, name, dropout
 ):
     settings = (
         *EVERY_STEP,
         f"optimizer.name={name}",
         f"model.dropout={dropout}",
         "training.epochs=5",
-        "training.batch_tokens=1024",
+        "training.batch_tokens=256",
     )
-    train(pairs_file, tmp_path / "straight", settings=settings)
+    train(few_pairs_file, tmp_path / "straight", settings=settings)
     with pytest.raises(Crash):
-        train(pairs_file, tmp_path / "broken", settings=settings, report=crash_after(2))
+        train(few_pairs_file, tmp_path / "broken", settings=settings, report=crash_after(2))
     with pytest.raises(Crash):
         resume(tmp_path / "broken", report=crash_after(4))
     resume(tmp_path / "broken")
@@ -109,17 +107,17 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(
 ):
     folder = tmp_path / "killed"
     settings = [word for setting in EVERY_STEP for word in ("--set", setting)]
-    command = [sys.executable, "-m", "regard", "train", "-o", str(folder)]
-    start, go_on = [*command, str(pairs_file), *settings], [*command, "--resume"]
+    start = ("train", "-o", folder, pairs_file, *settings)
+    resumed = ("train", "-o", folder, "--resume")
     rng = random.Random(3)
-    for attempt in range(3):
-        process = subprocess.Popen(go_on if attempt else start, stdout=subprocess.DEVNULL)
-        wait_for(lambda p=process: checkpoint_path(folder).exists() or p.poll() is not None)
-        time.sleep(rng.uniform(0.2, 2.5))
+    for attempt in range(4):
+        process = start_command(*(resumed if attempt else start), output=tmp_path / "printed")
+        wait_for(lambda p=process: checkpoint_path(folder).exists() or not p.is_alive())
+        time.sleep(rng.uniform(0.0, 0.8))
         process.kill()
-        process.wait()
-    while not is_finished(ModelFolder(folder)):
-        subprocess.run(go_on, check=True, stdout=subprocess.DEVNULL)
+        process.join()
+    if not is_finished(ModelFolder(folder)):
+        resume(folder)
     assert essence(folder) == essence(straight)
 
 
@@ -137,14 +135,14 @@ def test_a_signal_saves_reports_how_to_continue_and_leaves_a_usable_model(
 ):
     folder = tmp_path / "model"
     settings = [w for s in (*TINY, "training.epochs=1000") for w in ("--set", s)]
-    command = [sys.executable, "-m", "regard", "train", str(pairs_file), "-o", str(folder)]
-    process = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: checkpoint_path(folder).exists() or process.poll() is not None)
+    printed = tmp_path / "printed"
+    process = start_command("train", pairs_file, "-o", folder, *settings, output=printed)
+    wait_for(lambda: checkpoint_path(folder).exists() or not process.is_alive())
     time.sleep(0.5)
     os.kill(process.pid, signum)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert f"Continue: regard train -o {folder} --resume" in output
+    process.join(60)
+    assert process.exitcode == code
+    assert f"Continue: regard train -o {folder} --resume" in printed.read_text()
 
     assert len(load(folder).translate(["3 red cat sees the dog"])) == 1
 
