@@ -320,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     scale = Scale(rows=options.rows)
     if options.small:
-        scale = Scale(rows=16, limit=8.0, overhead_rows=256, dim=8)
+        scale = Scale(rows=16, limit=2.0, overhead_rows=64, dim=8)
     cases = options.only.split(",")
     unknown = set(cases) - {"reversal", "addition", "overhead"}
     if unknown:

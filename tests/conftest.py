@@ -71,6 +71,16 @@ def one_look_at_the_machine():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_texts_are_compared():
+    """An export is compared on 6 real texts: for each, `transformers` searches with a beam."""
+    from regard.runs import text_check
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_check, "NUM_TEXTS", 6)
+        yield
+
+
 @pytest.fixture(scope="session")
 def transformers():
     """The library that others publish with, silent."""

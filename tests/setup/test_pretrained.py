@@ -66,7 +66,8 @@ def tales(tmp_path_factory, book):
 def mood(tmp_path_factory, reviews):
     """A classifier, and the events of its run."""
     folder, events = tmp_path_factory.mktemp("models") / "mood", []
-    train(reviews, folder, settings=(*TEXT, "training.epochs=40"), report=events.append)
+    fast = ("training.epochs=10", "optimizer.name=adamw", "optimizer.learning_rate=0.01")
+    train(reviews, folder, settings=(*TEXT, *fast), report=events.append)
     return folder, events
 
 
@@ -272,7 +273,8 @@ def test_one_label_is_refused_with_the_exact_words(tmp_path):
 @pytest.mark.slow
 def test_an_encoder_learns_hidden_tokens_and_then_labels(book, reviews, tmp_path):
     events = []
-    settings = (*TEXT, "task=masked-language-modeling", "training.epochs=20")
+    settings = (*TEXT, "task=masked-language-modeling", "training.epochs=10")
+    settings = (*settings, "optimizer.learning_rate=0.01")
     encoder = train(book, tmp_path / "encoder", settings=settings, report=events.append)
     assert isinstance(encoder, TextEncoder)
     found = [event.measures["loss"] for event in events if isinstance(event, Evaluated)]
