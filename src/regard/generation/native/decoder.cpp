@@ -144,10 +144,13 @@ struct Pass {
     int64_t rows = 0;
     Token tokens[MAX_ROWS];
 
-    Pass(const Stack &stack, const Positions &positions, Scratch &scratch)
-        : stack(stack), positions(positions), scratch(scratch), sizes(stack.sizes) {}
+    float *states;  // [rows][stride]
 
-    float *state(int64_t i) const { return scratch.states.get() + i * stack.stride; }
+    Pass(const Stack &stack, const Positions &positions, Scratch &scratch)
+        : stack(stack), positions(positions), scratch(scratch), sizes(stack.sizes),
+          states(scratch.states.get()) {}
+
+    float *state(int64_t i) const { return states + i * stack.stride; }
 
     void embed(const int64_t *ids) {
         const int64_t dim = sizes.dim;
@@ -198,7 +201,7 @@ struct Pass {
 
     // states += from W^T + b, and the norm after it in post-norm.
     void add_to_states(const Packed &map, const float *from, int64_t row, const Norm &norm) const {
-        float *to = scratch.states.get();
+        float *to = states;
         const int64_t to_row = stack.stride;
         const float *bias = map.bias.get();
         multiply(map, enter(map, from, row), rows, 0, map.panels(),
@@ -218,25 +221,29 @@ struct Pass {
 
     // What a sub-layer reads: the states, normalised in pre-norm.
     const float *input(const Norm &norm) const {
-        if (!sizes.is_pre) return scratch.states.get();
+        if (!sizes.is_pre) return states;
         normalize_all(scratch.normal.get(), norm);
         return scratch.normal.get();
     }
 
-    // `place(i)` stores the keys and values of row i; `find(i)` fills the scratch's places with
-    // those that it sees and returns their number.
-    template <typename Place, typename Find>
-    void self_attention(const Block &block, Place place, Find find) const {
+    // Computes queries, keys and values; place(i, queries) stores those of row i: its queries, and
+    // then its keys and values.
+    template <typename Place> void project(const Block &block, Place place) const {
         const Packed &map = block.maps[SELF_QKV];
-        const int64_t row = map.out, queries = stack.query_width();
-        map_to(scratch.wide.get(), row, map, input(block.norms[SELF_NORM]), stack.stride);
+        map_to(scratch.wide.get(), map.out, map, input(block.norms[SELF_NORM]), stack.stride);
         for (int64_t i = 0; i < rows; ++i) {
-            float *from = scratch.wide.get() + i * row;
+            float *from = scratch.wide.get() + i * map.out;
             if (sizes.rotary) turn(from, tokens[i].position);
-            place(i, from + queries);
+            place(i, from);
         }
-        weigh(scratch.wide.get(), row, sizes.num_kv_heads, find);
-        add_to_states(block.maps[SELF_OUT], scratch.context.get(), queries,
+    }
+
+    // Attends with queries in rows of `row` numbers: find(i) fills the scratch's places with those
+    // that row i sees and returns their number.
+    template <typename Find>
+    void self_attention(const Block &block, const float *queries, int64_t row, Find find) const {
+        weigh(queries, row, sizes.num_kv_heads, find);
+        add_to_states(block.maps[SELF_OUT], scratch.context.get(), stack.query_width(),
                       block.norms[SELF_NORM]);
     }
 
@@ -310,18 +317,27 @@ int64_t num_items(int64_t rows, int64_t num_threads) {
 
 // ---- the source ----
 
-// Keys and values of every decoder layer for some consecutive rows of one source.
-void remember(const Stack &decoder, Source &source, int64_t first, int64_t count,
-              const float *states, int64_t row, const Positions &positions, Scratch &scratch) {
+// One position of a source.
+struct SourceToken {
+    Source *source;
+    int64_t position;
+};
+
+// Keys and values of every decoder layer for a block of rows of the encoder's states.
+void remember(const Stack &decoder, const SourceToken *tokens, int64_t count, const float *states,
+              int64_t row, Scratch &scratch) {
     const int64_t width = decoder.source_width();
-    Pass pass(decoder, positions, scratch);
+    const Positions none{};
+    Pass pass(decoder, none, scratch);
     pass.rows = count;
     for (int64_t layer = 0; layer < decoder.sizes.num_layers; ++layer) {
         const Packed &map = decoder.blocks[layer].maps[CROSS_KV];
         pass.map_to(scratch.wide.get(), map.out, map, states, row);
-        float *to = source.memory.get() + (layer * source.length + first) * width;
-        for (int64_t i = 0; i < count; ++i)
-            std::copy_n(scratch.wide.get() + i * map.out, width, to + i * width);
+        for (int64_t i = 0; i < count; ++i) {
+            const auto [source, position] = tokens[i];
+            std::copy_n(scratch.wide.get() + i * map.out, width,
+                        source->memory.get() + (layer * source->length + position) * width);
+        }
     }
 }
 
@@ -331,6 +347,75 @@ std::shared_ptr<Source> new_source(const Stack &decoder, int64_t length) {
     source->memory.allocate(decoder.sizes.num_layers * length * decoder.source_width());
     return source;
 }
+
+// Some consecutive sources on their way through the encoder, in blocks of rows. What other rows
+// read of a row, its keys and values, is computed for all of them before the first one attends.
+struct Reading {
+    Model &model;
+    const Positions &positions;
+    const int64_t *ids;      // [sources, length]
+    const int64_t *lengths;  // [sources]
+    int64_t length;
+    const std::vector<std::shared_ptr<Source>> &sources;
+
+    void run(int64_t first, int64_t last, Scratch &scratch) const {
+        const Stack &stack = *model.encoder;
+        std::vector<int64_t> tokens, starts;  // ids; first row of the source of each row
+        std::vector<SourceToken> rows;
+        for (int64_t number = first; number < last; ++number)
+            for (int64_t i = 0, start = int64_t(rows.size()); i < lengths[number]; ++i) {
+                tokens.push_back(ids[number * length + i]);
+                starts.push_back(start);
+                rows.push_back({sources[number].get(), i});
+            }
+        const int64_t count = int64_t(rows.size()), width = stack.query_width();
+        const int64_t place = stack.place_width();
+        scratch.fit(std::max(stack.widest(), model.decoder->widest()),
+                    std::max(stack.stride, model.decoder->stride));
+        Aligned<float> states, queries, places;
+        states.allocate(count * stack.stride);
+        queries.allocate(count * width), places.allocate(count * place);
+        Pass pass(stack, positions, scratch);
+        const auto each_block = [&](auto work) {
+            for (int64_t start = 0; start < count; start += MAX_ROWS) {
+                pass.rows = std::min(MAX_ROWS, count - start);
+                pass.states = states.get() + start * stack.stride;
+                for (int64_t i = 0; i < pass.rows; ++i)
+                    pass.tokens[i] = {start + i, rows[start + i].position};
+                work(start);
+            }
+        };
+        each_block([&](int64_t start) { pass.embed(tokens.data() + start); });
+        for (const Block &block : stack.blocks) {
+            each_block([&](int64_t start) {
+                pass.project(block, [&](int64_t i, const float *from) {
+                    std::copy_n(from, width, queries.get() + (start + i) * width);
+                    std::copy_n(from + width, place, places.get() + (start + i) * place);
+                });
+            });
+            each_block([&](int64_t start) {
+                pass.self_attention(block, queries.get() + start * width, width, [&](int64_t i) {
+                    const auto [row, position] = pass.tokens[i];
+                    const int64_t end = rows[row].source->length;
+                    const int64_t from =
+                        block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
+                    const int64_t to =
+                        block.after < 0 ? end : std::min(end, position + block.after + 1);
+                    scratch.fit_places(to - from);
+                    for (int64_t j = from; j < to; ++j)
+                        scratch.places[j - from] = places.get() + (starts[row] + j) * place;
+                    return to - from;
+                });
+                pass.feed_forward(block);
+            });
+        }
+        each_block([&](int64_t start) {
+            if (stack.sizes.is_pre) pass.normalize_all(pass.states, stack.last_norm);
+            remember(*model.decoder, rows.data() + start, pass.rows, pass.states, stack.stride,
+                     scratch);
+        });
+    }
+};
 
 // ---- a step ----
 
@@ -375,13 +460,13 @@ struct Step {
         const Stack &stack = pass.stack;
         const Block &block = stack.blocks[layer];
         Scratch &scratch = pass.scratch;
+        pass.project(block, [&](int64_t i, const float *queries) {
+            const auto [row, position] = pass.tokens[i];
+            std::copy_n(queries + stack.query_width(), cache.width,
+                        cache.slot(layer, cache.at(row, position)));
+        });
         pass.self_attention(
-            block,
-            [&](int64_t i, const float *place) {
-                const auto [row, position] = pass.tokens[i];
-                std::copy_n(place, cache.width, cache.slot(layer, cache.at(row, position)));
-            },
-            [&](int64_t i) {
+            block, scratch.wide.get(), block.maps[SELF_QKV].out, [&](int64_t i) {
                 const auto [row, position] = pass.tokens[i];
                 const int64_t first =
                     block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
@@ -417,7 +502,7 @@ struct Step {
         }
         const int64_t all_rows = pass.rows;
         pass.rows = count;
-        const float *hidden = scratch.states.get();
+        const float *hidden = pass.states;
         if (stack.sizes.is_pre) {
             pass.normalize_all(scratch.normal.get(), stack.last_norm);
             hidden = scratch.normal.get();
@@ -585,22 +670,50 @@ EXPORTED int regard_state_add_sources(void *of, const float *states, int64_t bat
         std::vector<std::shared_ptr<Source>> sources;
         for (int64_t i = 0; i < batch; ++i) sources.push_back(new_source(stack, lengths[i]));
         const int64_t dim = stack.sizes.dim;
-        const Positions none{};
         const auto item = [&](int64_t number, Scratch &scratch) {
             scratch.fit(stack.widest(), stack.stride);
             for (int64_t first = 0; first < lengths[number]; first += MAX_ROWS) {
                 const int64_t count = std::min(MAX_ROWS, lengths[number] - first);
+                SourceToken tokens[MAX_ROWS];
                 const float *from = states + (number * length + first) * dim;
                 for (int64_t i = 0; i < count; ++i) {  // in rows that are padded
                     float *to = scratch.states.get() + i * stack.stride;
                     std::copy_n(from + i * dim, dim, to);
                     std::fill(to + dim, to + stack.stride, 0.0f);
+                    tokens[i] = {sources[number].get(), first + i};
                 }
-                remember(stack, *sources[number], first, count, scratch.states.get(), stack.stride,
-                         none, scratch);
+                remember(stack, tokens, count, scratch.states.get(), stack.stride, scratch);
             }
         };
         if (for_each(state.model, batch, num_threads, item) != 0) return NO_MEMORY;
+        state.cache.add_rows(batch);
+        for (auto &source : sources) state.cache.sources.push_back(std::move(source));
+        return DONE;
+    });
+}
+
+// Adds a row for each source, [batch, length] ids, which the encoder reads.
+EXPORTED int regard_state_read(void *of, const Positions *positions, const int64_t *ids,
+                               int64_t batch, int64_t length, const int64_t *lengths,
+                               int64_t num_threads) {
+    return guarded([&] {
+        State &state = *static_cast<State *>(of);
+        const int64_t vocab = state.model.encoder->sizes.vocab_size;
+        if (!are_below(ids, batch * length, vocab)) return OUT_OF_RANGE;
+        std::vector<std::shared_ptr<Source>> sources;
+        std::vector<int64_t> ends;  // of sources that are read together, a block of rows if possible
+        int64_t rows = 0;
+        for (int64_t i = 0; i < batch; ++i) {
+            sources.push_back(new_source(*state.model.decoder, lengths[i]));
+            if (rows > 0 && rows + lengths[i] > MAX_ROWS) ends.push_back(i), rows = 0;
+            rows += lengths[i];
+        }
+        ends.push_back(batch);
+        const Reading reading{state.model, *positions, ids, lengths, length, sources};
+        const auto item = [&](int64_t number, Scratch &scratch) {
+            reading.run(number ? ends[number - 1] : 0, ends[number], scratch);
+        };
+        if (for_each(state.model, int64_t(ends.size()), num_threads, item) != 0) return NO_MEMORY;
         state.cache.add_rows(batch);
         for (auto &source : sources) state.cache.sources.push_back(std::move(source));
         return DONE;

@@ -1,0 +1,224 @@
+"""The weights of a model as the compiled decoder reads them, packed once."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError
+from regard.generation.native import library
+from regard.generation.native.coverage import (
+    Block,
+    Stack,
+    band_of,
+    output_bias,
+    self_attention_of,
+    source_stack,
+    target_stack,
+    why_through_operators,
+)
+from regard.generation.native.library import Precision
+from regard.layers.linear import Linear
+from regard.layers.norm import LayerNorm, RMSNorm
+from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
+from regard.layers.transformer_block import DecoderBlock
+from regard.models.base.text_model import TextModel
+
+
+class PackedModel:
+    """The packed weights of a model.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        precision: Type of the weights.
+
+    Raises:
+        ConfigError: The compiled decoder does not cover the model.
+    """
+
+    def __init__(self, model: TextModel, precision: Precision) -> None:
+        reason, compiled = why_through_operators(model), library.load_fastest()
+        if reason is not None or compiled is None:
+            raise ConfigError(f"the model decodes through PyTorch's operators: {reason}.")
+        self.library = compiled
+        target, source = target_stack(model), source_stack(model)
+        self.target_positions = PositionTables(target)
+        self.source_positions = None if source is None else PositionTables(source)
+        """Of the encoder; None where PyTorch's operators encode."""
+        source_sizes = None if source is None else ctypes.byref(_sizes(source, precision))
+        target_sizes = ctypes.byref(_sizes(target, precision))
+        self.handle: int = compiled.regard_model_new(source_sizes, target_sizes)
+        library.check(0 if self.handle else 1)
+        weakref.finalize(self, compiled.regard_model_free, self.handle)
+        self._tables: list[Tensor] = []  # which the library reads, and does not copy
+        with torch.no_grad():
+            self._pack_stack(target, is_encoder=0)
+            if source is not None:
+                self._pack_stack(source, is_encoder=1)
+            bias = output_bias(model)
+            weight = _readable(model.output_weight)
+            added = None if bias is None else _readable(bias.flatten())
+            pointers = weight.data_ptr(), _pointer(added)
+            library.check(compiled.regard_set_output(self.handle, *pointers))
+
+    def _pack_stack(self, stack: Stack, *, is_encoder: int) -> None:
+        table, norm = _readable(stack.embedding.weight), stack.embedding.norm
+        self._tables.append(table)
+        weight = None if norm is None else _readable(norm.weight)
+        bias = None if norm is None else _readable(norm.bias)
+        result = self.library.regard_set_embedding(
+            self.handle,
+            is_encoder,
+            table.data_ptr(),
+            _pointer(weight),
+            _pointer(bias),
+            0.0 if norm is None else norm.epsilon,
+        )
+        library.check(result)
+        for number, block in enumerate(stack.blocks):
+            for name, maps in _maps_of(block).items():
+                self._pack_map(is_encoder, number, name, maps)
+            for name, block_norm in _norms_of(block).items():
+                self._pack_norm(is_encoder, number, name, block_norm)
+        if isinstance(stack.last_norm, LayerNorm | RMSNorm):
+            self._pack_norm(is_encoder, -1, 0, stack.last_norm)
+
+    def _pack_map(self, is_encoder: int, layer: int, name: int, maps: tuple[Linear, ...]) -> None:
+        """Pack linear maps, stacked along their outputs."""
+        weight = torch.cat([_readable(one.adapted_weight()) for one in maps])
+        biases = [_readable(one.bias) for one in maps if one.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        pointers = weight.data_ptr(), _pointer(bias)
+        library.check(self.library.regard_set_map(self.handle, is_encoder, layer, name, *pointers))
+
+    def _pack_norm(self, is_encoder: int, layer: int, name: int, norm: LayerNorm | RMSNorm) -> None:
+        weight = _readable(norm.weight)
+        bias = _readable(norm.bias) if isinstance(norm, LayerNorm) else None
+        pointers = weight.data_ptr(), _pointer(bias)
+        library.check(self.library.regard_set_norm(self.handle, is_encoder, layer, name, *pointers))
+
+
+class _Tables(NamedTuple):
+    """Tables of positions, and the record with their addresses."""
+
+    record: library.Positions
+    tensors: tuple[Tensor, ...]
+    num_positions: int
+
+
+class PositionTables:
+    """What is added to embeddings by position, and the angles of rotary positions.
+
+    Args:
+        stack: The layers that read them.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        attention = self_attention_of(stack.blocks[0])
+        self._positions, self._rotary = stack.embedding.positions, attention.rotary
+        self._head_dim = attention.head_dim
+        self._tables = self._compute(256)
+
+    def up_to(self, length: int) -> _Tables:
+        """Return tables of at least as many positions."""
+        tables = self._tables
+        if tables.num_positions < length:
+            self._tables = tables = self._compute(max(length, 2 * tables.num_positions))
+        return tables
+
+    def _compute(self, num: int) -> _Tables:
+        record, positions = library.Positions(), self._positions
+        tensors: list[Tensor] = []
+        if isinstance(positions, LearnedPositions):
+            record.offset = positions.offset
+            tensors.append(_readable(positions.weight))
+        elif isinstance(positions, SinusoidalPositions):
+            tensors.append(sinusoids(num, positions.dim, positions.order))
+        if tensors:
+            record.rows, record.num_rows = tensors[0].data_ptr(), len(tensors[0])
+        if self._rotary is not None:
+            # In float64, as the layer: [num, head_dim / 2].
+            pairs = torch.arange(0, self._head_dim, 2, dtype=torch.float64)
+            frequencies = self._rotary.base ** (-pairs / self._head_dim)
+            angles = torch.arange(num).double()[:, None] * frequencies
+            cosines, sines = angles.cos().float(), angles.sin().float()
+            tensors += [cosines, sines]
+            record.cosines, record.sines = cosines.data_ptr(), sines.data_ptr()
+            record.num_angles = num
+        return _Tables(record, tuple(tensors), num)
+
+
+def _maps_of(block: Block) -> dict[int, tuple[Linear, ...]]:
+    """Return the linear maps of a block by their numbers; some are stacked."""
+    attention = self_attention_of(block)
+    is_grouped = attention.is_grouped
+    maps = {
+        library.SELF_QKV: (attention.query, attention.key_value)
+        if is_grouped
+        else (attention.query_key_value,),
+        library.SELF_OUT: (attention.output,),
+        library.INNER: (block.feed_forward.inner,),
+        library.OUTER: (block.feed_forward.outer,),
+    }
+    if isinstance(block, DecoderBlock):
+        maps[library.CROSS_Q] = (block.cross_attention.query,)
+        maps[library.CROSS_KV] = (block.cross_attention.key_value,)
+        maps[library.CROSS_OUT] = (block.cross_attention.output,)
+    return maps
+
+
+def _norms_of(block: Block) -> dict[int, LayerNorm | RMSNorm]:
+    """Return the norms of a block by their numbers."""
+    norms = {library.FEED_FORWARD_NORM: block.feed_forward_residual.norm}
+    if isinstance(block, DecoderBlock):
+        norms[library.SELF_NORM] = block.self_residual.norm
+        norms[library.CROSS_NORM] = block.cross_residual.norm
+    else:
+        norms[library.SELF_NORM] = block.attention_residual.norm
+    return norms
+
+
+def _sizes(stack: Stack, precision: Precision) -> library.Sizes:
+    """Return the dimensions of a stack of blocks of one kind."""
+    first = stack.blocks[0]
+    attention, norm = self_attention_of(first), first.feed_forward_residual.norm
+    bands = [band_of(self_attention_of(block).pattern) for block in stack.blocks]
+    reaches = ctypes.c_int64 * len(bands)
+    rotary = attention.rotary
+    vocab_size, dim = stack.embedding.weight.shape
+    return library.Sizes(
+        num_layers=len(bands),
+        dim=dim,
+        num_heads=attention.num_heads,
+        num_kv_heads=attention.num_kv_heads,
+        head_dim=attention.head_dim,
+        hidden_dim=first.feed_forward.outer.in_features,
+        vocab_size=vocab_size,
+        activation=library.ACTIVATIONS[first.feed_forward.activation_name],
+        norm=int(isinstance(norm, RMSNorm)),
+        is_pre=int(first.feed_forward_residual.is_pre),
+        reads_source=int(isinstance(first, DecoderBlock)),
+        rotary=0 if rotary is None else 2 if rotary.interleaved else 1,
+        precision=library.PRECISIONS[precision],
+        epsilon=norm.epsilon,
+        embedding_scale=stack.embedding.scale,
+        before=reaches(*(_reach(None if band is None else band.before) for band in bands)),
+        after=reaches(*(_reach(None if band is None else band.after) for band in bands)),
+    )
+
+
+def _reach(positions: int | None) -> int:
+    return -1 if positions is None else positions
+
+
+def _readable(tensor: Tensor) -> Tensor:
+    """Return float32 numbers side by side; the same tensor where it has them."""
+    return tensor.detach().float().contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
