@@ -12,7 +12,7 @@
 // The keys and values of a source for every layer, shared by the rows that translate it.
 struct Source {
     int64_t length = 0;
-    Aligned<float> memory;  // [layers][length][2 * width]
+    Aligned<float> memory;  // [layers][heads][2][length][width of a head]
 };
 
 struct Cache {

@@ -93,11 +93,11 @@ struct Scratch {
         wide.fill_zero(MAX_ROWS * width), context.fill_zero(MAX_ROWS * width);
         integers.fill_zero(MAX_ROWS * width), factors.fill_zero(MAX_ROWS);
     }
-    // Room for the places of one position.
     void fit_places(int64_t count) {
-        if (int64_t(places.size()) >= count) return;
-        places.resize(padded(count, 64));
-        scores.resize(padded(count, 64));
+        if (int64_t(places.size()) < count) places.resize(padded(count, 64));
+    }
+    void fit_scores(int64_t count) {
+        if (int64_t(scores.size()) < count) scores.resize(padded(count, 64));
     }
 };
 
@@ -242,15 +242,20 @@ struct Pass {
     // that row i sees and returns their number.
     template <typename Find>
     void self_attention(const Block &block, const float *queries, int64_t row, Find find) const {
-        weigh(queries, row, sizes.num_kv_heads, find);
+        const int64_t values = sizes.num_kv_heads * stack.head;
+        weigh(queries, row, sizes.num_heads / sizes.num_kv_heads, [&](int64_t i) {
+            const int64_t count = find(i);
+            return std::pair(Places{scratch.places.data(), stack.head, values}, count);
+        });
         add_to_states(block.maps[SELF_OUT], scratch.context.get(), stack.query_width(),
                       block.norms[SELF_NORM]);
     }
 
+    // find(i) returns the memory that row i sees, and how many of its positions.
     template <typename Find> void cross_attention(const Block &block, Find find) const {
         const Packed &map = block.maps[CROSS_Q];
         map_to(scratch.wide.get(), map.out, map, input(block.norms[CROSS_NORM]), stack.stride);
-        weigh(scratch.wide.get(), map.out, sizes.num_heads, find);
+        weigh(scratch.wide.get(), map.out, 1, find);
         add_to_states(block.maps[CROSS_OUT], scratch.context.get(), stack.query_width(),
                       block.norms[CROSS_NORM]);
     }
@@ -278,12 +283,13 @@ struct Pass {
     }
 
     template <typename Find>
-    void weigh(const float *queries, int64_t row, int64_t num_kv_heads, Find find) const {
+    void weigh(const float *queries, int64_t row, int64_t repeats, Find find) const {
         const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
         for (int64_t i = 0; i < rows; ++i) {
-            const int64_t count = find(i);
+            const auto [from, count] = find(i);
+            scratch.fit_scores(count);
             attend(scratch.context.get() + i * stack.query_width(), queries + i * row,
-                   sizes.num_heads, num_kv_heads, stack.head, scale, scratch.places.data(), count,
+                   sizes.num_heads, repeats, stack.head, scale, from, count,
                    scratch.scores.data());
         }
     }
@@ -335,8 +341,14 @@ void remember(const Stack &decoder, const SourceToken *tokens, int64_t count, co
         pass.map_to(scratch.wide.get(), map.out, map, states, row);
         for (int64_t i = 0; i < count; ++i) {
             const auto [source, position] = tokens[i];
-            std::copy_n(scratch.wide.get() + i * map.out, width,
-                        source->memory.get() + (layer * source->length + position) * width);
+            const int64_t length = source->length;
+            const float *from = scratch.wide.get() + i * map.out;
+            float *to = source->memory.get() + layer * length * width + position * decoder.head;
+            for (int64_t head = 0; head < decoder.sizes.num_heads; ++head, from += decoder.head) {
+                float *key = to + head * 2 * length * decoder.head;
+                std::copy_n(from, decoder.head, key);
+                std::copy_n(from + width / 2, decoder.head, key + length * decoder.head);
+            }
         }
     }
 }
@@ -479,12 +491,9 @@ struct Step {
         if (stack.sizes.reads_source)
             pass.cross_attention(block, [&](int64_t i) {
                 const Source &source = *cache.sources[pass.tokens[i].row];
-                const int64_t width = stack.source_width();
-                const float *memory = source.memory.get() + layer * source.length * width;
-                scratch.fit_places(source.length);
-                for (int64_t j = 0; j < source.length; ++j)
-                    scratch.places[j] = memory + j * width;
-                return source.length;
+                const int64_t size = source.length * stack.source_width();
+                const Memory memory{source.memory.get() + layer * size, stack.head, source.length};
+                return std::pair(memory, source.length);
             });
         pass.feed_forward(block);
     }

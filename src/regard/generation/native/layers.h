@@ -1,6 +1,8 @@
 // What a block computes between its products: norms, activations, rotary positions, attention.
 #pragma once
 
+#include <utility>
+
 #include "decoder.h"
 #include "packed.h"
 
@@ -85,47 +87,95 @@ inline void rotate(float *head, const float *cosine, const float *sine, int64_t 
     }
 }
 
-inline float dot(const float *left, const float *right, int64_t count) {
-    Vector<float> sums{};
-    for (int64_t i = 0; i < count; i += WIDTH) sums += load(left + i) * load(right + i);
-    alignas(64) float lanes[WIDTH];
-    store(lanes, sums);
-    float sum = 0;
-    for (int64_t i = 0; i < WIDTH; ++i) sum += lanes[i];
-    return sum;
+// The sums of neighbours of S lanes, those of a before those of b.
+template <int64_t S, int64_t... I>
+inline Vector<float> add_pairs(Vector<float> a, Vector<float> b,
+                               std::integer_sequence<int64_t, I...>) {
+#ifdef __clang__
+    return __builtin_shufflevector(a, b, (I / S % 2 ? WIDTH + I - S : I)...) +
+           __builtin_shufflevector(a, b, (I / S % 2 ? WIDTH + I : I + S)...);
+#else
+    constexpr Integers<float> left{int32_t(I / S % 2 ? WIDTH + I - S : I)...};
+    constexpr Integers<float> right{int32_t(I / S % 2 ? WIDTH + I : I + S)...};
+    return __builtin_shuffle(a, b, left) + __builtin_shuffle(a, b, right);
+#endif
+}
+
+// The sum of the lanes of each of WIDTH vectors; what they held is lost.
+template <int64_t S = 1> inline Vector<float> sum_lanes(Vector<float> *sums) {
+    if constexpr (S == WIDTH) return sums[0];
+    else {
+        for (int64_t i = 0; i < WIDTH / S; i += 2)
+            sums[i / 2] = add_pairs<S>(sums[i], sums[i + 1],
+                                       std::make_integer_sequence<int64_t, WIDTH>());
+        return sum_lanes<2 * S>(sums);
+    }
+}
+
+// The dot products of a query with WIDTH keys.
+inline Vector<float> dots(const float *query, const float *const *keys, int64_t width) {
+    Vector<float> sums[WIDTH] = {};
+    for (int64_t i = 0; i < width; i += WIDTH) {
+        const Vector<float> part = load(query + i);
+#pragma GCC unroll 16
+        for (int64_t j = 0; j < WIDTH; ++j) sums[j] += part * load(keys[j] + i);
+    }
+    return sum_lanes(sums);
 }
 
 // to[N vectors] = factor * sum over keys of weight * value.
-template <int N>
-inline void sum_values(float *to, const float *weights, const float *const *values, int64_t offset,
-                       int64_t count, float factor) {
+template <int N, typename Value>
+inline void sum_values(float *to, const float *weights, Value value, int64_t count, float factor) {
     Vector<float> sums[N] = {};
     for (int64_t j = 0; j < count; ++j) {
-        const float *value = values[j] + offset;
+        const float *from = value(j);
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) sums[n] += weights[j] * load(value + n * WIDTH);
+        for (int n = 0; n < N; ++n) sums[n] += weights[j] * load(from + n * WIDTH);
     }
     for (int n = 0; n < N; ++n) store(to + n * WIDTH, sums[n] * factor);
 }
 
-// Attention of one position. Places are [keys of each kv head | values of each], heads are as wide
-// as whole vectors, and `scores` has room for the places, rounded up to vectors.
-inline void attend(float *out, const float *queries, int64_t num_heads, int64_t num_kv_heads,
-                   int64_t width, float scale, const float *const *places, int64_t count,
-                   float *scores) {
-    const int64_t repeats = num_heads / num_kv_heads, values = num_kv_heads * width;
+// Keys and values that lie anywhere: a place has the keys of each head and then the values.
+struct Places {
+    const float *const *places;
+    int64_t width;   // of a head
+    int64_t values;  // distance from a key to its value
+
+    const float *key(int64_t head, int64_t j) const { return places[j] + head * width; }
+    const float *value(int64_t head, int64_t j) const { return key(head, j) + values; }
+};
+
+// Keys and values of a source: [heads][2][length][width].
+struct Memory {
+    const float *memory;
+    int64_t width, length;
+
+    const float *key(int64_t head, int64_t j) const {
+        return memory + (head * 2 * length + j) * width;
+    }
+    const float *value(int64_t head, int64_t j) const { return key(head, j + length); }
+};
+
+// Attention of one position over `count` keys. Heads are as wide as whole vectors, and `scores` has
+// room for the keys, rounded up to vectors.
+template <typename From>
+inline void attend(float *out, const float *queries, int64_t num_heads, int64_t repeats,
+                   int64_t width, float scale, const From &from, int64_t count, float *scores) {
     const int64_t room = padded(count, WIDTH);
-    for (int64_t head = 0; head < num_heads; ++head, queries += width, out += width) {
+    for (int64_t h = 0; h < num_heads; ++h, queries += width, out += width) {
         if (count == 0) {
             std::fill(out, out + width, 0.0f);
             continue;
         }
-        const int64_t key = head / repeats * width;
-        for (int64_t j = 0; j < count; ++j)
-            scores[j] = dot(queries, places[j] + key, width) * scale;
-        std::fill(scores + count, scores + room, NOTHING);
+        const int64_t head = h / repeats;
         Vector<float> most = every(NOTHING);
-        for (int64_t j = 0; j < room; j += WIDTH) most = larger(load(scores + j), most);
+        for (int64_t j = 0; j < room; j += WIDTH) {
+            const float *keys[WIDTH];
+            for (int64_t i = 0; i < WIDTH; ++i) keys[i] = from.key(head, std::min(j + i, count - 1));
+            store(scores + j, dots(queries, keys, width) * scale);
+            if (j + WIDTH > count) std::fill(scores + count, scores + room, NOTHING);
+            most = larger(load(scores + j), most);
+        }
         float highest = NOTHING;
         for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
         Vector<float> sums{};
@@ -138,9 +188,9 @@ inline void attend(float *out, const float *queries, int64_t num_heads, int64_t 
         for (int64_t i = 0; i < WIDTH; ++i) total += sums[i];
         const float factor = 1.0f / total;
         int64_t i = 0;
+        const auto value = [&](int64_t j) { return from.value(head, j) + i; };
         for (; i + 4 * WIDTH <= width; i += 4 * WIDTH)
-            sum_values<4>(out + i, scores, places, values + key + i, count, factor);
-        for (; i < width; i += WIDTH)
-            sum_values<1>(out + i, scores, places, values + key + i, count, factor);
+            sum_values<4>(out + i, scores, value, count, factor);
+        for (; i < width; i += WIDTH) sum_values<1>(out + i, scores, value, count, factor);
     }
 }
