@@ -173,6 +173,36 @@ def test_a_bert_that_writes_with_a_gpt_is_covered():
     compare(model, native, states, 3, 6)
 
 
+@pytest.mark.parametrize(("pattern", "length"), [("full", 150), ("local:5", 40)])
+def test_long_sources_and_windows_are_encoded_as_with_operators(pattern, length):
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        num_encoder_layers=2, num_decoder_layers=1, dim=12, num_heads=2, hidden_dim=20
+    )
+    model = draw_vectors(Transformer(config, 31, AttentionConfig(encoder=pattern)))
+    native = NativeDecoder(model)
+    ids = sources(3, length, 31)
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, 3, 4)
+
+
+@pytest.mark.parametrize("settings", [{"separator_id": 4}, {"encoder": "strided:3"}])
+def test_an_encoder_that_is_not_covered_goes_through_operators(settings):
+    torch.manual_seed(0)
+    patterns = AttentionConfig(encoder=settings.pop("encoder", "full"))
+    config = TransformerConfig(
+        num_encoder_layers=2, num_decoder_layers=1, dim=12, num_heads=2, hidden_dim=20, **settings
+    )
+    model = draw_vectors(Transformer(config, 31, patterns))
+    native = NativeDecoder(model)
+    ids = sources(3, 9, 31)
+    ids[:, 2] = 4
+    with torch.inference_mode():
+        states = model.init_state(ids), native.init_state(ids)
+    compare(model, native, states, 3, 4)
+
+
 def test_a_source_without_tokens_is_decoded_as_with_operators():
     model = translator({})
     native = NativeDecoder(model)

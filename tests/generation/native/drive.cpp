@@ -1,0 +1,146 @@
+// Runs the compiled decoder over drawn shapes, for the sanitizers: every input lies in memory of
+// exactly its size. Returns 1 where a result is not finite.
+#include "decoder.cpp"
+
+#include <cstdio>
+#include <deque>
+#include <random>
+
+std::mt19937 generator;
+std::deque<std::vector<float>> weights;
+
+int64_t draw(int64_t from, int64_t to) {
+    return std::uniform_int_distribution<int64_t>(from, to)(generator);
+}
+
+const float *numbers(int64_t count) {
+    std::vector<float> &drawn = weights.emplace_back(count);
+    for (float &x : drawn) x = std::normal_distribution<float>(0, 0.3f)(generator);
+    return drawn.data();
+}
+
+std::vector<int64_t> integers(int64_t count, int64_t from, int64_t to) {
+    std::vector<int64_t> drawn(count);
+    for (int64_t &x : drawn) x = draw(from, to);
+    return drawn;
+}
+
+void fill(void *model, int64_t is_encoder, const Sizes &sizes) {
+    const int64_t dim = sizes.dim, width = sizes.num_heads * sizes.head_dim;
+    const int64_t shared = sizes.num_kv_heads * sizes.head_dim, hidden = sizes.hidden_dim;
+    const int64_t parts = sizes.activation == SWIGLU ? 2 : 1;
+    const bool has_norm = draw(0, 1), has_bias = draw(0, 1);
+    const auto bias = [&](int64_t count) { return has_bias ? numbers(count) : nullptr; };
+    const auto shift = [&] { return sizes.norm == LAYER ? numbers(dim) : nullptr; };
+    regard_set_embedding(model, is_encoder, numbers(sizes.vocab_size * dim),
+                         has_norm ? numbers(dim) : nullptr, has_norm ? numbers(dim) : nullptr,
+                         1e-5);
+    for (int64_t layer = 0; layer < sizes.num_layers; ++layer) {
+        const int64_t shapes[NUM_MAPS][2] = {{width + 2 * shared, dim}, {dim, width}, {width, dim},
+                                             {2 * width, dim}, {dim, width}, {parts * hidden, dim},
+                                             {dim, hidden}};
+        for (int64_t name = 0; name < NUM_MAPS; ++name) {
+            if (!sizes.reads_source && name >= CROSS_Q && name <= CROSS_OUT) continue;
+            const auto [out, in] = shapes[name];
+            regard_set_map(model, is_encoder, layer, name, numbers(out * in), bias(out));
+        }
+        for (int64_t name = 0; name < NUM_NORMS; ++name)
+            regard_set_norm(model, is_encoder, layer, name, numbers(dim), shift());
+    }
+    if (sizes.is_pre) regard_set_norm(model, is_encoder, -1, 0, numbers(dim), shift());
+}
+
+Positions positions_of(const Sizes &sizes) {
+    const int64_t rows = draw(1, 40), half = sizes.head_dim / 2;
+    Positions positions{};
+    if (draw(0, 1)) {
+        positions.num_rows = rows, positions.offset = draw(0, 2);
+        positions.rows = numbers(rows * sizes.dim);
+    }
+    positions.num_angles = rows;
+    positions.cosines = numbers(rows * half), positions.sines = numbers(rows * half);
+    return positions;
+}
+
+bool decode(void *model, const Sizes *encoder, const Sizes &sizes) {
+    void *state = regard_state_new(model);
+    const Positions source = encoder ? positions_of(*encoder) : Positions{};
+    const Positions positions = positions_of(sizes);
+    int64_t rows = 0;
+    const auto add = [&] {
+        const int64_t batch = draw(1, 6), length = draw(1, draw(0, 5) ? 12 : 300);
+        const std::vector<int64_t> lengths = integers(batch, 0, length);
+        rows += batch;
+        if (!sizes.reads_source) regard_state_add_rows(state, batch);
+        else if (encoder)
+            regard_state_read(state, &source,
+                              integers(batch * length, 0, encoder->vocab_size - 1).data(), batch,
+                              length, lengths.data(), draw(1, 3));
+        else
+            regard_state_add_sources(state, numbers(batch * length * sizes.dim), batch, length,
+                                     lengths.data(), draw(1, 3));
+    };
+    add();
+    bool is_finite = true;
+    for (int step = 0; step < 8; ++step) {
+        if (draw(0, 4) == 0) add();
+        const int64_t count = draw(1, draw(0, 3) ? 9 : 300), vocab = sizes.vocab_size;
+        regard_state_select(state, integers(count, 0, rows - 1).data(), count);
+        rows = count;
+        const int64_t num_new = draw(0, 2) ? 1 : draw(1, rows < 4 ? 300 : 4);
+        const int64_t k = draw(0, vocab);
+        std::vector<float> logits(rows * vocab), values(rows * k), sums(rows);
+        std::vector<int64_t> indices(rows * k);
+        const int result = regard_state_step(
+            state, &positions, integers(rows * num_new, 0, vocab - 1).data(), num_new,
+            draw(0, 1) ? logits.data() : nullptr, k, values.data(), indices.data(), sums.data(),
+            draw(1, 3));
+        is_finite = is_finite && result == DONE && are_below(indices.data(), rows * k, vocab);
+        for (const auto *some : {&logits, &values, &sums})
+            for (const float x : *some) is_finite = is_finite && std::isfinite(x);
+    }
+    const int64_t outside = rows, token = sizes.vocab_size;
+    is_finite = is_finite && regard_state_select(state, &outside, 1) == OUT_OF_RANGE;
+    const std::vector<int64_t> tokens(rows, token);
+    is_finite = is_finite && regard_state_step(state, &positions, tokens.data(), 1, nullptr, 0,
+                                               nullptr, nullptr, nullptr, 1) == OUT_OF_RANGE;
+    regard_state_free(state);
+    return is_finite;
+}
+
+int main(int, char **arguments) {
+    for (int seed = 0; seed < std::atoi(arguments[1]); ++seed) {
+        generator.seed(seed);
+        const int64_t rotary = draw(0, 2), heads = draw(1, 4);
+        std::vector<int64_t> before(3), after(3, -1), limits(3, 0);
+        for (int64_t &reach : before) reach = draw(0, 1) ? -1 : draw(0, 9);
+        for (int64_t &reach : after) reach = draw(0, 1) ? -1 : draw(0, 9);
+        Sizes sizes{};
+        sizes.num_layers = draw(1, 3), sizes.dim = draw(1, 70), sizes.num_heads = heads;
+        sizes.num_kv_heads = draw(0, 1) ? heads : 1;
+        sizes.head_dim = rotary ? 2 * draw(1, 10) : draw(1, 20);
+        sizes.hidden_dim = draw(1, 300), sizes.vocab_size = draw(1, 400);
+        sizes.activation = draw(0, 4), sizes.norm = draw(0, 1), sizes.is_pre = draw(0, 1);
+        sizes.reads_source = draw(0, 1), sizes.rotary = rotary, sizes.precision = draw(0, 1);
+        sizes.epsilon = 1e-5, sizes.embedding_scale = 2.0;
+        sizes.before = before.data(), sizes.after = limits.data();
+        Sizes encoder = sizes;
+        encoder.reads_source = 0, encoder.after = after.data();
+        encoder.num_layers = draw(1, 3), encoder.vocab_size = draw(1, 50);
+        const bool has_encoder = sizes.reads_source && draw(0, 1);
+        void *model = regard_model_new(has_encoder ? &encoder : nullptr, &sizes);
+        fill(model, 0, sizes);
+        if (has_encoder) fill(model, 1, encoder);
+        const bool has_bias = draw(0, 1);
+        regard_set_output(model, numbers(sizes.vocab_size * sizes.dim),
+                          has_bias ? numbers(sizes.vocab_size) : nullptr);
+        const bool is_finite = decode(model, has_encoder ? &encoder : nullptr, sizes);
+        regard_model_free(model);
+        weights.clear();
+        if (!is_finite) {
+            std::printf("seed %d\n", seed);
+            return 1;
+        }
+    }
+    return 0;
+}
