@@ -3,22 +3,32 @@
 Outputs are ranked by Wu et al. 2016 or by the rule of ``transformers``: see `BeamSearchConfig`.
 Where constraints leave an output no token it ends as it is, incomplete, and counts only if too few
 others end.
-Sentences that are complete leave the batch, so the cost of a step falls. Cost: one decoder step of
-``batch * beam`` rows a token.
+
+The model gives the best tokens of each row; all else is arithmetic on a few numbers a sentence,
+done by NumPy for all sentences at once. Sentences that are complete leave the batch, and others may
+take their places (`Search.add`). Cost: one decoder step of ``batch * beam`` rows a token.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Generic
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import SpecialIds
-from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
-from regard.generation.constraints import Constraints, check_logits
-from regard.generation.decoding import S, Seq2SeqDecoder
+from regard.generation.beam_search_config import BeamSearchConfig, Ranking, length_normalizer
+from regard.generation.constraints import Constraints, check_forbidden, check_numbers
+from regard.generation.decoding import JoiningDecoder, S, Seq2SeqDecoder, TopDecoder
+from regard.generation.top_tokens import TopTokens, top_tokens
+
+_UNLIMITED = np.iinfo(np.int64).max
+_FEW_FORBIDDEN = 64  # tokens that may be left out of a few more of the best ones
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,211 +71,441 @@ def beam_search(
         ConfigError: The constraints forbid every token.
         WeightsError: The model gives NaN.
     """
-    # Padding is on the right; before the last other token its id may be part of the text.
-    positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
-    lengths = ((source_ids != ids.pad) * positions).amax(1)  # [batch]
-    if config.max_length_ratio is None:
-        limits = torch.full_like(lengths, torch.iinfo(lengths.dtype).max)
-    else:
-        limits = (lengths * config.max_length_ratio).long() + 10
-    if config.max_length is not None:
-        limits = limits.clamp(max=config.max_length)
-    if config.beam == 1:
-        return _greedy(model, source_ids, limits, config, ids)
-    return _Beams(model, source_ids, limits, config, ids).run()
+    results: list[list[Hypothesis]] = [[] for _ in range(len(source_ids))]
+    search = make_search(model, config, ids, results.__setitem__)
+    search.add(source_ids, range(len(source_ids)))
+    while search.num_sentences:
+        search.advance()
+    return results
 
 
-def _hypothesis(
-    ids: list[int],
-    log_probability: float,
-    length: int,
+def make_search(
+    model: Seq2SeqDecoder[S],
     config: BeamSearchConfig,
-    *,
-    is_complete: bool,
-) -> Hypothesis:
-    """Score an output of `length` tokens, its end counted."""
-    normalizer = length_normalizer(max(1, length), config.length_penalty, config.ranking)
-    return Hypothesis(
-        ids=ids,
-        score=log_probability / normalizer,
-        log_probability=log_probability,
-        is_complete=is_complete,
+    ids: SpecialIds,
+    finish: Callable[[int, list[Hypothesis]], None],
+) -> Search[S]:
+    """Return a search without sentences.
+
+    Args:
+        model: Model in evaluation mode.
+        config: Beam and penalty.
+        ids: What pads a source, begins the decoder's input and ends an output.
+        finish: Called with the index and the hypotheses, best first, of each sentence that is done.
+    """
+    return (_Greedy if config.beam == 1 else _Beams)(model, config, ids, finish)
+
+
+class Search(ABC, Generic[S]):
+    """A search over a batch of sentences, which leave it when they are done.
+
+    Args:
+        model: Model in evaluation mode.
+        config: Beam and penalty.
+        ids: What pads a source, begins the decoder's input and ends an output.
+        finish: Called with the index and the hypotheses of each sentence that is done.
+    """
+
+    def __init__(
+        self,
+        model: Seq2SeqDecoder[S],
+        config: BeamSearchConfig,
+        ids: SpecialIds,
+        finish: Callable[[int, list[Hypothesis]], None],
+    ) -> None:
+        self.model, self.config, self.ids, self.finish = model, config, ids, finish
+        self.top_decoder = model if isinstance(model, TopDecoder) else None
+        self.joining_decoder = model if isinstance(model, JoiningDecoder) else None
+        self.state: S | None = None
+        self.device = torch.device("cpu")
+        self.indices = np.empty(0, dtype=np.int64)  # [sentences]
+        self.limits = np.empty(0, dtype=np.int64)  # [sentences], most tokens of each output
+        self.lengths = np.empty(0, dtype=np.int64)  # [sentences], tokens with the begin
+        self.tokens = np.empty((0, config.beam, 32), dtype=np.int64)
+        """Tokens so far with the begin, ``[sentences, beam, at least the longest]``."""
+        self.scores = np.empty((0, config.beam), dtype=np.float32)
+        """Log-probabilities, ``[sentences, beam]``."""
+        self.reads_logits = _needs_logits(config)
+
+    @property
+    def num_sentences(self) -> int:
+        """Number of sentences that are not done."""
+        return len(self.indices)
+
+    @property
+    def may_join(self) -> bool:
+        """Whether sentences may be added while others are decoded."""
+        return self.joining_decoder is not None and not self.reads_logits
+
+    def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
+        """Begin sentences.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right.
+            indices: Index of each, for `finish`.
+        """
+        num_new, num_old, beam = len(source_ids), self.num_sentences, self.config.beam
+        if not num_new:
+            return
+        self.device = source_ids.device
+        if self.state is None or not num_old:
+            self.state = self.model.init_state(source_ids)
+        else:
+            assert self.joining_decoder is not None
+            self.joining_decoder.add_sources(source_ids, self.state)
+        if beam > 1:
+            old = torch.arange(num_old * beam, device=self.device)
+            new = torch.arange(num_old * beam, num_old * beam + num_new, device=self.device)
+            self.state.select(torch.cat([old, new.repeat_interleave(beam)]))
+        self.indices = np.concatenate([self.indices, np.asarray(indices, dtype=np.int64)])
+        self.limits = np.concatenate([self.limits, self._limits_of(source_ids)])
+        self.lengths = np.concatenate([self.lengths, np.ones(num_new, dtype=np.int64)])
+        tokens = np.full((num_new, *self.tokens.shape[1:]), self.ids.start)
+        self.tokens = np.concatenate([self.tokens, tokens])
+        # Only the first hypothesis counts at the start: the others are copies of it.
+        scores = np.full((num_new, beam), -np.inf, dtype=np.float32)
+        scores[:, 0] = 0.0
+        self.scores = np.concatenate([self.scores, scores])
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Extend every hypothesis by one token, and let sentences go that are done."""
+
+    def _limits_of(self, source_ids: Tensor) -> NDArray[np.int64]:
+        """Return the maximum number of tokens of each output, ``[batch]``."""
+        config = self.config
+        if config.max_length_ratio is None:
+            limits = np.full(len(source_ids), _UNLIMITED)
+        else:
+            # Padding is on the right; before the last other token its id may be part of the text.
+            positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
+            lengths = ((source_ids != self.ids.pad) * positions).amax(1)  # [batch]
+            limits = (lengths * config.max_length_ratio).long().cpu().numpy() + 10
+        return limits if config.max_length is None else np.minimum(limits, config.max_length)
+
+    def _last_tokens(self) -> Tensor:
+        """Return the last token of each row, ``[sentences * beam]``."""
+        last = self.tokens[np.arange(self.num_sentences), :, self.lengths - 1]
+        return torch.from_numpy(last.reshape(-1)).to(self.device)
+
+    def _best_tokens(self, num: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Take a step of the model.
+
+        Args:
+            num: Number of tokens of each row.
+
+        Returns:
+            Log-probabilities of the best next tokens, highest first, and their ids,
+            ``[sentences, beam, num]``, or fewer where the vocabulary has no more.
+
+        Raises:
+            ConfigError: The constraints forbid every token.
+            WeightsError: The model gives NaN.
+        """
+        last, state, model = self._last_tokens(), self.state, self.model
+        assert state is not None
+        forbidden = self.config.forbidden
+        # Tokens that are left out may be among the best.
+        num_out = len(forbidden) + bool((self.lengths < self.config.min_length).any())
+        if (decoder := self.top_decoder) is not None and not self.reads_logits:
+            check_forbidden(forbidden, decoder.vocab_size)
+            top = decoder.decode_top(last, state, min(num + num_out, decoder.vocab_size))
+        else:
+            logits = model.decode_step(last, state).float()
+            check_forbidden(forbidden, logits.shape[1])
+            if self.reads_logits:
+                top = self._constrained(logits, num)
+            else:
+                top = top_tokens(logits, num + num_out)
+        values, tokens, log_sum = (part.cpu().numpy() for part in top)
+        scores = values - log_sum[:, None]
+        check_numbers(not np.isnan(scores).any())
+        shape = (self.num_sentences, self.config.beam, -1)
+        scores, tokens = scores.reshape(shape), tokens.reshape(shape)
+        return (scores, tokens) if self.reads_logits else self._leave_out(scores, tokens, num)
+
+    def _leave_out(
+        self, scores: NDArray[np.float32], tokens: NDArray[np.int64], num: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Set what is forbidden to minus infinity, and return the `num` best tokens that remain.
+
+        Args:
+            scores: Log-probabilities, highest first, ``[sentences, beam, k]``.
+            tokens: Their ids.
+            num: Number of tokens.
+
+        Returns:
+            Scores and ids, ``[sentences, beam, num or fewer]``.
+        """
+        is_too_short = self.lengths < self.config.min_length  # [sentences]
+        if not self.config.forbidden and not is_too_short.any():
+            return scores[:, :, :num], tokens[:, :, :num]
+        is_out = (tokens == self.ids.end) & is_too_short[:, None, None]
+        if self.config.forbidden:
+            is_out |= np.isin(tokens, self.config.forbidden)
+        order = np.argsort(is_out, axis=2, kind="stable")[:, :, :num]
+        scores = np.where(is_out, -np.inf, scores).astype(np.float32)
+        return np.take_along_axis(scores, order, 2), np.take_along_axis(tokens, order, 2)
+
+    def _constrained(self, logits: Tensor, num: int) -> TopTokens:
+        """Apply constraints that depend on the tokens before to ``[rows, vocab]``."""
+        limits = torch.from_numpy(self.limits).to(self.device)
+        constraints = Constraints(self.config, limits, self.ids.end)
+        length, beam = int(self.lengths[0]), self.config.beam  # no sentence joins others here
+        history = torch.from_numpy(self.tokens[:, :, :length]).flatten(0, 1).to(self.device)
+        sentences = torch.arange(self.num_sentences, device=self.device).repeat_interleave(beam)
+        if beam > 1:
+            scores = constraints(logits.log_softmax(-1), 0.0, history, sentences)
+            best, ids = scores.topk(min(num, scores.shape[1]), dim=1)
+            return TopTokens(best, ids, torch.zeros_like(best[:, 0]))
+        log_sum = logits.logsumexp(-1, keepdim=True)
+        scores = constraints(logits, log_sum, history, sentences)
+        # A penalty changes the logits' sum, so that the scores need a normalizer of their own.
+        if self.config.is_renormalized or self.config.repetition_penalty != 1.0:
+            log_sum = scores.logsumexp(-1, keepdim=True)
+        best, ids = scores.max(-1, keepdim=True)
+        return TopTokens(best, ids, log_sum.masked_fill(best == -torch.inf, 0.0)[:, 0])
+
+    def _write(self, tokens: NDArray[np.int64]) -> None:
+        """Append a token to each hypothesis, ``[sentences, beam]``."""
+        if self.lengths.max() == self.tokens.shape[2]:
+            self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=2)
+        sentences = np.arange(self.num_sentences)[:, None]
+        beams = np.arange(self.config.beam)
+        self.tokens[sentences, beams, self.lengths[:, None]] = tokens
+        self.lengths += 1
+
+    def _remain(self, is_done: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Let sentences go that are done, ``[sentences]``; return those that remain.
+
+        Those at the end take the places of the ones that leave, so that few rows move.
+        """
+        active = np.flatnonzero(~is_done)
+        remaining = np.arange(len(active))
+        remaining[is_done[: len(active)]] = active[active >= len(active)]
+        self.indices, self.limits = self.indices[remaining], self.limits[remaining]
+        self.lengths, self.tokens = self.lengths[remaining], self.tokens[remaining]
+        self.scores = self.scores[remaining]
+        return remaining
+
+    def _select(self, rows: NDArray[np.int64]) -> None:
+        """Keep, repeat or reorder the rows of the model's state."""
+        assert self.state is not None
+        self.state.select(torch.from_numpy(rows).to(self.device))
+
+    def _hypothesis(
+        self, ids: NDArray[np.int64], log_probability: float, length: int, *, is_complete: bool
+    ) -> Hypothesis:
+        """Score an output of `length` tokens, its end counted."""
+        config = self.config
+        normalizer = length_normalizer(max(1, length), config.length_penalty, config.ranking)
+        return Hypothesis(
+            ids=ids.tolist(),
+            score=log_probability / normalizer,
+            log_probability=log_probability,
+            is_complete=is_complete,
+        )
+
+
+def _needs_logits(config: BeamSearchConfig) -> bool:
+    """Return whether the constraints depend on more than the best tokens of each row."""
+    return (
+        config.repetition_penalty != 1.0
+        or config.no_repeat_size > 0
+        or config.forced_first is not None
+        or config.forces_end
+        or config.is_renormalized
+        or len(config.forbidden) > _FEW_FORBIDDEN
     )
+
+
+class _Greedy(Search[S]):
+    """Takes the most probable token at every step; the beam is 1."""
+
+    def advance(self) -> None:
+        scores, tokens = (part[:, 0, 0] for part in self._best_tokens(1))  # [sentences]
+        is_dead = scores == -np.inf
+        self.scores[:, 0] += np.where(is_dead, np.float32(0.0), scores)
+        self._write(tokens[:, None])
+        lengths = self.lengths - 1  # with the new token, without the begin
+        has_ended = (tokens == self.ids.end) & ~is_dead
+        is_done = has_ended | is_dead | (self.limits <= lengths)
+        if not is_done.any():
+            return
+        for sentence in np.flatnonzero(is_done).tolist():
+            length, is_complete = int(lengths[sentence]), bool(has_ended[sentence])
+            num_tokens = length - int(is_dead[sentence])
+            ids = self.tokens[sentence, 0, 1 : num_tokens + 1 - is_complete]
+            log_probability = float(self.scores[sentence, 0])
+            output = self._hypothesis(ids, log_probability, num_tokens, is_complete=is_complete)
+            self.finish(int(self.indices[sentence]), [output])
+        self._select(self._remain(is_done))
+
+
+class _Beams(Search[S]):
+    """Keeps the best hypotheses of each sentence; rows are ``sentence * beam + hypothesis``."""
+
+    def __init__(
+        self,
+        model: Seq2SeqDecoder[S],
+        config: BeamSearchConfig,
+        ids: SpecialIds,
+        finish: Callable[[int, list[Hypothesis]], None],
+    ) -> None:
+        super().__init__(model, config, ids, finish)
+        self.finished: dict[int, list[Hypothesis]] = {}
+        """Outputs of each sentence that count, by its index."""
+        self.dead: dict[int, list[Hypothesis]] = {}
+        """Outputs of each sentence to which the constraints left no token."""
+        self.bars = np.empty(0)
+        """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
+
+    def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
+        super().add(source_ids, indices)
+        self.bars = np.concatenate([self.bars, np.full(len(source_ids), -np.inf)])
+        self.finished.update({int(index): [] for index in indices})
+
+    def advance(self) -> None:
+        beam, num = self.config.beam, self.num_sentences
+        scores, tokens = self._best_tokens(2 * beam)  # [sentences, beam, k]
+        self._collect_dead(scores)
+        # Twice the beam: at most `beam` of them end, so that `beam` always continue.
+        totals = (self.scores[:, :, None] + scores).reshape(num, -1)
+        order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam]
+        best = np.take_along_axis(totals, order, 1)  # [sentences, 2 * beam]
+        tokens = np.take_along_axis(tokens.reshape(num, -1), order, 1)
+        origins = order // scores.shape[2]
+        is_closed = tokens == self.ids.end
+        if self.config.ranking == "transformers":  # outputs at their limit are ranked with others
+            is_closed |= (self.lengths >= self.limits)[:, None]
+        self._collect(best, origins, tokens, is_closed)
+        best = np.where(is_closed, np.float32(-np.inf), best)
+        ranks = np.argsort(is_closed, axis=1, kind="stable")[:, :beam]
+        origins, tokens, best = (
+            np.take_along_axis(part, ranks, 1) for part in (origins, tokens, best)
+        )
+        if self.top_decoder is None:  # the state moves rows by copying them
+            children = _keep_in_place(origins)
+            origins, tokens, best = (
+                np.take_along_axis(part, children, 1) for part in (origins, tokens, best)
+            )
+        sentences = np.arange(num)
+        self.tokens = self.tokens[sentences[:, None], origins]
+        self.scores = best
+        self._write(tokens)
+        is_done = self._are_done()
+        if is_done.any():
+            self._finish(is_done)
+            sentences = self._remain(is_done)
+            origins, self.bars = origins[sentences], self.bars[sentences]
+        self._select((sentences[:, None] * beam + origins).reshape(-1))
+
+    def _collect(
+        self,
+        best: NDArray[np.float32],
+        origins: NDArray[np.int64],
+        tokens: NDArray[np.int64],
+        is_closed: NDArray[np.bool_],
+    ) -> None:
+        """Store hypotheses that close within the best `beam` of [sentences, 2 * beam]."""
+        is_output = is_closed[:, : self.config.beam] & (best[:, : self.config.beam] > -np.inf)
+        if not is_output.any():
+            return
+        for sentence, rank in np.argwhere(is_output).tolist():
+            length = int(self.lengths[sentence])  # the begin counts for the new token
+            ids = self.tokens[sentence, origins[sentence, rank], 1:length]
+            has_ended = bool(tokens[sentence, rank] == self.ids.end)
+            output = self._hypothesis(
+                ids if has_ended else np.append(ids, tokens[sentence, rank]),
+                float(best[sentence, rank]),
+                length,
+                is_complete=has_ended,
+            )
+            self._store(sentence, output)
+
+    def _store(self, sentence: int, output: Hypothesis) -> None:
+        """Add an output that counts, and raise the bar for others."""
+        outputs = self.finished[int(self.indices[sentence])]
+        outputs.append(output)
+        if len(outputs) >= self._num_needed:
+            scores = sorted((output.score for output in outputs), reverse=True)
+            self.bars[sentence] = scores[self._num_needed - 1]
+
+    @property
+    def _num_needed(self) -> int:
+        """Number of outputs without which no sentence is done before its limit."""
+        config = self.config
+        return config.num_best if config.stopping == "certain" else config.beam
+
+    def _collect_dead(self, scores: NDArray[np.float32]) -> None:
+        """Store hypotheses whose continuations, [sentences, beam, k], are all forbidden."""
+        is_dead = (self.scores > -np.inf) & (scores[:, :, 0] == -np.inf)
+        if not is_dead.any():
+            return
+        for sentence, rank in np.argwhere(is_dead).tolist():
+            ids = self.tokens[sentence, rank, 1 : self.lengths[sentence]]
+            score = float(self.scores[sentence, rank])
+            output = self._hypothesis(ids, score, len(ids), is_complete=False)
+            self.dead.setdefault(int(self.indices[sentence]), []).append(output)
+
+    def _are_done(self) -> NDArray[np.bool_]:
+        """Return where no hypothesis that continues can still beat those that ended."""
+        config, lengths = self.config, self.lengths - 1
+        best = self.scores.max(axis=1)
+        is_done = (best == -np.inf) | (lengths >= self.limits)
+        if config.stopping == "first":
+            return is_done | (self.bars > -np.inf)
+        # A log-probability only falls; with a penalty its divisor is largest at the limit.
+        is_bound = config.stopping == "certain" and config.length_penalty > 0
+        normalizers = _normalizers(
+            self.limits if is_bound else lengths, config.length_penalty, config.ranking
+        )
+        return is_done | ((self.bars > -np.inf) & (self.bars >= best / normalizers))
+
+    def _finish(self, is_done: NDArray[np.bool_]) -> None:
+        """Hand out the outputs of sentences that are done."""
+        num_best = self.config.num_best
+        for sentence in np.flatnonzero(is_done).tolist():
+            index, length = int(self.indices[sentence]), int(self.lengths[sentence]) - 1
+            outputs = self.finished.pop(index)
+            if length >= self.limits[sentence]:  # fill up with hypotheses that have not ended
+                ranked = np.argsort(-self.scores[sentence], kind="stable").tolist()
+                for rank in ranked[: max(0, num_best - len(outputs))]:
+                    score = float(self.scores[sentence, rank])
+                    if score > -np.inf:
+                        ids = self.tokens[sentence, rank, 1 : length + 1]
+                        outputs.append(self._hypothesis(ids, score, length, is_complete=False))
+            dead = _best(self.dead.pop(index, []))
+            outputs += dead[: max(0, num_best - len(outputs))]
+            self.finish(index, _best(outputs)[:num_best])
 
 
 def _best(outputs: list[Hypothesis]) -> list[Hypothesis]:
     return sorted(outputs, key=lambda output: -output.score)
 
 
-def _greedy(
-    model: Seq2SeqDecoder[S],
-    source_ids: Tensor,
-    limits: Tensor,
-    config: BeamSearchConfig,
-    ids: SpecialIds,
-) -> list[list[Hypothesis]]:
-    """Take the most probable token of [batch, vocab] at every step."""
-    num_rows, device = len(source_ids), source_ids.device
-    state = model.init_state(source_ids)
-    last = torch.full((num_rows,), ids.start, device=device)
-    alive = torch.arange(num_rows, device=device)
-    total = torch.zeros(num_rows, device=device)
-    constraints = Constraints(config, limits, ids.end)
-    # A penalty changes the logits' sum, so that the scores need a normalizer of their own.
-    is_rescaled = config.is_renormalized or config.repetition_penalty != 1.0
-    outputs: list[list[int]] = [[] for _ in range(num_rows)]
-    results: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
-    history = last[:, None]  # [alive, length]
-    while len(alive):
-        length = history.shape[1]
-        logits = model.decode_step(last, state).float()
-        check_logits(logits)
-        normalizer = logits.logsumexp(-1, keepdim=True)
-        scores = constraints(logits, normalizer, history, alive)
-        best, last = scores.max(-1)
-        is_dead = best == -torch.inf
-        gain = best - (scores.logsumexp(-1) if is_rescaled else normalizer[:, 0])
-        total = torch.where(is_dead, total, total + gain)
-        history = torch.cat([history, last[:, None]], dim=1)
-        has_ended = (last == ids.end) & ~is_dead
-        is_done = has_ended | is_dead | (limits[alive] <= length)
-        for index, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
-            if not (has_ended[index] or is_dead[index]):
-                outputs[row].append(token)
-            if is_done[index]:
-                log_probability, is_complete = float(total[index]), bool(has_ended[index])
-                num_tokens = length - int(is_dead[index])
-                results[row] = [
-                    _hypothesis(
-                        outputs[row], log_probability, num_tokens, config, is_complete=is_complete
-                    )
-                ]
-        if is_done.any():
-            active = (~is_done).nonzero().squeeze(1)
-            alive, last, total, history = (
-                alive[active],
-                last[active],
-                total[active],
-                history[active],
-            )
-            state.select(active)
-    return results
+def _normalizers(lengths: NDArray[np.int64], alpha: float, ranking: Ranking) -> NDArray[np.float64]:
+    """Return what log-probabilities of outputs of these lengths are divided by; they may be inf."""
+    values = lengths.astype(np.float64)
+    with np.errstate(over="ignore"):
+        return (values if ranking == "transformers" else (5.0 + values) / 6.0) ** alpha
 
 
-class _Beams(Generic[S]):
-    """Beam search over a batch; rows are ``sentence * beam + hypothesis``."""
+def _keep_in_place(origins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an order of the hypotheses in which one continues each row where it is.
 
-    def __init__(
-        self,
-        model: Seq2SeqDecoder[S],
-        source_ids: Tensor,
-        limits: Tensor,
-        config: BeamSearchConfig,
-        ids: SpecialIds,
-    ) -> None:
-        self.model, self.config, self.end_id = model, config, ids.end
-        self.constraints = Constraints(config, limits, ids.end)
-        num, beam, device = len(source_ids), config.beam, source_ids.device
-        self.limits = limits.tolist()
-        self.state = model.init_state(source_ids)
-        self.state.select(torch.arange(num, device=device).repeat_interleave(beam))
-        self.alive = list(range(num))
-        self.ids = torch.full((num, beam, 1), ids.start, device=device)  # [sentences, beam, length]
-        # Only the first hypothesis counts at the start: the others are copies of it.
-        self.scores = torch.full((num, beam), -torch.inf, device=device)
-        self.scores[:, 0] = 0.0
-        self.finished: list[list[Hypothesis]] = [[] for _ in range(num)]
-        self.dead: list[list[Hypothesis]] = [[] for _ in range(num)]
-        """Outputs of each sentence to which the constraints left no token."""
+    Args:
+        origins: The row of the sentence that each continues, ``[sentences, beam]``.
 
-    def run(self) -> list[list[Hypothesis]]:
-        while self.alive:
-            self._advance()
-        num_best = self.config.num_best
-        results = []
-        for finished, dead in zip(self.finished, self.dead, strict=True):
-            outputs = finished + _best(dead)[: max(0, num_best - len(finished))]
-            results.append(_best(outputs)[:num_best])
-        return results
-
-    def _advance(self) -> None:
-        """Extend every hypothesis by one token, keep the best, drop sentences that are done."""
-        config, beam, device = self.config, self.config.beam, self.ids.device
-        num, length = len(self.alive), self.ids.shape[2]  # the begin counts for the new token
-        logits = self.model.decode_step(self.ids[:, :, -1].flatten(), self.state).float()
-        check_logits(logits)
-        vocab = logits.shape[-1]
-        sentences = torch.tensor(self.alive, device=device).repeat_interleave(beam)
-        scores = self.constraints(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), sentences)
-        totals = self.scores[:, :, None] + scores.view(num, beam, vocab)
-        if config.no_repeat_size or config.min_length:  # no other constraint depends on the output
-            self._collect_dead(totals)
-        # Twice the beam: at most `beam` of them end, so that `beam` always continue.
-        num_candidates = min(2, vocab) * beam
-        best, candidates = totals.flatten(1).topk(num_candidates, dim=1)  # [sentences, 2 * beam]
-        origins, tokens = candidates // vocab, candidates % vocab
-        is_closed = tokens == self.end_id
-        if config.ranking == "transformers":  # outputs at their limit are ranked with the others
-            at_limit = [length >= self.limits[sentence] for sentence in self.alive]
-            is_closed = is_closed | torch.tensor(at_limit, device=device)[:, None]
-        self._collect(best, origins, tokens, is_closed)
-        self.scores, ranks = best.masked_fill(is_closed, -torch.inf).topk(beam, dim=1)
-        origins, tokens = origins.gather(1, ranks), tokens.gather(1, ranks)  # [sentences, beam]
-        history = self.ids.gather(1, origins[:, :, None].expand(-1, -1, length))
-        self.ids = torch.cat([history, tokens[:, :, None]], dim=2)
-        active = [index for index in range(num) if not self._is_done(index)]
-        rows = origins + torch.arange(num, device=device)[:, None] * beam
-        if len(active) < num:
-            selected = torch.tensor(active, dtype=torch.long, device=device)
-            self.ids, self.scores, rows = self.ids[selected], self.scores[selected], rows[selected]
-            self.alive = [self.alive[index] for index in active]
-        self.state.select(rows.flatten())
-
-    def _collect(self, best: Tensor, origins: Tensor, tokens: Tensor, is_closed: Tensor) -> None:
-        """Store hypotheses that close within the best `beam` of [batch, 2 * beam] candidates."""
-        length = self.ids.shape[2]
-        for index, rank in is_closed[:, : self.config.beam].nonzero().tolist():
-            log_probability, token = float(best[index, rank]), int(tokens[index, rank])
-            if log_probability == -torch.inf:
-                continue
-            ids = self.ids[index, int(origins[index, rank]), 1:].tolist()
-            has_ended = token == self.end_id
-            output = ids if has_ended else [*ids, token]
-            self.finished[self.alive[index]].append(
-                _hypothesis(output, log_probability, length, self.config, is_complete=has_ended)
-            )
-
-    def _collect_dead(self, totals: Tensor) -> None:
-        """Store hypotheses whose continuations, [batch, beam, vocab], are all forbidden."""
-        is_dead = (self.scores > -torch.inf) & (totals == -torch.inf).all(-1)
-        for index, rank in is_dead.nonzero().tolist():
-            ids, log_probability = self.ids[index, rank, 1:].tolist(), self.scores[index, rank]
-            self.dead[self.alive[index]].append(
-                _hypothesis(ids, float(log_probability), len(ids), self.config, is_complete=False)
-            )
-
-    def _is_done(self, index: int) -> bool:
-        """Return whether no hypothesis that continues can still beat those that ended."""
-        config, limit = self.config, self.limits[self.alive[index]]
-        outputs, length = self.finished[self.alive[index]], self.ids.shape[2] - 1
-        scores = self.scores[index].tolist()  # the highest first
-        if scores[0] == -torch.inf:
-            return True
-        if length >= limit:  # fill the list up with hypotheses that have not ended
-            for rank in range(config.num_best - len(outputs)):
-                if scores[rank] > -torch.inf:
-                    ids = self.ids[index, rank, 1:].tolist()
-                    outputs.append(
-                        _hypothesis(ids, scores[rank], length, config, is_complete=False)
-                    )
-            return True
-        num_needed = config.num_best if config.stopping == "certain" else config.beam
-        if len(outputs) < num_needed or config.stopping == "first":
-            return len(outputs) >= num_needed
-        # A log-probability only falls; with a penalty its divisor is largest at the limit.
-        is_bound = config.stopping == "certain" and config.length_penalty > 0
-        normalizer = length_normalizer(
-            limit if is_bound else length, config.length_penalty, config.ranking
-        )
-        ranked = sorted((output.score for output in outputs), reverse=True)
-        return ranked[num_needed - 1] >= scores[0] / normalizer
+    Returns:
+        The hypothesis for each row, ``[sentences, beam]``: the first that continues it, and in rows
+        that none continues one of the others.
+    """
+    num, beam = origins.shape
+    sentences, ranks = np.arange(num)[:, None], np.arange(beam)
+    children = np.full((num, beam), -1)
+    children[sentences, origins[:, ::-1]] = ranks[::-1]  # the last that is written is the first
+    is_first = children[sentences, origins] == ranks
+    free, others = children < 0, ~is_first  # as many in each sentence
+    children[free] = np.broadcast_to(ranks, (num, beam))[others]
+    return children

@@ -75,7 +75,19 @@ def check_logits(logits: Tensor) -> None:
     Raises:
         WeightsError: One is NaN.
     """
-    if bool(logits.isnan().any()):
+    check_numbers(not bool(logits.isnan().any()))
+
+
+def check_numbers(are_numbers: bool) -> None:
+    """Check that a model gives numbers for the next token.
+
+    Args:
+        are_numbers: Whether it does.
+
+    Raises:
+        WeightsError: It gives NaN.
+    """
+    if not are_numbers:
         raise WeightsError(
             "the model gives NaN for the next token.  Check its weights, and that training ended "
             "with a finite loss."

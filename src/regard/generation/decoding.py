@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
+
+from regard.generation.top_tokens import TopTokens
 
 
 class DecodingState(Protocol):
@@ -27,6 +29,27 @@ class Seq2SeqDecoder(Protocol[S]):
 
     def decode_step(self, ids: Tensor, state: S) -> Tensor:
         """Read the last token of each row, ``[batch]``; return logits ``[batch, vocab]``."""
+        ...
+
+
+@runtime_checkable
+class TopDecoder(Protocol[S]):
+    """A model that finds the best next tokens in its step, without numbers for all of them."""
+
+    vocab_size: int
+    """Number of token ids."""
+
+    def decode_top(self, ids: Tensor, state: S, k: int) -> TopTokens:
+        """Read the last token of each row, ``[batch]``; return the k best tokens of each."""
+        ...
+
+
+@runtime_checkable
+class JoiningDecoder(Protocol[S]):
+    """A model whose rows may have begun at different times."""
+
+    def add_sources(self, source_ids: Tensor, state: S) -> None:
+        """Encode more sources, ``[batch, source_length]``, whose rows come last in the state."""
         ...
 
 
