@@ -11,7 +11,6 @@ from regard.generation.native.decoder import (
     NativeCausalDecoder,
     NativeDecoder,
     NativeState,
-    TopTokens,
 )
 from regard.generation.native.library import Precision
 
@@ -20,6 +19,5 @@ __all__ = [
     "NativeDecoder",
     "NativeState",
     "Precision",
-    "TopTokens",
     "why_through_operators",
 ]

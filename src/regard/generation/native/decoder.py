@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from regard.errors import ShapeError
 from regard.generation.native import library
 from regard.generation.native.library import Precision
 from regard.generation.native.packing import PackedModel
+from regard.generation.top_tokens import TopTokens
 from regard.models.base.decoder import Decoder
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.text_model import TextModel, token_lengths
@@ -30,21 +30,6 @@ from regard.models.encoder_decoder.model import EncoderDecoderModel
 from regard.models.transformer.model import Transformer
 
 _PIECE = 256  # new tokens of a row that are read at once: the rest of a prompt waits
-
-
-class TopTokens(NamedTuple):
-    """The best next tokens of each row.
-
-    Args:
-        logits: Highest first, ``[rows, k]``.
-        ids: Their tokens, ``[rows, k]``.
-        log_sum: Log-sum-exp of all logits of each row, ``[rows]``: ``logits - log_sum[:, None]``
-            are log-probabilities.
-    """
-
-    logits: Tensor
-    ids: Tensor
-    log_sum: Tensor
 
 
 class NativeState:

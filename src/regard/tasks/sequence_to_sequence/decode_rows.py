@@ -1,4 +1,4 @@
-"""Decoding of many sources in batches of similar length."""
+"""Decoding of the sources of a task, by the tokens and the vocabularies of its model."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
-from torch import Tensor
 
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
-from regard.generation.beam_search import Hypothesis, beam_search
+from regard.generation.beam_search import Hypothesis
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.constraints import check_logits
+from regard.generation.decoders import seq2seq_decoder
+from regard.generation.decoding import Seq2SeqDecoder
+from regard.generation.scheduling import DECODING_TOKENS, decode_sources, length_batches
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder, EncoderDecoderModel
 from regard.training.distribution import ALONE, World
-
-DECODING_TOKENS = 4096  # source tokens decoded together
 
 
 def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialIds:
@@ -74,6 +74,9 @@ def decode_rows(
     config: BeamSearchConfig,
     ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
     world: World = ALONE,
+    *,
+    decoder: Seq2SeqDecoder[Any] | None = None,
+    num_workers: int = 1,
 ) -> list[list[Hypothesis]]:
     """Decode source rows in batches of similar length.
 
@@ -84,20 +87,34 @@ def decode_rows(
         config: The search.
         ids: The tokens that pad, begin and end the rows.
         world: The processes that share the batches.
+        decoder: Takes the steps of the model; None is the fastest for its weights as they are.
+        num_workers: Threads of a process that decode batches of their own.
 
     Returns:
         The hypotheses of each row, best first, in the order of `rows`.
     """
+    indices = np.asarray(rows, dtype=np.int64)
+    lengths = sources.lengths[indices] + 1
+    decoder = seq2seq_decoder(model) if decoder is None else decoder
 
-    def decode(indices: list[int]) -> list[list[Hypothesis]]:
-        batch = _source_ids(sources, rows, indices, ids)
-        return beam_search(model, batch, config, ids)
+    def decode(batch: list[int]) -> list[list[Hypothesis]]:
+        of_batch = indices[batch]
+        return decode_sources(
+            decoder,
+            lengths[batch],
+            lambda part: sources.pad(of_batch[part], after=ids.end_of_source, fill=ids.pad),
+            config,
+            ids,
+            num_workers=num_workers,
+        )
 
-    batches = _batches(sources, rows, config.beam)
+    if not world.is_shared:
+        return decode(list(range(len(indices))))
+    batches = length_batches(lengths, config.beam, DECODING_TOKENS)
     results: list[list[Hypothesis]] = [[] for _ in rows]
-    for indices, decoded in zip(batches, world.map(decode, batches), strict=True):
+    for batch, decoded in zip(batches, world.map(decode, batches), strict=True):
         hypotheses = msgspec.convert(decoded, list[list[Hypothesis]])
-        for index, of_row in zip(indices, hypotheses, strict=True):
+        for index, of_row in zip(batch, hypotheses, strict=True):
             results[index] = of_row
     return results
 
@@ -125,10 +142,9 @@ def target_log_probabilities(
     Raises:
         WeightsError: The model gives NaN.
     """
-    rows = range(len(sources))
 
     def score(indices: list[int]) -> list[float]:
-        batch = _source_ids(sources, rows, indices, ids)
+        batch = sources.pad(np.array(indices), after=ids.end_of_source, fill=ids.pad)
         state, previous = model.init_state(batch), ids.start
         total = torch.zeros(len(batch))
         for token in (*target, ids.end):
@@ -138,34 +154,9 @@ def target_log_probabilities(
             previous = token
         return total.tolist()
 
-    batches = _batches(sources, rows, 1)
+    batches = length_batches(sources.lengths + 1, 1, DECODING_TOKENS)
     results = [0.0] * len(sources)
     for indices, values in zip(batches, world.map(score, batches), strict=True):
         for index, value in zip(indices, values, strict=True):
             results[index] = value
     return results
-
-
-def _batches(sources: TokenRows, rows: Sequence[int], beam: int) -> list[list[int]]:
-    """Return the indices into `rows` of batches of similar length, short ones first."""
-    batches: list[list[int]] = []
-    by_length = sorted(range(len(rows)), key=lambda index: sources.lengths[rows[index]])
-    start = 0
-    while start < len(by_length):
-        end = start
-        while end < len(by_length):
-            width = int(sources.lengths[rows[by_length[end]]]) + 1
-            if end > start and width * (end + 1 - start) * beam > DECODING_TOKENS:
-                break
-            end += 1
-        batches.append(by_length[start:end])
-        start = end
-    return batches
-
-
-def _source_ids(
-    sources: TokenRows, rows: Sequence[int], indices: list[int], ids: SpecialIds
-) -> Tensor:
-    """Return the sources of a batch with their ends, ``[batch, length]``."""
-    batch = np.array([rows[index] for index in indices])
-    return sources.pad(batch, after=ids.end_of_source, fill=ids.pad)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from regard.data.batching import Batch, PairBatches, TokenRows
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.scheduling import DECODING_TOKENS
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.sequence_to_sequence.data import EncodedPairs
 from regard.tasks.sequence_to_sequence.decode_rows import (
-    DECODING_TOKENS,
     decode_rows,
     forbid_unused_ids,
     special_ids,

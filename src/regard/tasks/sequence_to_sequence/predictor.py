@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypedDict, Unpack
 
@@ -16,6 +16,8 @@ from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
 from regard.generation.beam_search import Hypothesis
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.decoders import CurrentDecoder, DecodingPrecision, seq2seq_decoder
+from regard.generation.decoding import Seq2SeqDecoder
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
@@ -145,6 +147,13 @@ class TargetWriter:
     tokenizer: AnyTokenizer
     config: RunConfig
     world: World = ALONE
+    precision: DecodingPrecision | None = field(default=None, init=False)
+    """Type of the weights that outputs are decoded with; None is the model's own."""
+    num_workers: int = field(default=1, init=False)
+    """Threads that decode batches of their own."""
+    _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
+        default_factory=CurrentDecoder, init=False
+    )
 
     @property
     def max_source_length(self) -> int:
@@ -192,7 +201,16 @@ class TargetWriter:
     def decode(self, sources: TokenRows, search: BeamSearchConfig) -> list[list[Hypothesis]]:
         """Return the best outputs for each source as token ids, best first."""
         ids = special_ids(self.model, self.tokenizer)
-        return decode_rows(self.model, sources, range(len(sources)), search, ids, self.world)
+        return decode_rows(
+            self.model,
+            sources,
+            range(len(sources)),
+            search,
+            ids,
+            self.world,
+            decoder=self._current.get(self.model, self.precision, seq2seq_decoder),
+            num_workers=self.num_workers,
+        )
 
     def write(
         self, rows: Sequence[Sequence[int]], search: BeamSearchConfig

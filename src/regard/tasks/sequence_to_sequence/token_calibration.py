@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from regard.data.batching import PairBatches
 from regard.errors import ConfigError, DataError
+from regard.generation.scheduling import DECODING_TOKENS
 from regard.metrics.classification import Reliability, reliability
 from regard.setup.evaluation_details import CalibrationChart
 from regard.tasks.sequence_to_sequence.data import TextPairs, encode_pairs
-from regard.tasks.sequence_to_sequence.decode_rows import DECODING_TOKENS, special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 

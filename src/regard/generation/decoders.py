@@ -1,0 +1,133 @@
+"""Which decoder computes the steps of a model, by its family, its device and a precision.
+
+Transformers on a CPU decode by one call of C++ a step (`regard.generation.native`); what that does
+not cover decodes through PyTorch's operators, by the model itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import nn
+
+from regard.errors import ConfigError
+from regard.generation.decoding import CausalDecoder, Seq2SeqDecoder
+from regard.generation.native import NativeCausalDecoder, NativeDecoder, why_through_operators
+from regard.layers.recorded_attention import RecordedAttention
+from regard.models import Decoder, EncoderDecoder
+from regard.models.base.text_model import TextModel
+
+DecodingPrecision = Literal["float32", "bf16", "int8"]
+DECODING_PRECISIONS: tuple[DecodingPrecision, ...] = ("float32", "bf16", "int8")
+M = TypeVar("M", bound=TextModel)
+
+
+def seq2seq_decoder(
+    model: EncoderDecoder[Any], precision: DecodingPrecision | None = None
+) -> Seq2SeqDecoder[Any]:
+    """Return what decodes a model fastest.
+
+    Args:
+        model: In evaluation mode. Its weights are copied: after a change of them what is returned
+            is that of before.
+        precision: Type of the weights; None is the model's own.
+
+    Raises:
+        ConfigError: The model cannot be decoded in this precision.
+    """
+    reason = _why_operators(model, precision)
+    if reason is None:
+        return NativeDecoder(model, precision="int8" if precision == "int8" else "float32")
+    _check_precision(precision, reason)
+    return _converted(model, precision)
+
+
+def causal_decoder(model: Decoder, precision: DecodingPrecision | None = None) -> CausalDecoder:
+    """Return what decodes a language model fastest; see `seq2seq_decoder`."""
+    reason = _why_operators(model, precision)
+    if reason is None:
+        return NativeCausalDecoder(model, precision="int8" if precision == "int8" else "float32")
+    _check_precision(precision, reason)
+    return _converted(model, precision)
+
+
+def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) -> str:
+    """Return in a line how a model writes: by the compiled decoder, or by operators and why."""
+    reason = _why_operators(model, precision)
+    if reason is None:
+        return f"compiled decoder, {precision or 'float32'}"
+    return f"PyTorch's operators: {reason}"
+
+
+def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str | None:
+    """Return why a model decodes through operators; None where the compiled decoder does it."""
+    if precision == "bf16":
+        return "the compiled decoder has no bf16"
+    dtype = getattr(model, "compute_dtype", torch.float32)
+    if precision is None and dtype != torch.float32:
+        return f"the model computes in {str(dtype).removeprefix('torch.')}"
+    if (reason := why_through_operators(model)) is not None:
+        return reason
+    for module in model.modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            return "its layers have hooks"
+        if isinstance(module, RecordedAttention) and module.on_attention is not None:
+            return "its attention is recorded"
+    return None
+
+
+def _check_precision(precision: DecodingPrecision | None, reason: str) -> None:
+    if precision == "int8":
+        raise ConfigError(
+            f"precision int8 needs the compiled decoder: {reason}.  Take float32 or bf16."
+        )
+
+
+def _converted(model: M, precision: DecodingPrecision | None) -> M:
+    """Return a model in a type, a copy where its own is another."""
+    if precision is None:
+        return model
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if model.compute_dtype == dtype and next(model.parameters()).dtype == dtype:
+        return model
+    converted = copy.deepcopy(model).to(dtype).eval()
+    converted.compute_dtype = None
+    return converted
+
+
+D = TypeVar("D")
+
+
+@dataclass(eq=False)
+class CurrentDecoder(Generic[D]):
+    """The decoder of a model that may change: made again where weights or hooks did.
+
+    A copy of it, and a pickle, begin without one.
+    """
+
+    decoder: D | None = field(default=None, init=False)
+    _key: tuple[object, ...] = field(default=(), init=False)
+
+    def get(self, model: TextModel, precision: DecodingPrecision | None, make: Any) -> D:
+        """Return the decoder of a model in a precision, from ``make(model, precision)``."""
+        key = (id(model), precision, _why_operators(model, precision), *_versions(model))
+        if self.decoder is None or key != self._key:
+            self.decoder, self._key = make(model, precision), key
+        return self.decoder
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CurrentDecoder[D]:
+        return CurrentDecoder()
+
+    def __reduce__(self) -> tuple[type[CurrentDecoder[D]], tuple[()]]:
+        return CurrentDecoder, ()
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """Return numbers that change with the weights of a model."""
+    return [
+        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        for weight in model.parameters()
+    ]

@@ -1,0 +1,233 @@
+"""Decoding of many sources: sorted by length, in batches by tokens, by one worker or several.
+
+Sentences of about equal length are decoded together. Where the decoder lets rows join (the compiled
+one), new sentences take the places of those that are done, so that a batch stays full; else a batch
+shrinks until its last sentence is done. Outputs are those of every sentence alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from regard.data.batching import SpecialIds, TokenRows
+from regard.errors import ConfigError
+from regard.generation.beam_search import Hypothesis, make_search
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.decoders import DecodingPrecision, seq2seq_decoder
+from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder
+from regard.models import EncoderDecoder
+
+DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
+_JOINING_PARTS = 4  # parts of a batch, each of which joins when there is room for it
+
+
+def decode(
+    model: EncoderDecoder[Any],
+    source_ids: Sequence[Sequence[int]] | Tensor,
+    *,
+    beam: int = 4,
+    min_length: int = 0,
+    max_length: int | None = None,
+    length_penalty: float = 1.0,
+    precision: DecodingPrecision | None = None,
+    num_workers: int = 1,
+    end_id: int = 2,
+) -> list[Hypothesis]:
+    """Decode sources as token ids.
+
+    Args:
+        model: An encoder-decoder in evaluation mode.
+        source_ids: Token ids of each source as the encoder reads it, its end included; rows of any
+            length, or a tensor ``[batch, length]`` padded on the right with ``model.pad_id``.
+        beam: Number of hypotheses kept at every step, 1 or more; 1 is greedy.
+        min_length: Minimum number of tokens of an output, its end counted.
+        max_length: Maximum number of tokens of an output, its end counted; None takes twice the
+            tokens of the source and 10 more.
+        length_penalty: 0 favours short outputs, 1 is neutral, more favours long ones.
+        precision: Type of the weights: float32, bf16 or int8; None is the model's own.
+        num_workers: Threads that decode batches of their own, with an equal part of PyTorch's
+            threads each.
+        end_id: Id of the token that ends an output.
+
+    Returns:
+        The best output of each source, in their order: its ids without begin and end, and its
+        score.
+
+    Raises:
+        ConfigError: A number is out of its range, a source has no tokens, or the model cannot be
+            decoded in this precision.
+        WeightsError: The model gives NaN.
+
+    >>> from regard.models import Transformer, TransformerConfig
+    >>> config = TransformerConfig(num_encoder_layers=1, num_decoder_layers=1, dim=8, num_heads=2)
+    >>> outputs = decode(Transformer(config, 20).eval(), [[5, 6, 2], [7, 2]], max_length=4)
+    >>> len(outputs), all(len(output.ids) <= 4 for output in outputs)
+    (2, True)
+    """
+    try:
+        config = BeamSearchConfig(
+            beam=beam,
+            min_length=min_length,
+            max_length=max_length,
+            max_length_ratio=2.0 if max_length is None else None,
+            length_penalty=length_penalty,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if isinstance(source_ids, Tensor):
+        source_ids = [_unpadded(row, model.pad_id) for row in source_ids.tolist()]
+    rows = TokenRows(source_ids)
+    if len(rows) and rows.lengths.min() == 0:
+        raise ConfigError(f"source {int(rows.lengths.argmin())} has no tokens.")
+    ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=end_id)
+    decoder = seq2seq_decoder(model, precision)
+    outputs = decode_sources(
+        decoder,
+        rows.lengths,
+        lambda indices: rows.pad(indices, fill=model.pad_id).to(_device(model)),
+        config,
+        ids,
+        num_workers=num_workers,
+    )
+    return [best for best, *_ in outputs]
+
+
+def decode_sources(
+    decoder: Seq2SeqDecoder[Any],
+    lengths: NDArray[np.int64],
+    pad: Callable[[NDArray[np.int64]], Tensor],
+    config: BeamSearchConfig,
+    ids: SpecialIds,
+    *,
+    num_workers: int = 1,
+) -> list[list[Hypothesis]]:
+    """Decode sources in batches of similar length.
+
+    Args:
+        decoder: From `seq2seq_decoder`.
+        lengths: Tokens of each source with its end, ``[sources]``.
+        pad: Returns the sources of some indices, ``[batch, length]``, padded on the right.
+        config: The search.
+        ids: The tokens that pad, begin and end the rows.
+        num_workers: Threads that decode batches of their own.
+
+    Returns:
+        The hypotheses of each source, best first, in their order.
+
+    Raises:
+        ConfigError: `num_workers` is below 1.
+    """
+    if num_workers < 1:
+        raise ConfigError(f"num_workers must be 1 or more, not {num_workers}.")
+    results: list[list[Hypothesis]] = [[] for _ in lengths]
+    may_join = isinstance(decoder, JoiningDecoder)
+    num_tokens = DECODING_TOKENS // (_JOINING_PARTS if may_join else 1)
+    batches = deque(length_batches(lengths, config.beam, num_tokens))
+
+    def work() -> None:
+        _decode_batches(decoder, lengths, pad, config, ids, batches, results)
+
+    num_workers = min(num_workers, len(batches))
+    if num_workers <= 1:
+        work()
+    else:
+        _run_workers(work, num_workers)
+    return results
+
+
+def length_batches(lengths: NDArray[np.int64], beam: int, num_tokens: int) -> list[list[int]]:
+    """Return batches of similar length, shortest first.
+
+    Args:
+        lengths: Tokens of each row, ``[rows]``.
+        beam: Hypotheses of each.
+        num_tokens: Most tokens of a batch, padding and hypotheses counted; one row is never cut.
+
+    Returns:
+        Indices of the rows of each batch.
+    """
+    by_length = np.argsort(lengths, kind="stable")
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(by_length):
+        end = start + 1
+        while end < len(by_length):
+            width = int(lengths[by_length[end]])
+            if width * (end + 1 - start) * beam > num_tokens:
+                break
+            end += 1
+        batches.append(by_length[start:end].tolist())
+        start = end
+    return batches
+
+
+@torch.inference_mode()
+def _decode_batches(
+    decoder: Seq2SeqDecoder[Any],
+    lengths: NDArray[np.int64],
+    pad: Callable[[NDArray[np.int64]], Tensor],
+    config: BeamSearchConfig,
+    ids: SpecialIds,
+    batches: deque[list[int]],
+    results: list[list[Hypothesis]],
+) -> None:
+    """Decode batches of indices until none is left; other workers may take some of them."""
+    num_left = 0  # source tokens of the sentences that are not done, those of all beams counted
+
+    def finish(index: int, outputs: list[Hypothesis]) -> None:
+        nonlocal num_left
+        results[index] = outputs
+        num_left -= int(lengths[index]) * config.beam
+
+    search = make_search(decoder, config, ids, finish)
+    part = DECODING_TOKENS - DECODING_TOKENS // _JOINING_PARTS
+    while True:
+        has_room = search.num_sentences == 0 or (search.may_join and num_left <= part)
+        if has_room and batches:
+            try:
+                batch = batches.popleft()
+            except IndexError:  # another worker took the last one
+                continue
+            num_left += int(lengths[batch].sum()) * config.beam
+            search.add(pad(np.array(batch)), batch)
+        elif search.num_sentences:
+            search.advance()
+        else:
+            return
+
+
+def _run_workers(work: Callable[[], None], num_workers: int) -> None:
+    """Run workers that share PyTorch's threads; raise the first error."""
+    num_threads = torch.get_num_threads()
+    each = max(1, num_threads // num_workers)
+
+    def run() -> None:
+        torch.set_num_threads(each)  # of this thread
+        work()
+
+    try:
+        with ThreadPoolExecutor(num_workers) as pool:
+            for future in [pool.submit(run) for _ in range(num_workers)]:
+                future.result()
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _unpadded(row: list[int], pad: int) -> list[int]:
+    """Return a row without the padding on its right."""
+    length = len(row)
+    while length and row[length - 1] == pad:
+        length -= 1
+    return row[:length]
+
+
+def _device(model: EncoderDecoder[Any]) -> torch.device:
+    return model.output_weight.device
