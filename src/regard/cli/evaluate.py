@@ -10,6 +10,7 @@ import msgspec
 
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
+from regard.cli.predictors import Precision, use_threads
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
 
@@ -23,6 +24,8 @@ def evaluate(
     worst: int = 20,
     plot: Annotated[str | None, Name] = None,
     html: Annotated[str | None, Name] = None,
+    precision: Precision | None = None,
+    threads: int | None = None,
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
@@ -49,6 +52,12 @@ def evaluate(
         the score by length of a model that translates, summarizes or answers, or rolling forecasts.
     html
         File of a page, .html, with all scores, charts, the worst rows and what they looked at.
+    precision
+        Type of the weights of a model that translates, summarizes or answers: float32, bf16, or
+        int8, which is fastest where the compiled decoder writes (regard info MODEL). The default is
+        the model's own.
+    threads
+        Threads of the processor; the default is one for each core.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap
@@ -59,6 +68,7 @@ def evaluate(
     from regard.runs.scoring import evaluate as score
 
     require_range("--worst", worst, 0, LARGEST)
+    use_threads(threads)
     if html is not None:
         _require_page(html)
     start_time = time.monotonic()
@@ -67,6 +77,7 @@ def evaluate(
         data,
         compare=compare,
         beam=beam,
+        precision=precision,
         num_worst=worst,
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from regard.cli.parameters import Flag, Name, Text
-from regard.cli.predictors import open_predictor
+from regard.cli.predictors import Precision, open_predictor, use_precision, use_threads
 from regard.settings.validation import LARGEST, require_range
 
 _MOST_CONTINUATIONS = 1_000
@@ -26,6 +26,8 @@ def generate(
     num: int = 1,
     stop: Annotated[str | None, Text] = None,
     seed: int | None = None,
+    precision: Precision | None = None,
+    threads: int | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Continue a text.
@@ -53,6 +55,11 @@ def generate(
         Text to stop at.
     seed
         Seed of the sampling; the same seed writes the same text.
+    precision
+        Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
+        writes (regard info MODEL). The default is the model's own.
+    threads
+        Threads of the processor; the default is one for each core.
     json
         One JSON object with all continuations.
     """
@@ -72,9 +79,11 @@ def generate(
         seed=seed,
     )
     sampling_config(options)  # refuse them before the model is opened
+    use_threads(threads)
     require_range("--num", num, 1, _MOST_CONTINUATIONS)
     require_range("--seed", seed, 0, LARGEST)
     generator = open_predictor(model, TextGenerator, "generate text")
+    use_precision(generator, precision)
     text = prompt or ""
     if prompt == "-":
         from regard.data.readers.text_lines import read_lines

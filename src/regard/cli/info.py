@@ -153,6 +153,8 @@ def _print(
         f"(forward and backward, length {length:,}), "
         f"{folder.weight_bytes / 1e6:.1f} MB of weights"
     )
+    if folder.decoding:
+        print(f"Writes  by {folder.decoding}")
     if folder.layout:
         for index, step in enumerate(folder.uses):
             print(f"{'' if index else 'Use':8}{command_text(step)}")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from regard.errors import NextStep, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError
+
+if TYPE_CHECKING:
+    from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
+Precision = Literal["float32", "bf16", "int8"]
+_MOST_THREADS = 1024
 
 
 def open_predictor(model: str, kind: type[P], action: str) -> P:
@@ -31,6 +37,32 @@ def open_predictor(model: str, kind: type[P], action: str) -> P:
     if not isinstance(predictor, kind):
         raise other_task(model, predictor.config.task, action)
     return predictor
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the number of PyTorch's threads; None leaves it as it is.
+
+    Raises:
+        ConfigError: It is out of its range.
+    """
+    if threads is None:
+        return
+    if not 1 <= threads <= _MOST_THREADS:
+        raise ConfigError(f"--threads must be 1 to {_MOST_THREADS:,}, not {threads}.")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def use_precision(predictor: TargetWriter | TextGenerator, precision: Precision | None) -> None:
+    """Set the type of the weights that a model writes with; None is the model's own.
+
+    Raises:
+        ConfigError: The model cannot be decoded in this precision.
+    """
+    predictor.precision = precision
+    if precision is not None:
+        predictor.decoder  # noqa: B018 - made now, so that a refusal comes before the first line
 
 
 def other_task(model: str, task: str, action: str) -> WeightsError:

@@ -12,7 +12,7 @@ import msgspec
 from regard.cli.inputs import input_documents
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import AsText, Flag, Name, Output, Text
-from regard.cli.predictors import other_task
+from regard.cli.predictors import Precision, other_task, use_precision, use_threads
 
 if TYPE_CHECKING:
     from regard.tasks.summarization.predictor import Summarizer, Summary
@@ -29,6 +29,8 @@ def summarize(
     length_penalty: float | None = None,
     min_length: int | None = None,
     max_length: int | None = None,
+    precision: Precision | None = None,
+    threads: int | None = None,
     as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
@@ -55,6 +57,11 @@ def summarize(
         Fewest tokens of a summary, its end counted.
     max_length
         Maximum number of tokens of a summary, with its end. The default is the model's.
+    precision
+        Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
+        writes (regard info MODEL). The default is the model's own.
+    threads
+        Threads of the processor; the default is one for each core.
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding
@@ -68,6 +75,7 @@ def summarize(
     from regard.tasks.summarization.predictor import Summarizer
     from regard.tasks.translation.predictor import Translator
 
+    use_threads(threads)
     predictor = open_model(model)
     if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
         # The configuration of a published folder does not say what its targets are.
@@ -75,6 +83,7 @@ def summarize(
     if not isinstance(predictor, Summarizer):
         raise other_task(model, predictor.config.task, "summarize")
     summarizer = predictor
+    use_precision(summarizer, precision)
     options: SearchOptions = {
         "beam": beam,
         "num_best": nbest,

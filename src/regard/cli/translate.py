@@ -10,7 +10,7 @@ import msgspec
 from regard.cli.inputs import input_lines
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import AsText, Flag, Name, Output, Text
-from regard.cli.predictors import open_predictor
+from regard.cli.predictors import Precision, open_predictor, use_precision, use_threads
 
 if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import Candidate
@@ -27,6 +27,8 @@ def translate(
     nbest: int = 1,
     length_penalty: float | None = None,
     align: Annotated[bool, Flag] = False,
+    precision: Precision | None = None,
+    threads: int | None = None,
     as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
@@ -52,6 +54,11 @@ def translate(
         0 favors short output, 1 is neutral, more favors long output. The default is the model's.
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
+    precision
+        Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
+        writes (regard info MODEL). The default is the model's own.
+    threads
+        Threads of the processor; the default is one for each core.
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding
@@ -62,7 +69,9 @@ def translate(
     from regard.tasks.sequence_to_sequence.predictor import search_config
     from regard.tasks.translation.predictor import Translator
 
+    use_threads(threads)
     translator = open_predictor(model, Translator, "translate")
+    use_precision(translator, precision)
     # Refuse wrong options before the first line is read.
     search = translator.config.search
     search_config(search, beam=beam, num_best=nbest, length_penalty=length_penalty)

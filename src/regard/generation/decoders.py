@@ -82,7 +82,7 @@ def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str
 def _check_precision(precision: DecodingPrecision | None, reason: str) -> None:
     if precision == "int8":
         raise ConfigError(
-            f"precision int8 needs the compiled decoder: {reason}.  Take float32 or bf16."
+            f"`precision=int8` needs the compiled decoder: {reason}.  Take float32 or bf16."
         )
 
 

@@ -22,7 +22,7 @@ from regard.errors import ConfigError
 from regard.generation.beam_search import Hypothesis, make_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.decoders import DecodingPrecision, seq2seq_decoder
-from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder
+from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder, TopDecoder
 from regard.models import EncoderDecoder
 
 DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
@@ -38,7 +38,7 @@ def decode(
     max_length: int | None = None,
     length_penalty: float = 1.0,
     precision: DecodingPrecision | None = None,
-    num_workers: int = 1,
+    num_workers: int | None = None,
     end_id: int = 2,
 ) -> list[Hypothesis]:
     """Decode sources as token ids.
@@ -54,7 +54,7 @@ def decode(
         length_penalty: 0 favours short outputs, 1 is neutral, more favours long ones.
         precision: Type of the weights: float32, bf16 or int8; None is the model's own.
         num_workers: Threads that decode batches of their own, with an equal part of PyTorch's
-            threads each.
+            threads each; None is one for each of these where the compiled decoder writes, else 1.
         end_id: Id of the token that ends an output.
 
     Returns:
@@ -107,7 +107,7 @@ def decode_sources(
     config: BeamSearchConfig,
     ids: SpecialIds,
     *,
-    num_workers: int = 1,
+    num_workers: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode sources in batches of similar length.
 
@@ -117,7 +117,7 @@ def decode_sources(
         pad: Returns the sources of some indices, ``[batch, length]``, padded on the right.
         config: The search.
         ids: The tokens that pad, begin and end the rows.
-        num_workers: Threads that decode batches of their own.
+        num_workers: Threads that decode batches of their own; see `decode`.
 
     Returns:
         The hypotheses of each source, best first, in their order.
@@ -125,6 +125,9 @@ def decode_sources(
     Raises:
         ConfigError: `num_workers` is below 1.
     """
+    if num_workers is None:
+        # Without the compiled decoder the workers would wait for each other's Python.
+        num_workers = torch.get_num_threads() if isinstance(decoder, TopDecoder) else 1
     if num_workers < 1:
         raise ConfigError(f"num_workers must be 1 or more, not {num_workers}.")
     results: list[list[Hypothesis]] = [[] for _ in lengths]
@@ -139,7 +142,11 @@ def decode_sources(
     if num_workers <= 1:
         work()
     else:
-        _run_workers(work, num_workers)
+        try:
+            _run_workers(work, num_workers)
+        except BaseException:  # an interrupt, too: no worker takes another batch
+            batches.clear()
+            raise
     return results
 
 
@@ -213,11 +220,12 @@ def _run_workers(work: Callable[[], None], num_workers: int) -> None:
         torch.set_num_threads(each)  # of this thread
         work()
 
+    pool = ThreadPoolExecutor(num_workers)
     try:
-        with ThreadPoolExecutor(num_workers) as pool:
-            for future in [pool.submit(run) for _ in range(num_workers)]:
-                future.result()
+        for future in [pool.submit(run) for _ in range(num_workers)]:
+            future.result()
     finally:
+        pool.shutdown(wait=False)
         torch.set_num_threads(num_threads)
 
 

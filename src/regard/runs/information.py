@@ -9,11 +9,12 @@ import msgspec
 import torch
 
 from regard.errors import NextStep
+from regard.generation.decoders import decoding_path
 from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes
-from regard.models import Model, PatchTstConfig, VitConfig
+from regard.models import Decoder, EncoderDecoder, Model, PatchTstConfig, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
@@ -43,6 +44,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
         has_vocabulary: Whether the folder has a tokenizer.
         uses: Commands that use the model.
         search: Its search for outputs in words; empty where it writes no targets.
+        decoding: What takes the steps in which it writes, in words; empty where it writes no text.
     """
 
     config: RunConfig
@@ -61,6 +63,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     has_vocabulary: bool = True
     uses: list[NextStep] = []
     search: str = ""
+    decoding: str = ""
 
 
 def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
@@ -126,6 +129,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         has_vocabulary=has_vocabulary,
         uses=steps,
         search=config.search.summary() if task.writes_targets else "",
+        decoding=decoding_path(model) if isinstance(model, Decoder | EncoderDecoder) else "",
     )
     return information, model
 

@@ -8,6 +8,7 @@ from regard.data.readers.memory import InMemory, source_of_rows
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
+from regard.generation.decoders import DecodingPrecision
 from regard.plots.style import require_matplotlib, require_writable
 from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
@@ -25,6 +26,7 @@ def evaluate(
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
+    precision: DecodingPrecision | None = None,
     num_worst: int = 20,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
@@ -40,6 +42,7 @@ def evaluate(
             or labeled rows, a folder of images or recordings, or rows in memory.
         compare: Folder of another model.
         beam: Hypotheses in the beam search of outputs; None uses the setting of each model.
+        precision: Type of the weights that outputs are decoded with; None is each model's own.
         num_worst: Number of worst rows to list.
         drop_overlap: Drop rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
@@ -66,6 +69,14 @@ def evaluate(
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     if beam is not None and not isinstance(predictor, TargetWriter):
         raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
+    if precision is not None:
+        for writer in (predictor, other):
+            if writer is not None and not isinstance(writer, TargetWriter):
+                raise ConfigError(
+                    f"`precision={precision}`: a model for {task.name} writes no text."
+                )
+            if isinstance(writer, TargetWriter):
+                writer.precision = precision
     if plot is not None and not task.has_picture:
         name = task.name
         raise ConfigError(f"`plot={plot}`: the evaluation of a model for {name} has no picture.")

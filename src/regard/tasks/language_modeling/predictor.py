@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
+from regard.generation.decoders import CurrentDecoder, DecodingPrecision, causal_decoder
+from regard.generation.decoding import CausalDecoder
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.classification import Reliability, reliability
@@ -108,6 +110,18 @@ class TextGenerator:
     tokenizer: AnyTokenizer
     config: RunConfig
     world: World = ALONE
+    precision: DecodingPrecision | None = field(default=None, init=False)
+    """Type of the weights that texts are generated with; None is the model's own."""
+    _current: CurrentDecoder[CausalDecoder[Any]] = field(default_factory=CurrentDecoder, init=False)
+
+    @property
+    def decoder(self) -> CausalDecoder[Any]:
+        """What takes the steps of the model, with its weights as they are now.
+
+        Raises:
+            ConfigError: The model cannot generate in `precision`.
+        """
+        return self._current.get(self.model, self.precision, causal_decoder)
 
     def generate(
         self, prompt: str | Sequence[str] = "", *, num: int = 1, **options: Unpack[SamplingOptions]
@@ -245,7 +259,7 @@ class TextGenerator:
         config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
         config = self._within_positions(config, len(ids), options.get("max_tokens") is not None)
         ends, trained = self.tokenizer.stop_ids, self._trained_length()
-        samples = sample(self.model, ids, config, num=num, ends=ends, generator=generator)
+        samples = sample(self.decoder, ids, config, num=num, ends=ends, generator=generator)
         for length, tokens in enumerate(samples, start=len(ids)):
             if trained is not None and length > trained:
                 warnings.warn(

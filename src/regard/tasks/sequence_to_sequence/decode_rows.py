@@ -76,7 +76,7 @@ def decode_rows(
     world: World = ALONE,
     *,
     decoder: Seq2SeqDecoder[Any] | None = None,
-    num_workers: int = 1,
+    num_workers: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode source rows in batches of similar length.
 
@@ -88,7 +88,7 @@ def decode_rows(
         ids: The tokens that pad, begin and end the rows.
         world: The processes that share the batches.
         decoder: Takes the steps of the model; None is the fastest for its weights as they are.
-        num_workers: Threads of a process that decode batches of their own.
+        num_workers: Threads of a process that decode batches of their own; see `decode`.
 
     Returns:
         The hypotheses of each row, best first, in the order of `rows`.

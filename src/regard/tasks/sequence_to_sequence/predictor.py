@@ -149,11 +149,18 @@ class TargetWriter:
     world: World = ALONE
     precision: DecodingPrecision | None = field(default=None, init=False)
     """Type of the weights that outputs are decoded with; None is the model's own."""
-    num_workers: int = field(default=1, init=False)
-    """Threads that decode batches of their own."""
     _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
         default_factory=CurrentDecoder, init=False
     )
+
+    @property
+    def decoder(self) -> Seq2SeqDecoder[Any]:
+        """What takes the steps of the model, with its weights as they are now.
+
+        Raises:
+            ConfigError: The model cannot be decoded in `precision`.
+        """
+        return self._current.get(self.model, self.precision, seq2seq_decoder)
 
     @property
     def max_source_length(self) -> int:
@@ -201,16 +208,8 @@ class TargetWriter:
     def decode(self, sources: TokenRows, search: BeamSearchConfig) -> list[list[Hypothesis]]:
         """Return the best outputs for each source as token ids, best first."""
         ids = special_ids(self.model, self.tokenizer)
-        return decode_rows(
-            self.model,
-            sources,
-            range(len(sources)),
-            search,
-            ids,
-            self.world,
-            decoder=self._current.get(self.model, self.precision, seq2seq_decoder),
-            num_workers=self.num_workers,
-        )
+        rows, decoder = range(len(sources)), self.decoder
+        return decode_rows(self.model, sources, rows, search, ids, self.world, decoder=decoder)
 
     def write(
         self, rows: Sequence[Sequence[int]], search: BeamSearchConfig
