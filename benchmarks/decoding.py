@@ -1,0 +1,283 @@
+"""Decoding speed next to `transformers` and CTranslate2: the same weights, the same lengths.
+
+    python benchmarks/decoding.py [--dim 256] [--layers 4] [--sentences 64] [--tokens 32]
+        [--beams 1,4] [--rounds 3] [--threads 1] [--json]
+
+A Marian model with random weights (vocabulary 8,000) decodes random sentences of 5 to 60 tokens;
+every output is forced to the same number of tokens, greedily and by a beam. The engines take turns
+in one process, each with the same number of threads; figures are medians of the rounds, in target
+tokens a second, and the ratio to the fastest peer in the same precision. Engines that are not
+installed are left out. It also prints how many outputs are equal to those of `transformers`, and
+the latency of one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+import regard
+from regard.generation import decode
+from regard.generation.decoders import DECODING_PRECISIONS, decoding_path
+
+VOCAB = 8_000
+PAD, END, START = 0, 2, 0
+LATENCY_CALLS = 15
+Engine = Callable[[list[list[int]], int, int], list[list[int]]]
+"""Maps sources, a beam and a number of tokens to outputs of that number of tokens."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one engine.
+
+    Args:
+        engine: Its name.
+        precision: Type of its weights.
+        beam: Hypotheses.
+        tokens_per_second: Target tokens, median of the rounds.
+        latency_ms: Median time of one sentence, in milliseconds.
+        equal: Outputs that are equal to those of `transformers`, 0 to 1; None without it.
+    """
+
+    engine: str
+    precision: str
+    beam: int
+    tokens_per_second: float
+    latency_ms: float
+    equal: float | None
+
+
+def make_model(dim: int, num_layers: int) -> Any:
+    """Return a Marian model of `transformers` with random weights."""
+    from transformers import MarianConfig, MarianMTModel
+
+    torch.manual_seed(0)
+    config = MarianConfig(
+        vocab_size=VOCAB,
+        d_model=dim,
+        encoder_layers=num_layers,
+        decoder_layers=num_layers,
+        encoder_attention_heads=dim // 64,
+        decoder_attention_heads=dim // 64,
+        encoder_ffn_dim=4 * dim,
+        decoder_ffn_dim=4 * dim,
+        activation_function="relu",
+        max_position_embeddings=512,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        bos_token_id=None,
+        decoder_start_token_id=START,
+        forced_eos_token_id=None,
+        scale_embedding=True,
+    )
+    return MarianMTModel(config).eval()
+
+
+def regard_engines(folder: Path) -> dict[tuple[str, str], Engine]:
+    """Return an engine for each precision that this processor decodes by the compiled decoder."""
+    model = regard.load(folder).model  # type: ignore[union-attr]
+    engines: dict[tuple[str, str], Engine] = {}
+    for precision in DECODING_PRECISIONS:
+        if precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
+            continue
+
+        def run(
+            sources: list[list[int]], beam: int, length: int, precision: Any = precision
+        ) -> list[list[int]]:
+            outputs = decode(
+                model,
+                sources,
+                beam=beam,
+                min_length=length + 1,
+                max_length=length,
+                precision=precision,
+                end_id=END,
+            )
+            return [output.ids for output in outputs]
+
+        engines["regard", precision] = run
+    return engines
+
+
+def transformers_engine(model: Any) -> Engine:
+    """Return ``generate`` on batches of the sentences in the order of their lengths."""
+
+    def run(sources: list[list[int]], beam: int, length: int) -> list[list[int]]:
+        order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
+        outputs: list[list[int]] = [[] for _ in sources]
+        for start in range(0, len(order), 32):
+            batch = order[start : start + 32]
+            width = max(len(sources[index]) for index in batch)
+            ids = torch.tensor(
+                [sources[index] + [PAD] * (width - len(sources[index])) for index in batch]
+            )
+            with torch.inference_mode():
+                written = model.generate(
+                    ids,
+                    attention_mask=(ids != PAD).long(),
+                    num_beams=beam,
+                    do_sample=False,
+                    min_new_tokens=length,
+                    max_new_tokens=length,
+                    bad_words_ids=None,
+                )
+            for index, row in zip(batch, written.tolist(), strict=True):
+                outputs[index] = row[1 : 1 + length]
+        return outputs
+
+    return run
+
+
+def ctranslate2_engines(model: Any, folder: Path, threads: int) -> dict[tuple[str, str], Engine]:
+    """Return CTranslate2 in its float32 and its int8, with a worker for each thread."""
+    import ctranslate2
+    from ctranslate2.converters.transformers import BartLoader
+
+    model.config.normalize_before = model.config.normalize_embedding = False
+    spec = BartLoader().get_model_spec(model)
+    names = [f"t{index}" for index in range(VOCAB)]
+    spec.register_source_vocabulary(names)
+    spec.register_target_vocabulary(names)
+    spec.config.unk_token, spec.config.eos_token = names[1], names[END]
+    spec.config.decoder_start_token, spec.config.add_source_eos = names[START], False
+    spec.validate()
+    spec.optimize()
+    folder.mkdir()
+    spec.save(str(folder))
+    engines: dict[tuple[str, str], Engine] = {}
+    for precision in ("float32", "int8"):
+        translator = ctranslate2.Translator(
+            str(folder), "cpu", compute_type=precision, inter_threads=threads, intra_threads=1
+        )
+
+        def run(
+            sources: list[list[int]], beam: int, length: int, translator: Any = translator
+        ) -> list[list[int]]:
+            results = translator.translate_batch(
+                [[names[token] for token in source] for source in sources],
+                beam_size=beam,
+                max_batch_size=1024,
+                batch_type="tokens",
+                min_decoding_length=length,
+                max_decoding_length=length,
+                max_input_length=0,
+            )
+            return [[int(name[1:]) for name in result.hypotheses[0]] for result in results]
+
+        engines["CTranslate2", precision] = run
+    return engines
+
+
+def measure(
+    engines: dict[tuple[str, str], Engine],
+    sources: list[list[int]],
+    beams: list[int],
+    length: int,
+    rounds: int,
+) -> list[Result]:
+    """Time all engines in turn."""
+    results = []
+    middle = sorted(sources, key=len)[len(sources) // 2]
+    for beam in beams:
+        seconds: dict[tuple[str, str], list[float]] = {name: [] for name in engines}
+        latencies: dict[tuple[str, str], list[float]] = {name: [] for name in engines}
+        outputs = {name: run(sources, beam, length) for name, run in engines.items()}  # warm up
+        for _ in range(rounds):
+            for name, run in engines.items():
+                start = time.perf_counter()
+                run(sources, beam, length)
+                seconds[name].append(time.perf_counter() - start)
+        for _ in range(LATENCY_CALLS):
+            for name, run in engines.items():
+                start = time.perf_counter()
+                run([middle], beam, 20)
+                latencies[name].append(time.perf_counter() - start)
+        wanted = outputs.get(("transformers", "float32"))
+        for name in engines:
+            equal = None
+            if wanted is not None:
+                pairs = zip(outputs[name], wanted, strict=True)
+                equal = sum(found == right for found, right in pairs) / len(wanted)
+            results.append(
+                Result(
+                    engine=name[0],
+                    precision=name[1],
+                    beam=beam,
+                    tokens_per_second=len(sources) * length / statistics.median(seconds[name]),
+                    latency_ms=1000 * statistics.median(latencies[name]),
+                    equal=equal,
+                )
+            )
+    return results
+
+
+def show(results: list[Result]) -> None:
+    """Print a table; the ratio is to the fastest peer of the same beam and precision."""
+    print(
+        f"{'engine':14}{'type':9}{'beam':>5}{'tokens/s':>10}{'ratio':>8}{'one, ms':>9}{'equal':>8}"
+    )
+    for result in results:
+        peers = [
+            other.tokens_per_second
+            for other in results
+            if other.engine != "regard"
+            and other.beam == result.beam
+            and (other.precision == result.precision or result.precision == "bf16")
+        ]
+        ratio = f"{result.tokens_per_second / max(peers):.2f}" if peers else "-"
+        equal = "-" if result.equal is None else f"{result.equal:.0%}"
+        print(
+            f"{result.engine:14}{result.precision:9}{result.beam:5}"
+            f"{result.tokens_per_second:10,.0f}{ratio:>8}{result.latency_ms:9.1f}{equal:>8}"
+        )
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--sentences", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--beams", default="1,4")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    generator = torch.Generator().manual_seed(1)
+    sources = []
+    for _ in range(options.sentences):
+        length = int(torch.randint(5, 61, (), generator=generator))
+        sources.append([*torch.randint(3, VOCAB, (length,), generator=generator).tolist(), END])
+    with tempfile.TemporaryDirectory() as name:
+        model = make_model(options.dim, options.layers)
+        model.save_pretrained(Path(name) / "hf")
+        engines = regard_engines(Path(name) / "hf")
+        if not options.json:
+            path = decoding_path(regard.load(Path(name) / "hf").model)  # type: ignore[union-attr]
+            print(f"regard writes by {path}; {options.threads} threads", flush=True)
+        engines["transformers", "float32"] = transformers_engine(model)
+        if find_spec("ctranslate2"):
+            engines |= ctranslate2_engines(model, Path(name) / "ct2", options.threads)
+        beams = [int(beam) for beam in options.beams.split(",")]
+        results = measure(engines, sources, beams, options.tokens, options.rounds)
+    if options.json:
+        print(json.dumps(msgspec.to_builtins(results)))
+    else:
+        show(results)
+
+
+if __name__ == "__main__":
+    main()
