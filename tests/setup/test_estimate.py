@@ -40,7 +40,7 @@ def memory(monkeypatch):
     """Two gigabytes are free, one is taken."""
     for module in (planning, memory_advice):
         monkeypatch.setattr(module, "peak_memory_bytes", lambda: NOW)
-        monkeypatch.setattr(module, "available_memory_bytes", lambda: 2 * NOW)
+        monkeypatch.setattr(module, "available_memory_bytes", lambda *_: 2 * NOW)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_is_advised_is_accepted(kernels):
 @pytest.fixture
 def little_memory(monkeypatch):
     """Half a gigabyte is free, one is taken."""
-    monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda: 3 * NOW // 2)
+    monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda *_: 3 * NOW // 2)
 
 
 def test_a_smaller_preset_is_proposed_where_it_fits(kernels, little_memory):

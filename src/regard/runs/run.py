@@ -41,6 +41,7 @@ from regard.runs.start_checks import (
     share_config,
     share_located,
     share_machine,
+    share_measurement,
     share_request,
     share_saved_config,
     share_tokenizer,
@@ -55,7 +56,7 @@ from regard.setup.build import (
     summarize_model,
 )
 from regard.setup.config import PresetName, RunConfig
-from regard.setup.estimate import Measurement, make_budget, make_plan, measure
+from regard.setup.estimate import make_budget, make_plan, measure
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import (
@@ -352,6 +353,8 @@ class _Run:
         world: World = ALONE,
     ) -> None:
         self.world = world
+        if world.watch is not None:
+            world.watch.seconds = setup.config.training.heartbeat_seconds
         self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, world.share(start_time)
@@ -413,7 +416,9 @@ class _Run:
             other = request.with_preset(preset)
             return None if other is None else resolve(other, facts, machine, task)
 
-        advice = MemoryAdvice(config, task, facts.vocab_size, resolve_preset)
+        advice = MemoryAdvice(
+            config, task, facts.vocab_size, resolve_preset, num_processes=world.num_neighbors
+        )
         setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         if pretrained is not None:
             note = load_initial_weights(setup.model, config, pretrained)
@@ -439,7 +444,8 @@ class _Run:
         dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
-        advice = MemoryAdvice(config, task, 0 if tokenizer is None else len(tokenizer))
+        vocab_size = 0 if tokenizer is None else len(tokenizer)
+        advice = MemoryAdvice(config, task, vocab_size, num_processes=world.num_neighbors)
         setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         return cls(folder, task, setup, advice, sources, report, start_time, world)
 
@@ -447,10 +453,7 @@ class _Run:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
         self.world.together(lambda: self._advice.require(self.setup))
         with resource_errors(self._advice.describe):
-            measured = measure(self.setup)
-        # All ranks plan by the speed of rank 0.
-        shared = self.world.share(msgspec.to_builtins(measured))
-        measured = msgspec.convert(shared, Measurement)
+            measured = share_measurement(self.world, measure(self.setup))
         plan, planned = make_plan(self.setup, measured, self.world.clock() - self._start_time)
         self._report(planned)
         counters = Counters(
@@ -673,7 +676,7 @@ def _set_up(
     advice: MemoryAdvice,
     world: World,
 ) -> TrainingSetup:
-    advice.require_weights()
+    world.together(advice.require_weights)
     with resource_errors(advice.describe):
         model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
         parts = RunParts(

@@ -27,6 +27,7 @@ from regard.hub.file_names import CONFIG, TOKENIZER
 from regard.hub.model_folder import ModelFolder
 from regard.settings.binding import from_toml, to_toml
 from regard.setup.config import DataConfig, RunConfig
+from regard.setup.estimate import Measurement
 from regard.setup.facts import Machine
 from regard.setup.inspect import open_sources
 from regard.setup.request import Request
@@ -117,9 +118,7 @@ def open_shared_sources(
         if not (is_stream or from_first):
             continue
         if is_folder:
-            raise ConfigError(
-                f"{path}: a folder, and rank 0 sends files.  Copy it to each machine."
-            )
+            raise ConfigError(f"{path}: a folder; rank 0 sends files.  Copy it to each machine.")
         content = world.share(sources[name].content if world.is_first else b"")
         sources.setdefault(name, DataSource(path, content, is_stream=is_stream))
 
@@ -160,6 +159,21 @@ def share_machine(world: World, machine: Machine, report: Report) -> Machine:
         report(Warned(text=text))
     flops = machines[slow[0]].flops if slow else first.flops
     return replace(first, has_fast_bf16=not slow, flops=flops)
+
+
+def share_measurement(world: World, measured: Measurement) -> Measurement:
+    """Return what was measured on the slowest rank; each computes its part of a step."""
+    if not world.is_shared:
+        return measured
+    everyone = [
+        msgspec.convert(fields, Measurement)
+        for fields in world.gather(msgspec.to_builtins(measured))
+    ]
+    return Measurement(
+        step_seconds=max(other.step_seconds for other in everyone) / world.size,
+        evaluation_seconds=max(other.evaluation_seconds for other in everyone),
+        memory_bytes=max(other.memory_bytes for other in everyone),
+    )
 
 
 def share_saved_config(world: World, read: Callable[[], RunConfig]) -> RunConfig:
@@ -225,7 +239,7 @@ def share_tokenizer(world: World, read: Callable[[], AnyTokenizer]) -> AnyTokeni
 def require_same_vocabulary(world: World, tokenizer: AnyTokenizer | None, origin: str) -> None:
     """Raise WeightsError where a rank has read another vocabulary than rank 0."""
     content = "" if tokenizer is None else tokenizer.to_json()
-    _require_same_origin(world, zlib.crc32(content.encode()), origin, "vocabulary")
+    _require_same_origin(world, zlib.crc32(content.encode()), origin, "another vocabulary")
 
 
 def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
@@ -246,7 +260,7 @@ def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
     for parameter in model.parameters():
         checksum = zlib.crc32(parameter.detach().cpu().contiguous().view(-1).numpy(), checksum)
     if origin is not None:
-        _require_same_origin(world, checksum, origin, "weights")
+        _require_same_origin(world, checksum, origin, "other weights")
     if len(set(world.gather(checksum))) > 1:
         for parameter in model.parameters():
             world.send(parameter.data)
@@ -258,7 +272,7 @@ def _require_same_origin(world: World, checksum: int, origin: str, what: str) ->
     rank = next((rank for rank, other in enumerate(checksums) if other != checksums[0]), None)
     if rank is not None:
         raise WeightsError(
-            f"{world.name(rank)}: {origin}: has another {what} than on rank 0.  Copy the folder of "
+            f"{world.name(rank)}: {origin}: has {what} than on rank 0.  Copy the folder of "
             "rank 0 there."
         )
 

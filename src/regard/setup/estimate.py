@@ -131,10 +131,14 @@ def format_size(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.{1 if num_bytes < 9.95e9 else 0}f}".removesuffix(".0") + " GB"
 
 
-def available_memory_bytes() -> int | None:
-    """Return the memory available to this process, including what it has; None if unknown."""
+def available_memory_bytes(num_processes: int = 1) -> int | None:
+    """Return the memory available to this process, including what it has; None if unknown.
+
+    Args:
+        num_processes: Processes of the run on this machine, which share what is free.
+    """
     free = free_memory_bytes()
-    return None if free is None else free + peak_memory_bytes()
+    return None if free is None else free // num_processes + peak_memory_bytes()
 
 
 def make_budget(setup: TrainingSetup) -> Budget | None:

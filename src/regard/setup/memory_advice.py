@@ -50,6 +50,7 @@ class MemoryAdvice:
         vocab_size: Number of token ids; 0 where no text is read.
         resolve_preset: Returns the settings with another preset; None for a run that is resumed,
             whose settings cannot change.
+        num_processes: Processes of the run on this machine.
     """
 
     def __init__(
@@ -58,11 +59,14 @@ class MemoryAdvice:
         task: Task,
         vocab_size: int,
         resolve_preset: ResolvePreset | None = None,
+        *,
+        num_processes: int = 1,
     ) -> None:
+        self._num_processes = num_processes
         self._config, self._task, self._vocab_size = config, task, vocab_size
         self._resolve_preset = resolve_preset
         self._length = config.data.max_length  # until the data is encoded
-        self._free = available_memory_bytes()
+        self._free = available_memory_bytes(num_processes)
         self._base = peak_memory_bytes()  # of the process without a model
         self._models: dict[tuple[ModelConfig, AttentionConfig], Model] = {}
 
@@ -79,7 +83,7 @@ class MemoryAdvice:
     def require(self, setup: TrainingSetup) -> None:
         """Raise ResourceError where a run that is set up needs more memory than there is."""
         self._length = setup.batches.longest
-        self._free = free = available_memory_bytes()
+        self._free = free = available_memory_bytes(self._num_processes)
         weights = sum(parameter.nbytes for parameter in setup.model.parameters())
         self._base = peak_memory_bytes() - weights
         needed = self._predict(self._config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.errors import NextStep, RegardError
+
+if TYPE_CHECKING:
+    from regard.training.heartbeat import Watch
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -38,6 +41,7 @@ class World:
         control: Group for small values in the memory of CPUs (gloo); None for a process alone.
         gradients: Group for what is on the device of the model; None is `control`.
         hosts: Name of the machine of each rank; empty if unknown.
+        watch: Their heartbeats; None where nothing watches them.
     """
 
     rank: int = 0
@@ -45,6 +49,7 @@ class World:
     control: dist.ProcessGroup | None = None
     gradients: dist.ProcessGroup | None = None
     hosts: tuple[str, ...] = ()
+    watch: Watch | None = None
 
     @property
     def is_first(self) -> bool:
@@ -55,6 +60,11 @@ class World:
     def is_shared(self) -> bool:
         """Whether torchrun started this run, be it with one process."""
         return self.control is not None
+
+    @property
+    def num_neighbors(self) -> int:
+        """Number of processes on this machine, with this one."""
+        return self.hosts.count(self.hosts[self.rank]) if self.hosts else self.size
 
     def name(self, rank: int) -> str:
         """Return what messages call a rank, such as ``rank 1 (host b)``."""

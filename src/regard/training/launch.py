@@ -28,9 +28,7 @@ from regard.training.distribution import World
 from regard.training.heartbeat import Failure, Process, Watch, end_process, write_message
 from regard.training.place import Place
 from regard.training.signals import raise_on_termination
-
-HEARTBEAT_SECONDS = 20.0
-"""Time without a heartbeat after which a process counts as stopped."""
+from regard.training.training_config import TrainingConfig
 
 _START = timedelta(minutes=5)  # until all processes have started: PyTorch may be on a slow disk
 _EXCHANGE = timedelta(minutes=30)  # of an operation: rank 0 may build a vocabulary meanwhile
@@ -45,7 +43,7 @@ class Launch:
 
     Attributes:
         world: Their ranks, and what they exchange.
-        watch: Their heartbeats.
+        watch: Their heartbeats, which the world has, too.
         num_restarts: How often torchrun has started them again, the most of any machine.
         advice: What follows when a process is lost; empty where torchrun does not start them again.
     """
@@ -128,7 +126,7 @@ def connect(place: Place) -> Launch:
         dist.PrefixStore(name, watched),
         place.rank,
         processes,
-        seconds=HEARTBEAT_SECONDS,
+        seconds=TrainingConfig().heartbeat_seconds,
         end=end_process,
         say=write_message,
     )
@@ -137,7 +135,7 @@ def connect(place: Place) -> Launch:
     watch.start()
     raise_on_termination()
     most_restarts = max(num_restarts for _, num_restarts, _ in everyone)
-    return Launch(world, watch, most_restarts, place)
+    return Launch(replace(world, watch=watch), watch, most_restarts, place)
 
 
 def _agree_on_name(place: Place, store: dist.TCPStore) -> str:

@@ -66,6 +66,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         deterministic: Whether the sums over shards are taken in a fixed order, so that the weights
             are the same to the last bit for any number of processes, one without torchrun among
             them. A process then uses one thread of a CPU.
+        heartbeat_seconds: Time without a heartbeat after which one of several processes counts as
+            stopped, and ends the run, 5 or more.
         parallel: What several processes hold: ddp, the whole model each; fsdp, a part of it; auto,
             the whole model where it fits in memory.
     """
@@ -86,6 +88,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     shards: int = 12
     deterministic: bool = False
     parallel: Parallel = "auto"
+    heartbeat_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience", "shards")
@@ -93,6 +96,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         require_at_least(0, self, "checkpoint_seconds", "seed", "patience_steps", "coverage")
         require_finite(self, "checkpoint_seconds", "coverage")
         require_at_most(LARGEST, self, "minutes", "checkpoint_seconds")
+        require_at_least(5, self, "heartbeat_seconds")
+        require_finite(self, "heartbeat_seconds")
         require_probability(self, "label_smoothing", "average")
 
 
