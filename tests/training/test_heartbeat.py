@@ -79,6 +79,36 @@ def test_a_silent_process_of_another_machine_is_named_within_30_seconds():
     assert run.said == ["rank 1 (host b, process 7) has not responded for 24 s."]
 
 
+def test_where_the_store_does_not_answer_every_process_ends_by_itself():
+    run = Run([elsewhere("a"), elsewhere("b")])
+    watch = run.watches[1]
+    watch._lock.acquire()  # a request that gets no answer
+    for _ in range(23):
+        run.now += 1.0
+        watch.guard()
+    assert run.ended == {}
+    run.now += 1.0
+    watch.guard()
+    assert run.ended == {1: LOST}
+    assert run.said == ["host a, where the processes meet, does not answer."]
+
+
+def test_a_stopped_process_that_runs_the_store_is_named_and_killed():
+    program, process = child("import time; time.sleep(60)")
+    os.kill(program.pid, signal.SIGSTOP)
+    while read_status(program.pid).state != "T":
+        time.sleep(0.01)
+    run = Run([process, Process.present()])
+    watch = run.watches[1]
+    watch._lock.acquire()
+    for _ in range(24):
+        run.now += 1.0
+        watch.guard()
+    assert program.wait(10) == -signal.SIGKILL
+    assert run.said == [f"rank 0 (host here, process {program.pid}) is stopped (SIGSTOP)."]
+    assert run.ended == {1: LOST}
+
+
 def test_when_the_first_process_is_silent_another_one_speaks():
     run = Run([elsewhere("a"), elsewhere("b"), elsewhere("c")])
     run.watches[1].advice = "Continue: regard train -o ende --resume"

@@ -131,11 +131,11 @@ def _earlier_code(place: Place) -> int | None:
 
     torchrun has a folder for each start, named ``attempt_0`` and so on.
     """
+    if not place.error_file or not place.num_restarts:
+        return None
     path = Path(place.error_file).with_name(_CODE_FILE)
     names = {f"attempt_{place.num_restarts}": f"attempt_{place.num_restarts - 1}"}
     earlier = Path(*(names.get(part, part) for part in path.parts))
-    if not place.num_restarts or earlier == path:
-        return None
     try:
         code = int(earlier.read_text())
     except (OSError, ValueError):

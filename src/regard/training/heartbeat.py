@@ -4,9 +4,10 @@ Each process counts a number up in the store that torchrun provides (a server of
 from a thread of its own: a long computation does not delay it. All processes read the numbers of
 all. One that no longer counts is named with its machine; a process of the same machine ends it,
 since a stopped process ignores the signals of torchrun, which would wait. The survivors may wait
-for it in a collective operation for ever, so their own threads end them.
+for it in a collective operation for ever, so their own threads end them. The store itself may not
+answer, when the machine that runs it is lost: a second thread waits for its answers.
 
-Cost: two requests to the store in `_BEAT_SECONDS`.
+Cost: three requests to the store in `_BEAT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import torch.distributed as dist
 
+T = TypeVar("T")
 LOST = 5
 """Exit code of a run that has lost a process."""
 
@@ -126,7 +128,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Watches the processes of a run, in a thread; agrees with them on what ends it.
+    """Watches the processes of a run, in threads; agrees with them on what ends it.
 
     Args:
         store: Keys and values that all of them see, empty at first; for this object alone.
@@ -135,6 +137,7 @@ class Watch:
         seconds: Time without a heartbeat after which a process counts as stopped.
         end: Ends this process with an exit code, at once.
         say: Writes a message to standard error.
+        runs_store: Whether the store ends with this process.
         clock: Returns the time in seconds.
     """
 
@@ -147,50 +150,55 @@ class Watch:
         seconds: float,
         end: Callable[[int], None],
         say: Callable[[str], None],
+        runs_store: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seconds, self.advice = seconds, ""
         self._store, self._rank, self._processes = store, rank, list(processes)
         self._end, self._say, self._clock = end, say, clock
+        self._runs_store = runs_store
         self._lock = threading.Lock()  # a store serves one thread at a time
         self._leaving, self._closed = threading.Event(), threading.Event()
-        self._count, self._polled_at = 0, clock()
+        self._count = 0
+        self._polled_at = self._guarded_at = self._answered_at = clock()
         self._seen = [b""] * len(processes)
         self._changed_at = [self._polled_at] * len(processes)
         self._ticks: list[int | None] = [None] * len(processes)
         self._parent = os.getppid()
-        self._unreachable_since: float | None = None
         self._call: tuple[str, float, float] | None = None  # name, since, computation until then
         self._has_named_call = False
         self._num_notes = 0
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._threads = [
+            threading.Thread(target=target, name="heartbeat", daemon=True)
+            for target in (self._watch_processes, self._watch_store)
+        ]
 
     def beat(self) -> None:
         """Give a heartbeat."""
         self._count += 1
-        with self._lock:
-            self._store.set(f"beat/{self._rank}", str(self._count))
+        self._ask(lambda store: store.set(f"beat/{self._rank}", str(self._count)))
 
     def start(self) -> None:
         """Start to watch; all processes must have given a heartbeat."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Leave the run, which has ended well for this process."""
         self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        with suppress(RuntimeError), self._lock:
-            self._store.set(f"beat/{self._rank}", "left")
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        with suppress(RuntimeError):
+            self._ask(lambda store: store.set(f"beat/{self._rank}", "left"))
 
     def wait_for_others(self, seconds: float) -> None:
         """Wait until the other processes have left; for the process that runs the store."""
         deadline = time.monotonic() + seconds
         keys = [f"beat/{rank}" for rank in range(len(self._processes)) if rank != self._rank]
         while keys and time.monotonic() < deadline:
-            with self._lock:
-                if all(value == b"left" for value in self._store.multi_get(keys)):
-                    return
+            if all(beat == b"left" for beat in self._ask(lambda store: store.multi_get(keys))):
+                return
             time.sleep(_LOOK_SECONDS)
 
     def name(self, rank: int) -> str:
@@ -207,7 +215,6 @@ class Watch:
         self._leaving.set()
         first = self._claim(failure)
         self._report(first)
-        self._closed.set()
         return first
 
     def leave_lost(self) -> Failure:
@@ -230,7 +237,7 @@ class Watch:
     def find_ended(self) -> int | None:
         """Return the first rank of this machine whose process has ended; None if none has."""
         for rank, process in enumerate(self._processes):
-            if rank == self._rank or not self._is_neighbor(process) or self._seen[rank] == b"left":
+            if rank == self._rank or not self._is_neighbor(rank) or self._seen[rank] == b"left":
                 continue
             status = read_status(process.pid)
             if status is None or status.started != process.started or status.state in "ZX":
@@ -243,27 +250,40 @@ class Watch:
         if now - self._polled_at > 3 * _BEAT_SECONDS:  # this process itself was stopped
             self._changed_at = [now] * len(self._processes)
         self._polled_at = now
+        with suppress(RuntimeError):
+            self._exchange(now)
+
+    def guard(self) -> None:
+        """Look whether the store answers, and torchrun lives."""
+        now = self._clock()
+        if now - self._guarded_at > 3 * _BEAT_SECONDS:  # this process itself was stopped
+            self._answered_at = now
+        self._guarded_at = now
         if os.getppid() != self._parent:
             self._parent = os.getppid()
             os.kill(os.getpid(), signal.SIGTERM)  # torchrun was killed: nobody would end this run
-        try:
-            self._exchange(now)
-            self._unreachable_since = None
-        except RuntimeError:
-            self._unreachable_since = since = self._unreachable_since or now
-            if now - since > self.seconds:
-                message = f"torchrun of the first machine does not answer.  {self.advice}".strip()
-                self._end_run(Failure(code=LOST, message=message))
+        if now - self._answered_at > self.seconds + _REMOTE_SECONDS:
+            self._end_without_store()
 
-    def _run(self) -> None:
-        while not self._closed.wait(_BEAT_SECONDS):
+    def _watch_processes(self) -> None:
+        while not (self._closed.wait(_BEAT_SECONDS) or self._leaving.is_set()):
             self.poll()
+
+    def _watch_store(self) -> None:
+        while not self._closed.wait(_BEAT_SECONDS):
+            self.guard()
+
+    def _ask(self, operation: Callable[[dist.Store], T]) -> T:
+        """Return what the store answers, which serves one thread at a time."""
+        with self._lock:
+            answer = operation(self._store)
+        self._answered_at = self._clock()
+        return answer
 
     def _exchange(self, now: float) -> None:
         self.beat()
-        with self._lock:
-            keys = [f"beat/{rank}" for rank in range(len(self._processes))]
-            beats = self._store.multi_get(keys)
+        keys = [f"beat/{rank}" for rank in range(len(self._processes))]
+        beats = self._ask(lambda store: store.multi_get(keys))
         for rank, beat in enumerate(beats):
             if beat != self._seen[rank]:
                 self._seen[rank], self._changed_at[rank] = beat, now
@@ -279,7 +299,7 @@ class Watch:
     def _suspect(self, rank: int, silence: float) -> None:
         """Declare a rank lost that has been silent for too long, and end its process."""
         process = self._processes[rank]
-        if not self._is_neighbor(process):
+        if not self._is_neighbor(rank):
             if silence > self.seconds + _REMOTE_SECONDS:
                 self._declare(rank, f"has not responded for {silence:.0f} s")
             return
@@ -294,8 +314,8 @@ class Watch:
         if status.ticks - ticks > _BUSY_TICKS and status.state not in "Tt":
             # It computes in one long operation that does not let its own thread run.
             self._ticks[rank], self._changed_at[rank] = None, self._clock()
-            with self._lock:
-                self._store.set(f"beat/{rank}", f"{status.ticks} ticks")
+            beat = f"{status.ticks} ticks"
+            self._ask(lambda store: store.set(f"beat/{rank}", beat))
         elif silence > self.seconds:
             is_stopped = status.state in "Tt"
             cause = (
@@ -330,60 +350,87 @@ class Watch:
             self._claim(Failure(code=LOST, message=message, lost_rank=self._rank))
         elif waited > self.seconds and not self._has_named_call:
             self._has_named_call = True
-            with self._lock:
-                number = self._store.add("notes", 1)
-                self._store.set(f"note/{number}", f"note: {description}; the others wait for it.")
+            number = self._ask(lambda store: store.add("notes", 1))
+            note = f"note: {description}; the others wait for it."
+            self._ask(lambda store: store.set(f"note/{number}", note))
 
     def _report_notes(self) -> None:
-        with self._lock:
-            while self._num_notes < self._store.add("notes", 0):
-                self._num_notes += 1
-                self._say(self._store.get(f"note/{self._num_notes}").decode())
+        while self._num_notes < self._ask(lambda store: store.add("notes", 0)):
+            self._num_notes += 1
+            note = self._ask(lambda store: store.get(f"note/{self._num_notes}"))
+            self._say(note.decode())
 
     def _end_run(self, failure: Failure) -> None:
         """End this process for a failure, unless its main thread does."""
         if self._leaving.wait(_GRACE_SECONDS) or self._closed.is_set():
-            self._closed.set()
             return
         self._report(failure)
         self._closed.set()
         self._end(failure.code)
 
-    def _is_neighbor(self, process: Process) -> bool:
+    def _end_without_store(self) -> None:
+        """End this process where the store does not answer; its machine may be lost."""
+        message = f"host {self._processes[0].host}, where the processes meet, does not answer."
+        neighbors = [rank for rank in range(len(self._processes)) if self._is_neighbor(rank)]
+        statuses = {rank: read_status(self._processes[rank].pid) for rank in neighbors}
+        stopped = [rank for rank, status in statuses.items() if status and status.state in "Tt"]
+        for rank in stopped:
+            message = f"{self.name(rank)} is stopped (SIGSTOP)."
+            with suppress(OSError):
+                os.kill(self._processes[rank].pid, signal.SIGKILL)
+        if self._rank == min(set(neighbors) - set(stopped), default=self._rank):
+            self._say(f"{message}  {self.advice}".strip())
+        self._closed.set()
+        self._end(LOST)
+
+    def _is_neighbor(self, rank: int) -> bool:
         """Return whether a process is of this machine, and can be seen and ended from here."""
         machine = self._processes[self._rank].machine
-        return machine != "" and process.machine == machine
+        return machine != "" and self._processes[rank].machine == machine
 
     def _first_failure(self) -> Failure | None:
-        with suppress(RuntimeError), self._lock:
-            if self._store.check(["failure"]):
-                return msgspec.json.decode(self._store.get("failure"), type=Failure)
+        with suppress(RuntimeError):
+            if self._ask(lambda store: store.check(["failure"])):
+                content = self._ask(lambda store: store.get("failure"))
+                return msgspec.json.decode(content, type=Failure)
         return None
 
     def _claim(self, failure: Failure) -> Failure:
         """Record a failure where it is the first; return the first."""
-        with suppress(RuntimeError, msgspec.DecodeError), self._lock:
-            value = msgspec.json.encode(failure).decode()
-            return msgspec.json.decode(self._store.compare_set("failure", "", value), type=Failure)
+        value = msgspec.json.encode(failure).decode()
+        with suppress(RuntimeError):
+            first = self._ask(lambda store: store.compare_set("failure", "", value))
+            return msgspec.json.decode(first, type=Failure)
         return failure
 
     def _report(self, failure: Failure) -> None:
         """Write the failure, if this process is the one that does; wait until one has."""
-        if not failure.message:
-            return
-        deadline = time.monotonic() + (0 if failure.lost_rank == 0 else _SPEAKING_SECONDS)
         try:
-            while self._rank != 0 and time.monotonic() < deadline:
-                with self._lock:
-                    if self._store.check(["said"]):
-                        return
-                time.sleep(_LOOK_SECONDS)
-            with self._lock:
-                if self._store.add("speakers", 1) == 1:
+            if failure.message and not self._hears(failure):
+                if self._ask(lambda store: store.add("speakers", 1)) == 1:
                     self._say(failure.message)
-                    self._store.set("said", "1")
+                self._ask(lambda store: store.set("said", "1"))
+            self._ask(lambda store: store.add("heard", 1))
+            deadline = time.monotonic() + _SPEAKING_SECONDS
+            others = len(self._processes) - (failure.lost_rank >= 0)
+            while self._runs_store and time.monotonic() < deadline:
+                if self._ask(lambda store: store.add("heard", 0)) >= others:
+                    break
+                time.sleep(_LOOK_SECONDS)
         except RuntimeError:
-            self._say(failure.message)  # the store has ended: rather twice than never
+            if failure.message:
+                self._say(failure.message)  # the store has ended: rather twice than never
+
+    def _hears(self, failure: Failure) -> bool:
+        """Return whether another process has written the failure; rank 0 does if it can."""
+        if self._rank == 0 or failure.lost_rank == 0:
+            return False
+        deadline = time.monotonic() + _SPEAKING_SECONDS
+        while time.monotonic() < deadline:
+            if self._ask(lambda store: store.check(["said"])):
+                return True
+            time.sleep(_LOOK_SECONDS)
+        return False
 
 
 def end_process(code: int) -> None:

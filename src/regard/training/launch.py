@@ -129,6 +129,7 @@ def connect(place: Place) -> Launch:
         seconds=TrainingConfig().heartbeat_seconds,
         end=end_process,
         say=write_message,
+        runs_store=place.runs_store,
     )
     watch.beat()
     world.barrier()  # from here on all have a heartbeat

@@ -1,0 +1,97 @@
+"""Commands as ranks of a run, forked from a process that has imported PyTorch once."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from regard.__main__ import main
+
+_IMPORTED = ["tests.cli.rank_process", "regard.runs.run", "regard.training.launch", "cyclopts"]
+
+
+class Ranks:
+    """The processes of one command, with what they write.
+
+    Args:
+        folder: Receives what they write.
+        words: The command.
+        size: Number of processes.
+        own_words: Words of a rank alone, by rank.
+        variables: More of the environment.
+        folders: Working directory of each rank; by default that of this process.
+    """
+
+    def __init__(self, folder, *words, size=2, own_words=None, variables=None, folders=None):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTED)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.folder = folder / "written"
+        self.folder.mkdir(exist_ok=True)
+        self.processes = []
+        for rank in range(size):
+            environment = {
+                "RANK": str(rank),
+                "WORLD_SIZE": str(size),
+                "LOCAL_RANK": str(rank),
+                "LOCAL_WORLD_SIZE": str(size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+            } | (variables or {})
+            arguments = [str(word) for word in (*words, *(own_words or {}).get(rank, ()))]
+            place = os.fspath(folders[rank] if folders else Path.cwd())
+            process = context.Process(
+                target=_run, args=(environment, arguments, self.folder, rank, place), daemon=True
+            )
+            process.start()
+            self.processes.append(process)
+
+    def output(self, rank):
+        return (self.folder / f"out{rank}").read_text()
+
+    def errors(self):
+        """Return all lines on standard error, in the order of ranks."""
+        ranks = range(len(self.processes))
+        return [line for rank in ranks for line in self._errors(rank).splitlines()]
+
+    def _errors(self, rank):
+        return (self.folder / f"err{rank}").read_text()
+
+    def kill(self, rank, signum=signal.SIGKILL):
+        os.kill(self.processes[rank].pid, signum)
+
+    def wait(self, seconds=120.0):
+        """Return the exit codes."""
+        deadline = time.monotonic() + seconds
+        for process in self.processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        codes = [process.exitcode for process in self.processes]
+        for process in self.processes:
+            process.kill()
+        return codes
+
+    def wait_until(self, condition, seconds=120.0):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.errors()
+            assert all(p.exitcode is None for p in self.processes), (self.errors(), self.output(0))
+            time.sleep(0.02)
+
+
+def _run(variables, words, folder, rank, place):
+    for descriptor, name in ((1, f"out{rank}"), (2, f"err{rank}")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), encoding="utf-8", write_through=True)
+    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), encoding="utf-8", write_through=True)
+    os.environ.update(variables)
+    os.chdir(place)
+    sys.exit(main(words))

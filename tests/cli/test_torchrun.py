@@ -1,0 +1,171 @@
+"""Commands under torchrun: one voice, one exit code, and an end where a process is lost."""
+
+import signal
+import time
+
+import pytest
+import torch
+from tests.cli.rank_process import Ranks
+from tests.conftest import TINY
+
+from regard.__main__ import main
+from regard.cli import torchrun
+from regard.hub.model_folder import ModelFolder
+from regard.runs import run as runs
+from regard.training.checkpoint import checkpoint_path
+from regard.training.place import Place
+
+SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+LONG = [*SETTINGS, "--set", "training.epochs=1000", "--set", "training.checkpoint_seconds=0"]
+OTHER = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+
+
+@pytest.fixture
+def as_other(monkeypatch):
+    """This process is rank 1, and torchrun ends it at once when the first one has ended."""
+    for name, value in OTHER.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torchrun, "_SECONDS_TO_WAIT", 0.0)
+    monkeypatch.setattr("sys.stdout", __import__("sys").stdout)
+
+
+@pytest.mark.parametrize("words", [["check", "nothing.tsv"], ["--help"], [], ["translate"]])
+def test_of_a_verb_that_does_not_train_the_other_processes_leave_silently(words, as_other, capfd):
+    assert main(words) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [["train"], ["train", "--bad"], ["train", "a.tsv"]])
+def test_a_misuse_is_said_by_the_first_process_alone(words, as_other, capfd, monkeypatch):
+    assert main(words) == 2
+    assert capfd.readouterr() == ("", "")
+    for name in OTHER:
+        monkeypatch.delenv(name)
+    assert main(words) == 2
+    assert capfd.readouterr().err.startswith("regard: ")
+
+
+def test_a_prediction_is_made_by_the_first_process_alone(as_other, capfd):
+    assert main(["train", "nothing.tsv", "--dry-run"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_rank_that_is_no_number_is_a_misuse(monkeypatch, capsys):
+    for name, value in (OTHER | {"RANK": "one"}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["check", "a.tsv"]) == 2
+    assert "regard: RANK=one: a whole number was expected" in capsys.readouterr().err
+
+
+def test_a_start_after_an_error_that_lasts_ends_without_a_word(monkeypatch, capsys, tmp_path):
+    files = [tmp_path / f"attempt_{attempt}" / "0" / "error.json" for attempt in range(3)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+    places = [
+        Place(rank=0, size=2, num_restarts=attempt, error_file=str(file))
+        for attempt, file in enumerate(files)
+    ]
+    torchrun._note_code(places[0], 5)  # a lost process: the next start may do better
+    assert [torchrun._earlier_code(place) for place in places] == [None, None, None]
+    torchrun._note_code(places[0], 3)
+    variables = {"TORCHELASTIC_RESTART_COUNT": "1", "TORCHELASTIC_ERROR_FILE": str(files[1])}
+    for name, value in (OTHER | variables | {"RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        main(["train", "pairs.tsv", "-o", str(tmp_path / "m")])
+    assert end.value.code == 3
+    assert capsys.readouterr() == ("", "")
+    assert torchrun._earlier_code(places[2]) == 3
+
+
+@pytest.mark.parametrize(("count", "is_noted"), [(0, False), (1, False), (4, True)])
+def test_a_machine_with_several_gpus_is_told_the_command(count, is_noted, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(runs, "train", lambda *_, **__: None)
+    words = ["train", "my pairs.tsv", "-o", "ende", "--minutes", "3.5", "--set", "model.dim=64"]
+    assert main(words) == 0
+    command = (
+        'torchrun --nproc-per-node 4 -m regard train "my pairs.tsv" -o ende --minutes 3.5 '
+        "--set model.dim=64"
+    )
+    assert (command in capsys.readouterr().out) == is_noted
+
+
+@pytest.mark.slow
+def test_an_error_ends_all_ranks_with_its_code_and_one_message(tmp_path):
+    ranks = Ranks(tmp_path, "train", tmp_path / "nothing.tsv", "-o", tmp_path / "m", *SETTINGS)
+    assert ranks.wait() == [3, 3]
+    assert ranks.errors() == [f"regard: {tmp_path}/nothing.tsv: no such file."]
+    assert (ranks.output(0), ranks.output(1)) == ("", "")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.slow
+def test_a_rank_with_another_setting_is_named_by_the_first(tmp_path, pairs_file):
+    ranks = Ranks(
+        tmp_path,
+        *("train", pairs_file, "-o", tmp_path / "m", *SETTINGS),
+        own_words={1: ["--seed", "7"]},
+    )
+    assert ranks.wait() == [2, 2]
+    (line,) = ranks.errors()
+    assert line.startswith("regard: rank 1 (host ")
+    assert "training.seed is 7 there, and not set on rank 0.  Start all processes alike." in line
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_the_first_alone_writes(tmp_path, pairs_file):
+    folder = tmp_path / "m"
+    ranks = Ranks(tmp_path, "train", pairs_file, "-o", folder, *SETTINGS)
+    assert ranks.wait() == [0, 0]
+    assert ranks.errors() == []
+    assert ranks.output(0).count("Done    best step") == 1
+    assert ranks.output(1) == ""
+    assert sum(line["event"] == "finished" for line in ModelFolder(folder).read_metrics()) == 1
+    assert not (folder / ".lock").exists()
+    again = Ranks(tmp_path, "train", pairs_file, "-o", folder, *SETTINGS)
+    assert again.wait() == [2, 2]
+    (line,) = again.errors()
+    assert line.startswith(f"regard: {folder}: already holds a finished model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_ranks_leaves_one_message_and_a_checkpoint(
+    signum, code, tmp_path, pairs_file
+):
+    folder = tmp_path / "m"
+    ranks = Ranks(tmp_path, "train", pairs_file, "-o", folder, *LONG)
+    ranks.wait_until(lambda: "best" in ranks.output(0))
+    ranks.kill(1, signum)
+    time.sleep(0.05)
+    ranks.kill(0, signum)
+    ranks.kill(0, signum)  # a scheduler and torchrun may both send it
+    assert ranks.wait() == [code, code]
+    assert ranks.errors() == []
+    assert ranks.output(0).count(f"Continue: regard train -o {folder} --resume") == 1
+    assert checkpoint_path(folder).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lost", "signum"), [(1, signal.SIGKILL), (0, signal.SIGSTOP)])
+def test_a_rank_that_is_lost_is_named_once_and_another_number_resumes(
+    lost, signum, tmp_path, pairs_file
+):
+    folder = tmp_path / "m"
+    words = [*LONG, "--set", "training.heartbeat_seconds=5"]
+    ranks = Ranks(tmp_path, "train", pairs_file, "-o", folder, *words)
+    ranks.wait_until(lambda: "best" in ranks.output(0))
+    ranks.kill(lost, signum)
+    start = time.monotonic()
+    assert sorted(ranks.wait()) == [-signal.SIGKILL, 5]
+    assert time.monotonic() - start < 20.0
+    (line,) = ranks.errors()
+    what = "has ended" if signum == signal.SIGKILL else "is stopped (SIGSTOP)"
+    assert line.startswith(f"regard: rank {lost} (host ")
+    assert f"process {ranks.processes[lost].pid}) {what}.  Continue: regard train -o" in line
+    resumed = Ranks(tmp_path, "train", "-o", folder, "--resume", size=3)
+    resumed.wait_until(lambda: "Resumed from step" in resumed.output(0))
+    for rank in range(3):
+        resumed.kill(rank, signal.SIGTERM)
+    assert set(resumed.wait()) <= {143}
