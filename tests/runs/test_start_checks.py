@@ -11,10 +11,9 @@ from regard.cli.wording import error_text
 from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError, RegardError, ResourceError, WeightsError
-from regard.runs import start_checks
 from regard.runs.start_checks import (
     open_shared_sources,
-    require_same_versions,
+    require_same_program,
     require_same_vocabulary,
     share_config,
     share_located,
@@ -93,14 +92,19 @@ def refused(compute, kind, size=2):
 
 def test_another_version_is_named():
     def compare(world):
-        own = {"regard": "0.1.0"} | ({"regard": "0.2.0"} if world.rank == 2 else {})
-        start_checks.require_same(world, own)
+        require_same_program(world, "0.2" if world.rank == 2 else "0.1", {})
 
-    text = refused(compare, ConfigError, size=3)
-    assert text == (
-        "rank 2 (host c): regard is 0.2.0 there, and 0.1.0 on rank 0.  Start all processes alike."
+    assert refused(compare, ConfigError, size=3) == (
+        "rank 2 (host c): the version of regard is 0.2 there, and 0.1 on rank 0.  "
+        "Start all processes alike."
     )
-    assert on_ranks(require_same_versions) == [None, None]
+
+
+def test_an_option_that_only_some_have_is_named():
+    def compare(world):
+        require_same_program(world, "0.1", {"--resume": world.is_first})
+
+    assert "--resume is not set there, and set on rank 0." in refused(compare, ConfigError)
 
 
 def test_another_setting_is_named():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
+import regard
 from regard.cli.console import make_report
 from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.parameters import Flag, Name, Output, Settings
@@ -180,12 +181,11 @@ def _run_shared(command: _Command, launch: Launch, report: Report, start_time: f
     """Train with other processes; resume after they were started again."""
     from regard.hub.model_folder import ModelFolder
     from regard.runs.run import ignore_events
-    from regard.runs.start_checks import require_same, require_same_versions
+    from regard.runs.start_checks import require_same_program
 
     world, watch = launch.world, launch.watch
-    require_same_versions(world)
-    flags = {"--resume": command.resume, "--data-from-rank-0": command.data_from_rank_0}
-    require_same(world, {name: "set" if flag else "not set" for name, flag in flags.items()})
+    options = {"--resume": command.resume, "--data-from-rank-0": command.data_from_rank_0}
+    require_same_program(world, regard.__version__, options)
     watch.advice = launch.advice or "Continue: " + command_text(
         NextStep("", "train", (), (("output", command.output), ("resume", "")))
     )

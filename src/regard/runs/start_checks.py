@@ -18,7 +18,6 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-import regard
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, DataError, WeightsError
@@ -38,9 +37,17 @@ _SHOWN = 12  # characters of a hash
 _SEND = "Copy it there, or have rank 0 send it: `data_from_rank_0=true`"
 
 
-def require_same_versions(world: World) -> None:
-    """Raise ConfigError where a rank has another version of regard or PyTorch than rank 0."""
-    require_same(world, {"regard": regard.__version__, "PyTorch": str(torch.__version__)})
+def require_same_program(world: World, version: str, options: Mapping[str, bool]) -> None:
+    """Raise ConfigError where a rank has another program or command than rank 0.
+
+    Args:
+        world: The processes.
+        version: Version of regard.
+        options: Whether an option is set, by its name.
+    """
+    flags = {name: "set" if is_set else "not set" for name, is_set in options.items()}
+    versions = {"the version of regard": version, "that of PyTorch": str(torch.__version__)}
+    require_same(world, versions | flags)
 
 
 def share_request(
