@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,22 +63,20 @@ def no_curves():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_look_at_the_machine():
-    """Runs share one measurement of the machine, which would take a fifth of a tiny run."""
-    from regard.runs import run
+def little_is_measured():
+    """Let runs measure no more than a small model needs.
 
+    They share one measurement of the machine, which takes a fifth of a tiny run; an export is
+    compared on 6 real texts, for each of which `transformers` searches with a beam; the latency of
+    a translator is that of 4 sentences.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "inspect_machine", functools.cache(run.inspect_machine))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def few_texts_are_compared():
-    """An export is compared on 6 real texts: for each, `transformers` searches with a beam."""
-    from regard.runs import text_check
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_check, "NUM_TEXTS", 6)
+        if run := sys.modules.get("regard.runs.run"):
+            patch.setattr(run, "inspect_machine", functools.cache(run.inspect_machine))
+        if text_check := sys.modules.get("regard.runs.text_check"):
+            patch.setattr(text_check, "NUM_TEXTS", 6)
+        if evaluation := sys.modules.get("regard.tasks.translation.evaluation"):
+            patch.setattr(evaluation, "_TIMED_SENTENCES", 4)
         yield
 
 

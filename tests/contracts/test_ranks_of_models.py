@@ -1,18 +1,13 @@
-"""A model in DistributedDataParallel: two processes give the gradient of one, and drop apart.
-
-This file is also the program that the two processes run.
-"""
+"""A model in DistributedDataParallel: two processes give the gradient of one, and drop apart."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from tests.processes import start_process
 from torch.nn.parallel import DistributedDataParallel
 
 from regard.models import Gpt, GptConfig
@@ -35,6 +30,7 @@ def gradient(model: Gpt | DistributedDataParallel, ids: torch.Tensor) -> torch.T
 
 def run(rank: int, folder: Path) -> None:
     """Compute in one of two processes."""
+    torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2
     )
@@ -49,10 +45,10 @@ def run(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> list[dict[str, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, __file__, str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    processes = [start_process(run, rank, folder) for rank in range(2)]
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -63,7 +59,3 @@ def test_two_processes_give_the_gradient_of_one(results):
 
 def test_two_processes_with_seeds_of_their_own_drop_apart(results):
     assert not torch.equal(results[0]["dropped"], results[1]["dropped"])
-
-
-if __name__ == "__main__":
-    run(int(sys.argv[2]), Path(sys.argv[1]))

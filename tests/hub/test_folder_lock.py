@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from tests.conftest import TINY
+from tests.processes import start_process
 
 from regard.errors import ConfigError, DataError
 from regard.hub.folder_lock import FolderLock
@@ -18,25 +19,24 @@ from regard.runs import run as runs
 from regard.runs.run import estimate, resume, train
 from regard.training.events import Evaluated, Planned, Progress
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from regard.hub.folder_lock import FolderLock
-with FolderLock(Path(sys.argv[1])):
-    print("locked", flush=True)
-    time.sleep(600)
-"""
+
+def hold(folder: Path, locked: Path) -> None:
+    """Hold a folder, and say so by a file."""
+    with FolderLock(folder):
+        locked.touch()
+        time.sleep(600)
 
 
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds the folder ``model``."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "model")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
-        yield process
-        process.kill()
+    process = start_process(hold, tmp_path / "model", tmp_path / "locked")
+    while not (tmp_path / "locked").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.join()
 
 
 def test_a_second_process_is_refused_with_the_name_of_the_first(holder, tmp_path):
@@ -50,7 +50,7 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(holder, tmp_path
 
 def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
+    holder.join()
     assert (tmp_path / "model" / ".lock").exists()
     with FolderLock(tmp_path / "model") as lock:
         lock.check()
@@ -86,21 +86,21 @@ def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_second_run_is_refused_while_the_first_still_plans(pairs_file, tmp_path):
+def test_a_second_run_is_refused_while_the_first_still_plans(few_pairs_file, tmp_path):
     folder, refusals = tmp_path / "model", []
 
     def start_another(event):
         if isinstance(event, Planned):
             assert not (folder / "config.toml").exists()
             with pytest.raises(ConfigError) as caught:
-                train(pairs_file, folder, settings=TINY)
+                train(few_pairs_file, folder, settings=TINY)
             refusals.append(str(caught.value))
 
-    train(pairs_file, folder, settings=[*TINY, "training.epochs=1"], report=start_another)
+    train(few_pairs_file, folder, settings=[*TINY, "training.epochs=1"], report=start_another)
     assert [f"in use by process {os.getpid()} on" in text for text in refusals] == [True]
 
 
-def test_a_folder_that_is_deleted_ends_the_run_and_is_not_made_again(pairs_file, tmp_path):
+def test_a_folder_that_is_deleted_ends_the_run_and_is_not_made_again(few_pairs_file, tmp_path):
     folder = tmp_path / "model"
 
     def delete(event):
@@ -108,7 +108,7 @@ def test_a_folder_that_is_deleted_ends_the_run_and_is_not_made_again(pairs_file,
             shutil.rmtree(folder)
 
     with pytest.raises(ConfigError, match="was deleted or moved"):
-        train(pairs_file, folder, settings=TINY, report=delete)
+        train(few_pairs_file, folder, settings=TINY, report=delete)
     assert not folder.exists()
 
 
@@ -117,9 +117,9 @@ class KilledError(Exception):
 
 
 @pytest.fixture
-def stopped(pairs_file, tmp_path):
+def stopped(few_pairs_file, tmp_path):
     """A run with a file of validation pairs, stopped after its first evaluation."""
-    valid = shutil.copy(pairs_file, tmp_path / "valid.tsv")
+    valid = shutil.copy(few_pairs_file, tmp_path / "valid.tsv")
     folder = tmp_path / "model"
 
     def stop(event):
@@ -128,7 +128,7 @@ def stopped(pairs_file, tmp_path):
 
     settings = [*TINY, f"data.valid={valid}", "data.allow_overlap=true"]
     with pytest.raises(KilledError):
-        train(pairs_file, folder, settings=settings, report=stop)
+        train(few_pairs_file, folder, settings=settings, report=stop)
     return folder
 
 
@@ -146,7 +146,7 @@ def test_a_missing_checkpoint_is_reported_before_the_run_starts_again(stopped):
     assert any("last.safetensors is missing: the run starts again" in text for text in texts)
 
 
-def test_a_run_that_continues_is_in_use_and_not_one_to_resume(pairs_file, tmp_path):
+def test_a_run_that_continues_is_in_use_and_not_one_to_resume(few_pairs_file, tmp_path):
     folder, refusals = tmp_path / "model", []
 
     def start_another(event):
@@ -154,16 +154,16 @@ def test_a_run_that_continues_is_in_use_and_not_one_to_resume(pairs_file, tmp_pa
             for is_dry in (False, True):
                 with pytest.raises(ConfigError) as caught:
                     if is_dry:
-                        estimate(pairs_file, folder, settings=TINY)
+                        estimate(few_pairs_file, folder, settings=TINY)
                     else:
-                        train(pairs_file, folder, settings=TINY)
+                        train(few_pairs_file, folder, settings=TINY)
                 refusals.append(str(caught.value))
 
-    train(pairs_file, folder, settings=[*TINY, "training.epochs=1"], report=start_another)
+    train(few_pairs_file, folder, settings=[*TINY, "training.epochs=1"], report=start_another)
     held = f"{folder}: in use by process {os.getpid()} on "
     assert [text.startswith(held) for text in refusals] == [True, True]
     with pytest.raises(ConfigError, match="already holds a finished model"):
-        train(pairs_file, folder, settings=TINY)
+        train(few_pairs_file, folder, settings=TINY)
 
 
 def test_the_folder_is_locked_before_the_data_is_read(tmp_path, monkeypatch):

@@ -41,8 +41,8 @@ def test_a_flipped_bit_anywhere_in_a_small_file_is_noticed(folder, name):
 
 
 @pytest.mark.slow
-def test_the_weights_of_another_run_are_noticed(folder, pairs_file, tmp_path):
-    train(pairs_file, tmp_path / "other", settings=[*TINY, "training.seed=5"])
+def test_the_weights_of_another_run_are_noticed(folder, few_pairs_file, tmp_path):
+    train(few_pairs_file, tmp_path / "other", settings=[*TINY, "training.seed=5"])
     shutil.copy(tmp_path / "other" / "model.safetensors", folder)
     with pytest.raises(WeightsError, match=r"model\.safetensors: changed or damaged"):
         regard.load(folder)

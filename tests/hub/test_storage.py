@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from tests.processes import start_process
 
 from regard.errors import ConfigError, NextStep, RegardError, ResourceError, WeightsError
 from regard.hub import storage
@@ -355,26 +357,24 @@ def test_a_limit_on_the_size_of_files_leaves_the_previous_files(tmp_path: Path):
 # --- kills and leftovers --------------------------------------------------------------------------
 
 
+def write_forever(folder: Path) -> None:
+    torch.set_num_threads(1)
+    for step in itertools.count():
+        weights = {str(name): torch.full((100, 100), float(step)) for name in range(50)}
+        write_tensors(folder / "last", weights, {"step": step})
+
+
 @pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_a_readable_file(tmp_path: Path):
-    script = """
-        import itertools, sys, torch
-        from pathlib import Path
-        from regard.hub.storage import write_tensors
-
-        for step in itertools.count():
-            weights = {str(name): torch.full((100, 100), float(step)) for name in range(50)}
-            write_tensors(Path(sys.argv[1]) / "last", weights, {"step": step})
-    """
-    folders = [tmp_path / str(number) for number in range(3)]
-    writers = [subprocess.Popen(run_python(script, folder)) for folder in folders]
-    for number, (folder, writer) in enumerate(zip(folders, writers, strict=True)):
+    for number in range(6):
+        folder = tmp_path / str(number)
+        writer = start_process(write_forever, folder)
         while not (folder / "last").exists():
-            assert writer.poll() is None
+            assert writer.is_alive()
             time.sleep(0.01)
         time.sleep(0.0137 * number)
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
+        writer.kill()
+        writer.join()
         tensors, state = read_tensors(folder / "last")
         assert {tensor.unique().item() for tensor in tensors.values()} == {state["step"]}
         sweep_temporaries(folder)

@@ -26,7 +26,7 @@ def step(length):
 
 torch.set_num_threads(1)
 config = TransformerConfig(
-    num_encoder_layers=2, num_decoder_layers=2, dim=64, num_heads=2, hidden_dim=128
+    num_encoder_layers=2, num_decoder_layers=2, dim=32, num_heads=2, hidden_dim=64
 )
 attention = AttentionConfig(pattern=("local:64", "local:64|global:0"), cross="local:64")
 model = Transformer(config, 8, attention)

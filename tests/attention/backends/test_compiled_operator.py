@@ -31,19 +31,21 @@ def fresh_compiler():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("length", [40, 600])
 @pytest.mark.parametrize(
-    ("pattern", "others"),
+    ("pattern", "others", "length"),
     [
-        (Full(), {}),
-        (Causal(), {"score": DotProduct(soft_cap=5.0)}),
-        ((Local(20, 0) | Global((0,))) & Causal(), {"lengths": torch.tensor([30, 7])}),
-        (Strided(9), {"segments": True}),
-        (Blocks.random(10, 10, 64, per_row=2, seed=1), {}),
-        (Causal(), {"bias": Alibi(LEARNED)}),
-        (Local(9, 9), {"bias": T5Relative(TABLE, max_distance=9)}),
-        (Causal(), {"score": Cosine(LEARNED), "bias": SHIFT, "dropout": 0.3}),
-        (Full(), {"score": Cosine(3.0, soft_cap=2.0)}),
+        (Full(), {}, 40),
+        (Full(), {}, 600),
+        (Causal(), {"score": DotProduct(soft_cap=5.0)}, 600),
+        ((Local(20, 0) | Global((0,))) & Causal(), {"lengths": torch.tensor([30, 7])}, 40),
+        ((Local(20, 0) | Global((0,))) & Causal(), {"lengths": torch.tensor([30, 7])}, 600),
+        (Strided(9), {"segments": True}, 600),
+        (Blocks.random(10, 10, 64, per_row=2, seed=1), {}, 600),
+        (Causal(), {"bias": Alibi(LEARNED)}, 40),
+        (Local(9, 9), {"bias": T5Relative(TABLE, max_distance=9)}, 600),
+        (Causal(), {"score": Cosine(LEARNED), "bias": SHIFT, "dropout": 0.3}, 40),
+        (Causal(), {"score": Cosine(LEARNED), "bias": SHIFT, "dropout": 0.3}, 600),
+        (Full(), {"score": Cosine(3.0, soft_cap=2.0)}, 600),
     ],
     ids=repr,
 )

@@ -415,10 +415,10 @@ def test_hierarchical_attention_is_exact_up_to_two_blocks(causal, length):
 @pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_derivatives_of_hierarchical_attention_are_exact(causal):
-    q, k, v = (draw(2, 1, 11, 2, seed=seed).requires_grad_() for seed in range(3))
+    q, k, v = (draw(2, 1, 9, 1, seed=seed).requires_grad_() for seed in range(3))
 
     def run(q, k, v):
-        lengths = torch.tensor([10, 0])
+        lengths = torch.tensor([8, 0])
         return hierarchical_attention(q, k, v, block=2, causal=causal, scale=0.5, lengths=lengths)
 
     assert gradcheck(run, (q, k, v))

@@ -1,17 +1,13 @@
 """Two processes (gloo, on the CPU) against one: iterates, decisions, collectives, sharding.
 
-This file is also the program that the two processes run: all cases in one start, results in files.
+The two processes compute all cases in one start, and leave their results in files.
 """
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from tests.processes import start_process
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -29,7 +25,7 @@ from regard.optim import (
 
 pytestmark = pytest.mark.slow
 
-STEPS = 10
+STEPS = 6
 BUILDERS = {
     "cg": lambda params: ConjugateGradient(params),
     "cg with memory": lambda params: ConjugateGradient(params, memory=4),
@@ -347,6 +343,7 @@ NAMES = [(case, name) for case, (_, names) in CASES.items() for name in names]
 
 def main(rank, world, folder):
     """Run all cases as one of the processes."""
+    torch.set_num_threads(1)
     store = dist.FileStore(str(folder / "store"), world)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     results = {case: CASES[case[0]][0](case[1], rank, world) for case in NAMES}
@@ -363,22 +360,10 @@ def main(rank, world, folder):
 def both(tmp_path_factory):
     """The results of each of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), "2", str(folder)],
-            env=surroundings,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=200)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    processes = [start_process(main, rank, 2, folder) for rank in range(2)]
+    for process in processes:
+        process.join(200)
+    assert [process.exitcode for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
@@ -462,7 +447,3 @@ def test_sharded_parameters_are_refused_where_they_cannot_be_taken(both):
         "the parameters are sharded (FSDP), so FullBatch must know the model, which keeps whole "
         "copies between evaluations.  Pass model=model.",
     ]
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
