@@ -42,6 +42,31 @@ def test_translate_takes_text(capsys, trained):
     assert out.count("\n") == 1
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16", "int8"])
+def test_translate_takes_a_precision_and_threads(capsys, trained, precision):
+    words = ("3 red cat sees the dog", "--precision", precision, "--threads", 1)
+    code, out, err = run(capsys, "translate", trained, *words)
+    if precision == "int8" and "was not compiled" in err:
+        pytest.skip("the decoder was not compiled")
+    assert code == 0
+    assert out.count("\n") == 1
+
+
+def test_wrong_threads_and_precisions_are_refused(capsys, trained):
+    code, out, err = run(capsys, "translate", trained, "x", "--threads", 0)
+    assert (code, out) == (2, "")
+    assert "--threads must be 1 to 1,024, not 0" in err
+    code, out, err = run(capsys, "translate", trained, "x", "--precision", "int4")
+    assert (code, out) == (2, "")
+    assert "int4" in err
+
+
+def test_info_says_what_writes_the_outputs(capsys, trained):
+    _, out, _ = run(capsys, "info", trained)
+    (line,) = [line for line in out.splitlines() if line.startswith("Writes")]
+    assert line in ("Writes  by compiled decoder, float32",) or "operators: " in line
+
+
 def test_translate_takes_standard_input_line_by_line(capsys, monkeypatch, trained):
     feed(monkeypatch, "3 red cat sees the dog\n\n5 old dog likes the tree\n")
     code, out, _ = run(capsys, "translate", trained, "-")

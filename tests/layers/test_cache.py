@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.attention import Causal, Full, Global, Local, Strided, TopK, attend
-from regard.layers.cache import KeyValueCache, WindowCache, cache_for
+from regard.layers.cache import KeyValueCache, WindowCache, cache_for, shared_sources
 from regard.layers.multi_head_attention import SelfAttention
 
 
@@ -127,3 +127,36 @@ def test_attend_takes_the_keys_of_a_window():
     found = attend(q, keys, values, pattern=pattern, query_offset=6, key_positions=cache.positions)
     wanted = attend(q, k, v, pattern=pattern, query_offset=6)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_keys_are_written_into_memory_that_grows_by_doubling():
+    cache, addresses = KeyValueCache(), []
+    for _ in range(40):
+        keys, _ = cache.append(torch.zeros(2, 1, 1, 4), torch.zeros(2, 1, 1, 4))
+        addresses.append(keys.data_ptr())
+    changes = [i for i in range(1, 40) if addresses[i] != addresses[i - 1]]
+    assert changes == [16, 32]
+    assert keys.shape == (2, 1, 40, 4)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0, 1, 2, 2], [3, 1, 2], [1, 0], [2, 2, 2, 0, 1]])
+@pytest.mark.parametrize("size", [None, 4])
+def test_rows_are_selected_whether_they_move_or_stay(rows, size):
+    cache = KeyValueCache() if size is None else WindowCache(size)
+    x = torch.randn(4, 2, 6, 3)
+    for part in x.split(1, dim=2):
+        cache.append(part, -part)
+    before = cache.keys.clone()
+    cache.select(torch.tensor(rows))
+    assert torch.equal(cache.keys, before[rows])
+    assert torch.equal(cache.values, -before[rows])
+    new = torch.randn(len(rows), 2, 1, 3)
+    keys, _ = cache.append(new, new)
+    if size is None:
+        assert torch.equal(keys, torch.cat([before[rows], new], dim=2))
+
+
+def test_rows_of_one_source_share_it():
+    assert shared_sources(torch.tensor([0, 0, 2, 2]))[1] == 2
+    sources, readers = shared_sources(torch.tensor([0, 0, 2]))
+    assert (sources.tolist(), readers) == ([0, 0, 2], 1)

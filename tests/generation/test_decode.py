@@ -1,0 +1,170 @@
+"""Decoding of many sources: batches, workers, precisions, and what takes the steps."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from regard.errors import ConfigError
+from regard.generation import decode, scheduling, seq2seq_decoder
+from regard.generation.decoders import CurrentDecoder, decoding_path
+from regard.generation.decoding import JoiningDecoder, TopDecoder
+from regard.generation.top_tokens import top_tokens
+from regard.models import LstmConfig, LstmEncoderDecoder, Transformer, TransformerConfig
+
+VOCAB = 24
+SOURCES = [[5, 6, 2], [7, 2], [9, 9, 4, 8, 3, 2], [2], [11, 3, 2], [8, 7, 6, 5, 4, 3, 2]]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+def build(seed=0):
+    torch.manual_seed(seed)
+    config = TransformerConfig(
+        num_encoder_layers=1, num_decoder_layers=2, dim=16, num_heads=2, hidden_dim=32
+    )
+    model = Transformer(config, VOCAB).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(2.0)
+    return model
+
+
+def is_compiled(model):
+    return isinstance(seq2seq_decoder(model), TopDecoder)
+
+
+def ids_of(outputs):
+    return [output.ids for output in outputs]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_outputs_are_those_of_each_source_alone_in_their_order(model, beam):
+    together = decode(model, SOURCES, beam=beam)
+    alone = [decode(model, [source], beam=beam)[0] for source in SOURCES]
+    assert ids_of(together) == ids_of(alone)
+    assert [t.score for t in together] == pytest.approx([a.score for a in alone], abs=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_sentences_that_join_and_workers_that_share_change_no_output(
+    model, beam, num_workers, monkeypatch
+):
+    sources, num_threads = SOURCES * 4, torch.get_num_threads()
+    expected = decode(model, sources, beam=beam)
+    monkeypatch.setattr(scheduling, "DECODING_TOKENS", 16 * beam)
+    found = decode(model, sources, beam=beam, num_workers=num_workers)
+    assert ids_of(found) == ids_of(expected)
+    assert torch.get_num_threads() == num_threads
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_compiled_decoder_and_the_operators_write_the_same(model, beam):
+    if not is_compiled(model):
+        pytest.skip("the decoder was not compiled")
+    hooked = copy.deepcopy(model)
+    hooked.decoder_norm.register_forward_hook(lambda *_: None)
+    assert decoding_path(hooked) == "PyTorch's operators: its layers have hooks"
+    options = {"beam": beam, "min_length": 3, "max_length": 9}
+    compiled, operators = (decode(each, SOURCES, **options) for each in (model, hooked))
+    assert ids_of(compiled) == ids_of(operators)
+    assert all(len(output.ids) >= 2 for output in compiled)
+
+
+def test_a_padded_tensor_is_read_as_rows(model):
+    padded = torch.tensor([[5, 6, 2, 0], [7, 2, 0, 0]])
+    assert ids_of(decode(model, padded)) == ids_of(decode(model, SOURCES[:2]))
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_lengths_are_kept(model, beam):
+    outputs = decode(model, SOURCES, beam=beam, min_length=6, max_length=5)
+    assert [len(output.ids) for output in outputs] == [5] * len(SOURCES)
+    assert not any(output.is_complete for output in outputs)
+
+
+def test_no_sources_have_no_outputs(model):
+    assert decode(model, []) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": 0}, "beam"),
+        ({"max_length": 0}, "max_length"),
+        ({"num_workers": 0}, "num_workers must be 1 or more, not 0"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(model, options, message):
+    with pytest.raises(ConfigError, match=message):
+        decode(model, SOURCES, **options)
+
+
+def test_a_source_without_tokens_is_refused_by_its_index(model):
+    with pytest.raises(ConfigError, match="source 1 has no tokens"):
+        decode(model, [[5, 2], []])
+
+
+def test_int8_is_refused_by_name_where_the_compiled_decoder_does_not_write():
+    lstm = LstmEncoderDecoder(LstmConfig(dim=8, num_encoder_layers=1, num_decoder_layers=1), VOCAB)
+    with pytest.raises(ConfigError, match=r"precision=int8.*LstmEncoderDecoder is not covered"):
+        decode(lstm.eval(), SOURCES, precision="int8")
+    assert len(decode(lstm.eval(), SOURCES, precision="float32", beam=2)) == len(SOURCES)
+
+
+def test_bf16_decodes_a_copy(model):
+    outputs = decode(model, SOURCES, precision="bf16", max_length=4)
+    assert len(outputs) == len(SOURCES)
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_a_decoder_is_made_again_where_the_weights_changed():
+    model, current = build(), CurrentDecoder()
+    first = current.get(model, None, seq2seq_decoder)
+    assert current.get(model, None, seq2seq_decoder) is first
+    model.load_state_dict(build(seed=1).state_dict())
+    second = current.get(model, None, seq2seq_decoder)
+    assert second is not first or not is_compiled(model)
+    assert copy.deepcopy(current).decoder is None
+    assert pickle.loads(pickle.dumps(current)).decoder is None
+
+
+def test_an_error_of_a_worker_is_raised(model, monkeypatch):
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.output_weight.fill_(torch.nan)
+    monkeypatch.setattr(scheduling, "DECODING_TOKENS", 8)
+    with pytest.raises(Exception, match="NaN"):
+        decode(broken, SOURCES, num_workers=2)
+
+
+def test_the_compiled_decoder_lets_rows_join(model):
+    if is_compiled(model):
+        assert isinstance(seq2seq_decoder(model), JoiningDecoder)
+    assert not isinstance(model, JoiningDecoder)
+
+
+@pytest.mark.parametrize("vocab", [1, 7, 64 * 64 - 1, 64 * 64, 64 * 64 + 1, 5000])
+@pytest.mark.parametrize("k", [1, 8])
+def test_the_best_tokens_are_those_of_a_full_sort(vocab, k):
+    logits = 3 * torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab))
+    logits[1, vocab // 2 :] = -torch.inf
+    best = top_tokens(logits, k)
+    assert torch.equal(best.logits, logits.sort(dim=1, descending=True).values[:, :k])
+    assert torch.equal(logits.gather(1, best.ids), best.logits)
+    torch.testing.assert_close(best.log_sum, logits.logsumexp(1))
+
+
+@pytest.mark.parametrize("vocab", [7, 5000])
+def test_a_logit_that_is_no_number_makes_the_sum_none(vocab):
+    logits = torch.zeros(2, vocab)
+    logits[1, 3] = torch.nan
+    assert top_tokens(logits, 2).log_sum.isnan().tolist() == [False, True]
