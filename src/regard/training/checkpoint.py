@@ -10,6 +10,7 @@ the others what they need. A model of which every process holds a part has a fil
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from regard.errors import NextStep
+from regard.errors import NextStep, WeightsError
 from regard.hub.model_folder import load_weights
-from regard.hub.storage import read_state, read_tensors, write_tensors
+from regard.hub.storage import read_state, read_tensors, stored_checksum, write_tensors
 from regard.training.checkpoint_index import INDEX, read_index, remove_others, require_sound
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
@@ -236,6 +237,41 @@ def _layout(parameters: Iterable[Tensor]) -> _Layout | None:
     return _Layout(parts[0].device_mesh, frozenset(part.shape for part in parts))
 
 
+class _Contents(NamedTuple):
+    """What a checkpoint holds.
+
+    Args:
+        tensors: By name, whole.
+        state: Of the run.
+        checksum: Stored with them; None where they were not read.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, object]
+    checksum: str | None
+
+
+def _read_whole(path: Path, *, check: bool) -> _Contents:
+    """Read a checkpoint of either kind.
+
+    Args:
+        path: The file, or the file that names a folder.
+        check: Whether to compare the content with its checksums.
+
+    Raises:
+        WeightsError: It is missing or damaged.
+    """
+    if path.name != INDEX:
+        tensors, state = read_tensors(path, check=check)
+        return _Contents(tensors, state, stored_checksum(path))
+    index = read_index(path.parent)
+    if check:
+        require_sound(path.parent, index, ALONE)
+    from regard.training.sharded_checkpoint import read_whole
+
+    return _Contents(read_whole(path.parent / index.folder), index.state, index.checksum)
+
+
 def _read_on_first(
     path: Path, layout: _Layout | None, world: World
 ) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -250,19 +286,17 @@ def _read_on_first(
         The tensors by name, and the state.
     """
 
-    def read() -> tuple[dict[str, Tensor], dict[str, object]]:
-        if not world.is_first:
-            return {}, {}
-        if path.name != INDEX:
-            return read_tensors(path)
-        index = read_index(path.parent)
-        require_sound(path.parent, index, ALONE)
-        from regard.training.sharded_checkpoint import read_whole
+    def read() -> _Contents:
+        if world.is_first:
+            return _read_whole(path, check=True)
+        if layout is None:  # a process that sees the folder of the first one needs not be sent it
+            with suppress(WeightsError):
+                return _read_whole(path, check=False)
+        return _Contents({}, {}, None)
 
-        return read_whole(path.parent / index.folder), index.state
-
-    tensors, state = world.together(read)
-    if not world.is_shared:
+    tensors, state, checksum = world.together(read)
+    checksums = world.gather(checksum)
+    if all(other == checksums[0] for other in checksums):
         return tensors, state
     entries = [
         (name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape))

@@ -4,7 +4,7 @@
 `torch.distributed.checkpoint` writes and reads again on any number of processes; it also has a
 checksum of each file, and the state as JSON. Every checkpoint gets a folder of its own. It counts
 once ``last.json`` names it; then the one before is removed. So a killed writer leaves the previous
-checkpoint as it was. No process holds more than its part, and a serialized copy of it.
+checkpoint as it was. No process holds more than its part, and a serialized copy of one file.
 
 No file is pickled, and none is read that ``last.json`` does not name. (PyTorch's `FileSystemWriter`
 would pickle its ``.metadata``; `HuggingFaceStorageWriter`, which is used here, has the position of
@@ -42,6 +42,8 @@ from regard.training.checkpoint_index import (
     write_index,
 )
 from regard.training.distribution import World
+
+_FILE_BYTES = 128_000_000  # of a file of a process, about
 
 
 def write_sharded(
@@ -125,7 +127,9 @@ def _free_name(checkpoints: Path, step: int) -> str:
 
 def _write_own_part(folder: Path, tensors: Mapping[str, Tensor], world: World) -> dict[str, str]:
     """Write what this process holds; return the checksums of its files by name."""
-    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    writer = HuggingFaceStorageWriter(
+        str(folder), fqn_to_index_mapping=_file_numbers(tensors, world), save_distributed=True
+    )
     try:
         save(dict(tensors), storage_writer=writer, process_group=world.control)
     except CheckpointException as error:
@@ -138,6 +142,18 @@ def _write_own_part(folder: Path, tensors: Mapping[str, Tensor], world: World) -
     for path in own:
         force_to_disk(path)
     return {path.name: file_checksum(path) for path in own}
+
+
+def _file_numbers(tensors: Mapping[str, Tensor], world: World) -> dict[str, int]:
+    """Return in which file of a process each tensor is, from 1; a file is serialized at once."""
+    numbers: dict[str, int] = {}
+    number, size = 1, 0
+    for name, tensor in tensors.items():
+        if size > _FILE_BYTES:
+            number, size = number + 1, 0
+        numbers[name] = number
+        size += tensor.numel() * tensor.element_size() // world.size
+    return numbers
 
 
 def read_shapes(folder: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
