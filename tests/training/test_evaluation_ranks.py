@@ -15,6 +15,7 @@ import pytest
 from benchmarks.answers import write_questions
 from tests.conftest import TINY, toy_pairs, write_tsv
 
+from regard.generation import scheduling
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import _Run, ignore_events
 from regard.runs.scoring import evaluate
@@ -69,7 +70,7 @@ def prepare(folder: Path) -> None:
 
 def make_small_batches() -> None:
     """Make the batches of evaluations so small that every rank has some."""
-    decode_rows.DECODING_TOKENS = evaluator.DECODING_TOKENS = 64
+    scheduling.DECODING_TOKENS = decode_rows.DECODING_TOKENS = evaluator.DECODING_TOKENS = 64
     language_modeling_loss.EVALUATED_TOKENS = masked_task.EVALUATED_TOKENS = 64
     TextClassifier.batches.__kwdefaults__["batch_tokens"] = 32
     QuestionAnswerer.batches.__kwdefaults__["batch_tokens"] = 128
