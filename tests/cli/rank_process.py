@@ -79,6 +79,24 @@ class Ranks:
             process.kill()
         return codes
 
+    def end(self, seconds=30.0):
+        """End all as torchrun does when one has ended; return the exit codes."""
+        for process in self.processes:
+            if process.exitcode is None:
+                process.terminate()
+        return self.wait(seconds)
+
+    def trains(self):
+        """Return whether the first rank has reported that its steps begin."""
+        text = self.output(0)
+        return "Resumed from" in text or "\nPlan " in text
+
+    def progress(self):
+        """Return the last step that the first rank reports."""
+        lines = [line for line in self.output(0).splitlines() if line.endswith("best")]
+        resumed = [line for line in self.output(0).splitlines() if "Resumed from" in line]
+        return " ".join([*resumed, *lines[-1:]]) or "no step"
+
     def wait_until(self, condition, seconds=120.0):
         deadline = time.monotonic() + seconds
         while not condition():

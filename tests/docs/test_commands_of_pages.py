@@ -48,7 +48,7 @@ def test_every_command_and_its_options_exist(page, capsys):
             missing.append(command)
             continue
         assert main([*verb.split(), "--help"]) == 0
-        options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        options = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
         shown = {word for word in words if word.startswith("--")}
         if not shown <= options | {"--help"}:
             missing.append(f"{command}: {sorted(shown - options)}")
