@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import _Run, ignore_events
@@ -96,8 +97,21 @@ def seed_dropout(number: int) -> None:
     torch.manual_seed(1_000_003 + number)
 
 
+def whole(parameter):
+    tensor = parameter.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def take_steps(
-    setup, world, *, optimizer="muon", dtype=torch.float64, rows=None, progress=0.5, **training
+    setup,
+    world,
+    *,
+    optimizer="muon",
+    dtype=torch.float64,
+    rows=None,
+    progress=0.5,
+    has_parts=False,
+    **training,
 ):
     """Take steps with a copy of a model; return its weights and the losses, norms, and counts."""
     if optimizer not in BATCH_RATES:
@@ -112,6 +126,8 @@ def take_steps(
         Few(setup.batches),
         seed_dropout,
         world,
+        dtype=dtype,
+        has_parts=has_parts,
     )
     reports = []
     order = batches.order(0)
@@ -123,7 +139,7 @@ def take_steps(
         loss = output.loss
         reports.append([float(loss.loss), float(loss.nll), output.gradient_norm, loss.num_tokens])
     return {
-        "weights": torch.cat([p.detach().flatten() for p in model.parameters()]),
+        "weights": torch.cat([whole(p).flatten() for p in model.parameters()]),
         "reports": torch.tensor(reports, dtype=torch.float64),
     }
 
@@ -150,7 +166,11 @@ EQUAL = {
     )
 }
 AGREE["classifier", "adam-then-cg"][1]["progress"] = 0.9
-CASES = AGREE | EQUAL
+PARTS = {
+    ("parts", model, optimizer): (model, {"optimizer": optimizer, "has_parts": True})
+    for model, optimizer in (("translator", "muon"), ("classifier", "adamw"))
+}
+CASES = AGREE | EQUAL | PARTS
 
 
 def run_cases(setups, world):
@@ -213,6 +233,16 @@ def results(tmp_path_factory):
 def test_steps_are_the_same_for_any_number_of_processes(results, name):
     expected = results[1][0][name]
     for size in (2, 3):
+        for result in results[size]:
+            got = result[name]
+            torch.testing.assert_close(got["weights"], expected["weights"], atol=1e-12, rtol=0)
+            torch.testing.assert_close(got["reports"], expected["reports"], atol=1e-10, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", PARTS, ids=" ".join)
+def test_processes_with_parts_of_a_model_take_the_steps_of_those_with_all_of_it(results, name):
+    expected = results[1][0][name[1:]]
+    for size in SIZES[1:3]:
         for result in results[size]:
             got = result[name]
             torch.testing.assert_close(got["weights"], expected["weights"], atol=1e-12, rtol=0)

@@ -276,7 +276,22 @@ def _(event: ev.Planned) -> list[str]:
         f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
         f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
         f"{size(event.disk_bytes)} disk   (measured on {pluralize(event.measured_steps, 'step')})"
+        + _sharing(event)
     ]
+
+
+def _sharing(event: ev.Planned) -> str:
+    """Return how a batch is shared, for the line of the plan; empty where it is not."""
+    parts = []
+    if event.num_processes:
+        parts.append(
+            f"{event.parallel} on {pluralize(event.num_processes, 'process', 'processes')}"
+        )
+    if event.num_shards:
+        parts.append(f"{pluralize(event.num_shards, 'shard')} a batch")
+    if event.is_deterministic:
+        parts.append(f"sums in a fixed order ({100 * event.sum_fraction:.0f} % of a step)")
+    return f"   {', '.join(parts)}" if parts else ""
 
 
 @describe.register

@@ -15,11 +15,12 @@ size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate
 
 from regard.errors import ConfigError, ShapeError
 
@@ -167,7 +168,7 @@ class Muon(torch.optim.Optimizer):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape.setdefault(parameter.shape, []).append((parameter, parameter.grad))
-        for shape, members in by_shape.items():
+        for shape, members in _in_portions(by_shape):
             lookahead = []  # Nesterov's
             for parameter, gradient in members:
                 state = self.state[parameter]
@@ -175,7 +176,8 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(parameter)
                 buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
                 lookahead.append(gradient.lerp(buffer, momentum))
-            updates = torch.stack(lookahead)  # [members, rows, columns]
+            # A matrix that processes share is gathered: an update depends on all its entries.
+            updates = torch.stack([_whole(x) for x in lookahead])  # [members, rows, columns]
             if self._dtype is not None and not _is_very_long(updates):
                 updates = updates.to(self._dtype)
             rows = shape[0] // group["num_parts"]
@@ -184,4 +186,29 @@ class Muon(torch.optim.Optimizer):
             scale = group["lr"] * 0.2 * math.sqrt(max(rows, shape[1]))
             shrink = 1 - group["lr"] * group["weight_decay"]
             for (parameter, _), update in zip(members, updates, strict=True):
-                parameter.mul_(shrink).add_(update.to(parameter.dtype), alpha=-scale)
+                change = _part_like(parameter, update.to(parameter.dtype))
+                parameter.mul_(shrink).add_(change, alpha=-scale)
+
+
+def _in_portions(
+    by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]],
+) -> Iterator[tuple[torch.Size, list[tuple[Tensor, Tensor]]]]:
+    """Yield the members of each shape; those that processes share one by one, to save memory."""
+    for shape, members in by_shape.items():
+        if isinstance(members[0][0], DTensor):
+            yield from ((shape, [member]) for member in members)
+        else:
+            yield shape, members
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _part_like(parameter: Tensor, update: Tensor) -> Tensor:
+    """Return an update that all processes have in the layout of its parameter."""
+    if not isinstance(parameter, DTensor):
+        return update
+    mesh = parameter.device_mesh
+    whole = DTensor.from_local(update, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return whole.redistribute(mesh, parameter.placements)

@@ -56,7 +56,7 @@ from regard.setup.build import (
     summarize_model,
 )
 from regard.setup.config import PresetName, RunConfig
-from regard.setup.estimate import make_budget, make_plan, measure
+from regard.setup.estimate import chooses_parts, make_budget, make_plan, measure
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import (
@@ -94,7 +94,7 @@ from regard.training.events import (
 )
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop
-from regard.training.steppers import build_stepper
+from regard.training.steppers import build_stepper, threads_of
 
 _LESS_DATA = "Less fits: a part of the data."
 
@@ -358,6 +358,7 @@ class _Run:
         self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, world.share(start_time)
+        self._has_parts = chooses_parts(setup)
         self._has_warned = False
         self._report_error: OSError | None = None
         self._event_files: EventFiles | None = None
@@ -453,8 +454,14 @@ class _Run:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
         self.world.together(lambda: self._advice.require(self.setup))
         with resource_errors(self._advice.describe):
-            measured = share_measurement(self.world, measure(self.setup))
-        plan, planned = make_plan(self.setup, measured, self.world.clock() - self._start_time)
+            measured = measure(self.setup, has_parts=self._has_parts)
+            measured = share_measurement(self.world, measured)
+        plan, planned = make_plan(
+            self.setup,
+            measured,
+            self.world.clock() - self._start_time,
+            has_parts=self._has_parts,
+        )
         self._report(planned)
         counters = Counters(
             plan=plan, estimate=planned.seconds, evaluation_seconds=measured.evaluation_seconds
@@ -463,6 +470,10 @@ class _Run:
 
     def from_start(self, lock: FolderLock) -> Any:
         """Plan, write settings and vocabulary, and train; return the predictor."""
+        with threads_of(self.config.training):
+            return self._from_start(lock)
+
+    def _from_start(self, lock: FolderLock) -> Any:
         counters, _ = self.plan()
         self.world.on_first(self._write_start)
         if self.config.start_from is not None:
@@ -494,6 +505,10 @@ class _Run:
 
     def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
+        with threads_of(self.config.training):
+            return self._from_checkpoint(lock)
+
+    def _from_checkpoint(self, lock: FolderLock) -> Any:
         trainer = self._trainer(lock)
         counters = load_checkpoint(
             self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
@@ -539,7 +554,7 @@ class _Run:
     def _trainer(self, lock: FolderLock) -> Trainer:
         setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
         model, loss = setup.model, setup.loss()
-        average = ExponentialMovingAverage(model, training.average)
+        evaluate = setup.evaluator()  # copies the model, which cannot be copied in parts
         stepper, batches = build_stepper(
             model,
             loss,
@@ -549,7 +564,9 @@ class _Run:
             self._seed_dropout,
             self.world,
             dtype=model.compute_dtype,
+            has_parts=self._has_parts,
         )
+        average = ExponentialMovingAverage(model, training.average)
 
         def save_best(best: ExponentialMovingAverage) -> None:
             is_writer = self.world.is_first
@@ -566,7 +583,7 @@ class _Run:
             average=average,
             stepper=stepper,
             batches=batches,
-            evaluate=setup.evaluator(),
+            evaluate=evaluate,
             save_best=save_best,
             seed_dropout=self._seed_dropout,
             describe_rows=setup.dataset.locate,

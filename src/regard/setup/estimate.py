@@ -20,8 +20,9 @@ from regard.setup.base_task import TrainingSetup
 from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.events import Planned
+from regard.training.full_batch_step import build_mini_batch
 from regard.training.plan import Budget, Plan
-from regard.training.train_step import MiniBatchStep
+from regard.training.steppers import is_sharded, refuse_parts, sharing_of
 from regard.training.training_config import FULL_BATCH
 
 _MEASURED_STEPS = 5
@@ -36,17 +37,32 @@ _FULL_BATCH_STEPS = 500  # without a budget
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds of one training step and of one evaluation, and the peak memory in bytes."""
+    """The speed of a few steps.
+
+    Args:
+        step_seconds: Of one training step.
+        evaluation_seconds: Of one evaluation.
+        memory_bytes: Peak of the process.
+        sum_fraction: Of a step, for sums over shards in a fixed order, 0 to 1.
+    """
 
     step_seconds: float
     evaluation_seconds: float
     memory_bytes: int
+    sum_fraction: float = 0.0
 
 
-def measure(setup: TrainingSetup) -> Measurement:
+def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
     """Return the speed of a few steps with a copy of the model, on batches of typical sizes.
 
     Restores the state of the random number generator.
+
+    Args:
+        setup: The run; all of its processes measure together.
+        has_parts: Whether each process holds a part of the model.
+
+    Returns:
+        What this process measured.
     """
     config = setup.config.optimizer
     if config.name in FULL_BATCH:
@@ -58,12 +74,16 @@ def measure(setup: TrainingSetup) -> Measurement:
     seconds = []
     with torch.random.fork_rng(devices=[]):
         model = copy.deepcopy(setup.model)
-        mini_batch_step = MiniBatchStep(model, setup.loss(), config, model.compute_dtype)
+        sharing = sharing_of(setup.config.training, setup.world, has_parts=has_parts)
+        stepper, batches_of_step = build_mini_batch(
+            model, setup.loss(), config, setup.batches, sharing, model.compute_dtype
+        )
         for rows in [*measured[:_WARMUP_STEPS], *measured]:
             start = time.perf_counter()
-            mini_batch_step.step(setup.batches.batch(rows), 0.0)
+            stepper.step(batches_of_step.batch(rows), 0.0)
             seconds.append(time.perf_counter() - start)
-        evaluation_seconds = setup.evaluation_seconds(model)
+        # A model of which every process holds a part cannot be copied.
+        evaluation_seconds = setup.evaluation_seconds(setup.model if has_parts else model)
     passes = _PASSES.get(setup.config.optimizer.name)
     sizes = [max(1, setup.batches.size(rows)) for rows in measured]
     return Measurement(
@@ -71,6 +91,7 @@ def measure(setup: TrainingSetup) -> Measurement:
         * (len(batches) * passes if passes else 1),
         evaluation_seconds=evaluation_seconds,
         memory_bytes=peak_memory_bytes(),
+        sum_fraction=stepper.sum_seconds / max(1e-9, sum(seconds)),
     )
 
 
@@ -102,6 +123,35 @@ def predict_memory_bytes(
     It is the memory of the process now, and what `predict_training_bytes` adds.
     """
     return peak_memory_bytes() + predict_training_bytes(model, attention, batch_tokens, length)
+
+
+def chooses_parts(setup: TrainingSetup) -> bool:
+    """Return whether each process of a run holds a part of the model (FSDP2), not all of it.
+
+    With `training.parallel=auto` it does where the whole model is predicted not to fit in the
+    memory of one of the processes.
+
+    Raises:
+        ConfigError: The settings ask for parts, and the optimizer needs the whole model.
+    """
+    training, optimizer, world = setup.config.training, setup.config.optimizer, setup.world
+    if not world.is_shared or training.parallel == "ddp":
+        return False
+    if training.parallel == "fsdp":
+        refuse_parts(training, optimizer)
+        return True
+    if training.deterministic or optimizer.name in FULL_BATCH or world.size == 1:
+        return False
+    assert training.batch_tokens is not None
+    needed = predict_training_bytes(
+        setup.model,
+        setup.config.attention,
+        -(-training.batch_tokens // training.shards),
+        setup.batches.longest,
+    )
+    free = free_memory_bytes()
+    num_local = max(1, world.hosts.count(world.hosts[world.rank])) if world.hosts else world.size
+    return any(world.gather(free is not None and needed > free / num_local))
 
 
 def predict_training_bytes(
@@ -159,13 +209,19 @@ def _steps_per_epoch(setup: TrainingSetup) -> int:
     return 1 if setup.config.optimizer.name in _PASSES else len(setup.batches.order(0))
 
 
-def make_plan(setup: TrainingSetup, measured: Measurement, elapsed: float) -> tuple[Plan, Planned]:
+def make_plan(
+    setup: TrainingSetup, measured: Measurement, elapsed: float, *, has_parts: bool = False
+) -> tuple[Plan, Planned]:
     """Return the number of steps, and the predicted time, memory and disk space.
 
     Args:
         setup: The run.
         measured: Its speed.
         elapsed: Seconds since the run began.
+        has_parts: Whether each process holds a part of the model.
+
+    Returns:
+        The steps, and what is reported of them.
     """
     training, optimizer = setup.config.training, setup.config.optimizer
     assert training.batch_tokens is not None
@@ -211,4 +267,9 @@ def make_plan(setup: TrainingSetup, measured: Measurement, elapsed: float) -> tu
         disk_bytes=2 * checkpoint_bytes(setup.model) + weight_bytes,
         patience=0 if training.minutes is not None else training.patience,
         measured_steps=min(_MEASURED_STEPS, steps_per_epoch),
+        num_processes=setup.world.size if setup.world.is_shared else 0,
+        parallel="fsdp" if has_parts else "ddp",
+        num_shards=training.shards if is_sharded(training, setup.world) else 0,
+        is_deterministic=training.deterministic,
+        sum_fraction=measured.sum_fraction,
     )

@@ -95,6 +95,11 @@ class Planned(Event, frozen=True, kw_only=True):
         disk_bytes: Expected size of the folder while training.
         patience: Evaluations without gain after which the run stops; 0 where it runs to its end.
         measured_steps: Steps measured for the estimate.
+        num_processes: That train together; 0 without torchrun.
+        parallel: What each of them holds: ddp, the whole model; fsdp, a part of it.
+        num_shards: Parts of a batch; 0 where it is computed at once.
+        is_deterministic: Whether sums over shards are taken in a fixed order.
+        sum_fraction: Of a step, for these sums, 0 to 1.
     """
 
     optimizer: str
@@ -108,6 +113,11 @@ class Planned(Event, frozen=True, kw_only=True):
     disk_bytes: int
     patience: int
     measured_steps: int
+    num_processes: int = 0
+    parallel: str = "ddp"
+    num_shards: int = 0
+    is_deterministic: bool = False
+    sum_fraction: float = 0.0
 
 
 class Started(Event, frozen=True, kw_only=True):

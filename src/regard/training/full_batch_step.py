@@ -28,11 +28,11 @@ from regard.optim.objectives.full_batch import Part, evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.distribution import World
 from regard.training.evaluation_loop import SequentialBatches
-from regard.training.gradients import BatchGradient, OrderedGradient, ReplicatedGradient
+from regard.training.gradients import OrderedGradient, PartedGradient, ReplicatedGradient
 from regard.training.loop import Batches
 from regard.training.shards import ShardedBatches, own_shards, shard_bounds
 from regard.training.stability_monitor import gradient_norms
-from regard.training.train_step import Loss, LossFunction, MiniBatchStep, StepOutput
+from regard.training.train_step import BatchGradient, Loss, LossFunction, MiniBatchStep, StepOutput
 from regard.training.training_config import OptimizerConfig
 from regard.training.tree_sum import Terms, TreeSum
 
@@ -66,11 +66,13 @@ class Sharing(NamedTuple):
         num_shards: Shards of the data.
         is_ordered: Whether sums over shards are taken in an order that does not depend on the
             number of processes.
+        has_parts: Whether each process holds a part of the model (FSDP2), not all of it.
     """
 
     world: World
     num_shards: int
     is_ordered: bool = False
+    has_parts: bool = False
 
 
 class MicroBatches(Sequence[Any]):
@@ -513,11 +515,13 @@ def build_mini_batch(
     """
     if sharing is None:
         return MiniBatchStep(model, loss_function, config, dtype), batches
-    world, num_shards, is_ordered = sharing
+    world, num_shards, is_ordered, has_parts = sharing
     compute: BatchGradient
-    if is_ordered:
+    if has_parts:
+        compute = PartedGradient(model, loss_function, world, dtype)
+    elif is_ordered:
         compute = OrderedGradient(model, loss_function, world, num_shards)
     else:
         compute = ReplicatedGradient(model, loss_function, world)
     stepper = MiniBatchStep(model, loss_function, config, dtype, compute)
-    return stepper, ShardedBatches(batches, world, num_shards)
+    return stepper, ShardedBatches(batches, world, num_shards, is_even=has_parts)

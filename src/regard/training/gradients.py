@@ -8,26 +8,26 @@ is the gradient of the mean loss of the whole batch.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import (
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.nn.parallel import DistributedDataParallel
 
+from regard.layers.transformer_block import DecoderBlock, TransformerBlock
 from regard.training.distribution import World
 from regard.training.shards import Shard, ShardedBatch, seed_shard
 from regard.training.train_step import Loss, LossFunction
 from regard.training.tree_sum import TreeSum
-
-
-class BatchGradient(Protocol):
-    """Computes the gradient of a batch."""
-
-    def __call__(self, batch: Any) -> Loss:
-        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters."""
-        ...
 
 
 class _WeightedLoss(nn.Module):
@@ -42,9 +42,6 @@ class _WeightedLoss(nn.Module):
         super().__init__()
         self.model = model
         self._loss_function = loss_function
-        # Where every parameter is used, DistributedDataParallel writes that it need not look for
-        # those that are not; but another batch may need fewer.
-        self.unused = nn.Parameter(torch.zeros((), device=next(model.parameters()).device))
 
     def forward(self, shard: Shard) -> tuple[Tensor, Tensor]:
         """Compute the loss of a shard.
@@ -73,11 +70,17 @@ class ReplicatedGradient:
         world: The processes.
     """
 
+    sum_seconds = 0.0
+
     def __init__(self, model: nn.Module, loss_function: LossFunction, world: World) -> None:
         self._parameters = _trained(model)
-        self._world = world
+        self._world, self.loss_function = world, loss_function
+        module = _WeightedLoss(model, loss_function)
+        # Where every parameter is used, DistributedDataParallel writes that it need not look for
+        # those that are not; but another batch may need fewer.
+        module.unused = nn.Parameter(torch.zeros((), device=self._parameters[0].device))
         self._module = DistributedDataParallel(
-            _WeightedLoss(model, loss_function),
+            module,
             process_group=world.group_of(self._parameters[0]),
             find_unused_parameters=True,  # such as a part of the model that a batch does not need
             gradient_as_bucket_view=True,
@@ -108,6 +111,76 @@ class ReplicatedGradient:
         return _loss(sums)
 
 
+class PartedGradient:
+    """The gradient of a model of which every process holds a part (FSDP2, ``fully_shard``).
+
+    The whole weights of a block are gathered for its forward and its backward pass. The model's
+    parameters become `DTensor`; build its optimizer and its average afterwards.
+
+    Args:
+        model: The model.
+        loss_function: Computes the loss of a batch.
+        world: The processes, which all compute the same number of shards.
+        dtype: Type of the weights in products.
+    """
+
+    sum_seconds = 0.0
+
+    def __init__(
+        self, model: nn.Module, loss_function: LossFunction, world: World, dtype: torch.dtype
+    ) -> None:
+        first = next(model.parameters())
+        group = world.group_of(first)
+        assert group is not None
+        mesh = DeviceMesh.from_group(group, first.device.type)
+        policy = MixedPrecisionPolicy(
+            param_dtype=None if dtype == first.dtype else dtype,
+            reduce_dtype=first.dtype,
+            cast_forward_inputs=False,
+        )
+        for module in model.modules():
+            if isinstance(module, DecoderBlock):  # it is used before its block
+                fully_shard(module.cross_attention, mesh=mesh, mp_policy=policy)
+                register_fsdp_forward_method(module.cross_attention, "project")
+            if isinstance(module, DecoderBlock | TransformerBlock):
+                fully_shard(module, mesh=mesh, mp_policy=policy)
+        self._module = _WeightedLoss(model, loss_function)
+        fully_shard(self._module, mesh=mesh, mp_policy=policy)
+        self._world = world
+        self._parameters = _trained(model)
+
+    def loss_function(self, model: Any, batch: Any) -> Loss:  # noqa: ARG002 - it has the model
+        """Compute the loss of a batch; all processes do so at the same time."""
+        total, nll, count = self._module(Shard(0, batch))[1].unbind()
+        return Loss(loss=total / count, nll=nll / count, num_tokens=int(count))
+
+    def __call__(self, batch: ShardedBatch) -> Loss:
+        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters.
+
+        Args:
+            batch: This process's shards, as many as those of the others.
+
+        Returns:
+            The loss of the shards of all processes.
+        """
+        seed = torch.default_generator.initial_seed()
+        sums = _zeros(self._parameters)
+        for parameter in self._parameters:
+            parameter.grad = None
+        for shard in batch.shards:
+            seed_shard(seed, shard.index)
+            with warnings.catch_warnings():
+                # Keys and values are views of one projection; nothing changes them in place.
+                warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+                total, parts = self._module(shard)
+            total.backward()
+            sums += parts
+        seed_shard(seed, 0)
+        self._world.sum(sums)
+        _scale(self._parameters, self._world.size / sums[2])  # it has averaged over processes
+        return _loss(sums)
+
+
 class OrderedGradient:
     """The gradient of a model of which every process has a copy, with the same bits for any number.
 
@@ -121,11 +194,10 @@ class OrderedGradient:
     def __init__(
         self, model: nn.Module, loss_function: LossFunction, world: World, num_shards: int
     ) -> None:
-        self._parameters = _trained(model)
+        self._parameters, self.loss_function = _trained(model), loss_function
         self._module = _WeightedLoss(model, loss_function)
         self._tree = TreeSum(world, num_shards)
-        self.seconds = 0.0
-        """Spent on sums over shards so far."""
+        self.sum_seconds = 0.0
 
     def __call__(self, batch: ShardedBatch) -> Loss:
         """Compute the loss of a batch, and its gradient into ``grad`` of the parameters.
@@ -147,11 +219,11 @@ class OrderedGradient:
             total.backward()
             start = time.perf_counter()
             self._tree.add(shard.index, [sums, *(p.grad for p in self._parameters)])
-            self.seconds += time.perf_counter() - start
+            self.sum_seconds += time.perf_counter() - start
         seed_shard(seed, 0)
         start = time.perf_counter()
         sums, *gradients = self._tree.total([_zeros(self._parameters), *self._parameters])
-        self.seconds += time.perf_counter() - start
+        self.sum_seconds += time.perf_counter() - start
         assert sums is not None
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient

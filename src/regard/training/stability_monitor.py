@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from regard.training.events import LayerSample, Stability
 from regard.training.loss_oscillation import Oscillation, amplitude_at, find_oscillation
+from regard.training.parted_tensors import local_part, norms_of
 
 _SAMPLE_EVERY = 20  # steps: a sample costs up to 3 % of a step, hence below 0.2 % on average
 _EARLY = (1, 4, 16)  # recorded as well: the state from which a run may explode at once
@@ -112,12 +113,6 @@ def gradient_norms(parameters: Iterable[nn.Parameter]) -> Tensor:
     device = parameters[0].device
     zero = torch.zeros((), device=device, dtype=gradients[0].dtype if gradients else torch.float32)
     return torch.stack([zero if p.grad is None else next(norms).to(device) for p in parameters])
-
-
-@torch.no_grad()
-def norms_of(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Compute the Euclidean norm of each of one or more tensors in one pass, a scalar each."""
-    return list(torch._foreach_norm(list(tensors)))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def layer_of(parameter: str) -> str:
@@ -347,7 +342,7 @@ class StabilityMonitor:
         now = self._spaced()
         # Norms grow with the root of the number of entries.
         scales = [
-            math.sqrt(p.numel() / max(1, len(part)))
+            math.sqrt(local_part(p).numel() / max(1, len(part)))
             for p, part in zip(self._parameters, now, strict=True)
         ]
         changes = [new - old for new, old in zip(now, before, strict=True)]
@@ -355,7 +350,10 @@ class StabilityMonitor:
             _combine(
                 self._layers, [scale * norm for scale, norm in zip(scales, sizes, strict=True)]
             )
-            for sizes in (torch.stack(norms_of(parts)).tolist() for parts in (before, changes))
+            for sizes in (
+                torch.stack(norms_of(parts, self._parameters)).tolist()
+                for parts in (before, changes)
+            )
         )
         ratios = {layer: updates[layer] / size for layer, size in weights.items() if size > 0}
         self._record(state, step.number, norms, ratios)
@@ -396,7 +394,7 @@ class StabilityMonitor:
         """Return views of evenly spaced entries of every parameter, ``[at most 65,536]`` each."""
         # An odd stride meets all columns of a matrix, whose sides are mostly even.
         return [
-            parameter.detach().flatten()[:: -(-parameter.numel() // _MAX_ENTRIES) | 1]
+            local_part(parameter.detach()).flatten()[:: -(-parameter.numel() // _MAX_ENTRIES) | 1]
             for parameter in self._parameters
         ]
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from regard.errors import ConfigError
 from regard.training.distribution import World
 from regard.training.full_batch_step import (
     RepeatableBatches,
@@ -30,6 +31,7 @@ def build_stepper(
     world: World,
     *,
     dtype: torch.dtype = torch.float32,
+    has_parts: bool = False,
 ) -> tuple[TrainStep, Batches]:
     """Build the steps of a run, and the loop's batches.
 
@@ -42,21 +44,47 @@ def build_stepper(
         seed_dropout: Determines the dropout masks.
         world: The processes.
         dtype: Type of products that the optimizer computes.
+        has_parts: Whether each process holds a part of the model; its parameters become `DTensor`.
 
     Returns:
         What takes the steps, and the batches that the loop goes through.
     """
-    sharing = None
-    if is_sharded(training, world):
-        sharing = Sharing(world, training.shards, training.deterministic)
+    sharing = sharing_of(training, world, has_parts=has_parts)
     if optimizer.name in FULL_BATCH:
         return build_full_batch(model, loss_function, optimizer, batches, seed_dropout, sharing)
     return build_mini_batch(model, loss_function, optimizer, batches, sharing, dtype)
 
 
+def sharing_of(
+    training: TrainingConfig, world: World, *, has_parts: bool = False
+) -> Sharing | None:
+    """Return how processes share a batch; None where one computes it at once."""
+    if not is_sharded(training, world):
+        return None
+    return Sharing(world, training.shards, training.deterministic, has_parts)
+
+
 def is_sharded(training: TrainingConfig, world: World) -> bool:
     """Return whether batches are computed in shards."""
     return world.is_shared or training.deterministic
+
+
+def refuse_parts(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
+    """Check that a run may hold a part of the model in each process.
+
+    Raises:
+        ConfigError: Its optimizer or a setting needs the whole model.
+    """
+    cause = ""
+    if optimizer.name in FULL_BATCH:
+        cause = f"`optimizer.name={optimizer.name}` searches along directions of all weights"
+    elif training.deterministic:
+        cause = "`training.deterministic=true` adds whole gradients in a fixed order"
+    if cause:
+        raise ConfigError(
+            f"training.parallel=fsdp: {cause}, so that each process needs the whole model.  Take "
+            "`training.parallel=ddp`."
+        )
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from regard.errors import ConfigError
 from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
+from regard.training.parted_tensors import local_part
 from regard.training.stability_monitor import gradient_norms
 from regard.training.training_config import OptimizerConfig
 
@@ -105,6 +107,25 @@ class TrainStep(Protocol):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `state` returned."""
+        ...
+
+
+class BatchGradient(Protocol):
+    """Computes the gradient of a batch.
+
+    Args:
+        sum_seconds: Spent so far on sums over shards that need not be in a fixed order.
+    """
+
+    sum_seconds: float
+
+    @property
+    def loss_function(self) -> LossFunction:
+        """Computes the loss of a batch."""
+        ...
+
+    def __call__(self, batch: Any) -> Loss:
+        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters."""
         ...
 
 
@@ -223,10 +244,12 @@ class MiniBatchStep:
         loss_function: LossFunction,
         config: OptimizerConfig,
         dtype: torch.dtype = torch.float32,
-        compute_gradient: Callable[[Any], Loss] | None = None,
+        compute_gradient: BatchGradient | None = None,
     ) -> None:
         self.model, self.loss_function, self.config = model, loss_function, config
-        self._compute_gradient = compute_gradient or self._backward
+        self._gradient = compute_gradient
+        if compute_gradient is not None:
+            self.loss_function = compute_gradient.loss_function
         self.optimizers = build_optimizers(model, config, dtype)
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
@@ -236,6 +259,11 @@ class MiniBatchStep:
     def learning_rate(self) -> float | None:
         """The rate of the last step, of the first parameters."""
         return float(self.optimizers[0].param_groups[0]["lr"])
+
+    @property
+    def sum_seconds(self) -> float:
+        """Spent so far on sums over shards that need not be in a fixed order."""
+        return 0.0 if self._gradient is None else self._gradient.sum_seconds
 
     def step(self, batch: Any, progress: float) -> StepOutput:
         """Take one step.
@@ -248,18 +276,27 @@ class MiniBatchStep:
             The loss before the step and the gradient's norms before clipping. Where either is not
             finite no weight has been changed.
         """
-        loss = self._compute_gradient(batch)
+        loss = self._backward(batch) if self._gradient is None else self._gradient(batch)
         norms = gradient_norms(self._parameters)
         total = torch.linalg.vector_norm(norms)
         norm = float(total)
         if math.isfinite(norm) and math.isfinite(float(loss.nll)):
-            nn.utils.clip_grads_with_norm_(self._parameters, self.config.clip, total, foreach=True)
+            self._clip(total)
             factor = self._schedule(progress, self.config.warmup)
             for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
                 optimizer.step()
         return StepOutput(loss=loss, gradient_norm=norm, gradient_norms=norms)
+
+    def _clip(self, norm: Tensor) -> None:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if not any(isinstance(gradient, DTensor) for gradient in gradients):
+            nn.utils.clip_grads_with_norm_(self._parameters, self.config.clip, norm, foreach=True)
+            return
+        factor = min(1.0, self.config.clip / (float(norm) + 1e-6))  # as PyTorch's
+        for gradient in gradients:
+            local_part(gradient).mul_(factor)
 
     def _backward(self, batch: Any) -> Loss:
         loss = self.loss_function(self.model, batch)

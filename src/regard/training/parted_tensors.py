@@ -1,0 +1,41 @@
+"""Tensors of which every process holds a part (`DTensor`): the part, and norms of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor, which shares its memory; else the tensor itself."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def norms_of(tensors: Sequence[Tensor], owners: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """Compute the Euclidean norm of each of one or more tensors in one pass, a scalar each.
+
+    Args:
+        tensors: The tensors.
+        owners: The parameters that they are parts of, where these may be shared by processes; None
+            means that the tensors are not cut.
+
+    Returns:
+        The norms; of a tensor that processes share, that of the whole.
+    """
+    owners = tensors if owners is None else owners
+    parts = [local_part(tensor) for tensor in tensors]
+    norms = list(torch._foreach_norm(parts))  # pyright: ignore[reportPrivateImportUsage]
+    shared = [index for index, owner in enumerate(owners) if isinstance(owner, DTensor)]
+    if shared:
+        squares = torch.stack([norms[index].double() for index in shared]).square()
+        first = owners[shared[0]]
+        assert isinstance(first, DTensor)
+        dist.all_reduce(squares, group=first.device_mesh.get_group())
+        for index, norm in zip(shared, squares.sqrt(), strict=True):
+            norms[index] = norm.to(norms[index].dtype)
+    return norms
