@@ -9,7 +9,7 @@ the order of its sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ class RowBatches(Protocol):
         ...
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Shard:
     """A part of a batch that is computed at once.
 
     Args:

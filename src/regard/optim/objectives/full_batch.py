@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -67,7 +68,8 @@ class Summation(Protocol):
         ...
 
 
-class _ChosenBatch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _ChosenBatch:
     """A micro-batch for products.
 
     Args:
@@ -362,16 +364,16 @@ class FullBatch:
         products = [torch.zeros_like(p) for p in parameters]
         num_terms, summation = 0.0, self._summation
         with self._evaluating(), torch.enable_grad():
-            for number, index, batch in batches:
+            for chosen in batches:
                 if self._cached is not None and self._cached[0] == key:
                     part = self._cached[1]
                 else:
-                    self._seed_masks(number)
-                    part = self._batch_matrix(batch, outputs)
+                    self._seed_masks(chosen.number)
+                    part = self._batch_matrix(chosen.batch, outputs)
                 added = part.matrix.matvec(vector)
                 if summation is not None:
                     copies = [term.clone() for term in added]  # two may be one tensor
-                    summation.add(index, [self._zeros(1) + part.num_terms, *copies])
+                    summation.add(chosen.index, [self._zeros(1) + part.num_terms, *copies])
                 else:
                     for product, term in zip(products, added, strict=True):
                         product.add_(term)
