@@ -169,7 +169,7 @@ def share_machine(world: World, machine: Machine, report: Report) -> Machine:
 
 
 def share_measurement(world: World, measured: Measurement) -> Measurement:
-    """Return what was measured on the slowest rank; each computes its part of a step."""
+    """Return what was measured on the slowest rank."""
     if not world.is_shared:
         return measured
     everyone = [
@@ -177,9 +177,10 @@ def share_measurement(world: World, measured: Measurement) -> Measurement:
         for fields in world.gather(msgspec.to_builtins(measured))
     ]
     return Measurement(
-        step_seconds=max(other.step_seconds for other in everyone) / world.size,
+        step_seconds=max(other.step_seconds for other in everyone),
         evaluation_seconds=max(other.evaluation_seconds for other in everyone),
         memory_bytes=max(other.memory_bytes for other in everyone),
+        sum_fraction=max(other.sum_fraction for other in everyone),
     )
 
 
