@@ -169,7 +169,7 @@ def test_a_run_that_continues_is_in_use_and_not_one_to_resume(few_pairs_file, tm
 def test_the_folder_is_locked_before_the_data_is_read(tmp_path, monkeypatch):
     seen = []
 
-    def read(*arguments):
+    def read(*arguments, **options):
         seen.append((tmp_path / "model" / ".lock").exists())
         raise DataError("stop here")
 
@@ -183,7 +183,7 @@ def test_the_folder_is_locked_before_the_data_is_read(tmp_path, monkeypatch):
 def test_a_folder_within_the_data_is_made_only_after_the_data_is_read(tmp_path, monkeypatch):
     seen = []
 
-    def read(*arguments):
+    def read(*arguments, **options):
         seen.append((tmp_path / "model").exists())
         raise DataError("stop here")
 
