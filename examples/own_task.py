@@ -94,7 +94,7 @@ def main(folder: Path) -> str:
         "model.dim=64",
         "model.hidden_dim=128",
         "tokenizer.vocab_size=300",
-        "training.epochs=12",
+        "training.epochs=8",
     )
     regard.train(
         folder / "sentences.txt",

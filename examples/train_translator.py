@@ -25,7 +25,7 @@ SETTINGS = (  # a model of some seconds; leave them out for real text
     "model.hidden_dim=128",
     "tokenizer.vocab_size=300",
     "training.batch_tokens=256",
-    "training.epochs=6",
+    "training.epochs=8",
 )
 
 
@@ -33,7 +33,7 @@ def phrases() -> list[tuple[str, str]]:
     """Return phrase pairs in random order."""
     pairs = [
         (f"{number} {adjective} {noun}", f"{number} {ADJECTIVES[adjective]} {NOUNS[noun]}")
-        for number, adjective, noun in itertools.product(range(2, 60), ADJECTIVES, NOUNS)
+        for number, adjective, noun in itertools.product(range(2, 40), ADJECTIVES, NOUNS)
     ]
     random.Random(1).shuffle(pairs)
     return pairs

@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,17 @@ def verb_of(words: list[str]) -> str:
     return " ".join(words[1:3]) if words[1] == "bench" else words[1]
 
 
+@cache
+def options_of(verb: str) -> frozenset[str]:
+    """Return the options that the help of a verb names."""
+    with redirect_stdout(StringIO()) as help_text:
+        assert main([*verb.split(), "--help"]) == 0
+    return frozenset(re.findall(r"--[a-z0-9-]+", help_text.getvalue()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_and_its_options_exist(page, capsys):
+def test_every_command_and_its_options_exist(page):
     missing = []
     for command in commands(page):
         words = shlex.split(command, comments=True)
@@ -47,8 +57,7 @@ def test_every_command_and_its_options_exist(page, capsys):
         if verb not in KNOWN:
             missing.append(command)
             continue
-        assert main([*verb.split(), "--help"]) == 0
-        options = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+        options = options_of(verb)
         shown = {word for word in words if word.startswith("--")}
         if not shown <= options | {"--help"}:
             missing.append(f"{command}: {sorted(shown - options)}")
