@@ -121,6 +121,13 @@ VERBS = {
             "regard export ende --to hf -o ende-hf --json",
         ),
     ),
+    "quantize": Verb(
+        "Write a model folder with weights of 8 bits.",
+        (
+            "regard quantize ende -o ende8",
+            "regard quantize ende -o ende8 --json",
+        ),
+    ),
     "info": Verb(
         "Describe a model folder.",
         (

@@ -55,13 +55,13 @@ def use_threads(threads: int | None) -> None:
 
 
 def use_precision(predictor: TargetWriter | TextGenerator, precision: Precision | None) -> None:
-    """Set the type of the weights that a model writes with; None is the model's own.
+    """Set the type of the weights that a model writes with; None leaves it as it is.
 
     Raises:
         ConfigError: The model cannot be decoded in this precision.
     """
-    predictor.precision = precision
     if precision is not None:
+        predictor.precision = precision
         predictor.decoder  # noqa: B018 - made now, so that a refusal comes before the first line
 
 

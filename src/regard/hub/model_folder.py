@@ -48,6 +48,7 @@ from regard.hub.hugging_face.other_folders import (
 from regard.hub.hugging_face.published_folder import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.hub.int8_weights import dequantize, is_quantized, weights_alone
 from regard.hub.manifest import Manifest
 from regard.hub.storage import (
     append_line,
@@ -199,14 +200,17 @@ class ModelFolder:
         for name, content in tokenizer.files().items():
             self._write_guarded(name, content.encode() if isinstance(content, str) else content)
 
-    def read_weights(self) -> dict[str, Tensor]:
+    def read_weights(self, *, takes_int8: bool = False) -> dict[str, Tensor]:
         """Read the weights, checked against their checksum.
 
+        Args:
+            takes_int8: Whether weights of 8 bits are of use, which are for decoding alone.
+
         Returns:
-            Tensors by the names of the model's parameters.
+            Tensors by the names of the model's parameters; those of 8 bits as float32.
 
         Raises:
-            WeightsError: They are missing or damaged.
+            WeightsError: They are missing or damaged, or have 8 bits and are of no use.
         """
         if not self.weights_path.is_file():
             resume = (("output", str(self.path)), ("resume", "true"))
@@ -217,11 +221,26 @@ class ModelFolder:
         tensors, _ = read_tensors(self.weights_path)
         self.manifest.check_weights()
         warn_if_not_finite(tensors, str(self.weights_path))
-        return tensors
+        if not is_quantized(tensors):
+            return tensors
+        if not takes_int8:
+            raise WeightsError(
+                f"{self.path}: holds int8 weights, which are for use alone.  Take the folder that "
+                "it was made from."
+            )
+        return dequantize(tensors, name=str(self.weights_path))
+
+    @property
+    def has_int8_weights(self) -> bool:
+        """Whether the weights have 8 bits, by the header of their file."""
+        return self.weights_path.is_file() and len(self._all_shapes()) > len(self.weight_shapes())
+
+    def _all_shapes(self) -> dict[str, tuple[int, ...]]:
+        return tensor_shapes(self.weights_path) if self.weights_path.is_file() else {}
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights, by the header of their file; empty without one."""
-        return tensor_shapes(self.weights_path) if self.weights_path.is_file() else {}
+        return weights_alone(self._all_shapes())
 
     def write_weights(self, tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
         """Write the weights by the names of the parameters, with a state that JSON can hold."""

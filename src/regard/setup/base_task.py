@@ -25,6 +25,7 @@ from regard.data.readers.tables import ReadAs
 from regard.data.rows import Rows
 from regard.data.splits import SPLIT_RULE, rows_to_hold_out
 from regard.errors import ConfigError, DataError, NextStep, WeightsError
+from regard.generation.native import why_through_operators
 from regard.hub.model_folder import ModelFolder, load_weights
 from regard.models import ENCODER_DECODERS, Family, InputFamily, Model, ModelConfig, family_of
 from regard.models.base.bounded_build import (
@@ -488,8 +489,29 @@ class Task(ABC):
         vocab_size = 0 if tokenizer is None else len(tokenizer)
         name = str(model_folder.weights_path)
         model = self.build_for(config, vocab_size, model_folder.weight_shapes(), name)
-        load_weights(model, model_folder.read_weights(), name=name)
-        return self.predictor(model.eval(), tokenizer, config)
+        load_weights(model, model_folder.read_weights(takes_int8=True), name=name)
+        predictor = self.predictor(model.eval(), tokenizer, config)
+        if model_folder.has_int8_weights:
+            self._use_int8(predictor, str(folder))
+        return predictor
+
+    def _use_int8(self, predictor: Any, folder: str) -> None:
+        """Let a model write with the int8 weights of its folder.
+
+        Raises:
+            WeightsError: It does not write, or not by the compiled decoder.
+        """
+        reason = (
+            why_through_operators(predictor.model)
+            if self.writes_targets
+            else f"a model for {self.name} does not write with them"
+        )
+        if reason is not None:
+            raise WeightsError(
+                f"{folder}: holds int8 weights, which need the compiled decoder: {reason}.  Take "
+                "the folder that it was made from."
+            )
+        predictor.precision = "int8"
 
     def build_for(
         self,

@@ -1,0 +1,58 @@
+"""``regard quantize``: a model folder with weights of 8 bits, compared with the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from regard.cli.outputs import replacing_folder
+from regard.cli.parameters import Flag, Name, Output
+from regard.errors import ConfigError
+
+
+def quantize(
+    model: Annotated[str, Name],
+    *,
+    output: Annotated[str, Output],
+    threads: int | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Write a model folder with weights of 8 bits, for the compiled decoder.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained model that translates or summarizes.
+    output
+        Folder to write. It translates, summarizes and is evaluated like the model.
+    threads
+        Threads of the processor; the default is one for each core.
+    json
+        One JSON object instead of text.
+    """
+    from regard.cli.predictors import use_threads
+    from regard.hub.file_names import CONFIG
+    from regard.runs.quantize import quantize_folder
+
+    use_threads(threads)
+    if (Path(output) / CONFIG).exists():
+        raise ConfigError(f"{output}: holds a model of regard.  Write to another folder.")
+    with replacing_folder(output) as folder:
+        quantized = quantize_folder(model, folder)
+    quantized = msgspec.structs.replace(quantized, folder=output)
+    if json:
+        print(msgspec.json.encode(quantized).decode())
+        return
+    before, after = quantized.bytes_before / 1e6, quantized.bytes_after / 1e6
+    print(f"Written {output}   weights {before:.1f} MB -> {after:.1f} MB")
+    quality = quantized.quality
+    if quality is None:
+        print(f"Quality not measured: no validation data.  Measure: regard evaluate {output} FILE")
+        return
+    print(
+        f"Quality {quality.num_rows:,} validation rows   BLEU {quality.bleu[0]:.2f} -> "
+        f"{quality.bleu[1]:.2f}   chrF {quality.chrf[0]:.2f} -> {quality.chrf[1]:.2f}   "
+        f"equal outputs {quality.equal:.1f} %"
+    )

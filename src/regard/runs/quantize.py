@@ -1,0 +1,126 @@
+"""A model folder with weights of 8 bits, and what their rounding costs in quality."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from regard.errors import ConfigError, WeightsError
+from regard.generation.native import why_through_operators
+from regard.hub.file_names import CHECKPOINTS
+from regard.hub.int8_weights import quantize
+from regard.hub.model_folder import ModelFolder
+from regard.metrics.translation import bleu, chrf
+from regard.runs import event_files
+from regard.setup.config import RunConfig
+from regard.setup.held_out import training_data
+from regard.tasks import task_of
+from regard.tasks.opening import open_model
+from regard.tasks.sequence_to_sequence.data import TextPairs
+from regard.tasks.summarization.predictor import Summarizer
+from regard.tasks.translation.predictor import Translator
+
+_MOST_ROWS = 1_000  # of the validation data: the share of equal outputs is then within 3 %
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """Outputs for validation rows, by float32 and by int8.
+
+    Args:
+        num_rows: Number of rows.
+        bleu: BLEU of float32 and of int8, 0 to 100.
+        chrf: chrF of float32 and of int8, 0 to 100.
+        equal: Percentage of outputs that are equal.
+    """
+
+    num_rows: int
+    bleu: tuple[float, float]
+    chrf: tuple[float, float]
+    equal: float
+
+
+class QuantizedFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder that was written.
+
+    Args:
+        folder: The folder.
+        bytes_before: Size of the weights of the model, in bytes.
+        bytes_after: Size of the weights in the folder, in bytes.
+        quality: What the rounding changes; None where the validation data is not available.
+    """
+
+    folder: str
+    bytes_before: int
+    bytes_after: int
+    quality: Quality | None
+
+
+def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
+    """Write a folder with the weights of a model as integers of 8 bits, and compare outputs.
+
+    Args:
+        model: A folder that a run wrote, of a model that translates or summarizes.
+        output: A folder that is empty or does not exist.
+
+    Returns:
+        Sizes and quality.
+
+    Raises:
+        ConfigError: The model is of another kind, or the compiled decoder does not cover it.
+        WeightsError: The folder holds no model of regard with float32 weights.
+    """
+    source = ModelFolder(model)
+    config = source.read_config(RunConfig)
+    writer = open_model(model)
+    if not isinstance(writer, Translator | Summarizer):
+        raise ConfigError(
+            f"{model}: a model for {config.task}: folders with int8 weights are for models that "
+            "translate or summarize."
+        )
+    if writer.precision == "int8":
+        raise WeightsError(f"{model}: holds int8 weights already.")
+    if (reason := why_through_operators(writer.model)) is not None:
+        raise ConfigError(f"{model}: int8 weights need the compiled decoder: {reason}.")
+    target = Path(output)
+    left_out = shutil.ignore_patterns(CHECKPOINTS, event_files.FOLDER, source.weights_path.name)
+    shutil.copytree(source.path, target, ignore=left_out, dirs_exist_ok=True)
+    weights = quantize(dict(writer.model.named_parameters()))
+    written = ModelFolder(target)
+    written.write_weights(weights, {})
+    return QuantizedFolder(
+        folder=str(output),
+        bytes_before=source.weights_path.stat().st_size,
+        bytes_after=written.weights_path.stat().st_size,
+        quality=_compare(writer, open_model(target), config),
+    )
+
+
+def _compare(writer: Translator | Summarizer, other: object, config: RunConfig) -> Quality | None:
+    """Return the quality of two models on the validation data of the run."""
+    assert isinstance(other, Translator | Summarizer)
+    data = training_data(task_of(config).read, writer.config)
+    if data is None or not len(data.valid):
+        return None
+    valid: TextPairs = data.valid
+    stride = max(1, len(valid) // _MOST_ROWS)
+    rows = valid.select(range(0, len(valid), stride)[:_MOST_ROWS])
+    before, after = (_outputs(each, rows.sources) for each in (writer, other))
+    language = config.data.languages.partition("-")[2].partition(",")[0] or None
+    return Quality(
+        num_rows=len(rows),
+        bleu=(
+            bleu(before, rows.targets, target_language=language),
+            bleu(after, rows.targets, target_language=language),
+        ),
+        chrf=(chrf(before, rows.targets), chrf(after, rows.targets)),
+        equal=100 * sum(map(str.__eq__, before, after)) / len(rows),
+    )
+
+
+def _outputs(writer: Translator | Summarizer, sources: Sequence[str]) -> list[str]:
+    if isinstance(writer, Translator):
+        return writer.translate(sources)
+    return [best[0].text for best in writer.summarize_best(sources)]

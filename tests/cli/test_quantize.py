@@ -1,0 +1,104 @@
+"""A folder with weights of 8 bits: written, used, and refused where it is of no use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import regard
+from regard.__main__ import main
+from regard.errors import WeightsError
+from regard.generation import native
+from regard.hub.int8_weights import dequantize, quantize
+from regard.hub.model_folder import ModelFolder, load_weights
+from regard.setup import base_task
+
+WORDS = ["3 red cat sees the dog", "5 old dog likes the tree"]
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def quantized(trained, tmp_path_factory):
+    translator = regard.load(trained)
+    if (reason := native.why_through_operators(translator.model)) is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("int8") / "m8"
+    assert main(["quantize", str(trained), "-o", str(folder)]) == 0
+    return folder
+
+
+def test_the_quality_on_validation_rows_is_printed(capsys, trained, quantized, tmp_path):
+    code, out, _ = run(capsys, "quantize", trained, "-o", tmp_path / "again", "--json")
+    assert code == 0
+    fields = json.loads(out)
+    assert fields["folder"] == str(tmp_path / "again")
+    assert fields["bytes_after"] < fields["bytes_before"] / 2
+    assert fields["quality"]["num_rows"] > 0
+    assert 0 <= fields["quality"]["equal"] <= 100
+    assert len(fields["quality"]["bleu"]) == len(fields["quality"]["chrf"]) == 2
+
+
+def test_the_folder_translates_like_a_model_of_its_weights_in_int8(trained, quantized):
+    model, folder = regard.load(trained), regard.load(quantized)
+    assert folder.precision == "int8"
+    weights = ModelFolder(quantized).read_weights(takes_int8=True)
+    load_weights(model.model, weights, name="weights")
+    model.precision = "int8"
+    assert folder.translate(WORDS) == model.translate(WORDS)
+
+
+def test_the_folder_is_described_and_keeps_its_precision(capsys, quantized):
+    assert run(capsys, "info", quantized)[0] == 0
+    assert run(capsys, "translate", quantized, WORDS[0])[0] == 0
+    assert run(capsys, "translate", quantized, WORDS[0], "--precision", "float32")[0] == 0
+
+
+def test_it_is_refused_by_name_where_the_compiled_decoder_does_not_write(quantized, monkeypatch):
+    monkeypatch.setattr(base_task, "why_through_operators", lambda _: "no compiler")
+    with pytest.raises(WeightsError, match=r"m8: holds int8 weights.*no compiler"):
+        regard.load(quantized)
+
+
+def test_training_does_not_start_from_it(capsys, quantized, pairs_file, tmp_path):
+    words = ("train", pairs_file, "-o", tmp_path / "new", "--from", quantized)
+    code, _, err = run(capsys, *words)
+    assert code == 4
+    assert "holds int8 weights, which are for use alone" in err
+
+
+def test_it_is_not_quantized_again_nor_over_a_model(capsys, trained, quantized, tmp_path):
+    code, _, err = run(capsys, "quantize", quantized, "-o", tmp_path / "twice")
+    assert code == 4
+    assert "holds int8 weights already" in err
+    code, _, err = run(capsys, "quantize", trained, "-o", quantized)
+    assert code == 2
+    assert "holds a model of regard" in err
+
+
+def test_integers_without_their_scales_are_damage(quantized, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(quantized, folder)
+    written = ModelFolder(folder)
+    tensors = quantize({"a": torch.ones(2, 3)})
+    del tensors["a.scale"]
+    written.write_weights(tensors, {})
+    with pytest.raises(WeightsError, match="tensor a holds integers without their scales"):
+        written.read_weights(takes_int8=True)
+
+
+def test_rounding_is_half_a_step_of_each_row_and_happens_once():
+    weights = {"w": torch.randn(5, 7) * torch.tensor([[1.0], [10.0], [0.0], [1e-6], [3.0]])}
+    weights["bias"] = torch.randn(5)
+    once = dequantize(quantize(weights), name="f")
+    assert torch.equal(once["bias"], weights["bias"])
+    error = (once["w"] - weights["w"]).abs().amax(1)
+    assert bool((error <= 0.5001 * weights["w"].abs().amax(1) / 127).all())
+    assert torch.equal(quantize(once)["w"], quantize(weights)["w"])
