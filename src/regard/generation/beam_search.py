@@ -323,7 +323,8 @@ class _Greedy(Search[S]):
     """Takes the most probable token at every step; the beam is 1."""
 
     def advance(self) -> None:
-        scores, tokens = (part[:, 0, 0] for part in self._best_tokens(1))  # [sentences]
+        best, ids = self._best_tokens(1)
+        scores, tokens = best[:, 0, 0], ids[:, 0, 0]  # [sentences]
         is_dead = scores == -np.inf
         self.scores[:, 0] += np.where(is_dead, np.float32(0.0), scores)
         self._write(tokens[:, None])

@@ -7,6 +7,7 @@ not cover decodes through PyTorch's operators, by the model itself.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -99,6 +100,7 @@ def _converted(model: M, precision: DecodingPrecision | None) -> M:
 
 
 D = TypeVar("D")
+Make = Callable[[Any, DecodingPrecision | None], D]
 
 
 @dataclass(eq=False)
@@ -111,12 +113,14 @@ class CurrentDecoder(Generic[D]):
     decoder: D | None = field(default=None, init=False)
     _key: tuple[object, ...] = field(default=(), init=False)
 
-    def get(self, model: TextModel, precision: DecodingPrecision | None, make: Any) -> D:
+    def get(self, model: TextModel, precision: DecodingPrecision | None, make: Make[D]) -> D:
         """Return the decoder of a model in a precision, from ``make(model, precision)``."""
         key = (id(model), precision, _why_operators(model, precision), *_versions(model))
-        if self.decoder is None or key != self._key:
-            self.decoder, self._key = make(model, precision), key
-        return self.decoder
+        decoder = self.decoder
+        if decoder is None or key != self._key:
+            decoder = make(model, precision)
+            self.decoder, self._key = decoder, key
+        return decoder
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CurrentDecoder[D]:
         return CurrentDecoder()

@@ -18,6 +18,7 @@ class DecodingState(Protocol):
 
 
 S = TypeVar("S", bound=DecodingState)
+S_contra = TypeVar("S_contra", bound=DecodingState, contravariant=True)
 
 
 class Seq2SeqDecoder(Protocol[S]):
@@ -33,22 +34,22 @@ class Seq2SeqDecoder(Protocol[S]):
 
 
 @runtime_checkable
-class TopDecoder(Protocol[S]):
+class TopDecoder(Protocol[S_contra]):
     """A model that finds the best next tokens in its step, without numbers for all of them."""
 
     vocab_size: int
     """Number of token ids."""
 
-    def decode_top(self, ids: Tensor, state: S, k: int) -> TopTokens:
+    def decode_top(self, ids: Tensor, state: S_contra, k: int) -> TopTokens:
         """Read the last token of each row, ``[batch]``; return the k best tokens of each."""
         ...
 
 
 @runtime_checkable
-class JoiningDecoder(Protocol[S]):
+class JoiningDecoder(Protocol[S_contra]):
     """A model whose rows may have begun at different times."""
 
-    def add_sources(self, source_ids: Tensor, state: S) -> None:
+    def add_sources(self, source_ids: Tensor, state: S_contra) -> None:
         """Encode more sources, ``[batch, source_length]``, whose rows come last in the state."""
         ...
 
