@@ -22,8 +22,14 @@ COMPILED = (
     "bert",
     "vit of images",
 )
-PARTS = ("transformer", "transformer encoder", "transformer decoder")
-"""Their graphs are parts of that of the Transformer that copies."""
+PARTS = (
+    "transformer",
+    "transformer encoder",
+    "transformer decoder",
+    "classifier",
+    "vit of features",
+)
+"""Their graphs are parts of others: of the Transformer that copies, of bert, of vit of images."""
 EXPORTED = ("gpt", *(name for name in CASES if name not in (*COMPILED, *PARTS)))
 FED_BACK = "lstm"
 """Its decoder is fed its last output, so a graph is for one length of the target."""

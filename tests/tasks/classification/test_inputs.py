@@ -239,14 +239,14 @@ def test_a_run_whose_files_have_changed_does_not_continue(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "cg", "newton-cg", "lbfgs", "adam-then-cg"])
-def test_every_optimizer_trains_it(tmp_path, waves, optimizer):
+@pytest.mark.parametrize("optimizer", ["sgd", "cg", "newton-cg"])
+def test_optimizers_of_batches_and_of_all_rows_train_it(tmp_path, waves, optimizer):
     train(waves, tmp_path / "m", settings=(*TINY, f"optimizer.name={optimizer}"))
     assert ModelFolder(tmp_path / "m").read_metrics()[-1]["event"] == "finished"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["local:4", "strided:3", "local:2 | global:1"])
+@pytest.mark.parametrize("pattern", ["local:4", "local:2 | global:1"])
 def test_every_pattern_goes_with_it(tmp_path, words, pattern):
     settings = (*TINY, f"attention.encoder={pattern}", "training.epochs=1")
     train(words, tmp_path / "m", settings=settings)
