@@ -29,6 +29,15 @@ def test_importing_the_package_loads_no_torch():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_a_model_is_opened_without_the_symbols_of_sharded_training():
+    script = (
+        "import regard.tasks.opening, sys; "
+        "loaded = {'sympy', 'torch.distributed.tensor', 'torch.distributed.fsdp'} & {*sys.modules};"
+        "sys.exit(' '.join(loaded) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @pytest.mark.slow
 def test_an_unknown_option_is_a_usage_error_with_a_suggestion(capsys, trained):
     code, _, err = run(capsys, "translate", trained, "x", "--jsom")

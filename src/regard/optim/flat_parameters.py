@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from regard.errors import ConfigError
+from regard.optim.sharding import is_sharded
 
 _BLOCK = 1 << 17  # entries that are multiplied at a time: their sums stay in the cache
 _BLOCK_OF_ROWS = 1 << 18  # the same of every row of a matrix: fewer calls, and still in the cache
@@ -29,7 +29,7 @@ _BLOCKS = 16  # whose products are added to each other in float32, entry by entr
 
 
 def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 class FlatParameters:
@@ -58,15 +58,15 @@ class FlatParameters:
         """Parameters that were left out."""
         skipped = {id(parameter) for parameter in self.frozen}
         pairs = [pair for pair in pairs if id(pair[0]) not in skipped]
-        pairs.sort(key=lambda pair: not isinstance(pair[0], DTensor))  # sharded ones first
+        pairs.sort(key=lambda pair: not is_sharded(pair[0]))  # sharded ones first
         self.parameters: list[Tensor] = [parameter for parameter, _ in pairs]
         self._scales = [scale for _, scale in pairs]
         _check(self.parameters, self._scales, allows_frozen=frozen is not None)
         sizes = [_local(parameter).numel() for parameter in self.parameters]
         self.size = sum(sizes)
         sharded = zip(self.parameters, sizes, strict=True)
-        self._num_sharded = sum(size for p, size in sharded if isinstance(p, DTensor))
-        self.is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
+        self._num_sharded = sum(size for p, size in sharded if is_sharded(p))
+        self.is_sharded = any(is_sharded(p) for p in self.parameters)
         """Whether a process holds only a part of the parameters, which may be empty."""
         self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate
 
 from regard.errors import ConfigError, ShapeError
+from regard.optim.sharding import is_sharded
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
@@ -195,20 +195,22 @@ def _in_portions(
 ) -> Iterator[tuple[torch.Size, list[tuple[Tensor, Tensor]]]]:
     """Yield the members of each shape; those that processes share one by one, to save memory."""
     for shape, members in by_shape.items():
-        if isinstance(members[0][0], DTensor):
+        if is_sharded(members[0][0]):
             yield from ((shape, [member]) for member in members)
         else:
             yield shape, members
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def _part_like(parameter: Tensor, update: Tensor) -> Tensor:
     """Return an update that all processes have in the layout of its parameter."""
-    if not isinstance(parameter, DTensor):
+    if not is_sharded(parameter):
         return update
+    from torch.distributed.tensor import DTensor, Replicate
+
     mesh = parameter.device_mesh
     whole = DTensor.from_local(update, mesh, [Replicate()] * mesh.ndim, run_check=False)
     return whole.redistribute(mesh, parameter.placements)

@@ -12,23 +12,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from regard.errors import NextStep, WeightsError
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_state, read_tensors, stored_checksum, write_tensors
+from regard.optim.sharding import is_sharded
 from regard.training.checkpoint_index import INDEX, read_index, remove_others, require_sound
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.plan import Plan
 from regard.training.stability_monitor import MonitorState
 from regard.training.train_step import TrainStep
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class Counters(msgspec.Struct, kw_only=True):
@@ -151,7 +153,7 @@ def save_checkpoint(
     resume = NextStep("Free some space, then", "train", (), settings)
     state = {"counters": msgspec.json.decode(msgspec.json.encode(counters))}
     path = folder / "checkpoints" / "last.safetensors"
-    if any(isinstance(tensor, DTensor) for tensor in tensors.values()):
+    if any(is_sharded(tensor) for tensor in tensors.values()):
         from regard.training.sharded_checkpoint import write_sharded
 
         index = write_sharded(path.parent, tensors, state, counters.step, world, resume)
@@ -231,7 +233,7 @@ class _Layout(NamedTuple):
 
 def _layout(parameters: Iterable[Tensor]) -> _Layout | None:
     """Return how parameters are shared out; None where every process has all of them."""
-    parts = [parameter for parameter in parameters if isinstance(parameter, DTensor)]
+    parts = [parameter for parameter in parameters if is_sharded(parameter)]
     if not parts:
         return None
     return _Layout(parts[0].device_mesh, frozenset(part.shape for part in parts))
@@ -310,6 +312,8 @@ def _read_on_first(
         )
         world.send(tensor)
         if layout is not None and tensor.shape in layout.shapes:
+            from torch.distributed.tensor import Shard, distribute_tensor
+
             tensor = distribute_tensor(tensor, layout.mesh, [Shard(0)], src_data_rank=None)
         results[name] = tensor
     return results, state

@@ -15,12 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import (
-    MixedPrecisionPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
 from torch.nn.parallel import DistributedDataParallel
 
 from regard.layers.transformer_block import DecoderBlock, TransformerBlock
@@ -129,6 +123,14 @@ class PartedGradient:
     def __init__(
         self, model: nn.Module, loss_function: LossFunction, world: World, dtype: torch.dtype
     ) -> None:
+        # They take seconds to load, with SymPy, and only a sharded run needs them.
+        from torch.distributed.device_mesh import DeviceMesh
+        from torch.distributed.fsdp import (
+            MixedPrecisionPolicy,
+            fully_shard,
+            register_fsdp_forward_method,
+        )
+
         first = next(model.parameters())
         group = world.group_of(first)
         assert group is not None

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+
+from regard.optim.sharding import is_sharded
 
 
 def local_part(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor, which shares its memory; else the tensor itself."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 @torch.no_grad()
@@ -30,11 +31,11 @@ def norms_of(tensors: Sequence[Tensor], owners: Sequence[Tensor] | None = None) 
     owners = tensors if owners is None else owners
     parts = [local_part(tensor) for tensor in tensors]
     norms = list(torch._foreach_norm(parts))  # pyright: ignore[reportPrivateImportUsage]
-    shared = [index for index, owner in enumerate(owners) if isinstance(owner, DTensor)]
+    shared = [index for index, owner in enumerate(owners) if is_sharded(owner)]
     if shared:
         squares = torch.stack([norms[index].double() for index in shared]).square()
         first = owners[shared[0]]
-        assert isinstance(first, DTensor)
+        assert is_sharded(first)
         dist.all_reduce(squares, group=first.device_mesh.get_group())
         for index, norm in zip(shared, squares.sqrt(), strict=True):
             norms[index] = norm.to(norms[index].dtype)

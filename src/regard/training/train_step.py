@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from regard.errors import ConfigError
 from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
+from regard.optim.sharding import is_sharded
 from regard.training.parted_tensors import local_part
 from regard.training.stability_monitor import gradient_norms
 from regard.training.training_config import OptimizerConfig
@@ -291,7 +291,7 @@ class MiniBatchStep:
 
     def _clip(self, norm: Tensor) -> None:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if not any(isinstance(gradient, DTensor) for gradient in gradients):
+        if not any(is_sharded(gradient) for gradient in gradients):
             nn.utils.clip_grads_with_norm_(self._parameters, self.config.clip, norm, foreach=True)
             return
         factor = min(1.0, self.config.clip / (float(norm) + 1e-6))  # as PyTorch's

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +22,7 @@ from regard.optim.objectives.objective import (
     require_gradients,
     scalar,
 )
+from regard.optim.sharding import is_sharded
 
 
 @dataclass(eq=False)
@@ -79,7 +79,7 @@ class ClosureObjective:
         for model in models:
             if any(id(parameter) in own for parameter in model.parameters()):
                 return partial(dist.all_reduce, group=model.process_group)
-        is_sharded = any(isinstance(parameter, DTensor) for parameter in self.parameters)
+        is_sharded = any(is_sharded(parameter) for parameter in self.parameters)
         return dist.all_reduce if is_sharded else None
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol

@@ -18,8 +18,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
@@ -27,6 +25,7 @@ from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, Wei
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
 from regard.optim.objectives.objective import Reduce, num_processes
+from regard.optim.sharding import is_sharded, is_sharded_module
 
 BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
@@ -177,7 +176,7 @@ class FullBatch:
         Raises:
             ConfigError: They are sharded, and the model is not known.
         """
-        if self._model is None and any(isinstance(p, DTensor) for p in parameters):
+        if self._model is None and any(is_sharded(p) for p in parameters):
             raise ConfigError(
                 "the parameters are sharded (FSDP), so FullBatch must know the model, which keeps "
                 "whole copies between evaluations.  Pass model=model."
@@ -222,12 +221,12 @@ class FullBatch:
                 return self._ordered_mean(self._summation, parameters)
         with torch.enable_grad():
             total, count = self._sums(Tensor.backward)
-        whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+        whole = [parameter for parameter in parameters if not is_sharded(parameter)]
         total, count = self._reduced_with_gradients(total, count, whole)
         for parameter in parameters:
             if parameter.grad is not None:
                 # Sharding has averaged over processes.
-                num_summed = num_processes() if isinstance(parameter, DTensor) else 1
+                num_summed = num_processes() if is_sharded(parameter) else 1
                 parameter.grad.mul_(float(num_summed / count))
         return float(total / count)
 
@@ -538,7 +537,7 @@ def _drop_copies(model: nn.Module | None) -> None:
     The next pass would use them, though the optimizer has moved its parts since.
     """
     for module in () if model is None else model.modules():
-        if isinstance(module, FSDPModule):
+        if is_sharded_module(module):
             module.reshard()
 
 
