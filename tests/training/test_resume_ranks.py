@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.conftest import toy_pairs, write_tsv
 
+import regard
 from regard.hub.storage import read_tensors
 from regard.runs.run import resume, train
 from regard.training.checkpoint import checkpoint_path
@@ -85,6 +87,7 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
     if rank == 0:
         train(folder / "pairs.tsv", folder / "straight", settings=SETTINGS)
         results["straight"] = ending(folder / "straight")
+        results["straight weights"] = weights(folder / "straight")
     worlds[3].barrier()
 
     kill_after(2)
@@ -105,7 +108,43 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
         results["2, 3 and 2 processes"] = ending(run)
         resume(folder / "resumed alone", world=ALONE)
         results["2 processes and 1"] = ending(folder / "resumed alone")
+    results["in parts"] = in_parts(folder, worlds, rank)
     return results
+
+
+def in_parts(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
+    """Return what a run leaves whose processes hold parts of the model, killed and resumed."""
+    results: dict[str, Any] = {}
+    settings = (*SETTINGS, "training.deterministic=false", "training.parallel=fsdp")
+    run = folder / "parts"
+    kill_after(2)
+    if rank < 2:
+        results["killed on 2"] = killed(
+            lambda: train(folder / "pairs.tsv", run, settings=settings, world=worlds[2])
+        )
+    worlds[3].barrier()
+    if rank == 0:
+        shutil.copytree(run, folder / "parts alone")
+    kill_after(4)
+    results["killed on 3"] = killed(lambda: resume(run, world=worlds[3]))
+    results["path"] = checkpoint_path(run).name
+    kill_after(0)
+    worlds[3].barrier()
+    if rank < 2:
+        resume(run, world=worlds[2])
+    if rank == 0:
+        results["2, 3 and 2 processes"] = weights(run)
+        resume(folder / "parts alone", world=ALONE)
+        results["2 processes and 1"] = weights(folder / "parts alone")
+        results["path alone"] = checkpoint_path(folder / "parts alone").name
+        results["opened"] = regard.load(run).translate(["red house"])
+    return results
+
+
+def weights(folder: Path) -> list[float]:
+    """Return all weights of a finished run."""
+    tensors, _ = read_tensors(folder / "model.safetensors")
+    return torch.cat([tensor.flatten() for _, tensor in sorted(tensors.items())]).tolist()
 
 
 def prepare(folder: Path) -> None:
@@ -125,3 +164,21 @@ def test_a_run_ends_in_the_same_bits_on_any_processes(results, way):
     assert all(rank["killed on 3"] for rank in results)
     assert results[0]["straight"]["step"] > 4
     assert results[0][way] == results[0]["straight"]
+
+
+@pytest.mark.parametrize("way", ["2 processes and 1", "2, 3 and 2 processes"])
+def test_a_run_in_parts_is_resumed_on_any_processes(results, way):
+    outcome = results[0]["in parts"]
+    assert outcome["killed on 2"]
+    assert all(rank["in parts"]["killed on 3"] for rank in results)
+    assert outcome["path"] == "last.json"
+    straight = torch.tensor(results[0]["straight weights"])
+    # Dropout is that of the same shards; sums of float32 are taken in another order, and Muon
+    # makes directions of differences of rounding.
+    torch.testing.assert_close(torch.tensor(outcome[way]), straight, atol=2e-3, rtol=0)
+
+
+def test_a_run_in_parts_ends_as_one_ordinary_file_of_weights(results):
+    outcome = results[0]["in parts"]
+    assert outcome["path alone"] == "last.safetensors"
+    assert len(outcome["opened"]) == 1

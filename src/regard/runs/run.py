@@ -75,6 +75,7 @@ from regard.tasks import task_of
 from regard.tasks.choice import choose_task
 from regard.training.checkpoint import (
     Counters,
+    began_in_shards,
     checkpoint_path,
     load_checkpoint,
     save_checkpoint,
@@ -94,7 +95,7 @@ from regard.training.events import (
 )
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop
-from regard.training.steppers import build_stepper, threads_of
+from regard.training.steppers import build_stepper, is_sharded, threads_of
 
 _LESS_DATA = "Less fits: a part of the data."
 
@@ -464,7 +465,10 @@ class _Run:
         )
         self._report(planned)
         counters = Counters(
-            plan=plan, estimate=planned.seconds, evaluation_seconds=measured.evaluation_seconds
+            plan=plan,
+            estimate=planned.seconds,
+            evaluation_seconds=measured.evaluation_seconds,
+            in_shards=is_sharded(self.config.training, self.world),
         )
         return counters, planned
 
@@ -509,10 +513,12 @@ class _Run:
             return self._from_checkpoint(lock)
 
     def _from_checkpoint(self, lock: FolderLock) -> Any:
-        trainer = self._trainer(lock)
+        in_shards = self.world.on_first(lambda: began_in_shards(self.folder.path))
+        trainer = self._trainer(lock, in_shards=in_shards)
         counters = load_checkpoint(
             self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
         )
+        counters.in_shards |= is_sharded(self.config.training, self.world)
         self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
@@ -551,7 +557,7 @@ class _Run:
             NextStep("Continue", "train", settings=(("output", folder), ("resume", ""))),
         ) from self._report_error
 
-    def _trainer(self, lock: FolderLock) -> Trainer:
+    def _trainer(self, lock: FolderLock, *, in_shards: bool = False) -> Trainer:
         setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
         model, loss = setup.model, setup.loss()
         evaluate = setup.evaluator()  # copies the model, which cannot be copied in parts
@@ -565,6 +571,7 @@ class _Run:
             self.world,
             dtype=model.compute_dtype,
             has_parts=self._has_parts,
+            in_shards=in_shards,
         )
         average = ExponentialMovingAverage(model, training.average)
 

@@ -59,6 +59,8 @@ class Counters(msgspec.Struct, kw_only=True):
         plan_stride: Number of steps of the first plan that a step now replaces.
         num_passes: Passes over the data, trial steps of line searches and products among them.
         monitor: State of the stability monitor.
+        in_shards: Whether batches are computed in shards, each with its own dropout, as several
+            processes do; it stays so on one process.
     """
 
     plan: Plan
@@ -83,6 +85,7 @@ class Counters(msgspec.Struct, kw_only=True):
     plan_stride: int = msgspec.field(default=1, name="pace")
     num_passes: float = 0.0
     monitor: MonitorState = msgspec.field(default_factory=MonitorState)
+    in_shards: bool = False
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -99,20 +102,39 @@ def checkpoint_path(folder: Path) -> Path:
     if not index.exists():
         return whole
     # Both are there if a run that changed from one to the other was killed in between.
-    if whole.exists() and _step_of(read_state(whole)) >= _step_of(read_index(checkpoints).state):
-        return whole
-    return index
+    if not whole.exists():
+        return index
+    steps = [
+        _summary_of(state).step for state in (read_state(whole), read_index(checkpoints).state)
+    ]
+    return whole if steps[0] >= steps[1] else index
 
 
-def _step_of(state: dict[str, object]) -> int:
-    """Return the step of the state of a checkpoint, -1 where it has none."""
-    return msgspec.convert(state.get("counters", {}), _Step).step
+def began_in_shards(folder: Path) -> bool:
+    """Return whether the run of a model folder computes its batches in shards, by its checkpoint.
+
+    Raises:
+        WeightsError: The checkpoint is damaged.
+    """
+    path = checkpoint_path(folder)
+    state = read_index(path.parent).state if path.name == INDEX else read_state(path)
+    return _summary_of(state).in_shards
 
 
-class _Step(msgspec.Struct):
-    """The field of `Counters` by which two checkpoints are compared."""
+class _Summary(msgspec.Struct):
+    """Fields of `Counters`: what is asked about a checkpoint before it is read.
+
+    Args:
+        step: Steps taken, -1 where the checkpoint does not say it.
+        in_shards: Whether batches are computed in shards.
+    """
 
     step: int = -1
+    in_shards: bool = False
+
+
+def _summary_of(state: dict[str, object]) -> _Summary:
+    return msgspec.convert(state.get("counters", {}), _Summary)
 
 
 def checkpoint_bytes(model: nn.Module) -> int:

@@ -519,7 +519,7 @@ def build_mini_batch(
     compute: BatchGradient
     if has_parts:
         compute = PartedGradient(model, loss_function, world, dtype)
-    elif is_ordered:
+    elif is_ordered or not world.is_shared:
         compute = OrderedGradient(model, loss_function, world, num_shards)
     else:
         compute = ReplicatedGradient(model, loss_function, world)
