@@ -77,8 +77,9 @@ bool decode(void *model, const Sizes *encoder, const Sizes &sizes) {
                               integers(batch * length, 0, encoder->vocab_size - 1).data(), batch,
                               length, lengths.data(), draw(1, 3));
         else
-            regard_state_add_sources(state, numbers(batch * length * sizes.dim), batch, length,
-                                     lengths.data(), draw(1, 3));
+            regard_state_add_sources(
+                state, integers(batch * length, 0, sizes.vocab_size - 1).data(),
+                numbers(batch * length * sizes.dim), batch, length, lengths.data(), draw(1, 3));
     };
     add();
     bool is_finite = true;
@@ -126,7 +127,7 @@ int main(int, char **arguments) {
         sizes.before = before.data(), sizes.after = limits.data();
         Sizes encoder = sizes;
         encoder.reads_source = 0, encoder.after = after.data();
-        encoder.num_layers = draw(1, 3), encoder.vocab_size = draw(1, 50);
+        encoder.num_layers = draw(1, 3), encoder.vocab_size = sizes.vocab_size;
         const bool has_encoder = sizes.reads_source && draw(0, 1);
         void *model = regard_model_new(has_encoder ? &encoder : nullptr, &sizes);
         fill(model, 0, sizes);
@@ -134,6 +135,10 @@ int main(int, char **arguments) {
         const bool has_bias = draw(0, 1);
         regard_set_output(model, numbers(sizes.vocab_size * sizes.dim),
                           has_bias ? numbers(sizes.vocab_size) : nullptr);
+        if (sizes.reads_source && draw(0, 1)) {
+            const int64_t dim = sizes.dim;
+            regard_set_copy(model, numbers(dim * dim), numbers(dim * dim), numbers(3 * dim), 1.0);
+        }
         const bool is_finite = decode(model, has_encoder ? &encoder : nullptr, sizes);
         regard_model_free(model);
         weights.clear();

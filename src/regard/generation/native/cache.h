@@ -13,6 +13,20 @@
 struct Source {
     int64_t length = 0;
     Aligned<float> memory;  // [layers][heads][2][length][width of a head]
+    // Of a source that is copied from: keys and states, and its tokens.
+    Aligned<float> copied;        // [2][length][stride]
+    std::vector<int64_t> tokens;  // without repetition, the smallest first
+    std::vector<int32_t> places;  // [length], the place in `tokens` of each position
+
+    void list_tokens(const int64_t *ids) {
+        tokens.assign(ids, ids + length);
+        std::sort(tokens.begin(), tokens.end());
+        tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+        for (int64_t i = 0; i < length; ++i) {
+            const auto at = std::lower_bound(tokens.begin(), tokens.end(), ids[i]);
+            places.push_back(static_cast<int32_t>(at - tokens.begin()));
+        }
+    }
 };
 
 struct Cache {

@@ -16,7 +16,6 @@ from regard.layers.layer import describe_pattern
 from regard.layers.multi_head_attention import SelfAttention
 from regard.layers.transformer_block import DecoderBlock, TransformerBlock
 from regard.models.base.decoder import Decoder
-from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.encoder_decoder.model import EncoderDecoderModel
 from regard.models.gpt.model import Gpt
 from regard.models.transformer.decoder_only import TransformerDecoder
@@ -54,8 +53,6 @@ def why_through_operators(model: nn.Module) -> str | None:
     >>> "LstmEncoderDecoder" in (why_through_operators(LstmEncoderDecoder(LstmConfig(), 9)) or "")
     True
     """
-    if isinstance(model, EncoderDecoder) and model.copy_head is not None:
-        return "the copy mechanism is not covered"
     parts = _writing_parts(model)
     if parts is None:
         return f"{type(model).__name__} is not covered"

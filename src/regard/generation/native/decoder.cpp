@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "cache.h"
+#include "copying.h"
 #include "layers.h"
 #include "threads.h"
 #include "top.h"
@@ -81,7 +82,7 @@ struct Stack {
 // What one block of rows needs. `wide` and `states` have rows of `width` and of the stack's stride.
 struct Scratch {
     int64_t width = 0, stride = 0, num_scores = 0;
-    Aligned<float> states, normal, wide, context, factors;
+    Aligned<float> states, normal, embedded, wide, context, factors;
     Aligned<int16_t> integers;
     std::vector<float> scores;
     std::vector<const float *> places;
@@ -90,6 +91,7 @@ struct Scratch {
         if (new_width <= width && new_stride <= stride) return;
         width = std::max(width, new_width), stride = std::max(stride, new_stride);
         states.fill_zero(MAX_ROWS * stride), normal.fill_zero(MAX_ROWS * stride);
+        embedded.fill_zero(MAX_ROWS * stride);
         wide.fill_zero(MAX_ROWS * width), context.fill_zero(MAX_ROWS * width);
         integers.fill_zero(MAX_ROWS * width), factors.fill_zero(MAX_ROWS);
     }
@@ -122,6 +124,7 @@ struct Scratches {
 struct Model {
     std::unique_ptr<Stack> encoder, decoder;
     Packed output;
+    std::unique_ptr<CopyHead> copy;
     Scratches scratches;
 };
 
@@ -315,10 +318,13 @@ int for_each(Model &model, int64_t count, int64_t num_threads, Item item) {
     return failed;
 }
 
-// Items of about equal numbers of rows, MAX_ROWS or fewer each.
+// Items of about equal numbers of rows, MAX_ROWS or fewer each. A few rows cost as much as one, for
+// each thread reads all weights: they are not divided.
 int64_t num_items(int64_t rows, int64_t num_threads) {
+    constexpr int64_t FEW = 16;
     const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
-    return std::min(rows, padded(std::max<int64_t>(1, blocks), std::max<int64_t>(1, num_threads)));
+    const int64_t threads = std::clamp<int64_t>(num_threads, 1, std::max<int64_t>(1, rows / FEW));
+    return padded(std::max<int64_t>(1, blocks), threads);
 }
 
 // ---- the source ----
@@ -329,10 +335,12 @@ struct SourceToken {
     int64_t position;
 };
 
-// Keys and values of every decoder layer for a block of rows of the encoder's states.
-void remember(const Stack &decoder, const SourceToken *tokens, int64_t count, const float *states,
+// Keys and values of every decoder layer, and what is copied from, for a block of rows of the
+// encoder's states.
+void remember(const Model &model, const SourceToken *tokens, int64_t count, const float *states,
               int64_t row, Scratch &scratch) {
-    const int64_t width = decoder.source_width();
+    const Stack &decoder = *model.decoder;
+    const int64_t width = decoder.source_width(), stride = decoder.stride;
     const Positions none{};
     Pass pass(decoder, none, scratch);
     pass.rows = count;
@@ -351,12 +359,25 @@ void remember(const Stack &decoder, const SourceToken *tokens, int64_t count, co
             }
         }
     }
+    if (!model.copy) return;
+    pass.map_to(scratch.wide.get(), stride, model.copy->key, states, row);
+    for (int64_t i = 0; i < count; ++i) {
+        const auto [source, position] = tokens[i];
+        float *to = source->copied.get() + position * stride;
+        std::copy_n(scratch.wide.get() + i * stride, stride, to);
+        std::copy_n(states + i * row, stride, to + source->length * stride);
+    }
 }
 
-std::shared_ptr<Source> new_source(const Stack &decoder, int64_t length) {
+std::shared_ptr<Source> new_source(const Model &model, const int64_t *ids, int64_t length) {
+    const Stack &decoder = *model.decoder;
     auto source = std::make_shared<Source>();
     source->length = length;
     source->memory.allocate(decoder.sizes.num_layers * length * decoder.source_width());
+    if (model.copy) {
+        source->copied.allocate(2 * length * decoder.stride);
+        source->list_tokens(ids);
+    }
     return source;
 }
 
@@ -423,7 +444,7 @@ struct Reading {
         }
         each_block([&](int64_t start) {
             if (stack.sizes.is_pre) pass.normalize_all(pass.states, stack.last_norm);
-            remember(*model.decoder, rows.data() + start, pass.rows, pass.states, stack.stride,
+            remember(model, rows.data() + start, pass.rows, pass.states, stack.stride,
                      scratch);
         });
     }
@@ -451,7 +472,7 @@ struct Step {
     // All new positions of some consecutive rows.
     void run(int64_t first_row, int64_t last_row, Scratch &scratch) const {
         const Stack &stack = *model.decoder;
-        scratch.fit(std::max(stack.widest(), Top::CHUNK), stack.stride);
+        scratch.fit(std::max(stack.widest(), PORTION), stack.stride);
         Pass pass(stack, positions, scratch);
         const int64_t end = last_row * num_new;
         for (int64_t token = first_row * num_new; token < end; token += pass.rows) {
@@ -463,6 +484,8 @@ struct Step {
                 cache.at(row, position) = slots[token + i];
             }
             pass.embed(ids + token);
+            if (model.copy)
+                std::copy_n(pass.states, pass.rows * stack.stride, scratch.embedded.get());
             for (int64_t layer = 0; layer < stack.sizes.num_layers; ++layer) run_block(pass, layer);
             write(pass, token);
         }
@@ -507,6 +530,8 @@ struct Step {
             if ((token + i + 1) % num_new) continue;
             rows[count] = pass.tokens[i].row;
             std::copy_n(pass.state(i), stack.stride, pass.state(count));
+            float *embedded = scratch.embedded.get();
+            std::copy_n(embedded + i * stack.stride, stack.stride, embedded + count * stack.stride);
             ++count;
         }
         const int64_t all_rows = pass.rows;
@@ -516,13 +541,67 @@ struct Step {
             pass.normalize_all(scratch.normal.get(), stack.last_norm);
             hidden = scratch.normal.get();
         }
+        std::vector<Copies> copies;
+        if (model.copy) copies = copy(pass, hidden, rows, count);
         const Rows left = pass.enter(model.output, hidden, stack.stride);
-        if (output.logits) write_logits(left, rows, count);
-        if (output.k) write_top(left, rows, count, scratch.wide.get());
+        if (output.logits) write_logits(left, rows, count, copies);
+        if (output.k) write_top(left, rows, count, scratch.wide.get(), copies);
         pass.rows = all_rows;
     }
 
-    void write_logits(const Rows &left, const int64_t *rows, int64_t count) const {
+    // What each row copies, by its last state and its embedded input.
+    std::vector<Copies> copy(const Pass &pass, const float *hidden, const int64_t *rows,
+                             int64_t count) const {
+        const CopyHead &head = *model.copy;
+        Scratch &scratch = pass.scratch;
+        const int64_t dim = pass.sizes.dim, stride = pass.stack.stride;
+        pass.map_to(scratch.wide.get(), stride, head.query, hidden, stride);
+        std::vector<Copies> copies(count);
+        for (int64_t i = 0; i < count; ++i) {
+            const Source &source = *cache.sources[rows[i]];
+            Copies &own = copies[i];
+            own.source = &source;
+            own.attention.assign(source.tokens.size(), 0.0f);
+            own.logits.assign(source.tokens.size(), 0.0f);
+            if (source.length == 0) continue;
+            scratch.fit_scores(source.length);
+            float *context = scratch.context.get();
+            const float factor =
+                attend(context, scratch.wide.get() + i * stride, 1, 1, stride,
+                       1.0f / std::sqrt(float(dim)), Memory{source.copied.get(), stride, source.length},
+                       source.length, scratch.scores.data());
+            for (int64_t j = 0; j < source.length; ++j)
+                own.attention[source.places[j]] += scratch.scores[j] * factor;
+            float gate = head.bias;
+            const float *parts[] = {hidden + i * stride, context,
+                                    scratch.embedded.get() + i * stride};
+            for (int64_t part = 0; part < 3; ++part)
+                for (int64_t d = 0; d < dim; ++d) gate += parts[part][d] * head.gate[part * dim + d];
+            own.log_generate = log_sigmoid(gate), own.log_copy = log_sigmoid(-gate);
+        }
+        return copies;
+    }
+
+    // Turns the logits of a row into log-probabilities.
+    static void mix(Copies &copies, float *logits, int64_t vocab) {
+        LogSum sum;
+        float portion[PORTION];
+        for (int64_t start = 0; start < vocab; start += PORTION) {
+            const int64_t some = std::min(PORTION, vocab - start);
+            std::copy_n(logits + start, some, portion);
+            std::fill(portion + some, portion + PORTION, NOTHING);
+            sum.add(portion, some);
+        }
+        const float log_sum = sum.value();
+        copies.next = 0;
+        copies.collect(logits, 0, vocab);
+        for (int64_t i = 0; i < vocab; ++i) logits[i] = copies.generated(logits[i], log_sum);
+        for (size_t i = 0; i < copies.logits.size(); ++i)
+            logits[copies.source->tokens[i]] = copies.mixed(i, log_sum);
+    }
+
+    void write_logits(const Rows &left, const int64_t *rows, int64_t count,
+                      std::vector<Copies> &copies) const {
         const int64_t vocab = model.decoder->sizes.vocab_size;
         const float *bias = model.output.bias.get();
         multiply(model.output, left, count, 0, model.output.panels(),
@@ -536,28 +615,39 @@ struct Step {
                      for (int64_t j = 0; j < vocab - column; ++j)
                          to[j] = j < WIDTH ? first[j] : second[j - WIDTH];
                  });
+        for (size_t i = 0; i < copies.size(); ++i)
+            mix(copies[i], output.logits + rows[i] * vocab, vocab);
     }
 
-    void write_top(const Rows &left, const int64_t *rows, int64_t count, float *chunk) const {
+    void write_top(const Rows &left, const int64_t *rows, int64_t count, float *portion,
+                   std::vector<Copies> &copies) const {
         const int64_t vocab = model.decoder->sizes.vocab_size, panels = model.output.panels();
         const float *bias = model.output.bias.get();
         std::vector<Top> tops;
         for (int64_t i = 0; i < count; ++i)
             tops.emplace_back(output.k, output.values + rows[i] * output.k,
                               output.indices + rows[i] * output.k);
-        constexpr int64_t STEP = Top::CHUNK / PANEL;
+        constexpr int64_t STEP = PORTION / PANEL;
         for (int64_t panel = 0; panel < panels; panel += STEP) {
             const int64_t start = panel * PANEL;
             multiply(model.output, left, count, panel, std::min(panel + STEP, panels),
                      [&](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
-                         float *to = chunk + i * Top::CHUNK + column - start;
+                         float *to = portion + i * PORTION + column - start;
                          store(to, first + load(bias + column));
                          store(to + WIDTH, second + load(bias + column + WIDTH));
                      });
+            const int64_t some = std::min(PORTION, vocab - start);
             for (int64_t i = 0; i < count; ++i)
-                tops[i].add(chunk + i * Top::CHUNK, start, std::min(Top::CHUNK, vocab - start));
+                tops[i].add(portion + i * PORTION, start, some);
+            for (size_t i = 0; i < copies.size(); ++i)
+                copies[i].collect(portion + i * PORTION, start, some);
         }
-        for (int64_t i = 0; i < count; ++i) output.normalizer[rows[i]] = tops[i].log_sum();
+        for (int64_t i = 0; i < count; ++i) output.normalizer[rows[i]] = tops[i].sum.value();
+        for (size_t i = 0; i < copies.size(); ++i) {
+            float &log_sum = output.normalizer[rows[i]];
+            copies[i].mix(output.k, tops[i].values, tops[i].indices, log_sum);
+            log_sum *= 0.0f;  // log-probabilities; not a number stays so
+        }
     }
 };
 
@@ -648,6 +738,22 @@ EXPORTED int regard_set_output(void *model, const float *weight, const float *bi
     });
 }
 
+// Reads a copy head: maps [dim, dim], and the gate's, [3 dim], with its bias.
+EXPORTED int regard_set_copy(void *model, const float *query, const float *key, const float *gate,
+                             double bias) {
+    return guarded([&] {
+        Model &all = *static_cast<Model *>(model);
+        const int64_t dim = all.decoder->sizes.dim;
+        const auto same = [](int64_t i) { return i; };
+        all.copy = std::make_unique<CopyHead>();
+        all.copy->query.pack(query, nullptr, dim, dim, dim, dim, FLOAT32, same, same);
+        all.copy->key.pack(key, nullptr, dim, dim, dim, dim, FLOAT32, same, same);
+        all.copy->gate.assign(gate, gate + 3 * dim);
+        all.copy->bias = static_cast<float>(bias);
+        return DONE;
+    });
+}
+
 EXPORTED void *regard_state_new(void *of) {
     try {
         Model &model = *static_cast<Model *>(of);
@@ -670,14 +776,18 @@ EXPORTED int regard_state_add_rows(void *state, int64_t count) {
     });
 }
 
-// Adds a row for each source, from the encoder's states [batch, length, dim].
-EXPORTED int regard_state_add_sources(void *of, const float *states, int64_t batch, int64_t length,
-                                      const int64_t *lengths, int64_t num_threads) {
+// Adds a row for each source, from ids [batch, length] and the encoder's states [batch, length, dim].
+EXPORTED int regard_state_add_sources(void *of, const int64_t *ids, const float *states,
+                                      int64_t batch, int64_t length, const int64_t *lengths,
+                                      int64_t num_threads) {
     return guarded([&] {
         State &state = *static_cast<State *>(of);
         const Stack &stack = *state.model.decoder;
         std::vector<std::shared_ptr<Source>> sources;
-        for (int64_t i = 0; i < batch; ++i) sources.push_back(new_source(stack, lengths[i]));
+        const int64_t vocab = stack.sizes.vocab_size;
+        if (state.model.copy && !are_below(ids, batch * length, vocab)) return OUT_OF_RANGE;
+        for (int64_t i = 0; i < batch; ++i)
+            sources.push_back(new_source(state.model, ids + i * length, lengths[i]));
         const int64_t dim = stack.sizes.dim;
         const auto item = [&](int64_t number, Scratch &scratch) {
             scratch.fit(stack.widest(), stack.stride);
@@ -691,7 +801,7 @@ EXPORTED int regard_state_add_sources(void *of, const float *states, int64_t bat
                     std::fill(to + dim, to + stack.stride, 0.0f);
                     tokens[i] = {sources[number].get(), first + i};
                 }
-                remember(stack, tokens, count, scratch.states.get(), stack.stride, scratch);
+                remember(state.model, tokens, count, scratch.states.get(), stack.stride, scratch);
             }
         };
         if (for_each(state.model, batch, num_threads, item) != 0) return NO_MEMORY;
@@ -713,7 +823,7 @@ EXPORTED int regard_state_read(void *of, const Positions *positions, const int64
         std::vector<int64_t> ends;  // of sources that are read together, a block of rows if possible
         int64_t rows = 0;
         for (int64_t i = 0; i < batch; ++i) {
-            sources.push_back(new_source(*state.model.decoder, lengths[i]));
+            sources.push_back(new_source(state.model, ids + i * length, lengths[i]));
             if (rows > 0 && rows + lengths[i] > MAX_ROWS) ends.push_back(i), rows = 0;
             rows += lengths[i];
         }

@@ -185,13 +185,19 @@ class NativeDecoder(_Native):
         lengths = token_lengths(source_ids, lengths, pad_id=self._model.pad_id).long().contiguous()
         batch, length = source_ids.shape
         positions, threads = self._packed.source_positions, self._threads()
+        ids = source_ids.long().contiguous()
         if positions is None:
             states = self._encode(source_ids, lengths)
             result = self._packed.library.regard_state_add_sources(
-                state.handle, states.data_ptr(), batch, length, lengths.data_ptr(), threads
+                state.handle,
+                ids.data_ptr(),
+                states.data_ptr(),
+                batch,
+                length,
+                lengths.data_ptr(),
+                threads,
             )
         else:
-            ids = source_ids.long().contiguous()
             result = self._packed.library.regard_state_read(
                 state.handle,
                 ctypes.byref(positions.up_to(length).record),

@@ -157,11 +157,13 @@ struct Memory {
 };
 
 // Attention of one position over `count` keys. Heads are as wide as whole vectors, and `scores` has
-// room for the keys, rounded up to vectors.
+// room for the keys, rounded up to vectors. Returns the factor that makes weights of the scores that
+// the last head leaves.
 template <typename From>
-inline void attend(float *out, const float *queries, int64_t num_heads, int64_t repeats,
+inline float attend(float *out, const float *queries, int64_t num_heads, int64_t repeats,
                    int64_t width, float scale, const From &from, int64_t count, float *scores) {
     const int64_t room = padded(count, WIDTH);
+    float factor = 0;
     for (int64_t h = 0; h < num_heads; ++h, queries += width, out += width) {
         if (count == 0) {
             std::fill(out, out + width, 0.0f);
@@ -186,11 +188,12 @@ inline void attend(float *out, const float *queries, int64_t num_heads, int64_t 
         }
         float total = 0;
         for (int64_t i = 0; i < WIDTH; ++i) total += sums[i];
-        const float factor = 1.0f / total;
+        factor = 1.0f / total;
         int64_t i = 0;
         const auto value = [&](int64_t j) { return from.value(head, j) + i; };
         for (; i + 4 * WIDTH <= width; i += 4 * WIDTH)
             sum_values<4>(out + i, scores, value, count, factor);
         for (; i < width; i += WIDTH) sum_values<1>(out + i, scores, value, count, factor);
     }
+    return factor;
 }

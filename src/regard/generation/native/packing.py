@@ -24,8 +24,10 @@ from regard.generation.native.coverage import (
 from regard.generation.native.library import Precision
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm, RMSNorm
+from regard.layers.pointer_generator import PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
 from regard.layers.transformer_block import DecoderBlock
+from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.text_model import TextModel
 
 
@@ -64,6 +66,15 @@ class PackedModel:
             added = None if bias is None else _readable(bias.flatten())
             pointers = weight.data_ptr(), _pointer(added)
             library.check(compiled.regard_set_output(self.handle, *pointers))
+            if isinstance(model, EncoderDecoder) and model.copy_head is not None:
+                self._pack_copy_head(model.copy_head)
+
+    def _pack_copy_head(self, head: PointerGenerator) -> None:
+        maps = head.query, head.key, head.gate
+        weights = [_readable(one.adapted_weight()) for one in maps]
+        pointers = (weight.data_ptr() for weight in weights)
+        bias = 0.0 if head.gate.bias is None else float(head.gate.bias)
+        library.check(self.library.regard_set_copy(self.handle, *pointers, bias))
 
     def _pack_stack(self, stack: Stack, *, is_encoder: int) -> None:
         table, norm = _readable(stack.embedding.weight), stack.embedding.norm

@@ -15,15 +15,37 @@ inline bool is_any(Integers<float> lanes) {
 #endif
 }
 
-// Of one row. Equal numbers are in the order of their indices.
-struct Top {
-    static constexpr int64_t CHUNK = 256;  // numbers that are added at once
+constexpr int64_t PORTION = 256;  // numbers that are added at once
 
+// The logarithm of the sum of e^x.
+struct LogSum {
+    float highest = NOTHING;
+    double sum = 0;  // of e^(x - highest); not a number where one is not
+
+    // Adds x[count], which ends in NOTHING up to whole vectors.
+    void add(const float *x, int64_t count) {
+        Vector<float> most = every(highest);
+        for (int64_t i = 0; i < count; i += WIDTH) most = larger(load(x + i), most);
+        const float before = highest;
+        for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
+        if (sum != 0) sum *= std::exp(double(before) - highest);
+        Vector<float> sums{};
+        for (int64_t i = 0; i < count; i += WIDTH) sums += exponential(load(x + i) - highest);
+        for (int64_t i = 0; i < WIDTH; ++i) sum += sums[i];
+    }
+
+    float value() const {
+        if (highest == NOTHING && sum == sum) return -std::numeric_limits<float>::infinity();
+        return static_cast<float>(highest + std::log(sum));
+    }
+};
+
+// The best numbers of one row. Equal ones are in the order of their indices.
+struct Top {
     int64_t k;
     float *values;     // [k], highest first
     int64_t *indices;  // [k]
-    float highest = NOTHING;
-    double sum = 0;    // of e^(x - highest); not a number where one is not
+    LogSum sum{};
 
     Top(int64_t k, float *values, int64_t *indices) : k(k), values(values), indices(indices) {
         std::fill(values, values + k, -std::numeric_limits<float>::infinity());
@@ -32,27 +54,12 @@ struct Top {
 
     // Reads x[count], whose first index is `start`; there is room for whole vectors.
     void add(float *x, int64_t start, int64_t count) {
-        const int64_t room = padded(count, WIDTH);
-        std::fill(x + count, x + room, NOTHING);
-        Vector<float> most = every(highest);
-        for (int64_t i = 0; i < room; i += WIDTH) {
-            const Vector<float> some = load(x + i);
-            most = larger(some, most);
-            if (is_any(some > values[k - 1]))
+        std::fill(x + count, x + padded(count, WIDTH), NOTHING);
+        for (int64_t i = 0; i < count; i += WIDTH)
+            if (is_any(load(x + i) > values[k - 1]))
                 for (int64_t j = i; j < std::min(i + WIDTH, count); ++j)
                     if (x[j] > values[k - 1]) insert(x[j], start + j);
-        }
-        const float before = highest;
-        for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
-        if (sum != 0) sum *= std::exp(double(before) - highest);
-        Vector<float> sums{};
-        for (int64_t i = 0; i < room; i += WIDTH) sums += exponential(load(x + i) - highest);
-        for (int64_t i = 0; i < WIDTH; ++i) sum += sums[i];
-    }
-
-    float log_sum() const {
-        if (highest == NOTHING && sum == sum) return -std::numeric_limits<float>::infinity();
-        return static_cast<float>(highest + std::log(sum));
+        sum.add(x, count);
     }
 
   private:

@@ -1,0 +1,59 @@
+// The copy mechanism (See, Liu & Manning 2017, equations 8 and 9): one head of attention over the
+// source, and a gate that divides the probability between the vocabulary and what is copied.
+#pragma once
+
+#include "cache.h"
+#include "layers.h"
+
+struct CopyHead {
+    Packed query, key;        // [dim, dim]
+    std::vector<float> gate;  // [3 dim]: of the state, the context and the embedded input
+    float bias = 0;
+};
+
+inline float log_sigmoid(float x) { return std::min(x, 0.0f) - std::log1p(std::exp(-std::fabs(x))); }
+
+inline float log_add(float x, float y) {
+    return std::max(x, y) + std::log1p(std::exp(-std::fabs(x - y)));
+}
+
+// What one row copies at one position. The logits of the source's tokens are collected while the
+// vocabulary passes by.
+struct Copies {
+    const Source *source = nullptr;
+    float log_generate = 0, log_copy = NOTHING;
+    std::vector<float> attention, logits;  // of the source's tokens
+    size_t next = 0;                       // the token whose logit is awaited
+
+    // Reads the logits x[count] of the tokens from `start` on.
+    void collect(const float *x, int64_t start, int64_t count) {
+        const std::vector<int64_t> &tokens = source->tokens;
+        for (; next < tokens.size() && tokens[next] < start + count; ++next)
+            logits[next] = x[tokens[next] - start];
+    }
+
+    // The log-probability of a token that is not copied.
+    float generated(float logit, float log_sum) const { return log_generate + (logit - log_sum); }
+
+    // The log-probability of the source's i-th token.
+    float mixed(size_t i, float log_sum) const {
+        const float made = generated(logits[i], log_sum);
+        return attention[i] > 0 ? log_add(made, log_copy + std::log(attention[i])) : made;
+    }
+
+    // Turns the best logits into the best log-probabilities. A copied token is never less probable
+    // than without copies, so that no token beyond these and the source's can be among the best.
+    void mix(int64_t k, float *values, int64_t *indices, float log_sum) const {
+        const std::vector<int64_t> &tokens = source->tokens;
+        std::vector<std::pair<float, int64_t>> best;
+        for (int64_t i = 0; i < k; ++i)
+            if (!std::binary_search(tokens.begin(), tokens.end(), indices[i]))
+                best.emplace_back(generated(values[i], log_sum), indices[i]);
+        for (size_t i = 0; i < tokens.size(); ++i) best.emplace_back(mixed(i, log_sum), tokens[i]);
+        const auto is_before = [](const auto &x, const auto &y) {
+            return x.first > y.first || (x.first == y.first && x.second < y.second);
+        };
+        std::partial_sort(best.begin(), best.begin() + k, best.end(), is_before);
+        for (int64_t i = 0; i < k; ++i) values[i] = best[i].first, indices[i] = best[i].second;
+    }
+};
