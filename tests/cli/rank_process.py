@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from regard.__main__ import main
 
+_NEW_NETWORK, _NEW_HOST_NAME = 0x40000000, 0x04000000  # of Linux, sched.h
 _IMPORTED = ["tests.cli.rank_process", "regard.runs.run", "regard.training.launch", "cyclopts"]
 
 
@@ -26,9 +28,20 @@ class Ranks:
         own_words: Words of a rank alone, by rank.
         variables: More of the environment.
         folders: Working directory of each rank; by default that of this process.
+        machines: Network namespace of each rank, which is also its host's name.
     """
 
-    def __init__(self, folder, *words, size=2, own_words=None, variables=None, folders=None):
+    def __init__(
+        self,
+        folder,
+        *words,
+        size=2,
+        own_words=None,
+        variables=None,
+        folders=None,
+        machines=None,
+    ):
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command sets it
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTED)
         with socket.socket() as probe:
@@ -38,6 +51,8 @@ class Ranks:
         self.folder.mkdir(exist_ok=True)
         self.processes = []
         for rank in range(size):
+            for name in (f"out{rank}", f"err{rank}"):
+                (self.folder / name).write_text("")
             environment = {
                 "RANK": str(rank),
                 "WORLD_SIZE": str(size),
@@ -49,8 +64,11 @@ class Ranks:
             } | (variables or {})
             arguments = [str(word) for word in (*words, *(own_words or {}).get(rank, ()))]
             place = os.fspath(folders[rank] if folders else Path.cwd())
+            machine = machines[rank] if machines else None
             process = context.Process(
-                target=_run, args=(environment, arguments, self.folder, rank, place), daemon=True
+                target=_run,
+                args=(environment, arguments, self.folder, rank, place, machine),
+                daemon=True,
             )
             process.start()
             self.processes.append(process)
@@ -105,11 +123,22 @@ class Ranks:
             time.sleep(0.02)
 
 
-def _run(variables, words, folder, rank, place):
+def _run(variables, words, folder, rank, place, machine):
     for descriptor, name in ((1, f"out{rank}"), (2, f"err{rank}")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), encoding="utf-8", write_through=True)
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), encoding="utf-8", write_through=True)
     os.environ.update(variables)
     os.chdir(place)
+    if machine is not None:
+        _enter(machine)
     sys.exit(main(words))
+
+
+def _enter(machine):
+    """Move this process to a network namespace, with a host name of its own."""
+    system = ctypes.CDLL(None, use_errno=True)
+    with Path(f"/run/netns/{machine}").open() as namespace:
+        assert system.setns(namespace.fileno(), _NEW_NETWORK) == 0, os.strerror(ctypes.get_errno())
+    assert system.unshare(_NEW_HOST_NAME) == 0, os.strerror(ctypes.get_errno())
+    socket.sethostname(machine)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from tests.cli.kill_ranks import run_undisturbed, run_with_kills
 from tests.cli.rank_process import Ranks
 from tests.conftest import TINY
 
@@ -169,3 +170,16 @@ def test_a_rank_that_is_lost_is_named_once_and_another_number_resumes(
     for rank in range(3):
         resumed.kill(rank, signal.SIGTERM)
     assert set(resumed.wait()) <= {143}
+
+
+@pytest.mark.slow
+def test_a_run_whose_ranks_are_killed_ends_in_the_weights_of_an_undisturbed_one(
+    tmp_path, pairs_file
+):
+    folders = [tmp_path / name for name in ("killed", "undisturbed")]
+    for folder in folders:
+        folder.mkdir()
+    killed = run_with_kills(folders[0], pairs_file, 2, "--set", "training.epochs=4")
+    straight = run_undisturbed(folders[1], pairs_file, 2, "--set", "training.epochs=4")
+    weights = [ModelFolder(folder).weights_path.read_bytes() for folder in (killed, straight)]
+    assert weights[0] == weights[1]
