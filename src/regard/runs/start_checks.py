@@ -71,7 +71,8 @@ def share_request(
     """
     if not world.is_shared:
         return parse(config)
-    require_same(world, {"data": str(data)} | dict(word.partition("=")[::2] for word in settings))
+    typed = {name: value for name, _, value in (word.partition("=") for word in settings)}
+    require_same(world, {"data": str(data)} | typed)
     if config is None:
         return world.together(lambda: parse(None))
     request: list[Request] = []
@@ -266,7 +267,7 @@ def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
         return
     checksum = 0
     for parameter in model.parameters():
-        checksum = zlib.crc32(parameter.detach().cpu().contiguous().view(-1).numpy(), checksum)
+        checksum = zlib.crc32(parameter.detach().cpu().contiguous().view(-1).numpy().data, checksum)
     if origin is not None:
         _require_same_origin(world, checksum, origin, "other weights")
     if len(set(world.gather(checksum))) > 1:

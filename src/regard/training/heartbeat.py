@@ -21,10 +21,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
-import torch.distributed as dist
 
 T = TypeVar("T")
 LOST = 5
@@ -127,6 +126,33 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     lost_rank: int = -1
 
 
+class Store(Protocol):
+    """Keys and values on a server, as PyTorch's stores have them; RuntimeError if it is lost."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Set a value."""
+
+    def get(self, key: str, /) -> bytes:
+        """Wait for a value, and return it."""
+        ...
+
+    def multi_get(self, keys: list[str], /) -> list[bytes]:
+        """Wait for values, and return them."""
+        ...
+
+    def add(self, key: str, amount: int, /) -> int:
+        """Add to a count; return the sum."""
+        ...
+
+    def check(self, keys: list[str], /) -> bool:
+        """Return whether keys exist."""
+        ...
+
+    def compare_set(self, key: str, expected: str, value: str, /) -> bytes:
+        """Set a value where the present one is as expected, or "" and missing; return it."""
+        ...
+
+
 class Watch:
     """Watches the processes of a run, in threads; agrees with them on what ends it.
 
@@ -143,7 +169,7 @@ class Watch:
 
     def __init__(
         self,
-        store: dist.Store,
+        store: Store,
         rank: int,
         processes: Sequence[Process],
         *,
@@ -273,7 +299,7 @@ class Watch:
         while not self._closed.wait(_BEAT_SECONDS):
             self.guard()
 
-    def _ask(self, operation: Callable[[dist.Store], T]) -> T:
+    def _ask(self, operation: Callable[[Store], T]) -> T:
         """Return what the store answers, which serves one thread at a time."""
         with self._lock:
             answer = operation(self._store)

@@ -22,6 +22,10 @@ from os import environ
 import msgspec
 import torch
 import torch.distributed as dist
+from torch.distributed import (
+    PrefixStore,  # pyright: ignore[reportPrivateImportUsage] - documented, not exported
+    TCPStore,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from regard.errors import ResourceError
 from regard.training.distribution import World
@@ -87,18 +91,11 @@ def connect(place: Place) -> Launch:
     _choose_interface(place)
     with _default_interrupt():
         try:
-            store = dist.TCPStore(
-                place.address,
-                place.port,
-                place.size,
-                is_master=place.runs_store,
-                timeout=_START,
-                multi_tenant=True,
-            )
+            store = _open_store(place, _START, runs_it=place.runs_store)
             name = _agree_on_name(place, store)
             dist.init_process_group(
                 "gloo",
-                store=dist.PrefixStore(name, store),
+                store=PrefixStore(name, store),
                 rank=place.rank,
                 world_size=place.size,
                 timeout=_EXCHANGE,
@@ -120,10 +117,9 @@ def connect(place: Place) -> Launch:
         gradients = dist.new_group(backend="nccl", timeout=_EXCHANGE)
     hosts = tuple(process.host for process in processes)
     world = replace(world, gradients=gradients, hosts=hosts)
-    watched = store.clone()  # a store serves one thread at a time
-    watched.set_timeout(_STORE)
+    watched = _open_store(place, _STORE)  # a store serves one thread at a time
     watch = Watch(
-        dist.PrefixStore(name, watched),
+        PrefixStore(name, watched),
         place.rank,
         processes,
         seconds=TrainingConfig().heartbeat_seconds,
@@ -139,7 +135,19 @@ def connect(place: Place) -> Launch:
     return Launch(replace(world, watch=watch), watch, most_restarts, place)
 
 
-def _agree_on_name(place: Place, store: dist.TCPStore) -> str:
+def _open_store(place: Place, timeout: timedelta, *, runs_it: bool = False) -> TCPStore:
+    """Connect to the store of the run, and be its server where torchrun is not."""
+    return TCPStore(
+        place.address,
+        place.port,
+        place.size,
+        is_master=runs_it,
+        timeout=timeout,
+        wait_for_workers=False,
+    )
+
+
+def _agree_on_name(place: Place, store: TCPStore) -> str:
     """Return a name of this start of the processes, the same on every rank.
 
     The server may have keys of an earlier start, whose processes torchrun has ended. So each
@@ -152,12 +160,12 @@ def _agree_on_name(place: Place, store: dist.TCPStore) -> str:
         store.add(f"{name}/joined", 1)
         return name
     name = f"regard/{uuid.uuid4().hex}"
-    arguments = (store.clone(), name, place.size - 1)
+    arguments = (_open_store(place, _START), name, place.size - 1)
     threading.Thread(target=_answer, args=arguments, daemon=True).start()
     return name
 
 
-def _answer(store: dist.TCPStore, name: str, num_others: int) -> None:
+def _answer(store: TCPStore, name: str, num_others: int) -> None:
     """Answer all who ask for the name, until the other processes have joined under it."""
     with suppress(RuntimeError):
         while store.add(f"{name}/joined", 0) < num_others:
