@@ -176,7 +176,7 @@ def test_a_rank_that_is_lost_is_named_once_and_another_number_resumes(
 def test_a_run_whose_ranks_are_killed_ends_in_the_weights_of_an_undisturbed_one(
     tmp_path, pairs_file
 ):
-    killed = run_with_kills(tmp_path, pairs_file, 2)
+    killed = run_with_kills(tmp_path, pairs_file, 1)
     settings = (*TINY, "training.deterministic=true")
     runs.train(pairs_file, tmp_path / "straight", settings=settings)  # one process, no torchrun
     weights = [ModelFolder(tmp_path / name).weights_path for name in (killed, "straight")]
