@@ -230,7 +230,7 @@ def test_a_plan_is_made_from_the_slowest_rank():
         )
         return share_measurement(world, measured)
 
-    expected = Measurement(step_seconds=2.0, evaluation_seconds=1.0, memory_bytes=1)
+    expected = Measurement(step_seconds=4.0, evaluation_seconds=1.0, memory_bytes=1)
     assert on_ranks(compute) == [expected, expected]
 
 
