@@ -13,7 +13,7 @@ from io import TextIOBase, TextIOWrapper
 
 from regard.cli.app import build_app, overview
 from regard.cli.failures import USAGE, Ending, describe_failure, describe_output_failure
-from regard.cli.torchrun import end_after_first, prepare_rank
+from regard.cli.torchrun import earlier_code, end_after_first, note_code, prepare_rank
 from regard.errors import ConfigError
 
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
@@ -41,10 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
+        if (code := earlier_code()) is not None:
+            return code
         is_other = prepare_rank()
         if is_other and words[:1] != ["train"]:
             return 0
         ending = _run(words)
+        note_code(ending.code)
         if is_other and ending.code:
             return end_after_first(ending.code)
         _fail(ending)

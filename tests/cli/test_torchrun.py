@@ -14,7 +14,6 @@ from regard.cli import torchrun
 from regard.hub.model_folder import ModelFolder
 from regard.runs import run as runs
 from regard.training.checkpoint import checkpoint_path
-from regard.training.place import Place
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 LONG = [*SETTINGS, "--set", "training.epochs=1000", "--set", "training.checkpoint_seconds=0"]
@@ -60,23 +59,21 @@ def test_a_rank_that_is_no_number_is_a_misuse(monkeypatch, capsys):
 
 def test_a_start_after_an_error_that_lasts_ends_without_a_word(monkeypatch, capsys, tmp_path):
     files = [tmp_path / f"attempt_{attempt}" / "0" / "error.json" for attempt in range(3)]
-    for file in files:
-        file.parent.mkdir(parents=True)
-    places = [
-        Place(rank=0, size=2, num_restarts=attempt, error_file=str(file))
-        for attempt, file in enumerate(files)
-    ]
-    torchrun._note_code(places[0], 5)  # a lost process: the next start may do better
-    assert [torchrun._earlier_code(place) for place in places] == [None, None, None]
-    torchrun._note_code(places[0], 3)
-    variables = {"TORCHELASTIC_RESTART_COUNT": "1", "TORCHELASTIC_ERROR_FILE": str(files[1])}
-    for name, value in (OTHER | variables | {"RANK": "0"}).items():
+
+    def start(attempt):
+        files[attempt].parent.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(files[attempt]))
+        return main(["check", "nothing.tsv"]), capsys.readouterr().err
+
+    for name, value in (OTHER | {"RANK": "0"}).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as end:
-        main(["train", "pairs.tsv", "-o", str(tmp_path / "m")])
-    assert end.value.code == 3
-    assert capsys.readouterr() == ("", "")
-    assert torchrun._earlier_code(places[2]) == 3
+    code, message = start(0)
+    assert (code, message.startswith("regard: nothing.tsv: no such file")) == (3, True)
+    assert [start(1), start(2)] == [(3, ""), (3, "")]
+    torchrun.note_code(5)  # a lost process: the next start may do better
+    files[1].with_name(torchrun._CODE_FILE).unlink()
+    assert start(2)[1].startswith("regard: nothing.tsv: no such file")
 
 
 @pytest.mark.parametrize(("count", "is_noted"), [(0, False), (1, False), (4, True)])

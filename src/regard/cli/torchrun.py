@@ -65,6 +65,36 @@ def end_after_first(code: int) -> int:
     return code
 
 
+def earlier_code() -> int | None:
+    """Return the exit code of the earlier start of this process where it failed for good.
+
+    torchrun has a folder for each start, named ``attempt_0`` and so on.
+
+    Raises:
+        ConfigError: The environment does not state its rank as torchrun does.
+    """
+    place = Place.from_environment()
+    if place is None or not place.error_file or not place.num_restarts:
+        return None
+    path = Path(place.error_file).with_name(_CODE_FILE)
+    names = {f"attempt_{place.num_restarts}": f"attempt_{place.num_restarts - 1}"}
+    earlier = Path(*(names.get(part, part) for part in path.parts))
+    try:
+        code = int(earlier.read_text())
+    except (OSError, ValueError):
+        return None
+    note_code(code)
+    return code
+
+
+def note_code(code: int) -> None:
+    """Write the exit code of this start where another start of this process looks for it."""
+    place = Place.from_environment()
+    if place is not None and place.error_file and code in _LASTING:
+        with suppress(OSError):
+            Path(place.error_file).with_name(_CODE_FILE).write_text(str(code))
+
+
 @contextmanager
 def join_run() -> Iterator[Launch | None]:
     """Connect the processes of a run while inside ``with``, and end them together.
@@ -76,8 +106,6 @@ def join_run() -> Iterator[Launch | None]:
     if place is None:
         yield None
         return
-    if (code := _earlier_code(place)) is not None:
-        raise SystemExit(code)
     from regard.training.heartbeat import Failure, end_process, write_message
     from regard.training.launch import connect
 
@@ -99,7 +127,7 @@ def join_run() -> Iterator[Launch | None]:
             failure = launch.fail(Failure(code=own.code, message=own.message))
             if ending is None:
                 raise
-        _note_code(place, failure.code)
+        note_code(failure.code)
         end_process(failure.code)
     launch.finish()
 
@@ -117,31 +145,6 @@ def _is_connection_loss(error: BaseException) -> bool:
 
     is_of_torch = isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError)
     return isinstance(error, dist.DistError) or (is_of_torch and "gloo" in str(error))
-
-
-def _note_code(place: Place, code: int) -> None:
-    """Write the exit code of this start where another start of this process looks for it."""
-    if place.error_file and code in _LASTING:
-        with suppress(OSError):
-            Path(place.error_file).with_name(_CODE_FILE).write_text(str(code))
-
-
-def _earlier_code(place: Place) -> int | None:
-    """Return the exit code of the earlier start where it failed for good; None otherwise.
-
-    torchrun has a folder for each start, named ``attempt_0`` and so on.
-    """
-    if not place.error_file or not place.num_restarts:
-        return None
-    path = Path(place.error_file).with_name(_CODE_FILE)
-    names = {f"attempt_{place.num_restarts}": f"attempt_{place.num_restarts - 1}"}
-    earlier = Path(*(names.get(part, part) for part in path.parts))
-    try:
-        code = int(earlier.read_text())
-    except (OSError, ValueError):
-        return None
-    _note_code(place, code)
-    return code
 
 
 class _Silence(TextIOBase):
