@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from regard.attention.backends.cpu_kernels import loading
 from regard.data.batching import SpecialIds
 from regard.errors import ConfigError, ShapeError, WeightsError
 from regard.generation.beam_search import beam_search
@@ -369,3 +370,26 @@ def test_what_is_not_covered_says_why():
     assert why_through_operators(translator({}).double()) == "its weights are float64"
     with pytest.raises(ConfigError, match="strided:2&causal of the decoder is not covered"):
         NativeDecoder(strided)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_every_instruction_set_that_runs_here_gives_the_same(precision, monkeypatch):
+    model = translator({"dim": 40, "num_heads": 4, "hidden_dim": 300, "has_copy": True})
+    ids = sources(9, 8, model.vocab_size)
+    tokens = torch.randint(3, model.vocab_size, (3, 9))
+    found = {}
+    for name in loading.runnable_names():
+        compiled = library.load(name)
+        if compiled is None:
+            continue
+        monkeypatch.setattr(library, "load_fastest", lambda compiled=compiled: compiled)
+        native = NativeDecoder(model, precision=precision)
+        state = native.init_state(ids)
+        found[name] = [native.decode_top(step, state, 5) for step in tokens]
+    expected = found["baseline"]
+    for tops in found.values():
+        for top, other in zip(tops, expected, strict=True):
+            # In int8, sums of other orders round some numbers to another integer.
+            tolerance = 1e-4 if precision == "float32" else 1e-3
+            assert (top.logits - other.logits).abs().max() < tolerance
