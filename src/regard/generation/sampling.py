@@ -100,6 +100,8 @@ def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
     logits = _without_forbidden(logits.float(), config)
     if config.temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    if not config.top_k and config.top_p == 1:  # nothing is cut, so that nothing is sorted
+        return (logits / config.temperature).softmax(-1)
     ordered, tokens = (logits / config.temperature).sort(dim=-1, descending=True, stable=True)
     if config.top_k:
         ordered[:, config.top_k :] = -torch.inf
