@@ -102,3 +102,13 @@ def test_rounding_is_half_a_step_of_each_row_and_happens_once():
     error = (once["w"] - weights["w"]).abs().amax(1)
     assert bool((error <= 0.5001 * weights["w"].abs().amax(1) / 127).all())
     assert torch.equal(quantize(once)["w"], quantize(weights)["w"])
+
+
+def test_evaluate_takes_a_precision(capsys, trained, quantized, few_pairs_file):
+    words = ("evaluate", trained, few_pairs_file, "--allow-overlap", "--beam", 1, "--json")
+    scores = []
+    for options in ((), ("--precision", "int8", "--threads", 1)):
+        code, out, _ = run(capsys, *words, *options)
+        assert code == 0
+        scores.append(json.loads(out)["scores"]["chrf"]["value"])
+    assert scores[0] == pytest.approx(scores[1], abs=5.0)

@@ -1,0 +1,25 @@
+"""The benchmark of decoding compares the same weights, and its engines write the same tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import decoding
+
+
+@pytest.mark.slow
+def test_engines_write_the_same_tokens(transformers, tmp_path):
+    model = decoding.make_model(64, 1)
+    model.save_pretrained(tmp_path / "hf")
+    engines = decoding.regard_engines(tmp_path / "hf")
+    engines = {name: run for name, run in engines.items() if name[1] == "float32"}
+    engines["transformers", "float32"] = decoding.transformers_engine(model)
+    generator = torch.Generator().manual_seed(0)
+    sources = [
+        [*torch.randint(3, decoding.VOCAB, (length,), generator=generator).tolist(), decoding.END]
+        for length in (3, 7, 5)
+    ]
+    results = decoding.measure(engines, sources, [1, 2], 6, 1)
+    assert [result.equal for result in results] == [1.0] * 4
+    assert all(result.tokens_per_second > 0 for result in results)
