@@ -14,7 +14,11 @@ tensors PyTorch's own kernel draws the mask.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -44,6 +48,22 @@ class _Pools:
     pools: dict[tuple[float, torch.dtype], Tensor] = field(default_factory=dict)
 
 
+class RowRange(NamedTuple):
+    """Neighbouring rows of a batch that are computed together.
+
+    Args:
+        start: Index of the first of them in the whole batch.
+        num_rows: Their number.
+        total: Rows of the whole batch.
+    """
+
+    start: int
+    num_rows: int
+    total: int
+
+
+_ROWS: ContextVar[RowRange | None] = ContextVar("rows", default=None)
+_STRIDE = 0x9E3779B1  # odd: between the places in the pool of the parts of a long row
 _POOLS: WeakKeyDictionary[torch.Generator, _Pools] = WeakKeyDictionary()
 
 
@@ -127,7 +147,27 @@ class Dropout(nn.Dropout):
             )
         if x.device.type != "cpu":
             return torch.empty_like(x).bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+        rows = _ROWS.get()
+        if rows is not None:
+            return _rows_of_pool(x, self.p, generator, rows)
         return _slice_of_pool(x, self.p, generator)
+
+
+@contextmanager
+def masks_by_row(rows: RowRange | None) -> Iterator[None]:
+    """Let the masks within ``with`` follow from a row's place in its batch, on a CPU.
+
+    A row's mask is then the same whatever rows are computed with it, and however long they are. The
+    first axis of every tensor that drops elements must be the rows, in a fixed order of layers.
+
+    Args:
+        rows: The rows that are computed; None leaves the masks as they are.
+    """
+    token = _ROWS.set(rows)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
 
 
 def add_dropped(residual: Tensor, x: Tensor, dropout: nn.Module) -> Tensor:
@@ -161,6 +201,26 @@ def _slice_of_pool(template: Tensor, rate: float, generator: torch.Generator) ->
     starts = torch.randint(_LONGEST_SLICE + 1, (num_slices,), generator=generator, device="cpu")
     slices = [pool[start : start + _LONGEST_SLICE] for start in starts.tolist()]
     return torch.cat(slices)[:size].view(template.shape)
+
+
+def _rows_of_pool(
+    template: Tensor, rate: float, generator: torch.Generator, rows: RowRange
+) -> Tensor:
+    """Return zeros and ``1 / (1 - rate)`` from a place of the pool for each row of a tensor."""
+    if len(template) != rows.num_rows:
+        raise ConfigError(
+            f"dropout by rows: a tensor of {len(template)} rows in a batch of {rows.num_rows}."
+        )
+    pool = _pool(rate, template.dtype, generator)
+    size = template.numel() // max(1, rows.num_rows)
+    options = {"generator": generator, "device": "cpu"}
+    starts = torch.randint(_LONGEST_SLICE + 1, (rows.total,), **options)
+    slices = []
+    for start in starts[rows.start : rows.start + rows.num_rows].tolist():
+        for number, begin in enumerate(range(0, size, _LONGEST_SLICE)):
+            place = (start + number * _STRIDE) % (_LONGEST_SLICE + 1)
+            slices.append(pool[place : place + min(size - begin, _LONGEST_SLICE)])
+    return torch.cat(slices).view(template.shape)
 
 
 def _pool(rate: float, dtype: torch.dtype, generator: torch.Generator) -> Tensor:

@@ -30,7 +30,7 @@ from regard.training.distribution import World
 from regard.training.evaluation_loop import SequentialBatches
 from regard.training.gradients import OrderedGradient, PartedGradient, ReplicatedGradient
 from regard.training.loop import Batches
-from regard.training.shards import ShardedBatches, own_shards, shard_bounds
+from regard.training.shards import ShardedBatches, is_joinable, own_shards, shard_bounds
 from regard.training.stability_monitor import gradient_norms
 from regard.training.train_step import BatchGradient, Loss, LossFunction, MiniBatchStep, StepOutput
 from regard.training.training_config import OptimizerConfig
@@ -516,6 +516,7 @@ def build_mini_batch(
     if sharing is None:
         return MiniBatchStep(model, loss_function, config, dtype), batches
     world, num_shards, is_ordered, has_parts = sharing
+    is_joined = not is_ordered and is_joinable(model, batches)
     compute: BatchGradient
     if has_parts:
         compute = PartedGradient(model, loss_function, world, dtype)
@@ -524,4 +525,5 @@ def build_mini_batch(
     else:
         compute = ReplicatedGradient(model, loss_function, world)
     stepper = MiniBatchStep(model, loss_function, config, dtype, compute)
-    return stepper, ShardedBatches(batches, world, num_shards, is_even=has_parts)
+    shards = ShardedBatches(batches, world, num_shards, is_even=has_parts, is_joined=is_joined)
+    return stepper, shards

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from regard.layers.dropout import masks_by_row
 from regard.layers.transformer_block import DecoderBlock, TransformerBlock
 from regard.training.distribution import World
 from regard.training.shards import Shard, ShardedBatch, seed_shard
@@ -47,7 +48,8 @@ class _WeightedLoss(nn.Module):
             The loss times the number of tokens, differentiable; and in float64 that sum, the sum of
             the cross-entropy, and the number of tokens, ``[3]``.
         """
-        loss = self._loss_function(self.model, shard.batch)
+        with masks_by_row(shard.rows):
+            loss = self._loss_function(self.model, shard.batch)
         num_tokens = loss.num_tokens if shard.is_counted else 0
         total = loss.loss * num_tokens
         means = torch.stack([loss.loss.detach().double(), loss.nll.detach().double()])

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.errors import WeightsError
+from regard.layers.dropout import masks_by_row
 from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
 from regard.training.distribution import ALONE, World
 from regard.training.early_stopping import EarlyStopping
@@ -431,7 +432,8 @@ class Trainer:
             losses = []
             for shard in batch.shards:
                 seed_shard(seed, shard.index)
-                losses.append(compute(model, shard.batch).nll)
+                with masks_by_row(shard.rows):
+                    losses.append(compute(model, shard.batch).nll)
             return torch.stack(losses).sum()
 
         causes = self.world.gather(find_non_finite_output(model, recompute))

@@ -14,10 +14,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from regard.data.masking import MaskedBatches
+from regard.layers.dropout import Dropout, RowRange
+from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
+from regard.layers.transformer_block import ResidualConnection
+from regard.models.base.classifier import Classifier
+from regard.models.base.span_model import SpanModel
 from regard.training.distribution import World
 
 _DRAWS = 128  # random numbers set apart for a shard: a layer of dropout takes one on a CPU
+_DROP_ROWS = (TokenEmbedding, SegmentedEmbedding, ResidualConnection, Classifier, SpanModel)
 _SHARD_BITS = 40  # of a seed on a GPU, above those of the step
 
 
@@ -42,11 +50,13 @@ class Shard:
         batch: The batch of its rows.
         is_counted: False for a copy of the first row, computed with weight 0 by a process without
             rows, which has to take part in what all processes exchange.
+        rows: Its rows in the whole batch, where dropout follows from the row, not from the shard.
     """
 
     index: int
     batch: Any
     is_counted: bool = True
+    rows: RowRange | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +95,14 @@ class ShardedBatches:
         num_shards: Shards of a batch.
         is_even: Whether all processes compute the same number of shards, some of them not counted;
             else a process computes one at least.
+        is_joined: Whether the shards of a process are computed at once, with dropout by row.
     """
 
     batches: RowBatches
     world: World
     num_shards: int
     is_even: bool = False
+    is_joined: bool = False
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the rows of every batch of an epoch, of all processes together."""
@@ -101,6 +113,15 @@ class ShardedBatches:
         bounds = shard_bounds(len(rows), self.num_shards)
         filled = [index for index in range(self.num_shards) if bounds[index] < bounds[index + 1]]
         own = own_shards(self.num_shards, self.world)
+        if self.is_joined:
+            start, end = bounds[own.start], bounds[own.stop]
+            is_counted = end > start
+            if not is_counted:
+                start, end = 0, 1
+            batch = self.batches.batch(rows[start:end])
+            return ShardedBatch(
+                [Shard(0, batch, is_counted, RowRange(start, end - start, len(rows)))]
+            )
         shards = [
             Shard(index, self.batches.batch(rows[bounds[index] : bounds[index + 1]]))
             for index in filled
@@ -114,6 +135,27 @@ class ShardedBatches:
             spare = Shard(0, self.batches.batch(rows[:1]), is_counted=False)
             shards = [spare] * (num_passes - len(shards)) + shards
         return ShardedBatch(shards)
+
+
+def is_joinable(model: nn.Module, batches: RowBatches) -> bool:
+    """Return whether a row is computed in the same way whatever rows are computed with it.
+
+    Args:
+        model: To be trained.
+        batches: Of the training data.
+
+    Returns:
+        True for Transformers of texts on a CPU, whose layers drop elements of ``[rows, ...]``;
+        other models, and masked tokens, which are drawn for all rows of a batch, need shards.
+    """
+    if isinstance(batches, MaskedBatches) or next(model.parameters()).device.type != "cpu":
+        return False
+    return all(
+        isinstance(owner, _DROP_ROWS) and isinstance(module, Dropout) and module.generator is None
+        for owner in model.modules()
+        for module in owner.children()
+        if isinstance(module, nn.Dropout) and module.p > 0
+    )
 
 
 def seed_shard(seed: int, index: int) -> None:
