@@ -153,8 +153,6 @@ def _print(
         f"(forward and backward, length {length:,}), "
         f"{folder.weight_bytes / 1e6:.1f} MB of weights"
     )
-    if folder.decoding:
-        print(f"Writes  by {folder.decoding}")
     if folder.layout:
         for index, step in enumerate(folder.uses):
             print(f"{'' if index else 'Use':8}{command_text(step)}")
@@ -163,6 +161,8 @@ def _print(
         print(f"Run     {state}, {folder.num_evaluations} evaluations, {folder.step:,} steps")
         for name, value in folder.figures.items():
             print(f"        {name} {value:.3f}")
+    if folder.decoding:
+        print(f"Writes  by {folder.decoding}")
     print(f"Parts   FLOP of a forward pass at length {length:,}")
     for line in format_table(layers):
         print(f"        {line}")
