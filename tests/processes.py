@@ -14,7 +14,8 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-_PRELOADED = ["regard.runs.run", "regard.tasks", "regard.cli.app", "pytest"]
+_PRELOADED = ["regard.runs.run", "regard.tasks", "regard.cli.app", "pytest", "torch._dynamo"]
+"""The last is imported by the first step of any optimizer."""
 
 
 def start_process(function: Callable[..., object], *arguments: object) -> ForkServerProcess:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +315,7 @@ def run_process(rank: int, size: int, folder: Path, setups) -> None:
 
 def main(folder: Path) -> None:
     """Run all cases with every number of processes, one number after the other."""
+    import_module("torch._dynamo")  # else the first optimizer of each copy imports it
     setups = prepare_all(folder)
     for size in SIZES:
         children = [fork(run_process, rank, size, folder, setups) for rank in range(size)]

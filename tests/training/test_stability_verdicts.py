@@ -198,4 +198,4 @@ def test_the_layer_that_vanished_most_is_named_with_its_own_step_and_norm():
     (verdict,) = record.verdicts
     assert (verdict.layer, verdict.step) in (("a", 1), ("b", 14))
     assert f"in {verdict.layer}" in verdict.text
-    assert "1.0e-09" in verdict.text or "1.0e-08" in verdict.text
+    assert "1.0e-9" in verdict.text or "1.0e-8" in verdict.text
