@@ -77,6 +77,15 @@ def test_weights_for_another_library_are_named_for_it(name, library, has_config,
     assert text.endswith("Take the original folder, with config.json and .safetensors.")
 
 
+@pytest.mark.parametrize("has_config", [True, False])
+def test_checkpoints_with_a_pickled_index_are_refused_by_its_name(has_config, bert):
+    (bert / "model.safetensors").rename(bert / "__0_0.distcp")
+    if not has_config:
+        (bert / "config.json").unlink()
+    text = message(bert)
+    assert "torch.distributed.checkpoint (__0_0.distcp), whose index .metadata is a pickle" in text
+
+
 def test_adapters_are_named_with_their_base_and_how_to_merge_them(bert):
     (bert / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     text = message(bert, ConfigError)

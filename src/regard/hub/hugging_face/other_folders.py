@@ -80,6 +80,8 @@ def describe_folder(path: Path) -> str:
         return describe_adapter(path)
     if files := sorted(entry.name for entry in path.glob(f"*{_GGUF}")):
         return f"{path}: weights of llama.cpp (GGUF), {cut_list(files)}.  {_ORIGINAL}"
+    if text := _describe_distributed(path):
+        return text
     if (path / HF_CONFIG).is_file():
         return (
             f"{path}/{HF_CONFIG}: has no model_type, which says what the model is.  Write it "
@@ -150,10 +152,24 @@ def describe_weights(folder: Path) -> str:
         return (
             f"{folder}/: has its weights for llama.cpp (GGUF) only, {cut_list(files)}.  {_ORIGINAL}"
         )
+    if text := _describe_distributed(folder):
+        return text
     library, files = _files_of_library(folder)
     if library:
         return f"{folder}/: has its weights for {library} only ({cut_list(files)}).  {_ORIGINAL}"
     return ""
+
+
+def _describe_distributed(folder: Path) -> str:
+    """Return what a checkpoint of PyTorch's processes is; empty for other folders."""
+    files = sorted(entry.name for entry in folder.glob("*.distcp"))
+    if not files:
+        return ""
+    return (
+        f"{folder}: a checkpoint of torch.distributed.checkpoint ({cut_list(files)}), whose index "
+        ".metadata is a pickle.  Opening one can run any program, so only .safetensors is read.  "
+        "Write it again with HuggingFaceStorageWriter and enable_consolidation=True."
+    )
 
 
 def conversion(folder: Path, pickles: list[str]) -> str:
