@@ -13,7 +13,13 @@ from io import TextIOBase, TextIOWrapper
 
 from regard.cli.app import build_app, overview
 from regard.cli.failures import USAGE, Ending, describe_failure, describe_output_failure
-from regard.cli.torchrun import earlier_code, end_after_first, note_code, prepare_rank
+from regard.cli.torchrun import (
+    earlier_code,
+    end_after_first,
+    is_shared,
+    note_code,
+    prepare_rank,
+)
 from regard.errors import ConfigError
 
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
@@ -30,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped, 141
         when the reader of standard output left, as ``| head`` does.
 
-    Of the processes that torchrun has started, the first alone works and writes; all of them train.
+    Of the processes that torchrun has started, the first alone works and writes; all of them train,
+    and evaluate.
     """
     _bound_spinning()
     warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
@@ -44,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (code := earlier_code()) is not None:
             return code
         is_other = prepare_rank()
-        if is_other and words[:1] != ["train"]:
+        if is_other and not is_shared(words):
             return 0
         ending = _run(words)
         note_code(ending.code)

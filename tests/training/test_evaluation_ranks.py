@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from benchmarks.answers import write_questions
 from tests.conftest import TINY, toy_pairs, write_tsv
 
+from regard.errors import RegardError
 from regard.generation import scheduling
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import _Run, ignore_events
@@ -59,6 +62,9 @@ def prepare(folder: Path) -> None:
     pairs = toy_pairs(120)
     write_tsv(folder / "pairs.tsv", pairs)
     write_tsv(folder / "other.tsv", toy_pairs(20, seed=9))
+    for number, name in enumerate(("here", "there")):
+        (folder / name).mkdir()
+        write_tsv(folder / name / "scored.tsv", toy_pairs(20, seed=number))
     (folder / "book.txt").write_text("".join(f"{source}.\n" for source, _ in pairs))
     rows = [f'{{"text": "{s}", "label": "{"ab"[len(s) % 2]}"}}\n' for s, _ in pairs]
     (folder / "rows.jsonl").write_text("".join(rows))
@@ -116,6 +122,15 @@ def evaluate_file(folder: Path, world: World) -> dict[str, Any]:
     return {"scores": report.intervals, "floors": report.floors, "worst": repr(report.worst)}
 
 
+def error_of(action: Callable[[], object]) -> str:
+    """Return the message of the error that an action ends in."""
+    try:
+        action()
+    except RegardError as error:
+        return str(error)
+    return "no error"
+
+
 def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
     make_small_batches()
     results = {}
@@ -127,6 +142,13 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
                 results[f"{name} {size}"] = evaluate_task(name, folder, world, rank)
         if size != "2":
             results[f"file {size}"] = evaluate_file(folder, world)
+    # Every rank names its file alike; that of rank 1 has another content.
+    os.chdir(folder / ("there" if rank == 1 else "here"))
+    model = folder / f"{SCORED}-1-False-0"
+    results["another file"] = error_of(
+        lambda: evaluate(model, "scored.tsv", allow_overlap=True, world=worlds[3])
+    )
+    results["other numbers"] = error_of(lambda: worlds[3].map(str, range(2 + rank)))
     return results
 
 
@@ -150,6 +172,15 @@ def test_two_processes_score_what_three_do(results):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_model_is_used_alone_after_its_test(results, name):
     assert all(rank[f"{name} 3"]["is alone afterwards"] for rank in results)
+
+
+def test_another_file_of_a_rank_is_named(results):
+    for rank in results:
+        assert "rank 1: the content of scored.tsv is" in rank["another file"]
+
+
+def test_other_numbers_of_batches_are_refused(results):
+    assert all("other numbers of batches" in rank["other numbers"] for rank in results)
 
 
 def test_test_data_is_scored_on_all_processes(results):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from typing import Annotated
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
 from regard.cli.predictors import Precision, use_threads
+from regard.cli.torchrun import join_run
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
 
@@ -66,24 +68,30 @@ def evaluate(
         One JSON object instead of text.
     """
     from regard.runs.scoring import evaluate as score
+    from regard.training.distribution import ALONE
 
     require_range("--worst", worst, 0, LARGEST)
     use_threads(threads)
     if html is not None:
         _require_page(html)
     start_time = time.monotonic()
-    report, task = score(
-        model,
-        data,
-        compare=compare,
-        beam=beam,
-        precision=precision,
-        num_worst=worst,
-        drop_overlap=drop_overlap,
-        allow_overlap=allow_overlap,
-        plot=plot,
-        has_details=html is not None,
-    )
+    with join_run() if data != "-" else nullcontext() as launch:
+        world = ALONE if launch is None else launch.world
+        report, task = score(
+            model,
+            data,
+            compare=compare,
+            beam=beam,
+            precision=precision,
+            num_worst=worst,
+            drop_overlap=drop_overlap,
+            allow_overlap=allow_overlap,
+            plot=plot,
+            has_details=html is not None,
+            world=world,
+        )
+    if not world.is_first:
+        return
     if json:
         fields = report.json_fields() | {"seconds": time.monotonic() - start_time}
         print(msgspec.json.encode({"task": task, **fields}).decode())

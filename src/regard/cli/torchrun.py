@@ -1,4 +1,4 @@
-"""Commands under torchrun: the first process works and writes; of the verbs, train uses them all.
+"""Commands under torchrun: the first process works and writes; train and evaluate use them all.
 
 Whatever ends a run on one process ends it on all, with one message and one exit code. torchrun
 starts them again after any failure; one that would only fail again ends without a word.
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOBase
 from pathlib import Path
@@ -49,6 +49,15 @@ def prepare_rank() -> bool:
     sys.stdout = _Silence()
     warnings.simplefilter("ignore")
     return True
+
+
+def is_shared(words: Sequence[str]) -> bool:
+    """Return whether all processes take part in a command.
+
+    Args:
+        words: Its words after ``regard``; only the first process can read standard input.
+    """
+    return words[:1] == ["train"] or (words[:1] == ["evaluate"] and "-" not in words)
 
 
 def end_after_first(code: int) -> int:

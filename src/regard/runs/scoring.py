@@ -10,6 +10,7 @@ from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
 from regard.generation.decoders import DecodingPrecision
 from regard.plots.style import require_matplotlib, require_writable
+from regard.runs.start_checks import require_same, weights_checksum
 from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
@@ -48,7 +49,8 @@ def evaluate(
         allow_overlap: Keep rows that are also in the training data.
         plot: File of the picture that the report is going to be drawn into; checked, not written.
         has_details: Collect what a page shows beyond the scores.
-        world: The processes that share the batches; every one opens the folders and the data.
+        world: The processes that share the batches; every one opens the folders and the data,
+            which must be the same.
 
     Returns:
         The scores, and the task of the model.
@@ -62,7 +64,7 @@ def evaluate(
     if plot is not None:
         require_writable(plot)
         require_matplotlib()
-    predictor = open_model(model)
+    predictor = world.together(lambda: open_model(model))
     task = task_of(predictor.config)
     other = None if compare is None else open_model(compare)
     if other is not None and other.config.task != task.name:
@@ -92,6 +94,14 @@ def evaluate(
         has_details=has_details,
     )
     source = open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
+    if world.is_shared:
+        contents = {f"the content of {source.path}": source.sha256}
+        for folder, opened in ((model, predictor), (compare, other)):
+            if opened is not None:
+                contents[f"the checksum of the weights of {folder}"] = (
+                    f"{weights_checksum(opened.model):08x}"
+                )
+        require_same(world, contents)
     for opened in (predictor, other):
         if opened is not None and not isinstance(opened, TextEncoder):
             opened.world = world

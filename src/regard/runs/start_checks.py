@@ -265,14 +265,21 @@ def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
     """
     if not world.is_shared:
         return
-    checksum = 0
-    for parameter in model.parameters():
-        checksum = zlib.crc32(parameter.detach().cpu().contiguous().view(-1).numpy().data, checksum)
+    checksum = weights_checksum(model)
     if origin is not None:
         _require_same_origin(world, checksum, origin, "other weights")
     if len(set(world.gather(checksum))) > 1:
         for parameter in model.parameters():
             world.send(parameter.data)
+
+
+def weights_checksum(model: nn.Module) -> int:
+    """Return a checksum of the weights of a model."""
+    checksum = 0
+    for parameter in model.parameters():
+        content = parameter.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        checksum = zlib.crc32(content.numpy().data, checksum)
+    return checksum
 
 
 def _require_same_origin(world: World, checksum: int, origin: str, what: str) -> None:

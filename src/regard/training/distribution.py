@@ -210,7 +210,9 @@ class World:
             return [function(item) for item in items]
         dealt = items[::-1]
         own = self.together(lambda: [function(item) for item in dealt[self.rank :: self.size]])
-        parts = self.gather(own)
+        parts, counts = zip(*self.gather((own, len(items))), strict=True)
+        if any(count != counts[0] for count in counts):
+            raise RegardError("the processes have different data: other numbers of batches.")
         values = [parts[index % self.size][index // self.size] for index in range(len(items))]
         return values[::-1]
 
