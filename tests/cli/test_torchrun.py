@@ -35,7 +35,7 @@ def test_of_a_verb_that_does_not_train_the_other_processes_leave_silently(words,
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("words", [["train"], ["train", "--bad"], ["train", "a.tsv"]])
+@pytest.mark.parametrize("words", [["train"], ["train", "--bad"], ["train", "a.tsv"], ["evaluate"]])
 def test_a_misuse_is_said_by_the_first_process_alone(words, as_other, capfd, monkeypatch):
     assert main(words) == 2
     assert capfd.readouterr() == ("", "")
