@@ -30,6 +30,7 @@ import torch
 import regard
 from regard.generation import decode
 from regard.generation.decoders import DECODING_PRECISIONS, decoding_path
+from regard.models import EncoderDecoder
 
 VOCAB = 8_000
 PAD, END, START = 0, 2, 0
@@ -84,9 +85,16 @@ def make_model(dim: int, num_layers: int) -> Any:
     return MarianMTModel(config).eval()
 
 
+def opened_model(folder: Path) -> EncoderDecoder[Any]:
+    """Return the model of a folder, as regard reads it."""
+    model = regard.load(folder).model
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
 def regard_engines(folder: Path) -> dict[tuple[str, str], Engine]:
     """Return an engine for each precision that this processor decodes by the compiled decoder."""
-    model = regard.load(folder).model  # type: ignore[union-attr]
+    model = opened_model(folder)
     engines: dict[tuple[str, str], Engine] = {}
     for precision in DECODING_PRECISIONS:
         if precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
@@ -141,8 +149,10 @@ def transformers_engine(model: Any) -> Engine:
 
 def ctranslate2_engines(model: Any, folder: Path, threads: int) -> dict[tuple[str, str], Engine]:
     """Return CTranslate2 in its float32 and its int8, with a worker for each thread."""
-    import ctranslate2
-    from ctranslate2.converters.transformers import BartLoader
+    import ctranslate2  # pyright: ignore[reportMissingImports]
+    from ctranslate2.converters.transformers import (  # pyright: ignore[reportMissingImports]
+        BartLoader,
+    )
 
     model.config.normalize_before = model.config.normalize_embedding = False
     spec = BartLoader().get_model_spec(model)
@@ -266,7 +276,7 @@ def main() -> None:
         model.save_pretrained(Path(name) / "hf")
         engines = regard_engines(Path(name) / "hf")
         if not options.json:
-            path = decoding_path(regard.load(Path(name) / "hf").model)  # type: ignore[union-attr]
+            path = decoding_path(opened_model(Path(name) / "hf"))
             print(f"regard writes by {path}; {options.threads} threads", flush=True)
         engines["transformers", "float32"] = transformers_engine(model)
         if find_spec("ctranslate2"):
