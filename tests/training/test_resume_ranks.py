@@ -142,9 +142,20 @@ def in_parts(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any
 
 
 def weights(folder: Path) -> list[float]:
-    """Return all weights of a finished run."""
+    """Return the weights of a finished run that have an influence.
+
+    The bias of keys adds the same number to all scores of a query: its gradient is differences of
+    rounding, of which AdamW makes whole steps.
+    """
     tensors, _ = read_tensors(folder / "model.safetensors")
-    return torch.cat([tensor.flatten() for _, tensor in sorted(tensors.items())]).tolist()
+    parts = []
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.flatten()
+        if name.endswith("key_value.bias"):  # of keys and values, or of queries too
+            *queries, _, own_values = values.split(8)
+            values = torch.cat([*queries, own_values])
+        parts.append(values)
+    return torch.cat(parts).tolist()
 
 
 def prepare(folder: Path) -> None:

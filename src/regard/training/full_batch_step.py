@@ -516,7 +516,7 @@ def build_mini_batch(
     if sharing is None:
         return MiniBatchStep(model, loss_function, config, dtype), batches
     world, num_shards, is_ordered, has_parts = sharing
-    is_joined = not is_ordered and is_joinable(model, batches)
+    by_row = is_joinable(model, batches)  # asked before parameters are cut in parts
     compute: BatchGradient
     if has_parts:
         compute = PartedGradient(model, loss_function, world, dtype)
@@ -525,5 +525,12 @@ def build_mini_batch(
     else:
         compute = ReplicatedGradient(model, loss_function, world)
     stepper = MiniBatchStep(model, loss_function, config, dtype, compute)
-    shards = ShardedBatches(batches, world, num_shards, is_even=has_parts, is_joined=is_joined)
+    shards = ShardedBatches(
+        batches,
+        world,
+        num_shards,
+        is_even=has_parts,
+        drops_by_row=by_row,
+        is_joined=by_row and not is_ordered,
+    )
     return stepper, shards

@@ -96,12 +96,12 @@ class ReplicatedGradient:
         for parameter in self._parameters:
             parameter.grad = None
         for number, shard in enumerate(batch.shards, 1):
-            seed_shard(seed, shard.index)
+            seed_shard(seed, shard)
             with nullcontext() if number == len(batch.shards) else self._module.no_sync():
                 total, parts = self._module(shard)
                 total.backward()
             sums += parts
-        seed_shard(seed, 0)
+        seed_shard(seed)
         self._world.sum(sums)
         _scale(self._parameters, self._world.size / sums[2])  # it has averaged over processes
         return _loss(sums)
@@ -172,14 +172,14 @@ class PartedGradient:
         for parameter in self._parameters:
             parameter.grad = None
         for shard in batch.shards:
-            seed_shard(seed, shard.index)
+            seed_shard(seed, shard)
             with warnings.catch_warnings():
                 # Keys and values are views of one projection; nothing changes them in place.
                 warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
                 total, parts = self._module(shard)
             total.backward()
             sums += parts
-        seed_shard(seed, 0)
+        seed_shard(seed)
         self._world.sum(sums)
         _scale(self._parameters, self._world.size / sums[2])  # it has averaged over processes
         return _loss(sums)
@@ -216,7 +216,7 @@ class OrderedGradient:
         for shard in batch.shards:
             if not shard.is_counted:
                 continue
-            seed_shard(seed, shard.index)
+            seed_shard(seed, shard)
             for parameter in self._parameters:
                 parameter.grad = None
             total, sums = self._module(shard)
@@ -224,7 +224,7 @@ class OrderedGradient:
             start = time.perf_counter()
             self._tree.add(shard.index, [sums, *(p.grad for p in self._parameters)])
             self.sum_seconds += time.perf_counter() - start
-        seed_shard(seed, 0)
+        seed_shard(seed)
         start = time.perf_counter()
         sums, *gradients = self._tree.total([_zeros(self._parameters), *self._parameters])
         self.sum_seconds += time.perf_counter() - start

@@ -431,7 +431,7 @@ class Trainer:
             seed = torch.default_generator.initial_seed()
             losses = []
             for shard in batch.shards:
-                seed_shard(seed, shard.index)
+                seed_shard(seed, shard)
                 with masks_by_row(shard.rows):
                     losses.append(compute(model, shard.batch).nll)
             return torch.stack(losses).sum()

@@ -95,13 +95,15 @@ class ShardedBatches:
         num_shards: Shards of a batch.
         is_even: Whether all processes compute the same number of shards, some of them not counted;
             else a process computes one at least.
-        is_joined: Whether the shards of a process are computed at once, with dropout by row.
+        drops_by_row: Whether dropout follows from the row, not from the shard (`is_joinable`).
+        is_joined: Whether the shards of a process are computed at once; dropout is by row then.
     """
 
     batches: RowBatches
     world: World
     num_shards: int
     is_even: bool = False
+    drops_by_row: bool = False
     is_joined: bool = False
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -115,26 +117,35 @@ class ShardedBatches:
         own = own_shards(self.num_shards, self.world)
         if self.is_joined:
             start, end = bounds[own.start], bounds[own.stop]
-            is_counted = end > start
-            if not is_counted:
-                start, end = 0, 1
-            batch = self.batches.batch(rows[start:end])
-            return ShardedBatch(
-                [Shard(0, batch, is_counted, RowRange(start, end - start, len(rows)))]
-            )
-        shards = [
-            Shard(index, self.batches.batch(rows[bounds[index] : bounds[index + 1]]))
-            for index in filled
-            if index in own
-        ]
+            if end == start:
+                return ShardedBatch([self._shard(0, rows, 0, 1, is_counted=False)])
+            return ShardedBatch([self._shard(0, rows, start, end)])
+        shards = []
+        for index in filled:
+            if index in own:
+                start, end = bounds[index], bounds[index + 1]
+                shards.append(self._shard(index, rows, start, end))
         num_passes = 1
         if self.is_even:
             ends = shard_bounds(self.num_shards, self.world.size)
             num_passes = int(np.histogram(filled, ends)[0].max())
         if len(shards) < num_passes:
-            spare = Shard(0, self.batches.batch(rows[:1]), is_counted=False)
+            spare = self._shard(0, rows, 0, 1, is_counted=False)
             shards = [spare] * (num_passes - len(shards)) + shards
         return ShardedBatch(shards)
+
+    def _shard(
+        self,
+        index: int,
+        rows: NDArray[np.int64],
+        start: int,
+        end: int,
+        *,
+        is_counted: bool = True,
+    ) -> Shard:
+        """Build a shard of the rows from `start` to `end` of a batch."""
+        place = RowRange(start, end - start, len(rows)) if self.drops_by_row else None
+        return Shard(index, self.batches.batch(rows[start:end]), is_counted, place)
 
 
 def is_joinable(model: nn.Module, batches: RowBatches) -> bool:
@@ -158,16 +169,17 @@ def is_joinable(model: nn.Module, batches: RowBatches) -> bool:
     )
 
 
-def seed_shard(seed: int, index: int) -> None:
-    """Seed PyTorch's generators for a shard.
+def seed_shard(seed: int, shard: Shard | None = None) -> None:
+    """Seed PyTorch's generators for a shard; None seeds them for the step.
 
     On a CPU the shards of a step draw from one sequence of random numbers, each from a place of its
     own: layers of dropout keep numbers by the seed (`regard.layers.dropout`).
 
     Args:
         seed: Of the step.
-        index: Of the shard.
+        shard: To be computed; all have the seed of the step where dropout is by row.
     """
+    index = 0 if shard is None or shard.rows is not None else shard.index
     torch.default_generator.manual_seed(seed)
     if index:
         torch.randint(2, (_DRAWS * index,))
