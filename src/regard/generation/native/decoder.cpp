@@ -133,6 +133,8 @@ struct State {
     Cache cache;
 };
 
+constexpr int64_t GROUP = 16;  // rows that read keys and values together
+
 // One position of a row.
 struct Token {
     int64_t row, position;
@@ -241,24 +243,46 @@ struct Pass {
         }
     }
 
-    // Attends with queries in rows of `row` numbers: find(i) fills the scratch's places with those
-    // that row i sees and returns their number.
-    template <typename Find>
-    void self_attention(const Block &block, const float *queries, int64_t row, Find find) const {
-        const int64_t values = sizes.num_kv_heads * stack.head;
-        weigh(queries, row, sizes.num_heads / sizes.num_kv_heads, [&](int64_t i) {
-            const int64_t count = find(i);
-            return std::pair(Places{scratch.places.data(), stack.head, values}, count);
-        });
-        add_to_states(block.maps[SELF_OUT], scratch.context.get(), stack.query_width(),
-                      block.norms[SELF_NORM]);
+    // Attends with queries in rows of `row` numbers. find(first) fills the scratch's places with those
+    // that `first` and some rows after it see, and returns the number of these rows; see(i) returns
+    // the place that row i sees first, and how many it sees.
+    template <typename Find, typename See>
+    void self_attention(const Block &block, const float *queries, int64_t row, Find find,
+                        See see) const {
+        const int64_t values = sizes.num_kv_heads * stack.head, width = stack.query_width();
+        const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
+        Attending<Places> group[GROUP];
+        for (int64_t first = 0, size; first < rows; first += size) {
+            size = find(first);
+            int64_t room = 0;
+            for (int64_t i = 0; i < size; ++i) room += padded(see(first + i).second, WIDTH);
+            scratch.fit_scores(room);
+            float *scores = scratch.scores.data();
+            for (int64_t i = 0; i < size; ++i) {
+                const auto [begin, count] = see(first + i);
+                group[i] = {scratch.context.get() + (first + i) * width, queries + (first + i) * row,
+                            {scratch.places.data() + begin, stack.head, values}, count, scores};
+                scores += padded(count, WIDTH);
+            }
+            attend(group, size, sizes.num_heads, sizes.num_heads / sizes.num_kv_heads, stack.head,
+                   scale);
+        }
+        add_to_states(block.maps[SELF_OUT], scratch.context.get(), width, block.norms[SELF_NORM]);
     }
 
     // find(i) returns the memory that row i sees, and how many of its positions.
     template <typename Find> void cross_attention(const Block &block, Find find) const {
         const Packed &map = block.maps[CROSS_Q];
+        const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
         map_to(scratch.wide.get(), map.out, map, input(block.norms[CROSS_NORM]), stack.stride);
-        weigh(scratch.wide.get(), map.out, 1, find);
+        for (int64_t i = 0; i < rows; ++i) {
+            const auto [memory, count] = find(i);
+            scratch.fit_scores(count);
+            Attending<Memory> one{scratch.context.get() + i * stack.query_width(),
+                                  scratch.wide.get() + i * map.out, memory, count,
+                                  scratch.scores.data()};
+            attend(&one, 1, sizes.num_heads, 1, stack.head, scale);
+        }
         add_to_states(block.maps[CROSS_OUT], scratch.context.get(), stack.query_width(),
                       block.norms[CROSS_NORM]);
     }
@@ -283,18 +307,6 @@ struct Pass {
         for (int64_t h = 0; h < sizes.num_heads + sizes.num_kv_heads; ++h)
             rotate(heads + h * stack.head, positions.cosines + angle, positions.sines + angle,
                    sizes.head_dim, sizes.rotary);
-    }
-
-    template <typename Find>
-    void weigh(const float *queries, int64_t row, int64_t repeats, Find find) const {
-        const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
-        for (int64_t i = 0; i < rows; ++i) {
-            const auto [from, count] = find(i);
-            scratch.fit_scores(count);
-            attend(scratch.context.get() + i * stack.query_width(), queries + i * row,
-                   sizes.num_heads, repeats, stack.head, scale, from, count,
-                   scratch.scores.data());
-        }
     }
 };
 
@@ -427,18 +439,25 @@ struct Reading {
                 });
             });
             each_block([&](int64_t start) {
-                pass.self_attention(block, queries.get() + start * width, width, [&](int64_t i) {
-                    const auto [row, position] = pass.tokens[i];
-                    const int64_t end = rows[row].source->length;
-                    const int64_t from =
-                        block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
-                    const int64_t to =
-                        block.after < 0 ? end : std::min(end, position + block.after + 1);
-                    scratch.fit_places(to - from);
-                    for (int64_t j = from; j < to; ++j)
-                        scratch.places[j - from] = places.get() + (starts[row] + j) * place;
-                    return to - from;
-                });
+                pass.self_attention(
+                    block, queries.get() + start * width, width,
+                    [&](int64_t i) {  // all keys of the source of some rows
+                        const int64_t row = start + i, end = start + pass.rows;
+                        const int64_t length = rows[row].source->length;
+                        scratch.fit_places(length);
+                        for (int64_t j = 0; j < length; ++j)
+                            scratch.places[j] = places.get() + (starts[row] + j) * place;
+                        return std::min({GROUP, end - row, starts[row] + length - row});
+                    },
+                    [&](int64_t i) {
+                        const auto [row, position] = pass.tokens[i];
+                        const int64_t length = rows[row].source->length;
+                        const int64_t from =
+                            block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
+                        const int64_t to =
+                            block.after < 0 ? length : std::min(length, position + block.after + 1);
+                        return std::pair(from, to - from);
+                    });
                 pass.feed_forward(block);
             });
         }
@@ -500,16 +519,28 @@ struct Step {
             std::copy_n(queries + stack.query_width(), cache.width,
                         cache.slot(layer, cache.at(row, position)));
         });
+        const auto first_seen = [&](int64_t position) {
+            return block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
+        };
+        int64_t begin = 0;  // position of the first place
         pass.self_attention(
-            block, scratch.wide.get(), block.maps[SELF_QKV].out, [&](int64_t i) {
-                const auto [row, position] = pass.tokens[i];
-                const int64_t first =
-                    block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
-                const int64_t count = position + 1 - first;
+            block, scratch.wide.get(), block.maps[SELF_QKV].out,
+            [&](int64_t i) {
+                int64_t last = i;
+                while (last + 1 < std::min(pass.rows, i + GROUP) &&
+                       pass.tokens[last + 1].row == pass.tokens[i].row)
+                    ++last;
+                begin = first_seen(pass.tokens[i].position);
+                const int64_t count = pass.tokens[last].position + 1 - begin;
                 scratch.fit_places(count);
                 for (int64_t j = 0; j < count; ++j)
-                    scratch.places[j] = cache.slot(layer, cache.at(row, first + j));
-                return count;
+                    scratch.places[j] =
+                        cache.slot(layer, cache.at(pass.tokens[i].row, begin + j));
+                return last + 1 - i;
+            },
+            [&](int64_t i) {
+                const int64_t position = pass.tokens[i].position, first = first_seen(position);
+                return std::pair(first - begin, position + 1 - first);
             });
         if (stack.sizes.reads_source)
             pass.cross_attention(block, [&](int64_t i) {
@@ -566,12 +597,12 @@ struct Step {
             if (source.length == 0) continue;
             scratch.fit_scores(source.length);
             float *context = scratch.context.get();
-            const float factor =
-                attend(context, scratch.wide.get() + i * stride, 1, 1, stride,
-                       1.0f / std::sqrt(float(dim)), Memory{source.copied.get(), stride, source.length},
-                       source.length, scratch.scores.data());
+            Attending<Memory> one{context, scratch.wide.get() + i * stride,
+                                  {source.copied.get(), stride, source.length}, source.length,
+                                  scratch.scores.data()};
+            attend(&one, 1, 1, 1, stride, 1.0f / std::sqrt(float(dim)));
             for (int64_t j = 0; j < source.length; ++j)
-                own.attention[source.places[j]] += scratch.scores[j] * factor;
+                own.attention[source.places[j]] += one.scores[j] * one.factor;
             float gate = head.bias;
             const float *parts[] = {hidden + i * stride, context,
                                     scratch.embedded.get() + i * stride};

@@ -123,16 +123,17 @@ inline Vector<float> dots(const float *query, const float *const *keys, int64_t 
     return sum_lanes(sums);
 }
 
-// to[N vectors] = factor * sum over keys of weight * value.
+// to[N vectors] += the sum over keys of weight * value.
 template <int N, typename Value>
-inline void sum_values(float *to, const float *weights, Value value, int64_t count, float factor) {
-    Vector<float> sums[N] = {};
-    for (int64_t j = 0; j < count; ++j) {
+inline void sum_values(float *to, const float *weights, Value value, int64_t first, int64_t last) {
+    Vector<float> sums[N];
+    for (int n = 0; n < N; ++n) sums[n] = load(to + n * WIDTH);
+    for (int64_t j = first; j < last; ++j) {
         const float *from = value(j);
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) sums[n] += weights[j] * load(from + n * WIDTH);
     }
-    for (int n = 0; n < N; ++n) store(to + n * WIDTH, sums[n] * factor);
+    for (int n = 0; n < N; ++n) store(to + n * WIDTH, sums[n]);
 }
 
 // Keys and values that lie anywhere: a place has the keys of each head and then the values.
@@ -156,44 +157,73 @@ struct Memory {
     const float *value(int64_t head, int64_t j) const { return key(head, j + length); }
 };
 
-// Attention of one position over `count` keys. Heads are as wide as whole vectors, and `scores` has
-// room for the keys, rounded up to vectors. Returns the factor that makes weights of the scores that
-// the last head leaves.
-template <typename From>
-inline float attend(float *out, const float *queries, int64_t num_heads, int64_t repeats,
-                   int64_t width, float scale, const From &from, int64_t count, float *scores) {
+// Turns scores into weights, which lack a factor; returns it. There is room for whole vectors.
+inline float weigh_scores(float *scores, int64_t count) {
     const int64_t room = padded(count, WIDTH);
-    float factor = 0;
-    for (int64_t h = 0; h < num_heads; ++h, queries += width, out += width) {
-        if (count == 0) {
-            std::fill(out, out + width, 0.0f);
-            continue;
-        }
-        const int64_t head = h / repeats;
-        Vector<float> most = every(NOTHING);
-        for (int64_t j = 0; j < room; j += WIDTH) {
-            const float *keys[WIDTH];
-            for (int64_t i = 0; i < WIDTH; ++i) keys[i] = from.key(head, std::min(j + i, count - 1));
-            store(scores + j, dots(queries, keys, width) * scale);
-            if (j + WIDTH > count) std::fill(scores + count, scores + room, NOTHING);
-            most = larger(load(scores + j), most);
-        }
-        float highest = NOTHING;
-        for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
-        Vector<float> sums{};
-        for (int64_t j = 0; j < room; j += WIDTH) {
-            const Vector<float> weight = exponential(load(scores + j) - highest);
-            store(scores + j, weight);
-            sums += weight;
-        }
-        float total = 0;
-        for (int64_t i = 0; i < WIDTH; ++i) total += sums[i];
-        factor = 1.0f / total;
-        int64_t i = 0;
-        const auto value = [&](int64_t j) { return from.value(head, j) + i; };
-        for (; i + 4 * WIDTH <= width; i += 4 * WIDTH)
-            sum_values<4>(out + i, scores, value, count, factor);
-        for (; i < width; i += WIDTH) sum_values<1>(out + i, scores, value, count, factor);
+    std::fill(scores + count, scores + room, NOTHING);
+    Vector<float> most = every(NOTHING);
+    for (int64_t j = 0; j < room; j += WIDTH) most = larger(load(scores + j), most);
+    float highest = NOTHING;
+    for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
+    Vector<float> sums{};
+    for (int64_t j = 0; j < room; j += WIDTH) {
+        const Vector<float> weight = exponential(load(scores + j) - highest);
+        store(scores + j, weight);
+        sums += weight;
     }
-    return factor;
+    float total = 0;
+    for (int64_t i = 0; i < WIDTH; ++i) total += sums[i];
+    return count ? 1.0f / total : 0.0f;
+}
+
+// One position that attends: its queries, where its output goes, what it sees, and room for as many
+// scores, rounded up to vectors.
+template <typename From> struct Attending {
+    float *out;
+    const float *queries;
+    From from;
+    int64_t count;
+    float *scores;
+    float factor = 0;  // makes weights of the scores that the last head leaves
+};
+
+// Attention of some positions. Heads are as wide as whole vectors. Positions that see about the
+// same keys read them together, a few keys at a time, which stay in the first cache; the numbers of
+// each do not depend on the others.
+template <typename From>
+inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int64_t repeats,
+                   int64_t width, float scale) {
+    constexpr int64_t STEP = 32;  // keys
+    int64_t longest = 0;
+    for (int64_t i = 0; i < size; ++i) longest = std::max(longest, group[i].count);
+    for (int64_t h = 0; h < num_heads; ++h) {
+        const int64_t head = h / repeats;
+        for (int64_t first = 0; first < longest; first += STEP)
+            for (Attending<From> *one = group; one < group + size; ++one) {
+                const float *query = one->queries + h * width;
+                for (int64_t j = first; j < std::min(first + STEP, one->count); j += WIDTH) {
+                    const float *keys[WIDTH];
+                    for (int64_t i = 0; i < WIDTH; ++i)
+                        keys[i] = one->from.key(head, std::min(j + i, one->count - 1));
+                    store(one->scores + j, dots(query, keys, width) * scale);
+                }
+            }
+        for (Attending<From> *one = group; one < group + size; ++one) {
+            one->factor = weigh_scores(one->scores, one->count);
+            std::fill_n(one->out + h * width, width, 0.0f);
+        }
+        for (int64_t first = 0; first < longest; first += STEP)
+            for (Attending<From> *one = group; one < group + size; ++one) {
+                const int64_t last = std::min(first + STEP, one->count);
+                float *out = one->out + h * width;
+                int64_t i = 0;
+                const auto value = [&](int64_t j) { return one->from.value(head, j) + i; };
+                for (; i + 4 * WIDTH <= width; i += 4 * WIDTH)
+                    sum_values<4>(out + i, one->scores, value, first, last);
+                for (; i < width; i += WIDTH) sum_values<1>(out + i, one->scores, value, first, last);
+            }
+        for (Attending<From> *one = group; one < group + size; ++one)
+            for (float *at = one->out + h * width, *end = at + width; at < end; at += WIDTH)
+                store(at, load(at) * one->factor);
+    }
 }
