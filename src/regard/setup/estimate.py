@@ -146,7 +146,7 @@ def chooses_parts(setup: TrainingSetup) -> bool:
     needed = predict_training_bytes(
         setup.model,
         setup.config.attention,
-        -(-training.batch_tokens // training.shards),
+        -(-training.batch_tokens // world.size),
         setup.batches.longest,
     )
     free = free_memory_bytes()

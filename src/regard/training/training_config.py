@@ -61,8 +61,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         tensorboard: Whether the figures of the run are also written as event files of TensorBoard,
             to the folder `tensorboard` in that of the run.
         shards: Parts of a batch that several processes compute (torchrun), 1 or more; 1, 2, 3, 4, 6
-            and 12 processes share 12 evenly. Dropout differs by shard, so that a run does not
-            depend on the number of processes.
+            and 12 processes share 12 evenly. Dropout follows from the step and the row, or the
+            shard, so that a run does not depend on the number of processes.
         deterministic: Whether the sums over shards are taken in a fixed order, so that the weights
             are the same to the last bit for any number of processes, one without torchrun among
             them. A process then uses one thread of a CPU.
