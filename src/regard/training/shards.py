@@ -3,8 +3,8 @@
 A batch of several processes has a fixed number of shards, 12 by default, which 1, 2, 3, 4, 6 and 12
 processes share evenly. The masks of dropout follow from the step and the row, and a process
 computes its shards at once; where a model cannot draw by row, they follow from the step and the
-shard, and shards are computed one by one. So the gradient of a batch is the same for any number of processes,
-up to the order of its sum.
+shard, and shards are computed one by one. So the gradient of a batch is the same for any number of
+processes, up to the order of its sum.
 """
 
 from __future__ import annotations
