@@ -247,8 +247,13 @@ def share_tokenizer(world: World, read: Callable[[], AnyTokenizer]) -> AnyTokeni
 
 def require_same_vocabulary(world: World, tokenizer: AnyTokenizer | None, origin: str) -> None:
     """Raise WeightsError where a rank has read another vocabulary than rank 0."""
-    content = "" if tokenizer is None else tokenizer.to_json()
-    _require_same_origin(world, zlib.crc32(content.encode()), origin, "another vocabulary")
+    if tokenizer is None or not world.is_shared:
+        return
+    checksum = 0
+    for name, content in sorted(tokenizer.files().items()):
+        encoded = content if isinstance(content, bytes) else content.encode()
+        checksum = zlib.crc32(encoded, zlib.crc32(name.encode(), checksum))
+    _require_same_origin(world, checksum, origin, "vocabulary")
 
 
 def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
