@@ -281,7 +281,8 @@ class CrossAttention(MultiHeadAttention):
         Returns:
             Same shape as `x`.
         """
-        num_readers = len(x) // len(keys) if len(keys) else 1
+        # Sizes by `shape`: `len` would fix the batch of an exported graph.
+        num_readers = x.shape[0] // keys.shape[0] if keys.shape[0] else 1
         is_direct = self.on_attention is None and may_attend_directly()
         if x.shape[1] == 1 and isinstance(self.pattern, Full) and is_direct:
             # The rows of one source are queries of the same position.
