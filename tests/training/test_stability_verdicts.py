@@ -196,6 +196,6 @@ def test_the_layer_that_vanished_most_is_named_with_its_own_step_and_norm():
     ]
     record = read_stability([{"event": "evaluated", "step": 16, "stability": {"samples": samples}}])
     (verdict,) = record.verdicts
-    assert (verdict.layer, verdict.step) in (("a", 1), ("b", 14))
-    assert f"in {verdict.layer}" in verdict.text
-    assert "1.0e-9" in verdict.text or "1.0e-8" in verdict.text
+    assert (verdict.layer, verdict.step) == ("a", 1)
+    assert "in a" in verdict.text
+    assert "1.0e-9" in verdict.text

@@ -117,3 +117,11 @@ def test_windows_without_a_target_calibrate_nothing():
 
 def test_bands_are_named_by_what_they_cover():
     assert list(BANDS) == ["band_95", "band_80", "band_60", "band_40", "band_20"]
+
+
+def test_windows_without_any_target_have_no_weight():
+    quantiles = torch.randn(1, 1, 2, len(LEVELS), dtype=torch.float64)
+    outputs = ScaledQuantiles(quantiles, torch.zeros(1, 1), torch.ones(1, 1))
+    empty = batch_of(torch.full((1, 2), float("nan"), dtype=torch.float64))
+    loss = QuantileLoss().of_outputs(outputs, empty)
+    assert float(loss.loss) == 0 and loss.num_tokens == 0

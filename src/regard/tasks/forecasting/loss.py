@@ -51,8 +51,8 @@ class QuantileLoss:
         levels = _LEVELS.to(outputs.quantiles)
         errors = targets[..., None] - outputs.quantiles  # [members, batch, horizon, levels]
         pinball = 2 * torch.maximum(levels * errors, (levels - 1) * errors).mean((0, -1))
-        count = is_known.sum().clamp(min=1)
-        loss = (pinball * is_known).sum() / count
+        count = is_known.sum()
+        loss = (pinball * is_known).sum() / count.clamp(min=1)
         return Loss(loss=loss, nll=loss.detach(), num_tokens=int(count))
 
 
