@@ -21,7 +21,8 @@ import torch
 import torch.distributed as dist
 
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import _Run, ignore_events
+from regard.runs.run import ignore_events
+from regard.runs.session import RunSession
 from regard.setup.request import Request
 from regard.training.distribution import ALONE, World
 from regard.training.steppers import build_stepper
@@ -30,7 +31,7 @@ from regard.training.steppers import build_stepper
 def tokens_per_second(settings: list[str], seconds: float, world: World) -> float:
     """Train for some seconds; return the target tokens a second of all processes together."""
     request = Request.parse(settings, file=None, paths={})
-    run = _Run.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
+    run = RunSession.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
     setup = run.setup
     stepper, batches = build_stepper(
         setup.model,

@@ -482,10 +482,10 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_intact(
         free[0] = 1000.0
         return path
 
-    from regard.runs import run as runs
+    from regard.runs import session
 
-    original = runs.save_checkpoint
-    monkeypatch.setattr(runs, "save_checkpoint", fill_after_first)
+    original = session.save_checkpoint
+    monkeypatch.setattr(session, "save_checkpoint", fill_after_first)
     code, _, err = run(capsys, "train", pairs_file, "-o", folder, *SETTINGS)
     assert code == 5
     assert "the disk is full" in err

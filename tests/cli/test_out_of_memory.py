@@ -14,7 +14,7 @@ from tests.conftest import TINY
 
 from regard.__main__ import main
 from regard.errors import describe_lack_of_memory
-from regard.runs import run as runs
+from regard.runs import session
 from regard.tasks import opening
 
 CPU = (
@@ -59,7 +59,7 @@ def test_another_error_is_not_taken_for_it(error):
 
 @pytest.mark.parametrize("step", ["from_request", "measure"])
 def test_a_run_names_the_settings_that_take_less(capsys, monkeypatch, tmp_path, pairs_file, step):
-    owner = runs._Run if step == "from_request" else runs
+    owner = session.RunSession if step == "from_request" else session
     monkeypatch.setattr(owner, step, raising(RuntimeError(CPU)))
     assert main(["train", str(pairs_file), "-o", str(tmp_path / "m"), *SETTINGS]) == 5
     err = capsys.readouterr().err

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import TINY, toy_pairs
 
 from regard.__main__ import main
-from regard.runs import run as runs
+from regard.runs import session
 from regard.training.signals import Stopped
 
 SETTINGS = [word for setting in (*TINY, "training.epochs=1") for word in ("--set", setting)]
@@ -106,7 +106,7 @@ def test_a_run_on_a_stream_can_be_evaluated_and_resumed(kind, capsys, monkeypatc
     suffix, text, settings = KINDS[kind]
     folder = tmp_path / "model"
     with monkeypatch.context() as patch, fed("pipe", text, suffix, monkeypatch, tmp_path) as path:
-        patch.setattr(runs.Trainer, "run", stop)
+        patch.setattr(session.Trainer, "run", stop)
         assert main(["train", path, "-o", str(folder), *settings]) == 130
     assert (folder / f"data{suffix}").read_text(encoding="utf-8") == text
     capsys.readouterr()
@@ -133,7 +133,7 @@ def test_all_parts_of_the_data_may_be_streams(capsys, monkeypatch, tmp_path):
         fed("pipe", "a cat\teine Katze\n", ".tsv", monkeypatch, tmp_path) as valid,
         monkeypatch.context() as patch,
     ):
-        patch.setattr(runs.Trainer, "run", stop)
+        patch.setattr(session.Trainer, "run", stop)
         words = ("--targets", target, "--valid", valid, "-o", str(folder), *SETTINGS)
         assert main(["train", source, *words]) == 130
     assert (folder / "targets.txt").read_text(encoding="utf-8") == "\n".join(targets)

@@ -173,7 +173,7 @@ def test_the_folder_is_locked_before_the_data_is_read(tmp_path, monkeypatch):
         seen.append((tmp_path / "model" / ".lock").exists())
         raise DataError("stop here")
 
-    monkeypatch.setattr(runs._Run, "from_request", read)
+    monkeypatch.setattr(runs.RunSession, "from_request", read)
     with pytest.raises(DataError):
         train(tmp_path / "pairs.tsv", tmp_path / "model")
     assert seen == [True]
@@ -187,7 +187,7 @@ def test_a_folder_within_the_data_is_made_only_after_the_data_is_read(tmp_path, 
         seen.append((tmp_path / "model").exists())
         raise DataError("stop here")
 
-    monkeypatch.setattr(runs._Run, "from_request", read)
+    monkeypatch.setattr(runs.RunSession, "from_request", read)
     with pytest.raises(DataError):
         train(tmp_path, tmp_path / "model")
     assert seen == [False]

@@ -215,7 +215,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_with_the_same_set
         raise Crash
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr("regard.runs.run.save_checkpoint", crash)
+        patch.setattr("regard.runs.session.save_checkpoint", crash)
         train(pairs_file, folder, settings=EVERY_STEP)
     assert (folder / "config.toml").is_file()
     resume(folder)

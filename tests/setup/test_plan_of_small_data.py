@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.hub.model_folder import ModelFolder
-from regard.runs import run as runs
+from regard.runs import session
 from regard.setup.request import Request
 
 SETTINGS = tuple(setting for setting in TINY if not setting.startswith("training."))
@@ -17,7 +17,9 @@ SETTINGS = tuple(setting for setting in TINY if not setting.startswith("training
 def plan_of(path, *settings):
     """Return the plan of a new run on a file, and its summary."""
     request = Request.parse((*SETTINGS, *settings), paths={"path": str(path)})
-    run = runs._Run.from_request(request, ModelFolder("."), lambda event: None, time.monotonic())
+    run = session.RunSession.from_request(
+        request, ModelFolder("."), lambda event: None, time.monotonic()
+    )
     counters, planned = run.plan()
     return counters.plan, planned
 

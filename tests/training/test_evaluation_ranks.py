@@ -20,8 +20,9 @@ from tests.conftest import TINY, toy_pairs, write_tsv
 from regard.errors import RegardError
 from regard.generation import scheduling
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import _Run, ignore_events
+from regard.runs.run import ignore_events
 from regard.runs.scoring import evaluate
+from regard.runs.session import RunSession
 from regard.setup.request import Request
 from regard.setup.shared_predictor import shared_predictor
 from regard.tasks.classification.predictor import TextClassifier
@@ -91,7 +92,7 @@ def evaluate_task(name: str, folder: Path, world: World, rank: int) -> dict[str,
     # Rank 0 alone sees the folder.
     path = folder / f"{name}-{world.size}-{world.is_shared}-{rank}"
     model_folder = ModelFolder(path)
-    run = _Run.from_request(
+    run = RunSession.from_request(
         request, model_folder, ignore_events, time.monotonic(), MappingProxyType({}), world
     )
     setup = run.setup

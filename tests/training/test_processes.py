@@ -25,7 +25,8 @@ from torch.distributed.tensor import DTensor
 
 from regard.errors import WeightsError
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import _Run, ignore_events
+from regard.runs.run import ignore_events
+from regard.runs.session import RunSession
 from regard.setup.request import Request
 from regard.training.checkpoint import Counters
 from regard.training.distribution import ALONE, World
@@ -73,7 +74,7 @@ def prepare(path: Path, *settings: str):
     request = Request.parse(
         ("training.batch_tokens=240", *settings), file=None, paths={"path": str(path)}
     )
-    run = _Run.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
+    run = RunSession.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
     run.setup.model.double()
     return run.setup
 

@@ -1,7 +1,6 @@
 """Runs from data to a model folder: `train`, `resume`, and `estimate` without training.
 
-The steps of a run: open the files once, collect the facts, decide all settings (`resolve`), build
-the model once, arrange the data in batches, measure a few steps, plan, train, test.
+The folder is locked and the files are opened here; `regard.runs.session` does the rest.
 """
 
 from __future__ import annotations
@@ -9,93 +8,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-import torch
-
 from regard.data.readers.source import DataSource
-from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import (
-    ConfigError,
-    DataError,
-    NextStep,
-    ResourceError,
-    WeightsError,
-    resource_errors,
-)
-from regard.hub.any_tokenizer import AnyTokenizer
+from regard.errors import ConfigError, DataError, NextStep, resource_errors
 from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
-from regard.runs.event_files import EventFiles, require_tensorboard
-from regard.runs.model_card import model_card
-from regard.runs.pictures import write_curves
+from regard.runs.session import RunSession
 from regard.runs.start_checks import (
     open_shared_sources,
-    require_same_vocabulary,
-    share_config,
     share_located,
-    share_machine,
-    share_measurement,
     share_request,
     share_saved_config,
-    share_tokenizer,
-    share_weights,
 )
-from regard.setup.base_task import FOLDER, Dataset, ReadOptions, RunParts, Task, TrainingSetup
-from regard.setup.build import (
-    build_model,
-    dropped_report,
-    estimate_num_tokens,
-    measure_sources,
-    summarize_model,
-)
-from regard.setup.config import PresetName, RunConfig
-from regard.setup.estimate import chooses_parts, make_budget, make_plan, measure
-from regard.setup.facts import Facts, inspect_machine
-from regard.setup.fine_tuning import merged_weights
-from regard.setup.inspect import (
-    located,
-    source_locations,
-    sources_hash,
-    store_streams,
-    stored_paths,
-)
-from regard.setup.memory_advice import MemoryAdvice
-from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
+from regard.setup.config import RunConfig
+from regard.setup.inspect import located, sources_hash
 from regard.setup.request import Request
-from regard.setup.resolve import resolve
-from regard.setup.shared_predictor import shared_predictor
 from regard.tasks import task_of
-from regard.tasks.choice import choose_task
-from regard.training.checkpoint import (
-    Counters,
-    began_in_shards,
-    checkpoint_path,
-    load_checkpoint,
-    save_checkpoint,
-)
+from regard.training.checkpoint import checkpoint_path
 from regard.training.distribution import ALONE, World
-from regard.training.ema import ExponentialMovingAverage
-from regard.training.events import (
-    Diverged,
-    Drawn,
-    Evaluated,
-    Event,
-    Finished,
-    Planned,
-    Report,
-    Started,
-    Warned,
-)
-from regard.training.loop import Trainer
-from regard.training.signals import Stopped, request_stop
-from regard.training.steppers import build_stepper, is_sharded, threads_of
+from regard.training.events import Event, Planned, Report, Warned
 
 _LESS_DATA = "Less fits: a part of the data."
 
@@ -152,7 +88,7 @@ def train(
         if not locks_late:
             _hold(lock, stack, world)
         with resource_errors(_LESS_DATA):
-            run = _Run.from_request(
+            run = RunSession.from_request(
                 request,
                 folder,
                 report,
@@ -219,13 +155,13 @@ def resume(
         world.on_first(lambda: _require_unchanged(config, sources, folder))
         if world.on_first(checkpoint.exists):
             with resource_errors(_LESS_DATA):
-                run = _Run.from_folder(folder, config, sources, report, start_time, world)
+                run = RunSession.from_folder(folder, config, sources, report, start_time, world)
             return run.from_checkpoint(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
         request = share_request(
             world, lambda file: Request.parse((), file=file), folder.path / "config.toml"
         )
-        run = _Run.from_request(request, folder, report, start_time, sources, world)
+        run = RunSession.from_request(request, folder, report, start_time, sources, world)
         return run.from_start(lock)
 
 
@@ -259,7 +195,7 @@ def estimate(
         require_free(_named_folder(output))
     request = _request(data, settings, config)
     with resource_errors(_LESS_DATA):
-        run = _Run.from_request(request, ModelFolder("."), report, start_time)
+        run = RunSession.from_request(request, ModelFolder("."), report, start_time)
     return run.plan()[1]
 
 
@@ -337,385 +273,3 @@ def _request(
     paths = {} if data is None else {"path": str(data)}
     paths |= {name: source.path for name, source in sources.items()}
     return Request.parse(settings, file=config, paths=paths)
-
-
-class _Run:
-    """One session of a run in a folder."""
-
-    def __init__(
-        self,
-        folder: ModelFolder,
-        task: Task,
-        setup: TrainingSetup,
-        advice: MemoryAdvice,
-        sources: Mapping[str, DataSource],
-        report: Report,
-        start_time: float,
-        world: World = ALONE,
-    ) -> None:
-        self.world = world
-        if world.watch is not None:
-            world.watch.seconds = setup.config.training.heartbeat_seconds
-        self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
-        self.config, self._sources = setup.config, sources
-        self._report, self._start_time = report, world.share(start_time)
-        self._has_parts = chooses_parts(setup)
-        self._has_warned = False
-        self._report_error: OSError | None = None
-        self._event_files: EventFiles | None = None
-
-    @classmethod
-    def from_request(
-        cls,
-        request: Request,
-        folder: ModelFolder,
-        report: Report,
-        start_time: float,
-        sources: Mapping[str, DataSource] = MappingProxyType({}),
-        world: World = ALONE,
-        *,
-        data_from_rank_0: bool = False,
-    ) -> _Run:
-        """Read the data, decide the settings, and build the model."""
-        requested = request.bind_all_but_model(RunConfig())
-        if requested.training.tensorboard:
-            require_tensorboard()
-        sources = open_shared_sources(world, requested.data, sources, from_first=data_from_rank_0)
-        task = choose_task(request, sources.get("path"))
-        pretrained = world.together(lambda: read_pretrained(request, task))
-        draft = request.check(task.defaults if pretrained is None else pretrained.config)
-        task.require_family(draft.model)
-        has_sizes = pretrained is not None and not pretrained.parts
-        options = ReadOptions.from_request(request, draft, sources, has_sizes=has_sizes)
-        dataset = task.read(options)
-        report(dataset.summary())
-        tokenizer: AnyTokenizer | None = None
-        if not task.reads_inputs:
-            if pretrained is not None:
-                vocabulary = stored_vocabulary(pretrained)
-                tokenizer = world.together(vocabulary.read_tokenizer)
-                require_same_vocabulary(world, tokenizer, str(vocabulary.path))
-            else:
-                check_tags(draft.tokenizer)
-                vocab_size = draft.tokenizer.vocab_size or dataset.vocab_size
-                settings = msgspec.structs.replace(draft.tokenizer, vocab_size=vocab_size)
-                tokenizer = share_tokenizer(
-                    world, lambda: Tokenizer.train(dataset.texts(), settings)
-                )
-        facts = Facts(
-            data=dataset.facts(),
-            paths=stored_paths(sources, folder),
-            sha256=sources_hash(sources),
-            vocab_size=0 if tokenizer is None else len(tokenizer),
-            num_tokens=estimate_num_tokens(dataset, tokenizer),
-            sources=measure_sources(dataset, tokenizer),
-            pretrained=pretrained,
-        )
-        machine = share_machine(world, inspect_machine(), report)
-        config = share_config(world, resolve(request, facts, machine, task))
-
-        def resolve_preset(preset: PresetName) -> RunConfig | None:
-            other = request.with_preset(preset)
-            return None if other is None else resolve(other, facts, machine, task)
-
-        advice = MemoryAdvice(
-            config, task, facts.vocab_size, resolve_preset, num_processes=world.num_neighbors
-        )
-        setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
-        if pretrained is not None:
-            note = load_initial_weights(setup.model, config, pretrained)
-            if note:
-                report(Warned(text=note))
-        share_weights(world, setup.model, request.start_from)
-        return cls(folder, task, setup, advice, sources, report, start_time, world)
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: ModelFolder,
-        config: RunConfig,
-        sources: Mapping[str, DataSource],
-        report: Report,
-        start_time: float,
-        world: World = ALONE,
-    ) -> _Run:
-        """Read the data and build the model as the first session did."""
-        if config.training.tensorboard:
-            require_tensorboard()
-        task = task_of(config)
-        dataset = task.read(ReadOptions.from_config(config, sources))
-        report(dataset.summary())
-        tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
-        vocab_size = 0 if tokenizer is None else len(tokenizer)
-        advice = MemoryAdvice(config, task, vocab_size, num_processes=world.num_neighbors)
-        setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
-        return cls(folder, task, setup, advice, sources, report, start_time, world)
-
-    def plan(self) -> tuple[Counters, Planned]:
-        """Measure a few steps, and return the plan in the counters of the run and as an event."""
-        self.world.together(lambda: self._advice.require(self.setup))
-        with resource_errors(self._advice.describe):
-            measured = measure(self.setup, has_parts=self._has_parts)
-            measured = share_measurement(self.world, measured)
-        plan, planned = make_plan(
-            self.setup,
-            measured,
-            self.world.clock() - self._start_time,
-            has_parts=self._has_parts,
-        )
-        self._report(planned)
-        counters = Counters(
-            plan=plan,
-            estimate=planned.seconds,
-            evaluation_seconds=measured.evaluation_seconds,
-            in_shards=is_sharded(self.config.training, self.world),
-        )
-        return counters, planned
-
-    def from_start(self, lock: FolderLock) -> Any:
-        """Plan, write settings and vocabulary, and train; return the predictor."""
-        with threads_of(self.config.training):
-            return self._from_start(lock)
-
-    def _from_start(self, lock: FolderLock) -> Any:
-        counters, _ = self.plan()
-        self.world.on_first(self._write_start)
-        if self.config.start_from is not None:
-            evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
-            self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
-        trainer = self._trainer(lock)
-        save_checkpoint(
-            self.folder.path,
-            counters,
-            self.setup.model,
-            trainer.average,
-            trainer.stepper,
-            self.world,
-        )
-        return self._complete(trainer, counters)
-
-    def _write_start(self) -> None:
-        """Write what a resumed run needs besides its checkpoint."""
-        self.folder.create()
-        store_streams(self._sources, self.folder)
-        self.folder.manifest.record_sources(
-            {name: source.sha256 for name, source in self._sources.items()},
-            source_locations(self._sources, self.folder),
-        )
-        self.folder.write_config(self.config)
-        self.folder.write_text("data_report.txt", dropped_report(self.setup.dataset))
-        if self.setup.tokenizer is not None:
-            self.folder.write_tokenizer(self.setup.tokenizer)
-
-    def from_checkpoint(self, lock: FolderLock) -> Any:
-        """Restore the checkpoint, and continue training; return the predictor."""
-        with threads_of(self.config.training):
-            return self._from_checkpoint(lock)
-
-    def _from_checkpoint(self, lock: FolderLock) -> Any:
-        in_shards = self.world.on_first(lambda: began_in_shards(self.folder.path))
-        trainer = self._trainer(lock, in_shards=in_shards)
-        counters = load_checkpoint(
-            self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
-        )
-        counters.in_shards |= is_sharded(self.config.training, self.world)
-        self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
-        self._report(
-            Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
-        )
-        return self._complete(trainer, counters)
-
-    def _complete(self, trainer: Trainer, counters: Counters) -> Any:
-        """Train and finish, with event files where the settings ask for them."""
-        if not self.config.training.tensorboard or not self.world.is_first:
-            return self._finish(self._train(trainer, counters))
-        files = EventFiles(self.folder.path, self._report, counters.step)
-        with closing(files) as self._event_files:
-            return self._finish(self._train(trainer, counters))
-
-    def _train(self, trainer: Trainer, counters: Counters) -> Counters:
-        """Train; a report that cannot be written ends the run once its state is saved.
-
-        A run that is stopped, or fails, has its curves so far.
-        """
-        try:
-            with resource_errors(self._advice.describe):
-                return trainer.run(counters)
-        except WeightsError:
-            self._show_curves()
-            raise
-        except Stopped:
-            error = self._report_error
-            reason = self.world.share("" if error is None else str(error.strerror or error))
-            if not reason:
-                self._show_curves()
-                raise
-        folder = str(self.folder.path)
-        raise ResourceError(
-            f"the report of the run cannot be written ({reason}).  Saved: {folder}, "
-            f"step {counters.step:,}.",
-            NextStep("Continue", "train", settings=(("output", folder), ("resume", ""))),
-        ) from self._report_error
-
-    def _trainer(self, lock: FolderLock, *, in_shards: bool = False) -> Trainer:
-        setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
-        model, loss = setup.model, setup.loss()
-        evaluate = setup.evaluator()  # copies the model, which cannot be copied in parts
-        stepper, batches = build_stepper(
-            model,
-            loss,
-            training,
-            optimizer,
-            setup.batches,
-            self._seed_dropout,
-            self.world,
-            dtype=model.compute_dtype,
-            has_parts=self._has_parts,
-            in_shards=in_shards,
-        )
-        average = ExponentialMovingAverage(model, training.average)
-
-        def save_best(best: ExponentialMovingAverage) -> None:
-            is_writer = self.world.is_first
-            weights = {name: value for name, value in best.whole_tensors() if is_writer}
-
-            def write() -> None:
-                lock.check()
-                self.folder.write_weights(merged_weights(weights, self.config), {})
-
-            self.world.on_first(write)
-
-        return Trainer(
-            model=model,
-            average=average,
-            stepper=stepper,
-            batches=batches,
-            evaluate=evaluate,
-            save_best=save_best,
-            seed_dropout=self._seed_dropout,
-            describe_rows=setup.dataset.locate,
-            config=training,
-            folder=self.folder.path,
-            on_event=partial(self._record, lock),
-            budget=make_budget(setup),
-            start_time=self._start_time,
-            world=self.world,
-        )
-
-    def _seed_dropout(self, number: int) -> None:
-        seed = self.config.training.seed * 1_000_003 + number
-        torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed(seed)
-
-    def _record(self, lock: FolderLock, event: Event) -> None:
-        """Report an event, and append evaluations and a failure to ``metrics.jsonl``."""
-        lock.check()
-        if self._report_error is None:
-            try:
-                self._report(event)
-            except OSError as error:
-                self._report_error = error
-                request_stop()
-        if self._event_files is not None:
-            self._event_files.write(event)
-        if isinstance(event, Evaluated):
-            self.folder.append_metrics(msgspec.to_builtins(event))
-            warning = self.setup.data_warning(event)
-            if warning is not None and not self._has_warned:
-                self._has_warned = True
-                self._record(lock, warning)
-        elif isinstance(event, Diverged):
-            self.folder.append_metrics(msgspec.to_builtins(event))
-
-    def _show_curves(self) -> None:
-        """Draw the evaluations so far, and report the picture; on rank 0."""
-        if self.world.is_first and (picture := self._draw_curves()) is not None:
-            self._report(picture)
-
-    def _draw_curves(self) -> Drawn | Warned | None:
-        """Draw the evaluations so far; return what to report."""
-        return write_curves(self.folder, self.task.loss_unit)
-
-    def _finish(self, counters: Counters) -> Any:
-        """Evaluate the best weights on the test data, write model card and last metrics.
-
-        All ranks evaluate; rank 0 writes.
-
-        Returns:
-            The predictor.
-        """
-        end_of_training = time.monotonic()
-        with (
-            resource_errors(self._advice.describe),
-            shared_predictor(self.task, self.folder.path, self.setup) as predictor,
-        ):
-            if calibration := self.setup.calibrate(predictor):
-                self.world.on_first(lambda: self.folder.write_calibration(calibration))
-            report = self.setup.evaluate_test(predictor, counters.best_measures)
-        if not self.world.is_first:
-            return predictor
-        picture = self._draw_curves()
-        finished = Finished(
-            step=counters.step,
-            best_step=counters.best_step,
-            score_name=counters.best_name,
-            valid=counters.best_measures,
-            test=report.test,
-            summary=report.summary,
-            seconds=counters.elapsed + time.monotonic() - end_of_training,
-            estimate=counters.estimate,
-            folder=str(self.folder.path),
-            tries=[_in_folder(step, str(self.folder.path)) for step in report.suggested],
-        )
-        num_parameters = sum(parameter.numel() for parameter in self.setup.model.parameters())
-        card = model_card(
-            self.config,
-            report,
-            finished,
-            path=self.setup.dataset.path,
-            architecture=self.task.summarize(self.config),
-            num_parameters=num_parameters,
-            loss_unit=self.task.loss_unit,
-            has_curves=isinstance(picture, Drawn),
-        )
-        self.folder.write_text("README.md", card)
-        line = msgspec.to_builtins(finished)
-        del line["tries"]
-        self.folder.append_metrics(line)
-        if self._event_files is not None:
-            self._event_files.write(finished)
-        if picture is not None:
-            self._report(picture)
-        self._report(finished)
-        return predictor
-
-
-def _set_up(
-    task: Task,
-    config: RunConfig,
-    dataset: Dataset,
-    tokenizer: AnyTokenizer | None,
-    report: Report,
-    advice: MemoryAdvice,
-    world: World,
-) -> TrainingSetup:
-    world.together(advice.require_weights)
-    with resource_errors(advice.describe):
-        model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
-        parts = RunParts(
-            config=config, dataset=dataset, tokenizer=tokenizer, model=model, world=world
-        )
-        setup = task.set_up(parts, report)
-    report(summarize_model(config, model, task))
-    return setup
-
-
-def _in_folder(step: NextStep, folder: str) -> NextStep:
-    """Return a suggested command with the folder of the model."""
-    return step._replace(
-        arguments=tuple(folder if word == FOLDER else word for word in step.arguments),
-        settings=tuple(
-            (name, folder if value == FOLDER else value) for name, value in step.settings
-        ),
-    )

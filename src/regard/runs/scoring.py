@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from regard.data.readers.memory import InMemory, source_of_rows
@@ -14,7 +15,7 @@ from regard.runs.start_checks import require_same, weights_checksum
 from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
-from regard.tasks import claiming_task, task_of
+from regard.tasks import Predictor, claiming_task, task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
@@ -69,16 +70,16 @@ def evaluate(
     other = None if compare is None else open_model(compare)
     if other is not None and other.config.task != task.name:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    opened = [(str(model), predictor)] + ([] if other is None else [(str(compare), other)])
     if beam is not None and not isinstance(predictor, TargetWriter):
         raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
     if precision is not None:
-        for writer in (predictor, other):
-            if writer is not None and not isinstance(writer, TargetWriter):
+        for _, writer in opened:
+            if not isinstance(writer, TargetWriter):
                 raise ConfigError(
                     f"`precision={precision}`: a model for {task.name} writes no text."
                 )
-            if isinstance(writer, TargetWriter):
-                writer.precision = precision
+            writer.precision = precision
     if plot is not None and not task.has_picture:
         name = task.name
         raise ConfigError(f"`plot={plot}`: the evaluation of a model for {name} has no picture.")
@@ -95,16 +96,7 @@ def evaluate(
     )
     source = open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
     if world.is_shared:
-        contents = {f"the content of {source.path}": source.sha256}
-        for folder, opened in ((model, predictor), (compare, other)):
-            if opened is not None:
-                contents[f"the checksum of the weights of {folder}"] = (
-                    f"{weights_checksum(opened.model):08x}"
-                )
-        require_same(world, contents)
-    for opened in (predictor, other):
-        if opened is not None and not isinstance(opened, TextEncoder):
-            opened.world = world
+        _share(world, source, opened)
     try:
         return task.evaluate(predictor, source, options, other), task.name
     except DataError as error:
@@ -112,6 +104,27 @@ def evaluate(
             message = f"{source.path}: data for {actual}; {model} is for {task.name}."
             raise DataError(message) from error
         raise
+
+
+def _share(world: World, source: DataSource, opened: Sequence[tuple[str, Predictor]]) -> None:
+    """Let predictors share their batches between processes that have the same data and weights.
+
+    Args:
+        world: The processes.
+        source: The data.
+        opened: The folders of the predictors, and the predictors.
+
+    Raises:
+        ConfigError: A process has other data or other weights than rank 0.
+    """
+    contents = {f"the content of {source.path}": source.sha256}
+    for folder, predictor in opened:
+        checksum = weights_checksum(predictor.model)
+        contents[f"the checksum of the weights of {folder}"] = f"{checksum:08x}"
+    require_same(world, contents)
+    for _, predictor in opened:
+        if not isinstance(predictor, TextEncoder):
+            predictor.world = world
 
 
 def _task_of_other_data(source: DataSource, task: Task) -> str | None:

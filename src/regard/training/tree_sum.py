@@ -41,7 +41,8 @@ def _add(first: Terms, second: Terms) -> Terms:
         return first or second
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if both:
-        torch._foreach_add_([a for a, _ in both], [b for _, b in both])  # pyright: ignore[reportPrivateImportUsage]
+        add = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
+        add([a for a, _ in both], [b for _, b in both])
     return [b if a is None else a for a, b in zip(first, second, strict=True)]
 
 

@@ -66,10 +66,24 @@ def heat_chart(
         parts.append(line_between(x, top - 4, x, bottom + 2, class_="problem-line"))
     parts.append(text_at(names - 6, bottom + 14, "step", class_="end small muted"))
     parts += scale.legend(names, bottom + 26)
-    shown = columns[:: max(1, math.ceil(len(columns) / 8))]
-    rows = [[layer, *(number_text(figures[layer][column]) for column in shown)] for layer in layers]
-    headers = ["layer", *(f"step {steps[column]:,}" for column in shown)]
-    return Chart(draw_svg(parts, bottom + 42, label), table(headers, rows, label))
+    columns = columns[:: max(1, math.ceil(len(columns) / 8))]
+    return Chart(
+        draw_svg(parts, bottom + 42, label), _table(layers, steps, figures, columns, label)
+    )
+
+
+def _table(
+    layers: Sequence[str],
+    steps: Sequence[int],
+    figures: Mapping[str, Sequence[float | None]],
+    columns: Sequence[int],
+    label: str,
+) -> Markup:
+    """Return the figures of some columns as a table."""
+    rows = [
+        [layer, *(number_text(figures[layer][column]) for column in columns)] for layer in layers
+    ]
+    return table(["layer", *(f"step {steps[column]:,}" for column in columns)], rows, label)
 
 
 def _cells(
