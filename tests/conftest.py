@@ -71,8 +71,8 @@ def little_is_measured():
     a translator is that of 4 sentences.
     """
     with pytest.MonkeyPatch.context() as patch:
-        if run := sys.modules.get("regard.runs.run"):
-            patch.setattr(run, "inspect_machine", functools.cache(run.inspect_machine))
+        if session := sys.modules.get("regard.runs.session"):
+            patch.setattr(session, "inspect_machine", functools.cache(session.inspect_machine))
         if text_check := sys.modules.get("regard.runs.text_check"):
             patch.setattr(text_check, "NUM_TEXTS", 6)
         if evaluation := sys.modules.get("regard.tasks.translation.evaluation"):

@@ -351,6 +351,7 @@ class RunSession:
             except OSError as error:
                 self._report_error = error
                 request_stop()
+            lock.check()  # what was called may have deleted the folder
         if self._event_files is not None:
             self._event_files.write(event)
         if isinstance(event, Evaluated):

@@ -253,7 +253,7 @@ def require_same_vocabulary(world: World, tokenizer: AnyTokenizer | None, origin
     for name, content in sorted(tokenizer.files().items()):
         encoded = content if isinstance(content, bytes) else content.encode()
         checksum = zlib.crc32(encoded, zlib.crc32(name.encode(), checksum))
-    _require_same_origin(world, checksum, origin, "vocabulary")
+    _require_same_origin(world, checksum, origin, "another vocabulary")
 
 
 def share_weights(world: World, model: nn.Module, origin: str | None) -> None:

@@ -79,8 +79,7 @@ class ClosureObjective:
         for model in models:
             if any(id(parameter) in own for parameter in model.parameters()):
                 return partial(dist.all_reduce, group=model.process_group)
-        is_sharded = any(is_sharded(parameter) for parameter in self.parameters)
-        return dist.all_reduce if is_sharded else None
+        return dist.all_reduce if any(map(is_sharded, self.parameters)) else None
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
         """Raise `ConfigError`: a closure has no graph to differentiate again."""
