@@ -1,6 +1,7 @@
 """The memory that a run is predicted to need, and what is advised where it does not fit."""
 
 import re
+from contextlib import nullcontext as does_not_raise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from regard.setup.memory_advice import MemoryAdvice
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
 from regard.tasks import TASKS
+from regard.training.distribution import World
 from regard.training.training_config import TrainingConfig
 
 NOW = 10**9
@@ -176,6 +178,19 @@ def test_after_a_failure_what_needs_clearly_less_is_proposed(kernels):
     assert max(sizes) <= 2
     advice = advice_of(config_of(batch_tokens=8192))
     assert "--set training.batch_tokens=4096" in message_text(advice.describe())
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "size"), [(1, "5.9 GB"), (4, "2.3 GB"), (5, "2.3 GB"), (12, "1.4 GB")]
+)
+def test_each_of_several_processes_needs_memory_for_its_own_shards(kernels, num_processes, size):
+    config, world = config_of(batch_tokens=100_000), World(size=num_processes)
+    with torch.device("meta"):
+        model = TASKS["translation"].build(config, 50)
+    advice = MemoryAdvice(config, TASKS["translation"], 50, world=world)
+    needs = does_not_raise() if size < "2" else pytest.raises(ResourceError, match=size)
+    with needs:
+        advice.require(setup_of(config, model, 200))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ predicted to fit. Cost: nothing where memory is enough.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,9 @@ from regard.setup.estimate import (
     peak_memory_bytes,
     predict_training_bytes,
 )
+from regard.training.distribution import ALONE, World
 from regard.training.precision import compute_dtype
+from regard.training.shards import largest_fraction
 
 ResolvePreset = Callable[[PresetName], RunConfig | None]
 """Returns the settings of the same run with another preset; None where that cannot be set."""
@@ -50,7 +53,7 @@ class MemoryAdvice:
         vocab_size: Number of token ids; 0 where no text is read.
         resolve_preset: Returns the settings with another preset; None for a run that is resumed,
             whose settings cannot change.
-        num_processes: Processes of the run on this machine.
+        world: The processes of the run, each of which computes its shards of a batch.
     """
 
     def __init__(
@@ -60,13 +63,14 @@ class MemoryAdvice:
         vocab_size: int,
         resolve_preset: ResolvePreset | None = None,
         *,
-        num_processes: int = 1,
+        world: World = ALONE,
     ) -> None:
-        self._num_processes = num_processes
+        self._num_processes = world.num_neighbors
+        self._num_ranks = world.size
         self._config, self._task, self._vocab_size = config, task, vocab_size
         self._resolve_preset = resolve_preset
         self._length = config.data.max_length  # until the data is encoded
-        self._free = available_memory_bytes(num_processes)
+        self._free = available_memory_bytes(self._num_processes)
         self._base = peak_memory_bytes()  # of the process without a model
         self._models: dict[tuple[ModelConfig, AttentionConfig], Model] = {}
 
@@ -184,6 +188,9 @@ class MemoryAdvice:
         """Return the peak memory of a run, in bytes."""
         model, batch_tokens = self._build(config), config.training.batch_tokens
         assert batch_tokens is not None
+        fraction = largest_fraction(config.training.shards, self._num_ranks)
+        if fraction < 1.0:  # of the rows: the last one may be a long one
+            batch_tokens = min(batch_tokens, ceil(fraction * batch_tokens) + self._length)
         weights = sum(parameter.nbytes for parameter in model.parameters())
         training = predict_training_bytes(model, config.attention, batch_tokens, self._length)
         return self._base + weights + training

@@ -86,6 +86,16 @@ def own_shards(num_shards: int, world: World) -> range:
     return range(bounds[world.rank], bounds[world.rank + 1])
 
 
+def largest_fraction(num_shards: int, num_processes: int) -> float:
+    """Return the largest part of a batch that one of several processes computes.
+
+    >>> largest_fraction(12, 3), largest_fraction(12, 5), largest_fraction(2, 3)
+    (0.3333333333333333, 0.25, 0.5)
+    """
+    bounds = shard_bounds(num_shards, num_processes)
+    return int(np.diff(bounds).max()) / num_shards
+
+
 @dataclass(frozen=True, eq=False)
 class ShardedBatches:
     """This process's shards of every batch.
