@@ -18,6 +18,7 @@ from regard.cli.torchrun import (
     end_after_first,
     is_shared,
     note_code,
+    note_rank,
     prepare_rank,
 )
 from regard.errors import ConfigError
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
         is_other = prepare_rank()
         if is_other and not is_shared(words):
+            note_rank()
             return 0
         ending = _run(words)
         note_code(ending.code)

@@ -13,7 +13,12 @@ from regard.__main__ import main
 from regard.cli import torchrun
 from regard.hub.model_folder import ModelFolder
 from regard.runs import run as runs
+from regard.runs import session
+from regard.training import launch
 from regard.training.checkpoint import checkpoint_path
+from regard.training.loop import Trainer
+from regard.training.place import Place
+from regard.training.signals import Terminated
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 LONG = [*SETTINGS, "--set", "training.epochs=1000", "--set", "training.checkpoint_seconds=0"]
@@ -30,9 +35,60 @@ def as_other(monkeypatch):
 
 
 @pytest.mark.parametrize("words", [["check", "nothing.tsv"], ["--help"], [], ["translate"]])
-def test_of_a_verb_that_does_not_train_the_other_processes_leave_silently(words, as_other, capfd):
+def test_of_a_verb_that_does_not_train_the_other_processes_leave_silently(
+    words, as_other, capfd, monkeypatch
+):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert main(words) == 0
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_rank_that_torchrun_has_not_set_is_noted_where_it_leaves(as_other, capfd):
+    assert main(["check", "nothing.tsv"]) == 0
+    assert capfd.readouterr() == (
+        "",
+        "regard: note: RANK=1 and WORLD_SIZE=2 are set in the environment: rank 0 alone does "
+        "this.  Unset them to do it here.\n",
+    )
+
+
+def test_a_process_says_that_it_waits_for_others_that_do_not_come(monkeypatch):
+    notes = []
+    monkeypatch.setattr(launch, "_NOTED_SECONDS", 0.0)
+    monkeypatch.setattr(launch, "write_message", notes.append)
+    for local_rank, is_of_torchrun in ((0, False), (0, True), (1, True)):
+        place = Place(local_rank, 2, local_rank, is_of_torchrun=is_of_torchrun)
+        with launch._noting_the_wait(place):
+            time.sleep(0.05)
+    text = "note: rank 0 waits at localhost:29500 for the other processes (WORLD_SIZE=2)."
+    alone = "  For a run on this process alone, unset RANK and WORLD_SIZE."
+    assert notes == [text + alone, text]
+
+
+INTERRUPTIONS = {
+    "before the first step": (Trainer, "run", KeyboardInterrupt),
+    "in the last evaluation": (session, "shared_predictor", KeyboardInterrupt),
+    "by a scheduler": (Trainer, "run", Terminated),
+}
+
+
+@pytest.mark.parametrize("when", INTERRUPTIONS)
+def test_a_run_that_is_interrupted_outside_its_steps_says_how_to_continue(
+    when, tmp_path, pairs_file, monkeypatch, capsys
+):
+    def interrupt(*_):
+        raise error
+
+    place, name, error = INTERRUPTIONS[when]
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, interrupt)
+        code = main(["train", str(pairs_file), "-o", str(tmp_path / "m"), *SETTINGS])
+    what = {130: "interrupted", 143: "terminated"}[code]
+    command = f"regard train -o {tmp_path / 'm'} --resume"
+    assert capsys.readouterr().err == f"regard: {what}.  Continue: {command}\n"
+    assert code == (143 if error is Terminated else 130)
+    assert main(command.split()[1:]) == 0
+    assert "Done " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["train"], ["train", "--bad"], ["train", "a.tsv"], ["evaluate"]])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from regard.cli.wording import error_text
-from regard.errors import RegardError, describe_lack_of_memory
+from regard.cli.wording import error_text, message_text
+from regard.errors import NextStep, RegardError, describe_lack_of_memory
 
 USAGE, RESOURCES, INTERRUPTED, READER_LEFT = 2, 5, 130, 141
 """Exit codes beside those of `RegardError`; 141 is what shells say of what SIGPIPE ended."""
@@ -28,12 +28,16 @@ class Ending(NamedTuple):
 
 def describe_failure(error: BaseException) -> Ending | None:
     """Return how a command ends with an error of a verb; None for an error of regard's own."""
-    from regard.training.signals import Stopped, Terminated
+    from regard.training.signals import Aborted, Stopped, Terminated
 
     if isinstance(error, RegardError):
         return Ending(error.exit_code, error_text(error))
     if isinstance(error, Stopped):
         return Ending(error.exit_code)
+    if isinstance(error, Aborted):
+        step = NextStep("Continue", "train", (), (("output", error.folder), ("resume", "")))
+        what = "interrupted" if error.exit_code == INTERRUPTED else "terminated"
+        return Ending(error.exit_code, message_text(f"{what}.", [step]))
     if isinstance(error, Terminated):
         return Ending(error.exit_code, "terminated")
     if isinstance(error, KeyboardInterrupt):

@@ -51,6 +51,14 @@ def prepare_rank() -> bool:
     return True
 
 
+def note_rank() -> None:
+    """Say why a process does nothing, where its rank may be left over in the environment."""
+    place = Place.from_environment()
+    if place is not None and not place.is_of_torchrun:
+        text = f"RANK={place.rank} and WORLD_SIZE={place.size} are set in the environment: rank 0"
+        print(f"regard: note: {text} alone does this.  Unset them to do it here.", file=sys.stderr)
+
+
 def is_shared(words: Sequence[str]) -> bool:
     """Return whether all processes take part in a command.
 

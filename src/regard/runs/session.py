@@ -69,7 +69,7 @@ from regard.training.events import (
     Warned,
 )
 from regard.training.loop import Trainer
-from regard.training.signals import Stopped, request_stop
+from regard.training.signals import Stopped, request_stop, resumable
 from regard.training.steppers import build_stepper, is_sharded, threads_of
 
 
@@ -152,9 +152,7 @@ class RunSession:
             other = request.with_preset(preset)
             return None if other is None else resolve(other, facts, machine, task)
 
-        advice = MemoryAdvice(
-            config, task, facts.vocab_size, resolve_preset, num_processes=world.num_neighbors
-        )
+        advice = MemoryAdvice(config, task, facts.vocab_size, resolve_preset, world=world)
         setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         if pretrained is not None:
             note = load_initial_weights(setup.model, config, pretrained)
@@ -181,7 +179,7 @@ class RunSession:
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
         vocab_size = 0 if tokenizer is None else len(tokenizer)
-        advice = MemoryAdvice(config, task, vocab_size, num_processes=world.num_neighbors)
+        advice = MemoryAdvice(config, task, vocab_size, world=world)
         setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
         return cls(folder, task, setup, advice, sources, report, start_time, world)
 
@@ -214,6 +212,11 @@ class RunSession:
     def _from_start(self, lock: FolderLock) -> Any:
         counters, _ = self.plan()
         self.world.on_first(self._write_start)
+        with resumable(str(self.folder.path)):
+            return self._begin(lock, counters)
+
+    def _begin(self, lock: FolderLock, counters: Counters) -> Any:
+        """Write the first checkpoint, and train; return the predictor."""
         if self.config.start_from is not None:
             evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
             self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
@@ -243,7 +246,7 @@ class RunSession:
 
     def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
-        with threads_of(self.config.training):
+        with threads_of(self.config.training), resumable(str(self.folder.path)):
             return self._from_checkpoint(lock)
 
     def _from_checkpoint(self, lock: FolderLock) -> Any:

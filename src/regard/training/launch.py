@@ -35,6 +35,7 @@ from regard.training.signals import raise_on_termination
 from regard.training.training_config import TrainingConfig
 
 _START = timedelta(minutes=5)  # until all processes have started: PyTorch may be on a slow disk
+_NOTED_SECONDS = 20.0  # of waiting for the others
 _EXCHANGE = timedelta(minutes=30)  # of an operation: rank 0 may build a vocabulary meanwhile
 _STORE = timedelta(seconds=10)
 _LEAVING_SECONDS = 60
@@ -89,7 +90,7 @@ def connect(place: Place) -> Launch:
         ResourceError: The others cannot be reached.
     """
     _choose_interface(place)
-    with _default_interrupt():
+    with _default_interrupt(), _noting_the_wait(place):
         try:
             store = _open_store(place, _START, runs_it=place.runs_store)
             name = _agree_on_name(place, store)
@@ -195,6 +196,23 @@ def _choose_interface(place: Place) -> None:
                 if socket.inet_ntoa(answer[20:24]) == address:
                     environ["GLOO_SOCKET_IFNAME"] = name
                     return
+
+
+@contextmanager
+def _noting_the_wait(place: Place) -> Iterator[None]:
+    """Say on each machine that other processes are waited for, if that takes long."""
+    text = f"note: rank {place.rank} waits at {place.address}:{place.port} for the other processes"
+    text = f"{text} (WORLD_SIZE={place.size})."
+    if not place.is_of_torchrun:
+        text += "  For a run on this process alone, unset RANK and WORLD_SIZE."
+    timer = threading.Timer(_NOTED_SECONDS, lambda: write_message(text))
+    timer.daemon = True
+    if place.local_rank == 0:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class Place(NamedTuple):
         num_restarts: How often torchrun of this machine has started them again.
         restarts_left: How often it may still do so.
         error_file: Where torchrun looks for the error of this process; empty if nowhere.
+        is_of_torchrun: Whether torchrun has started it; else the variables may be left over.
     """
 
     rank: int
@@ -41,6 +42,7 @@ class Place(NamedTuple):
     num_restarts: int = 0
     restarts_left: int = 0
     error_file: str = ""
+    is_of_torchrun: bool = False
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str] | None = None) -> Place | None:
@@ -81,4 +83,5 @@ class Place(NamedTuple):
             num_restarts=num_restarts,
             restarts_left=max(0, number("TORCHELASTIC_MAX_RESTARTS", 0) - num_restarts),
             error_file=variables.get("TORCHELASTIC_ERROR_FILE", ""),
+            is_of_torchrun=bool(variables.get("TORCHELASTIC_RUN_ID")),
         )

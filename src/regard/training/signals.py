@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -33,6 +35,42 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM outside the steps of a run, which saves nothing."""
 
     exit_code = 143
+
+
+class Aborted(KeyboardInterrupt):
+    """A run ended outside its steps, or by a second signal; it can be resumed as it was saved last.
+
+    Args:
+        signum: The signal that asked.
+        folder: Of the run.
+    """
+
+    def __init__(self, signum: int, folder: str) -> None:
+        name = signal.Signals(signum).name
+        super().__init__(f"{name}: the run can be resumed from what it saved last")
+        self.signum, self.folder = signum, folder
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM: 128 and the signal's number."""
+        return 128 + self.signum
+
+
+@contextmanager
+def resumable(folder: str) -> Iterator[None]:
+    """Let what interrupts the block say that the run in a folder can be resumed.
+
+    Raises:
+        Aborted: In place of a `KeyboardInterrupt` other than `Stopped`.
+    """
+    try:
+        yield
+    except (Stopped, Aborted):
+        raise
+    except KeyboardInterrupt as error:
+        is_terminated = isinstance(error, Terminated)
+        signum = signal.SIGTERM if is_terminated else signal.SIGINT
+        raise Aborted(signum, folder) from error
 
 
 def raise_on_termination() -> None:
