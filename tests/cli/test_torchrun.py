@@ -1,7 +1,9 @@
 """Commands under torchrun: one voice, one exit code, and an end where a process is lost."""
 
 import signal
+import socket
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -65,6 +67,19 @@ def test_a_process_says_that_it_waits_for_others_that_do_not_come(monkeypatch):
     assert notes == [text + alone, text]
 
 
+def test_a_run_whose_other_processes_do_not_come_ends(monkeypatch, capsys, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name, value in (OTHER | {"RANK": "0", "MASTER_PORT": str(port)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launch, "_START", timedelta(seconds=0.2))
+    assert main(["train", "pairs.tsv", "-o", str(tmp_path / "m")]) == 5
+    message = capsys.readouterr().err
+    assert message.startswith("regard: rank 0 (host ")
+    assert f"cannot reach the other processes by localhost:{port} (" in message
+
+
 INTERRUPTIONS = {
     "before the first step": (Trainer, "run", KeyboardInterrupt),
     "in the last evaluation": (session, "shared_predictor", KeyboardInterrupt),
@@ -72,7 +87,14 @@ INTERRUPTIONS = {
 }
 
 
-@pytest.mark.parametrize("when", INTERRUPTIONS)
+@pytest.mark.parametrize(
+    "when",
+    [
+        "before the first step",
+        pytest.param("in the last evaluation", marks=pytest.mark.slow),
+        pytest.param("by a scheduler", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_is_interrupted_outside_its_steps_says_how_to_continue(
     when, tmp_path, pairs_file, monkeypatch, capsys
 ):

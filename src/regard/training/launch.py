@@ -94,6 +94,8 @@ def connect(place: Place) -> Launch:
         try:
             store = _open_store(place, _START, runs_it=place.runs_store)
             name = _agree_on_name(place, store)
+            store.set(f"{name}/here/{place.rank}", "")
+            store.wait([f"{name}/here/{rank}" for rank in range(place.size)], _START)
             dist.init_process_group(
                 "gloo",
                 store=PrefixStore(name, store),
