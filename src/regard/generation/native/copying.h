@@ -43,17 +43,25 @@ struct Copies {
 
     // Turns the best logits into the best log-probabilities. A copied token is never less probable
     // than without copies, so that no token beyond these and the source's can be among the best.
+    // Logits that are infinitely low, or not numbers, have no place among the best: there are fewer
+    // than k tokens then, and the sum says where a logit is not a number.
     void mix(int64_t k, float *values, int64_t *indices, float log_sum) const {
+        constexpr float LOWEST = -std::numeric_limits<float>::infinity();
         const std::vector<int64_t> &tokens = source->tokens;
         std::vector<std::pair<float, int64_t>> best;
-        for (int64_t i = 0; i < k; ++i)
+        const auto add = [&](float value, int64_t token) {
+            if (value == value) best.emplace_back(value, token);  // numbers, which can be sorted
+        };
+        for (int64_t i = 0; i < k && values[i] > LOWEST; ++i)
             if (!std::binary_search(tokens.begin(), tokens.end(), indices[i]))
-                best.emplace_back(generated(values[i], log_sum), indices[i]);
-        for (size_t i = 0; i < tokens.size(); ++i) best.emplace_back(mixed(i, log_sum), tokens[i]);
+                add(generated(values[i], log_sum), indices[i]);
+        for (size_t i = 0; i < tokens.size(); ++i) add(mixed(i, log_sum), tokens[i]);
         const auto is_before = [](const auto &x, const auto &y) {
             return x.first > y.first || (x.first == y.first && x.second < y.second);
         };
-        std::partial_sort(best.begin(), best.begin() + k, best.end(), is_before);
-        for (int64_t i = 0; i < k; ++i) values[i] = best[i].first, indices[i] = best[i].second;
+        const int64_t found = std::min(k, int64_t(best.size()));
+        std::partial_sort(best.begin(), best.begin() + found, best.end(), is_before);
+        for (int64_t i = 0; i < found; ++i) values[i] = best[i].first, indices[i] = best[i].second;
+        std::fill(values + found, values + k, LOWEST), std::fill(indices + found, indices + k, 0);
     }
 };

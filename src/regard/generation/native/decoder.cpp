@@ -677,7 +677,8 @@ struct Step {
         for (size_t i = 0; i < copies.size(); ++i) {
             float &log_sum = output.normalizer[rows[i]];
             copies[i].mix(output.k, tops[i].values, tops[i].indices, log_sum);
-            log_sum *= 0.0f;  // log-probabilities; not a number stays so
+            log_sum *= 0.0f;  // log-probabilities; not a number stays so, also one of the gate
+            if (copies[i].log_generate != copies[i].log_generate) log_sum = copies[i].log_generate;
         }
     }
 };
