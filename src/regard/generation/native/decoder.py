@@ -44,20 +44,31 @@ class NativeState:
         self.handle: int = packed.library.regard_state_new(packed.handle)
         library.check(0 if self.handle else 1)
         weakref.finalize(self, packed.library.regard_state_free, self.handle)
-        self.num_rows = 0
-        self.length = 0
-        """Positions of the row that has most."""
+        self.lengths = torch.zeros(0, dtype=torch.long)
+        """Positions of each row, ``[rows]``."""
+        self.is_new = True
+        """Whether it has not had rows yet."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return len(self.lengths)
 
     def __len__(self) -> int:
-        """Count the positions seen."""
-        return self.length
+        """Count the positions of the row that has most."""
+        return int(self.lengths.max()) if len(self.lengths) else 0
+
+    def add_rows(self, count: int) -> None:
+        """Note rows without positions that the library added."""
+        self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(count)])
+        self.is_new = False
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_rows]``; no keys or values are copied."""
         rows = rows.long().contiguous()
         result = self._packed.library.regard_state_select(self.handle, rows.data_ptr(), len(rows))
         library.check(result)
-        self.num_rows = len(rows)
+        self.lengths = self.lengths[rows]
 
     @property
     def num_bytes(self) -> int:
@@ -130,7 +141,7 @@ class _Native:
     ) -> None:
         ids = ids.long().contiguous()
         num_new = ids.shape[1]
-        positions = self._packed.target_positions.up_to(state.length + num_new)
+        positions = self._packed.target_positions.up_to(len(state) + num_new)
         best = (None, None, None) if top is None else tuple(x.data_ptr() for x in top)
         result = self._packed.library.regard_state_step(
             state.handle,
@@ -143,7 +154,7 @@ class _Native:
             self._threads(),
         )
         library.check(result)
-        state.length += num_new
+        state.lengths = state.lengths + num_new
 
     def _threads(self) -> int:
         return torch.get_num_threads() if self.num_threads is None else self.num_threads
@@ -198,9 +209,10 @@ class NativeDecoder(_Native):
                 threads,
             )
         else:
+            tables = positions.up_to(length)  # kept: another thread may replace them meanwhile
             result = self._packed.library.regard_state_read(
                 state.handle,
-                ctypes.byref(positions.up_to(length).record),
+                ctypes.byref(tables.record),
                 ids.data_ptr(),
                 batch,
                 length,
@@ -208,7 +220,7 @@ class NativeDecoder(_Native):
                 threads,
             )
         library.check(result)
-        state.num_rows += batch
+        state.add_rows(batch)
 
     @torch.inference_mode()
     def _encode(self, source_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -246,7 +258,7 @@ class NativeCausalDecoder(_Native):
         return NativeState(self._packed)
 
     def _read_prompt(self, ids: Tensor, state: NativeState) -> Tensor:
-        if state.length == 0 and state.num_rows == 0:
+        if state.is_new:
             library.check(self._packed.library.regard_state_add_rows(state.handle, len(ids)))
-            state.num_rows = len(ids)
+            state.add_rows(len(ids))
         return super()._read_prompt(ids, state)
