@@ -11,10 +11,17 @@ from torch import nn
 from regard.attention import Pattern
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.generation.native import library
+from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
+from regard.layers.feed_forward import FeedForward
 from regard.layers.layer import describe_pattern
-from regard.layers.multi_head_attention import SelfAttention
-from regard.layers.transformer_block import DecoderBlock, TransformerBlock
+from regard.layers.linear import Adapter, Linear
+from regard.layers.multi_head_attention import CrossAttention, SelfAttention
+from regard.layers.norm import LayerNorm, RMSNorm
+from regard.layers.pointer_generator import PointerGenerator
+from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.rotary import Rotary
+from regard.layers.transformer_block import DecoderBlock, ResidualConnection, TransformerBlock
 from regard.models.base.decoder import Decoder
 from regard.models.encoder_decoder.model import EncoderDecoderModel
 from regard.models.gpt.model import Gpt
@@ -22,6 +29,25 @@ from regard.models.transformer.decoder_only import TransformerDecoder
 from regard.models.transformer.model import Transformer
 
 _CAUSAL_FAMILIES = (Gpt, TransformerDecoder)
+
+_COVERED_MODULES = {
+    CrossAttention,
+    DecoderBlock,
+    Dropout,
+    FeedForward,
+    LayerNorm,
+    LearnedPositions,
+    Linear,
+    PointerGenerator,
+    ResidualConnection,
+    RMSNorm,
+    Rotary,
+    SelfAttention,
+    SinusoidalPositions,
+    TokenEmbedding,
+    TransformerBlock,
+    nn.Identity,
+}
 
 Block = DecoderBlock | TransformerBlock
 
@@ -60,6 +86,10 @@ def why_through_operators(model: nn.Module) -> str | None:
         reason = _why_not_block(block)
         if reason is not None:
             return reason
+    embedding, blocks, last_norm = parts
+    copy_head = getattr(model, "copy_head", None)
+    if (reason := _why_not_modules(embedding, *blocks, last_norm, copy_head)) is not None:
+        return reason
     parameter = next(model.parameters())
     if parameter.device.type not in ("cpu", "meta"):
         return f"the model is on the device {parameter.device.type}"
@@ -81,12 +111,15 @@ def source_stack(model: nn.Module) -> Stack | None:
     if not isinstance(model, Transformer) or model.source_roles is not None:
         return None
     blocks: list[Block] = [block for block in model.encoder if type(block) is TransformerBlock]
+    stack = Stack(model.source_embedding, blocks, model.encoder_norm)
     is_covered = len(blocks) == len(model.encoder) and all(
         type(block.self_attention) is SelfAttention
         and band_of(block.self_attention.pattern) is not None
         for block in blocks
     )
-    return Stack(model.source_embedding, blocks, model.encoder_norm) if is_covered else None
+    if not is_covered or _why_not_modules(stack.embedding, *blocks, stack.last_norm) is not None:
+        return None
+    return stack
 
 
 def output_bias(model: nn.Module) -> torch.Tensor | None:
@@ -138,3 +171,31 @@ def _why_not_block(block: nn.Module) -> str | None:
         if band_of(pattern) != MaskTerm():
             return f"{describe_pattern(pattern)} over the source is not covered"
     return None
+
+
+def _why_not_modules(*parts: nn.Module | None) -> str | None:
+    """Return why some parts do not compute as the compiled decoder does; None where they do."""
+    shapes = set()
+    for part in parts:
+        for module in () if part is None else part.modules():
+            if type(module) not in _COVERED_MODULES and not isinstance(module, Adapter):
+                return f"{type(module).__name__} is not covered"
+            if "forward" in vars(module):
+                return f"the `forward` of a {type(module).__name__} was replaced"
+        if isinstance(part, Block):
+            shapes.add(_shape_of(part))
+    return "its layers differ in their sizes" if len(shapes) > 1 else None
+
+
+def _shape_of(block: Block) -> tuple[object, ...]:
+    """Return what the compiled decoder expects to be equal in all blocks of a stack."""
+    attention, residual = self_attention_of(block), block.feed_forward_residual
+    norms = (m for m in block.modules() if isinstance(m, LayerNorm | RMSNorm))
+    rotary = attention.rotary
+    return (
+        (attention.num_heads, attention.num_kv_heads, attention.head_dim),
+        None if rotary is None else (rotary.base, rotary.interleaved),
+        (block.feed_forward.outer.in_features, block.feed_forward.activation_name),
+        residual.is_pre,
+        frozenset((type(norm), norm.epsilon) for norm in norms),
+    )
