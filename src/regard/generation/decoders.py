@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.generation.decoding import CausalDecoder, Seq2SeqDecoder
@@ -64,7 +65,14 @@ def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) 
 
 
 def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str | None:
-    """Return why a model decodes through operators; None where the compiled decoder does it."""
+    """Return why a model decodes through operators; None where the compiled decoder does it.
+
+    Raises:
+        ConfigError: There is no such precision.
+    """
+    if precision is not None and precision not in DECODING_PRECISIONS:
+        names = ", ".join(DECODING_PRECISIONS)
+        raise ConfigError(f"`precision={precision}` is unknown: it is one of {names}.")
     if precision == "bf16":
         return "the compiled decoder has no bf16"
     dtype = getattr(model, "compute_dtype", torch.float32)
@@ -110,17 +118,25 @@ class CurrentDecoder(Generic[D]):
     A copy of it, and a pickle, begin without one.
     """
 
-    decoder: D | None = field(default=None, init=False)
-    _key: tuple[object, ...] = field(default=(), init=False)
+    _made: tuple[D, tuple[object, ...], list[Tensor]] | None = field(default=None, init=False)
+    # The decoder, what it was made for, and the weights at that time, kept so that no others can
+    # have their addresses.
+    _lock: Lock = field(default_factory=Lock, init=False)
 
     def get(self, model: TextModel, precision: DecodingPrecision | None, make: Make[D]) -> D:
         """Return the decoder of a model in a precision, from ``make(model, precision)``."""
         key = (id(model), precision, _why_operators(model, precision), *_versions(model))
-        decoder = self.decoder
-        if decoder is None or key != self._key:
-            decoder = make(model, precision)
-            self.decoder, self._key = decoder, key
-        return decoder
+        with self._lock:
+            made = self._made
+            if made is None or made[1] != key:
+                weights = [weight.detach() for weight in model.parameters()]
+                self._made = made = make(model, precision), key, weights
+        return made[0]
+
+    @property
+    def decoder(self) -> D | None:
+        """The decoder that was made last; None before the first."""
+        return None if self._made is None else self._made[0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CurrentDecoder[D]:
         return CurrentDecoder()
