@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+import weakref
 
 import pytest
 import torch
@@ -101,6 +103,10 @@ def test_no_sources_have_no_outputs(model):
         ({"beam": 0}, "beam"),
         ({"max_length": 0}, "max_length"),
         ({"num_workers": 0}, "num_workers must be 1 or more, not 0"),
+        ({"num_workers": 1.5}, "num_workers=1.5: a whole number or none was expected"),
+        ({"max_length": 2.5}, "max_length=2.5: a whole number or none was expected"),
+        ({"end_id": VOCAB}, "end_id must be 0 to 23, not 24"),
+        ({"precision": "int4"}, "`precision=int4` is unknown: it is one of float32, bf16, int8"),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(model, options, message):
@@ -111,6 +117,22 @@ def test_a_number_out_of_its_range_is_refused(model, options, message):
 def test_a_source_without_tokens_is_refused_by_its_index(model):
     with pytest.raises(ConfigError, match="source 1 has no tokens"):
         decode(model, [[5, 2], []])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ([5.5, 2], "source 1 must be a list of whole numbers"),
+        ([True, False], "source 1 must be a list of whole numbers"),
+        (["a"], "source 1 must be a list of whole numbers"),
+        (7, "source 1 must be a list of whole numbers"),
+        ([5, VOCAB], "source 1: token ids must be 0 to 23, not 24"),
+        ([-1, 2], "source 1: token ids must be 0 to 23, not -1"),
+    ],
+)
+def test_a_source_of_other_things_than_token_ids_is_refused(model, source, message):
+    with pytest.raises(ConfigError, match=message):
+        decode(model, [[5, 2], source])
 
 
 def test_int8_is_refused_by_name_where_the_compiled_decoder_does_not_write():
@@ -135,6 +157,37 @@ def test_a_decoder_is_made_again_where_the_weights_changed():
     assert second is not first or not is_compiled(model)
     assert copy.deepcopy(current).decoder is None
     assert pickle.loads(pickle.dumps(current)).decoder is None
+
+
+def test_threads_that_ask_at_once_share_one_decoder():
+    model, current, made, num_made = build(), CurrentDecoder(), [], []
+    barrier = threading.Barrier(4)
+
+    def make(*arguments):
+        num_made.append(1)
+        return seq2seq_decoder(*arguments)
+
+    def ask():
+        barrier.wait()
+        made.append(current.get(model, None, make))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(num_made) == 1
+    assert all(each is made[0] for each in made)
+
+
+def test_new_weights_never_have_the_addresses_of_those_of_a_decoder():
+    model, current = build(), CurrentDecoder()
+    current.get(model, None, seq2seq_decoder)
+    old = weakref.ref(model.output_weight.untyped_storage())
+    pointers = {weight.data_ptr() for weight in model.parameters()}
+    model.to(torch.bfloat16).to(torch.float32)
+    assert old() is not None
+    assert not pointers & {weight.data_ptr() for weight in model.parameters()}
 
 
 def test_an_error_of_a_worker_is_raised(model, monkeypatch):

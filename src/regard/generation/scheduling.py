@@ -24,6 +24,7 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.decoders import DecodingPrecision, seq2seq_decoder
 from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder, TopDecoder
 from regard.models import EncoderDecoder
+from regard.settings.binding import check_type
 
 DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
 _JOINING_PARTS = 4  # parts of a batch, each of which joins when there is room for it
@@ -62,8 +63,8 @@ def decode(
         score.
 
     Raises:
-        ConfigError: A number is out of its range, a source has no tokens, or the model cannot be
-            decoded in this precision.
+        ConfigError: A number is out of its range, a source has no tokens or others than ids of
+            the vocabulary, or the model cannot be decoded in this precision.
         WeightsError: The model gives NaN.
 
     >>> from regard.models import Transformer, TransformerConfig
@@ -72,6 +73,17 @@ def decode(
     >>> len(outputs), all(len(output.ids) <= 4 for output in outputs)
     (2, True)
     """
+    for name, value, kind in (
+        ("beam", beam, int),
+        ("min_length", min_length, int),
+        ("max_length", max_length, int | None),
+        ("length_penalty", length_penalty, float),
+        ("num_workers", num_workers, int | None),
+        ("end_id", end_id, int),
+    ):
+        check_type(value, kind, name)
+    if not 0 <= end_id < model.vocab_size:
+        raise ConfigError(f"end_id must be 0 to {model.vocab_size - 1:,}, not {end_id}.")
     try:
         config = BeamSearchConfig(
             beam=beam,
@@ -82,11 +94,7 @@ def decode(
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    if isinstance(source_ids, Tensor):
-        source_ids = [_unpadded(row, model.pad_id) for row in source_ids.tolist()]
-    rows = TokenRows(source_ids)
-    if len(rows) and rows.lengths.min() == 0:
-        raise ConfigError(f"source {int(rows.lengths.argmin())} has no tokens.")
+    rows = _token_rows(source_ids, pad=model.pad_id, vocab_size=model.vocab_size)
     ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=end_id)
     decoder = seq2seq_decoder(model, precision)
     outputs = decode_sources(
@@ -227,6 +235,34 @@ def _run_workers(work: Callable[[], None], num_workers: int) -> None:
     finally:
         pool.shutdown(wait=False)
         torch.set_num_threads(num_threads)
+
+
+def _token_rows(
+    source_ids: Sequence[Sequence[int]] | Tensor, *, pad: int, vocab_size: int
+) -> TokenRows:
+    """Return sources as rows, without padding.
+
+    Raises:
+        ConfigError: A source has no tokens, or has others than ids of the vocabulary.
+    """
+    if isinstance(source_ids, Tensor):
+        if source_ids.dim() != 2:
+            raise ConfigError(f"sources must be [batch, length], not {list(source_ids.shape)}.")
+        source_ids = [_unpadded(row, pad) for row in source_ids.tolist()]
+    rows = []
+    for index, source in enumerate(source_ids):
+        row = np.asarray(source)
+        if row.ndim != 1 or (len(row) and row.dtype.kind not in "iu"):
+            raise ConfigError(f"source {index} must be a list of whole numbers, not {source!r:.80}")
+        if not len(row):
+            raise ConfigError(f"source {index} has no tokens.")
+        if row.min() < 0 or row.max() >= vocab_size:
+            wrong = row[(row < 0) | (row >= vocab_size)][0]
+            raise ConfigError(
+                f"source {index}: token ids must be 0 to {vocab_size - 1:,}, not {wrong}."
+            )
+        rows.append(row)
+    return TokenRows(rows)
 
 
 def _unpadded(row: list[int], pad: int) -> list[int]:

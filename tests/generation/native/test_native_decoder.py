@@ -1,5 +1,7 @@
 """The compiled decoder against PyTorch's operators, on small random models."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -341,6 +343,93 @@ def test_a_weight_that_is_not_a_number_is_noticed(precision):
     assert native.decode_top(torch.tensor([1, 1]), native.init_state(ids), 3).log_sum.isnan().all()
     with pytest.raises(WeightsError):
         beam_search(native, ids, BeamSearchConfig(beam=2))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["norm", "gate", "logit"])
+def test_a_model_that_copies_and_gives_nan_says_so_for_any_source(name):
+    model = translator({"has_copy": True})
+    spoilt = {
+        "norm": model.decoder_norm.weight,
+        "gate": model.copy_head.gate.weight,
+        "logit": model.output_weight[7],
+    }
+    spoilt[name].fill_(torch.nan)
+    native = NativeDecoder(model)
+    state = native.init_state(torch.tensor([[0, 5, 2], [0, 2, 2]]))
+    for k in (1, 8, model.vocab_size):
+        top = native.decode_top(torch.tensor([1, 1]), state, k)
+        assert (top.logits - top.log_sum[:, None]).isnan().all()
+
+
+@torch.inference_mode()
+def test_a_model_that_copies_may_give_a_token_no_probability():
+    model = translator({"has_copy": True, "has_output_bias": True}, vocab=9)
+    model.output_bias.view(-1)[[0, 4, 8]] = -torch.inf
+    native, ids = NativeDecoder(model), torch.tensor([[0, 5, 2]])
+    expected = model.decode_step(torch.tensor([1]), model.init_state(ids))
+    top = native.decode_top(torch.tensor([1]), native.init_state(ids), 9)
+    assert_close(top.logits[:, :7], expected.topk(7).values)
+    assert top.ids[0, :7].tolist() == expected.topk(7).indices[0].tolist()
+    assert (top.logits[0, 7:] == -torch.inf).all()
+
+
+@torch.inference_mode()
+def test_sentences_that_follow_each_other_need_no_more_positions():
+    model = translator({})
+    native = NativeDecoder(model)
+    state = native.init_state(torch.tensor([[5, 2]]))
+    for _ in range(20):
+        native.decode_top(torch.tensor([1]), state, 2)
+        native.add_sources(torch.tensor([[5, 2]]), state)
+        state.select(torch.tensor([1]))
+    assert len(state) == 0
+
+
+@torch.inference_mode()
+def test_tables_of_positions_live_while_they_are_read(monkeypatch):
+    native = NativeDecoder(translator({}))
+    positions, read = native._packed.source_positions, native._packed.library.regard_state_read
+    tables = []
+
+    def read_while_another_thread_needs_more(*arguments):
+        old = weakref.ref(positions.up_to(2).tensors[0])
+        positions.up_to(1_000)
+        tables.append(old())
+        return read(*arguments)
+
+    monkeypatch.setattr(
+        native._packed.library, "regard_state_read", read_while_another_thread_needs_more
+    )
+    native.init_state(torch.tensor([[5, 2]]))
+    assert tables[0] is not None
+
+
+def replace_a_norm(model):
+    model.decoder_norm = torch.nn.LayerNorm(30)
+
+
+def replace_a_forward(model):
+    model.decoder[1].feed_forward.forward = lambda x: x
+
+
+def replace_a_layer(model):
+    model.decoder[1] = translator({"hidden_dim": 20}).decoder[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (replace_a_norm, "LayerNorm is not covered"),
+        (replace_a_forward, "the `forward` of a FeedForward was replaced"),
+        (replace_a_layer, "its layers differ in their sizes"),
+    ],
+)
+def test_a_model_with_other_parts_is_not_covered(change, reason):
+    model = translator({})
+    assert why_through_operators(model) is None
+    change(model)
+    assert why_through_operators(model) == reason
 
 
 @torch.inference_mode()
