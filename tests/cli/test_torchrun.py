@@ -67,6 +67,20 @@ def test_a_process_says_that_it_waits_for_others_that_do_not_come(monkeypatch):
     assert notes == [text + alone, text]
 
 
+def test_a_port_that_is_in_use_is_named(monkeypatch, capsys, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for name, value in (OTHER | {"RANK": "0", "MASTER_PORT": str(port)}).items():
+            monkeypatch.setenv(name, value)
+        assert main(["train", "pairs.tsv", "-o", str(tmp_path / "m")]) == 5
+    assert capsys.readouterr().err == (
+        f"regard: port {port} is in use on {socket.gethostname()}, where the processes are to "
+        "meet.  Set MASTER_PORT to another one, on all of them.\n"
+    )
+
+
 def test_a_run_whose_other_processes_do_not_come_ends(monkeypatch, capsys, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -104,6 +104,11 @@ def connect(place: Place) -> Launch:
                 timeout=_EXCHANGE,
             )
         except RuntimeError as error:
+            if "EADDRINUSE" in str(error):
+                raise ResourceError(
+                    f"port {place.port} is in use on {socket.gethostname()}, where the processes "
+                    "are to meet.  Set MASTER_PORT to another one, on all of them."
+                ) from error
             raise ResourceError(
                 f"rank {place.rank} (host {socket.gethostname()}): cannot reach the other "
                 f"processes by {place.address}:{place.port} ({str(error).splitlines()[0]}).  Does "
