@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import time
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from tests.conftest import TINY
 
 from regard.__main__ import main
 from regard.cli import torchrun
+from regard.cli.failures import describe_failure
 from regard.hub.model_folder import ModelFolder
 from regard.runs import run as runs
 from regard.runs import session
@@ -65,6 +67,11 @@ def test_a_process_says_that_it_waits_for_others_that_do_not_come(monkeypatch):
     text = "note: rank 0 waits at localhost:29500 for the other processes (WORLD_SIZE=2)."
     alone = "  For a run on this process alone, unset RANK and WORLD_SIZE."
     assert notes == [text + alone, text]
+
+
+def test_an_interrupt_while_pytorch_is_imported_imports_nothing_more(monkeypatch):
+    monkeypatch.setitem(sys.modules, "regard.training.signals", None)  # an import raises
+    assert describe_failure(KeyboardInterrupt()) == (130, "interrupted")
 
 
 def test_a_port_that_is_in_use_is_named(monkeypatch, capsys, tmp_path):

@@ -28,10 +28,22 @@ class Ending(NamedTuple):
 
 def describe_failure(error: BaseException) -> Ending | None:
     """Return how a command ends with an error of a verb; None for an error of regard's own."""
-    from regard.training.signals import Aborted, Stopped, Terminated
-
     if isinstance(error, RegardError):
         return Ending(error.exit_code, error_text(error))
+    if type(error) is KeyboardInterrupt:  # perhaps while PyTorch was imported, which fails again
+        return Ending(INTERRUPTED, "interrupted")
+    if isinstance(error, KeyboardInterrupt):
+        return _describe_interrupt(error)
+    if not isinstance(error, MemoryError | RuntimeError | ImportError | OSError | SystemError):
+        return None
+    cause = describe_lack_of_memory(error)
+    return None if cause is None else Ending(RESOURCES, f"{cause}  {_LESS_MEMORY}")
+
+
+def _describe_interrupt(error: KeyboardInterrupt) -> Ending:
+    """Return how a command ends with an interrupt of regard's own."""
+    from regard.training.signals import Aborted, Stopped, Terminated
+
     if isinstance(error, Stopped):
         return Ending(error.exit_code)
     if isinstance(error, Aborted):
@@ -40,12 +52,7 @@ def describe_failure(error: BaseException) -> Ending | None:
         return Ending(error.exit_code, message_text(f"{what}.", [step]))
     if isinstance(error, Terminated):
         return Ending(error.exit_code, "terminated")
-    if isinstance(error, KeyboardInterrupt):
-        return Ending(INTERRUPTED, "interrupted")
-    if not isinstance(error, MemoryError | RuntimeError | ImportError | OSError | SystemError):
-        return None
-    cause = describe_lack_of_memory(error)
-    return None if cause is None else Ending(RESOURCES, f"{cause}  {_LESS_MEMORY}")
+    return Ending(INTERRUPTED, "interrupted")
 
 
 def describe_output_failure(error: OSError) -> Ending:
