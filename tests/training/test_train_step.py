@@ -147,6 +147,17 @@ def test_the_first_signal_is_a_request_and_handlers_are_restored():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_of_several_processes_a_signal_while_one_ends_changes_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Stopped), StopRequest(catches_all=True) as stop:
+            raise Stopped(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_has_the_exit_code_of_its_signal(signum, code):
     assert Stopped(signum).exit_code == code

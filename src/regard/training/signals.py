@@ -99,8 +99,9 @@ class StopRequest:
     Outside the main thread Python gives no signals, and none is caught.
 
     Args:
-        catches_all: Whether later signals change nothing. Under torchrun one signal may come both
-            from a scheduler and from torchrun, which itself ends whoever takes too long.
+        catches_all: Whether later signals change nothing, also while `Stopped` ends the process.
+            Under torchrun one signal may come to a process from a scheduler, from torchrun and
+            through other ranks; torchrun itself ends whoever takes too long.
     """
 
     def __init__(self, *, catches_all: bool = False) -> None:
@@ -119,8 +120,9 @@ class StopRequest:
                 self._previous[signum] = signal.signal(signum, catch)
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._restore()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not (self._catches_all and kind is Stopped):
+            self._restore()
 
     def _restore(self) -> None:
         for signum, handler in self._previous.items():
