@@ -35,8 +35,8 @@ import msgspec
 import regard
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.hub.model_folder import ModelFolder
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.tasks import task_named
 from regard.training.events import Evaluated, Event
 

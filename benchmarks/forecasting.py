@@ -40,7 +40,7 @@ from regard.metrics.forecast_baselines import (
     seasonal_naive,
 )
 from regard.metrics.forecasts import score_forecasts, window_errors
-from regard.setup.base_task import ReadOptions
+from regard.setup.dataset import ReadOptions
 from regard.tasks.forecasting.data import read_forecast_data
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import (

@@ -19,8 +19,8 @@ import regard
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.running_text import read_text
 from regard.data.splits import split
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.tasks import TASKS
 from regard.tasks.translation.data import TranslationData
 from regard.tasks.translation.task import TranslationTask

@@ -11,8 +11,9 @@ from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
-from regard.setup.base_task import ReadOptions, RunParts
+from regard.setup.base_task import RunParts
 from regard.setup.build import build_model
+from regard.setup.dataset import ReadOptions
 from regard.setup.estimate import Measurement, make_plan
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks import TASKS

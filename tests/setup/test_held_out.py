@@ -11,8 +11,8 @@ from tests.conftest import toy_pairs, write_tsv
 import regard
 from regard.__main__ import main
 from regard.errors import ConfigError, DataError
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig, RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.request import Request
 from regard.tasks import guess_task, task_named
 

@@ -16,7 +16,7 @@ from regard.errors import DataError, NextStep
 
 if TYPE_CHECKING:
     from regard.data.readers.problems import RowProblem
-    from regard.setup.base_task import Dataset
+    from regard.setup.dataset import Dataset
 
 _PRINTED_DROPS = 10
 _PRINTED_PROBLEMS = 100
@@ -44,8 +44,8 @@ def check(
         One JSON object instead of text.
     """
     from regard.data.readers.problems import RowProblem, UnreadableRowsError
-    from regard.setup.base_task import ReadOptions
     from regard.setup.config import RunConfig
+    from regard.setup.dataset import ReadOptions
     from regard.setup.inspect import open_sources
     from regard.setup.request import Request
     from regard.tasks.choice import choose_task

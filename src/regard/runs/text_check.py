@@ -25,8 +25,8 @@ from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.inspect import open_sources, sources_hash
 from regard.tasks import task_of
 from regard.tasks.classification.predictor import TextClassifier

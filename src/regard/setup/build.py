@@ -10,8 +10,9 @@ import torch
 from regard.data.languages import has_spaces_between_words
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Model
-from regard.setup.base_task import Dataset, Task
+from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
+from regard.setup.dataset import Dataset
 from regard.setup.facts import SOURCE_LIMITS, LongSources, SourceLengths
 from regard.setup.fine_tuning import freeze
 from regard.training.events import ModelSummary, TokenizerSummary

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from regard.data.readers.source import DataSource
 from regard.data.splits import Splits, TextRows, exclude_overlap, split
 from regard.errors import DataError
-from regard.setup.base_task import D, Dataset, ReadOptions
+from regard.setup.base_task import D
 from regard.setup.config import RunConfig
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
 
 

@@ -19,9 +19,9 @@ from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
 from regard.models import Vit
 from regard.runs.run import estimate, resume, train
-from regard.setup.base_task import ReadOptions
 from regard.setup.build import build_model
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.fine_tuning import load_pretrained
 from regard.tasks import TASKS, guess_task, task_named
 from regard.tasks.classification.input_predictor import InputClassifier

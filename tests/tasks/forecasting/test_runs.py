@@ -19,8 +19,8 @@ from regard.__main__ import main
 from regard.data.readers.series_tables import read_time_series
 from regard.errors import ConfigError, DataError
 from regard.runs.run import resume, train
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig, ForecastConfig
+from regard.setup.dataset import ReadOptions
 from regard.tasks.forecasting.data import read_forecast_data
 from regard.training.events import Evaluated
 from regard.training.signals import Stopped, request_stop

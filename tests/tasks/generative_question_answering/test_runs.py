@@ -21,9 +21,9 @@ from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
-from regard.setup.base_task import ReadOptions
 from regard.setup.build import measure_sources
 from regard.setup.config import DataConfig, RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.facts import SourceLengths
 from regard.setup.pretrained import read_pretrained
 from regard.setup.request import Request

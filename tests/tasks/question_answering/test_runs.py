@@ -17,8 +17,8 @@ from regard.__main__ import main
 from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
+from regard.setup.dataset import ReadOptions
 from regard.tasks.question_answering.data import read_question_data
 from regard.training.events import Evaluated
 from regard.training.signals import Stopped, request_stop

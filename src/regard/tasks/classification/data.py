@@ -23,8 +23,8 @@ from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_records
 from regard.data.splits import count_near_duplicates
 from regard.errors import DataError
-from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 

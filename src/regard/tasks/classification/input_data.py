@@ -21,8 +21,8 @@ from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
 from regard.errors import DataError
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
 from regard.tasks.classification.modalities import InputFormat, Modality

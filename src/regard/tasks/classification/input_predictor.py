@@ -13,8 +13,8 @@ from regard.data.labeled_text import check_known_labels
 from regard.data.readers.images import describe_frames
 from regard.data.readers.source import DataSource, as_source
 from regard.models import Vit
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.tasks.classification.data import with_spelling
 from regard.tasks.classification.input_data import read_input_classification_data
 from regard.tasks.classification.modalities import InputFormat, modality_of

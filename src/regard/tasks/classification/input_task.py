@@ -8,8 +8,9 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.models import INPUT_ENCODERS, Vit
-from regard.setup.base_task import ReadOptions, RunParts, Task
+from regard.setup.base_task import RunParts, Task
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import INPUT_PRESETS
 from regard.tasks.classification.classifier_setup import ClassificationSetup

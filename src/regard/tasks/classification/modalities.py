@@ -46,8 +46,8 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError
 from regard.models.vit.model import VitConfig
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
+from regard.setup.dataset import ReadOptions
 
 Parts = dict[str, LabeledInputs]
 """``train``, and ``valid`` and ``test`` where the authors of the data hold some out."""

@@ -18,8 +18,8 @@ from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier, Model
 from regard.settings.validation import require_texts
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.tasks.classification.data import (
     L,
     read_labeled_texts_of,

@@ -7,9 +7,10 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Classifier, Encoder
-from regard.setup.base_task import ReadOptions, RunParts, Task
+from regard.setup.base_task import RunParts, Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import ENCODER_PRESETS
 from regard.tasks.classification.classifier_setup import ClassificationSetup

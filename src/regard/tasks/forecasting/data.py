@@ -17,8 +17,8 @@ from regard.data.seasons import find_seasons
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS
-from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, ForecastConfig
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, Calendar
 

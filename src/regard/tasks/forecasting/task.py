@@ -14,8 +14,9 @@ from regard.errors import DataError, NextStep
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.forecasts import score_forecasts, window_errors
 from regard.models import FORECASTERS, PatchTst, PatchTstConfig
-from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
 from regard.setup.presets import FORECAST_PRESETS
 from regard.tasks.forecasting.data import ForecastData, read_forecast_data

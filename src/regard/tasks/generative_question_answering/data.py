@@ -12,7 +12,7 @@ from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.questions import inspect_questions
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.setup.base_task import ReadOptions
+from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataFacts, LongSources
 from regard.setup.held_out import split_rows
 from regard.tasks.question_answering.data import (

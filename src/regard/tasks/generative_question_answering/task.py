@@ -17,8 +17,9 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import ReadOptions, RunParts, Task
+from regard.setup.base_task import RunParts, Task
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
 from regard.setup.presets import WRITTEN_ANSWER_PRESETS
 from regard.tasks.generative_question_answering.data import (

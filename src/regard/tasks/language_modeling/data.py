@@ -13,8 +13,8 @@ from regard.data.splits import EARLIER_SPLIT
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError, DataError
-from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataFacts
 
 

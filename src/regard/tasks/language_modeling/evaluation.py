@@ -17,7 +17,7 @@ from regard.data.text_splits import without_repeats
 from regard.errors import DataError
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.base_task import ReadOptions
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_details import (
     CalibrationChart,
     EvaluationDetails,

@@ -12,15 +12,10 @@ from regard.data.token_stream import StreamBatches, TokenStream
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import DECODERS, Decoder, GptConfig
-from regard.setup.base_task import (
-    FOLDER,
-    ReadOptions,
-    RunParts,
-    Task,
-    TrainingSetup,
-)
+from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.presets import LANGUAGE_MODEL_PRESETS
 from regard.tasks.language_modeling.data import TextData, read_text_data

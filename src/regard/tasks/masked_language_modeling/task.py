@@ -14,8 +14,9 @@ from regard.data.tokenizer import TokenizerConfig
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Encoder
-from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import TestReport
 from regard.setup.presets import ENCODER_PRESETS
 from regard.tasks.language_modeling.data import TextData, read_text_data

@@ -13,8 +13,8 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import suggest_vocab_size
 from regard.errors import ConfigError, DataError
-from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 

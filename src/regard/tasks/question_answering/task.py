@@ -13,7 +13,6 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODERS, BertConfig, Encoder, Model, SpanModel
 from regard.setup.base_task import (
-    ReadOptions,
     RunParts,
     Task,
     TrainingBatches,
@@ -21,6 +20,7 @@ from regard.setup.base_task import (
 )
 from regard.setup.build import summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
 from regard.setup.presets import QUESTION_PRESETS
 from regard.tasks.question_answering.answerer import THRESHOLD, Answerer

@@ -17,7 +17,7 @@ from regard.data.splits import Splits, clean, count_near_duplicates
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.setup.base_task import ReadOptions
+from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataDetails
 from regard.setup.held_out import split_rows
 

@@ -13,8 +13,8 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
-from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts, LongSources
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 

@@ -16,8 +16,9 @@ from regard.metrics.rouge import rouge_l, score_summaries
 from regard.metrics.summaries import first_sentence
 from regard.metrics.words import first_words
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task
+from regard.setup.base_task import FOLDER, RunParts, Task
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.presets import SUMMARIZATION_PRESETS
 from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup

@@ -11,8 +11,9 @@ from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.translation import chrf, score_translations
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task
+from regard.setup.base_task import FOLDER, RunParts, Task
 from regard.setup.config import RunConfig
+from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.presets import SEQ2SEQ_PRESETS
 from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
