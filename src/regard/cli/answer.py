@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
-from regard.cli.inputs import input_lines, note_table
+from regard.cli.inputs import TextOptions, input_lines, note_table
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
 from regard.cli.predictors import other_task
@@ -75,7 +75,7 @@ def answer(
         rows = _rows_of_file("-" if question is None else question, encoding)
     else:
         text = read_context(context, encoding)
-        lines = input_lines(question, encoding, as_text=as_text, role="question")
+        lines = input_lines(question, TextOptions(as_text, encoding), role="question")
         rows = (_Row(number, line, text) for number, line in enumerate(lines, start=1))
     buffered: list[_Row] = []
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from regard.cli.inputs import input_lines
+from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
 from regard.cli.outputs import escape
-from regard.cli.parameters import AsText, Flag, Name, Text
+from regard.cli.parameters import Flag, Name, Text
 from regard.cli.predictors import other_task
 from regard.settings.validation import LARGEST, require_range
 
@@ -24,8 +24,7 @@ def classify(
     /,
     *,
     top: int = 1,
-    as_text: Annotated[bool, AsText] = False,
-    encoding: str = "utf-8",
+    text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Classify a text, every line of a file, or images, recordings or series.
@@ -41,10 +40,8 @@ def classify(
         files; for one of series a file of rows of numbers.
     top
         Number of labels for each line, most probable first.
-    as_text
-        Take TEXT as text even where a file of that name exists.
-    encoding
-        Encoding of the input.
+    text_options
+        How TEXT is read.
     json
         One JSON object a line, with the probabilities of all labels.
     """
@@ -59,7 +56,7 @@ def classify(
         return
     if not isinstance(classifier, TextClassifier):
         raise other_task(model, classifier.config.task, "classify texts")
-    lines = input_lines(text, encoding, as_text=as_text, role="text")
+    lines = input_lines(text, text_options, role="text")
     for number, (line, result) in enumerate(classifier.stream(lines), start=1):
         _write({"line": number, "text": line}, result, top, json=json)
 

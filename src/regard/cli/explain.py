@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from cyclopts import Parameter
 from rich.console import Console
 
 from regard.cli.answer import open_answerer, read_context
-from regard.cli.inputs import input_documents, input_lines
+from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input_lines
 from regard.cli.outputs import replacing
-from regard.cli.parameters import AsText, Flag, Name, Output, Text
+from regard.cli.parameters import Flag, Name, Output, Text
 from regard.errors import ConfigError, DataError
 from regard.settings.validation import LARGEST, require_range
 
@@ -27,12 +29,58 @@ _MEGABYTE = 1024**2
 _SIGNIFICANT = 0.05  # probability of a difference between equal methods
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where an explanation is written, and in which format.
+
+    Attributes:
+        output: File to write: a page (.html), a picture (.svg) or all numbers (.json).
+        format: Format: text, html, svg or json; the default is that of the file's
+            name, and text without a file.
+        json: The same as --format json.
+    """
+
+    output: Annotated[str | None, Output] = None
+    format: Format | None = None
+    json: Annotated[bool, Flag] = False
+
+    @property
+    def file(self) -> str | None:
+        """Name of the file; None is standard output."""
+        return None if self.output == "-" else self.output
+
+    def resolve_format(self) -> Format:
+        """Return the format, by the options and the name of the file.
+
+        Raises:
+            ConfigError: They do not go together.
+        """
+        if self.json and self.format not in (None, "json"):
+            raise ConfigError(f"--json and --format {self.format}: leave one out.")
+        kind = "json" if self.json else self.format
+        if self.file is None:
+            return kind or "text"
+        by_name = _FORMATS.get(Path(self.file).suffix.lower())
+        if by_name is None and kind is None:
+            raise ConfigError(
+                f"-o {self.file}: the name says no format.  Take {', '.join(_FORMATS)}, or add "
+                "--format."
+            )
+        if by_name is not None and kind not in (None, by_name):
+            raise ConfigError(f"-o {self.file}: not the suffix of {kind}.  Leave --format out.")
+        return kind or by_name or "text"
+
+
+_TO_STANDARD_OUTPUT = OutputOptions()
+
+
 def explain(
     model: Annotated[str, Name],
     text: Annotated[str | None, Text] = None,
     /,
     *,
-    output: Annotated[str | None, Output] = None,
+    outputs: OutputOptions = _TO_STANDARD_OUTPUT,
     method: str | None = None,
     contrast: str | None = None,
     target: str | None = None,
@@ -41,10 +89,7 @@ def explain(
     evaluate: Annotated[str | None, Name] = None,
     rows: int = 200,
     memory: int = 512,
-    format: Format | None = None,  # noqa: A002 - the name of the option
-    as_text: Annotated[bool, AsText] = False,
-    encoding: str = "utf-8",
-    json: Annotated[bool, Flag] = False,
+    text_options: TextOptions = TEXT_DEFAULTS,
 ) -> None:
     """Explain an output of a model: which parts of the input it depends on, by several methods.
 
@@ -59,8 +104,8 @@ def explain(
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
         Of several lines or rows one is explained, see --line. For a model of images, recordings or
         series the file of one. Text that begins with a dash goes behind --.
-    output
-        File to write: a page (.html), a picture (.svg) or all numbers (.json).
+    outputs
+        Where the explanation is written, and in which format.
     method
         Methods, separated by commas; by default all that fit the model.
     contrast
@@ -78,15 +123,8 @@ def explain(
         Most rows of the test data, drawn from all of it.
     memory
         Megabytes that a computation may use at once.
-    format
-        Of what is written: text, html, svg or json; the default is that of the file's name, and
-        text without a file.
-    as_text
-        Take TEXT as text even where a file of that name exists.
-    encoding
-        Of the input.
-    json
-        The same as --format json.
+    text_options
+        How TEXT is read.
     """
     from regard.explain.attribution import method_names
     from regard.plots.style import require_writable_file
@@ -95,7 +133,7 @@ def explain(
     require_range("--line", line, 1, LARGEST)
     require_range("--rows", rows, 2, LARGEST)
     require_range("--memory", memory, 1, LARGEST)
-    kind = _choose_format(output, format, json=json)
+    kind = outputs.resolve_format()
     methods = None if method is None else method_names(method.split(","))
     if evaluate is not None:
         options = {
@@ -104,19 +142,18 @@ def explain(
             "--target": target,
             "--context": context,
             "--line": None if line == 1 else line,
-            "-o": None if output == "-" else output,
+            "-o": outputs.file,
         }
         for option, value in options.items():
             if value is not None:
                 raise ConfigError(f"--evaluate goes with rows of a file.  Leave {option} out.")
         if kind in ("html", "svg"):
             raise ConfigError(f"--evaluate prints a table: text or json, not {kind}.")
-    elif output not in (None, "-"):
-        require_writable_file(output)
-    predictor = open_model(model) if context is None else open_answerer(model)
-    if evaluate is not None:
-        _evaluate(predictor, evaluate, methods, rows, memory, json=kind == "json")
+        _evaluate(open_model(model), evaluate, methods, rows, memory, json=kind == "json")
         return
+    if outputs.file is not None:
+        require_writable_file(outputs.file)
+    predictor = open_model(model) if context is None else open_answerer(model)
     from regard.cli.progress import show_progress
     from regard.explain.explanation import ModelFacts
     from regard.explain.explanation import explain as explain_text
@@ -124,12 +161,12 @@ def explain(
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.forecasting.predictor import Forecaster
 
-    explained = _read_text(predictor, text, encoding, line, as_text=as_text)
+    explained = _read_text(predictor, text, text_options, line)
     with show_progress(memory) as on_progress:
         explanation = explain_text(
             predictor,
             explained,
-            context=None if context is None else read_context(context, encoding),
+            context=None if context is None else read_context(context, text_options.encoding),
             output=target,
             contrast=contrast,
             row=line if isinstance(predictor, InputClassifier | Forecaster) else 1,
@@ -139,34 +176,10 @@ def explain(
             facts=ModelFacts(Path(model).resolve().name, hash_weights(model)),
             on_progress=on_progress,
         )
-    _write(explanation, kind, output)
+    _write(explanation, kind, outputs.file)
 
 
-def _choose_format(output: str | None, chosen: Format | None, *, json: bool) -> Format:
-    """Return the format of the output, by the options and the name of the file.
-
-    Raises:
-        ConfigError: They do not go together.
-    """
-    if json and chosen not in (None, "json"):
-        raise ConfigError(f"--json and --format {chosen}: leave one out.")
-    kind = "json" if json else chosen
-    if output in (None, "-"):
-        return kind or "text"
-    suffix = Path(output).suffix.lower()
-    by_name = _FORMATS.get(suffix)
-    if by_name is None and kind is None:
-        raise ConfigError(
-            f"-o {output}: the name says no format.  Take {', '.join(_FORMATS)}, or add --format."
-        )
-    if by_name is not None and kind not in (None, by_name):
-        raise ConfigError(f"-o {output}: not the suffix of {kind}.  Leave --format out.")
-    return kind or by_name or "text"
-
-
-def _read_text(
-    predictor: Predictor, text: str | None, encoding: str, line: int, *, as_text: bool
-) -> str:
+def _read_text(predictor: Predictor, text: str | None, options: TextOptions, line: int) -> str:
     """Return the one text, document or question that is explained, or the name of a file.
 
     Raises:
@@ -181,10 +194,10 @@ def _read_text(
     if isinstance(predictor, InputClassifier | Forecaster):
         return name
     if isinstance(predictor, Summarizer | TextGenerator):
-        texts = list(input_documents(text, encoding, as_text=as_text))
+        texts = list(input_documents(text, options))
     else:
         role = "source" if predictor.config.task == "translation" else "text"
-        texts = list(input_lines(text, encoding, as_text=as_text, role=role))
+        texts = list(input_lines(text, options, role=role))
     if len(texts) < line:
         raise DataError(f"{name}: {len(texts):,} lines; line {line:,} is asked for.")
     if len(texts) > 1 and line == 1:
@@ -197,10 +210,9 @@ def _read_text(
 
 
 def _write(explanation: Explanation, kind: Format, output: str | None) -> None:
-    """Write an explanation to a file, or to standard output."""
+    """Write an explanation to a file; None is standard output."""
     from regard.explain.page import explanation_svg, format_text, page_html, terminal_text
 
-    output = None if output == "-" else output
     if kind == "text" and output is None:  # with colors on a terminal
         Console(highlight=False, soft_wrap=True).print(terminal_text(explanation))
         return

@@ -7,14 +7,37 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from regard.cli.parameters import AsText
 from regard.errors import DataError
 
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
 
-def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) -> Iterable[str]:
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TextOptions:
+    """How the word TEXT of a command line is read.
+
+    Attributes:
+        as_text: Take TEXT as text even where a file of that name exists.
+        encoding: Encoding of the input.
+    """
+
+    as_text: Annotated[bool, AsText] = False
+    encoding: str = "utf-8"
+
+
+TEXT_DEFAULTS = TextOptions()
+"""No option is set."""
+
+
+def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterable[str]:
     """Return the lines of a file if one of that name exists, else of the text itself.
 
     JSONL, CSV and TSV give the texts in one field, each on one line. A text that looks like the
@@ -22,31 +45,29 @@ def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) ->
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
-        encoding: Encoding of the file.
-        as_text: Whether it is a text even where a file of that name exists.
+        options: How it is read.
         role: What the field holds, ``text`` or ``source``; it may have a synonym as its name.
 
     Raises:
         DataError: The file cannot be read, or lacks the field.
     """
     name = "-" if text is None else text
-    if as_text and text is not None:
+    if options.as_text and text is not None:
         return name.split("\n")
     if not _is_file(name):
         return name.split("\n") if name.strip() else [name]
     if _is_table(name):
-        texts = _field_texts(name, encoding, role)
+        texts = _field_texts(name, options.encoding, role)
         return (" ".join(re.split("\r\n|[\r\n]", text)) for text in texts)
-    return _file_lines(name, encoding)
+    return _file_lines(name, options.encoding)
 
 
-def input_documents(text: str | None, encoding: str, *, as_text: bool) -> Iterable[str]:
+def input_documents(text: str | None, options: TextOptions) -> Iterable[str]:
     """Return the documents of a file if one of that name exists, else the text itself.
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
-        encoding: Encoding of the file.
-        as_text: Whether it is a document even where a file of that name exists.
+        options: How it is read.
 
     Returns:
         The document of each row of JSONL, CSV and TSV, and each line of standard input; any other
@@ -56,11 +77,11 @@ def input_documents(text: str | None, encoding: str, *, as_text: bool) -> Iterab
         DataError: The file is empty, cannot be read, or has no column of documents.
     """
     name = "-" if text is None else text
-    if (as_text and text is not None) or not _is_file(name):
+    if (options.as_text and text is not None) or not _is_file(name):
         return [name]
     if _is_table(name):
-        return _field_texts(name, encoding, "document")
-    lines = _file_lines(name, encoding)
+        return _field_texts(name, options.encoding, "document")
+    lines = _file_lines(name, options.encoding)
     if name == "-":
         return lines
     document = "\n".join(lines)

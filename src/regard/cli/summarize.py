@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from regard.cli.inputs import input_documents
+from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents
 from regard.cli.outputs import escape, write_rows
-from regard.cli.parameters import AsText, Flag, Name, Output, Text
+from regard.cli.parameters import Flag, Name, Output, Text
 from regard.cli.predictors import Precision, other_task, use_precision, use_threads
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def summarize(
     max_length: int | None = None,
     precision: Precision | None = None,
     threads: int | None = None,
-    as_text: Annotated[bool, AsText] = False,
-    encoding: str = "utf-8",
+    text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Summarize a document, a table of documents, or standard input.
@@ -62,10 +61,8 @@ def summarize(
         writes (regard info MODEL). The default is the model's own.
     threads
         Threads of the processor; the default is one for each core.
-    as_text
-        Take TEXT as text even where a file of that name exists.
-    encoding
-        Encoding of the input.
+    text_options
+        How TEXT is read.
     json
         One JSON object a line, with scores and the number of tokens that were cut off.
     """
@@ -92,7 +89,7 @@ def summarize(
         "max_length": max_length,
     }
     summarizer.search_config(**options)  # refuse wrong options before the first line is read
-    documents = input_documents(text, encoding, as_text=as_text)
+    documents = input_documents(text, text_options)
     results = summarizer.stream(documents, **options)
     write_rows(_format(summarizer, results, json=json, is_numbered=nbest > 1), output)
 

@@ -117,11 +117,9 @@ def train(
     typed = [*run_options.settings(), *options.settings(), *settings]
     if resume and dry_run:
         raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
-    if resume and output is None and config is not None:
-        output = config.removesuffix("config.toml").rstrip("/") or "."
-    if resume and output is None:
-        raise ConfigError("--resume needs the folder of the run: regard train -o FOLDER --resume")
-    if not resume and not _names_data(data, typed) and config is None:
+    if resume:
+        output = _folder_to_resume(output, config)
+    elif not _names_data(data, typed) and config is None:
         example = NextStep("Name a file", "train", ("pairs.tsv",), (("output", "FOLDER"),))
         raise ConfigError("no data.", example)
     if output is None and not dry_run:
@@ -143,6 +141,19 @@ def train(
 
 def _names_data(data: str | None, typed: list[str]) -> bool:
     return data is not None or any(setting.startswith("data.path=") for setting in typed)
+
+
+def _folder_to_resume(output: str | None, config: str | None) -> str:
+    """Return the folder of the run to resume: the output, or the one of the configuration.
+
+    Raises:
+        ConfigError: Neither is named.
+    """
+    if output is not None:
+        return output
+    if config is None:
+        raise ConfigError("--resume needs the folder of the run: regard train -o FOLDER --resume")
+    return config.removesuffix("config.toml").rstrip("/") or "."
 
 
 class _Command(NamedTuple):

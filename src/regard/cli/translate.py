@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from regard.cli.inputs import input_lines
+from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
 from regard.cli.outputs import escape, write_rows
-from regard.cli.parameters import AsText, Flag, Name, Output, Text
+from regard.cli.parameters import Flag, Name, Output, Text
 from regard.cli.predictors import Precision, open_predictor, use_precision, use_threads
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ def translate(
     align: Annotated[bool, Flag] = False,
     precision: Precision | None = None,
     threads: int | None = None,
-    as_text: Annotated[bool, AsText] = False,
-    encoding: str = "utf-8",
+    text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Translate text, a file, or standard input.
@@ -59,10 +58,8 @@ def translate(
         writes (regard info MODEL). The default is the model's own.
     threads
         Threads of the processor; the default is one for each core.
-    as_text
-        Take TEXT as text even where a file of that name exists.
-    encoding
-        Encoding of the input.
+    text_options
+        How TEXT is read.
     json
         One JSON object a line, with scores.
     """
@@ -75,7 +72,7 @@ def translate(
     # Refuse wrong options before the first line is read.
     search = translator.config.search
     search_config(search, beam=beam, num_best=nbest, length_penalty=length_penalty)
-    lines = input_lines(text, encoding, as_text=as_text, role="source")
+    lines = input_lines(text, text_options, role="source")
     results = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
     rows = _format(translator, results, align=align, json=json, is_numbered=nbest > 1)
     write_rows(rows, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -16,6 +17,7 @@ from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes
 from regard.models import Decoder, EncoderDecoder, Model, PatchTstConfig, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
+from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
 from regard.tasks import task_of
@@ -76,22 +78,13 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         WeightsError: It is not a model folder.
     """
     folder = ModelFolder(path)
-    layout, has_vocabulary = "", True
-    if is_hugging_face(folder.path):
-        checkpoint = read_hugging_face(folder.path)
-        config, vocab_size = published_config(checkpoint), checkpoint.vocab_size
-        weights, layout = weight_files(checkpoint.folder), checkpoint.model_type
-        has_vocabulary = not read_any_tokenizer(folder.path).is_missing
-    else:
-        config, weights = folder.read_config(RunConfig), [folder.weights_path]
-        reads_inputs = task_of(config).reads_inputs
-        vocab_size = 0 if reads_inputs else len(folder.read_tokenizer())
-    task = task_of(config)
-    shapes = {} if layout else folder.weight_shapes()
+    stored = _read_stored(folder)
+    config, task = stored.config, task_of(stored.config)
+    shapes = {} if stored.layout else folder.weight_shapes()
     if shapes:
         require_tensors_for_layers(config.model, len(shapes), str(folder.weights_path))
     with torch.device("meta"):
-        model = task.build(config, vocab_size)
+        model = task.build(config, stored.vocab_size)
     if shapes:
         check_shapes(model, shapes, name=str(folder.weights_path))
     tensors = [
@@ -99,25 +92,16 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         for name, parameter in model.named_parameters()
     ]
     num_parameters = sum(count for _, _, count in tensors)
-    length = config.data.max_length
-    if isinstance(config.model, VitConfig):
-        length = config.model.num_positions + 1  # patches and the class token
-    elif isinstance(config.model, PatchTstConfig):
-        length = config.model.num_patches
-    steps = [NextStep("Use", verb, (str(path), word)) for verb, word in task.verbs]
-    if task.example_data:
-        settings = (("start_from", str(path)), ("output", "NEW"))
-        steps.append(NextStep("Use", "train", (task.example_data,), settings))
     lines = folder.read_metrics()
     evaluated = [line for line in lines if line.get("event") == "evaluated"]
     information = FolderInformation(
         config=config,
         summary=task.summarize(config),
-        sha=_hash(weights),
-        vocab_size=vocab_size,
+        sha=_hash(stored.weights),
+        vocab_size=stored.vocab_size,
         num_parameters=num_parameters,
         weight_bytes=4 * num_parameters,
-        length=length,
+        length=_longest_row(config),
         is_finished=any(line.get("event") == "finished" for line in lines),
         step=max(
             (line.get("step", 0) for line in lines if line.get("event") != "diverged"), default=0
@@ -125,13 +109,65 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         num_evaluations=len(evaluated),
         figures=_figures(lines),
         tensors=tensors,
-        layout=layout,
-        has_vocabulary=has_vocabulary,
-        uses=steps,
+        layout=stored.layout,
+        has_vocabulary=stored.has_vocabulary,
+        uses=_commands(task, str(path)),
         search=config.search.summary() if task.writes_targets else "",
         decoding=decoding_path(model) if isinstance(model, Decoder | EncoderDecoder) else "",
     )
     return information, model
+
+
+class _Stored(NamedTuple):
+    """What the files of a model folder say.
+
+    Args:
+        config: The settings.
+        vocab_size: Number of token ids; 0 for a model that reads no text.
+        weights: Files of the weights.
+        layout: The ``model_type`` of a folder in Hugging Face's format; empty for one in regard's.
+        has_vocabulary: Whether there is a tokenizer.
+    """
+
+    config: RunConfig
+    vocab_size: int
+    weights: list[Path]
+    layout: str = ""
+    has_vocabulary: bool = True
+
+
+def _read_stored(folder: ModelFolder) -> _Stored:
+    """Return what the files of a model folder say, in regard's or Hugging Face's format."""
+    if is_hugging_face(folder.path):
+        checkpoint = read_hugging_face(folder.path)
+        return _Stored(
+            published_config(checkpoint),
+            checkpoint.vocab_size,
+            weight_files(checkpoint.folder),
+            checkpoint.model_type,
+            has_vocabulary=not read_any_tokenizer(folder.path).is_missing,
+        )
+    config = folder.read_config(RunConfig)
+    vocab_size = 0 if task_of(config).reads_inputs else len(folder.read_tokenizer())
+    return _Stored(config, vocab_size, [folder.weights_path])
+
+
+def _longest_row(config: RunConfig) -> int:
+    """Return the length of the longest row that a model can read, in tokens or patches."""
+    if isinstance(config.model, VitConfig):
+        return config.model.num_positions + 1  # patches and the class token
+    if isinstance(config.model, PatchTstConfig):
+        return config.model.num_patches
+    return config.data.max_length
+
+
+def _commands(task: Task, path: str) -> list[NextStep]:
+    """Return commands that use the model of a task in a folder."""
+    steps = [NextStep("Use", verb, (path, word)) for verb, word in task.verbs]
+    if task.example_data:
+        settings = (("start_from", path), ("output", "NEW"))
+        steps.append(NextStep("Use", "train", (task.example_data,), settings))
+    return steps
 
 
 def hash_weights(path: str | Path) -> str:

@@ -71,15 +71,7 @@ def evaluate(
     if other is not None and other.config.task != task.name:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     opened = [(str(model), predictor)] + ([] if other is None else [(str(compare), other)])
-    if beam is not None and not isinstance(predictor, TargetWriter):
-        raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
-    if precision is not None:
-        for _, writer in opened:
-            if not isinstance(writer, TargetWriter):
-                raise ConfigError(
-                    f"`precision={precision}`: a model for {task.name} writes no text."
-                )
-            writer.precision = precision
+    _decode_with([item for _, item in opened], task, beam=beam, precision=precision)
     if plot is not None and not task.has_picture:
         name = task.name
         raise ConfigError(f"`plot={plot}`: the evaluation of a model for {name} has no picture.")
@@ -104,6 +96,28 @@ def evaluate(
             message = f"{source.path}: data for {actual}; {model} is for {task.name}."
             raise DataError(message) from error
         raise
+
+
+def _decode_with(
+    predictors: Sequence[Predictor],
+    task: Task,
+    *,
+    beam: int | None,
+    precision: DecodingPrecision | None,
+) -> None:
+    """Set the precision of models that write text, where it is not None.
+
+    Raises:
+        ConfigError: A beam or a precision is set, and models for the task write no text.
+    """
+    writers = [predictor for predictor in predictors if isinstance(predictor, TargetWriter)]
+    if beam is not None and not writers:
+        raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
+    if precision is not None and not writers:
+        raise ConfigError(f"`precision={precision}`: a model for {task.name} writes no text.")
+    if precision is not None:
+        for writer in writers:
+            writer.precision = precision
 
 
 def _share(world: World, source: DataSource, opened: Sequence[tuple[str, Predictor]]) -> None:

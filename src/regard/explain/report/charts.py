@@ -267,19 +267,9 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
         name = shorten(labels[row] or "(empty)", most_chars)
         parts.append(text_at(names - 6, y + cell / 2 + 3.5, name, class_=f"end {size}"))
         for column, count in enumerate(values):
-            x = names + column * cell
-            box = {"x": x + 0.5, "y": y + 0.5, "width": cell - 1, "height": cell - 1}
-            if not count:
-                parts.append(tag("rect", **box, class_="nothing"))
-                continue
-            step = min(NUM_COLORS - 1, count * NUM_COLORS // total)
-            title = tag("title", f"{labels[row]} taken for {labels[column]}: {count:,}")
-            parts.append(Markup(f"<g>{title}{tag('rect', **box, class_=f's{step}')}"))
-            if has_room:
-                ink = "on-dark" if step >= _LIGHT_TEXT_FROM else "on-light"
-                at = x + cell / 2, y + cell / 2 + 3.5
-                parts.append(text_at(*at, f"{count:,}", class_=f"middle small {ink}"))
-            parts.append(Markup("</g>"))
+            title = f"{labels[row]} taken for {labels[column]}"
+            box = _CountBox(names + column * cell, y, cell, has_text=has_room)
+            parts += box.draw(count, total, title)
     bottom = top + side
     for column, label in enumerate(labels):
         x = names + (column + 0.5) * cell
@@ -293,6 +283,37 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
     ]
     label = "Confusion: true labels down, predicted labels across"
     return Chart(draw_svg(parts, height, label), table(["true label", *labels], rows, label))
+
+
+class _CountBox(NamedTuple):
+    """A square cell that shows a count by its color.
+
+    Args:
+        left: Its left end.
+        top: Its upper end.
+        side: Its width and height.
+        has_text: Whether the count is written into it.
+    """
+
+    left: float
+    top: float
+    side: float
+    has_text: bool
+
+    def draw(self, count: int, total: int, title: str) -> list[Markup]:
+        """Return the cell of a count, colored by its fraction of a total, with a title."""
+        side = self.side - 1
+        box = {"x": self.left + 0.5, "y": self.top + 0.5, "width": side, "height": side}
+        if not count:
+            return [tag("rect", **box, class_="nothing")]
+        step = min(NUM_COLORS - 1, count * NUM_COLORS // total)
+        start = f"<g>{tag('title', f'{title}: {count:,}')}{tag('rect', **box, class_=f's{step}')}"
+        parts = [Markup(start)]
+        if self.has_text:
+            ink = "on-dark" if step >= _LIGHT_TEXT_FROM else "on-light"
+            x, y = self.left + self.side / 2, self.top + self.side / 2 + 3.5
+            parts.append(text_at(x, y, f"{count:,}", class_=f"middle small {ink}"))
+        return [*parts, Markup("</g>")]
 
 
 def range_text(each: LengthBin) -> str:

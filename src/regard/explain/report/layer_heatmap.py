@@ -21,6 +21,7 @@ from regard.explain.report.svg_parts import (
 from regard.plots.style import thin
 
 _MOST_COLUMNS = 56
+_LEFT, _TOP = 112.0, 6.0  # corner of the cells; the names of layers are left of them
 
 
 def heat_chart(
@@ -44,28 +45,21 @@ def heat_chart(
         math.fsum(figures[layer][index] or 0.0 for layer in layers) for index in range(len(steps))
     ]
     columns = thin(totals, _MOST_COLUMNS) if steps else []
-    names, top = 112.0, 6.0
-    height = 16.0 if len(layers) <= 24 else max(6.0, 384.0 / len(layers))
-    size = "small" if height >= 12 else "tiny"
-    cell = min(32.0, (WIDTH - names - 8) / max(1, len(columns)))
+    grid = _Grid.of_size(len(layers), len(columns))
+    bottom = grid.top(len(layers))
     marked = {layer for layer, _ in marks}
     parts: list[Markup] = []
     for row, layer in enumerate(layers):
-        y = top + row * height
-        kind = "problem" if layer in marked else ""
-        name = shorten(layer, 17 if size == "small" else 26)
-        parts.append(text_at(names - 6, y + height / 2 + 3.5, name, class_=f"end {size} {kind}"))
-        colors = [scale.step(figures[layer][column]) for column in columns]
-        parts += _cells(colors, names, y, cell, height)
-    bottom = top + height * len(layers)
-    for number in range(0, len(columns), max(1, math.ceil(48 / cell))):
-        text, x = f"{steps[columns[number]]:,}", names + (number + 0.5) * cell
+        parts.append(grid.row_name(row, layer, kind="problem" if layer in marked else ""))
+        parts += grid.row(row, [scale.step(figures[layer][column]) for column in columns])
+    for number in range(0, len(columns), max(1, math.ceil(48 / grid.cell))):
+        text, x = f"{steps[columns[number]]:,}", _LEFT + (number + 0.5) * grid.cell
         parts.append(text_at(x, bottom + 14, text, class_="middle small muted"))
     for _, step in marks:
-        x = names + cell * sum(steps[column] < step for column in columns)
-        parts.append(line_between(x, top - 4, x, bottom + 2, class_="problem-line"))
-    parts.append(text_at(names - 6, bottom + 14, "step", class_="end small muted"))
-    parts += scale.legend(names, bottom + 26)
+        x = _LEFT + grid.cell * sum(steps[column] < step for column in columns)
+        parts.append(line_between(x, _TOP - 4, x, bottom + 2, class_="problem-line"))
+    parts.append(text_at(_LEFT - 6, bottom + 14, "step", class_="end small muted"))
+    parts += scale.legend(_LEFT, bottom + 26)
     columns = columns[:: max(1, math.ceil(len(columns) / 8))]
     return Chart(
         draw_svg(parts, bottom + 42, label), _table(layers, steps, figures, columns, label)
@@ -86,16 +80,42 @@ def _table(
     return table(["layer", *(f"step {steps[column]:,}" for column in columns)], rows, label)
 
 
-def _cells(
-    colors: Sequence[int | None], left: float, top: float, width: float, height: float
-) -> list[Markup]:
-    """Draw a row of cells; those without a color stay empty."""
-    box = {"y": top, "width": width - min(1.0, width / 8), "height": height - 1}
-    return [
-        tag("rect", x=left + number * width, **box, class_=f"s{color}")
-        for number, color in enumerate(colors)
-        if color is not None
-    ]
+class _Grid(NamedTuple):
+    """Cells of a row for each layer and a column for each step.
+
+    Args:
+        cell: Width of a cell.
+        height: Height of a row.
+    """
+
+    cell: float
+    height: float
+
+    @classmethod
+    def of_size(cls, num_rows: int, num_columns: int) -> _Grid:
+        """Return the grid of this many rows and columns that fits the width of a chart."""
+        height = 16.0 if num_rows <= 24 else max(6.0, 384.0 / num_rows)
+        return cls(min(32.0, (WIDTH - _LEFT - 8) / max(1, num_columns)), height)
+
+    def top(self, row: int) -> float:
+        """Return the upper end of a row."""
+        return _TOP + row * self.height
+
+    def row_name(self, row: int, name: str, *, kind: str) -> Markup:
+        """Draw the name of a row, of a class of the style sheet."""
+        size, most_chars = ("small", 17) if self.height >= 12 else ("tiny", 26)
+        y = self.top(row) + self.height / 2 + 3.5
+        return text_at(_LEFT - 6, y, shorten(name, most_chars), class_=f"end {size} {kind}")
+
+    def row(self, row: int, colors: Sequence[int | None]) -> list[Markup]:
+        """Draw the cells of a row; those without a color stay empty."""
+        width = self.cell - min(1.0, self.cell / 8)
+        box = {"y": self.top(row), "width": width, "height": self.height - 1}
+        return [
+            tag("rect", x=_LEFT + number * self.cell, **box, class_=f"s{color}")
+            for number, color in enumerate(colors)
+            if color is not None
+        ]
 
 
 class _LogScale(NamedTuple):
