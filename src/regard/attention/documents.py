@@ -158,7 +158,8 @@ def _options_of(
         heads = torch.arange(tensor.shape[1], device=tensor.device)[:, None, None]
         index = (rows[:, :, None, None], heads, queries[:, None, :, None], keys[:, None, None, :])
         sizes = zip(index, tensor.shape, strict=True)
-        return tensor[tuple(i if size > 1 else torch.zeros_like(i) for i, size in sizes)]
+        index = tuple(i if size > 1 else torch.zeros_like(i) for i, size in sizes)
+        return tensor[index]  # [documents, heads, queries, keys]
 
     bias = options.bias
     is_padded = bool((group.num_keys < keys.shape[1]).any())

@@ -45,12 +45,13 @@ def _hook(layer: Mixing, replace: Callable[[Tensor], Tensor]) -> RemovableHandle
     if isinstance(layer, Seq2SeqAttention):  # one head, and no output map
 
         def replace_output(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-            return replace(output[:, :, None])[:, :, 0]
+            return replace(output[:, :, None])[:, :, 0]  # [batch, length, 1, dim] within
 
         return layer.register_forward_hook(replace_output)
     heads = layer.num_heads
 
     def replace_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (replace(inputs[0].unflatten(-1, (heads, -1))).flatten(-2),)
+        by_head = inputs[0].unflatten(-1, (heads, -1))  # [batch, length, heads, head_dim]
+        return (replace(by_head).flatten(-2),)
 
     return layer.output.register_forward_pre_hook(replace_input)

@@ -125,7 +125,7 @@ def _reuse(outputs: dict[nn.Module, Tensor], *, rows: int) -> Iterator[None]:
     """Let blocks give an output of before, in every row, while a block of code runs."""
     with ExitStack() as stack:
         for block, output in outputs.items():
-            repeated = output.expand(rows, -1, -1)
+            repeated = output.expand(rows, -1, -1)  # [rows, length, dim]
             stack.callback(delattr, block, "forward")  # that of the class is back
             block.forward = lambda *_, repeated=repeated, **__: repeated
         yield

@@ -238,7 +238,7 @@ def classify_values(
     """
     inputs, lengths = classifier.collator.lay_out([values])
     if lengths is not None:
-        inputs = inputs[:, : int(lengths[0])]
+        inputs = inputs[:, : int(lengths[0])]  # [1, length, dim]
     config = classifier.config
     is_audio = config.task == "audio-classification"
     prediction = ClassifiedInput(

@@ -231,11 +231,15 @@ class ClassPrediction(Prediction):
         return self.scores_of(log_probabilities, outputs=outputs)
 
     def scores_of(self, log_probabilities: Tensor, *, outputs: Tensor | None = None) -> Tensor:
-        """Return the scores that log-probabilities give, ``[rows, outputs]`` or ``[rows]``.
+        """Return the scores that log-probabilities give.
 
         Args:
-            log_probabilities: From `log_probabilities`.
-            outputs: As there.
+            log_probabilities: Of shape ``[rows, outputs, classes]``, or ``[rows, classes]`` where
+                each row has one output.
+            outputs: The output of each row, ``[rows]``; None where each row has all.
+
+        Returns:
+            ``[rows, outputs]``, or ``[rows]``.
         """
         result = self._take(log_probabilities, self.chosen, outputs)
         if self.contrast is None:
@@ -251,7 +255,7 @@ class ClassPrediction(Prediction):
         """Take the class of each output from ``[rows, outputs, classes]``, or of each row."""
         if outputs is not None:
             return log_probabilities.gather(-1, classes[outputs][:, None])[:, 0]
-        index = classes.expand(len(log_probabilities), -1)[..., None]
+        index = classes.expand(len(log_probabilities), -1)[..., None]  # [rows, outputs, 1]
         return log_probabilities.gather(-1, index)[..., 0]
 
     def _describe_outputs(self) -> Iterator[Output]:

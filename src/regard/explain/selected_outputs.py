@@ -49,7 +49,8 @@ class SelectedOutputs(Prediction):
     ) -> Tensor:
         """Compute the scores of these outputs; see `Prediction`."""
         if outputs is None:
-            return self._prediction.scores(weights, baseline=baseline)[:, self._indices]
+            scores = self._prediction.scores(weights, baseline=baseline)
+            return scores[:, self._indices]  # [rows, outputs]
         return self._prediction.scores(weights, baseline=baseline, outputs=self._indices[outputs])
 
     def effect_scale(self, scores: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if tensor.ndim != 2 or not tensor.is_floating_point() or "positions" in name:
             quantized[name] = tensor
             continue
-        largest = tensor.detach().float().abs().amax(1, keepdim=True)
+        largest = tensor.detach().float().abs().amax(1, keepdim=True)  # [rows, 1]
         scale = largest / _LARGEST
         factor = torch.where(largest > 0, _LARGEST / largest, 0.0)
         quantized[name] = (tensor.detach().float() * factor).round().to(torch.int8)
@@ -52,7 +52,7 @@ def dequantize(tensors: Mapping[str, Tensor], *, name: str) -> dict[str, Tensor]
             scale = tensors.get(key + _SCALE)
             if scale is None or scale.shape != tensor.shape[:1]:
                 raise WeightsError(f"{name}: tensor {key} holds integers without their scales.")
-            weights[key] = tensor.float() * scale[:, None]
+            weights[key] = tensor.float() * scale[:, None]  # [rows, columns]
         elif not _is_scale(key, tensors):
             weights[key] = tensor
     return weights

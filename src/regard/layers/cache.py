@@ -130,7 +130,7 @@ class KeyValueBuffer:
         num_positions = self.num_positions
         storages = tuple(
             storage.new_empty(len(rows), *storage.shape[1:]) for storage in self._storages
-        )
+        )  # [new_rows, heads, capacity, dim] each
         for storage, part in zip(storages, content, strict=True):
             storage[:, :, :num_positions] = part.index_select(0, rows)
         self._storages, self.num_rows = (storages[0], storages[1]), len(rows)
@@ -146,7 +146,7 @@ class KeyValueBuffer:
         return not any(part.requires_grad or part.dtype != keys.dtype for part in new)
 
     def _reserve(self, keys: Tensor, values: Tensor, num_positions: int) -> None:
-        """Make room for positions of keys and values like these."""
+        """Make room for positions of keys and values like these, ``[rows, heads, new, dim]``."""
         num_rows = len(keys)
         if (
             self._storages is not None
@@ -251,7 +251,11 @@ class WindowCache(PositionCounter):
         return newest - age
 
     def _exceed(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add positions after those kept, oldest first, and keep the last of all."""
+        """Add positions, ``[batch, heads, new, dim]`` each, and keep the last of all.
+
+        Returns:
+            The keys and values that were kept, oldest first, and the new ones.
+        """
         if (content := self._buffer.content) is not None:
             old_keys, old_values = (part.roll(-self._oldest, 2) for part in content)
             keys = torch.cat([old_keys, keys], dim=2)

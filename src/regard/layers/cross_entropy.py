@@ -80,7 +80,7 @@ def mixture_cross_entropy(
 
 def _log_loss(logits: Tensor, probabilities: Tensor, target: Tensor, at_target: Tensor) -> Tensor:
     """Compute the cross-entropy of rows, ``[rows, 1]``, from their softmax where it is exact."""
-    at_probability = probabilities.gather(1, target)
+    at_probability = probabilities.gather(1, target)  # [rows, 1]
     if bool((at_probability >= torch.finfo(probabilities.dtype).tiny).all()):
         return -at_probability.to(at_target.dtype).log()
     # A probability this small is rounded, at last to 0; the largest of a row never is.
@@ -100,7 +100,7 @@ def _gradients(
     """Compute the gradients by differentiable operations, all logits ``[rows, vocab]`` at once."""
     rows, vocab = len(hidden), len(weight)
     weight_used = weight.to(hidden.dtype)
-    logits = hidden @ weight_used.T
+    logits = hidden @ weight_used.T  # [rows, vocab]
     probabilities = logits.softmax(-1)
     one_hot = torch.nn.functional.one_hot(targets, vocab).to(hidden.dtype)
     grad_generate = grad_copy = None

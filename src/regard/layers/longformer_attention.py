@@ -95,7 +95,7 @@ class LongformerAttention(SelfAttention):
 
     def _attend_by_pattern(self, x: Tensor, lengths: Tensor | None, num_global: int) -> Tensor:
         """Attend with all others; return ``[batch, heads, length - num_global, head_dim]``."""
-        q, k, v = self.project(x)
+        q, k, v = self.project(x)  # [batch, heads, length, head_dim]
         if isinstance(self.pattern, ScoreDependentPattern):  # may need all queries
             pair = _pair_of_lengths(lengths, q.shape[2], first=0)
             return self.attend(q, k, v, lengths=pair, first_query=num_global)

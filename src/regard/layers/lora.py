@@ -100,6 +100,6 @@ def merge_low_rank(tensors: Mapping[str, Tensor], *, alpha: float) -> dict[str, 
     for name in tensors:
         if name.endswith(_UP):
             owner = name.removesuffix(_UP)
-            down, up = tensors[owner + _DOWN], tensors[name]
+            down, up = tensors[owner + _DOWN], tensors[name]  # [rank, in_dim], [out_dim, rank]
             merged[f"{owner}.weight"] = merged[f"{owner}.weight"] + alpha / len(down) * up @ down
     return merged

@@ -70,6 +70,7 @@ class MultiHeadAttention(RecordedAttention):
         query_offset: int,
         key_positions: Tensor | None = None,
     ) -> Tensor:
+        """Attend, and map the output of all heads to ``[batch, queries, dim]``."""
         return self._join_heads(
             self.attend(
                 q, k, v, lengths=lengths, query_offset=query_offset, key_positions=key_positions

@@ -210,7 +210,7 @@ def _run_kernel(
         bidirectional=False,
         batch_first=True,
     )
-    return outputs, last_hidden[0], last_cell[0]
+    return outputs, last_hidden[0], last_cell[0]  # [batch, length, dim], [batch, dim] twice
 
 
 @torch.library.custom_op("regard::lstm", mutates_args=())
@@ -238,7 +238,7 @@ def _hold_at_padding(
     Returns:
         ``[batch, length, in_dim + 1]``, and the weights for it.
     """
-    is_padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+    is_padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]  # [batch, length]
     dim = len(weights.bias) // 4
     column = weights.input.new_tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(dim)
     wider = torch.cat([weights.input, column[:, None]], dim=1)

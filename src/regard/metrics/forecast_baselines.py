@@ -220,7 +220,7 @@ def ridge(
     regression = RidgeRegression.fit(history, horizon, num_lags, season)
     if regression is None:
         return seasonal_naive(history, horizon, season)
-    return regression.quantiles(history)
+    return regression.quantiles(history)  # [horizon, levels]
 
 
 def has_mstl() -> bool:

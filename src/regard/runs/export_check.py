@@ -270,7 +270,8 @@ def _peer_outputs(
         for tensors in inputs:
             output = peer(**dict(zip(names, tensors, strict=False)))
             if isinstance(model, SpanModel):
-                outputs.append(torch.stack([output.start_logits, output.end_logits], dim=2))
+                spans = torch.stack([output.start_logits, output.end_logits], dim=2)
+                outputs.append(spans)  # [batch, length, 2]
                 continue
             outputs.append(output.last_hidden_state if has_hidden_states else output.logits)
     return outputs

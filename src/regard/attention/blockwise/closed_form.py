@@ -57,7 +57,7 @@ class DotProductBlock:
         """Compute P, ``[blocks, rows, keys]``."""
         q, k = inputs.q, inputs.k
         scores = torch.bmm(fold_rows(q) * self.scale, k.squeeze(1).transpose(1, 2))
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # [blocks, rows, keys]
         mask = self.function.mask(block_slice, inputs)
         if mask is not None:
             mask = mask.expand(-1, q.shape[1], q.shape[2], -1).flatten(1, 2)
@@ -118,10 +118,10 @@ class DotProductSecond:
         cotangents = dict(zip(self.gradient.indices, blocks[count:], strict=True))
         # Zeros where the gradient does not compute it.
         x, y, z = (cotangents.get(i, torch.zeros_like(blocks[i])) for i in range(3))
-        x, y, z = fold_rows(x), y.squeeze(1), z.squeeze(1)
+        x, y, z = fold_rows(x), y.squeeze(1), z.squeeze(1)  # [blocks, rows, dim], then keys
         q, k, v = fold_rows(inputs.q), inputs.k.squeeze(1), inputs.v.squeeze(1)
         scale = block.scale
-        weights = block.weights(block_slice, inputs)
+        weights = block.weights(block_slice, inputs)  # [blocks, rows, keys], and so on
         d_weights = torch.bmm(g, v.transpose(1, 2)).to(weights.dtype)
         t = d_weights + (c - (weights * d_weights).sum(-1, keepdim=True))
         both = torch.bmm(torch.cat([x, q], -1), torch.cat([k, y], -1).transpose(1, 2))

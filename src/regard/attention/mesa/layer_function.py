@@ -247,6 +247,7 @@ def _check_fit(
     initial: MesaState | None,
     lengths: Tensor | None,
 ) -> None:
+    """Check that the other tensors fit queries ``[batch, heads, length, dim]``, and the values."""
     (batch, heads, length, dim), value_dim = q.shape, v.shape[3]
     _require("regularization", regularization, q, (heads, dim), "[heads, dim]")
     for name, gate in (("forget", forget), ("write", write)):

@@ -131,5 +131,5 @@ def _candidates(term: MaskTerm, rows: Tensor, num_keys: int) -> Tensor:
         first_step = -(-begin // term.stride)
         last_step = max(end // term.stride + 1, first_step)
         steps = torch.arange(first_step, last_step, device="cpu")
-        return rows[:, None] + steps * term.stride
+        return rows[:, None] + steps * term.stride  # [queries, width]
     return keys[(keys >= lowest) & (keys <= highest)][None, :]

@@ -157,7 +157,7 @@ class Hierarchical(ScoreDependentPattern):
             lengths=options.lengths,
             mask=options.mask,
         )
-        return AttentionOutput(out)
+        return AttentionOutput(out)  # [batch, heads, length, value_dim]
 
     def __repr__(self) -> str:
         return f"Hierarchical({self.block}{', causal=True' if self.causal else ''})"

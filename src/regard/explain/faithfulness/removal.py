@@ -145,8 +145,9 @@ def scores_of_rows(
     output = torch.tensor(outputs, dtype=torch.long)[first]
     values = torch.zeros(len(rows), dtype=torch.float64)
     for part in budget.chunks(prediction, len(rows), has_gradient=False):
+        inputs = torch.stack(distinct[part])  # [rows, features]
         with torch.no_grad():
-            scores = prediction.scores(torch.stack(distinct[part]), outputs=output[part])
+            scores = prediction.scores(inputs, outputs=output[part])
         values[part] = prediction.effect_scale(scores.double())
     return values[torch.tensor(index, dtype=torch.long)]
 

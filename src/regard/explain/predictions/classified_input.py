@@ -55,7 +55,7 @@ class ClassifiedInput(ClassPrediction):
         if label is None:
             with torch.inference_mode():
                 label = int(model(inputs).argmax())
-        readout = torch.eye(1, len(features))
+        readout = torch.eye(1, len(features))  # [1, positions]
         if config.pooling != "first":
             readout = (1 - readout) / len(names)
         super().__init__(

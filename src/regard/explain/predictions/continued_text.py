@@ -119,9 +119,9 @@ class ContinuedText(ClassPrediction):
         with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
             hidden = self.model.hidden_states(self._ids.expand(len(weights), -1))
         if outputs is None:
-            hidden = hidden[:, self._positions]
+            hidden = hidden[:, self._positions]  # [rows, outputs, dim]
         else:
-            hidden = hidden[torch.arange(len(weights)), self._positions[outputs]]
+            hidden = hidden[torch.arange(len(weights)), self._positions[outputs]]  # [rows, dim]
         logits = self.model.logits(hidden)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)

@@ -160,5 +160,6 @@ class WrittenTarget(ClassPrediction):
             logits = self.model.logits(hidden[row, position])  # of these positions alone
         else:
             logits = copies.mix(self.model.logits(hidden))[row, position]
+        # [rows, outputs, vocab], or [rows, vocab] of one output each
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)

@@ -42,4 +42,4 @@ class WholeOutput(Prediction):
     ) -> Tensor:
         """Compute the sum of the scores of all outputs; see `Prediction`."""
         total = self._prediction.scores(weights, baseline=baseline).sum(-1)  # [rows]
-        return total[:, None] if outputs is None else total
+        return total[:, None] if outputs is None else total  # [rows, 1]: one output

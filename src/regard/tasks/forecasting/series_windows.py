@@ -230,7 +230,7 @@ class SeriesWindows:
         def cut(arrays: Sequence[NDArray], size: int, shift: int = 0) -> NDArray:
             return np.stack(
                 [arrays[row][origin + shift : origin + shift + size] for row, origin in pairs]
-            )
+            )  # [batch, size] or [batch, size, columns]
 
         values = cut(self._values, window + horizon)  # [batch, steps]
         patch = self.config.patch
@@ -252,7 +252,9 @@ class SeriesWindows:
         begins = origins + self.config.window
         pairs = list(zip(rows.tolist(), begins.tolist(), strict=True))
         horizon = self.config.horizon
-        targets = np.stack([self._filled[row][begin : begin + horizon] for row, begin in pairs])
+        targets = np.stack(
+            [self._filled[row][begin : begin + horizon] for row, begin in pairs]
+        )  # [batch, horizon]
         actual = np.stack([self._values[row][begin : begin + horizon] for row, begin in pairs])
         targets[np.isnan(actual).mean(1) > 1 / 2] = np.nan
         return targets
