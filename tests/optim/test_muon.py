@@ -1,11 +1,13 @@
 """Muon against torch's implementation and the singular value decomposition."""
 
+import threading
+
 import pytest
 import torch
 
 from regard.errors import ShapeError
-from regard.optim import Muon, orthogonalize
-from regard.optim.muon import _iterate, _iterate_gram
+from regard.optim import Muon, muon, orthogonalize
+from regard.optim.muon import MatrixSharing, _iterate, _iterate_gram
 
 
 def draw(*shape, dtype=torch.float64):
@@ -59,6 +61,77 @@ def test_stacked_parts_are_orthogonalised_one_by_one():
     Muon([{"params": [whole], "num_parts": 3}], lr=0.1).step()
     Muon(parts, lr=0.1).step()
     torch.testing.assert_close(whole.detach(), torch.cat([part.detach() for part in parts]))
+
+
+SHARED = [(37, 53)] * 5 + [(11, 14)] * 3 + [(60, 7), (13, 13)]  # the rows begin at odd addresses
+
+
+def take_steps(sharing=None, dtype=None):
+    """Return matrices, and one without a gradient, after two steps."""
+    generator = torch.Generator().manual_seed(1)
+    matrices = [torch.nn.Parameter(torch.randn(s, generator=generator)) for s in SHARED]
+    stacked = torch.nn.Parameter(torch.randn(9, 5, generator=generator))
+    unused = torch.nn.Parameter(torch.ones(2, 2))
+    groups = [{"params": [*matrices, unused]}, {"params": [stacked], "num_parts": 3}]
+    optimizer = Muon(groups, lr=0.1, weight_decay=0.1, dtype=dtype, sharing=sharing)
+    for _ in range(2):
+        for parameter in (*matrices, stacked):
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    return [parameter.detach() for parameter in (*matrices, stacked, unused)]
+
+
+def steps_of_processes(number, dtype):
+    """Return the matrices of each of several processes, which are threads here."""
+    barrier, published = threading.Barrier(number, timeout=20), [None] * number
+    results = [None] * number
+
+    def run(index):
+        def exchange(tensors):
+            published[index] = tensors[index]
+            barrier.wait()
+            for tensor, value in zip(tensors, published, strict=True):
+                tensor.copy_(value)
+            barrier.wait()
+
+        results[index] = take_steps(MatrixSharing(index, number, exchange), dtype)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_updates_that_processes_share_have_the_bits_of_one_process(dtype, monkeypatch):
+    monkeypatch.setattr(muon, "_UNIT_FLOPS", 1 << 20)  # two or three matrices at a time
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = take_steps(dtype=dtype)
+        for number in (1, 2, 3, 4):
+            for matrices in steps_of_processes(number, dtype):
+                assert all(map(torch.equal, matrices, alone))
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def test_each_process_computes_the_updates_of_some_matrices(monkeypatch):
+    costs = {}
+
+    def count(matrices, *, num_steps):
+        costs.setdefault(threading.current_thread(), []).append(tuple(matrices.shape))
+        return orthogonalize(matrices, num_steps=num_steps)
+
+    monkeypatch.setattr(muon, "orthogonalize", count)
+    monkeypatch.setattr(muon, "_UNIT_FLOPS", 1)
+    steps_of_processes(2, None)
+    # The five largest are three and two; the process with two of them has all the others.
+    large, small = [(1, 37, 53)], [(1, 11, 14)] * 3 + [(1, 60, 7), (1, 13, 13), (3, 3, 5)]
+    expected = [sorted(2 * large * 3), sorted(2 * (2 * large + small))]
+    assert sorted(map(sorted, costs.values())) == sorted(expected)
 
 
 def test_the_state_restores_the_run_bit_for_bit():

@@ -7,16 +7,18 @@ direction in its space learns at the same pace. The quintic iteration ``X <- a X
 definiteness to rounding in bfloat16 and diverges.)
 
 Cost a step, for a matrix of m x n with m <= n: 4 m^2 n + 2 m^3 operations an iteration, or 8 m^3
-with the Gram matrix. Steps are scaled to the root mean square of an AdamW step (Liu et al. 2025,
-"Muon is Scalable for LLM Training", equation 4), so that rates and weight decay are of AdamW's
-size.
+with the Gram matrix. Processes that have the same gradients can share it: each computes the updates
+of some matrices, and they exchange them. Steps are scaled to the root mean square of an AdamW step
+(Liu et al. 2025, "Muon is Scalable for LLM Training", equation 4), so that rates and weight decay
+are of AdamW's size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from regard.errors import ConfigError, ShapeError
 from regard.optim.sharding import is_sharded
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
+_UNIT_FLOPS = 1 << 29  # on a CPU: some milliseconds, next to which calls cost little
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 
 
@@ -79,6 +82,74 @@ def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
     return torch.bmm(product, x)
 
 
+@dataclass(frozen=True)
+class MatrixSharing:
+    """How processes with the same gradients share the matrices whose updates they compute.
+
+    Args:
+        index: Of this process, from 0.
+        num_processes: All of them.
+        exchange: Takes one flat tensor for each process, of which this one has filled its own, and
+            fills the others with what their processes have; all processes call it.
+    """
+
+    index: int
+    num_processes: int
+    exchange: Callable[[Sequence[Tensor]], None]
+
+
+class _Unit(NamedTuple):
+    """Matrices of one shape, whose updates are computed together.
+
+    Args:
+        group: Has their settings.
+        parameters: The matrices; all have a gradient.
+        dtype: Type of the products.
+    """
+
+    group: dict[str, Any]
+    parameters: list[Tensor]
+    dtype: torch.dtype
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Rows and columns of the maps that are stacked in the rows of a matrix."""
+        rows, columns = self.parameters[0].shape
+        return rows // self.group["num_parts"], columns
+
+    @property
+    def numel(self) -> int:
+        """Numbers in all matrices."""
+        return len(self.parameters) * self.parameters[0].numel()
+
+    @property
+    def flops(self) -> int:
+        """Operations of the updates."""
+        num_maps = len(self.parameters) * self.group["num_parts"]
+        return num_maps * _flops(self.map_shape, self.group["num_steps"])
+
+
+def _flops(shape: tuple[int, int], num_steps: int) -> int:
+    """Return the operations that orthogonalise one map."""
+    short, long = sorted(shape)
+    if long >= _GRAM_FROM * short:
+        return 4 * short**2 * long + num_steps * 8 * short**3
+    return num_steps * (4 * short**2 * long + 2 * short**3)
+
+
+def assign_longest_first(costs: Sequence[int], num_processes: int) -> list[int]:
+    """Return which process does each piece of work: the longest first, to whoever has least.
+
+    >>> assign_longest_first([2, 3, 4, 3], 2)
+    [0, 1, 0, 1]
+    """
+    loads, owners = [0] * num_processes, [0] * len(costs)
+    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
+        owners[index] = loads.index(min(loads))
+        loads[owners[index]] += costs[index]
+    return owners
+
+
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for the weight matrices inside a network.
 
@@ -94,6 +165,9 @@ class Muon(torch.optim.Optimizer):
         num_steps: Newton-Schulz iterations, 1 or more.
         dtype: Type of the iteration's products; None takes the parameters'. Matrices at least eight
             times as long as wide always take the parameters'.
+        sharing: The processes that share the updates, which all have the same matrices and
+            gradients; the weights have the same bits for any number of them. None computes all
+            updates here, as do parameters that processes hold in parts (`DTensor`).
 
     Raises:
         ConfigError: A group has a setting of another optimizer.
@@ -109,6 +183,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         num_steps: int = 5,
         dtype: torch.dtype | None = None,
+        sharing: MatrixSharing | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -118,7 +193,7 @@ class Muon(torch.optim.Optimizer):
             "num_parts": 1,
         }
         super().__init__(params, defaults)
-        self._dtype = dtype
+        self._dtype, self._sharing = dtype, sharing
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add matrices.
@@ -158,47 +233,97 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            self._step_group(group)
+        units = [unit for group in self.param_groups for unit in self._units(group)]
+        for unit in units:
+            self._update_momentum(unit)
+        if self._sharing is None or any(is_sharded(unit.parameters[0]) for unit in units):
+            for unit in units:
+                _move(unit, self._compute_updates(unit))
+        else:
+            for unit, updates in self._share_updates(units, self._sharing):
+                _move(unit, updates)
         return loss
 
-    def _step_group(self, group: dict[str, Any]) -> None:
-        momentum = group["momentum"]
-        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}  # parameters and gradients
+    def _units(self, group: dict[str, Any]) -> Iterator[_Unit]:
+        """Yield the matrices of a group that have a gradient, a few of one shape at a time.
+
+        What is computed together does not depend on the number of processes: where a matrix is in
+        memory may decide how its products are rounded.
+        """
+        by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in group["params"]:
             if parameter.grad is not None:
-                by_shape.setdefault(parameter.shape, []).append((parameter, parameter.grad))
-        for shape, members in _in_portions(by_shape):
-            lookahead = []  # Nesterov's
-            for parameter, gradient in members:
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-                lookahead.append(gradient.lerp(buffer, momentum))
-            # A matrix that processes share is gathered: an update depends on all its entries.
-            updates = torch.stack([_whole(x) for x in lookahead])  # [members, rows, columns]
-            if self._dtype is not None and not _is_very_long(updates):
-                updates = updates.to(self._dtype)
-            rows = shape[0] // group["num_parts"]
-            maps = updates.view(-1, rows, shape[1])  # [members * num_parts, rows, columns]
-            updates = orthogonalize(maps, num_steps=group["num_steps"]).reshape(updates.shape)
-            scale = group["lr"] * 0.2 * math.sqrt(max(rows, shape[1]))
-            shrink = 1 - group["lr"] * group["weight_decay"]
-            for (parameter, _), update in zip(members, updates, strict=True):
-                change = _part_like(parameter, update.to(parameter.dtype))
-                parameter.mul_(shrink).add_(change, alpha=-scale)
+                by_shape.setdefault(parameter.shape, []).append(parameter)
+        for parameters in by_shape.values():
+            first = parameters[0]
+            unit = _Unit(group, [first], first.dtype)
+            if self._dtype is not None and not _is_very_long(first):
+                unit = unit._replace(dtype=self._dtype)
+            size = len(parameters)
+            if is_sharded(first):
+                size = 1  # each is gathered, one by one to save memory
+            elif first.device.type == "cpu":
+                size = max(1, _UNIT_FLOPS // max(1, unit.flops))
+            for start in range(0, len(parameters), size):
+                yield unit._replace(parameters=parameters[start : start + size])
+
+    def _update_momentum(self, unit: _Unit) -> None:
+        for parameter in unit.parameters:
+            state = self.state[parameter]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            assert parameter.grad is not None
+            state["momentum_buffer"].lerp_(parameter.grad, 1 - unit.group["momentum"])
+
+    def _compute_updates(self, unit: _Unit) -> Tensor:
+        """Return the orthogonal updates of matrices, ``[matrices, rows, columns]``."""
+        lookahead = []  # Nesterov's
+        for parameter in unit.parameters:
+            assert parameter.grad is not None
+            buffer = self.state[parameter]["momentum_buffer"]
+            lookahead.append(parameter.grad.lerp(buffer, unit.group["momentum"]))
+        # A matrix that processes share is gathered: an update depends on all its entries.
+        momenta = torch.stack([_whole(x) for x in lookahead]).to(unit.dtype)
+        maps = momenta.view(-1, *unit.map_shape)  # [matrices * num_parts, rows, columns]
+        return orthogonalize(maps, num_steps=unit.group["num_steps"]).reshape(momenta.shape)
+
+    def _share_updates(
+        self, units: list[_Unit], sharing: MatrixSharing
+    ) -> Iterator[tuple[_Unit, Tensor]]:
+        """Yield all matrices with their updates, of which this process computes some."""
+        owners = assign_longest_first([unit.flops for unit in units], sharing.num_processes)
+        for dtype in dict.fromkeys(unit.dtype for unit in units):
+            parts: list[list[_Unit]] = [[] for _ in range(sharing.num_processes)]
+            for unit, owner in zip(units, owners, strict=True):
+                if unit.dtype == dtype:
+                    parts[owner].append(unit)
+            device = units[0].parameters[0].device
+            flats = [
+                torch.empty(sum(unit.numel for unit in part), dtype=dtype, device=device)
+                for part in parts
+            ]
+            updates = [
+                [
+                    values.view(-1, *unit.parameters[0].shape)
+                    for unit, values in zip(part, flat.split([u.numel for u in part]), strict=True)
+                ]
+                for part, flat in zip(parts, flats, strict=True)
+            ]
+            for unit, values in zip(parts[sharing.index], updates[sharing.index], strict=True):
+                values.copy_(self._compute_updates(unit))
+            sharing.exchange(flats)
+            for part, values in zip(parts, updates, strict=True):
+                yield from zip(part, values, strict=True)
 
 
-def _in_portions(
-    by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]],
-) -> Iterator[tuple[torch.Size, list[tuple[Tensor, Tensor]]]]:
-    """Yield the members of each shape; those that processes share one by one, to save memory."""
-    for shape, members in by_shape.items():
-        if is_sharded(members[0][0]):
-            yield from ((shape, [member]) for member in members)
-        else:
-            yield shape, members
+def _move(unit: _Unit, updates: Tensor) -> None:
+    """Move matrices along their updates, ``[matrices, rows, columns]``."""
+    group = unit.group
+    scale = group["lr"] * 0.2 * math.sqrt(max(unit.map_shape))
+    shrink = 1 - group["lr"] * group["weight_decay"]
+    for parameter, update in zip(unit.parameters, updates, strict=True):
+        change = _part_like(parameter, update.to(parameter.dtype))
+        parameter.mul_(shrink).add_(change, alpha=-scale)
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -127,6 +127,23 @@ class World:
         if self.is_shared:
             dist.broadcast(tensor, src=0, group=self.group_of(tensor))
 
+    def exchange(self, tensors: Sequence[Tensor]) -> None:
+        """Give every rank the values that rank r has in tensor r, in place.
+
+        Args:
+            tensors: One for each rank, of the same shape on every rank; it may be empty.
+        """
+        if not self.is_shared:
+            return
+        works = [
+            dist.broadcast(tensor, src=rank, group=self.group_of(tensor), async_op=True)
+            for rank, tensor in enumerate(tensors)
+            if tensor.numel()
+        ]
+        for work in works:
+            assert work is not None
+            work.wait()
+
     def clock(self, read: Callable[[], float] = time.monotonic) -> float:
         """Return rank 0's time in seconds, the same on every rank.
 

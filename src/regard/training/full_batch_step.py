@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.line_search_optimizer import Counts, LineSearchOptimizer
+from regard.optim.muon import MatrixSharing
 from regard.optim.objectives.full_batch import Part, evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.distribution import World
@@ -524,7 +525,10 @@ def build_mini_batch(
         compute = OrderedGradient(model, loss_function, world, num_shards)
     else:
         compute = ReplicatedGradient(model, loss_function, world)
-    stepper = MiniBatchStep(model, loss_function, config, dtype, compute)
+    matrices = None
+    if world.size > 1 and not has_parts:
+        matrices = MatrixSharing(world.rank, world.size, world.exchange)
+    stepper = MiniBatchStep(model, loss_function, config, dtype, compute, matrices)
     shards = ShardedBatches(
         batches,
         world,

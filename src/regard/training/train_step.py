@@ -18,6 +18,7 @@ from regard.errors import ConfigError
 from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
+from regard.optim.muon import MatrixSharing
 from regard.optim.sharding import is_sharded
 from regard.training.parted_tensors import local_part
 from regard.training.stability_monitor import gradient_norms
@@ -130,7 +131,10 @@ class BatchGradient(Protocol):
 
 
 def build_optimizers(
-    model: nn.Module, config: OptimizerConfig, dtype: torch.dtype
+    model: nn.Module,
+    config: OptimizerConfig,
+    dtype: torch.dtype,
+    sharing: MatrixSharing | None = None,
 ) -> list[torch.optim.Optimizer]:
     """Build the optimizers of a model, each with its parameter groups.
 
@@ -141,6 +145,7 @@ def build_optimizers(
         model: Whose parameters are trained.
         config: With a learning rate set.
         dtype: Type of products that the optimizer computes.
+        sharing: The processes that share Muon's updates; None computes all of them here.
 
     Returns:
         One optimizer, or two.
@@ -174,6 +179,7 @@ def build_optimizers(
             weight_decay=decay,
             num_steps=config.newton_schulz_steps,
             dtype=dtype,
+            sharing=sharing,
         )
         if entrywise:  # last, so that the others have the numbers of earlier saved states
             without_decay.append({"params": list(entrywise), "weight_decay": 0.0})
@@ -232,6 +238,7 @@ class MiniBatchStep:
         dtype: Type of products that the optimizer computes.
         compute_gradient: Computes the loss of a batch, and its gradient into ``grad`` of the
             parameters, together with other processes; None computes it here.
+        sharing: The processes that share Muon's updates; None computes all of them here.
     """
 
     num_passes = 0.0
@@ -245,12 +252,13 @@ class MiniBatchStep:
         config: OptimizerConfig,
         dtype: torch.dtype = torch.float32,
         compute_gradient: BatchGradient | None = None,
+        sharing: MatrixSharing | None = None,
     ) -> None:
         self.model, self.loss_function, self.config = model, loss_function, config
         self._gradient = compute_gradient
         if compute_gradient is not None:
             self.loss_function = compute_gradient.loss_function
-        self.optimizers = build_optimizers(model, config, dtype)
+        self.optimizers = build_optimizers(model, config, dtype, sharing)
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
         self._peaks = [[g["lr"] for g in optimizer.param_groups] for optimizer in self.optimizers]
