@@ -151,7 +151,7 @@ def test_a_contrast_names_both_tokens_with_their_probabilities():
         methods=["occlusion"],
     )
     (note,) = explanation.notes
-    assert note.startswith('Explained is why "dog" (')
+    assert note.startswith('The scores explain why "dog" (')
     assert 'and not "mat" (' in note
 
 

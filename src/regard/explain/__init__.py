@@ -60,7 +60,7 @@ def show(
         context: The text that a question is asked of.
         output: The output that is explained; None is the model's own.
         contrast: Another output that it is compared with.
-        height: Of the page in the cell, in pixels.
+        height: Height of the page in the cell, in pixels.
 
     Returns:
         What a notebook shows as the page, and a terminal as text.

@@ -17,7 +17,7 @@ class AllowedPairs(NamedTuple):
     """The pairs that a pattern allows.
 
     Args:
-        runs: Of keys that each row allows: first, and the one after the last.
+        runs: Runs of keys that each row allows: first, and the one after the last.
         equal_shares: What each key gets of all attention where every query shares its own equally,
             ``[keys]``.
     """

@@ -39,7 +39,7 @@ class AttentionMaps(NamedTuple):
     """The maps of a prediction.
 
     Args:
-        maps: Of the layers with weights, encoder first.
+        maps: Maps of the layers with weights, encoder first.
         notes: Sentences about the layers without.
     """
 
@@ -52,8 +52,8 @@ class _Scale(NamedTuple):
 
     Args:
         tile: Positions of a row and of a column.
-        num_keys: Of a row that keep their weights, at most.
-        num_runs: Of keys that a row has, at most.
+        num_keys: Most keys of a row that keep their weights.
+        num_runs: Most runs of keys that a row has.
     """
 
     tile: int
@@ -72,8 +72,8 @@ def attention_maps(
 
     Args:
         prediction: Whose attention is captured.
-        effects: Of each head of a layer, by the layer's path, see `regard.explain.heads`; None
-            where they were not measured.
+        effects: Effect of each head of a layer, by the layer's path, see `regard.explain.heads`;
+            None where they were not measured.
         most_bytes: About the size of all maps as JSON, at most; None is 130 kB for a sentence, and
             up to 5 MB for long texts, of which a page packs a third.
         memory: Bytes of weights that are held at once; None is the default of `capture_in_parts`.
@@ -170,7 +170,7 @@ def _largest_of_sparse(weights: Tensor, num_keys: int) -> tuple[Tensor, Tensor, 
 
     Args:
         weights: ``[heads, queries, keys]``, coalesced.
-        num_keys: Of a row.
+        num_keys: Number of keys of a row.
 
     Returns:
         ``[heads, queries, num_keys]`` twice, with weights of 0 where a row has fewer, and

@@ -33,15 +33,15 @@ class LayerAttention:
     """The attention of one layer in one prediction.
 
     Args:
-        path: Of the layer in the model.
+        path: Path of the layer in the model.
         kind: ``cross`` where it reads the source, else the name of its stack, such as encoder.
         depth: Index of its block in the stack.
         stack: Index of the stack of its queries.
         pattern: Which pairs may attend, as it was in that pass: global tokens may differ by input.
-        num_heads: Of queries.
+        num_heads: Number of heads of queries.
         first_query: Feature of the first query.
         first_key: Feature of the first key.
-        records: Of its calls, each ``[1, heads, ...]``, in the order of the queries.
+        records: Records of its calls, each ``[1, heads, ...]``, in the order of the queries.
         refusal: Why it has no weights, in a sentence; empty where it has.
     """
 
@@ -136,7 +136,7 @@ def capture(prediction: Prediction, paths: Collection[str] | None = None) -> lis
 
     Args:
         prediction: Whose model runs once.
-        paths: Of the layers; None is all of them.
+        paths: Paths of the layers; None is all of them.
     """
     layers = attention_layers(prediction)
     if paths is not None:
@@ -158,7 +158,7 @@ def capture_in_parts(
 
     Args:
         prediction: Whose model runs once for each part.
-        most_bytes: Of the weights of a part; a part has one layer at least.
+        most_bytes: Most bytes of the weights of a part; a part has one layer at least.
 
     Yields:
         The layers, encoder first. One whose weights alone would take more than 2 GiB is not

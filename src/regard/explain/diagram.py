@@ -24,7 +24,7 @@ def draw_diagram(model: Model, kind: Literal["mermaid", "svg"] = "mermaid") -> s
     """Draw the architecture of a model as text.
 
     Args:
-        model: Of any family; it may be on the meta device.
+        model: Model of any family; it may be on the meta device.
         kind: Format of the text.
 
     Returns:
@@ -41,7 +41,7 @@ def save_diagram(model: Model, path: str | Path) -> None:
     """Draw the architecture of a model as a picture, encoder and decoder next to each other.
 
     Args:
-        model: Of any family; it may be on the meta device.
+        model: Model of any family; it may be on the meta device.
         path: File of the picture, ``.svg``, ``.png`` or ``.pdf``.
 
     Raises:

@@ -14,9 +14,9 @@ class ExplainedModel(msgspec.Struct, frozen=True, kw_only=True):
     """The model that is explained.
 
     Args:
-        name: Of its folder.
+        name: Name of its folder.
         task: That it was trained for.
-        family: Of its architecture.
+        family: Name of its architecture.
         num_parameters: Numbers in its weights.
         hash: The first digits of the hash of its weights; empty where it has no folder.
         explained: The day, ``2026-11-21``.
@@ -81,11 +81,11 @@ class MethodResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         title: Its name for a reader.
-        unit: Of its scores.
+        unit: Unit of its scores.
         is_signed: Whether scores below 0 speak against the output.
         scores: ``[outputs, features]``; None where an output does not depend on a feature.
-        error: Of integrated gradients, how far the scores of all features miss the change that they
-            share out, as a fraction of it; None where a method has no such error.
+        error: How far the scores of all features miss the change that they share out, as a fraction
+            of it, by integrated gradients; None where a method has no such error.
         faithfulness: None where it was not measured.
         seconds: That the method took.
         steps: Points of the integral; None where there is none.
@@ -153,7 +153,7 @@ class AttentionSink(msgspec.Struct, frozen=True):
 
     Args:
         key: Its index.
-        share: Of all attention of a head, 0 to 1.
+        share: Fraction of all attention of a head, 0 to 1.
     """
 
     key: int
@@ -167,7 +167,7 @@ class LensRow(msgspec.Struct, frozen=True, kw_only=True):
         layer: Its path.
         texts: The most probable output at each position.
         probabilities: Theirs.
-        scores: Of the outputs that are explained.
+        scores: Scores of the outputs that are explained.
     """
 
     layer: str
@@ -184,12 +184,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         text: The input as it was given.
         input: Features, whose indices the scores use.
         output: Outputs that are explained.
-        unit: Of the outputs' scores.
+        unit: Unit of the outputs' scores.
         positions: For each output the feature whose last state it reads most; none where this is
             left to the reader.
         contrast: Text of the output that each is compared with; None compares with nothing.
         confidence: Geometric mean of the outputs' probabilities; None where they have none.
-        written: Of a target that was written for a source; None of other outputs.
+        written: Facts about a target that was written for a source; None for other outputs.
         methods: Results by the methods' names.
         first: The method that is shown first: the one that is most faithful for the task.
         attention: Maps of all layers; none where the model has no attention.

@@ -54,7 +54,7 @@ class ModelFacts(NamedTuple):
     """What a page says about the model besides what it is.
 
     Args:
-        name: Of its folder.
+        name: Name of its folder.
         sha: First digits of the hash of its weights.
     """
 
@@ -87,7 +87,7 @@ def explain(
         row: Which input of a file of images, recordings or series, from 1.
         methods: Names of methods of attribution; None takes all that fit the model.
         memory: Bytes that a computation may use at once; None is half a gibibyte.
-        facts: Of the model, for the page.
+        facts: Facts about the model, for the page.
         draws_model: Whether the document has a picture of the model, which takes a second.
         on_progress: Hears of long computations.
 
@@ -193,8 +193,8 @@ def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
         for output, other, row in zip(prediction.outputs, others, log_probabilities, strict=False):
             probability = float(row[other].exp())
             yield (
-                f'Explained is why "{output.text.strip()}" ({math.exp(output.score):.2g}), and not '
-                f'"{prediction.class_text(other).strip()}" ({probability:.2g}).'
+                f'The scores explain why "{output.text.strip()}" ({math.exp(output.score):.2g}), '
+                f'and not "{prediction.class_text(other).strip()}" ({probability:.2g}).'
             )
     changes = total_changes(prediction).abs()
     scales = torch.tensor([abs(output.score) for output in prediction.outputs]).clamp(min=1.0)
@@ -290,7 +290,7 @@ class _Explainer:
         """Compute a method for the same model with shuffled weights, for some of the outputs.
 
         Args:
-            name: Of the method.
+            name: Name of the method.
 
         Returns:
             Scores ``[outputs, features]``, None for the other outputs; and the mean rank

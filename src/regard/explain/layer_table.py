@@ -23,9 +23,9 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
         kind: What it is, with its sizes.
         depth: 0 for the parts that make up the model, 1 for the parts of the row of depth 0 above.
         count: How many equal parts it is.
-        shape: Of its output for one row; empty where it has none of its own.
+        shape: Shape of its output for one row; empty where it has none of its own.
         num_parameters: Its own; a shared table is counted where it is first used.
-        weight_bytes: Of these.
+        weight_bytes: Bytes of its parameters.
         flops_per_token: Operations of a forward pass, by token of the row.
         ties: Parts whose weights it shares.
     """
@@ -45,8 +45,8 @@ def layer_table(model: Model, length: int) -> list[LayerRow]:
     """List the parts of a model, first to last.
 
     Args:
-        model: Of any family; it may be on the meta device. Costs are those of its mode, training
-            or evaluation.
+        model: Model of any family; it may be on the meta device. Costs are those of its mode,
+            training or evaluation.
         length: Positions of a row without padding (of source and target each, where there are
             two), 1 or more. Costs are by token of the row (of the target).
 

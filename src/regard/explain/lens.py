@@ -96,7 +96,7 @@ def _pass_on(skipped: dict[nn.Module, Tensor]) -> Iterator[None]:
     """Let layers give their input in some rows while a block of code runs.
 
     Args:
-        skipped: Of each layer the rows that it passes on, ``[rows]``.
+        skipped: For each layer the rows that it passes on, ``[rows]``.
     """
     with ExitStack() as stack:
         for layer, rows in skipped.items():

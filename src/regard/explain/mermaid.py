@@ -42,7 +42,7 @@ class Flowchart:
         """Add a node.
 
         Args:
-            lines: Of its label.
+            lines: Lines of its label.
             shape: Its outline.
 
         Returns:

@@ -35,9 +35,10 @@ class Part:
     Args:
         name: Its path in the model, as in the names of its weights.
         description: What it is.
-        shape: Of its output for one row, without the batch; empty where it has none of its own.
+        shape: Shape of its output for one row, without the batch; empty where it has none of its
+            own.
         num_parameters: Its own; a table that an earlier part has is not counted again.
-        weight_bytes: Of these.
+        weight_bytes: Bytes of its parameters.
         flops: Operations of a forward pass of one row.
         ties: Parts whose weights it shares.
         module: The layer or block; None for a bare table or the output.
@@ -71,7 +72,7 @@ def list_parts(model: Model, length: int) -> list[Part]:
     """List the parts of a model, first to last; those that read a source before all others.
 
     Args:
-        model: Of any family.
+        model: Model of any family.
         length: Positions of a row (of source and target, where there are two), 1 or more.
 
     Returns:

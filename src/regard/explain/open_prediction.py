@@ -232,7 +232,7 @@ def classify_values(
 
     Args:
         classifier: The model in use.
-        values: Of the input, not standardized.
+        values: Values of the input, not standardized.
         output: The label that is explained; None is the most probable.
         contrast: Another label that it is compared with.
     """
@@ -340,7 +340,7 @@ def _best_tokens(
     """Return the first and the last token of a span; None where a window does not hold it whole.
 
     Args:
-        log_probabilities: Of starts and ends in a window, ``[length, 2]``.
+        log_probabilities: Log-probabilities of starts and ends in a window, ``[length, 2]``.
         characters: Those of each token of the text, by its position.
         span: Characters of the answer. A token without characters, such as the space before a
             word, may begin or end it: the more probable one is taken.

@@ -85,7 +85,7 @@ class Prediction(ABC):
 
     Args:
         model: In evaluation mode.
-        features: Of all positions of all stacks, in order.
+        features: Features at all positions of all stacks, in order.
         outputs: What is explained.
         stacks: The model's stacks of layers; the last computes the outputs.
         readout: How much each output reads the last layer's state at each position of the last
@@ -141,11 +141,11 @@ class Prediction(ABC):
         """Compute scores for inputs whose features are weakened.
 
         Args:
-            weights: Of the features, ``[rows, features]``, or of each number of their embeddings,
-                ``[rows, features, dim]``; 1 keeps, 0 replaces by the baseline. The result is
-                differentiable in them.
+            weights: Weights of the features, ``[rows, features]``, or of each number of their
+                embeddings, ``[rows, features, dim]``; 1 keeps, 0 replaces by the baseline. The
+                result is differentiable in them.
             baseline: What replaces a feature.
-            outputs: Of each row the one output whose score is computed, ``[rows]``; None computes
+            outputs: The one output of each row whose score is computed, ``[rows]``; None computes
                 all of them.
 
         Returns:
@@ -169,7 +169,7 @@ class ClassPrediction(Prediction):
 
     Args:
         model: In evaluation mode.
-        features: Of all positions of all stacks, in order.
+        features: Features at all positions of all stacks, in order.
         chosen: Class of each output, ``[outputs]``.
         contrast: Class that each output is compared with, ``[outputs]``: the score is then the
             difference of the two log-probabilities ("why this, not that": Yin & Neubig 2022). None
@@ -213,7 +213,7 @@ class ClassPrediction(Prediction):
         Args:
             weights: As in `scores`.
             baseline: What replaces a feature.
-            outputs: Of each row the one output that is computed, ``[rows]``; None computes all.
+            outputs: The one output of each row that is computed, ``[rows]``; None computes all.
 
         Returns:
             ``[rows, outputs, classes]``, or ``[rows, classes]``, float32 at least.
@@ -234,8 +234,8 @@ class ClassPrediction(Prediction):
         """Return the scores that log-probabilities give.
 
         Args:
-            log_probabilities: Of shape ``[rows, outputs, classes]``, or ``[rows, classes]`` where
-                each row has one output.
+            log_probabilities: Logarithms of probabilities, of shape ``[rows, outputs, classes]``,
+                or ``[rows, classes]`` where each row has one output.
             outputs: The output of each row, ``[rows]``; None where each row has all.
 
         Returns:
@@ -280,7 +280,7 @@ def check_scores(scores: Tensor, texts: Sequence[str]) -> None:
 
     Args:
         scores: ``[outputs]``.
-        texts: Of the outputs.
+        texts: Texts of the outputs.
 
     Raises:
         WeightsError: A score is not a number.

@@ -40,9 +40,9 @@ class QueryKeyAttribution(NamedTuple):
     """What made one score of a head.
 
     Args:
-        score: Of the query and the key, before the softmax.
-        contributions: Of a feature through the query and another through the key, ``[features,
-            features]``; they sum to the score.
+        score: Score of the query and the key, before the softmax.
+        contributions: Contributions of a feature through the query and another through the key,
+            ``[features, features]``; they sum to the score.
     """
 
     score: float
@@ -121,7 +121,7 @@ def _project(
     Args:
         layer: Whose maps are used.
         parts: ``[features, dim]``, and the feature of the position itself, which gets the bias.
-        position: Of the state, for rotary positions.
+        position: Position of the state, for rotary positions.
         is_query: Whether it is a query.
 
     Returns:
@@ -156,7 +156,7 @@ class _Stream:
 
     Args:
         prediction: Whose model runs once.
-        attention: Of all its layers.
+        attention: Attention of all its layers.
     """
 
     def __init__(self, prediction: Prediction, attention: Sequence[LayerAttention]) -> None:

@@ -15,7 +15,7 @@ class SelectedOutputs(Prediction):
 
     Args:
         prediction: The whole.
-        indices: Of the outputs, ``[n]``.
+        indices: Indices of the outputs, ``[n]``.
     """
 
     def __init__(self, prediction: Prediction, indices: Tensor) -> None:

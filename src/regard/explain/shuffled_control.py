@@ -24,8 +24,8 @@ def shuffle_weights(prediction: P, seed: int = _SEED) -> P:
     permuted, too. The outputs that are explained stay those of the trained model.
 
     Args:
-        prediction: Of the trained model, which is not changed.
-        seed: Of the permutations.
+        prediction: Prediction of the trained model, which is not changed.
+        seed: Seed of the permutations.
     """
     shuffled = copy.deepcopy(prediction)
     generator = torch.Generator().manual_seed(seed)

@@ -27,7 +27,7 @@ def find_sinks(
 
     Args:
         layer: With weights.
-        features: Of the prediction.
+        features: Features of the prediction.
         equal_shares: What each key would get with equal weights, ``[keys]``.
     """
     keys = features[layer.first_key : layer.first_key + layer.num_keys]

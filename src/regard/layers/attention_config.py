@@ -23,13 +23,13 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Which positions attend to which; a list alternates over the layers.
 
     Args:
-        pattern: Of self-attention in encoder and decoder, such as full, local:256,
+        pattern: Pattern of self-attention in encoder and decoder, such as full, local:256,
             local:256|global:0, strided:8 or top_k:16; decoders look back only. A fraction of the
             length, such as local:0.1, and random blocks, such as random:64:3, are possible in the
             encoder and in cross-attention only: a decoder does not know the length of its text.
-        encoder: Of the encoder's self-attention; None is `pattern`.
-        decoder: Of the decoder's self-attention; None is `pattern`.
-        cross: Of the decoder's attention over the encoder's output.
+        encoder: Pattern of the encoder's self-attention; None is `pattern`.
+        decoder: Pattern of the decoder's self-attention; None is `pattern`.
+        cross: Pattern of the decoder's attention over the encoder's output.
 
     Raises:
         ConfigError: A text is not a pattern, or not one that is possible there.
@@ -94,16 +94,16 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             *self.cross_patterns(num_decoder_layers),
         ]
 
-    def replace_no_masks(self, instead: str) -> AttentionConfig:
-        """Replace the patterns that depend on scores, which have no mask.
+    def replace_score_dependent(self, mask: str) -> AttentionConfig:
+        """Replace the patterns that depend on scores by patterns that are masks.
 
         Args:
-            instead: Pattern for self-attention; cross-attention gets full.
+            mask: Pattern for self-attention; cross-attention gets full.
 
         Returns:
             The changed settings.
 
-        >>> AttentionConfig(pattern=("top_k:4", "full"), encoder="local:9").replace_no_masks(
+        >>> AttentionConfig(pattern=("top_k:4", "full"), encoder="local:9").replace_score_dependent(
         ...     "local:512"
         ... ).summary()
         'encoder local:9, decoder local:512, cross full'
@@ -114,7 +114,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 isinstance(pattern, ScoreDependentPattern)
                 for pattern in self._parse(name, is_decoder=False)
             ):
-                changed[name] = "full" if name == "cross" else instead
+                changed[name] = "full" if name == "cross" else mask
         return msgspec.structs.replace(self, **changed)
 
     def summary(self) -> str:
@@ -123,15 +123,15 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         >>> AttentionConfig(pattern="local:64", encoder=("local:64", "full")).summary()
         'encoder local:64 / full, decoder local:64, cross full'
         """
-        encoder, decoder, cross = map(self.side_summary, ("encoder", "decoder", "cross"))
+        encoder, decoder, cross = map(self.kind_summary, ("encoder", "decoder", "cross"))
         if encoder == decoder and cross == "full":
             return encoder
         return f"encoder {encoder}, decoder {decoder}, cross {cross}"
 
-    def side_summary(self, kind: Literal["encoder", "decoder", "cross"]) -> str:
+    def kind_summary(self, kind: Literal["encoder", "decoder", "cross"]) -> str:
         """Return the patterns of one kind of attention, as the settings have them.
 
-        >>> AttentionConfig(pattern=("local:64", "full"), encoder="full").side_summary("decoder")
+        >>> AttentionConfig(pattern=("local:64", "full"), encoder="full").kind_summary("decoder")
         'local:64 / full'
         """
         pattern = getattr(self, kind)

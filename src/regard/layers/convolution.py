@@ -66,7 +66,7 @@ class GatedConvolution(Layer):
 
         Args:
             x: ``[batch, length, dim]``, zeros at padding.
-            cache: Of a causal convolution: the inputs before `x`; updated.
+            cache: State of a causal convolution: the inputs before `x`; updated.
 
         Returns:
             Same shape as `x`.
@@ -117,7 +117,7 @@ class ConvBlock(Layer):
         Args:
             x: ``[batch, length, dim]``.
             is_valid: Which of them are not padding, ``[batch, length, 1]``; None means all.
-            cache: Of a causal block: the inputs before `x`; updated.
+            cache: State of a causal block: the inputs before `x`; updated.
 
         Returns:
             Same shape as `x`.
@@ -160,7 +160,7 @@ class ConvDecoderBlock(Layer):
         dim: Size of input and output.
         kernel_width: Positions seen at once, 1 or more.
         dropout: On the input of the convolution.
-        pattern: Of attention.
+        pattern: Pattern of attention.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class _Pools:
     """The pools of one generator; another seed needs others.
 
     Args:
-        seed: Of the generator.
+        seed: Seed of the generator.
         pools: Zeros and ``1 / (1 - rate)``, ``[pool size]``, by rate and type.
     """
 

@@ -26,7 +26,7 @@ class TokenEmbedding(Layer):
         positions: Vectors of the positions; None where the layers have their own, such as rotary.
         dropout: On the sum.
         scale: Factor on the rows of the table; None is the paper's ``sqrt(dim)``.
-        norm: Of the sum; None, as in the paper, has none.
+        norm: Normalisation of the sum; None, as in the paper, has none.
     """
 
     is_embedding = True
@@ -84,7 +84,7 @@ class SegmentedEmbedding(Layer):
     Args:
         weight: ``[vocab, dim]`` table of tokens, shared with the output.
         positions: Vectors of the positions; None where the layers have their own, such as rotary.
-        norm: Of the sum.
+        norm: Normalisation of the sum.
         dropout: On the result.
         num_segments: Kinds of segments; 0 has no table of them.
     """

@@ -13,7 +13,7 @@ def fill_normal(weight: Tensor, std: float = 1.0) -> Tensor:
     There PyTorch's ``normal_`` would load its compiler first, which takes two seconds.
 
     Args:
-        weight: Of any shape.
+        weight: Tensor of any shape.
         std: Standard deviation, 0 or more.
 
     Returns:

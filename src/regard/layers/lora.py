@@ -27,7 +27,7 @@ class LowRank(Adapter):
     Args:
         in_dim: Size of its input.
         out_dim: Size of its output.
-        rank: Of the change, 1 or more.
+        rank: Rank of the change, 1 or more.
         scale: Factor on it, ``alpha / rank``.
     """
 
@@ -57,7 +57,7 @@ def add_low_rank(model: nn.Module, *, rank: int, alpha: float) -> None:
 
     Args:
         model: Changed in place.
-        rank: Of each change, 1 or more; at most the shorter side of the map is used.
+        rank: Rank of each change, 1 or more; at most the shorter side of the map is used.
         alpha: Factor on each change, times `rank`.
 
     Raises:

@@ -23,7 +23,7 @@ class MaskedTokenHead(Layer):
     Args:
         dim: Size of the states.
         vocab_size: Number of token ids.
-        norm: Of what is compared with the table.
+        norm: Normalisation of what is compared with the table.
         activation: gelu (the paper's), gelu_tanh or relu.
     """
 

@@ -41,7 +41,7 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How far every least-squares problem is solved.
 
     Args:
-        num_iterations: Of conjugate gradient, at most, 1 or more.
+        num_iterations: Most iterations of conjugate gradient, 1 or more.
         tolerance: Stop earlier when all residuals have fallen to this fraction; 0 disables this.
     """
 
@@ -190,7 +190,7 @@ class MesaMixer(Layer):
             x: ``[batch, length, dim]``.
             lengths: Valid positions of each row, ``[batch]``; None means all, and with a cache it
                 must be None.
-            cache: Of the positions before; updated.
+            cache: State after the positions before; updated.
 
         Returns:
             Same shape as `x`.

@@ -30,9 +30,9 @@ class Patches(Layer):
 
     Args:
         dim: Size of the output.
-        channels: Of the image.
-        height: Of a patch, in pixels.
-        width: Of a patch, in pixels.
+        channels: Number of channels of the image.
+        height: Height of a patch, in pixels.
+        width: Width of a patch, in pixels.
     """
 
     def __init__(self, dim: int, *, channels: int, height: int, width: int) -> None:
@@ -72,7 +72,7 @@ class InputEmbedding(Layer):
         num_positions: Longest input; positions after it take the vector of the last.
         has_class_token: Whether a trained vector comes before the input, whose state a classifier
             reads (Devlin et al. 2019).
-        dropout: Of the result.
+        dropout: Dropout rate of the result.
     """
 
     is_embedding = True

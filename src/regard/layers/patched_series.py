@@ -35,7 +35,7 @@ class PatchedSeries(Layer):
         num_calendar: Features of the calendar of a step, of which a patch takes its first step's.
         num_known: Columns that are known ahead, of every step.
         num_observed: Columns that are known as far as the history, of every step.
-        dropout: Of the tokens.
+        dropout: Dropout rate of the tokens.
     """
 
     is_embedding = True
@@ -70,7 +70,7 @@ class PatchedSeries(Layer):
         Args:
             values: Scaled values, guesses where missing, ``[batch, window]``.
             is_missing: Bool, ``[batch, window]``.
-            calendar: Of the first step of each patch, ``[batch, patches, num_calendar]``.
+            calendar: Calendar of the first step of each patch, ``[batch, patches, num_calendar]``.
             known: ``[batch, window + horizon, num_known]``.
             observed: ``[batch, window, num_observed]``.
 

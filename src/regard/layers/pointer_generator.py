@@ -39,7 +39,7 @@ class CopySource(NamedTuple):
     Args:
         ids: ``[batch, keys]``.
         keys: ``[batch, keys, dim]``, float32 at least.
-        states: Of the encoder, ``[batch, keys, dim]``.
+        states: States of the encoder, ``[batch, keys, dim]``.
     """
 
     ids: Tensor
@@ -82,7 +82,7 @@ class CopyDistribution(NamedTuple):
         """Compute the logarithm of the mixture.
 
         Args:
-            logits: Of the vocabulary, ``[batch, length, vocab]``.
+            logits: Logits of the vocabulary, ``[batch, length, vocab]``.
 
         Returns:
             Log-probabilities, ``[batch, length, vocab]``: logits too, for their softmax is the
@@ -144,7 +144,7 @@ class PointerGenerator(Layer):
 
         Args:
             source_ids: ``[batch, keys]``.
-            states: Of the encoder, ``[batch, keys, dim]``.
+            states: States of the encoder, ``[batch, keys, dim]``.
 
         Returns:
             The source as `forward` reads it.
@@ -201,7 +201,7 @@ class PointerGenerator(Layer):
         """Return the bytes of a target position that a backward pass needs, all float32.
 
         Args:
-            length: Of the source, in tokens.
+            length: Length of the source, in tokens.
 
         Returns:
             Bytes of attention, its logarithm, and what coverage and the label need of them.

@@ -31,10 +31,11 @@ def sinusoids(
     Args:
         num_positions: Rows of the table.
         dim: Columns, even.
-        order: Of the columns: interleaved (the paper's), or halves, all sines before all cosines.
+        order: Order of the columns: interleaved (the paper's), or halves, all sines before all
+            cosines.
         start: Position of the first row.
-        dtype: Of the result.
-        device: Of the result.
+        dtype: Type of the result.
+        device: Device of the result.
 
     Returns:
         ``[num_positions, dim]``.
@@ -57,7 +58,7 @@ class SinusoidalPositions(nn.Module):
 
     Args:
         dim: Size of the embedding, even.
-        order: Of its columns: interleaved or halves (see `sinusoids`).
+        order: Order of its columns: interleaved or halves (see `sinusoids`).
 
     Raises:
         ConfigError: The size is odd, or the order is unknown.

@@ -22,7 +22,7 @@ class AttentionRecord(NamedTuple):
         weights: ``[batch, heads, queries, keys]``; a sparse tensor where a sparse pattern meets
             long sequences (see `attend`), None where the pattern has none.
         output: Weights times values, ``[batch, heads, queries, value_dim]``.
-        score: Of a query and a key.
+        score: Score function of a query and a key.
         pattern: Which pairs may attend.
     """
 
@@ -75,7 +75,7 @@ class RecordedAttention(Layer):
             k: ``[batch, kv_heads, keys, head_dim]``.
             v: ``[batch, kv_heads, keys, value_dim]``.
             pattern: Which pairs may attend; None is the layer's.
-            score: Of a query and a key.
+            score: Score function of a query and a key.
             lengths: Valid keys of each row, or a pair with those of the queries, see `attend`.
             query_offset: Position of the first query.
             key_positions: Positions of the keys; None is 0, 1, ...

@@ -153,7 +153,7 @@ class LstmEncoderLayer(Layer):
 
     Args:
         dim: Size of input and output, which the directions share equally.
-        reversals: Of each direction, whether it reads from right to left.
+        reversals: For each direction, whether it reads from right to left.
     """
 
     def __init__(self, dim: int, reversals: tuple[bool, ...]) -> None:

@@ -18,7 +18,7 @@ def rotate(
 
     Args:
         x: Queries or keys, ``[batch, heads, length, dim]``; dim is even.
-        positions: Of the vectors, ``[length]`` or ``[batch, length]``, in tokens.
+        positions: Positions of the vectors, ``[length]`` or ``[batch, length]``, in tokens.
         base: Sets the slowest angle, about ``1 / base`` a token; above 0.
         interleaved: Pair coordinate 2i with 2i + 1, as the paper and GPT-J do; else i with
             ``i + dim / 2``, as Llama and GPT-NeoX do. Weights work only with the pairs that they

@@ -148,7 +148,7 @@ class Seq2SeqState:
     Args:
         memory: Keys and values of the sources, ``[sources, keys, dim]``; None without attention.
         lengths: Valid positions of each source, ``[sources]``; None means all.
-        position: Of the next token.
+        position: Position of the next token.
         readers: Number of rows of each source.
     """
 

@@ -35,15 +35,15 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         hidden_dim: Size inside the feed-forward network.
         dropout: Rate on the output of each sub-layer, 0 to below 1.
         norm: pre or post: before or after each sub-layer.
-        activation: Of the feed-forward network.
+        activation: Activation of the feed-forward network.
         output_init_scale: Factor on the initial weights of every map that writes to the residual
             stream.
         norm_kind: Which normalisation.
-        epsilon: Of the normalisation.
+        epsilon: Constant that the normalisation adds to the variance.
         bias: Whether linear maps have biases.
         head_dim: Size of a head; None is ``dim / num_heads``.
         num_kv_heads: Heads of keys and values of self-attention; None is `num_heads`.
-        rotary_base: Of rotary positions; None has none.
+        rotary_base: Base of rotary positions; None has none.
     """
 
     dim: int
@@ -149,7 +149,8 @@ class TransformerBlock(Layer):
         Args:
             x: New positions, ``[batch, length, dim]``.
             lengths: Valid positions of each row, ``[batch]``; None means all.
-            cache: Of self-attention, with the positions before `x`; None where there are none.
+            cache: Cache of self-attention, with the positions before `x`; None where there are
+                none.
 
         Returns:
             Same shape as `x`.
@@ -178,7 +179,7 @@ class DecoderBlock(Layer):
     Args:
         config: Dimensions.
         self_attention: Causal.
-        cross_pattern: Of cross-attention.
+        cross_pattern: Pattern of cross-attention.
     """
 
     def __init__(self, config: BlockConfig, self_attention: Mixer, cross_pattern: Pattern) -> None:
@@ -210,7 +211,8 @@ class DecoderBlock(Layer):
             x: New positions, ``[batch, length, dim]``.
             memory: Keys and values of the source, from ``cross_attention.project``.
             memory_lengths: Valid source positions of each row, ``[batch]``; None means all.
-            cache: Of self-attention, with the positions before `x`; None where there are none.
+            cache: Cache of self-attention, with the positions before `x`; None where there are
+                none.
 
         Returns:
             Same shape as `x`.

@@ -144,11 +144,11 @@ class _Map(NamedTuple):
     """Where a map is on the page, in points.
 
     Args:
-        left: Of the cells.
-        top: Of the cells.
+        left: Left end of the cells.
+        top: Upper end of the cells.
         cell: Width of a cell.
-        height: Of a cell.
-        size: Of the font.
+        height: Height of a cell.
+        size: Size of the font.
     """
 
     left: float

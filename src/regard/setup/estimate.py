@@ -40,10 +40,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """The speed of a few steps.
 
     Args:
-        step_seconds: Of one training step.
-        evaluation_seconds: Of one evaluation.
+        step_seconds: Seconds of one training step.
+        evaluation_seconds: Seconds of one evaluation.
         memory_bytes: Peak of the process.
-        sum_fraction: Of a step, for sums over shards in a fixed order, 0 to 1.
+        sum_fraction: Fraction of a step that sums over shards in a fixed order take, 0 to 1.
     """
 
     step_seconds: float

@@ -83,8 +83,9 @@ class EvaluationDetails(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         charts: Scores by length, by rare words and by confidence, where there are such.
-        calibrations: Of the model's probabilities, where they can be compared with the truth.
-        confusion: Of a classifier.
+        calibrations: Calibrations of the model's probabilities, where they can be compared with the
+            truth.
+        confusion: Confusion of a classifier.
         worst: Rows, worst first.
         forecasts: The worst windows of a forecaster, worst first.
         notes: What is left out, and why.
@@ -119,11 +120,11 @@ def chart_by_rarity(
 
     Args:
         texts: That the model read.
-        scores: Of each row, 0 to 100, ``[scores, rows]``.
-        training_texts: Of the same kind; None where they are not at hand.
+        scores: Scores of each row, 0 to 100, ``[scores, rows]``.
+        training_texts: Texts of the same kind; None where they are not at hand.
         count_tokens: Returns the number of tokens of each text.
         row: What a row is, such as ``sentence``.
-        names: Of the scores.
+        names: Names of the scores.
     """
     if training_texts is not None:
         values = rare_word_percent(texts, training_texts)
@@ -151,9 +152,9 @@ def chart_by_confidence(
 
     Args:
         confidences: Geometric mean of the token probabilities of each output, 0 to 1.
-        scores: Of each row, 0 to 100, ``[scores, rows]``.
+        scores: Scores of each row, 0 to 100, ``[scores, rows]``.
         row: What a row is.
-        names: Of the scores.
+        names: Names of the scores.
     """
     percents = [round(100 * confidence) for confidence in confidences]
     picture = ScoreByLengthPicture.from_rows(

@@ -142,7 +142,7 @@ class MemoryAdvice:
     def _with_patterns(self) -> list[_Change]:
         """Return the settings with a pattern whose memory is linear in the length."""
         attention = self._config.attention
-        sparse = attention.replace_no_masks(_SPARSE)
+        sparse = attention.replace_score_dependent(_SPARSE)
         if attention == AttentionConfig():
             sparse = AttentionConfig(pattern=_SPARSE)
         names = [

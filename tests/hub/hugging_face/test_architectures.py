@@ -68,7 +68,7 @@ def test_another_head_is_refused_by_its_name(family, head, output, transformers,
         read_hugging_face(tmp_path)
     assert str(caught.value).startswith(
         f"{tmp_path}/config.json: architectures={family}{head}: gives {output}: a head that no "
-        f"model here has.  Of {family.lower()} are read: Model, "
+        f"model here has.  Heads of {family.lower()} that are read: Model, "
     )
 
 

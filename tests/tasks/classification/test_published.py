@@ -153,7 +153,7 @@ def change(folder: Path, **fields) -> None:
         (
             {"problem_type": "multi_label_classification"},
             "config.json: BertForSequenceClassification: problem_type=multi_label_classification, "
-            "several labels at once.  Read are classifiers that give one label among several to "
+            "several labels at once.  A classifier that is read gives one label among several to "
             "one text or image.",
         ),
         (

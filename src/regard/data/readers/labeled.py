@@ -12,9 +12,15 @@ from regard.errors import DataError
 def read_labeled_texts(
     data: SourceLike, *, encoding: str = "utf-8", columns: tuple[str, str] = COLUMNS
 ) -> tuple[LabeledTexts, list[DroppedRow]]:
-    """Return the rows of JSONL, or of CSV or TSV with a header, and those without text or label.
+    """Read texts and labels from JSONL, or from CSV or TSV with a header.
 
-    The columns may have synonyms as their names; ``-`` is standard input.
+    Args:
+        data: An open source, or the name of a file; ``-`` is standard input.
+        encoding: Encoding of the file.
+        columns: Names of the columns of texts and of labels; synonyms of them are found, too.
+
+    Returns:
+        The rows, and those that were dropped for an empty text or label.
 
     Raises:
         DataError: The file is missing, empty, or has rows that cannot be read.

@@ -57,7 +57,7 @@ class OffGrid(NamedTuple):
 
     Args:
         series: Index of its series.
-        position: Index of the time after which it follows.
+        position: Index of the time before it.
         step: The most frequent step.
         is_sparse: Whether all times are on a grid of that step, but most of its times have none.
         own_step: The step of a series that is regular, where others have a shorter one.
@@ -80,8 +80,8 @@ def find_grid(
 
     Args:
         series: Seconds since 1970 of each series, rising, or whole numbers that count.
-        is_count: Whether they are numbers that count.
-        expected: The step, if it is known. It counts where all distances are multiples of it, and
+        is_count: Whether they are whole numbers that count, not seconds.
+        expected: The step, if it is known. It is taken where all distances are multiples of it, and
             the grid is not mostly empty.
     """
     differences = [np.diff(times) for times in series]
@@ -101,10 +101,13 @@ def find_grid(
 
 
 def regular_grid(times: NDArray[np.int64]) -> tuple[TimeStep, int] | None:
-    """Return the step of some times and how many times of their grid have none, if they have one.
+    """Find the regular grid of some times.
 
     Args:
         times: Seconds since 1970, in any order.
+
+    Returns:
+        Its step, and how many of its times are missing; None where the times have no grid.
     """
     rising = np.unique(times)
     grid = find_grid([rising])
@@ -114,7 +117,7 @@ def regular_grid(times: NDArray[np.int64]) -> tuple[TimeStep, int] | None:
 
 
 def step_of_seconds(seconds: int) -> TimeStep:
-    """Return a step of some seconds in the largest unit of which it is a multiple.
+    """Return a step of some seconds, in the largest unit that divides them.
 
     >>> str(step_of_seconds(5400)), str(step_of_seconds(14 * 86400))
     ('90 minutes', '2 weeks')

@@ -23,8 +23,9 @@ class BlockAttention(NamedTuple):
     """Mean weights of one block.
 
     Args:
-        own: Of self-attention, ``[positions, positions]``; None where it has none.
-        source: Of cross-attention, ``[positions, source_positions]``; None where it has none.
+        own: Weights of self-attention, ``[positions, positions]``; None where it has none.
+        source: Weights of cross-attention, ``[positions, source_positions]``; None where it has
+            none.
     """
 
     own: Tensor | None = None

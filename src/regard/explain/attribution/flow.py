@@ -180,9 +180,9 @@ def _add_stack(
 
     Args:
         network: That grows.
-        blocks: Of the stack, first to last.
-        nodes: Of its first states.
-        encoded: Of the encoder's last states, which cross-attention reads.
+        blocks: Blocks of the stack, first to last.
+        nodes: Nodes of its first states.
+        encoded: Nodes of the encoder's last states, which cross-attention reads.
 
     Returns:
         Nodes of its last states.

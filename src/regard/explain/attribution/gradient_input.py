@@ -21,7 +21,7 @@ def gradient_input(prediction: Prediction, budget: Budget) -> Attribution:
 
     Args:
         prediction: What is explained.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
 
     Returns:
         Scores; those of special tokens too, whose embeddings are not zeros.

@@ -34,7 +34,7 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
 
     Args:
         prediction: What is explained.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
 
     Returns:
         Scores, their errors, and the most points that an output needed. Points are added for an
@@ -78,7 +78,7 @@ def integrate(
         outputs: Indices of outputs, ``[n]``.
         steps: Points of the integral, 1 or more.
         baseline: Where the line begins.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
         num_done: Rows of earlier passes, for the budget's `on_progress`.
 
     Returns:

@@ -89,7 +89,7 @@ class Method(NamedTuple):
         title: Its name for a reader.
         is_signed: Whether scores below 0 speak against the output.
         compute: Computes the scores, in the prediction's unit or, where `unit` is set, in that.
-        unit: Of the scores; empty where it is the prediction's.
+        unit: Unit of the scores; empty where it is the prediction's.
         is_default: Whether it is computed where no method is named.
     """
 

@@ -21,7 +21,7 @@ def occlusion(prediction: Prediction, budget: Budget) -> Attribution:
 
     Args:
         prediction: What is explained.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
 
     Returns:
         Scores; 0 for special tokens, which are never replaced.
@@ -38,7 +38,7 @@ def leave_one_out(prediction: Prediction, budget: Budget) -> Tensor:
 
     Args:
         prediction: What is explained.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
 
     Returns:
         ``[features, outputs]``, float64; NaN for special tokens.

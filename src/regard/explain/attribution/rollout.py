@@ -60,8 +60,8 @@ def roll_out(
     """Compute the rollout of a stack.
 
     Args:
-        blocks: Of the stack, first to last.
-        encoder: Of the encoder whose last states cross-attention reads.
+        blocks: Blocks of the stack, first to last.
+        encoder: Blocks of the encoder whose last states cross-attention reads.
 
     Returns:
         What each last state holds of each first state, ``[positions, positions]``, and of each

@@ -34,7 +34,7 @@ def aopc(effects: Effects) -> Aopc:
     as ferret has it.
 
     Args:
-        effects: Of removing features.
+        effects: Effects of removing features.
     """
     if not len(effects.counts):
         return Aopc(0.0, 1.0)

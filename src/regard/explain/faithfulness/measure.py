@@ -64,7 +64,7 @@ class FaithfulnessMeter:
 
     Args:
         prediction: What is explained.
-        budget: Of memory; its `on_progress` is not called.
+        budget: Limit of memory; its `on_progress` is not called.
         most_outputs: Outputs that are measured, 1 or more; see `measurable_outputs`.
         positive_only: Whether features whose score is not above 0 are never removed.
         is_soft: Whether the soft measures are computed, which take as long as the others.
@@ -97,7 +97,7 @@ class FaithfulnessMeter:
         """Measure an attribution of the prediction.
 
         Args:
-            attribution: Of all its outputs.
+            attribution: Attribution of all outputs.
 
         Returns:
             Means over the measured outputs; None where there are none.
@@ -190,9 +190,9 @@ def measure_faithfulness(
 
     Args:
         prediction: What is explained.
-        attribution: Of all its outputs.
-        budget: Of memory.
-        meter: Of the same prediction, to share what all attributions need; None makes one.
+        attribution: Attribution of all outputs.
+        budget: Limit of memory, with the callback of progress.
+        meter: Meter of the same prediction, to share what all attributions need; None makes one.
 
     Returns:
         Means over the outputs; None where no output reads a feature that can be removed.

@@ -64,7 +64,7 @@ class MethodFaithfulness(msgspec.Struct, frozen=True, kw_only=True, omit_default
         p_behind_best: Probability of a difference as large between equal methods.
         above_random: Advantage of this method minus that of random scores.
         p_above_random: Probability of a difference as large between equal methods.
-        seconds: Of a row, for the attribution alone.
+        seconds: Seconds that a row takes, for the attribution alone.
     """
 
     title: str
@@ -88,7 +88,7 @@ class MethodComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         rows: That were measured.
-        unit: Of comprehensiveness, sufficiency and areas: ``%`` of probability, or that of the
+        unit: Unit of comprehensiveness, sufficiency and areas: ``%`` of probability, or that of the
             outputs.
         outputs: Measured outputs of all rows together.
         methods: By name, the best first.
@@ -161,7 +161,7 @@ def compare_methods(
     Args:
         rows: Open the predictions, see `open_rows`.
         methods: Their names; None is those that are computed where none is named.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
         most_outputs: Outputs of a row that are explained and measured, evenly spread.
         is_soft: Whether the soft measures are computed, too, which takes half as long again.
         on_progress: Called with the number of rows done and of all rows.
@@ -200,9 +200,9 @@ class _Measured:
     """What was measured of methods, row by row.
 
     Args:
-        names: Of the methods.
-        budget: Of memory.
-        most_outputs: Of a row.
+        names: Names of the methods.
+        budget: Limit of memory, with the callback of progress.
+        most_outputs: Most outputs of a row.
         is_soft: Whether the soft measures are computed.
     """
 

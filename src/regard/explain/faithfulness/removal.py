@@ -26,7 +26,7 @@ class Ranking(NamedTuple):
     Args:
         output: Index of the output.
         order: Indices of features, the most important first.
-        num_features: Of all that could be removed; `order` may hold fewer.
+        num_features: Number of features that could be removed; `order` may hold fewer.
     """
 
     output: int
@@ -38,12 +38,12 @@ class Effects(NamedTuple):
     """An output while features are removed, on the prediction's effect scale.
 
     Args:
-        full: Of the input as it is.
+        full: Output for the input as it is.
         counts: Numbers of removed or kept features, ``[n]``, rising, 1 or more.
         without: Without the most important features, ``[n]``.
         only: With the most important features alone, ``[n]``.
         none: Without any feature.
-        num_features: Of all that could be removed.
+        num_features: Number of features that could be removed.
     """
 
     full: float
@@ -88,7 +88,7 @@ def remove_in_order(
     Args:
         prediction: What is explained.
         rankings: Features of outputs, in the order of removal.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
 
     Returns:
         One for each ranking.
@@ -127,9 +127,9 @@ def scores_of_rows(
 
     Args:
         prediction: What is explained.
-        weights: Of features, ``[features]`` each.
+        weights: Weights of features, ``[features]`` each.
         outputs: Index of the output of each row.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
 
     Returns:
         ``[rows]``, float64.

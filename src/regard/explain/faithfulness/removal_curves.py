@@ -37,7 +37,7 @@ def removal_curves(effects: Effects) -> RemovalCurves:
     """Draw straight lines between the measured points, and compute the areas under them.
 
     Args:
-        effects: Of removing features; all of them are removed in the end.
+        effects: Effects of removing features; all of them are removed in the end.
     """
     inside = effects.counts < effects.num_features
     fractions = effects.counts[inside].numpy() / max(effects.num_features, 1)

@@ -57,9 +57,9 @@ def soft_erasure(
         prediction: What is explained.
         scores: ``[features]``; they are scaled so that the smallest is 0 and the largest 1.
         output: Index of the output.
-        budget: Of memory.
+        budget: Limit of memory, with the callback of progress.
         num_draws: Random inputs x' and x'' over which p is averaged, 1 or more.
-        seed: Of these.
+        seed: Seed of the draws.
     """
     is_removable = removable(prediction)[output]
     importance = _scale(scores, is_removable)  # [features]

@@ -38,7 +38,7 @@ def explanation_svg(explanation: Explanation, output: int = 0) -> str:
     """Return a picture of an explanation as the text of an SVG file.
 
     Args:
-        explanation: Of any task.
+        explanation: Explanation of a prediction, of any task.
         output: Index of the output whose scores are drawn as bars.
     """
     return _Picture(explanation, output).draw()

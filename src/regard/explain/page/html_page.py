@@ -43,7 +43,7 @@ def page_html(explanation: Explanation) -> str:
     """Return an explanation as the text of an HTML file.
 
     Args:
-        explanation: Of any task.
+        explanation: Explanation of a prediction, of any task.
     """
     all_scores: dict[str, Scores] = {
         name: result.scores for name, result in explanation.methods.items()
@@ -77,7 +77,7 @@ def save_page(explanation: Explanation, path: str | Path) -> None:
     """Write an explanation as one HTML file.
 
     Args:
-        explanation: Of any task.
+        explanation: Explanation of a prediction, of any task.
         path: The file.
 
     Raises:

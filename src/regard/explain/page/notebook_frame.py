@@ -13,8 +13,8 @@ class NotebookFrame:
     """An explanation that a notebook shows as its page, and a terminal as text.
 
     Args:
-        explanation: Of any task.
-        height: Of the frame, in pixels.
+        explanation: Explanation of a prediction, of any task.
+        height: Height of the frame, in pixels.
     """
 
     def __init__(self, explanation: Explanation, height: int = 720) -> None:

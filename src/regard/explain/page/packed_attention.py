@@ -66,9 +66,9 @@ class _Rows(NamedTuple):
 
     Args:
         counts: Keys that each row names, ``[rows]``.
-        keys: Of all rows, rising within each.
+        keys: Keys of all rows, rising within each.
         weights: Theirs, in thousandths.
-        rest: Of each row, in thousandths.
+        rest: Remainder of each row, in thousandths.
     """
 
     counts: Integers
@@ -81,9 +81,9 @@ def pack_attention(maps: Sequence[AttentionMap], most_bytes: int = MOST_BYTES) -
     """Pack the attention of all layers.
 
     Args:
-        maps: Of all layers.
-        most_bytes: Of the result. Where all keys need more, each row keeps its largest weights,
-            and the rest of them joins the rest of the row.
+        maps: Maps of all layers.
+        most_bytes: Most bytes of the result. Where all keys need more, each row keeps its largest
+            weights, and the rest of them joins the rest of the row.
     """
     all_runs = [pack_runs(attention.computed) for attention in maps]
     left = most_bytes - sum(map(len, set(all_runs)))
@@ -127,7 +127,7 @@ def keep_largest(rows: _Rows, most: int) -> _Rows:
     """Keep the largest weights of each row; what the others had joins its rest.
 
     Args:
-        rows: Of all heads of a layer.
+        rows: Rows of all heads of a layer.
         most: Keys that a row names.
     """
     if not len(rows.keys) or int(rows.counts.max()) <= most:

@@ -24,7 +24,7 @@ class PackedScores(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         rows: Number of outputs.
         largest: Magnitude of each row that the largest integer is.
-        bits: Of an integer, 16 or 8; with 8 the integer is the square root of the score. The
+        bits: Bits of an integer, 16 or 8; with 8 the integer is the square root of the score. The
             smallest one is None.
         data: zlib, then base64; of 16 bits the low bytes of all, then the high bytes.
     """

@@ -38,7 +38,7 @@ def html_file(*, title: str, styles: Sequence[str], modules: Sequence[str], payl
     """Return a page as one file.
 
     Args:
-        title: Of the window; any text.
+        title: Title of the window; any text.
         styles: Names of style sheets in ``assets``, in order.
         modules: Names of JavaScript modules in ``assets``, each after those that it imports.
         payload: What the modules read from the element ``payload``.
@@ -63,7 +63,7 @@ def static_file(*, title: str, styles: Sequence[str], body: str) -> str:
     """Return a page without scripts as one file.
 
     Args:
-        title: Of the window; any text.
+        title: Title of the window; any text.
         styles: Names of style sheets in ``assets``, in order.
         body: HTML, in which texts are escaped.
     """

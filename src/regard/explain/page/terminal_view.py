@@ -45,8 +45,8 @@ def format_text(explanation: Explanation, width: int | None = None) -> str:
     """Return an explanation as plain lines.
 
     Args:
-        explanation: Of any task.
-        width: Of a line, in columns; None takes that of the terminal.
+        explanation: Explanation of a prediction, of any task.
+        width: Width of a line, in columns; None takes that of the terminal.
     """
     return terminal_text(explanation, width).plain
 
@@ -55,8 +55,8 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
     """Return an explanation as lines with colors, which rich leaves out where there are none.
 
     Args:
-        explanation: Of any task.
-        width: Of a line, in columns; None takes that of the terminal.
+        explanation: Explanation of a prediction, of any task.
+        width: Width of a line, in columns; None takes that of the terminal.
     """
     width = max(_NARROWEST, width or shutil.get_terminal_size((100, 24)).columns)
     lines = [Text(_header(explanation)), *_sentences(explanation)]

@@ -76,8 +76,8 @@ def probability_of(score: float, unit: str) -> float | None:
     """Return the probability of an output, or None where it has none.
 
     Args:
-        score: Of the output, in `unit`.
-        unit: Of scores; those in nats are logarithms of probabilities.
+        score: Score of the output, in `unit`.
+        unit: Unit of scores; those in nats are logarithms of probabilities.
     """
     return min(1.0, math.exp(score)) if unit == "nats" else None
 

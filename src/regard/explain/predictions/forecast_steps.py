@@ -30,7 +30,7 @@ class ForecastSteps(Prediction):
         inputs: One window, as the model reads it.
         times: Times of the first step of each patch of the history.
         ahead: Times of the steps ahead that are explained, the first ones.
-        unit: Of the series' values.
+        unit: Unit of the series' values.
     """
 
     model: PatchTst

@@ -84,7 +84,7 @@ def replace_tokens(ids: Tensor, features: Sequence[Feature], reference: int) -> 
 
     Args:
         ids: ``[1, length]``.
-        features: Of these tokens.
+        features: Features of these tokens.
         reference: The reference token.
     """
     is_special = torch.tensor([[feature.is_special for feature in features]])

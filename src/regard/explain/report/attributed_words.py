@@ -56,7 +56,7 @@ class AttributedWords(NamedTuple):
 
     Args:
         method: Title of the method.
-        unit: Of the scores.
+        unit: Unit of the scores.
         words: In order, without special tokens.
         notes: What was cut.
     """

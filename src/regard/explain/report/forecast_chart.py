@@ -27,7 +27,7 @@ class _ForecastLines(NamedTuple):
         history: End of the history.
         actual: What came; empty where it is not known.
         quantiles: By level.
-        times: Of the history and the steps ahead; empty where they are not known.
+        times: Times of the history and the steps ahead; empty where they are not known.
         horizon: Number of steps ahead.
     """
 

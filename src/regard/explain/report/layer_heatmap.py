@@ -35,7 +35,7 @@ def heat_chart(
 
     Args:
         layers: Names, from top to bottom.
-        steps: Of the columns.
+        steps: Steps of the columns.
         figures: By layer, one a step; None where unknown.
         marks: Layer and step of each problem.
         label: What the figures are.

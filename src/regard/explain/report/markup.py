@@ -38,7 +38,7 @@ def tag(name: str, *children: Child, **attributes: object) -> Markup:
     """Return an element.
 
     Args:
-        name: Of the element.
+        name: Name of the element.
         children: Texts, which are escaped, and elements; None is left out.
         attributes: By name; a trailing underscore is dropped and others become hyphens. None and
             False are left out, True has no value.

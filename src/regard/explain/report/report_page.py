@@ -82,9 +82,9 @@ class ReportFacts(NamedTuple):
     """What the report says about itself.
 
     Args:
-        task: Of the model.
+        task: Task of the model.
         model: Its folder.
-        day: Of the evaluation, ``2026-11-29``; empty for today.
+        day: Day of the evaluation, ``2026-11-29``; empty for today.
     """
 
     task: str

@@ -76,10 +76,10 @@ def check_head(
     Args:
         folder: Folder, for messages.
         fields: Fields of ``config.json``.
-        checkpoint_format: By its ``model_type``.
+        checkpoint_format: The format that belongs to its ``model_type``.
 
     Raises:
-        ConfigError: With the outputs of that head, and the heads that are read.
+        ConfigError: No model here has the head; the message names the heads that are read.
     """
     head = head_of(architecture_of(fields))
     read = next(
@@ -94,7 +94,8 @@ def check_head(
         outputs = f": gives {_OUTPUTS[head]}" if head in _OUTPUTS else ""
         raise ConfigError(
             f"{folder}/{HF_CONFIG}: architectures={architecture_of(fields)}{outputs}: a head that "
-            f"no model here has.  Of {checkpoint_format.model_type} are read: {', '.join(read)}."
+            f"no model here has.  Heads of {checkpoint_format.model_type} that are read: "
+            f"{', '.join(read)}."
         )
 
 
@@ -107,7 +108,7 @@ def check_next_sentence(folder: Path, fields: Mapping[str, Any], names: Set[str]
         names: Names of the tensors.
 
     Raises:
-        ConfigError: The head is named.
+        ConfigError: The file has that head alone.
     """
     has_masked = any(name.startswith(_MASKED) for name in names)
     if _NEXT_SENTENCE in names and not has_masked and not head_of(architecture_of(fields)):
@@ -123,10 +124,10 @@ def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str])
     Args:
         folder: Folder, for messages.
         fields: Fields of ``config.json``.
-        labels: Their names.
+        labels: Names of the labels.
 
     Raises:
-        ConfigError: It gives scores, several labels at once, or labels of pairs; with its class.
+        ConfigError: It gives scores, several labels at once, or labels of pairs of texts.
     """
     problem, task = fields.get("problem_type"), str(fields.get("finetuning_task")).lower()
     pairs = [label for label in labels if label.lower() in _LABELS_OF_PAIRS]
@@ -141,6 +142,6 @@ def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str])
     if kind := next((kind for kind, is_met in kinds.items() if is_met), None):
         name = architecture_of(fields) or "a classifier"
         raise ConfigError(
-            f"{folder}/{HF_CONFIG}: {name}: {kind}.  Read are classifiers that give one label "
+            f"{folder}/{HF_CONFIG}: {name}: {kind}.  A classifier that is read gives one label "
             "among several to one text or image."
         )

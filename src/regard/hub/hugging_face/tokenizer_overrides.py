@@ -84,8 +84,8 @@ def check_class_of_file(path: Path, name: str) -> None:
     if name not in classes | _GENERAL_CLASSES and not is_byte_level:
         raise ConfigError(
             f"{path.with_name(TOKENIZER_CONFIG)}: tokenizer_class={name}: splits texts in its own "
-            f"way, which {path.name} does not say.  Read are {', '.join(sorted(classes))}; or save "
-            "a tokenizer.json with it."
+            f"way, which {path.name} does not say.  Supported: {', '.join(sorted(classes))}; or "
+            "save a tokenizer.json with it."
         )
 
 

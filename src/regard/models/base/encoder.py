@@ -97,7 +97,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         """Describe the dimensions in a line."""
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
-            f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.side_summary('encoder')}"
+            f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.kind_summary('encoder')}"
         )
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:

@@ -79,7 +79,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         """Describe the dimensions in a line."""
         return (
             f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
-            f"kernel {self.kernel_width}, attention {attention.side_summary('cross')}"
+            f"kernel {self.kernel_width}, attention {attention.kind_summary('cross')}"
         )
 
     def decoder_summary(self, attention: AttentionConfig) -> str:  # noqa: ARG002 - it has none

@@ -61,7 +61,7 @@ class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder
             f"{config.__struct_config__.tag} ({config.summary(attention)})"
             for config in (self.encoder, self.decoder)
         )
-        return f"{' + '.join(summaries)}, cross {attention.side_summary('cross')}"
+        return f"{' + '.join(summaries)}, cross {attention.kind_summary('cross')}"
 
 
 class EncoderDecoderModel(EncoderDecoder[DecoderState]):

@@ -94,7 +94,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads{grouped}, "
             f"ff {self.hidden_dim} {self.activation}, {self.norm_kind} norm, "
-            f"{self.positions} positions, attention {attention.side_summary('decoder')}"
+            f"{self.positions} positions, attention {attention.kind_summary('decoder')}"
         )
 
     def block(self, *, reads_source: bool = False) -> BlockConfig:

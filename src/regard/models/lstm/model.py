@@ -86,7 +86,7 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
         if self.attention == "none":
             return f"{sizes}{direction}, no attention"
         score = f" {self.luong_score}" if self.attention == "luong" else ""
-        cross = attention.side_summary("cross")
+        cross = attention.kind_summary("cross")
         return f"{sizes}{direction}, attention {self.attention}{score} {cross}"
 
     def decoder_summary(self, attention: AttentionConfig) -> str:  # noqa: ARG002 - it has none

@@ -120,11 +120,11 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
 
     def encoder_summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions of the encoder alone in a line."""
-        return self._summary(self.num_encoder_layers, attention.side_summary("encoder"))
+        return self._summary(self.num_encoder_layers, attention.kind_summary("encoder"))
 
     def decoder_summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions of the decoder alone in a line."""
-        return self._summary(self.num_decoder_layers, attention.side_summary("decoder"))
+        return self._summary(self.num_decoder_layers, attention.kind_summary("decoder"))
 
     def _summary(self, num_layers: int | str, patterns: str) -> str:
         return (

@@ -67,7 +67,7 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
             f"ff {self.hidden_dim}, {self.norm}-norm, memory {self.memory}, "
-            f"attention {attention.side_summary('decoder')}"
+            f"attention {attention.kind_summary('decoder')}"
         )
 
 

@@ -50,7 +50,8 @@ class Summation(Protocol):
         """Add the tensors of a micro-batch, which are taken over.
 
         Args:
-            index: Of the micro-batch among those of all processes; higher than in the last call.
+            index: Index of the micro-batch among those of all processes; higher than in the last
+                call.
             terms: As many in every call; None adds nothing.
         """
         ...

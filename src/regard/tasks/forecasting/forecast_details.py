@@ -21,7 +21,7 @@ def chart_quantiles(
 
     Args:
         windows: What came.
-        quantiles: Of each window, ``[horizon, levels]``.
+        quantiles: Quantiles of each window, ``[horizon, levels]``.
     """
     actual = np.concatenate([window.actual for window in windows])  # [values]
     stacked = np.concatenate(list(quantiles))  # [values, levels]
@@ -50,8 +50,8 @@ def chart_by_step(
 
     Args:
         windows: What came.
-        quantiles: Of each window, ``[horizon, levels]``.
-        scales: Of each window; 0 or NaN where there is none.
+        quantiles: Quantiles of each window, ``[horizon, levels]``.
+        scales: Scale of each window; 0 or NaN where there is none.
     """
     steps: list[int] = []
     errors: list[float] = []

@@ -36,11 +36,11 @@ def target_details(
     Args:
         writer: The model in use.
         pairs: Sources and references.
-        name: Of the score, such as ``chrF``.
+        name: Name of the score, such as ``chrF``.
         source_row: What a source is, such as ``document``.
         target_row: What a target is, such as ``summary``.
-        scores: Of each row.
-        confidences: Of each output, 0 to 1.
+        scores: Scores of each row.
+        confidences: Confidence of each output, 0 to 1.
         picture: Scores by length.
         train: The training data; None where it is not at hand.
         worst: The rows with the lowest scores.

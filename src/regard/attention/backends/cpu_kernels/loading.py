@@ -52,7 +52,7 @@ def load_current(path: Path, digest: str) -> ctypes.CDLL | None:
 
     Args:
         path: The library.
-        digest: Of the sources at hand.
+        digest: Hash of the sources at hand.
 
     Returns:
         None where it was not compiled, cannot be read, was compiled from other sources or for
