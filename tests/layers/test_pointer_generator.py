@@ -11,8 +11,10 @@ from regard.layers.layer import count_flops
 from regard.layers.pointer_generator import CopyDistribution, PointerGenerator
 
 VOCAB, DIM = 11, 6
+START = 1
 SOURCE = torch.tensor([[5, 7, 5, 2, 9], [4, 2, 0, 0, 0], [0, 0, 0, 0, 0]])
 LENGTHS = torch.tensor([5, 2, 0])
+INPUTS = torch.tensor([[START, 5, 9], [START, 4, 0], [START, 0, 5]])  # the labels, moved by one
 LABELS = torch.tensor([[5, 9, 3], [4, 0, 2], [0, 5, 2]])  # some are not in their source
 
 
@@ -23,13 +25,13 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tens
 
 def build() -> PointerGenerator:
     torch.manual_seed(0)
-    return PointerGenerator(DIM, VOCAB).double()
+    return PointerGenerator(DIM, VOCAB, START).double()
 
 
 def distribution(head: PointerGenerator | None = None, *, scale: float = 1.0) -> CopyDistribution:
     head = head or build()
     states, hidden, embedded = (draw(3, n, DIM, seed=n) for n in (5, 3, 3))
-    return head(scale * hidden, embedded, head.read(SOURCE, scale * states), LENGTHS)
+    return head(scale * hidden, embedded, INPUTS, head.read(SOURCE, scale * states), LENGTHS)
 
 
 def naive(copies: CopyDistribution, logits: Tensor) -> Tensor:
@@ -58,8 +60,22 @@ def test_attention_is_that_of_the_formula_and_leaves_padding_out():
     attention = distribution(head).log_attention.detach().exp()
     for row, length in enumerate((5, 2)):
         scores = head.query(hidden[row]) @ head.key(states[row, :length]).T / DIM**0.5
+        before = torch.tensor([START, *SOURCE[row, : length - 1]])
+        scores = scores + head.continuation * (before == INPUTS[row, :, None])
         torch.testing.assert_close(attention[row, :, :length], scores.softmax(-1))
         assert attention[row, :, length:].sum().item() == 0
+
+
+def test_positions_that_continue_the_token_written_last_have_a_bonus():
+    head = build()
+    torch.nn.init.zeros_(head.query.weight)  # all scores are 0, but for the bonus
+    attention = distribution(head).log_attention.detach().exp()
+    bonus = float(head.continuation.detach().exp())
+    beginning = torch.tensor([bonus, 1.0, 1.0, 1.0, 1.0]).double() / (4 + bonus)
+    torch.testing.assert_close(attention[0, 0], beginning)  # nothing is written yet
+    after_five = torch.tensor([1.0, bonus, 1.0, bonus, 1.0]).double() / (3 + 2 * bonus)
+    torch.testing.assert_close(attention[0, 1], after_five)
+    torch.testing.assert_close(attention[0, 2], torch.full((5,), 0.2).double())  # 9 is the last
 
 
 def test_a_source_without_tokens_has_nothing_to_copy():
@@ -110,7 +126,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_naive_mixture(smoothing, mo
 
     def loss(*, is_naive: bool) -> tuple[Tensor, Tensor]:
         copies, labels = (
-            head(hidden, embedded, head.read(SOURCE, source), LENGTHS),
+            head(hidden, embedded, INPUTS, head.read(SOURCE, source), LENGTHS),
             LABELS.flatten(),
         )
         if not is_naive:
@@ -151,7 +167,7 @@ def test_derivatives_of_the_mixture_pass_the_checks():
     inputs = tuple(tensor.requires_grad_() for tensor in inputs)
 
     def run(hidden: Tensor, states: Tensor, logits: Tensor) -> Tensor:
-        return head(hidden, hidden, head.read(SOURCE, states), LENGTHS).mix(logits)
+        return head(hidden, hidden, INPUTS[:, :1], head.read(SOURCE, states), LENGTHS).mix(logits)
 
     assert gradcheck(run, inputs)
     assert gradgradcheck(run, inputs, fast_mode=True)
@@ -168,12 +184,12 @@ def test_without_copies_the_loss_is_the_plain_one():
 def test_bfloat16_states_have_float32_probabilities():
     head = build().float()
     hidden, states = (draw(3, n, DIM, seed=n).bfloat16() for n in (3, 5))
-    copies = head(hidden, hidden, head.read(SOURCE, states), LENGTHS)
+    copies = head(hidden, hidden, INPUTS, head.read(SOURCE, states), LENGTHS)
     mixed = copies.mix(draw(3, 3, VOCAB).bfloat16())
     assert mixed.dtype == copies.log_attention.dtype == torch.float32
     torch.testing.assert_close(mixed.logsumexp(-1), torch.zeros(3, 3), rtol=0, atol=1e-6)
 
 
 def test_operations_are_those_of_the_maps_scores_and_contexts():
-    head = PointerGenerator(8, 50)
+    head = PointerGenerator(8, 50, START)
     assert count_flops(head, 10) == 2 * 10 * (8 * 8 + 8 * 8 + 3 * 8) + 2 * 2 * 8 * 10 * 10

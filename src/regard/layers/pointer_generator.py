@@ -10,6 +10,13 @@ All of it is computed with logarithms, in float32 at least. Padding is never cop
 token of a source may be, the one that ends it too, where it is also the one that ends a target:
 copying it ends the output.
 
+What is copied is mostly more than one token. An attention that is learned from a few thousand texts
+finds the first token of a phrase long before it finds the next one each time. So a position has a
+learned bonus where the token before it is the one that the decoder has just written: the rule of
+induction heads (Olsson et al. 2022, "In-context Learning and Induction Heads"), here given instead
+of learned, with the purpose of CopyNet's selective read (Gu et al. 2016, section 3.3). Whether the
+copy goes on, or begins elsewhere, remains a matter of all scores.
+
 In the paper the attention also reads its coverage, the sum of the attention so far (equation 11);
 all positions of a target could not be computed at once then. Here coverage has a loss alone
 (equation 12).
@@ -24,13 +31,14 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 
 _LOG_ZERO = -1e30  # finite, so that derivatives of every order exist; its exponential is 0
 _INITIAL_GATE = 1.0  # a part of 0.73 for the vocabulary: attention at random copies nothing useful
+_INITIAL_CONTINUATION = 3.0  # 20 times the attention; 3.4 is learned (docs/experiments.md)
 
 
 class CopySource(NamedTuple):
@@ -120,24 +128,27 @@ class PointerGenerator(Layer):
     """One head of attention over the source, and the gate of equation 8.
 
     Queries are the decoder's last states, keys a map of the encoder's states, which are the values
-    themselves; scores are divided by ``sqrt(dim)`` (Vaswani et al. 2017). The gate reads the
-    decoder's state, the context and the embedding of the decoder's input.
+    themselves; scores are divided by ``sqrt(dim)`` (Vaswani et al. 2017). Positions that continue
+    what was written last have `continuation` added to their scores. The gate reads the decoder's
+    state, the context and the embedding of the decoder's input.
 
     Args:
         dim: Size of the model.
         vocab_size: Number of token ids, the same of source and target.
+        start_id: Token that begins a target; the first token of a source continues it.
     """
 
     reads_source = True
     reads_logits = True
 
-    def __init__(self, dim: int, vocab_size: int) -> None:
+    def __init__(self, dim: int, vocab_size: int, start_id: int) -> None:
         super().__init__()
-        self.dim, self.vocab_size = dim, vocab_size
+        self.dim, self.vocab_size, self.start_id = dim, vocab_size, start_id
         self.query = Linear(dim, dim, bias=False)
         self.key = Linear(dim, dim, bias=False)
         self.gate = Linear(3 * dim, 1)
-        torch.nn.init.constant_(self.gate.bias, _INITIAL_GATE)
+        nn.init.constant_(self.gate.bias, _INITIAL_GATE)
+        self.continuation = nn.Parameter(torch.full((1,), _INITIAL_CONTINUATION))
 
     def read(self, source_ids: Tensor, states: Tensor) -> CopySource:
         """Prepare a source.
@@ -153,13 +164,19 @@ class PointerGenerator(Layer):
         return CopySource(source_ids, self.key(states).to(exact), states)
 
     def forward(
-        self, hidden: Tensor, embedded: Tensor, source: CopySource, lengths: Tensor | None = None
+        self,
+        hidden: Tensor,
+        embedded: Tensor,
+        ids: Tensor,
+        source: CopySource,
+        lengths: Tensor | None = None,
     ) -> CopyDistribution:
         """Compute what is copied.
 
         Args:
             hidden: The decoder's last states, ``[batch, length, dim]``.
             embedded: Embeddings of its inputs, ``[batch, length, dim]``.
+            ids: These inputs, the tokens written last, ``[batch, length]``.
             source: From `read`.
             lengths: Valid tokens of each source, ``[batch]``; None means all. Nothing is copied
                 from a source without tokens.
@@ -172,6 +189,9 @@ class PointerGenerator(Layer):
             lengths = source.ids.new_zeros(len(source.ids))
         products = self.query(hidden).to(exact) @ source.keys.transpose(1, 2)
         scores = products.to(exact) / self.dim**0.5  # a product is rounded in an autocast region
+        before = F.pad(source.ids, (1, 0), value=self.start_id)[:, :-1]
+        continues = before[:, None] == ids[:, :, None]  # [batch, length, keys]
+        scores = scores + torch.where(continues, self.continuation.to(exact), 0.0)
         if lengths is not None:
             positions = torch.arange(scores.shape[2], device=scores.device)
             is_padding = positions >= lengths[:, None]  # [batch, keys]
@@ -204,6 +224,7 @@ class PointerGenerator(Layer):
             length: Length of the source, in tokens.
 
         Returns:
-            Bytes of attention, its logarithm, and what coverage and the label need of them.
+            Bytes of attention, its logarithm, what coverage and the label need of them, and which
+            positions continue.
         """
-        return 5 * 4 * length
+        return (5 * 4 + 1) * length

@@ -137,7 +137,8 @@ int main(int, char **arguments) {
                           has_bias ? numbers(sizes.vocab_size) : nullptr);
         if (sizes.reads_source && draw(0, 1)) {
             const int64_t dim = sizes.dim;
-            regard_set_copy(model, numbers(dim * dim), numbers(dim * dim), numbers(3 * dim), 1.0);
+            regard_set_copy(model, numbers(dim * dim), numbers(dim * dim), numbers(3 * dim), 1.0,
+                            3.0, 1);
         }
         const bool is_finite = decode(model, has_encoder ? &encoder : nullptr, sizes);
         regard_model_free(model);

@@ -363,6 +363,22 @@ def test_a_model_that_copies_and_gives_nan_says_so_for_any_source(name):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("start_id", [1, 4])
+def test_copies_continue_as_in_the_operators(start_id):
+    model = translator({"has_copy": True, "start_id": start_id}, vocab=9)
+    model.copy_head.continuation.fill_(40.0)  # so that all that is copied continues
+    model.copy_head.gate.weight.zero_()
+    model.copy_head.gate.bias.fill_(-20.0)  # and all is copied
+    native, ids = NativeDecoder(model), torch.tensor([[5, 6, 7, 5, 8, 2], [6, 6, 3, 2, 0, 0]])
+    ours, expected = native.init_state(ids), model.init_state(ids)
+    for tokens in ([start_id, start_id], [5, 6], [7, 3]):
+        last = torch.tensor(tokens)
+        steps = native.decode_step(last, ours), model.decode_step(last, expected)
+        assert_close(*steps)
+    assert steps[0].argmax(-1).tolist() == [5, 2]  # what follows 7, and 3
+
+
+@torch.inference_mode()
 def test_a_model_that_copies_may_give_a_token_no_probability():
     model = translator({"has_copy": True, "has_output_bias": True}, vocab=9)
     model.output_bias.view(-1)[[0, 4, 8]] = -torch.inf

@@ -141,7 +141,7 @@ def test_search_finds_what_the_mixture_finds_probable():
 def test_the_option_costs_one_head_and_is_named():
     model, plain = build(), build(has_copy=False)
     num_more = sum(map(torch.numel, model.parameters())) - sum(map(torch.numel, plain.parameters()))
-    assert num_more == 2 * 16 * 16 + 3 * 16 + 1
+    assert num_more == 2 * 16 * 16 + 3 * 16 + 2
     assert count_flops(model, 8) - count_flops(plain, 8) == count_flops(model.copy_head, 8)
     full = AttentionConfig()
     assert model.attention_bytes(full, 100) > plain.attention_bytes(full, 100)

@@ -27,6 +27,7 @@ struct Source {
             places.push_back(static_cast<int32_t>(at - tokens.begin()));
         }
     }
+    int64_t token_at(int64_t position) const { return tokens[places[position]]; }
 };
 
 struct Cache {

@@ -1,5 +1,6 @@
 // The copy mechanism (See, Liu & Manning 2017, equations 8 and 9): one head of attention over the
-// source, and a gate that divides the probability between the vocabulary and what is copied.
+// source, with a bonus for positions that continue the token written last, and a gate that divides
+// the probability between the vocabulary and what is copied.
 #pragma once
 
 #include "cache.h"
@@ -9,6 +10,8 @@ struct CopyHead {
     Packed query, key;        // [dim, dim]
     std::vector<float> gate;  // [3 dim]: of the state, the context and the embedded input
     float bias = 0;
+    float continuation = 0;   // the bonus
+    int64_t start_token = 0;  // which the first token of a source continues
 };
 
 inline float log_sigmoid(float x) { return std::min(x, 0.0f) - std::log1p(std::exp(-std::fabs(x))); }

@@ -84,7 +84,7 @@ struct Scratch {
     int64_t width = 0, stride = 0, num_scores = 0;
     Aligned<float> states, normal, embedded, wide, context, factors;
     Aligned<int16_t> integers;
-    std::vector<float> scores;
+    std::vector<float> scores, bonuses;
     std::vector<const float *> places;
 
     void fit(int64_t new_width, int64_t new_stride) {
@@ -100,6 +100,9 @@ struct Scratch {
     }
     void fit_scores(int64_t count) {
         if (int64_t(scores.size()) < count) scores.resize(padded(count, 64));
+    }
+    void fit_bonuses(int64_t count) {
+        if (int64_t(bonuses.size()) < count) bonuses.resize(padded(count, 64));
     }
 };
 
@@ -556,10 +559,11 @@ struct Step {
     void write(Pass &pass, int64_t token) const {
         const Stack &stack = pass.stack;
         Scratch &scratch = pass.scratch;
-        int64_t rows[MAX_ROWS], count = 0;
+        int64_t rows[MAX_ROWS], written[MAX_ROWS], count = 0;
         for (int64_t i = 0; i < pass.rows; ++i) {
             if ((token + i + 1) % num_new) continue;
             rows[count] = pass.tokens[i].row;
+            written[count] = ids[token + i];
             std::copy_n(pass.state(i), stack.stride, pass.state(count));
             float *embedded = scratch.embedded.get();
             std::copy_n(embedded + i * stack.stride, stack.stride, embedded + count * stack.stride);
@@ -573,16 +577,16 @@ struct Step {
             hidden = scratch.normal.get();
         }
         std::vector<Copies> copies;
-        if (model.copy) copies = copy(pass, hidden, rows, count);
+        if (model.copy) copies = copy(pass, hidden, rows, written, count);
         const Rows left = pass.enter(model.output, hidden, stack.stride);
         if (output.logits) write_logits(left, rows, count, copies);
         if (output.k) write_top(left, rows, count, scratch.wide.get(), copies);
         pass.rows = all_rows;
     }
 
-    // What each row copies, by its last state and its embedded input.
+    // What each row copies, by its last state, its embedded input, and the token of this input.
     std::vector<Copies> copy(const Pass &pass, const float *hidden, const int64_t *rows,
-                             int64_t count) const {
+                             const int64_t *written, int64_t count) const {
         const CopyHead &head = *model.copy;
         Scratch &scratch = pass.scratch;
         const int64_t dim = pass.sizes.dim, stride = pass.stack.stride;
@@ -595,11 +599,15 @@ struct Step {
             own.attention.assign(source.tokens.size(), 0.0f);
             own.logits.assign(source.tokens.size(), 0.0f);
             if (source.length == 0) continue;
-            scratch.fit_scores(source.length);
+            scratch.fit_scores(source.length), scratch.fit_bonuses(source.length);
+            for (int64_t j = 0; j < source.length; ++j) {
+                const int64_t before = j ? source.token_at(j - 1) : head.start_token;
+                scratch.bonuses[j] = before == written[i] ? head.continuation : 0.0f;
+            }
             float *context = scratch.context.get();
             Attending<Memory> one{context, scratch.wide.get() + i * stride,
                                   {source.copied.get(), stride, source.length}, source.length,
-                                  scratch.scores.data()};
+                                  scratch.scores.data(), scratch.bonuses.data()};
             attend(&one, 1, 1, 1, stride, 1.0f / std::sqrt(float(dim)));
             for (int64_t j = 0; j < source.length; ++j)
                 own.attention[source.places[j]] += one.scores[j] * one.factor;
@@ -770,9 +778,10 @@ EXPORTED int regard_set_output(void *model, const float *weight, const float *bi
     });
 }
 
-// Reads a copy head: maps [dim, dim], and the gate's, [3 dim], with its bias.
+// Reads a copy head: maps [dim, dim], and the gate's, [3 dim], with its bias; the bonus of positions
+// that continue what is written, and the token that the first one continues.
 EXPORTED int regard_set_copy(void *model, const float *query, const float *key, const float *gate,
-                             double bias) {
+                             double bias, double continuation, int64_t start_token) {
     return guarded([&] {
         Model &all = *static_cast<Model *>(model);
         const int64_t dim = all.decoder->sizes.dim;
@@ -782,6 +791,8 @@ EXPORTED int regard_set_copy(void *model, const float *query, const float *key, 
         all.copy->key.pack(key, nullptr, dim, dim, dim, dim, FLOAT32, same, same);
         all.copy->gate.assign(gate, gate + 3 * dim);
         all.copy->bias = static_cast<float>(bias);
+        all.copy->continuation = static_cast<float>(continuation);
+        all.copy->start_token = start_token;
         return DONE;
     });
 }

@@ -177,13 +177,14 @@ inline float weigh_scores(float *scores, int64_t count) {
 }
 
 // One position that attends: its queries, where its output goes, what it sees, and room for as many
-// scores, rounded up to vectors.
+// scores, rounded up to vectors; `bonuses`, as many, are added to the scores.
 template <typename From> struct Attending {
     float *out;
     const float *queries;
     From from;
     int64_t count;
     float *scores;
+    const float *bonuses = nullptr;
     float factor = 0;  // makes weights of the scores that the last head leaves
 };
 
@@ -205,7 +206,9 @@ inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int6
                     const float *keys[WIDTH];
                     for (int64_t i = 0; i < WIDTH; ++i)
                         keys[i] = one->from.key(head, std::min(j + i, one->count - 1));
-                    store(one->scores + j, dots(query, keys, width) * scale);
+                    Vector<float> products = dots(query, keys, width) * scale;
+                    if (one->bonuses) products += load(one->bonuses + j);
+                    store(one->scores + j, products);
                 }
             }
         for (Attending<From> *one = group; one < group + size; ++one) {

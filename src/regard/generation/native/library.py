@@ -62,7 +62,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "regard_set_norm": (ctypes.c_int, (_P, _I, _I, _I, _P, _P)),
     "regard_set_embedding": (ctypes.c_int, (_P, _I, _P, _P, _P, _F)),
     "regard_set_output": (ctypes.c_int, (_P, _P, _P)),
-    "regard_set_copy": (ctypes.c_int, (_P, _P, _P, _P, _F)),
+    "regard_set_copy": (ctypes.c_int, (_P, _P, _P, _P, _F, _F, _I)),
     "regard_state_new": (_P, (_P,)),
     "regard_state_free": (None, (_P,)),
     "regard_state_add_rows": (ctypes.c_int, (_P, _I)),

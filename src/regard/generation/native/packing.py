@@ -74,7 +74,9 @@ class PackedModel:
         weights = [_readable(one.adapted_weight()) for one in maps]
         pointers = (weight.data_ptr() for weight in weights)
         bias = 0.0 if head.gate.bias is None else float(head.gate.bias)
-        library.check(self.library.regard_set_copy(self.handle, *pointers, bias))
+        bonus = float(head.continuation)
+        result = self.library.regard_set_copy(self.handle, *pointers, bias, bonus, head.start_id)
+        library.check(result)
 
     def _pack_stack(self, stack: Stack, *, is_encoder: int) -> None:
         table, norm = _readable(stack.embedding.weight), stack.embedding.norm

@@ -243,7 +243,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         )
         self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
         if config.has_copy:
-            self.copy_head = PointerGenerator(config.dim, vocab_size)
+            self.copy_head = PointerGenerator(config.dim, vocab_size, config.start_id)
         self.source_roles = None
         if config.separator_id is not None:
             self.source_roles = RoleEmbedding(config.dim, NUM_ROLES, ROLE_WIDTH)
@@ -266,7 +266,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         if self.copy_head is None:
             return hidden, None
         source = self.copy_head.read(source_ids, states)
-        return hidden, self.copy_head(hidden, embedded, source, lengths)
+        return hidden, self.copy_head(hidden, embedded, target_ids, source, lengths)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
@@ -347,6 +347,7 @@ class Transformer(EncoderDecoder[DecoderState]):
             hidden, embedded, logits = (
                 x.unflatten(0, (-1, state.readers)).squeeze(2) for x in (hidden, embedded, logits)
             )
-            copies = self.copy_head(hidden, embedded, state.copy_source, state.lengths)
+            ids = ids.unflatten(0, (-1, state.readers))
+            copies = self.copy_head(hidden, embedded, ids, state.copy_source, state.lengths)
             return copies.mix(logits).flatten(0, 1)
         return logits[:, -1]
