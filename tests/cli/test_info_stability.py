@@ -31,7 +31,7 @@ def test_a_healthy_run_has_no_verdict_and_a_table_of_layers_by_steps(info):
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == "Stability   No gradient vanished or exploded, the loss did not oscillate."
-    assert lines[1].startswith("Record      ") and lines[1].endswith(" 5 layers")
+    assert lines[1].startswith("Record      ") and lines[1].endswith(" 9 layers")
     assert lines[3] == "Gradient norm, before clipping"
     assert lines[4].split()[:2] == ["step", "1"]
     assert [line.split()[0] for line in lines[5:10]] == [

@@ -212,7 +212,7 @@ def test_it_learns_a_tiny_set_by_heart(family, monkeypatch):
         rows=torch.arange(8).numpy(),
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=7e-3)
-    for _ in range(45):
+    for _ in range(60 if family == COPYING else 45):  # what is copied goes on at first
         optimizer.zero_grad()
         TargetLoss(label_smoothing=0.0)(model, batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -13,7 +13,8 @@ from regard.runs.run import resume, train
 from regard.training.checkpoint import checkpoint_path
 from regard.training.events import Saved
 
-LAYERS = ["output_weight", "encoder.0", "decoder.0", "encoder_norm", "decoder_norm"]
+COPYING = ["copy_head", "copy_head.query", "copy_head.key", "copy_head.gate"]
+LAYERS = ["output_weight", "encoder.0", "decoder.0", "encoder_norm", "decoder_norm", *COPYING]
 
 
 class Crash(Exception):  # noqa: N818 - it stands for an event

@@ -79,7 +79,8 @@ def test_a_run_with_sparse_attention_resumes_to_the_same_bits(folder, tmp_path, 
 def test_information_tells_the_patterns(folder):
     found = inspect_folder(folder)[0]
     assert found.summary.endswith(
-        "attention encoder local:2 / top_k:3, decoder local:2 / top_k:3, cross local:20|global:0"
+        "attention encoder local:2 / top_k:3, decoder local:2 / top_k:3, "
+        "cross local:20|global:0, copy mechanism"
     )
     assert found.config.attention.pattern == ("local:2", "top_k:3")
 

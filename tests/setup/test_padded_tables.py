@@ -185,7 +185,7 @@ def test_search_writes_tokens_only(pairs_file, tmp_path):
     translator = train(
         pairs_file,
         tmp_path / "m",
-        settings=(*TINY, "training.epochs=1", "tokenizer.table_rows=900"),
+        settings=(*TINY, "training.epochs=1", "tokenizer.table_rows=900", "model.has_copy=false"),
     )
     model, tokenizer = translator.model, translator.tokenizer
     assert model.vocab_size == 900 > len(tokenizer)

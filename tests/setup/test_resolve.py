@@ -151,7 +151,7 @@ def test_weights_to_start_from_keep_the_scale_of_their_inputs():
             "training.precision=bf16: optimizer cg compares values",
         ),
         (
-            ("training.coverage=1",),
+            ("training.coverage=1", "model.has_copy=false"),
             "translation",
             "--set training.coverage=1: the loss of a model that copies, and this one does not.  "
             "Leave it out, or add --set model.has_copy=true",
@@ -240,8 +240,12 @@ def test_positions_without_a_table_have_no_limit():
         ((), "summarization", True),
         (("preset=small",), "summarization", True),
         (("model.has_copy=false",), "summarization", False),
-        ((), "translation", False),
+        ((), "translation", True),
+        (("optimizer.name=newton-cg",), "translation", False),
+        (("optimizer.name=newton-cg",), "summarization", False),
+        (("optimizer.name=newton-cg", "optimizer.curvature=hessian"), "translation", True),
+        (("optimizer.name=cg",), "translation", True),
     ],
 )
-def test_a_summarizer_copies_and_a_translator_does_not(settings, task, copies):
+def test_a_transformer_copies_unless_the_optimizer_needs_a_convex_loss(settings, task, copies):
     assert decide(*settings, task=task).model.has_copy is copies

@@ -81,9 +81,10 @@ _TRANSFORMERS: dict[PresetName, TransformerConfig] = {
 SEQ2SEQ_PRESETS: FamilyPresets = {
     "transformer": _presets(
         _SEQ2SEQ,
-        tiny=_TRANSFORMERS["tiny"],
-        small=_TRANSFORMERS["small"],
-        base=_TRANSFORMERS["base"],
+        **{
+            name: msgspec.structs.replace(sizes, has_copy=True)
+            for name, sizes in _TRANSFORMERS.items()
+        },
     ),
     "lstm": _presets(
         _SEQ2SEQ,
@@ -100,7 +101,8 @@ SEQ2SEQ_PRESETS: FamilyPresets = {
         base=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
     ),
 }
-"""Presets of encoder-decoders; those of ``encoder_decoder`` are added below."""
+"""Presets of encoder-decoders; those of ``encoder_decoder`` are added below. The Transformer copies
+(``docs/experiments.md``)."""
 LANGUAGE_MODEL_PRESETS: FamilyPresets = {
     "gpt": _presets(
         _LANGUAGE_MODEL,
@@ -242,24 +244,15 @@ SEQ2SEQ_PRESETS["encoder_decoder"] = {
 }
 
 
-def _for_documents(preset: Preset) -> Preset:
-    """Return a preset of an encoder-decoder for summaries, which copy much of their documents.
-
-    Batches are counted by the documents, which have several times the tokens of summaries.
-    """
-    model = preset.model
-    if isinstance(model, TransformerConfig):
-        model = msgspec.structs.replace(model, has_copy=True)
-    return msgspec.structs.replace(
-        preset, model=model, batch_tokens=max(4096, 2 * preset.batch_tokens)
-    )
-
-
 SUMMARIZATION_PRESETS: FamilyPresets = {
-    family: {name: _for_documents(preset) for name, preset in presets.items()}
+    family: {
+        name: msgspec.structs.replace(preset, batch_tokens=max(4096, 2 * preset.batch_tokens))
+        for name, preset in presets.items()
+    }
     for family, presets in SEQ2SEQ_PRESETS.items()
 }
-"""Presets of encoder-decoders that summarize."""
+"""Presets of encoder-decoders that summarize: batches are counted by the documents, which have
+several times the tokens of summaries."""
 
 
 def _for_answers(preset: Preset) -> Preset:

@@ -30,7 +30,7 @@ from regard.setup.config import DataConfig, PresetName, RunConfig
 from regard.setup.facts import SOURCE_LIMITS, Facts, Machine, SourceLengths
 from regard.setup.presets import Preset, part_presets, part_sizes
 from regard.setup.request import Request
-from regard.training.training_config import FULL_BATCH
+from regard.training.training_config import FULL_BATCH, OptimizerConfig
 
 _SMALL_TEXT, _LARGE_TEXT = 2_000_000, 200_000_000  # characters to learn from
 _FEW_EPOCHS = 6.0  # with fewer passes no text is seen often enough to be memorized
@@ -83,6 +83,8 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     data = _with_facts(config.data, facts)
     config = replace(config, preset=preset, settings=request.settings, data=data)
     task.require_family(config.model)
+    if facts.pretrained is None and not request.is_explicit("model.has_copy"):
+        config = _without_copies_for_gauss_newton(config)
     _check_copying(config, task)
     presets = task.presets[family_of(config.model)]
     config = _with_batch_and_rate(config, request, facts, presets.get(preset) or presets["small"])
@@ -255,9 +257,22 @@ def _check_positions(config: RunConfig) -> None:
             )
 
 
+def _without_copies_for_gauss_newton(config: RunConfig) -> RunConfig:
+    """Return the settings without the preset's copy mechanism, where the optimizer needs that."""
+    model = config.model
+    if isinstance(model, TransformerConfig) and _needs_convex_loss(config.optimizer):
+        model = replace(model, has_copy=False)
+    return replace(config, model=model)
+
+
+def _needs_convex_loss(optimizer: OptimizerConfig) -> bool:
+    """Return whether an optimizer needs a loss that is convex in the logits."""
+    return (optimizer.name, optimizer.curvature) == ("newton-cg", "gauss-newton")
+
+
 def _check_copying(config: RunConfig, task: Task) -> None:
     """Raise for coverage without a copy mechanism, or a copy mechanism with Gauss-Newton."""
-    coverage, optimizer = config.training.coverage, config.optimizer
+    coverage = config.training.coverage
     has_copy = getattr(config.model, "has_copy", False)
     if coverage and not has_copy:
         advice = "Leave it out"
@@ -267,7 +282,7 @@ def _check_copying(config: RunConfig, task: Task) -> None:
             f"`training.coverage={coverage:g}`: the loss of a model that copies, and this one does "
             f"not.  {advice}."
         )
-    if has_copy and (optimizer.name, optimizer.curvature) == ("newton-cg", "gauss-newton"):
+    if has_copy and _needs_convex_loss(config.optimizer):
         raise ConfigError(
             "`optimizer.name=newton-cg`: the Gauss-Newton matrix needs a loss that is convex in "
             "the logits, which that of a model that copies is not.  Take the Hessian: "

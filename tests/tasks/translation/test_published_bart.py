@@ -307,6 +307,7 @@ def test_one_of_ours_with_a_norm_of_embeddings_trains_and_goes_out(transformers,
         "max_positions": 300,
         "position_offset": 2,
         "has_embedding_norm": "true",
+        "has_copy": "false",
     }
     settings = (*TINY, *(f"model.{name}={value}" for name, value in shape.items()))
     data = write_tsv(tmp_path / "pairs.tsv", toy_pairs(300))

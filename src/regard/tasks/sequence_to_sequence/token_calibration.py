@@ -20,7 +20,6 @@ from regard.metrics.classification import Reliability, reliability
 from regard.setup.evaluation_details import CalibrationChart
 from regard.tasks.sequence_to_sequence.data import TextPairs, encode_pairs
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
-from regard.tasks.sequence_to_sequence.loss import TargetLoss
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 _NOTE = (
@@ -63,13 +62,13 @@ def _token_reliability(writer: TargetWriter, pairs: Any, *, cuts_sources: bool) 
     batches = PairBatches(
         encoded.sources, encoded.targets, batch_tokens=DECODING_TOKENS, seed=0, ids=ids
     )
-    loss = TargetLoss(0.0, ids.no_label)
 
     def predict(rows: NDArray[np.int64]) -> tuple[list[float], list[bool]]:
         batch = batches.batch(rows)
-        logits = loss.outputs(writer.model, batch)  # [tokens, vocab]
+        is_label = batch.labels != ids.no_label
+        logits = writer.model(batch.source_ids, batch.target_ids)[is_label]  # [tokens, vocab]
         best = logits.float().softmax(-1).max(-1)
-        labels = batch.labels[batch.labels != ids.no_label]
+        labels = batch.labels[is_label]
         return best.values.tolist(), (best.indices == labels).tolist()
 
     probabilities: list[float] = []
