@@ -12,11 +12,11 @@ from regard.errors import ConfigError
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-def require_whole(call: str, number: SupportsIndex, hint: str = "") -> int:
+def require_whole(call: object, number: SupportsIndex, hint: str = "") -> int:
     """Return a number of a pattern as an int.
 
     Args:
-        call: The call as the caller wrote it, for the message.
+        call: The pattern, or the call as the caller wrote it; written out for a message alone.
         number: An int, or a whole number of another kind, such as NumPy's.
         hint: A sentence more.
 

@@ -149,7 +149,7 @@ class RandomBlocks(LengthDependentPattern):
 
     def __post_init__(self) -> None:
         for name in ("size", "per_row", "seed"):
-            number = require_whole(f"{self!r}", getattr(self, name))
+            number = require_whole(self, getattr(self, name))
             object.__setattr__(self, name, number)  # the class is frozen
         if self.size < 1 or self.per_row < 1 or self.seed < 0:
             raise ConfigError(

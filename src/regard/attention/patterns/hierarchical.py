@@ -51,7 +51,7 @@ class Hierarchical(ScoreDependentPattern):
     reason: ClassVar[str] = "averages distant keys"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "block", require_whole(f"{self!r}", self.block))  # it is frozen
+        object.__setattr__(self, "block", require_whole(self, self.block))  # it is frozen
         if self.block < 2 or self.block % 2:
             raise ConfigError(
                 f"Hierarchical(block={self.block}): the block must be even, 2 or more."

@@ -41,7 +41,7 @@ class Local(MaskPattern):
     def __post_init__(self) -> None:
         hint = "  A fraction of the length is RelativeWindow(before, after)."
         for name in ("before", "after"):
-            reach = require_whole(f"{self!r}", getattr(self, name), hint)
+            reach = require_whole(self, getattr(self, name), hint)
             object.__setattr__(self, name, reach)  # the class is frozen
         if self.before < 0 or self.after < 0:
             raise ConfigError(
@@ -51,20 +51,18 @@ class Local(MaskPattern):
     @classmethod
     def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Local | RelativeWindow:
         """Read ``B`` or ``B,A``; in a decoder ``B`` alone looks back only."""
-        no_window = ConfigError(
-            "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
-        )
+        no_window = "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
         if arguments is not None and "." in arguments:
             parts = arguments.split(",")
             if len(parts) > 2 or not all(map(_FRACTION.fullmatch, parts)):
                 raise ConfigError(f"expected {cls.text_form}.")
             first, last = float(parts[0]), float(parts[-1])
             if first == last == 0:
-                raise no_window
+                raise ConfigError(no_window)
             return RelativeWindow(first, 0.0 if is_decoder and len(parts) == 1 else last)
         numbers = parse_numbers(arguments, cls.text_form, counts=(1, 2))
         if numbers == [0]:
-            raise no_window
+            raise ConfigError(no_window)
         return cls(numbers[0], 0 if is_decoder and len(numbers) == 1 else numbers[-1])
 
     def to_text(self) -> str:

@@ -33,7 +33,7 @@ class Strided(MaskPattern):
     text_form: ClassVar[str] = "strided:S (every S-th key), e.g. strided:8"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stride", require_whole(f"{self!r}", self.stride))  # it is frozen
+        object.__setattr__(self, "stride", require_whole(self, self.stride))  # it is frozen
         if self.stride < 1:
             raise ConfigError(f"Strided(stride={self.stride}): the stride must be 1 or more.")
 

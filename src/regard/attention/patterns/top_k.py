@@ -48,7 +48,7 @@ class TopK(ScoreDependentPattern):
     reason: ClassVar[str] = "chooses keys by score"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", require_whole(f"{self!r}", self.k))  # the class is frozen
+        object.__setattr__(self, "k", require_whole(self, self.k))  # the class is frozen
         if self.k < 1:
             raise ConfigError(f"TopK(k={self.k}): k must be 1 or more.")
 
