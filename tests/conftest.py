@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from regard.plots import curves
+from tests.small_runs import leave_out
 
 # A shared machine may be slow for a moment: no time of a single example says anything.
 settings.register_profile("regard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,28 +52,10 @@ TINY = (
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_curves():
-    """Runs draw no curves, which would take a tenth of a tiny run; the tests of pictures do."""
+def small_runs():
+    """Runs leave out what `tests.small_runs` says; the tests of pictures draw curves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "draw_curves", lambda *_: None)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def little_is_measured():
-    """Let runs measure no more than a small model needs.
-
-    They share one measurement of the machine, which takes a fifth of a tiny run; an export is
-    compared on 6 real texts, for each of which `transformers` searches with a beam; the latency of
-    a translator is that of 4 sentences.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if session := sys.modules.get("regard.runs.session"):
-            patch.setattr(session, "inspect_machine", functools.cache(session.inspect_machine))
-        if text_check := sys.modules.get("regard.runs.text_check"):
-            patch.setattr(text_check, "NUM_TEXTS", 6)
-        if evaluation := sys.modules.get("regard.tasks.translation.evaluation"):
-            patch.setattr(evaluation, "_TIMED_SENTENCES", 4)
+        leave_out(patch)
         yield
 
 

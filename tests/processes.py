@@ -14,12 +14,22 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-_PRELOADED = ["regard.runs.run", "regard.tasks", "regard.cli.app", "pytest", "torch._dynamo"]
-"""The last is imported by the first step of any optimizer."""
+_PRELOADED = [
+    "regard.runs.run",
+    "regard.runs.text_check",
+    "regard.tasks",
+    "regard.cli.app",
+    "regard.training.launch",
+    "cyclopts",
+    "pytest",
+    "torch._dynamo",  # imported by the first step of any optimizer
+    "tests.forked",  # last: it changes what the others define
+]
 
 
 def start_process(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
     """Start a process that calls a function of a module, with arguments that can be pickled."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command sets it
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=function, args=arguments, daemon=True)

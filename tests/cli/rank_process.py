@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import io
-import multiprocessing
 import os
 import signal
 import socket
@@ -12,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+from tests.processes import start_process
+
 from regard.__main__ import main
 
 _NEW_NETWORK, _NEW_HOST_NAME = 0x40000000, 0x04000000  # of Linux, sched.h
-_IMPORTED = ["tests.cli.rank_process", "regard.runs.run", "regard.training.launch", "cyclopts"]
 
 
 class Ranks:
@@ -41,9 +41,6 @@ class Ranks:
         folders=None,
         machines=None,
     ):
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command sets it
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_IMPORTED)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -65,13 +62,9 @@ class Ranks:
             arguments = [str(word) for word in (*words, *(own_words or {}).get(rank, ()))]
             place = os.fspath(folders[rank] if folders else Path.cwd())
             machine = machines[rank] if machines else None
-            process = context.Process(
-                target=_run,
-                args=(environment, arguments, self.folder, rank, place, machine),
-                daemon=True,
+            self.processes.append(
+                start_process(_run, environment, arguments, self.folder, rank, place, machine)
             )
-            process.start()
-            self.processes.append(process)
 
     def output(self, rank):
         return (self.folder / f"out{rank}").read_text()

@@ -1,0 +1,14 @@
+"""Imported by the server that forks the processes of tests: what these share.
+
+Their runs leave out what runs in a test leave out, and the machine is measured once for all.
+"""
+
+import pytest
+import torch
+from tests.small_runs import leave_out
+
+from regard.runs import session
+
+torch.set_num_threads(1)  # a pool of threads is lost in a fork
+leave_out(pytest.MonkeyPatch())
+session.inspect_machine()
