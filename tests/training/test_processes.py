@@ -84,6 +84,9 @@ def prepare_all(folder: Path):
     paths = write_data(folder)
     return {
         "translator": prepare(paths["pairs"], "task=translation", *TRANSLATOR, "model.dropout=0.1"),
+        "translator without copies": prepare(
+            paths["pairs"], *TRANSLATOR, "model.dropout=0.1", "model.has_copy=false"
+        ),
         "language model": prepare(
             paths["text"], "task=language-modeling", *DECODER, "model.dropout=0"
         ),
@@ -160,7 +163,8 @@ def take_steps(
 AGREE = {
     (model, optimizer): (model, {"optimizer": optimizer})
     for model, optimizers in {
-        "translator": ("muon", "adamw", "cg", "newton-cg"),
+        "translator": ("muon", "adamw", "cg"),
+        "translator without copies": ("newton-cg",),
         "language model": ("muon", "adamw", "cg", "newton-cg"),
         "classifier": ("muon", "adamw", "cg", "newton-cg", "adam-then-cg"),
     }.items()
@@ -175,7 +179,7 @@ EQUAL = {
         ("translator", "muon"),
         ("classifier", "adamw"),
         ("classifier", "cg"),
-        ("translator", "newton-cg"),
+        ("translator without copies", "newton-cg"),
     )
 }
 # Its masked tokens are drawn for all rows of a batch, so that shards are computed one by one.
@@ -183,7 +187,7 @@ AGREE["filler of gaps", "adamw"] = "filler of gaps", {"optimizer": "adamw"}
 for model in ("classifier", "filler of gaps"):
     AGREE[model, "two rows"] = model, {"optimizer": "adamw", "rows": 2}
 AGREE["classifier", "adam-then-cg"][1]["progress"] = 0.9
-AGREE_OF_TWO = [name for name in AGREE if name[0] == "translator"]
+AGREE_OF_TWO = [name for name in AGREE if name[0].startswith("translator")]
 PARTS = {
     ("parts", model, optimizer): (model, {"optimizer": optimizer, "has_parts": True})
     for model, optimizer in (("translator", "muon"), ("classifier", "adamw"))
