@@ -68,6 +68,7 @@ def train(
     preset: Literal["auto", "tiny", "small", "base"] = "auto",
     minutes: float | None = None,
     seed: int = 1,
+    device: str = "auto",
     settings: Sequence[str] = (),
     report: Callable[[Event], None] | Literal["auto"] | None = "auto",
 ) -> Predictor:
@@ -90,6 +91,8 @@ def train(
         preset: Size of the model; auto goes by the amount of data.
         minutes: Wall-clock budget; None trains until validation stops improving.
         seed: Seed of everything random.
+        device: What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is
+            one.
         settings: Further settings, ``section.key=value`` each, such as ``training.epochs=3``.
         report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
             None shows nothing.
@@ -122,6 +125,7 @@ def train(
         "data.targets": targets,
         "start_from": start_from,
         "training.minutes": minutes,
+        "training.device": None if device == "auto" else device,
     }
     explicit = [f"{name}={value}" for name, value in named.items() if value is not None]
     if preset != "auto":
@@ -138,12 +142,16 @@ def train(
 
 
 def resume(
-    output: str | Path, *, report: Callable[[Event], None] | Literal["auto"] | None = "auto"
+    output: str | Path,
+    *,
+    device: str | None = None,
+    report: Callable[[Event], None] | Literal["auto"] | None = "auto",
 ) -> Predictor:
     """Resume a run that was stopped or killed, from its last checkpoint.
 
     Args:
         output: The run's folder; a run that has finished is left as it is.
+        device: What computes from here on; None is what the run began on, where the machine has it.
         report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
             None shows nothing.
 
@@ -157,14 +165,15 @@ def resume(
     from regard.runs import run
 
     with _events(report) as on_event:
-        return run.resume(output, report=on_event)
+        return run.resume(output, device=device, report=on_event)
 
 
-def load(folder: str | Path) -> Predictor:
+def load(folder: str | Path, *, device: str = "auto") -> Predictor:
     """Open a model folder for use: one that `train` wrote, or one in Hugging Face's format.
 
     Args:
         folder: The model folder.
+        device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
 
     Returns:
         By what the model does: an object that can ``translate``, ``generate``, ``classify``,
@@ -172,11 +181,12 @@ def load(folder: str | Path) -> Predictor:
 
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
-        regard.errors.ConfigError: It holds a model of a kind that cannot be read.
+        regard.errors.ConfigError: It holds a model of a kind that cannot be read, or the machine
+            has no such device.
     """
     from regard.tasks.opening import open_model
 
-    return open_model(folder)
+    return open_model(folder, device)
 
 
 def evaluate(
@@ -185,6 +195,7 @@ def evaluate(
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
+    device: str = "auto",
     drop_overlap: bool = False,
     allow_overlap: bool = False,
 ) -> EvaluationReport:
@@ -196,6 +207,7 @@ def evaluate(
             records or texts in memory, or a data frame.
         compare: Folder of another model.
         beam: Hypotheses kept in a beam search; None is as each model says.
+        device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
         drop_overlap: Leave out what is also in the training data.
         allow_overlap: Keep it.
 
@@ -214,6 +226,7 @@ def evaluate(
         data,
         compare=compare,
         beam=beam,
+        device=device,
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
     )[0]

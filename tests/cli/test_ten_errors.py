@@ -134,7 +134,7 @@ def test_8_a_published_file_cut_short(refused, tmp_path):
 @pytest.mark.slow
 def test_9_too_little_memory(refused, tmp_path, monkeypatch):
     free = "regard.setup.memory_advice.available_memory_bytes"
-    monkeypatch.setattr(free, lambda _: 22_000_000_000)
+    monkeypatch.setattr(free, lambda *_: 22_000_000_000)
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
     code, text = refused([*words, "--set", "training.batch_tokens=20000000"], pairs_tsv=table(ROWS))
     assert code == 5

@@ -41,7 +41,7 @@ def setup_of(config, model, length):
 def memory(monkeypatch):
     """Two gigabytes are free, one is taken."""
     for module in (planning, memory_advice):
-        monkeypatch.setattr(module, "peak_memory_bytes", lambda: NOW)
+        monkeypatch.setattr(module, "peak_memory_bytes", lambda *_: NOW)
         monkeypatch.setattr(module, "available_memory_bytes", lambda *_: 2 * NOW)
 
 

@@ -31,6 +31,7 @@ def answer(
     *,
     context: Annotated[str | None, Name] = None,
     threshold: float | None = None,
+    device: str = "auto",
     as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
@@ -56,6 +57,8 @@ def answer(
         How much more likely "no answer" must be than the best answer, in nats, to be given. The
         default is the model's own; a model that saw no question without an answer, and a published
         one, has none and always gives an answer.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     as_text
         Take QUESTION as a question even where a file of that name exists.
     encoding
@@ -68,7 +71,7 @@ def answer(
     require_range("--threshold", threshold, -LARGEST, LARGEST)
     if context == "-" and question in (None, "-"):
         raise ConfigError("standard input holds one: the question or the context.  Name a file.")
-    answerer = open_answerer(model)
+    answerer = open_answerer(model, device)
     if threshold is not None:
         answerer.threshold = threshold
     if context is None:
@@ -102,15 +105,15 @@ def answer(
         )
 
 
-def open_answerer(model: str) -> QuestionAnswerer | AnswerWriter:
-    """Open a model of answers; a published encoder-decoder writes them."""
+def open_answerer(model: str, device: str) -> QuestionAnswerer | AnswerWriter:
+    """Open a model of answers on a device; a published encoder-decoder writes them."""
     from regard.hub.hugging_face.published_folder import is_hugging_face
     from regard.tasks.generative_question_answering.predictor import AnswerWriter
     from regard.tasks.opening import open_model
     from regard.tasks.question_answering.predictor import QuestionAnswerer
     from regard.tasks.translation.predictor import Translator
 
-    predictor = open_model(model)
+    predictor = open_model(model, device)
     if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
         # The configuration of a published folder does not say what its targets are.
         return AnswerWriter(predictor.model, predictor.tokenizer, predictor.config)

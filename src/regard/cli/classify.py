@@ -24,6 +24,7 @@ def classify(
     /,
     *,
     top: int = 1,
+    device: str = "auto",
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -40,6 +41,8 @@ def classify(
         files; for one of series a file of rows of numbers.
     top
         Number of labels for each line, most probable first.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     text_options
         How TEXT is read.
     json
@@ -50,7 +53,7 @@ def classify(
     from regard.tasks.opening import open_model
 
     require_range("--top", top, 1, LARGEST)
-    classifier = open_model(model)
+    classifier = open_model(model, device)
     if isinstance(classifier, InputClassifier):
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return

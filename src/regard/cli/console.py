@@ -271,8 +271,9 @@ def _(event: ev.Planned) -> list[str]:
     rate = "" if event.learning_rate is None else f" {event.learning_rate:g}"
     steps = pluralize(event.total_steps, "step")
     steps += f" = {epochs:.1f} epochs" if event.steps_per_epoch > 1 else " on all rows"
+    device = "" if event.device == "cpu" else f" on {event.device}"
     return [
-        f"Plan    {event.optimizer}{rate}, batch {event.batch_tokens:,} tokens "
+        f"Plan    {event.optimizer}{rate}{device}, batch {event.batch_tokens:,} tokens "
         f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
         f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
         f"{size(event.disk_bytes)} disk   (measured on {pluralize(event.measured_steps, 'step')})"

@@ -22,6 +22,7 @@ def demo(
     output: Annotated[str, Output] = "demo",
     minutes: float = 3.5,
     seed: int = 1,
+    device: str = "auto",
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Train and try a model on the embedded corpus, in minutes.
@@ -38,6 +39,8 @@ def demo(
         Time budget of the training.
     seed
         Seed of corpus and training.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     json
         One JSON object per event instead of text.
     """
@@ -48,15 +51,22 @@ def demo(
     from regard.runs.demo import run_demo
 
     with make_report(json=json) as report:
-        result = run_demo(output, minutes=minutes, seed=seed, report=report, start_time=start_time)
-    page = _explain(result)
+        result = run_demo(
+            output,
+            minutes=minutes,
+            seed=seed,
+            device=device,
+            report=report,
+            start_time=start_time,
+        )
+    page = _explain(result, device)
     if json:
         print(msgspec.json.encode({**msgspec.to_builtins(result), "page": page}).decode())
     else:
         _print(result, page)
 
 
-def _explain(result: DemoReport) -> str:
+def _explain(result: DemoReport, device: str) -> str:
     """Write the page that explains the first example, and return its name."""
     from regard.explain import ModelFacts, explain, save_page
     from regard.runs.information import hash_weights
@@ -65,7 +75,7 @@ def _explain(result: DemoReport) -> str:
     page = Path(result.folder) / "explained.html"
     source, _ = result.examples[0]
     facts = ModelFacts(page.parent.name, hash_weights(result.folder))
-    save_page(explain(open_model(result.folder), source, facts=facts), page)
+    save_page(explain(open_model(result.folder, device), source, facts=facts), page)
     return str(page)
 
 

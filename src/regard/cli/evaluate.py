@@ -26,6 +26,7 @@ def evaluate(
     worst: int = 20,
     plot: Annotated[str | None, Name] = None,
     html: Annotated[str | None, Name] = None,
+    device: str = "auto",
     precision: Precision | None = None,
     threads: int | None = None,
     drop_overlap: Annotated[bool, Flag] = False,
@@ -54,6 +55,8 @@ def evaluate(
         the score by length of a model that translates, summarizes or answers, or rolling forecasts.
     html
         File of a page, .html, with all scores, charts, the worst rows and what they looked at.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights of a model that translates, summarizes or answers: float32, bf16, or
         int8, which is fastest where the compiled decoder writes (regard info MODEL). The default is
@@ -82,6 +85,7 @@ def evaluate(
             data,
             compare=compare,
             beam=beam,
+            device=device,
             precision=precision,
             num_worst=worst,
             drop_overlap=drop_overlap,
@@ -105,7 +109,7 @@ def evaluate(
         from regard.explain.report import ReportFacts, report_html, save_report
         from regard.tasks.opening import open_model
 
-        page = report_html(report, ReportFacts(task=task, model=model), open_model(model))
+        page = report_html(report, ReportFacts(task=task, model=model), open_model(model, device))
         save_report(page, html)
         print(f"{html}: written", file=sys.stderr)
 

@@ -89,6 +89,7 @@ def explain(
     evaluate: Annotated[str | None, Name] = None,
     rows: int = 200,
     memory: int = 512,
+    device: str = "auto",
     text_options: TextOptions = TEXT_DEFAULTS,
 ) -> None:
     """Explain an output of a model: which parts of the input it depends on, by several methods.
@@ -123,6 +124,8 @@ def explain(
         Most rows of the test data, drawn from all of it.
     memory
         Megabytes that a computation may use at once.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     text_options
         How TEXT is read.
     """
@@ -149,11 +152,11 @@ def explain(
                 raise ConfigError(f"--evaluate goes with rows of a file.  Leave {option} out.")
         if kind in ("html", "svg"):
             raise ConfigError(f"--evaluate prints a table: text or json, not {kind}.")
-        _evaluate(open_model(model), evaluate, methods, rows, memory, json=kind == "json")
+        _evaluate(open_model(model, device), evaluate, methods, rows, memory, json=kind == "json")
         return
     if outputs.file is not None:
         require_writable_file(outputs.file)
-    predictor = open_model(model) if context is None else open_answerer(model)
+    predictor = open_model(model, device) if context is None else open_answerer(model, device)
     from regard.cli.progress import show_progress
     from regard.explain.explanation import ModelFacts
     from regard.explain.explanation import explain as explain_text

@@ -42,7 +42,7 @@ def export(
 
     if (Path(output) / CONFIG).exists():
         raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
-    opened = open_model(model)
+    opened = open_model(model, "cpu")
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
     exported = msgspec.structs.replace(exported, folder=output)

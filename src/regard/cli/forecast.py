@@ -30,6 +30,7 @@ def forecast(
     *,
     horizon: int | None = None,
     output: Annotated[str | None, Output] = None,
+    device: str = "auto",
     encoding: str | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -50,6 +51,8 @@ def forecast(
     output
         File to write instead of standard output: a table (.csv, .tsv), JSON lines (.json, .jsonl),
         or a picture (.svg, .png, .pdf).
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     encoding
         Encoding of the file. The default is that of the training data.
     json
@@ -59,7 +62,7 @@ def forecast(
     from regard.tasks.forecasting.predictor import Forecaster
 
     kind = _check_output(output, json=json)
-    forecaster = open_predictor(model, Forecaster, "forecast series")
+    forecaster = open_predictor(model, Forecaster, "forecast series", device)
     file = forecaster.read("-" if data is None else data, encoding)
     dropped = count_reasons(file.dropped)
     reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]

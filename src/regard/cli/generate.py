@@ -26,6 +26,7 @@ def generate(
     num: int = 1,
     stop: Annotated[str | None, Text] = None,
     seed: int | None = None,
+    device: str = "auto",
     precision: Precision | None = None,
     threads: int | None = None,
     json: Annotated[bool, Flag] = False,
@@ -55,6 +56,8 @@ def generate(
         Text to stop at.
     seed
         Seed of the sampling; the same seed writes the same text.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
         writes (regard info MODEL). The default is the model's own.
@@ -82,7 +85,7 @@ def generate(
     use_threads(threads)
     require_range("--num", num, 1, _MOST_CONTINUATIONS)
     require_range("--seed", seed, 0, LARGEST)
-    generator = open_predictor(model, TextGenerator, "generate text")
+    generator = open_predictor(model, TextGenerator, "generate text", device)
     use_precision(generator, precision)
     text = prompt or ""
     if prompt == "-":

@@ -16,24 +16,25 @@ Precision = Literal["float32", "bf16", "int8"]
 _MOST_THREADS = 1024
 
 
-def open_predictor(model: str, kind: type[P], action: str) -> P:
+def open_predictor(model: str, kind: type[P], action: str, device: str) -> P:
     """Open a model folder for a verb.
 
     Args:
         model: The folder.
         kind: Predictor that the verb needs.
         action: What the verb does, for the message, such as ``translate``.
+        device: What computes.
 
     Returns:
         The predictor.
 
     Raises:
-        ConfigError: The folder holds no model that can be read.
+        ConfigError: The folder holds no model that can be read, or there is no such device.
         WeightsError: The model is missing or damaged, or its predictor is of another kind.
     """
     from regard.tasks.opening import open_model
 
-    predictor = open_model(model)
+    predictor = open_model(model, device)
     if not isinstance(predictor, kind):
         raise other_task(model, predictor.config.task, action)
     return predictor

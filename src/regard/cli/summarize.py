@@ -29,6 +29,7 @@ def summarize(
     length_penalty: float | None = None,
     min_length: int | None = None,
     max_length: int | None = None,
+    device: str = "auto",
     precision: Precision | None = None,
     threads: int | None = None,
     text_options: TextOptions = TEXT_DEFAULTS,
@@ -56,6 +57,8 @@ def summarize(
         Fewest tokens of a summary, its end counted.
     max_length
         Maximum number of tokens of a summary, with its end. The default is the model's.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
         writes (regard info MODEL). The default is the model's own.
@@ -73,7 +76,7 @@ def summarize(
     from regard.tasks.translation.predictor import Translator
 
     use_threads(threads)
-    predictor = open_model(model)
+    predictor = open_model(model, device)
     if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
         # The configuration of a published folder does not say what its targets are.
         predictor = Summarizer(predictor.model, predictor.tokenizer, predictor.config)

@@ -41,6 +41,8 @@ class RunOptions:
         preset: Size of the model: tiny, small, base, or auto (by the amount of data).
         minutes: Wall-clock budget. Without it the run stops when validation stops improving.
         seed: Seed of all random numbers.
+        device: What computes: cpu, cuda (a GPU; of several, cuda:N), or auto (the default), a GPU
+            where there is one. A run that is resumed may take another one.
         tensorboard: Also write event files of TensorBoard, to the folder tensorboard in the output.
     """
 
@@ -48,6 +50,7 @@ class RunOptions:
     preset: str | None = None
     minutes: float | None = None
     seed: int | None = None
+    device: str | None = None
     tensorboard: Annotated[bool, Flag] = False
 
     def settings(self) -> list[str]:
@@ -57,6 +60,7 @@ class RunOptions:
             "preset": self.preset,
             "training.minutes": self.minutes,
             "training.seed": self.seed,
+            "training.device": self.device,
         }
         settings = [f"{name}={value}" for name, value in values.items() if value is not None]
         return [*settings, "training.tensorboard=true"] if self.tensorboard else settings
@@ -212,6 +216,7 @@ def _run(
 ) -> None:
     """Train, or resume a run; one that is finished is left as it is."""
     from regard.runs import run
+    from regard.setup.request import Request
 
     if not resumes:
         run.train(
@@ -230,6 +235,7 @@ def _run(
     else:
         run.resume(
             command.output,
+            device=Request.parse(command.typed).device,
             report=report,
             start_time=start_time,
             world=world,

@@ -27,6 +27,7 @@ def translate(
     nbest: int = 1,
     length_penalty: float | None = None,
     align: Annotated[bool, Flag] = False,
+    device: str = "auto",
     precision: Precision | None = None,
     threads: int | None = None,
     text_options: TextOptions = TEXT_DEFAULTS,
@@ -53,6 +54,8 @@ def translate(
         0 favors short output, 1 is neutral, more favors long output. The default is the model's.
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
+    device
+        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
         writes (regard info MODEL). The default is the model's own.
@@ -67,7 +70,7 @@ def translate(
     from regard.tasks.translation.predictor import Translator
 
     use_threads(threads)
-    translator = open_predictor(model, Translator, "translate")
+    translator = open_predictor(model, Translator, "translate", device)
     use_precision(translator, precision)
     # Refuse wrong options before the first line is read.
     search = translator.config.search

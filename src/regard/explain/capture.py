@@ -195,6 +195,8 @@ def record_attention(
 ) -> dict[str, list[AttentionRecord]]:
     """Return the records of layers, by their paths, while a function runs, without gradient.
 
+    They are copied into main memory.
+
     Args:
         layers: By path.
         run: Runs the model once.
@@ -203,9 +205,20 @@ def record_attention(
     with torch.no_grad(), ExitStack() as stack:
         for path, layer in layers.items():
             stack.callback(setattr, layer, "on_attention", layer.on_attention)
-            layer.on_attention = records[path].append
+            layer.on_attention = lambda record, path=path: records[path].append(_on_host(record))
         run()
     return records
+
+
+def _on_host(record: AttentionRecord) -> AttentionRecord:
+    """Return a record with its tensors in main memory, where they are those of the layer itself."""
+    return record._replace(
+        queries=record.queries.cpu(),
+        keys=record.keys.cpu(),
+        values=record.values.cpu(),
+        weights=None if record.weights is None else record.weights.cpu(),
+        output=record.output.cpu(),
+    )
 
 
 def check(prediction: Prediction) -> float:
@@ -234,7 +247,7 @@ def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], obj
     mixing = {path: layer for path, layer in layers.items() if isinstance(layer, Mixing)}
 
     def keep(path: str, output: Tensor) -> Tensor:
-        outputs[path].append(output.transpose(1, 2))
+        outputs[path].append(output.transpose(1, 2).cpu())
         return output
 
     replacements: dict[Mixing, Callable[[Tensor], Tensor]] = {

@@ -91,7 +91,7 @@ def head_importance(prediction: Prediction) -> dict[str, list[float]]:
 
 def _weigh(output: Tensor, *, mask: Tensor) -> Tensor:
     """Multiply the heads of ``[rows, queries, heads, value_dim]`` by a mask, ``[rows, heads]``."""
-    return output * mask.to(output.dtype)[:, None, :, None]
+    return output * mask.to(output)[:, None, :, None]
 
 
 def _run_whole(prediction: Prediction) -> tuple[Tensor, dict[nn.Module, Tensor]]:

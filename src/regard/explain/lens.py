@@ -104,7 +104,8 @@ def _pass_on(skipped: dict[nn.Module, Tensor]) -> Iterator[None]:
             def replace(
                 _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, rows: Tensor = rows
             ) -> Tensor:
-                return torch.where(rows[:, None, None], inputs[0], output)  # [rows, length, dim]
+                is_passed = rows.to(output.device)[:, None, None]
+                return torch.where(is_passed, inputs[0], output)  # [rows, length, dim]
 
             stack.callback(layer.register_forward_hook(replace).remove)
         yield

@@ -315,7 +315,7 @@ def _best_window(
     for index in range(len(batches.windows)):
         batch = batches.batch(np.array([index]))
         with torch.inference_mode():
-            rows = window_logits(answerer.model, batch).log_softmax(1)[0]  # [length, 2]
+            rows = window_logits(answerer.model, batch).log_softmax(1)[0].cpu()  # [length, 2]
         inside = batch.is_context[0].nonzero()[:, 0].tolist()
         characters = {i: batches.characters(index, i, i) for i in inside}
         positions: list[tuple[int, int]] = []

@@ -5,6 +5,9 @@ function, `Prediction.scores`, is differentiable in the weight of each feature: 
 0 replaces its embedding by that of a baseline, and values between interpolate (Sundararajan, Taly &
 Yan 2017, section 3). The derivative by a weight is therefore the sum over the embedding of gradient
 times difference to the baseline; a weight of 0 is occlusion.
+
+Weights, scores and what methods make of them are in main memory; the model is on its device, where
+a prediction passes its inputs to it.
 """
 
 from __future__ import annotations
@@ -327,7 +330,8 @@ def weaken(embeddings: Tensor, weights: Tensor, baseline: Tensor) -> Tensor:
     """
     weights = weights[..., None] if weights.dim() == 2 else weights
     embeddings = embeddings.detach()
-    return baseline + weights.to(embeddings.dtype) * (embeddings - baseline)
+    weights = weights.to(embeddings.device, embeddings.dtype)
+    return baseline + weights * (embeddings - baseline)
 
 
 def record_outputs(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> dict[str, Tensor]:

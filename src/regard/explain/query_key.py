@@ -139,7 +139,7 @@ def _project(
     mapped = mapped[:, :-1] - bias
     mapped[:, own] += bias[:, 0]
     if isinstance(layer, SelfAttention) and layer.rotary is not None:
-        positions = torch.full((mapped.shape[1],), position)
+        positions = torch.full((mapped.shape[1],), position, device=mapped.device)
         (mapped,) = layer.rotary(mapped[None], positions)
     return mapped
 
@@ -228,7 +228,7 @@ class _Stream:
             values = layer.values_of(position)  # [heads, keys, value_dim]
             index = torch.tensor([position])
             weights = layer.weights.index_select(1, index).to_dense()[:, 0, :, None]
-            mixed = (weights.to(output.dtype) * values.to(output.dtype)).transpose(0, 1).flatten(1)
+            mixed = (weights.to(output) * values.to(output)).transpose(0, 1).flatten(1)
             mapped = sublayer.output(mixed) - sublayer.output(torch.zeros_like(mixed[:1]))
             added[layer.first_key : layer.first_key + len(mapped)] += mapped
         added[own] += output - added.sum(0)  # feed-forward networks, biases

@@ -149,16 +149,19 @@ def sample(
     if not limit:
         return
     generators = _generators(num, torch.default_generator if generator is None else generator)
-    history = torch.tensor([list(prompt)]).expand(num, -1)  # [num, length]
-    has_ended = torch.zeros(num, 1, dtype=torch.bool)
+    # Tokens are drawn where the generator is; the compiled decoder, which has no device, is there.
+    device = generators[0].device
+    of_model = getattr(model, "device", device)
+    history = torch.tensor([list(prompt)], device=device).expand(num, -1)  # [num, length]
+    has_ended = torch.zeros(num, 1, dtype=torch.bool, device=device)
     state = model.init_state()
-    logits = model.decode_step(torch.tensor([list(prompt)]), state).expand(num, -1)
-    state.select(torch.zeros(num, dtype=torch.long))
+    logits = model.decode_step(history[:1].to(of_model), state).to(device).expand(num, -1)
+    state.select(torch.zeros(num, dtype=torch.long, device=of_model))
     for num_tokens in range(1, limit + 1):
         check_logits(logits)
         logits = _constrain(logits, history, config)
         if ends and num_tokens < config.min_tokens:
-            logits = logits.index_fill(-1, torch.tensor(list(ends)), -torch.inf)
+            logits = logits.index_fill(-1, torch.tensor(list(ends), device=device), -torch.inf)
         allowed = _without_forbidden(logits, config)
         is_dead = allowed.amax(-1, keepdim=True) == -torch.inf  # [num, 1]
         logits = logits.masked_fill(is_dead & has_ended, 0.0)  # of a text that has ended already
@@ -176,9 +179,9 @@ def sample(
         tokens = torch.stack(drawn)  # [num, 1]
         yield tokens.squeeze(1)
         history = torch.cat([history, tokens], dim=1)
-        has_ended |= torch.isin(tokens, torch.tensor(list(ends), dtype=torch.long))
+        has_ended |= torch.isin(tokens, torch.tensor(list(ends), dtype=torch.long, device=device))
         if num_tokens < limit:
-            logits = model.decode_step(tokens, state)
+            logits = model.decode_step(tokens.to(of_model), state).to(device)
 
 
 def _generators(num: int, first: torch.Generator) -> list[torch.Generator]:

@@ -49,6 +49,7 @@ def run_demo(
     *,
     minutes: float = _MINUTES,
     seed: int = 1,
+    device: str = "auto",
     report: Report = ignore_events,
     start_time: float | None = None,
 ) -> DemoReport:
@@ -58,6 +59,7 @@ def run_demo(
         output: Folder of the model. A finished run is opened, an unfinished one is resumed.
         minutes: Time budget of the training.
         seed: Seed of corpus and training.
+        device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
         report: Called with every event.
         start_time: Clock (``time.monotonic``) from which the budget counts; None means now.
 
@@ -73,10 +75,16 @@ def run_demo(
             f"tokenizer.tags={','.join(TAGS)}",
             f"training.minutes={minutes}",
             f"training.seed={seed}",
+            *(() if device == "auto" else (f"training.device={device}",)),
         )
         translator = train(None, output, settings=settings, report=report, start_time=start_time)
     else:
-        translator = resume(output, report=report, start_time=start_time)
+        translator = resume(
+            output,
+            device=None if device == "auto" else device,
+            report=report,
+            start_time=start_time,
+        )
     corpus = cldr_corpus(seed=translator.config.training.seed)
     test = corpus.test
     outputs = translator.translate(test.sources, beam=1)

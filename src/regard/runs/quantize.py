@@ -74,7 +74,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
     """
     source = ModelFolder(model)
     config = source.read_config(RunConfig)
-    writer = open_model(model)
+    writer = open_model(model, "cpu")
     if not isinstance(writer, Translator | Summarizer):
         raise ConfigError(
             f"{model}: a model for {config.task}: folders with int8 weights are for models that "
@@ -94,7 +94,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         folder=str(output),
         bytes_before=source.weights_path.stat().st_size,
         bytes_after=written.weights_path.stat().st_size,
-        quality=_compare(writer, open_model(target), config),
+        quality=_compare(writer, open_model(target, "cpu"), config),
     )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError, NextStep, resource_errors
 from regard.hub.folder_lock import FolderLock, require_unlocked
@@ -28,8 +30,9 @@ from regard.runs.start_checks import (
 from regard.setup.config import RunConfig
 from regard.setup.inspect import located, sources_hash
 from regard.setup.request import Request
-from regard.tasks import task_of
+from regard.tasks.opening import open_model
 from regard.training.checkpoint import checkpoint_path
+from regard.training.device import choose_device
 from regard.training.distribution import ALONE, World
 from regard.training.events import Event, Planned, Report, Warned
 
@@ -117,6 +120,7 @@ def resume(
     output: str | Path,
     *,
     report: Report = ignore_events,
+    device: str | None = None,
     start_time: float | None = None,
     world: World = ALONE,
     data_from_rank_0: bool = False,
@@ -126,6 +130,7 @@ def resume(
     Args:
         output: The run's folder.
         report: Called with every event of the run.
+        device: What computes from here on; None is what the run began on, where the machine has it.
         start_time: Clock (``time.monotonic``) at which this session began; None means now.
         world: The processes that train together, as many as in the earlier session or not.
         data_from_rank_0: Whether rank 0 sends its data to the other processes.
@@ -135,14 +140,14 @@ def resume(
 
     Raises:
         WeightsError: The folder holds no run, or its checkpoint is damaged.
-        ConfigError: Another process trains in the folder.
+        ConfigError: Another process trains in the folder, or the machine has no such device.
         DataError: The data has changed.
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
     config = share_saved_config(world, lambda: folder.read_config(RunConfig))
     if world.on_first(lambda: is_finished(folder)):
-        return task_of(config).open(folder.path, config) if world.is_first else None
+        return open_model(folder.path, device or "auto") if world.is_first else None
     checkpoint = Path(world.on_first(lambda: str(checkpoint_path(folder.path))))
     with ExitStack() as stack:
         lock = FolderLock(folder.path)
@@ -154,12 +159,16 @@ def resume(
         sources = open_shared_sources(world, data, from_first=data_from_rank_0)
         world.on_first(lambda: _require_unchanged(config, sources, folder))
         if world.on_first(checkpoint.exists):
+            present = _present_device(config.training.device, device, report)
             with resource_errors(_LESS_DATA):
-                run = RunSession.from_folder(folder, config, sources, report, start_time, world)
+                run = RunSession.from_folder(
+                    folder, config, sources, report, start_time, world, present
+                )
             return run.from_checkpoint(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
+        typed = () if device is None else (f"training.device={device}",)
         request = share_request(
-            world, lambda file: Request.parse((), file=file), folder.path / "config.toml"
+            world, lambda file: Request.parse(typed, file=file), folder.path / "config.toml"
         )
         run = RunSession.from_request(request, folder, report, start_time, sources, world)
         return run.from_start(lock)
@@ -216,6 +225,22 @@ def _require_unchanged(
             f"{changed[0]}: has changed since this run began (sha256 differs).  "
             "Restore the file, or train again with another `output`."
         )
+
+
+def _present_device(began_on: str, chosen: str | None, report: Report) -> torch.device:
+    """Return what a resumed run computes on: what it began on, unless that is not here.
+
+    Raises:
+        ConfigError: Another device was chosen, which the machine does not have.
+    """
+    if chosen is not None:
+        return choose_device(chosen)
+    try:
+        return choose_device(began_on)
+    except ConfigError as error:
+        device = choose_device("auto")
+        report(Warned(text=f"The run began on {error}  It continues on {device}."))
+        return device
 
 
 def is_finished(folder: ModelFolder) -> bool:

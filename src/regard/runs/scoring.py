@@ -28,6 +28,7 @@ def evaluate(
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
+    device: str = "auto",
     precision: DecodingPrecision | None = None,
     num_worst: int = 20,
     drop_overlap: bool = False,
@@ -44,6 +45,7 @@ def evaluate(
             or labeled rows, a folder of images or recordings, or rows in memory.
         compare: Folder of another model.
         beam: Hypotheses in the beam search of outputs; None uses the setting of each model.
+        device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
         precision: Type of the weights that outputs are decoded with; None is each model's own.
         num_worst: Number of worst rows to list.
         drop_overlap: Drop rows that are also in the training data.
@@ -65,9 +67,9 @@ def evaluate(
     if plot is not None:
         require_writable(plot)
         require_matplotlib()
-    predictor = world.together(lambda: open_model(model))
+    predictor = world.together(lambda: open_model(model, device))
     task = task_of(predictor.config)
-    other = None if compare is None else open_model(compare)
+    other = None if compare is None else open_model(compare, device)
     if other is not None and other.config.task != task.name:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     opened = [(str(model), predictor)] + ([] if other is None else [(str(compare), other)])

@@ -55,6 +55,7 @@ from regard.setup.shared_predictor import shared_predictor
 from regard.tasks import task_of
 from regard.tasks.choice import choose_task
 from regard.training.checkpoint import Counters, began_in_shards, load_checkpoint, save_checkpoint
+from regard.training.device import CPU, choose_device
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
@@ -115,6 +116,9 @@ class RunSession:
         if requested.training.tensorboard:
             require_tensorboard()
         sources = open_shared_sources(world, requested.data, sources, from_first=data_from_rank_0)
+        machine = share_machine(
+            world, world.together(lambda: inspect_machine(requested.training.device)), report
+        )
         task = choose_task(request, sources.get("path"))
         pretrained = world.together(lambda: read_pretrained(request, task))
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
@@ -145,15 +149,17 @@ class RunSession:
             sources=measure_sources(dataset, tokenizer),
             pretrained=pretrained,
         )
-        machine = share_machine(world, inspect_machine(), report)
         config = share_config(world, resolve(request, facts, machine, task))
 
         def resolve_preset(preset: PresetName) -> RunConfig | None:
             other = request.with_preset(preset)
             return None if other is None else resolve(other, facts, machine, task)
 
-        advice = MemoryAdvice(config, task, facts.vocab_size, resolve_preset, world=world)
-        setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
+        device = choose_device(config.training.device)
+        advice = MemoryAdvice(
+            config, task, facts.vocab_size, resolve_preset, world=world, device=device
+        )
+        setup = _set_up(task, config, dataset, tokenizer, report, advice, world, device)
         if pretrained is not None:
             note = load_initial_weights(setup.model, config, pretrained)
             if note:
@@ -170,8 +176,9 @@ class RunSession:
         report: Report,
         start_time: float,
         world: World = ALONE,
+        device: torch.device = CPU,
     ) -> RunSession:
-        """Read the data and build the model as the first session did."""
+        """Read the data and build the model as the first session did, on the device of this one."""
         if config.training.tensorboard:
             require_tensorboard()
         task = task_of(config)
@@ -179,8 +186,8 @@ class RunSession:
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
         vocab_size = 0 if tokenizer is None else len(tokenizer)
-        advice = MemoryAdvice(config, task, vocab_size, world=world)
-        setup = _set_up(task, config, dataset, tokenizer, report, advice, world)
+        advice = MemoryAdvice(config, task, vocab_size, world=world, device=device)
+        setup = _set_up(task, config, dataset, tokenizer, report, advice, world, device)
         return cls(folder, task, setup, advice, sources, report, start_time, world)
 
     def plan(self) -> tuple[Counters, Planned]:
@@ -343,7 +350,7 @@ class RunSession:
         seed = self.config.training.seed * 1_000_003 + number
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():
-            torch.cuda.manual_seed(seed)
+            torch.cuda.manual_seed_all(seed)
 
     def _record(self, lock: FolderLock, event: Event) -> None:
         """Report an event, and append evaluations and a failure to ``metrics.jsonl``."""
@@ -437,10 +444,11 @@ def _set_up(
     report: Report,
     advice: MemoryAdvice,
     world: World,
+    device: torch.device,
 ) -> TrainingSetup:
     world.together(advice.require_weights)
     with resource_errors(advice.describe):
-        model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
+        model = build_model(config, 0 if tokenizer is None else len(tokenizer), task).to(device)
         parts = RunParts(
             config=config, dataset=dataset, tokenizer=tokenizer, model=model, world=world
         )

@@ -154,14 +154,24 @@ def _require_same_data(world: World, sources: Mapping[str, DataSource]) -> None:
 
 
 def share_machine(world: World, machine: Machine, report: Report) -> Machine:
-    """Return what rank 0 knows of its machine, and of every machine what the weakest has."""
+    """Return what rank 0 knows of its machine, and of every machine what the weakest has.
+
+    Raises:
+        ConfigError: Some machines compute on a GPU, others do not.
+    """
     if not world.is_shared:
         return machine
     machines = [
         msgspec.convert(fields, Machine) for fields in world.gather(msgspec.to_builtins(machine))
     ]
-    slow = [rank for rank, other in enumerate(machines) if not other.has_fast_bf16]
     first = machines[0]
+    for rank, other in enumerate(machines):
+        if other.device != first.device:
+            raise ConfigError(
+                f"{world.name(rank)}: computes on {other.device}, and rank 0 on {first.device}.  "
+                "Choose what all have: `training.device=cpu`"
+            )
+    slow = [rank for rank, other in enumerate(machines) if not other.has_fast_bf16]
     if slow and len(slow) < world.size:
         text = f"{world.name(slow[0])} does not compute bf16 fast: all processes take float32."
         report(Warned(text=text))

@@ -113,6 +113,7 @@ class TrainingSetup(ABC, Generic[D, V, M]):
         self.config, self.dataset = parts.config, parts.dataset
         self.tokenizer, self.model = parts.tokenizer, parts.model
         self.world = parts.world
+        self.device = parts.model.device
         self.batches = batches
 
     @property

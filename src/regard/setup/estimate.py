@@ -19,6 +19,13 @@ from regard.models.base.model import Model
 from regard.setup.base_task import TrainingSetup
 from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
+from regard.training.device import (
+    CPU,
+    describe_device,
+    finish_work,
+    free_device_bytes,
+    peak_device_bytes,
+)
 from regard.training.events import Planned
 from regard.training.full_batch_step import build_mini_batch
 from regard.training.plan import Budget, Plan
@@ -42,7 +49,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         step_seconds: Seconds of one training step.
         evaluation_seconds: Seconds of one evaluation.
-        memory_bytes: Peak of the process.
+        memory_bytes: Peak of the process, on a GPU of the memory there.
         sum_fraction: Fraction of a step that sums over shards in a fixed order take, 0 to 1.
     """
 
@@ -71,8 +78,8 @@ def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
     batches = sorted(setup.batches.order(0), key=setup.batches.size)
     count = min(_MEASURED_STEPS, len(batches))
     measured = [batches[(2 * index + 1) * len(batches) // (2 * count)] for index in range(count)]
-    seconds = []
-    with torch.random.fork_rng(devices=[]):
+    seconds, device = [], setup.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model = copy.deepcopy(setup.model)
         sharing = sharing_of(setup.config.training, setup.world, has_parts=has_parts)
         stepper, batches_of_step = build_mini_batch(
@@ -81,6 +88,7 @@ def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
         for rows in [*measured[:_WARMUP_STEPS], *measured]:
             start = time.perf_counter()
             stepper.step(batches_of_step.batch(rows), 0.0)
+            finish_work(device)
             seconds.append(time.perf_counter() - start)
         # A model of which every process holds a part cannot be copied.
         evaluation_seconds = setup.evaluation_seconds(setup.model if has_parts else model)
@@ -90,7 +98,7 @@ def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
         step_seconds=typical_step_seconds(seconds[-count:], sizes)
         * (len(batches) * passes if passes else 1),
         evaluation_seconds=evaluation_seconds,
-        memory_bytes=peak_memory_bytes(),
+        memory_bytes=peak_memory_bytes(device),
         sum_fraction=stepper.sum_seconds / max(1e-9, sum(seconds)),
     )
 
@@ -109,8 +117,11 @@ def typical_step_seconds(seconds: Sequence[float], sizes: Sequence[int]) -> floa
     return per_token * sum(sizes) / len(sizes)
 
 
-def peak_memory_bytes() -> int:
-    """Return the peak resident memory of this process so far."""
+def peak_memory_bytes(device: torch.device = CPU) -> int:
+    """Return the peak memory of this process so far: resident, or of a GPU."""
+    on_device = peak_device_bytes(device)
+    if on_device is not None:
+        return on_device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -181,12 +192,16 @@ def format_size(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.{1 if num_bytes < 9.95e9 else 0}f}".removesuffix(".0") + " GB"
 
 
-def available_memory_bytes(num_processes: int = 1) -> int | None:
+def available_memory_bytes(num_processes: int = 1, device: torch.device = CPU) -> int | None:
     """Return the memory available to this process, including what it has; None if unknown.
 
     Args:
         num_processes: Processes of the run on this machine, which share what is free.
+        device: What computes; a GPU has memory of its own, and each process a GPU.
     """
+    on_device = free_device_bytes(device)
+    if on_device is not None:
+        return on_device
     free = free_memory_bytes()
     return None if free is None else free // num_processes + peak_memory_bytes()
 
@@ -272,4 +287,5 @@ def make_plan(
         num_shards=training.shards if is_sharded(training, setup.world) else 0,
         is_deterministic=training.deterministic,
         sum_fraction=measured.sum_fraction,
+        device=describe_device(setup.device),
     )

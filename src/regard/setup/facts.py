@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import timeit
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import torch
 
 from regard.data.readers.audio import LogMelConfig
 from regard.setup.config import ForecastConfig, RunConfig
+from regard.training.device import choose_device, finish_work
 from regard.training.precision import has_fast_bf16
 
 _TIMED_SIZE = 1024  # of the matrices whose product is timed
@@ -143,23 +144,39 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """The machine of a run.
 
     Args:
-        has_fast_bf16: Whether the hardware multiplies bfloat16 matrices.
-        flops: Floating-point operations a second of a matrix product, by precision.
+        has_fast_bf16: Whether the device multiplies bfloat16 matrices in hardware.
+        flops: Floating-point operations a second of a matrix product on the device, by precision.
+        device: What computes: ``cpu``, or a GPU, ``cuda`` or ``cuda:N``.
     """
 
     has_fast_bf16: bool
     flops: Mapping[str, float]
+    device: str = "cpu"
 
 
-def inspect_machine() -> Machine:
-    """Detect bfloat16 hardware, and time a matrix product in the types that training uses."""
-    is_fast = has_fast_bf16(torch.device("cpu"))
+def inspect_machine(name: str = "auto") -> Machine:
+    """Choose the device, and time a matrix product there in the types that training uses.
+
+    Args:
+        name: Of the device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        ConfigError: The machine has no such device.
+    """
+    device = choose_device(name)
+    is_fast = has_fast_bf16(device)
     dtypes = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if is_fast else {})
     flops = {}
-    for name, dtype in dtypes.items():
-        matrix = torch.ones(_TIMED_SIZE, _TIMED_SIZE, dtype=dtype)
+    for precision, dtype in dtypes.items():
+        matrix = torch.ones(_TIMED_SIZE, _TIMED_SIZE, dtype=dtype, device=device)
         product = partial(torch.mm, matrix, matrix)
         product()  # the first is slower
-        seconds = timeit.timeit(product, number=_TIMED_PRODUCTS)
-        flops[name] = 2 * _TIMED_SIZE**3 * _TIMED_PRODUCTS / seconds
-    return Machine(has_fast_bf16=is_fast, flops=flops)
+        finish_work(device)
+        start = time.perf_counter()
+        for _ in range(_TIMED_PRODUCTS):
+            product()
+        finish_work(device)
+        seconds = time.perf_counter() - start
+        flops[precision] = 2 * _TIMED_SIZE**3 * _TIMED_PRODUCTS / seconds
+    chosen = device.type if name == "auto" else name
+    return Machine(has_fast_bf16=is_fast, flops=flops, device=chosen)

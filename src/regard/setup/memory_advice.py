@@ -24,6 +24,7 @@ from regard.setup.estimate import (
     peak_memory_bytes,
     predict_training_bytes,
 )
+from regard.training.device import CPU
 from regard.training.distribution import ALONE, World
 from regard.training.precision import compute_dtype
 from regard.training.shards import largest_fraction
@@ -54,6 +55,7 @@ class MemoryAdvice:
         resolve_preset: Returns the settings with another preset; None for a run that is resumed,
             whose settings cannot change.
         world: The processes of the run, each of which computes its shards of a batch.
+        device: What computes, whose memory counts.
     """
 
     def __init__(
@@ -64,14 +66,15 @@ class MemoryAdvice:
         resolve_preset: ResolvePreset | None = None,
         *,
         world: World = ALONE,
+        device: torch.device = CPU,
     ) -> None:
         self._num_processes = world.num_neighbors
-        self._num_ranks = world.size
+        self._num_ranks, self._device = world.size, device
         self._config, self._task, self._vocab_size = config, task, vocab_size
         self._resolve_preset = resolve_preset
         self._length = config.data.max_length  # until the data is encoded
-        self._free = available_memory_bytes(self._num_processes)
-        self._base = peak_memory_bytes()  # of the process without a model
+        self._free = available_memory_bytes(self._num_processes, device)
+        self._base = peak_memory_bytes(device)  # of the process without a model
         self._models: dict[tuple[ModelConfig, AttentionConfig], Model] = {}
 
     def require_weights(self) -> None:
@@ -87,9 +90,9 @@ class MemoryAdvice:
     def require(self, setup: TrainingSetup) -> None:
         """Raise ResourceError where a run that is set up needs more memory than there is."""
         self._length = setup.batches.longest
-        self._free = free = available_memory_bytes(self._num_processes)
+        self._free = free = available_memory_bytes(self._num_processes, self._device)
         weights = sum(parameter.nbytes for parameter in setup.model.parameters())
-        self._base = peak_memory_bytes() - weights
+        self._base = max(0, peak_memory_bytes(self._device) - weights)
         needed = self._predict(self._config)
         if free is None or needed <= free:
             return

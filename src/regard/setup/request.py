@@ -29,6 +29,7 @@ from regard.settings.binding import (
 )
 from regard.setup.config import PresetName, RunConfig
 
+_DEVICE = "training.device"
 _WRITTEN_BY_RUNS = {
     "data": ("labels", "mean", "std", "sha256", "split_rule"),
     "forecast": ("step", "cycles"),
@@ -79,6 +80,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
                 )
         table = {} if file is None else _read_file(Path(file))
         earlier = table.pop("settings", None)
+        if earlier is not None and "device" not in parse_settings(earlier).get("training", {}):
+            table.get("training", {}).pop("device", None)  # it was that of another machine
         file_preset, preset = table.get("preset", "auto"), str(typed.get("preset", "auto"))
         if file_preset not in ("auto", preset) and "preset" in typed:
             raise ConfigError(
@@ -166,10 +169,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def first_change(self, saved: RunConfig) -> tuple[str, str, str] | None:
         """Return name, saved and requested value of a setting that differs from a saved one.
 
+        A run may be resumed on another device.
+
         Raises:
             ConfigError: A setting is unknown, or has a value that its type or check refuses.
         """
-        return next(_differences(saved, bind(RunConfig, self.table, saved)), None)
+        differences = _differences(saved, bind(RunConfig, self.table, saved))
+        return next((change for change in differences if change[0] != _DEVICE), None)
+
+    @property
+    def device(self) -> str | None:
+        """What computes, as the user chose it; None where the user did not."""
+        return str(self.explicit["training"]["device"]) if self.is_explicit(_DEVICE) else None
 
     def _values(self, section: str) -> Table:
         values = self.table.get(section, {})

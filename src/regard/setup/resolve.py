@@ -314,7 +314,7 @@ def _with_batch_and_rate(
 
 
 def _with_precision(config: RunConfig, request: Request, machine: Machine) -> RunConfig:
-    """Return the settings with a precision, and without an average where it would be wrong.
+    """Return the settings with device and precision, without an average where it would be wrong.
 
     Full-batch methods compare loss values that differ by less than bf16's rounding, and these
     values must depend on the current weights alone: float32, no average of the weights.
@@ -322,7 +322,7 @@ def _with_precision(config: RunConfig, request: Request, machine: Machine) -> Ru
     Raises:
         ConfigError: The user set bf16 for a full-batch method.
     """
-    training = config.training
+    training = replace(config.training, device=machine.device)
     if config.optimizer.name in FULL_BATCH:
         if training.precision == "bf16":
             raise ConfigError(

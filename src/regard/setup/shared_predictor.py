@@ -33,10 +33,12 @@ def shared_predictor(task: Task, folder: Path, setup: TrainingSetup) -> Iterator
 
     def build() -> Any:
         if world.is_first:
-            return task.open(folder)
+            predictor = task.open(folder)
+            predictor.model.to(setup.device)
+            return predictor
         vocab_size = 0 if setup.tokenizer is None else len(setup.tokenizer)
         model = task.build(setup.config, vocab_size)
-        return task.predictor(model.eval(), setup.tokenizer, setup.config)
+        return task.predictor(model.eval().to(setup.device), setup.tokenizer, setup.config)
 
     predictor = world.together(build)
     if not world.is_shared:

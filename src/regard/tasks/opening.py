@@ -14,19 +14,35 @@ from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
 from regard.tasks import Predictor, task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.training.device import CPU, choose_device
 
 
-def open_model(folder: str | Path) -> Predictor:
+def open_model(folder: str | Path, device: str = "auto") -> Predictor:
     """Return the predictor of a model folder, in regard's own format or Hugging Face's.
 
+    Args:
+        folder: The folder.
+        device: What it computes on: cpu, cuda, cuda:N, or auto, a GPU where there is one.
+
     Raises:
-        ConfigError: The folder holds no model that can be read.
+        ConfigError: The folder holds no model that can be read, or the machine has no such device.
         WeightsError: It is missing, incomplete or damaged.
     """
+    chosen = choose_device(device)
     if is_hugging_face(Path(folder)):
-        return open_published(folder)
-    config = ModelFolder(folder).read_config(RunConfig)
-    return task_of(config).open(folder, config)
+        predictor = open_published(folder)
+    else:
+        config = ModelFolder(folder).read_config(RunConfig)
+        predictor = task_of(config).open(folder, config)
+    if chosen.type != "cpu" and getattr(predictor, "precision", None) == "int8":
+        if device != "auto":
+            raise ConfigError(
+                f"{device}: {folder} holds int8 weights, with which the CPU writes.  Take "
+                "`device=cpu`, or the folder that it was made from."
+            )
+        chosen = CPU
+    predictor.model.to(chosen)
+    return predictor
 
 
 def open_published(

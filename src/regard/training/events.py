@@ -91,7 +91,7 @@ class Planned(Event, frozen=True, kw_only=True):
         total_steps: Planned.
         steps_per_epoch: Batches that cover the data once; 1 where a step sees all rows.
         seconds: Expected for the whole run.
-        memory_bytes: Expected peak of the process.
+        memory_bytes: Expected peak of the process, on a GPU of the memory there.
         disk_bytes: Expected size of the folder while training.
         patience: Evaluations without gain after which the run stops; 0 where it runs to its end.
         measured_steps: Steps measured for the estimate.
@@ -100,6 +100,7 @@ class Planned(Event, frozen=True, kw_only=True):
         num_shards: Parts of a batch; 0 where it is computed at once.
         is_deterministic: Whether sums over shards are taken in a fixed order.
         sum_fraction: Of a step, for these sums, 0 to 1.
+        device: What computes, a GPU with its model.
     """
 
     optimizer: str
@@ -118,6 +119,7 @@ class Planned(Event, frozen=True, kw_only=True):
     num_shards: int = 0
     is_deterministic: bool = False
     sum_fraction: float = 0.0
+    device: str = "cpu"
 
 
 class Started(Event, frozen=True, kw_only=True):

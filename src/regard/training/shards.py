@@ -195,4 +195,4 @@ def seed_shard(seed: int, shard: Shard | None = None) -> None:
     if index:
         torch.randint(2, (_DRAWS * index,))
     if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(seed + (index << _SHARD_BITS))
+        torch.cuda.manual_seed_all(seed + (index << _SHARD_BITS))

@@ -17,6 +17,7 @@ from regard.errors import ConfigError
 from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entropy
 from regard.layers.pointer_generator import CopyDistribution
 from regard.models.base.text_model import PAD_ID, TextModel
+from regard.training.device import move_batch
 from regard.training.train_step import Loss
 
 M = TypeVar("M", bound=TextModel)
@@ -48,6 +49,7 @@ class TokenLoss(ABC, Generic[M]):
 
     def __call__(self, model: M, batch: Any) -> Loss:
         """Compute the loss of a batch."""
+        batch = move_batch(batch, model)
         hidden, copies = self.states_and_copies(model, batch)
         is_label = batch.labels != self.nothing
         if copies is not None:
@@ -94,6 +96,7 @@ class TokenLoss(ABC, Generic[M]):
         Raises:
             ConfigError: The model copies: its loss is not that of logits alone.
         """
+        batch = move_batch(batch, model)
         hidden, copies = self.states_and_copies(model, batch)
         if copies is not None:
             raise ConfigError("a model that copies has no logits in which its loss is convex.")
@@ -101,7 +104,8 @@ class TokenLoss(ABC, Generic[M]):
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = batch.labels[batch.labels != self.nothing]  # [tokens]
+        labels = batch.labels.to(outputs.device)
+        labels = labels[labels != self.nothing]  # [tokens]
         logits = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(logits.detach(), labels)

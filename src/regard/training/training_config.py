@@ -17,6 +17,7 @@ from regard.settings.validation import (
     require_positive,
     require_probability,
 )
+from regard.training.device import require_device_name
 
 Precision = Literal["auto", "float32", "bf16"]
 Parallel = Literal["auto", "ddp", "fsdp"]
@@ -51,8 +52,10 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         coverage: Weight of the coverage loss of a model that copies (model.has_copy), which has it
             look at each part of the source once (See, Liu & Manning 2017: 1, late in training), 0
             or more; 0 has none.
+        device: What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is
+            one. A run that is resumed may take another one.
         precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
-            processor computes it fast.
+            device computes it fast.
         average: Decay of the exponential moving average of the weights, which is evaluated and
             kept, 0 to below 1; 0 keeps the weights themselves.
         checkpoint_seconds: Most seconds of work that a killed run loses; more where a checkpoint
@@ -80,6 +83,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     patience_steps: int = 100
     label_smoothing: float = 0.1
     coverage: float = 0.0
+    device: str = "auto"
     precision: Precision = "auto"
     average: float = 0.998
     checkpoint_seconds: float = 50.0
@@ -99,6 +103,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         require_at_least(5, self, "heartbeat_seconds")
         require_finite(self, "heartbeat_seconds")
         require_probability(self, "label_smoothing", "average")
+        require_device_name(self.device)
 
 
 class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

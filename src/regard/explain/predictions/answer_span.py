@@ -25,6 +25,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel
 from regard.models.base.question_roles import OF_CONTEXT
 from regard.tasks.question_answering.text_windows import WindowBatch, window_logits
+from regard.training.device import move_batch
 
 NO_ANSWER = "no answer"
 
@@ -71,12 +72,11 @@ class AnswerSpan(ClassPrediction):
 
     def refresh(self) -> None:
         """Embed the reference tokens by the weights of the model as they are now."""
-        window = self._window
+        window = move_batch(self._window, self.model)
+        ids = self._reference_ids.to(self.model.device)
         baselines = embed_baseline(
             self.model.embedded_inputs(),
-            lambda: self.model(
-                self._reference_ids, segments=window.segments, lengths=window.lengths
-            ),
+            lambda: self.model(ids, segments=window.segments, lengths=window.lengths),
         )
         self._baseline = baselines["text"]
 
@@ -115,7 +115,7 @@ class AnswerSpan(ClassPrediction):
             rows=window.rows,
         )
         with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
-            logits = window_logits(self.model, batch).mT  # [rows, 2, length]
+            logits = window_logits(self.model, batch).mT.cpu()  # [rows, 2, length]
         log_probabilities = logits.log_softmax(-1)
         if outputs is None:
             return log_probabilities

@@ -38,7 +38,7 @@ class ClassifiedInput(ClassPrediction):
         contrast: int | None = None,
         seconds_per_row: float | None = None,
     ) -> None:
-        self._labels, self._inputs, config = tuple(labels), inputs, model.config
+        self._labels, self._inputs, config = tuple(labels), inputs.to(model.device), model.config
         if config.input == "image":
             across = config.width // config.patch_width
             names = [
@@ -54,7 +54,7 @@ class ClassifiedInput(ClassPrediction):
         features += [Feature(name, part) for name in names]
         if label is None:
             with torch.inference_mode():
-                label = int(model(inputs).argmax())
+                label = int(model(self._inputs).argmax())
         readout = torch.eye(1, len(features))  # [1, positions]
         if config.pooling != "first":
             readout = (1 - readout) / len(names)
@@ -89,7 +89,7 @@ class ClassifiedInput(ClassPrediction):
             weights = weights.repeat_interleave(config.patch_width, 2)[:, None]
         else:
             weights = weights[..., None]
-        logits = self.model(self._inputs * weights.to(self._inputs.dtype))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = self.model(self._inputs * weights.to(self._inputs))
+        logits = logits.to("cpu", torch.promote_types(logits.dtype, torch.float32))
         log_probabilities = logits.log_softmax(-1)  # [rows, labels]
         return log_probabilities if outputs is not None else log_probabilities[:, None]

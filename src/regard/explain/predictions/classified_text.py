@@ -58,7 +58,7 @@ class ClassifiedText(ClassPrediction):
         self.refresh()
         if label is None:
             with torch.inference_mode():
-                label = int(model(self._ids, lengths=self._lengths).argmax())
+                label = int(self._logits(self._ids, self._lengths).argmax())
         readout = torch.full((1, len(ids)), 1 / len(ids))
         if model.encoder.config.pooling == "first":
             readout = torch.eye(1, len(ids))
@@ -75,9 +75,14 @@ class ClassifiedText(ClassPrediction):
         """Embed the reference tokens by the weights of the model as they are now."""
         baselines = embed_baseline(
             self.model.embedded_inputs(),
-            lambda: self.model(self._reference_ids, lengths=self._lengths),
+            lambda: self._logits(self._reference_ids, self._lengths),
         )
         self._baseline = baselines["text"]
+
+    def _logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Compute the logits of the labels, ``[batch, labels]``, on the model's device."""
+        device = self.model.device
+        return self.model(ids.to(device), lengths=lengths.to(device)).cpu()
 
     def class_text(self, index: int) -> str:
         """Return a label."""
@@ -95,7 +100,7 @@ class ClassifiedText(ClassPrediction):
         (layer,) = self.model.embedded_inputs().values()
         vector = self._baseline if baseline == "reference" else torch.zeros_like(self._baseline)
         with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
-            logits = self.model(self._ids.expand(rows, -1), lengths=self._lengths.expand(rows))
+            logits = self._logits(self._ids.expand(rows, -1), self._lengths.expand(rows))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         log_probabilities = logits.log_softmax(-1)  # [rows, labels]
         return log_probabilities if outputs is not None else log_probabilities[:, None]

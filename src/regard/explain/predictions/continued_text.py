@@ -89,7 +89,8 @@ class ContinuedText(ClassPrediction):
     def refresh(self) -> None:
         """Embed the reference tokens by the weights of the model as they are now."""
         baselines = embed_baseline(
-            self.model.embedded_inputs(), lambda: self.model.hidden_states(self._reference_ids)
+            self.model.embedded_inputs(),
+            lambda: self.model.hidden_states(self._reference_ids.to(self.model.device)),
         )
         self._baseline = baselines["text"]
 
@@ -117,11 +118,12 @@ class ContinuedText(ClassPrediction):
         (layer,) = self.model.embedded_inputs().values()
         vector = self._baseline if baseline == "reference" else torch.zeros_like(self._baseline)
         with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
-            hidden = self.model.hidden_states(self._ids.expand(len(weights), -1))
+            ids = self._ids.expand(len(weights), -1).to(self.model.device)
+            hidden = self.model.hidden_states(ids)
         if outputs is None:
             hidden = hidden[:, self._positions]  # [rows, outputs, dim]
         else:
             hidden = hidden[torch.arange(len(weights)), self._positions[outputs]]  # [rows, dim]
         logits = self.model.logits(hidden)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = logits.to("cpu", torch.promote_types(logits.dtype, torch.float32))
         return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)

@@ -45,6 +45,9 @@ class ForecastSteps(Prediction):
         unit: str = "units of the series",
     ) -> None:
         config = model.config
+        values, *others = inputs
+        parts = (None if part is None else part.to(model.device) for part in others)
+        inputs = SeriesInputs(values.to(model.device), *parts)
         self._inputs, self._num_steps, self.unit = inputs, len(ahead), unit
         self._num_past = config.window // config.patch
         values, is_missing = inputs.values, inputs.is_missing
@@ -80,12 +83,13 @@ class ForecastSteps(Prediction):
         rows, config = len(weights), self.model.config
         weights = weights.mean(-1) if weights.dim() == 3 else weights
         values, *others = self._inputs
-        steps = weights[:, : self._num_past].repeat_interleave(config.patch, 1).to(values.dtype)
+        steps = weights[:, : self._num_past].repeat_interleave(config.patch, 1)
+        steps = steps.to(values.device, values.dtype)
         base = self._mean if baseline == "reference" else torch.zeros_like(self._mean)
         weakened = base + steps * (values - base)  # [rows, window]
         parts = (None if part is None else part.expand(rows, *part.shape[1:]) for part in others)
         quantiles = self.model(weakened, *parts)  # [rows, horizon, levels]
-        medians = quantiles[:, : self._num_steps, config.num_levels // 2]
+        medians = quantiles[:, : self._num_steps, config.num_levels // 2].cpu()
         if outputs is None:
             return medians
         return medians.gather(1, outputs[:, None])[:, 0]

@@ -109,7 +109,7 @@ class WrittenTarget(ClassPrediction):
 
     def refresh(self) -> None:
         """Embed the reference tokens by the weights of the model as they are now."""
-        source_ids, target_ids = self._reference_ids
+        source_ids, target_ids = (ids.to(self.model.device) for ids in self._reference_ids)
         lengths = torch.tensor([source_ids.shape[1]])
         self._baselines = embed_baseline(
             self.model.embedded_inputs(),
@@ -150,7 +150,9 @@ class WrittenTarget(ClassPrediction):
 
         source_ids, target_ids = self._source_ids, self._target_ids
         source_ids = hide_tokens(source_ids, parts["source"], self._reference_ids[0])
-        source_ids, target_ids = source_ids.expand(rows, -1), target_ids.expand(rows, -1)
+        source_ids, target_ids = (
+            ids.expand(rows, -1).to(self.model.device) for ids in (source_ids, target_ids)
+        )
         lengths = torch.full((rows,), num_source)
         with replace_outputs({layers[name]: weakened(name) for name in parts}):
             hidden, copies = self.model.states_and_copies(source_ids, target_ids, lengths=lengths)
@@ -161,5 +163,5 @@ class WrittenTarget(ClassPrediction):
         else:
             logits = copies.mix(self.model.logits(hidden))[row, position]
         # [rows, outputs, vocab], or [rows, vocab] of one output each
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = logits.to("cpu", torch.promote_types(logits.dtype, torch.float32))
         return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)

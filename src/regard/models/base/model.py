@@ -107,6 +107,11 @@ class Model(nn.Module):
             if isinstance(module, Model):
                 module._compute_dtype = dtype
 
+    @property
+    def device(self) -> torch.device:
+        """The device of its parameters, where its inputs are to be."""
+        return next(self.parameters()).device
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Cast or move all tensors; tied weights stay one, and their type is computed in."""
         before = next(self.parameters()).dtype

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from regard.data.labeled_inputs import InputBatch, InputBatches
 from regard.data.labeled_text import LabeledTextBatch, LabeledTextBatches
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
+from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 from regard.training.train_step import Loss
 
@@ -37,6 +38,7 @@ class ClassificationLoss:
     @staticmethod
     def outputs(model: nn.Module, batch: LabeledBatch) -> Tensor:
         """Compute the logits of the labels of texts or inputs, ``[batch, labels]``."""
+        batch = move_batch(batch, model)
         if isinstance(batch, InputBatch):
             return model(batch.inputs, batch.lengths)
         return model(batch.ids)
@@ -44,9 +46,10 @@ class ClassificationLoss:
     def of_outputs(self, outputs: Tensor, batch: LabeledBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""
         wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        loss = F.cross_entropy(wide, batch.labels, label_smoothing=self.label_smoothing)
-        nll = F.cross_entropy(wide.detach(), batch.labels)
-        return Loss(loss=loss, nll=nll, num_tokens=len(batch.labels))
+        labels = batch.labels.to(wide.device, non_blocking=True)
+        loss = F.cross_entropy(wide, labels, label_smoothing=self.label_smoothing)
+        nll = F.cross_entropy(wide.detach(), labels)
+        return Loss(loss=loss, nll=nll, num_tokens=len(labels))
 
 
 @torch.no_grad()
@@ -67,7 +70,7 @@ def label_measures(
     def predict(rows: NDArray[np.int64]) -> tuple[float, list[int], list[int]]:
         batch = batches.batch(rows)
         logits = ClassificationLoss.outputs(model, batch).float()  # [batch, labels]
-        loss = float(F.cross_entropy(logits, batch.labels, reduction="sum"))
+        loss = float(F.cross_entropy(logits, batch.labels.to(logits.device), reduction="sum"))
         return loss, logits.argmax(-1).tolist(), batch.labels.tolist()
 
     total, predicted, labels = 0.0, [], []

@@ -99,7 +99,7 @@ class LabelPredictor(ABC, Generic[L]):
 
         def probabilities(rows: NDArray[np.int64]) -> NDArray[np.float32]:  # [batch, labels]
             logits = ClassificationLoss.outputs(self.model, batches.batch(rows))
-            return logits.float().softmax(-1).numpy()
+            return logits.float().softmax(-1).cpu().numpy()
 
         results: dict[int, Classification] = {}
         order = batches.in_sequence()

@@ -19,6 +19,7 @@ from regard.metrics.forecasts import LEVELS, MEDIAN, weighted_quantile_loss
 from regard.models import PatchTst
 from regard.models.patch_tst.model import ScaledQuantiles
 from regard.tasks.forecasting.series_windows import ForecastBatches, WindowBatch
+from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 from regard.training.train_step import Loss
 
@@ -41,11 +42,12 @@ class QuantileLoss:
     @staticmethod
     def outputs(model: PatchTst, batch: WindowBatch) -> ScaledQuantiles:
         """Compute the quantiles of every member."""
-        return model.scaled(batch.inputs)
+        return model.scaled(move_batch(batch, model).inputs)
 
     def of_outputs(self, outputs: ScaledQuantiles, batch: WindowBatch) -> Loss:
         """Compute the loss from the quantiles of every member."""
-        scaled = (batch.targets - outputs.mean) / outputs.scale  # [batch, horizon]
+        expected = batch.targets.to(outputs.mean.device, non_blocking=True)
+        scaled = (expected - outputs.mean) / outputs.scale  # [batch, horizon]
         is_known = ~scaled.isnan()
         targets = scaled.nan_to_num().to(outputs.quantiles.dtype)
         levels = _LEVELS.to(outputs.quantiles)
@@ -74,7 +76,8 @@ def predicted_quantiles(
 
     def predict(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         batch = batches.batch(rows)
-        return batch.targets.numpy(), model(*batch.inputs).double().numpy()
+        quantiles = model(*move_batch(batch, model).inputs).double()
+        return batch.targets.numpy(), quantiles.cpu().numpy()
 
     targets, quantiles = zip(*world.map(predict, batches.in_sequence()), strict=True)
     return np.concatenate(targets), np.concatenate(quantiles)

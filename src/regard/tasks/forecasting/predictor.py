@@ -22,6 +22,7 @@ from regard.setup.config import RunConfig
 from regard.tasks.forecasting.data import read_series
 from regard.tasks.forecasting.loss import stretch_bands
 from regard.tasks.forecasting.series_windows import Calendar, SeriesWindows
+from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 
 _FORECAST_TOGETHER = 256  # series
@@ -205,8 +206,8 @@ class Forecaster:
         rows = np.arange(len(series))
         longest = max(self.config.forecast.seasons or (1,))
         windows = self.windows(series, self.model.config.window + _SEASONS_READ * longest)
-        batch = windows.batch(rows, np.array(windows.lengths))
-        return stretch_bands(self.model(*batch.inputs).double().numpy(), self.bands)
+        batch = move_batch(windows.batch(rows, np.array(windows.lengths)), self.model)
+        return stretch_bands(self.model(*batch.inputs).double().cpu().numpy(), self.bands)
 
     def _require_horizon(self, horizon: int | None) -> int:
         """Return the steps ahead; raise ConfigError where there are more than in training."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regard.data.token_stream import StreamBatches, TextBatch, TokenStream
 from regard.models import Decoder
+from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 from regard.training.evaluation_loop import total_loss
 from regard.training.token_loss import TokenLoss
@@ -87,7 +88,7 @@ def best_tokens(
     chunk = max(1, _MOST_LOGITS // model.vocab_size)
 
     def predict(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        batch = batches.batch(rows)
+        batch = move_batch(batches.batch(rows), model)
         is_label = batch.labels != loss_function.nothing  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
         probabilities: list[Tensor] = []
@@ -96,7 +97,7 @@ def best_tokens(
             best = model.logits(states).float().softmax(-1).max(-1)
             probabilities.append(best.values)
             is_correct.append(best.indices == targets)
-        return torch.cat(probabilities).numpy(), torch.cat(is_correct).numpy()
+        return torch.cat(probabilities).cpu().numpy(), torch.cat(is_correct).cpu().numpy()
 
     results = world.map(predict, batches.in_sequence())
     if not results:
@@ -124,7 +125,7 @@ def token_losses(
     chunk = max(1, _MOST_LOGITS // model.vocab_size)
 
     def batch_losses(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        batch = batches.batch(rows)
+        batch = move_batch(batches.batch(rows), model)
         is_label = batch.labels != loss_function.nothing  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
         parts = [
@@ -132,7 +133,7 @@ def token_losses(
             for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True)
         ]
         positions = 1 + rows[:, None] + np.arange(batches.length)
-        return positions[is_label.numpy()], torch.cat(parts).numpy()
+        return positions[is_label.cpu().numpy()], torch.cat(parts).cpu().numpy()
 
     for positions, values in world.map(batch_losses, batches.in_sequence()):
         losses[positions] = values

@@ -175,7 +175,7 @@ class TextGenerator:
         if not row:
             return 0.0
         before = self._prompt_ids(prompt)
-        ids = torch.tensor([*before, *row], device=self.model.output_weight.device)
+        ids = torch.tensor([*before, *row], device=self.model.device)
         lengths = torch.tensor([len(ids) - 1], device=ids.device)
         hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
         logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]

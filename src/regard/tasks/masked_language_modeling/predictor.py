@@ -18,7 +18,8 @@ from regard.setup.config import RunConfig
 
 
 def _weighted_mean(states: Tensor) -> Tensor:
-    weights = torch.arange(1.0, 1 + states.shape[1])  # [length] of [batch, length, dim]
+    length = states.shape[1]  # of [batch, length, dim]
+    weights = torch.arange(1.0, 1 + length, device=states.device)
     return torch.einsum("bld,l->bd", states, weights / weights.sum())
 
 
@@ -88,12 +89,9 @@ class TextEncoder:
         if isinstance(texts, str):
             return self.embed([texts])[0]
         prepared = list(map(self.prepare, texts))
-        return torch.cat(
-            [
-                pool_states(self.model.hidden_states(torch.tensor([row])), self.pooling)
-                for row in self.tokenizer.encode_whole(prepared, max_length=self.max_length)
-            ]
-        )
+        rows = self.tokenizer.encode_whole(prepared, max_length=self.max_length)
+        ids = (torch.tensor([row], device=self.model.device) for row in rows)
+        return torch.cat([pool_states(self.model.hidden_states(row), self.pooling) for row in ids])
 
     def prepare(self, text: str) -> str:
         """Return a text as a vector is computed of it: behind the prompt, in lower case if so."""
@@ -126,7 +124,8 @@ class TextEncoder:
                 f"the text has {len(row):,} tokens, the model {self.model.config.max_positions:,} "
                 "positions.  Cut it around its masks."
             )
-        logits = self.model(torch.tensor([row]))[0, masked]  # [masks, vocab]
+        ids = torch.tensor([row], device=self.model.device)
+        logits = self.model(ids)[0, masked].cpu()  # [masks, vocab]
         unused = torch.tensor(self.tokenizer.unused_ids(self.model.vocab_size), dtype=torch.long)
         logits = logits.index_fill(-1, unused, -torch.inf)
         probabilities, tokens = logits.softmax(-1).topk(num)  # [masks, num] each

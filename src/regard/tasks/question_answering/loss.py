@@ -55,6 +55,7 @@ class SpanLoss:
         """Compute the loss from logits, ``[batch, length, 2]``."""
         log_probabilities = outputs.log_softmax(1)
         targets = torch.stack([batch.starts, batch.ends], dim=1)[:, None]  # [batch, 1, 2]
+        targets = targets.to(outputs.device, non_blocking=True)
         nll = -log_probabilities.gather(1, targets).mean()
         loss = nll
         if self.label_smoothing:

@@ -25,6 +25,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.words import word_spans
 from regard.models import SpanModel
 from regard.models.base.question_roles import IN_BOTH, OF_CONTEXT, OF_QUESTION
+from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 
 _FEWEST_TOKENS = 8  # of a context in a window
@@ -325,6 +326,7 @@ def window_logits(model: SpanModel, batch: WindowBatch) -> Tensor:
 
     The first token, "no answer", has its logits, too.
     """
+    batch = move_batch(batch, model)
     logits = model(
         batch.ids, segments=batch.segments, roles=batch.roles, lengths=batch.lengths
     )  # [batch, length, 2]
@@ -352,7 +354,7 @@ def best_spans(
 
     def score(rows: NDArray[np.int64]) -> list[tuple[int, float, int, int, float]]:
         """Return index, best span with its log-probability, and "no answer" of each window."""
-        batch = batches.batch(rows)
+        batch = move_batch(batches.batch(rows), model)
         starts, ends = window_logits(model, batch).log_softmax(1).unbind(2)  # [batch, length]
         nulls = starts[:, 0] + ends[:, 0]
         starts, ends = (part.masked_fill(~batch.is_context, -math.inf) for part in (starts, ends))

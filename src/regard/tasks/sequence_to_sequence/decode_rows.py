@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
+from torch import Tensor
 
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
@@ -97,12 +99,15 @@ def decode_rows(
     lengths = sources.lengths[indices] + 1
     decoder = seq2seq_decoder(model) if decoder is None else decoder
 
+    def pad(rows: NDArray[np.int64]) -> Tensor:
+        return sources.pad(rows, after=ids.end_of_source, fill=ids.pad).to(model.device)
+
     def decode(batch: list[int]) -> list[list[Hypothesis]]:
         of_batch = indices[batch]
         return decode_sources(
             decoder,
             lengths[batch],
-            lambda part: sources.pad(of_batch[part], after=ids.end_of_source, fill=ids.pad),
+            lambda part: pad(of_batch[part]),
             config,
             ids,
             num_workers=num_workers,
@@ -145,10 +150,11 @@ def target_log_probabilities(
 
     def score(indices: list[int]) -> list[float]:
         batch = sources.pad(np.array(indices), after=ids.end_of_source, fill=ids.pad)
-        state, previous = model.init_state(batch), ids.start
-        total = torch.zeros(len(batch))
+        state, previous = model.init_state(batch.to(model.device)), ids.start
+        total = torch.zeros(len(batch), device=model.device)
         for token in (*target, ids.end):
-            logits = model.decode_step(torch.full((len(batch),), previous), state).float()
+            last = torch.full((len(batch),), previous, device=model.device)
+            logits = model.decode_step(last, state).float()
             check_logits(logits)
             total += logits.log_softmax(-1)[:, token]  # of [batch, vocab]
             previous = token

@@ -195,8 +195,10 @@ class TargetWriter:
         (target_row,) = self.tokenizer.encode_targets([target])
         source_begin, target_begin = source_tokenizer.begin_ids, target_tokenizer.begin_ids
         ids = special_ids(self.model, self.tokenizer)
-        source_ids = torch.tensor([[*source_begin, *source_row, ids.end_of_source]])
-        target_ids = torch.tensor([[ids.start, *target_begin, *target_row]])
+        device = self.model.device
+        source_ids = [[*source_begin, *source_row, ids.end_of_source]]
+        source_ids = torch.tensor(source_ids, device=device)
+        target_ids = torch.tensor([[ids.start, *target_begin, *target_row]], device=device)
         weights = cross_attention(self.model, source_ids, target_ids)[0]
         weights = weights[len(target_begin) :, len(source_begin) :]  # [target, source]
         return Alignment(

@@ -21,6 +21,7 @@ from regard.setup.evaluation_details import CalibrationChart
 from regard.tasks.sequence_to_sequence.data import TextPairs, encode_pairs
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+from regard.training.device import move_batch
 
 _NOTE = (
     "After each part of the reference, the most probable next token is compared with the one that "
@@ -64,7 +65,7 @@ def _token_reliability(writer: TargetWriter, pairs: Any, *, cuts_sources: bool) 
     )
 
     def predict(rows: NDArray[np.int64]) -> tuple[list[float], list[bool]]:
-        batch = batches.batch(rows)
+        batch = move_batch(batches.batch(rows), writer.model)
         is_label = batch.labels != ids.no_label
         logits = writer.model(batch.source_ids, batch.target_ids)[is_label]  # [tokens, vocab]
         best = logits.float().softmax(-1).max(-1)

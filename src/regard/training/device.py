@@ -1,0 +1,122 @@
+"""The device that a run or a model computes on: its choice, its memory, and what moves to it.
+
+A device is chosen once and passed on; nothing here is a global setting. ``cuda`` is a GPU of NVIDIA
+or AMD, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.errors import ConfigError
+
+T = TypeVar("T")
+CPU = torch.device("cpu")
+_NAMES = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
+
+
+def require_device_name(name: str) -> None:
+    """Raise ValueError for a name that is not one of ``auto``, ``cpu``, ``cuda`` and ``cuda:N``."""
+    if not _NAMES.fullmatch(name):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name}")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: ``auto`` is this process's GPU where PyTorch sees one, else the CPU; ``cuda`` is this
+            process's GPU, ``cuda:N`` the one of a number, from 0.
+
+    Returns:
+        The device; a GPU with its number.
+
+    Raises:
+        ConfigError: The name is unknown, or the machine has no such device.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    try:
+        require_device_name(name)
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
+    if name == "mps":
+        raise ConfigError(
+            "mps: not supported: some sums are taken in float64, which Apple's GPUs do not have.  "
+            "Take `device=cpu`."
+        )
+    count = torch.cuda.device_count() if torch.backends.cuda.is_built() else 0
+    if name == "cpu" or (name == "auto" and not count):
+        return CPU
+    if not torch.backends.cuda.is_built():
+        raise ConfigError(
+            f"{name}: this PyTorch ({torch.__version__}) has no CUDA.  Take `device=cpu`, or "
+            "install a PyTorch that has."
+        )
+    if not count:
+        raise ConfigError(
+            f"{name}: PyTorch ({torch.__version__}) sees no GPU: is the driver installed, and what "
+            "does CUDA_VISIBLE_DEVICES say?  Without one: `device=cpu`."
+        )
+    _, _, number = name.partition(":")
+    index = int(number) if number else torch.cuda.current_device()
+    if index >= count:
+        has = "1 GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
+        raise ConfigError(f"{name}: this machine has {has}.")
+    return torch.device("cuda", index)
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the name of a device, of a GPU with its model: ``cuda:0, NVIDIA H200``."""
+    if device.type != "cuda":
+        return str(device)
+    return f"{device}, {torch.cuda.get_device_name(device)}"
+
+
+def free_device_bytes(device: torch.device) -> int | None:
+    """Return the memory of a GPU that this process may take, what it has included.
+
+    Returns:
+        Bytes; None for a device whose memory is not its own.
+    """
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device)
+
+
+def peak_device_bytes(device: torch.device) -> int | None:
+    """Return the most memory of a GPU that this process has taken; None for other devices."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
+
+
+def finish_work(device: torch.device) -> None:
+    """Wait until a device has computed all that it was asked for, as before the time is taken."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def move_batch(batch: T, model: nn.Module) -> T:
+    """Return a batch with its tensors on the device of a model, without waiting for it.
+
+    Args:
+        batch: A record with tensors, such as ``Batch``; it may hold other values, too. What its
+            class names in `on_host` stays in main memory.
+        model: What reads it.
+    """
+    device = next(model.parameters()).device
+    if device.type == "cpu" or not isinstance(batch, msgspec.Struct):
+        return batch
+    on_host = getattr(type(batch), "on_host", frozenset())
+    changes: dict[str, Any] = {
+        name: value.to(device, non_blocking=True)
+        for name, value in msgspec.structs.asdict(batch).items()
+        if isinstance(value, Tensor) and value.device != device and name not in on_host
+    }
+    return msgspec.structs.replace(batch, **changes) if changes else batch

@@ -1,0 +1,229 @@
+"""A GPU that is pretended: tensors on a device of their own, with their numbers in main memory.
+
+Where a machine has no GPU, this is how tests see what a GPU would refuse or wait for. Python code
+runs as on a GPU and computes what a CPU computes. An operation that mixes tensors of both memories
+raises, as CUDA does; so does ``.numpy()``. What waits for the device is noted: a value that Python
+reads, a shape that depends on values, a copy into main memory.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from regard.runs import run, session
+from regard.setup import facts
+from regard.tasks import opening
+from regard.training.device import choose_device
+
+_setup_privateuseone_for_python_backend("pretended")
+DEVICE = torch.device("pretended:0")
+_swap_parameters = torch.__future__.set_swap_module_params_on_conversion
+_swap_parameters_is_on = torch.__future__.get_swap_module_params_on_conversion
+_SOURCE = str(Path(__file__).parents[1] / "src" / "regard")
+_WAITING = {
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "equal",
+    "unique_consecutive",
+    "unique_dim",
+    "_unique",
+    "_unique2",
+    "bincount",
+    "repeat_interleave",
+    "is_nonzero",
+    "item",
+}
+"""Operations that CUDA computes only after all that was asked of it before."""
+_INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
+_MOVING = {"_to_copy", "to", "copy_", "_copy_from", "set_"} | _INDEXING
+
+
+class DeviceTensor(Tensor):
+    """A tensor on the pretended device."""
+
+    content: Tensor
+    """Its numbers, in main memory."""
+    __torch_function__ = torch._C._disabled_torch_function_impl  # results have their own classes
+
+    @staticmethod
+    def __new__(cls, content: Tensor) -> Self:
+        """Put a tensor on the device."""
+        tensor = Tensor._make_wrapper_subclass(
+            cls,
+            content.shape,
+            strides=content.stride(),
+            storage_offset=content.storage_offset(),
+            dtype=content.dtype,
+            device=DEVICE,
+        )
+        tensor.content = content
+        return tensor
+
+    def __repr__(self) -> str:
+        """Describe it by its numbers."""
+        return f"DeviceTensor({self.content!r})"
+
+    def tolist(self) -> Any:
+        """Return its numbers, which are copied back."""
+        return self.cpu().tolist()
+
+    def numpy(self, **_: Any) -> Any:
+        """Raise, as tensors on a GPU do."""
+        raise TypeError("can't convert a tensor of the device to numpy: copy it by .cpu() first")
+
+    def __array__(self, *_: Any) -> Any:
+        """Raise, as tensors on a GPU do."""
+        return self.numpy()
+
+    def data_ptr(self) -> int:
+        """Return a number of its own: no kernel may read there."""
+        return id(self.content)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """Return a copy, of a parameter a parameter."""
+        if id(self) not in memo:
+            copied: Tensor = DeviceTensor(self.content.detach().clone())
+            if isinstance(self, nn.Parameter):
+                copied = nn.Parameter(copied, self.requires_grad)
+            memo[id(self)] = copied
+        return memo[id(self)]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute as within a `PretendedGpu`."""
+        return _compute(func, args, kwargs or {})
+
+
+class PretendedGpu(TorchDispatchMode):
+    """Within ``with``, ``device="pretended"`` is a device that tensors can be on.
+
+    Attributes:
+        waits: What waited for the device: the operation, and the lines of regard that led to it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Change what PyTorch does elsewhere than in operations, until the end."""
+        with ExitStack() as stack:
+            # Parameters that move are swapped in place, as those on a GPU are.
+            stack.callback(_swap_parameters, _swap_parameters_is_on())
+            _swap_parameters(True)
+            # ``torch.tensor`` makes its tensor in main memory, and then copies it.
+            stack.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
+            torch._C._set_only_lift_cpu_tensors(True)
+            stack.enter_context(torch.autograd.set_multithreading_enabled(False))
+            self._stack = stack.pop_all()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._stack.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute an operation, and note whether it waits."""
+        kwargs = kwargs or {}
+        if _waits(func, args, kwargs):
+            self.waits.append(f"{func} at {_location()}")
+        return _compute(func, args, kwargs)
+
+
+def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Return whether an operation makes Python wait for the device."""
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    if not any(isinstance(tensor, DeviceTensor) for tensor in tensors):
+        return False
+    name = func.overloadpacket.__name__
+    if name in ("_to_copy", "to"):
+        device = _target(args, kwargs)
+        return device is not None and device.type == "cpu"
+    if name in ("copy_", "_copy_from"):
+        target, source = args[:2] if name == "copy_" else args[1::-1]
+        return isinstance(source, DeviceTensor) and not isinstance(target, DeviceTensor)
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name in _INDEXING:
+        return any(
+            t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None
+        )
+    return name in _WAITING
+
+
+@torch.inference_mode(False)  # which wrapped tensors do not know
+@torch.no_grad()  # it is recorded above
+def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Compute an operation in main memory, and put what it returns where a GPU would."""
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    on_device = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+    name = func.overloadpacket.__name__
+    if on_device and name not in _MOVING:
+        others = [t for t in tensors if not isinstance(t, DeviceTensor) and t.dim()]
+        if others:
+            raise RuntimeError(f"{func}: expected all tensors to be on the same device")
+    owners = {id(tensor.content): tensor for tensor in on_device}
+    if name == "to" and len(args) > 1 and isinstance(args[1], Tensor):
+        args = (args[0], args[1].device, args[1].dtype, *args[2:])
+        func = torch.ops.aten.to.device
+    args, kwargs = tree_map(
+        lambda leaf: leaf.content if isinstance(leaf, DeviceTensor) else leaf, (args, kwargs)
+    )
+    goes_there, target = bool(on_device), _target(args, kwargs)
+    if target is not None:
+        goes_there = target.type == DEVICE.type
+        args, kwargs = tree_map(
+            lambda leaf: torch.device("cpu") if leaf == target else leaf, (args, kwargs)
+        )
+    elif name in ("copy_", "_copy_from"):
+        goes_there = id(args[0 if name == "copy_" else 1]) in owners
+    result = func(*args, **kwargs)
+    if name in ("_to_copy", "to") and any(result is tensor for tensor in tensors):
+        result = result.clone()
+    if not goes_there:
+        return result
+
+    def put(leaf: Any) -> Any:
+        if type(leaf) is not Tensor:
+            return leaf
+        return owners[id(leaf)] if id(leaf) in owners else DeviceTensor(leaf)
+
+    return tree_map(put, result)
+
+
+def _target(args: Any, kwargs: dict[str, Any]) -> torch.device | None:
+    """Return the device that an operation is told to put its result on; None where it is not."""
+    devices = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.device)]
+    return devices[0] if devices else None
+
+
+def _location() -> str:
+    """Return the lines of regard that led to an operation, the innermost first."""
+    frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(_SOURCE)]
+    names = [f"{frame.filename[len(_SOURCE) + 1 :]}:{frame.lineno}" for frame in frames[::-1]]
+    return " < ".join(names[:4])
+
+
+@contextmanager
+def pretended_gpu() -> Iterator[PretendedGpu]:
+    """Let ``device="auto"`` and ``device="cuda"`` be the pretended device."""
+
+    def choose(name: str = "auto") -> torch.device:
+        return choose_device("cpu") if name == "cpu" else DEVICE
+
+    with ExitStack() as stack:
+        for module in (facts, run, session, opening):
+            stack.enter_context(mock.patch.object(module, "choose_device", choose))
+        yield stack.enter_context(PretendedGpu())
