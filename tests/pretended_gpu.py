@@ -145,21 +145,23 @@ class PretendedGpu(TorchDispatchMode):
 def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     """Return whether an operation makes Python wait for the device."""
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    if not any(isinstance(tensor, DeviceTensor) for tensor in tensors):
-        return False
     name = func.overloadpacket.__name__
     if name in ("_to_copy", "to"):
         device = _target(args, kwargs)
-        return device is not None and device.type == "cpu"
+        if device is None or device.type == tensors[0].device.type:
+            return False
+        return device.type == "cpu" or not (kwargs.get("non_blocking") or args[3:4] == (True,))
+    if not any(isinstance(tensor, DeviceTensor) for tensor in tensors):
+        return False
     if name in ("copy_", "_copy_from"):
-        target, source = args[:2] if name == "copy_" else args[1::-1]
-        return isinstance(source, DeviceTensor) and not isinstance(target, DeviceTensor)
+        is_there = [isinstance(tensor, DeviceTensor) for tensor in args[:2]]
+        is_asynchronous = is_there[0] and (kwargs.get("non_blocking") or args[2:3] == (True,))
+        return is_there[0] != is_there[1] and not is_asynchronous
     if name == "repeat_interleave":
         return kwargs.get("output_size") is None
     if name in _INDEXING:
-        return any(
-            t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None
-        )
+        indices = [index for index in tree_leaves(args[1]) if index is not None]
+        return any(x.dtype in (torch.bool, torch.uint8) or x.device.type == "cpu" for x in indices)
     return name in _WAITING
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 _CHUNK_ELEMENTS = 1 << 22  # 8 MB of bfloat16 logits: within the last-level cache
+_DEVICE_ELEMENTS = 1 << 27  # 256 MB of them on a GPU: few kernels, which are large
 
 
 def linear_cross_entropy(
@@ -81,12 +82,15 @@ def mixture_cross_entropy(
 def _log_loss(logits: Tensor, probabilities: Tensor, target: Tensor, at_target: Tensor) -> Tensor:
     """Compute the cross-entropy of rows, ``[rows, 1]``, from their softmax where it is exact."""
     at_probability = probabilities.gather(1, target)  # [rows, 1]
-    if bool((at_probability >= torch.finfo(probabilities.dtype).tiny).all()):
-        return -at_probability.to(at_target.dtype).log()
+    is_exact = at_probability >= torch.finfo(probabilities.dtype).tiny
+    is_on_cpu = logits.device.type == "cpu"
+    exact = -at_probability.to(at_target.dtype).log()
+    if is_on_cpu and bool(is_exact.all()):  # elsewhere the answer would be waited for
+        return exact
     # A probability this small is rounded, at last to 0; the largest of a row never is.
     highest, index = logits.max(-1, keepdim=True)
     log_sum = highest.to(at_target.dtype) - probabilities.gather(1, index).to(at_target.dtype).log()
-    return log_sum - at_target
+    return log_sum - at_target if is_on_cpu else torch.where(is_exact, exact, log_sum - at_target)
 
 
 def _gradients(
@@ -140,7 +144,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight)
         shares: list[tuple[Tensor, Tensor]] = []  # of a label: that it was generated, and copied
-        chunk = max(1, _CHUNK_ELEMENTS // vocab)
+        elements = _CHUNK_ELEMENTS if hidden.device.type == "cpu" else _DEVICE_ELEMENTS
+        chunk = max(1, elements // vocab)
         for start in range(0, rows, chunk):
             part = hidden[start : start + chunk]
             target = targets[start : start + chunk, None]

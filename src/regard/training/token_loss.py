@@ -17,10 +17,31 @@ from regard.errors import ConfigError
 from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entropy
 from regard.layers.pointer_generator import CopyDistribution
 from regard.models.base.text_model import PAD_ID, TextModel
-from regard.training.device import move_batch
 from regard.training.train_step import Loss
 
 M = TypeVar("M", bound=TextModel)
+
+
+class _Taken:
+    """The positions of a batch that have a label.
+
+    Args:
+        labels: ``[batch, length]``.
+        nothing: Label where nothing is predicted.
+        device: Of the tensors that they are taken from.
+    """
+
+    def __init__(self, labels: Tensor, nothing: int, device: torch.device) -> None:
+        index = (labels != nothing).flatten().nonzero()[:, 0]
+        self._device = device
+        self._index = None
+        if len(index) < labels.numel():
+            self._index = index.to(device, non_blocking=True)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return these positions of ``[batch, length, ...]``, ``[tokens, ...]``, on the device."""
+        x = x.to(self._device, non_blocking=True).flatten(0, 1)
+        return x if self._index is None else x.index_select(0, self._index)
 
 
 class TokenLoss(ABC, Generic[M]):
@@ -48,18 +69,17 @@ class TokenLoss(ABC, Generic[M]):
         return self.hidden_states(model, batch), None
 
     def __call__(self, model: M, batch: Any) -> Loss:
-        """Compute the loss of a batch."""
-        batch = move_batch(batch, model)
+        """Compute the loss of a batch.
+
+        A batch in main memory tells there which labels count, so that no device is waited for.
+        """
         hidden, copies = self.states_and_copies(model, batch)
-        is_label = batch.labels != self.nothing
+        taken = _Taken(batch.labels, self.nothing, hidden.device)
         if copies is not None:
-            return self._of_copies(model, hidden, copies, batch.labels, is_label)
+            return self._of_copies(model, hidden, copies, batch.labels, taken)
         if not model.has_plain_logits:
-            return self.of_outputs(model.logits(hidden[is_label]), batch)
-        if bool(is_label.all()):
-            rows, labels = hidden.flatten(0, 1), batch.labels.flatten()
-        else:
-            rows, labels = hidden[is_label], batch.labels[is_label]  # [tokens, dim], [tokens]
+            return self.of_outputs(model.logits(taken(hidden)), batch)
+        rows, labels = taken(hidden), taken(batch.labels)  # [tokens, dim], [tokens]
         loss, nll = linear_cross_entropy(
             rows, model.output_weight, labels, label_smoothing=self.label_smoothing
         )
@@ -71,23 +91,23 @@ class TokenLoss(ABC, Generic[M]):
         hidden: Tensor,
         copies: CopyDistribution,
         labels: Tensor,
-        is_label: Tensor,
+        taken: _Taken,
     ) -> Loss:
         """Compute the loss of a mixture; of its probabilities only that of each label is formed."""
-        rows, weight = hidden[is_label], model.output_weight  # [tokens, dim], [vocab, dim]
+        rows, weight = taken(hidden), model.output_weight  # [tokens, dim], [vocab, dim]
         if (bias := getattr(model, "output_bias", None)) is not None:  # as a column more
             rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
             weight = torch.cat([weight, bias.view(-1, 1).to(weight.dtype)], dim=1)
         loss, nll = mixture_cross_entropy(
             rows,
             weight,
-            labels[is_label],
-            copies.log_generate[is_label],
-            copies.log_copied(labels)[is_label],
+            taken(labels),
+            taken(copies.log_generate),
+            taken(copies.log_copied(labels.to(hidden.device, non_blocking=True))),
             label_smoothing=self.label_smoothing,
         )
         if self.coverage:
-            loss = loss + self.coverage * copies.coverage_losses()[is_label].mean()
+            loss = loss + self.coverage * taken(copies.coverage_losses()).mean()
         return Loss(loss=loss, nll=nll, num_tokens=len(rows))
 
     def outputs(self, model: M, batch: Any) -> Tensor:
@@ -96,16 +116,14 @@ class TokenLoss(ABC, Generic[M]):
         Raises:
             ConfigError: The model copies: its loss is not that of logits alone.
         """
-        batch = move_batch(batch, model)
         hidden, copies = self.states_and_copies(model, batch)
         if copies is not None:
             raise ConfigError("a model that copies has no logits in which its loss is convex.")
-        return model.logits(hidden[batch.labels != self.nothing])
+        return model.logits(_Taken(batch.labels, self.nothing, hidden.device)(hidden))
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = batch.labels.to(outputs.device)
-        labels = labels[labels != self.nothing]  # [tokens]
+        labels = _Taken(batch.labels, self.nothing, outputs.device)(batch.labels)  # [tokens]
         logits = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(logits.detach(), labels)

@@ -197,6 +197,23 @@ def build_optimizers(
     return [adamw(groups, rate)]
 
 
+def _on_host(loss: Loss, norms: Tensor, total: Tensor) -> tuple[Loss, Tensor, float]:
+    """Return the figures of a step in main memory, copied from a device at once.
+
+    Args:
+        loss: Of the batch.
+        norms: Of the gradients, ``[parameters]``.
+        total: Of the whole gradient.
+
+    Returns:
+        The loss with its cross-entropy there, the norms, and that of the whole gradient.
+    """
+    if total.device.type == "cpu":
+        return loss, norms, float(total)
+    figures = torch.cat([norms, torch.stack([total, loss.nll.detach().to(total)])]).cpu()
+    return msgspec.structs.replace(loss, nll=figures[-1]), figures[:-2], float(figures[-2])
+
+
 def _parameters_by_axes(
     model: nn.Module,
 ) -> tuple[dict[int, list[nn.Parameter]], list[nn.Parameter]]:
@@ -287,7 +304,8 @@ class MiniBatchStep:
         loss = self._backward(batch) if self._gradient is None else self._gradient(batch)
         norms = gradient_norms(self._parameters)
         total = torch.linalg.vector_norm(norms)
-        norm = float(total)
+        # What is looked at comes in one transfer: the step waits for its device here alone.
+        loss, norms, norm = _on_host(loss, norms, total)
         if math.isfinite(norm) and math.isfinite(float(loss.nll)):
             self._clip(total)
             factor = self._schedule(progress, self.config.warmup)

@@ -98,16 +98,19 @@ def lengths_of_padded(
 
     Args:
         ids: ``[batch, length]``.
-        lengths: Tokens of each row, ``[batch]``, where they are known.
+        lengths: Tokens of each row, ``[batch]``, where they are known; in main memory they are
+            looked at without waiting for the device of the ids.
         pad_id: Token that fills up rows.
 
     Returns:
-        ``[batch]``; in a graph that is compiled for all inputs never None.
+        ``[batch]``, on the device of the ids; in a graph that is compiled for all inputs never
+        None.
     """
     lengths = token_lengths(ids, lengths, pad_id=pad_id)
     if torch.compiler.is_compiling():
         return lengths
-    return lengths if bool((lengths < ids.shape[1]).any()) else None
+    is_padded = bool((lengths < ids.shape[1]).any())  # which waits for no device for known lengths
+    return lengths.to(ids.device, non_blocking=True) if is_padded else None
 
 
 def mask_lengths(mask: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from regard.data.labeled_inputs import InputBatch, InputBatches
 from regard.data.labeled_text import LabeledTextBatch, LabeledTextBatches
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
+from regard.models import Classifier
+from regard.models.base.text_model import token_lengths
 from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 from regard.training.train_step import Loss
@@ -38,10 +40,14 @@ class ClassificationLoss:
     @staticmethod
     def outputs(model: nn.Module, batch: LabeledBatch) -> Tensor:
         """Compute the logits of the labels of texts or inputs, ``[batch, labels]``."""
-        batch = move_batch(batch, model)
         if isinstance(batch, InputBatch):
+            batch = move_batch(batch, model)
             return model(batch.inputs, batch.lengths)
-        return model(batch.ids)
+        if not isinstance(model, Classifier) or model.device.type == "cpu":
+            return model(batch.ids)
+        # Lengths are counted where they are known without waiting.
+        lengths = token_lengths(batch.ids, pad_id=model.encoder.config.pad_id)
+        return model(move_batch(batch, model).ids, lengths=lengths)
 
     def of_outputs(self, outputs: Tensor, batch: LabeledBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""

@@ -29,6 +29,7 @@ class LanguageModelLoss(TokenLoss[Decoder]):
 
     def hidden_states(self, model: Decoder, batch: TextBatch) -> Tensor:
         """Compute the last hidden states, ``[batch, length, dim]``."""
+        batch = move_batch(batch, model)
         if batch.before is None:
             return model.hidden_states(batch.ids)
         return model.hidden_states_after(batch.before, batch.ids)

@@ -8,6 +8,7 @@ from regard.data.masking import MaskedBatches
 from regard.data.token_stream import TextBatch
 from regard.models import Encoder
 from regard.tasks.language_modeling.loss import perplexity
+from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 from regard.training.evaluation_loop import total_loss
 from regard.training.token_loss import TokenLoss
@@ -20,7 +21,7 @@ class MaskedTokenLoss(TokenLoss[Encoder]):
 
     def hidden_states(self, model: Encoder, batch: TextBatch) -> Tensor:
         """Compute the last hidden states, ``[batch, length, dim]``."""
-        return model.hidden_states(batch.ids)
+        return model.hidden_states(move_batch(batch, model).ids)
 
 
 def masked_measures(

@@ -9,7 +9,8 @@ from torch import Tensor
 from regard.data.batching import Batch
 from regard.layers.pointer_generator import CopyDistribution
 from regard.models import EncoderDecoder
-from regard.models.base.text_model import PAD_ID
+from regard.models.base.text_model import PAD_ID, token_lengths
+from regard.training.device import move_batch
 from regard.training.token_loss import TokenLoss
 
 
@@ -30,10 +31,14 @@ class TargetLoss(TokenLoss[EncoderDecoder[Any]]):
 
     def hidden_states(self, model: EncoderDecoder[Any], batch: Batch) -> Tensor:
         """Compute the last hidden states of the decoder, ``[batch, target_length, dim]``."""
-        return model.hidden_states(batch.source_ids, batch.target_ids)
+        return self.states_and_copies(model, batch)[0]
 
     def states_and_copies(
         self, model: EncoderDecoder[Any], batch: Batch
     ) -> tuple[Tensor, CopyDistribution | None]:
         """Compute the last hidden states, and what a model that copies mixes their logits with."""
-        return model.states_and_copies(batch.source_ids, batch.target_ids)
+        lengths = None
+        if model.device.type != "cpu":  # they are counted where they are known without waiting
+            lengths = token_lengths(batch.source_ids, pad_id=model.pad_id)
+        batch = move_batch(batch, model)
+        return model.states_and_copies(batch.source_ids, batch.target_ids, lengths=lengths)

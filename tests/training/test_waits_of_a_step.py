@@ -1,0 +1,126 @@
+"""A step of training waits for its device once: to read its loss and the norms of its gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.pretended_gpu import DEVICE, PretendedGpu
+
+from regard.data.batching import PairBatches, TokenRows
+from regard.data.labeled_text import LabeledTextBatches
+from regard.data.token_stream import StreamBatches
+from regard.layers.attention_config import AttentionConfig
+from regard.models import (
+    Bert,
+    BertConfig,
+    Classifier,
+    Gpt,
+    GptConfig,
+    Transformer,
+    TransformerConfig,
+)
+from regard.tasks.classification.loss import ClassificationLoss
+from regard.tasks.language_modeling.loss import LanguageModelLoss
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.training.ema import ExponentialMovingAverage
+from regard.training.train_step import MiniBatchStep
+from regard.training.training_config import OptimizerConfig
+
+VOCABULARY = 50
+SIZES = {"dim": 16, "hidden_dim": 32, "num_heads": 2, "dropout": 0.1}
+
+
+def rows(lengths):
+    """Return rows of token ids, 3 or more."""
+    generator = np.random.default_rng(0)
+    return TokenRows([generator.integers(3, VOCABULARY, length).tolist() for length in lengths])
+
+
+class Stream:
+    """A stream of tokens."""
+
+    ids = np.random.default_rng(0).integers(3, VOCABULARY, 100).astype(np.int32)
+
+    def __len__(self):
+        return len(self.ids)
+
+
+def translator(*, has_copy=False):
+    config = TransformerConfig(
+        num_encoder_layers=1, num_decoder_layers=1, has_copy=has_copy, **SIZES
+    )
+    batches = PairBatches(rows([5, 7, 9]), rows([4, 6, 6]), batch_tokens=64, seed=1)
+    return Transformer(config, VOCABULARY, AttentionConfig()), batches, TargetLoss(0.1)
+
+
+def copying_translator():
+    return translator(has_copy=True)
+
+
+def language_model():
+    model = Gpt(GptConfig(num_layers=1, **SIZES), VOCABULARY, AttentionConfig())
+    return model, StreamBatches(Stream(), length=24, batch_tokens=72), LanguageModelLoss(0.0)
+
+
+def classifier():
+    encoder = Bert(BertConfig(num_layers=1, **SIZES), VOCABULARY, AttentionConfig())
+    batches = LabeledTextBatches(rows([5, 7, 9]), [0, 1, 1], batch_tokens=64)
+    return Classifier(encoder, num_labels=2), batches, ClassificationLoss(0.1)
+
+
+@pytest.mark.parametrize("build", [translator, copying_translator, language_model, classifier])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_step_waits_once(build, optimizer):
+    torch.manual_seed(0)
+    model, batches, loss = build()
+    order = batches.in_sequence()
+    with PretendedGpu() as gpu:
+        model.to(DEVICE).train()
+        average = ExponentialMovingAverage(model, 0.9)
+        config = OptimizerConfig(name=optimizer, learning_rate=0.01, warmup=0.0)
+        stepper = MiniBatchStep(model, loss, config)
+        stepper.step(batches.batch(order[0]), 0.0)  # makes the state of the optimizer
+        gpu.waits.clear()
+        output = stepper.step(batches.batch(order[-1]), 0.0)
+        average.update(4)
+        waits = list(gpu.waits)
+    assert [wait.partition(" ")[2].split(":")[0] for wait in waits] == ["at training/train_step.py"]
+    # The figures that the loop looks at are in main memory.
+    assert output.loss.nll.device == output.gradient_norms.device == torch.device("cpu")
+    assert float(output.loss.nll) > 0
+    assert output.gradient_norm == pytest.approx(float(output.gradient_norms.norm()))
+
+
+@pytest.mark.parametrize("build", [translator, copying_translator, language_model, classifier])
+def test_a_step_there_equals_one_on_the_cpu(build):
+    weights = []
+    for is_there in (False, True):
+        torch.manual_seed(0)
+        model, batches, loss = build()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # whose masks differ
+        with PretendedGpu():
+            model.to(DEVICE if is_there else "cpu").train()
+            # AdamW would scale up what is rounding alone, such as the gradient of a key's bias.
+            config = OptimizerConfig(name="sgd", learning_rate=0.01, warmup=0.0)
+            stepper = MiniBatchStep(model, loss, config)
+            for numbers in batches.in_sequence():
+                stepper.step(batches.batch(numbers), 0.0)
+            weights.append([weight.detach().cpu() for weight in model.parameters()])
+    for on_cpu, there in zip(*weights, strict=True):
+        torch.testing.assert_close(there, on_cpu, rtol=1e-4, atol=1e-5)
+
+
+def test_labels_are_taken_as_a_mask_takes_them():
+    from regard.training.token_loss import _Taken
+
+    labels = torch.tensor([[3, 0, 5], [0, 0, 7]])
+    x = torch.randn(2, 3, 4, requires_grad=True)
+    taken = _Taken(labels, 0, x.device)
+    assert torch.equal(taken(x), x[labels != 0])
+    assert taken(labels).tolist() == [3, 5, 7]
+    (gradient,) = torch.autograd.grad((taken(x) ** 2).sum(), x)
+    (expected,) = torch.autograd.grad((x[labels != 0] ** 2).sum(), x)
+    assert torch.equal(gradient, expected)
