@@ -9,7 +9,7 @@ from regard.cli.wording import error_text, message_text
 from regard.errors import NextStep, RegardError, describe_lack_of_memory
 
 USAGE, RESOURCES, INTERRUPTED, READER_LEFT = 2, 5, 130, 141
-"""Exit codes beside those of `RegardError`; 141 is what shells say of what SIGPIPE ended."""
+"""Exit codes next to those of `RegardError`; 141 is what shells say of what SIGPIPE ended."""
 
 _LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
 

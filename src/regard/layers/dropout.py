@@ -63,7 +63,7 @@ class RowRange(NamedTuple):
 
 
 _ROWS: ContextVar[RowRange | None] = ContextVar("rows", default=None)
-_STRIDE = 0x9E3779B1  # odd: between the places in the pool of the parts of a long row
+_STRIDE = 0x9E3779B1  # odd: between the offsets in the pool of the parts of a long row
 _POOLS: WeakKeyDictionary[torch.Generator, _Pools] = WeakKeyDictionary()
 
 
@@ -206,7 +206,7 @@ def _slice_of_pool(template: Tensor, rate: float, generator: torch.Generator) ->
 def _rows_of_pool(
     template: Tensor, rate: float, generator: torch.Generator, rows: RowRange
 ) -> Tensor:
-    """Return zeros and ``1 / (1 - rate)`` from a place of the pool for each row of a tensor."""
+    """Return zeros and ``1 / (1 - rate)`` from an offset of the pool for each row of a tensor."""
     if len(template) != rows.num_rows:
         raise ConfigError(
             f"dropout by rows: a tensor of {len(template)} rows in a batch of {rows.num_rows}."
@@ -218,8 +218,8 @@ def _rows_of_pool(
     slices = []
     for start in starts[rows.start : rows.start + rows.num_rows].tolist():
         for number, begin in enumerate(range(0, size, _LONGEST_SLICE)):
-            place = (start + number * _STRIDE) % (_LONGEST_SLICE + 1)
-            slices.append(pool[place : place + min(size - begin, _LONGEST_SLICE)])
+            offset = (start + number * _STRIDE) % (_LONGEST_SLICE + 1)
+            slices.append(pool[offset : offset + min(size - begin, _LONGEST_SLICE)])
     return torch.cat(slices).view(template.shape)
 
 

@@ -62,11 +62,11 @@ class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
             names = [sheet.fit(name or "(unnamed)", _LONGEST_NAME, size) for name in self.layers]
             widest = max((sheet.measure(name, size) for name in names), default=0.0)
             cell = min(_LARGEST_CELL, _WIDTH / max(1, len(columns)))
-            side = height * rows
+            map_height = height * rows
             left, top = _MARGIN + widest + 8, _MARGIN + _LINE * max(1, len(self.verdicts)) + 12
             width = left + max(cell * len(columns) + 32, 2.5 * _SCALE_WIDTH) + _MARGIN
             text_width = max(width, 640.0) - 2 * _MARGIN
-            sheet.resize(text_width + 2 * _MARGIN, top + 2 * (_TITLE + side + _GAP) - 8)
+            sheet.resize(text_width + 2 * _MARGIN, top + 2 * (_TITLE + map_height + _GAP) - 8)
             canvas = sheet.canvas()
             for number, text in enumerate(self.verdicts or ["Nothing wrong in the record."]):
                 color = SECOND.light if self.verdicts else INK.light
@@ -80,7 +80,7 @@ class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
                 layout = _Map(left, top + _TITLE, cell, height, size)
                 canvas.text(left, top + 12, title, fontsize=9.5, fontweight="bold")
                 self._draw_map(canvas, layout, figures, columns, names)
-                top += _TITLE + side + _GAP
+                top += _TITLE + map_height + _GAP
 
     def _draw_map(
         self,

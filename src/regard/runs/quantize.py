@@ -23,7 +23,7 @@ from regard.tasks.sequence_to_sequence.data import TextPairs
 from regard.tasks.summarization.predictor import Summarizer
 from regard.tasks.translation.predictor import Translator
 
-_MOST_ROWS = 1_000  # of the validation data: the share of equal outputs is then within 3 %
+_MOST_ROWS = 1_000  # of the validation data: the fraction of equal outputs is then within 3 %
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ MOST_STEPS = 160
 MOST_ERROR = 0.01  # that is accepted, as a fraction of the change of the output
 _LEAST_CHANGE = 0.01  # that an error is a fraction of, as a fraction of all scores' absolute values
 _MOST_ROWS = 2000  # of a pass with more points; the outputs with the largest errors are in it
-_SETTLED = 0.1  # more points do not help where they change the error by less than this fraction
+_CONVERGED = 0.1  # more points do not help where they change the error by less than this fraction
 
 
 def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
@@ -52,8 +52,8 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
         num_done += steps
         before = error[pending]
         error[pending] = completeness_error(scores[pending], change[pending])
-        has_settled = (before - error[pending]).abs() < _SETTLED * before
-        pending = pending[(error[pending] > MOST_ERROR) & ~has_settled]
+        has_converged = (before - error[pending]).abs() < _CONVERGED * before
+        pending = pending[(error[pending] > MOST_ERROR) & ~has_converged]
         if not len(pending) or 2 * steps > max_steps:
             break
         steps *= 2

@@ -127,7 +127,7 @@ class _Picture:
         self.right = max(self.right, _MARGIN + 64 + min(_text_width(facts, 13), _WIDTH - 112))
         self.y += 40
 
-    def _place(self, texts: Sequence[str], size: float) -> Iterator[tuple[int, float, float]]:
+    def _lay_out(self, texts: Sequence[str], size: float) -> Iterator[tuple[int, float, float]]:
         """Yield each text's index, left end and width, in lines; `y` moves with the lines."""
         is_reversed = is_right_to_left(texts)
         left, right = _MARGIN + 72, _WIDTH - _MARGIN
@@ -145,7 +145,7 @@ class _Picture:
         parts = {self.explanation.input[index].part for index in self.columns}
         self._text(_MARGIN, self.y + 16, parts.pop() if len(parts) == 1 else title, "small")
         scores, largest, is_signed = self._row(0)
-        for index, x, width in self._place(labels, 16):
+        for index, x, width in self._lay_out(labels, 16):
             score = scores[self.columns[index]] if scores else None
             if score is not None and abs(score) > 0.03 * largest:
                 kind = "negative" if score < 0 else "positive" if is_signed else "amount"
@@ -170,7 +170,7 @@ class _Picture:
             for text, output in zip(self.outputs, outputs, strict=False)
         ]
         self._text(_MARGIN, self.y + 16, "output", "small")
-        for index, x, width in self._place(labels, 16):
+        for index, x, width in self._lay_out(labels, 16):
             chosen = outputs[index]
             if index == self.output:
                 self._rect(x - 4, self.y, width + 8, 24, "chosen", rx="3")

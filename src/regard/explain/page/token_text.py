@@ -67,9 +67,9 @@ def number_text(value: float | None) -> str:
     size = abs(value)
     if size and (size < 0.001 or size >= 100_000):
         return f"{value:.1e}".replace("-", "−")
-    places = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or not size else 3
-    text = f"{value:.{places}f}".replace("-", "−")
-    return text.removesuffix("0") if places == 3 else text
+    num_digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or not size else 3
+    text = f"{value:.{num_digits}f}".replace("-", "−")
+    return text.removesuffix("0") if num_digits == 3 else text
 
 
 def probability_of(score: float, unit: str) -> float | None:

@@ -163,30 +163,30 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
 def reliability_chart(calibration: CalibrationChart) -> Chart:
     """Draw how often predictions are correct by their probability, and how many there are."""
     bins = calibration.bins
-    left, top, side, gap, low = 44.0, 8.0, 220.0, 12.0, 48.0
+    left, top, size, gap, low = 44.0, 8.0, 220.0, 12.0, 48.0
     num_bins, total = len(bins.counts), max(1, sum(bins.counts))
-    cell = side / num_bins
+    cell = size / num_bins
     points = []
     most = max(bins.counts, default=0) or 1
-    base = top + side + gap + low
-    parts = _square(left, top, side, base)
+    base = top + size + gap + low
+    parts = _square(left, top, size, base)
     for index, count in enumerate(bins.counts):
         if not count:
             continue
         x, share = left + index * cell, bins.accuracy[index]
-        height = side * share
+        height = size * share
         box = {"x": x + 1, "width": cell - 2}
-        parts.append(tag("rect", **box, y=top + side - height, height=height, class_="column"))
+        parts.append(tag("rect", **box, y=top + size - height, height=height, class_="column"))
         tall = low * count / most
         parts.append(tag("rect", **box, y=base - tall, height=tall, class_="own"))
-        points.append((left + side * bins.confidence[index], top + side - height))
-    parts.append(line_between(left, top + side, left + side, top, class_="diagonal"))
+        points.append((left + size * bins.confidence[index], top + size - height))
+    parts.append(line_between(left, top + size, left + size, top, class_="diagonal"))
     parts.append(polyline(points, class_="curve first"))
     parts += [tag("circle", cx=x, cy=y, r=4, class_="dot first") for x, y in points]
-    parts.append(line_between(left, base, left + side, base, class_="axis"))
-    parts.append(text_at(left + side - 8, top + side - 10, "too sure", class_="end muted"))
+    parts.append(line_between(left, base, left + size, base, class_="axis"))
+    parts.append(text_at(left + size - 8, top + size - 10, "too sure", class_="end muted"))
     parts.append(text_at(left + 8, top + 18, "not sure enough", class_="muted"))
-    beside = left + side + 24
+    right = left + size + 24
     error = f"{bins.calibration_error:.1f} %"
     facts = [
         (error, "strong large"),
@@ -197,9 +197,9 @@ def reliability_chart(calibration: CalibrationChart) -> Chart:
     ]
     for number, (text, kind) in enumerate(facts):
         y = top + 24 + 18 * number + (16 if number > 2 else 0)
-        parts.append(text_at(beside, y, text, class_=kind))
-    parts.append(text_at(left + side / 2, base + 30, "probability (%)", class_="middle muted"))
-    parts.append(text_at(beside, base - 4, f"{calibration.unit}s in each bin", class_="muted"))
+        parts.append(text_at(right, y, text, class_=kind))
+    parts.append(text_at(left + size / 2, base + 30, "probability (%)", class_="middle muted"))
+    parts.append(text_at(right, base - 4, f"{calibration.unit}s in each bin", class_="muted"))
     rows = [
         [
             f"{100 * index // num_bins}–{100 * (index + 1) // num_bins} %",
@@ -217,16 +217,16 @@ def reliability_chart(calibration: CalibrationChart) -> Chart:
 def level_chart(calibration: CalibrationChart) -> Chart:
     """Draw how many values are below each quantile, by its level."""
     bins = calibration.bins
-    left, top, side = 44.0, 8.0, 220.0
-    parts = _square(left, top, side, top + side)
+    left, top, size = 44.0, 8.0, 220.0
+    parts = _square(left, top, size, top + size)
     points = [
-        (left + side * level, top + side * (1 - share))
+        (left + size * level, top + size * (1 - share))
         for level, share in zip(bins.confidence, bins.accuracy, strict=True)
     ]
-    parts.append(line_between(left, top + side, left + side, top, class_="diagonal"))
+    parts.append(line_between(left, top + size, left + size, top, class_="diagonal"))
     parts.append(polyline(points, class_="curve first"))
     parts += [tag("circle", cx=x, cy=y, r=4, class_="dot first") for x, y in points]
-    distance, beside = f"{bins.calibration_error:.1f} %", left + side + 24
+    distance, right = f"{bins.calibration_error:.1f} %", left + size + 24
     num_values = max(bins.counts, default=0)
     facts = [
         (distance, "strong large"),
@@ -237,15 +237,15 @@ def level_chart(calibration: CalibrationChart) -> Chart:
     ]
     for number, (text, kind) in enumerate(facts):
         y = top + 24 + 18 * number + (16 if number > 2 else 0)
-        parts.append(text_at(beside, y, text, class_=kind))
-    parts.append(text_at(left + side / 2, top + side + 32, "level (%)", class_="middle muted"))
+        parts.append(text_at(right, y, text, class_=kind))
+    parts.append(text_at(left + size / 2, top + size + 32, "level (%)", class_="middle muted"))
     rows = [
         [f"{100 * level:g} %", f"{100 * share:.1f} %"]
         for level, share in zip(bins.confidence, bins.accuracy, strict=True)
     ]
     label = f"{calibration.title}: mean distance from the diagonal {distance}"
     return Chart(
-        draw_svg(parts, top + side + 38, label),
+        draw_svg(parts, top + size + 38, label),
         table(["level", f"{calibration.unit}s below the quantile"], rows, label),
     )
 
@@ -257,7 +257,7 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
     names = min(120.0, 16.0 + 6.5 * min(longest, 18))
     cell = min(44.0, (WIDTH - names - 24) / max(1, len(labels)))
     size = "small" if cell >= 14 else "tiny"
-    top, side = 22.0, cell * len(labels)
+    top, map_height = 22.0, cell * len(labels)
     most_chars = max(4, int((names - 12) / (6.2 if size == "small" else 4.4)))
     parts: list[Markup] = [text_at(names, 12.0, "predicted label →", class_="muted")]
     largest = max((count for row in counts for count in row), default=0)
@@ -270,7 +270,7 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
             title = f"{labels[row]} taken for {labels[column]}"
             box = _CountBox(names + column * cell, y, cell, has_text=has_room)
             parts += box.draw(count, total, title)
-    bottom = top + side
+    bottom = top + map_height
     for column, label in enumerate(labels):
         x = names + (column + 0.5) * cell
         name = shorten(label or "(empty)", most_chars)
@@ -291,19 +291,19 @@ class _CountBox(NamedTuple):
     Args:
         left: Its left end.
         top: Its upper end.
-        side: Its width and height.
+        width: Its width, which is also its height.
         has_text: Whether the count is written into it.
     """
 
     left: float
     top: float
-    side: float
+    width: float
     has_text: bool
 
     def draw(self, count: int, total: int, title: str) -> list[Markup]:
         """Return the cell of a count, colored by its fraction of a total, with a title."""
-        side = self.side - 1
-        box = {"x": self.left + 0.5, "y": self.top + 0.5, "width": side, "height": side}
+        width = self.width - 1
+        box = {"x": self.left + 0.5, "y": self.top + 0.5, "width": width, "height": width}
         if not count:
             return [tag("rect", **box, class_="nothing")]
         step = min(NUM_COLORS - 1, count * NUM_COLORS // total)
@@ -311,7 +311,7 @@ class _CountBox(NamedTuple):
         parts = [Markup(start)]
         if self.has_text:
             ink = "on-dark" if step >= _LIGHT_TEXT_FROM else "on-light"
-            x, y = self.left + self.side / 2, self.top + self.side / 2 + 3.5
+            x, y = self.left + self.width / 2, self.top + self.width / 2 + 3.5
             parts.append(text_at(x, y, f"{count:,}", class_=f"middle small {ink}"))
         return [*parts, Markup("</g>")]
 
@@ -323,15 +323,15 @@ def range_text(each: LengthBin) -> str:
     return f"{each.shortest:,}–{each.longest:,}"
 
 
-def _square(left: float, top: float, side: float, bottom: float) -> list[Markup]:
+def _square(left: float, top: float, size: float, bottom: float) -> list[Markup]:
     """Return the grid of two axes from 0 to 100 %, the labels of the lower one below `bottom`."""
     parts = []
     for tick in range(6):
-        at, name = side * tick / 5, f"{20 * tick}"
+        at, name = size * tick / 5, f"{20 * tick}"
         parts += [
-            line_between(left, top + at, left + side, top + at, class_="grid"),
-            line_between(left + at, top, left + at, top + side, class_="grid"),
-            text_at(left - 6, top + side - at + 4, f"{name} %", class_="end small muted"),
+            line_between(left, top + at, left + size, top + at, class_="grid"),
+            line_between(left + at, top, left + at, top + size, class_="grid"),
+            text_at(left - 6, top + size - at + 4, f"{name} %", class_="end small muted"),
             text_at(left + at, bottom + 14, name, class_="middle small muted"),
         ]
     return parts
