@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from regard.__main__ import main
 from regard.errors import describe_lack_of_memory
 from regard.runs import session
 from regard.tasks import opening
+from regard.training.checkpoint import checkpoint_path
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
@@ -68,6 +70,39 @@ def test_a_run_names_the_settings_that_take_less(capsys, monkeypatch, tmp_path, 
     else:
         assert err.endswith("  Less fits: a part of the data.\n")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*has no manifest.json")
+def test_a_run_that_starts_again_without_its_checkpoint_names_what_takes_less(
+    capsys, monkeypatch, tmp_path, trained
+):
+    folder = shutil.copytree(trained, tmp_path / "m")
+    for path in (folder / "metrics.jsonl", folder / "manifest.json", checkpoint_path(folder)):
+        path.unlink()
+    monkeypatch.setattr(session.RunSession, "from_request", raising(RuntimeError(CPU)))
+    assert main(["train", "-o", str(folder), "--resume"]) == 5
+    assert capsys.readouterr().err == (
+        "regard: out of memory (4,000 MB more were needed).  Less fits: a part of the data.\n"
+    )
+
+
+def test_a_prediction_of_a_deterministic_run_takes_one_thread(monkeypatch, pairs_file):
+    numbers = []
+
+    def count(*_, **__):
+        numbers.append(torch.get_num_threads())
+        raise RuntimeError(CPU)
+
+    monkeypatch.setattr(session, "measure", count)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for is_deterministic in ("true", "false"):
+            word = f"training.deterministic={is_deterministic}"
+            assert main(["train", str(pairs_file), "--dry-run", *SETTINGS, "--set", word]) == 5
+    finally:
+        torch.set_num_threads(before)
+    assert numbers == [1, 2]
 
 
 @pytest.mark.slow

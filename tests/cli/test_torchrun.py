@@ -144,11 +144,6 @@ def test_a_misuse_is_said_by_the_first_process_alone(words, as_other, capfd, mon
     assert capfd.readouterr().err.startswith("regard: ")
 
 
-def test_a_prediction_is_made_by_the_first_process_alone(as_other, capfd):
-    assert main(["train", "nothing.tsv", "--dry-run"]) == 0
-    assert capfd.readouterr() == ("", "")
-
-
 def test_a_rank_that_is_no_number_is_a_misuse(monkeypatch, capsys):
     for name, value in (OTHER | {"RANK": "one"}).items():
         monkeypatch.setenv(name, value)
@@ -224,6 +219,15 @@ def test_two_processes_train_one_model_and_the_first_alone_writes(tmp_path, pair
     assert again.wait() == [2, 2]
     (line,) = again.errors()
     assert line.startswith(f"regard: {folder}: already holds a finished model")
+
+
+@pytest.mark.slow
+def test_a_prediction_is_of_all_processes_and_said_once(tmp_path, pairs_file):
+    ranks = Ranks(tmp_path, "train", pairs_file, "--dry-run", *SETTINGS)
+    assert ranks.wait() == [0, 0]
+    assert ranks.errors() == []
+    assert ranks.output(0).count("ddp on 2 processes, 12 shards a batch") == 1
+    assert ranks.output(1) == ""
 
 
 @pytest.mark.slow

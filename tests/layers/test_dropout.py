@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from regard.errors import ConfigError
-from regard.layers.dropout import Dropout, add_dropped, set_dropout_generator
+from regard.layers.dropout import (
+    Dropout,
+    RowRange,
+    add_dropped,
+    masks_by_row,
+    set_dropout_generator,
+)
 
 
 def seeded(dropout: nn.Module, x: torch.Tensor, seed: int = 7) -> torch.Tensor:
@@ -228,3 +235,14 @@ def test_a_copy_has_a_generator_of_its_own():
     copied, x = copy.deepcopy(dropout), torch.ones(1000)
     assert torch.equal(dropout(x), copied(x))
     assert copied.generator is not dropout.generator
+
+
+def test_no_rows_leave_masks_that_follow_from_rows():
+    dropout, x = Dropout(0.5), torch.ones(2, 64)
+
+    def masks(inner):
+        torch.manual_seed(1)
+        with masks_by_row(RowRange(1, 2, 4)), inner:
+            return dropout(x)
+
+    assert torch.equal(masks(masks_by_row(None)), masks(nullcontext()))

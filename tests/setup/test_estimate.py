@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from regard.attention import Full
 from regard.attention.backends import saved_memory as keeping
@@ -191,6 +192,40 @@ def test_each_of_several_processes_needs_memory_for_its_own_shards(kernels, num_
     needs = does_not_raise() if size < "2" else pytest.raises(ResourceError, match=size)
     with needs:
         advice.require(setup_of(config, model, 200))
+
+
+class Pair(World):
+    """The first of two processes of one machine, which have the same."""
+
+    is_shared = True
+
+    def gather(self, value):
+        return [value, value]
+
+
+@pytest.mark.parametrize(
+    ("free", "chooses_parts", "needs"),
+    [(1000e6, False, None), (900e6, True, None), (700e6, True, "1.4 GB")],
+)
+def test_processes_hold_parts_where_the_whole_model_does_not_fit(
+    kernels, monkeypatch, free, chooses_parts, needs
+):
+    model = replace(CONFIG, dim=512, num_heads=4, hidden_dim=2048, num_encoder_layers=4)
+    config = RunConfig(model=model, training=TrainingConfig(batch_tokens=1024, precision="bf16"))
+    with torch.device("meta"):
+        built = TASKS["translation"].build(config, 5000)
+    built.compute_dtype = torch.bfloat16
+    setup, world = setup_of(config, built, 50), Pair(size=2)
+    setup.world = world
+    monkeypatch.setattr(planning, "free_memory_bytes", lambda: int(free))
+    has_parts = planning.chooses_parts(setup)
+    assert has_parts == chooses_parts
+    monkeypatch.setattr(
+        memory_advice, "available_memory_bytes", lambda number, *_: int(free) // number + NOW
+    )
+    advice = MemoryAdvice(config, TASKS["translation"], 5000, world=world)
+    with pytest.raises(ResourceError, match=needs) if needs else does_not_raise():
+        advice.require(setup, has_parts=has_parts)
 
 
 @pytest.mark.slow

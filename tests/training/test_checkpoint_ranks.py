@@ -35,6 +35,7 @@ from regard.training.training_config import OptimizerConfig
 
 pytestmark = pytest.mark.slow
 
+RANDOM_STATE = torch.get_rng_state().shape
 ROWS = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
 
 
@@ -54,8 +55,10 @@ class Session:
 
     def __init__(self, world: World, seed: int, *, in_parts: bool = False) -> None:
         torch.manual_seed(seed)
-        # A size that no number of processes divides, and one that leaves some without a row.
+        # A size that no number of processes divides, one that leaves some without a row, and that
+        # of the state of the random number generator, which is no part of the model.
         self.model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 1))
+        self.model[1].register_parameter("unused", nn.Parameter(torch.randn(RANDOM_STATE)))
         self.world = world
         if in_parts:
             mesh = DeviceMesh.from_group(world.control, "cpu")
@@ -96,6 +99,7 @@ def read_back(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, An
         ways["parts on 2"] = (worlds[2], True)
     if rank == 0:
         ways["alone"] = (ALONE, False)
+        ways["parts on 1"] = (worlds[1], True)
     for name, (world, in_parts) in ways.items():
         # Where the model is whole, the first process alone sees the folder.
         path = folder if in_parts or rank == 0 else folder / "elsewhere"
@@ -234,11 +238,11 @@ def results(results_of_ranks):
 
 
 @pytest.mark.parametrize("kind", ["whole", "parts"])
-@pytest.mark.parametrize("way", ["alone", "whole on 3", "parts on 2", "parts on 3"])
+@pytest.mark.parametrize("way", ["alone", "whole on 3", "parts on 1", "parts on 2", "parts on 3"])
 def test_a_checkpoint_is_read_on_any_number_of_processes(results, kind, way):
     expected = results[0][kind]
     read = [rank[f"read {kind}"][way] for rank in results if way in rank[f"read {kind}"]]
-    assert len(read) == {"alone": 1, "parts on 2": 2}.get(way, 3)
+    assert len(read) == {"alone": 1, "parts on 1": 1, "parts on 2": 2}.get(way, 3)
     assert all(entry == {"state": expected, "step": 2} for entry in read)
 
 

@@ -66,6 +66,8 @@ def prepare(folder: Path) -> None:
     for number, name in enumerate(("here", "there")):
         (folder / name).mkdir()
         write_tsv(folder / name / "scored.tsv", toy_pairs(20, seed=number))
+    write_tsv(folder / "here" / "here.tsv", toy_pairs(20))
+    (folder / "here" / "compared").symlink_to(folder / f"{SCORED}-1-False-0")
     (folder / "book.txt").write_text("".join(f"{source}.\n" for source, _ in pairs))
     rows = [f'{{"text": "{s}", "label": "{"ab"[len(s) % 2]}"}}\n' for s, _ in pairs]
     (folder / "rows.jsonl").write_text("".join(rows))
@@ -149,6 +151,12 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
     results["another file"] = error_of(
         lambda: evaluate(model, "scored.tsv", allow_overlap=True, world=worlds[3])
     )
+    results["no file"] = error_of(
+        lambda: evaluate(model, "here.tsv", allow_overlap=True, world=worlds[3])
+    )
+    results["no other model"] = error_of(
+        lambda: evaluate(model, "scored.tsv", compare="compared", world=worlds[3])
+    )
     results["other numbers"] = error_of(lambda: worlds[3].map(str, range(2 + rank)))
     return results
 
@@ -178,6 +186,12 @@ def test_a_model_is_used_alone_after_its_test(results, name):
 def test_another_file_of_a_rank_is_named(results):
     for rank in results:
         assert "rank 1: the content of scored.tsv is" in rank["another file"]
+
+
+def test_a_file_or_a_model_that_a_rank_does_not_have_is_named_on_all(results):
+    for rank in results:
+        assert rank["no file"].startswith("rank 1: here.tsv: no such file")
+        assert rank["no other model"].startswith("rank 1: compared: ")
 
 
 def test_other_numbers_of_batches_are_refused(results):

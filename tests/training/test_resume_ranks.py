@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,17 @@ import torch
 from tests.conftest import toy_pairs, write_tsv
 
 import regard
+from regard.errors import ResourceError
+from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
-from regard.runs.run import resume, train
+from regard.layers.attention_config import AttentionConfig
+from regard.runs.run import ignore_events, resume, train
+from regard.runs.session import RunSession
+from regard.setup import estimate
+from regard.setup.request import Request
 from regard.training.checkpoint import checkpoint_path
 from regard.training.distribution import ALONE, World
+from regard.training.events import Planned
 from regard.training.loop import Trainer
 
 pytestmark = pytest.mark.slow
@@ -108,7 +116,56 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
         resume(folder / "resumed alone", world=ALONE)
         results["2 processes and 1"] = ending(folder / "resumed alone")
     results["in parts"] = in_parts(folder, worlds, rank)
+    if rank < 2:
+        results["by memory"] = by_memory(folder, worlds[2])
+        results["bf16"] = in_bf16(folder, worlds[2])
     return results
+
+
+def by_memory(folder: Path, world: World) -> dict[str, Any]:
+    """Return how a run begins and ends where the whole model does not fit in one process."""
+    settings = (*SETTINGS, "training.deterministic=false")
+    request = Request.parse(settings, paths={"path": str(folder / "pairs.tsv")})
+    setup = RunSession.from_request(
+        request, ModelFolder("unused"), ignore_events, time.monotonic(), world=world
+    ).setup
+    length = setup.batches.longest
+    tokens = estimate.largest_batch_tokens(setup.config.training, 2, length)
+    library_bytes, free_memory_bytes = estimate._LIBRARY_BYTES, estimate.free_memory_bytes
+    estimate._LIBRARY_BYTES = 0  # more than such a model
+    needs = [
+        estimate.predict_training_bytes(setup.model, AttentionConfig(), tokens, length, num_parts)
+        for num_parts in (1, 2)
+    ]
+    results: dict[str, Any] = {"needs": needs}
+    for name, free in (("parts fit", sum(needs)), ("nothing fits", needs[1])):
+        estimate.free_memory_bytes = lambda free=free: free
+        run, plans = folder / name, []
+        try:
+            train(folder / "pairs.tsv", run, settings=settings, report=plans.append, world=world)
+            results[name] = checkpoint_path(run).name
+        except ResourceError as error:
+            results[name] = str(error)
+        results[f"plans where {name}"] = [
+            plan.parallel for plan in plans if isinstance(plan, Planned)
+        ]
+    estimate._LIBRARY_BYTES, estimate.free_memory_bytes = library_bytes, free_memory_bytes
+    return results
+
+
+def in_bf16(folder: Path, world: World) -> dict[str, list[float]]:
+    """Return the losses of runs in bf16, of processes with the whole model, and with parts."""
+    losses = {}
+    for parallel in ("ddp", "fsdp"):
+        run = folder / f"bf16-{parallel}"
+        settings = ("training.deterministic=false", "training.precision=bf16")
+        settings = (*SETTINGS, *settings, f"training.parallel={parallel}")
+        train(folder / "pairs.tsv", run, settings=settings, world=world)
+        lines = ModelFolder(run).read_metrics() if world.is_first else []
+        losses[parallel] = [
+            line["measures"]["loss"] for line in lines if line["event"] == "evaluated"
+        ]
+    return losses
 
 
 def in_parts(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
@@ -184,6 +241,20 @@ def test_a_run_in_parts_is_resumed_on_any_processes(results):
     ends = [torch.tensor(outcome[way]) for way in ("2 processes and 1", "2, 3 and 2 processes")]
     # Sums of float32 are taken in another order, and Muon makes directions of small differences.
     torch.testing.assert_close(*ends, atol=1e-4, rtol=0)
+
+
+def test_a_model_that_does_not_fit_in_one_process_is_shared_out(results):
+    outcomes = [rank["by memory"] for rank in results[:2]]
+    assert outcomes[0]["needs"][1] < outcomes[0]["needs"][0]
+    assert [outcome["parts fit"] for outcome in outcomes] == ["last.json"] * 2
+    assert outcomes[0]["plans where parts fit"] == ["fsdp"]
+    assert all("needs about 0.2 GB" in outcome["nothing fits"] for outcome in outcomes)
+
+
+def test_parts_in_bf16_have_the_losses_of_the_whole_model_in_bf16(results):
+    losses = {name: torch.tensor(values) for name, values in results[0]["bf16"].items()}
+    assert len(losses["ddp"]) == 1
+    torch.testing.assert_close(losses["fsdp"], losses["ddp"], atol=0.01, rtol=0)
 
 
 def test_a_run_in_parts_ends_as_one_ordinary_file_of_weights(results):

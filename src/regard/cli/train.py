@@ -15,7 +15,6 @@ from regard.cli.parameters import Flag, Name, Output, Settings
 from regard.cli.torchrun import join_run
 from regard.cli.wording import command_text
 from regard.errors import ConfigError, NextStep
-from regard.training.place import Place
 
 if TYPE_CHECKING:
     from regard.training.distribution import World
@@ -129,7 +128,7 @@ def train(
     if output is None and not dry_run:
         raise ConfigError("no output folder.  Add one: `output=FOLDER`")
     if dry_run:
-        _estimate(data, output, typed, config, json=json)
+        _estimate(data, output, typed, config, data_from_rank_0=data_from_rank_0, json=json)
         return
     assert output is not None
     command = _Command(data, output, typed, config, resume, data_from_rank_0)
@@ -181,15 +180,33 @@ class _Command(NamedTuple):
 
 
 def _estimate(
-    data: str | None, output: str | None, typed: list[str], config: str | None, *, json: bool
+    data: str | None,
+    output: str | None,
+    typed: list[str],
+    config: str | None,
+    *,
+    data_from_rank_0: bool,
+    json: bool,
 ) -> None:
-    """Predict a run; of several processes, the first one does."""
+    """Predict a run; several processes measure together, and the first one reports."""
     from regard.runs import run
+    from regard.runs.start_checks import require_same_program
+    from regard.training.distribution import ALONE
 
-    place = Place.from_environment()
-    if place is None or place.rank == 0:
-        with make_report(json=json) as report:
-            run.estimate(data, output, settings=typed, config=config, report=report)
+    with join_run() as launch, make_report(json=json) as report:
+        world = ALONE if launch is None else launch.world
+        if world.is_shared:
+            options = {"--dry-run": True, "--resume": False, "--data-from-rank-0": data_from_rank_0}
+            require_same_program(world, regard.__version__, options)
+        run.estimate(
+            data,
+            output,
+            settings=typed,
+            config=config,
+            report=report if world.is_first else run.ignore_events,
+            world=world,
+            data_from_rank_0=data_from_rank_0,
+        )
 
 
 def _run_shared(command: _Command, launch: Launch, report: Report, start_time: float) -> None:

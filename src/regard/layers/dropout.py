@@ -163,6 +163,9 @@ def masks_by_row(rows: RowRange | None) -> Iterator[None]:
     Args:
         rows: The rows that are computed; None leaves the masks as they are.
     """
+    if rows is None:
+        yield
+        return
     token = _ROWS.set(rows)
     try:
         yield

@@ -35,6 +35,7 @@ from regard.training.checkpoint import checkpoint_path
 from regard.training.device import choose_device
 from regard.training.distribution import ALONE, World
 from regard.training.events import Event, Planned, Report, Warned
+from regard.training.steppers import threads_of
 
 _LESS_DATA = "Less fits: a part of the data."
 
@@ -170,7 +171,8 @@ def resume(
         request = share_request(
             world, lambda file: Request.parse(typed, file=file), folder.path / "config.toml"
         )
-        run = RunSession.from_request(request, folder, report, start_time, sources, world)
+        with resource_errors(_LESS_DATA):
+            run = RunSession.from_request(request, folder, report, start_time, sources, world)
         return run.from_start(lock)
 
 
@@ -181,6 +183,8 @@ def estimate(
     settings: Sequence[str] = (),
     config: str | Path | None = None,
     report: Report = ignore_events,
+    world: World = ALONE,
+    data_from_rank_0: bool = False,
 ) -> Planned:
     """Predict time, memory and disk of a run from a few measured steps; nothing is written.
 
@@ -190,6 +194,8 @@ def estimate(
         settings: ``section.key=value`` each.
         config: A ``config.toml`` with settings.
         report: Called with the events before the first step.
+        world: The processes that would train together; all are called with the same arguments.
+        data_from_rank_0: Whether rank 0 sends its data to the other processes.
 
     Returns:
         The plan.
@@ -201,11 +207,22 @@ def estimate(
     """
     start_time = time.monotonic()
     if output is not None:
-        require_free(_named_folder(output))
-    request = _request(data, settings, config)
+        folder = _named_folder(output)
+        world.on_first(lambda: require_free(folder))
+    request = share_request(
+        world, lambda file: _request(data, settings, file), config, data, settings
+    )
     with resource_errors(_LESS_DATA):
-        run = RunSession.from_request(request, ModelFolder("."), report, start_time)
-    return run.plan()[1]
+        run = RunSession.from_request(
+            request,
+            ModelFolder("."),
+            report,
+            start_time,
+            world=world,
+            data_from_rank_0=data_from_rank_0,
+        )
+    with threads_of(run.config.training):
+        return run.plan()[1]
 
 
 def _require_unchanged(

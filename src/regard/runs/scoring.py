@@ -65,11 +65,10 @@ def evaluate(
         WeightsError: A folder holds no model.
     """
     if plot is not None:
-        require_writable(plot)
-        require_matplotlib()
+        world.on_first(lambda: _require_drawable(plot))
     predictor = world.together(lambda: open_model(model, device))
     task = task_of(predictor.config)
-    other = None if compare is None else open_model(compare, device)
+    other = None if compare is None else world.together(lambda: open_model(compare, device))
     if other is not None and other.config.task != task.name:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     opened = [(str(model), predictor)] + ([] if other is None else [(str(compare), other)])
@@ -88,7 +87,9 @@ def evaluate(
         allow_overlap=allow_overlap,
         has_details=has_details,
     )
-    source = open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
+    source = world.together(
+        lambda: open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
+    )
     if world.is_shared:
         _share(world, source, opened)
     try:
@@ -98,6 +99,12 @@ def evaluate(
             message = f"{source.path}: data for {actual}; {model} is for {task.name}."
             raise DataError(message) from error
         raise
+
+
+def _require_drawable(plot: str | Path) -> None:
+    """Check that a picture can be drawn and written."""
+    require_writable(plot)
+    require_matplotlib()
 
 
 def _decode_with(

@@ -192,7 +192,7 @@ class RunSession:
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
-        self.world.together(lambda: self._advice.require(self.setup))
+        self.world.together(lambda: self._advice.require(self.setup, has_parts=self._has_parts))
         with resource_errors(self._advice.describe):
             measured = measure(self.setup, has_parts=self._has_parts)
             measured = share_measurement(self.world, measured)

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from math import ceil
 from statistics import median_low
 
 import msgspec
@@ -29,8 +30,9 @@ from regard.training.device import (
 from regard.training.events import Planned
 from regard.training.full_batch_step import build_mini_batch
 from regard.training.plan import Budget, Plan
+from regard.training.shards import largest_fraction
 from regard.training.steppers import is_sharded, refuse_parts, sharing_of
-from regard.training.training_config import FULL_BATCH
+from regard.training.training_config import FULL_BATCH, TrainingConfig
 
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
@@ -41,6 +43,7 @@ _FULL_BATCH_EVALUATIONS = 25
 _FEWEST_STEPS = 300  # of a run on batches that ends by itself; see docs/experiments.md
 _MOST_EVALUATIONS = 60  # of such a run, as many as passes
 _FULL_BATCH_STEPS = 500  # without a budget
+_LIBRARY_BYTES = 75_000_000  # of the modules that PyTorch loads for FSDP2, measured
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,25 +157,37 @@ def chooses_parts(setup: TrainingSetup) -> bool:
     if training.deterministic or optimizer.name in FULL_BATCH or world.size == 1:
         return False
     assert training.batch_tokens is not None
-    needed = predict_training_bytes(
-        setup.model,
-        setup.config.attention,
-        -(-training.batch_tokens // world.size),
-        setup.batches.longest,
-    )
+    longest = setup.batches.longest
+    batch_tokens = largest_batch_tokens(training, world.size, longest)
+    needed = predict_training_bytes(setup.model, setup.config.attention, batch_tokens, longest)
     free = free_memory_bytes()
-    num_local = max(1, world.hosts.count(world.hosts[world.rank])) if world.hosts else world.size
-    return any(world.gather(free is not None and needed > free / num_local))
+    return any(world.gather(free is not None and needed > free / world.num_neighbors))
+
+
+def largest_batch_tokens(training: TrainingConfig, num_processes: int, length: int) -> int:
+    """Return the most tokens of a batch that one of several processes computes.
+
+    Args:
+        training: Has the size of the whole batch, and its shards.
+        num_processes: Processes that share it.
+        length: Longest sentence, in tokens: shards are cut by rows, and the last may be a long one.
+    """
+    assert training.batch_tokens is not None
+    fraction = largest_fraction(training.shards, num_processes)
+    if fraction == 1.0:
+        return training.batch_tokens
+    return min(training.batch_tokens, ceil(fraction * training.batch_tokens) + length)
 
 
 def predict_training_bytes(
-    model: Model, attention: AttentionConfig, batch_tokens: int, length: int
+    model: Model, attention: AttentionConfig, batch_tokens: int, length: int, num_parts: int = 1
 ) -> int:
     """Return the memory that training adds to that of the weights, in bytes.
 
     It is that of gradient, optimizer state and average (four float32 numbers a weight), and what is
     saved for the backward pass: about 24 vectors of size `dim` a token and block, and the scores
-    and weights of attention.
+    and weights of attention. Where processes hold parts of these numbers each has a whole copy of
+    the weights all the same, first to measure steps, then to evaluate.
 
     Args:
         model: The model.
@@ -180,11 +195,16 @@ def predict_training_bytes(
         batch_tokens: Maximum number of target tokens in a batch, except for a longer sentence;
             the same number of source tokens is assumed.
         length: Longest sentence, in tokens.
+        num_parts: Processes that hold a part of the model each (FSDP2); 1 for the whole model.
     """
     num_weights = sum(parameter.numel() for parameter in model.parameters())
+    state = 16 * num_weights
+    if num_parts > 1:
+        evaluated = model.compute_dtype.itemsize * num_weights
+        state = max(state // num_parts + evaluated, 4 * num_weights) + _LIBRARY_BYTES
     per_token = 24 * model.dim * model.num_blocks * model.compute_dtype.itemsize
     per_token += model.attention_bytes(attention, length)
-    return 16 * num_weights + per_token * max(batch_tokens, length)
+    return state + per_token * max(batch_tokens, length)
 
 
 def format_size(num_bytes: int) -> str:

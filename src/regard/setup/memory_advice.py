@@ -7,7 +7,6 @@ predicted to fit. Cost: nothing where memory is enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -21,13 +20,13 @@ from regard.setup.config import PresetName, RunConfig
 from regard.setup.estimate import (
     available_memory_bytes,
     format_size,
+    largest_batch_tokens,
     peak_memory_bytes,
     predict_training_bytes,
 )
 from regard.training.device import CPU
 from regard.training.distribution import ALONE, World
 from regard.training.precision import compute_dtype
-from regard.training.shards import largest_fraction
 
 ResolvePreset = Callable[[PresetName], RunConfig | None]
 """Returns the settings of the same run with another preset; None where that cannot be set."""
@@ -69,7 +68,7 @@ class MemoryAdvice:
         device: torch.device = CPU,
     ) -> None:
         self._num_processes = world.num_neighbors
-        self._num_ranks, self._device = world.size, device
+        self._num_ranks, self._num_parts, self._device = world.size, 1, device
         self._config, self._task, self._vocab_size = config, task, vocab_size
         self._resolve_preset = resolve_preset
         self._length = config.data.max_length  # until the data is encoded
@@ -87,8 +86,14 @@ class MemoryAdvice:
                 + self._describe("Fits", self._free)
             )
 
-    def require(self, setup: TrainingSetup) -> None:
-        """Raise ResourceError where a run that is set up needs more memory than there is."""
+    def require(self, setup: TrainingSetup, *, has_parts: bool = False) -> None:
+        """Raise ResourceError where a run that is set up needs more memory than there is.
+
+        Args:
+            setup: The run.
+            has_parts: Whether each process holds a part of the model.
+        """
+        self._num_parts = self._num_ranks if has_parts else 1
         self._length = setup.batches.longest
         self._free = free = available_memory_bytes(self._num_processes, self._device)
         weights = sum(parameter.nbytes for parameter in setup.model.parameters())
@@ -189,13 +194,12 @@ class MemoryAdvice:
 
     def _predict(self, config: RunConfig) -> int:
         """Return the peak memory of a run, in bytes."""
-        model, batch_tokens = self._build(config), config.training.batch_tokens
-        assert batch_tokens is not None
-        fraction = largest_fraction(config.training.shards, self._num_ranks)
-        if fraction < 1.0:  # of the rows: the last one may be a long one
-            batch_tokens = min(batch_tokens, ceil(fraction * batch_tokens) + self._length)
+        model = self._build(config)
+        batch_tokens = largest_batch_tokens(config.training, self._num_ranks, self._length)
         weights = sum(parameter.nbytes for parameter in model.parameters())
-        training = predict_training_bytes(model, config.attention, batch_tokens, self._length)
+        training = predict_training_bytes(
+            model, config.attention, batch_tokens, self._length, self._num_parts
+        )
         return self._base + weights + training
 
     def _build(self, config: RunConfig) -> Model:

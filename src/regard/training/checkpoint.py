@@ -222,7 +222,7 @@ def load_checkpoint(
         require_sound(path.parent, index, world)
         from regard.training.sharded_checkpoint import read_parts
 
-        tensors = read_parts(path.parent / index.folder, layout.mesh, layout.shapes, world)
+        tensors = read_parts(path.parent / index.folder, layout.mesh, layout.has, world)
         state = index.state
     else:
         tensors, state = _read_on_first(path, layout, world)
@@ -251,6 +251,10 @@ class _Layout(NamedTuple):
 
     mesh: DeviceMesh
     shapes: frozenset[torch.Size]
+
+    def has(self, shape: torch.Size, dtype: torch.dtype) -> bool:
+        """Return whether a tensor of a checkpoint is shared out; states of generators are not."""
+        return dtype.is_floating_point and shape in self.shapes
 
 
 def _layout(parameters: Iterable[Tensor]) -> _Layout | None:
@@ -320,7 +324,7 @@ def _read_on_first(
 
     tensors, state, checksum = world.together(read)
     checksums = world.gather(checksum)
-    if all(other == checksums[0] for other in checksums):
+    if layout is None and all(other == checksums[0] for other in checksums):
         return tensors, state
     entries = [
         (name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape))
@@ -333,7 +337,7 @@ def _read_on_first(
             tensors.pop(name) if world.is_first else torch.empty(shape, dtype=getattr(torch, dtype))
         )
         world.send(tensor)
-        if layout is not None and tensor.shape in layout.shapes:
+        if layout is not None and layout.has(tensor.shape, tensor.dtype):
             from torch.distributed.tensor import Shard, distribute_tensor
 
             tensor = distribute_tensor(tensor, layout.mesh, [Shard(0)], src_data_rank=None)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -179,14 +179,17 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
 
 
 def read_parts(
-    folder: Path, mesh: DeviceMesh, sharded: Collection[torch.Size], world: World
+    folder: Path,
+    mesh: DeviceMesh,
+    is_shared_out: Callable[[torch.Size, torch.dtype], bool],
+    world: World,
 ) -> dict[str, Tensor]:
     """Read a checkpoint on several processes, each its part.
 
     Args:
         folder: The folder of the tensors.
         mesh: The processes among which parameters are shared out, by rows.
-        sharded: Shapes of the parameters: tensors of these shapes are shared out.
+        is_shared_out: Returns whether a tensor of a shape and type is shared out.
         world: The processes.
 
     Returns:
@@ -194,7 +197,7 @@ def read_parts(
     """
     tensors: dict[str, Tensor] = {
         name: empty_dtensor(shape, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
-        if shape in sharded
+        if is_shared_out(shape, dtype)
         else torch.empty(shape, dtype=dtype)
         for name, (shape, dtype) in read_shapes(folder).items()
     }
