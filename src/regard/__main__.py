@@ -16,10 +16,10 @@ from regard.cli.failures import USAGE, Ending, describe_failure, describe_output
 from regard.cli.torchrun import (
     earlier_code,
     end_after_first,
-    is_shared,
     note_code,
     note_rank,
     prepare_rank,
+    runs_on_all_ranks,
 )
 from regard.errors import ConfigError
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (code := earlier_code()) is not None:
             return code
         is_other = prepare_rank()
-        if is_other and not is_shared(words):
+        if is_other and not runs_on_all_ranks(words):
             note_rank()
             return 0
         ending = _run(words)

@@ -21,8 +21,8 @@ from regard.runs import session
 from regard.training import launch
 from regard.training.checkpoint import checkpoint_path
 from regard.training.loop import Trainer
-from regard.training.place import Place
 from regard.training.signals import Terminated
+from regard.training.torchrun_environment import TorchrunEnvironment
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 LONG = [*SETTINGS, "--set", "training.epochs=1000", "--set", "training.checkpoint_seconds=0"]
@@ -61,7 +61,7 @@ def test_a_process_says_that_it_waits_for_others_that_do_not_come(monkeypatch):
     monkeypatch.setattr(launch, "_NOTED_SECONDS", 0.0)
     monkeypatch.setattr(launch, "write_message", notes.append)
     for local_rank, is_of_torchrun in ((0, False), (0, True), (1, True)):
-        place = Place(local_rank, 2, local_rank, is_of_torchrun=is_of_torchrun)
+        place = TorchrunEnvironment(local_rank, 2, local_rank, is_of_torchrun=is_of_torchrun)
         with launch._noting_the_wait(place):
             time.sleep(0.05)
     text = "note: rank 0 waits at localhost:29500 for the other processes (WORLD_SIZE=2)."
@@ -86,6 +86,19 @@ def test_a_port_that_is_in_use_is_named(monkeypatch, capsys, tmp_path):
         f"regard: port {port} is in use on {socket.gethostname()}, where the processes are to "
         "meet.  Set MASTER_PORT to another one, on all of them.\n"
     )
+
+
+@pytest.mark.parametrize("words", [["-"], ["rows.tsv", "--compare", "-"]])
+def test_an_evaluation_that_names_standard_input_is_of_the_first_process_alone(
+    words, as_other, monkeypatch, capfd, tmp_path
+):
+    command = ["evaluate", str(tmp_path / "nothing"), *words]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert main(command) == 0
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(launch, "connect", lambda _: pytest.fail("it waits for the others"))
+    assert main(command) == 4
+    assert f"{tmp_path}/nothing: no such folder" in capfd.readouterr().err
 
 
 def test_a_run_whose_other_processes_do_not_come_ends(monkeypatch, capsys, tmp_path):

@@ -204,11 +204,11 @@ class Pair(World):
 
 
 @pytest.mark.parametrize(
-    ("free", "chooses_parts", "needs"),
+    ("free", "chooses_fsdp", "needs"),
     [(1000e6, False, None), (900e6, True, None), (700e6, True, "1.4 GB")],
 )
 def test_processes_hold_parts_where_the_whole_model_does_not_fit(
-    kernels, monkeypatch, free, chooses_parts, needs
+    kernels, monkeypatch, free, chooses_fsdp, needs
 ):
     model = replace(CONFIG, dim=512, num_heads=4, hidden_dim=2048, num_encoder_layers=4)
     config = RunConfig(model=model, training=TrainingConfig(batch_tokens=1024, precision="bf16"))
@@ -218,14 +218,14 @@ def test_processes_hold_parts_where_the_whole_model_does_not_fit(
     setup, world = setup_of(config, built, 50), Pair(size=2)
     setup.world = world
     monkeypatch.setattr(planning, "free_memory_bytes", lambda: int(free))
-    has_parts = planning.chooses_parts(setup)
-    assert has_parts == chooses_parts
+    uses_fsdp = planning.chooses_fsdp(setup)
+    assert uses_fsdp == chooses_fsdp
     monkeypatch.setattr(
         memory_advice, "available_memory_bytes", lambda number, *_: int(free) // number + NOW
     )
     advice = MemoryAdvice(config, TASKS["translation"], 5000, world=world)
     with pytest.raises(ResourceError, match=needs) if needs else does_not_raise():
-        advice.require(setup, has_parts=has_parts)
+        advice.require(setup, uses_fsdp=uses_fsdp)
 
 
 @pytest.mark.slow

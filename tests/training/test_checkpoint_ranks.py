@@ -50,17 +50,17 @@ class Session:
     Args:
         world: Its processes.
         seed: Of the weights.
-        in_parts: Whether each process holds a part of the model.
+        uses_fsdp: Whether each process holds a part of the model.
     """
 
-    def __init__(self, world: World, seed: int, *, in_parts: bool = False) -> None:
+    def __init__(self, world: World, seed: int, *, uses_fsdp: bool = False) -> None:
         torch.manual_seed(seed)
         # A size that no number of processes divides, one that leaves some without a row, and that
         # of the state of the random number generator, which is no part of the model.
         self.model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 1))
         self.model[1].register_parameter("unused", nn.Parameter(torch.randn(RANDOM_STATE)))
         self.world = world
-        if in_parts:
+        if uses_fsdp:
             mesh = DeviceMesh.from_group(world.control, "cpu")
             for module in (self.model[0], self.model[2], self.model):
                 fully_shard(module, mesh=mesh)
@@ -100,10 +100,10 @@ def read_back(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, An
     if rank == 0:
         ways["alone"] = (ALONE, False)
         ways["parts on 1"] = (worlds[1], True)
-    for name, (world, in_parts) in ways.items():
+    for name, (world, uses_fsdp) in ways.items():
         # Where the model is whole, the first process alone sees the folder.
-        path = folder if in_parts or rank == 0 else folder / "elsewhere"
-        session = Session(world, seed=5, in_parts=in_parts)
+        path = folder if uses_fsdp or rank == 0 else folder / "elsewhere"
+        session = Session(world, seed=5, uses_fsdp=uses_fsdp)
         counters = session.load(path)
         results[name] = {"state": session.state(), "step": counters.step}
         session.train(1)  # the optimizer can use what it has got
@@ -139,7 +139,7 @@ def damaged(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, str]
                 index = copy / "checkpoints" / "last.json"
                 index.write_text(index.read_text().replace('"step": 2', '"step": 9'))
         worlds[3].barrier()
-        session = Session(worlds[3], seed=5, in_parts=True)
+        session = Session(worlds[3], seed=5, uses_fsdp=True)
         messages[name] = error_of(lambda s=session, c=copy: s.load(c))
         if rank == 0:
             alone = Session(ALONE, seed=5)
@@ -162,7 +162,7 @@ def interrupted(session: Session, folder: Path, rank: int) -> dict[str, Any]:
     full = error_of(lambda: session.save(folder, 3))
     sharded_checkpoint.save = write
     unseen = error_of(lambda: session.save(folder if rank == 0 else folder / "elsewhere", 3))
-    after = Session(session.world, seed=6, in_parts=True)
+    after = Session(session.world, seed=6, uses_fsdp=True)
     return {
         "full": full,
         "unseen": unseen,
@@ -189,7 +189,7 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
     results["read whole"] = read_back(whole, worlds, rank)
 
     if rank < 2:
-        session = Session(worlds[2], seed=0, in_parts=True)
+        session = Session(worlds[2], seed=0, uses_fsdp=True)
         session.train(2)
         results["path"] = str(session.save(parts, 1))
         session.save(parts, 2)
@@ -219,7 +219,7 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
         session.save(folder / "both", 1)
         shutil.copytree(folder / "both", folder / "old")
     worlds[3].barrier()
-    session = Session(worlds[3], seed=5, in_parts=True)
+    session = Session(worlds[3], seed=5, uses_fsdp=True)
     session.load(parts)
     session.save(parts, 5)
     worlds[3].barrier()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from regard.training.checkpoint import Counters
+from regard.training.checkpoint import Counters, checkpoint_path
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation, Trainer
 from regard.training.plan import Plan
+from regard.training.signals import Stopped
 from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
@@ -99,3 +101,12 @@ def test_a_run_of_short_passes_goes_on_for_some_steps_without_a_gain(
     tmp_path, min_steps, num_steps
 ):
     assert train(tmp_path, [(5.0, 3.0)] * 12, min_steps=min_steps).step == num_steps
+
+
+def test_a_signal_after_the_last_step_is_obeyed(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Trainer, "_report_unused_time", lambda *_: signal.raise_signal(signal.SIGTERM)
+    )
+    with pytest.raises(Stopped):
+        train(tmp_path, [(5.0, 3.0)], num_steps=1)
+    assert checkpoint_path(tmp_path).exists()

@@ -126,7 +126,7 @@ def take_steps(
     dtype=torch.float64,
     rows=None,
     progress=0.5,
-    has_parts=False,
+    uses_fsdp=False,
     **training,
 ):
     """Take steps with a copy of a model; return its weights and the losses, norms, and counts."""
@@ -143,7 +143,7 @@ def take_steps(
         seed_dropout,
         world,
         dtype=dtype,
-        has_parts=has_parts,
+        uses_fsdp=uses_fsdp,
     )
     reports = []
     order = batches.order(0)
@@ -189,7 +189,7 @@ for model in ("classifier", "filler of gaps"):
 AGREE["classifier", "adam-then-cg"][1]["progress"] = 0.9
 AGREE_OF_TWO = [name for name in AGREE if name[0].startswith("translator")]
 PARTS = {
-    ("parts", model, optimizer): (model, {"optimizer": optimizer, "has_parts": True})
+    ("parts", model, optimizer): (model, {"optimizer": optimizer, "uses_fsdp": True})
     for model, optimizer in (("translator", "muon"), ("classifier", "adamw"))
 }
 CASES = AGREE | EQUAL | PARTS

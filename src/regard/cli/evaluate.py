@@ -12,7 +12,7 @@ import msgspec
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
 from regard.cli.predictors import Precision, use_threads
-from regard.cli.torchrun import join_run
+from regard.cli.torchrun import join_run, runs_on_all_ranks
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
 
@@ -78,7 +78,8 @@ def evaluate(
     if html is not None:
         _require_page(html)
     start_time = time.monotonic()
-    with join_run() if data != "-" else nullcontext() as launch:
+    is_shared = runs_on_all_ranks(["evaluate", model, data, compare, plot, html])
+    with join_run() if is_shared else nullcontext() as launch:
         world = ALONE if launch is None else launch.world
         report, task = score(
             model,

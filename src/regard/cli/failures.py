@@ -8,8 +8,9 @@ from typing import NamedTuple
 from regard.cli.wording import error_text, message_text
 from regard.errors import NextStep, RegardError, describe_lack_of_memory
 
-USAGE, RESOURCES, INTERRUPTED, READER_LEFT = 2, 5, 130, 141
-"""Exit codes next to those of `RegardError`; 141 is what shells say of what SIGPIPE ended."""
+UNEXPECTED, USAGE, RESOURCES, INTERRUPTED, READER_LEFT = 1, 2, 5, 130, 141
+"""Exit codes next to those of `RegardError`: 1 is Python's after an error that nothing catches, 141
+what shells say of what SIGPIPE ended."""
 
 _LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
 

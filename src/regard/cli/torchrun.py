@@ -17,15 +17,16 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regard.cli.failures import Ending, describe_failure, describe_output_failure
+from regard.cli.failures import UNEXPECTED, Ending, describe_failure, describe_output_failure
 from regard.cli.wording import error_text
-from regard.errors import ResourceError
-from regard.training.place import Place
+from regard.errors import ConfigError, DataError, ResourceError, WeightsError
+from regard.training.torchrun_environment import TorchrunEnvironment
 
 if TYPE_CHECKING:
     from regard.training.launch import Launch
 
-_LASTING = {2, 3, 4}  # exit codes of errors that another start does not mend
+_LASTING = {error.exit_code for error in (ConfigError, DataError, WeightsError)}
+"""Exit codes of errors that another start does not mend."""
 _CODE_FILE = "regard_exit_code"
 _SECONDS_TO_WAIT = 10.0
 
@@ -39,12 +40,12 @@ def prepare_rank() -> bool:
     Raises:
         ConfigError: The environment does not state its rank as torchrun does.
     """
-    place = Place.from_environment()
-    if place is None:
+    environment = TorchrunEnvironment.from_environment()
+    if environment is None:
         return False
     # Of the connections that end when another process does, torchrun and regard report.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if place.rank == 0:
+    if environment.rank == 0:
         return False
     sys.stdout = _Silence()
     warnings.simplefilter("ignore")
@@ -53,17 +54,19 @@ def prepare_rank() -> bool:
 
 def note_rank() -> None:
     """Say why a process does nothing, where its rank may be left over in the environment."""
-    place = Place.from_environment()
-    if place is not None and not place.is_of_torchrun:
-        text = f"RANK={place.rank} and WORLD_SIZE={place.size} are set in the environment: rank 0"
-        print(f"regard: note: {text} alone does this.  Unset them to do it here.", file=sys.stderr)
+    environment = TorchrunEnvironment.from_environment()
+    if environment is not None and not environment.is_of_torchrun:
+        variables = f"RANK={environment.rank} and WORLD_SIZE={environment.size}"
+        text = f"{variables} are set in the environment: rank 0 alone does this."
+        print(f"regard: note: {text}  Unset them to do it here.", file=sys.stderr)
 
 
-def is_shared(words: Sequence[str]) -> bool:
+def runs_on_all_ranks(words: Sequence[str | None]) -> bool:
     """Return whether all processes take part in a command.
 
     Args:
-        words: Its words after ``regard``; only the first process can read standard input.
+        words: Its words after ``regard``, or the verb and its texts. Only the first process can
+            read standard input; `train` sends it to the others.
     """
     return words[:1] == ["train"] or (words[:1] == ["evaluate"] and "-" not in words)
 
@@ -90,11 +93,11 @@ def earlier_code() -> int | None:
     Raises:
         ConfigError: The environment does not state its rank as torchrun does.
     """
-    place = Place.from_environment()
-    if place is None or not place.error_file or not place.num_restarts:
+    environment = TorchrunEnvironment.from_environment()
+    if environment is None or not environment.error_file or not environment.num_restarts:
         return None
-    path = Path(place.error_file).with_name(_CODE_FILE)
-    names = {f"attempt_{place.num_restarts}": f"attempt_{place.num_restarts - 1}"}
+    path = Path(environment.error_file).with_name(_CODE_FILE)
+    names = {f"attempt_{environment.num_restarts}": f"attempt_{environment.num_restarts - 1}"}
     earlier = Path(*(names.get(part, part) for part in path.parts))
     try:
         code = int(earlier.read_text())
@@ -106,10 +109,10 @@ def earlier_code() -> int | None:
 
 def note_code(code: int) -> None:
     """Write the exit code of this start where another start of this process looks for it."""
-    place = Place.from_environment()
-    if place is not None and place.error_file and code in _LASTING:
+    environment = TorchrunEnvironment.from_environment()
+    if environment is not None and environment.error_file and code in _LASTING:
         with suppress(OSError):
-            Path(place.error_file).with_name(_CODE_FILE).write_text(str(code))
+            Path(environment.error_file).with_name(_CODE_FILE).write_text(str(code))
 
 
 @contextmanager
@@ -119,17 +122,17 @@ def join_run() -> Iterator[Launch | None]:
     Yields:
         The processes; None outside torchrun.
     """
-    place = Place.from_environment()
-    if place is None:
+    environment = TorchrunEnvironment.from_environment()
+    if environment is None:
         yield None
         return
     from regard.training.heartbeat import Failure, end_process, write_message
     from regard.training.launch import connect
 
     try:
-        launch = connect(place)
+        launch = connect(environment)
     except ResourceError as error:
-        if place.rank:
+        if environment.rank:
             write_message(error_text(error))
         raise
     try:
@@ -139,8 +142,8 @@ def join_run() -> Iterator[Launch | None]:
             failure = launch.fail_lost()
         else:
             ending = _describe(error)
-            text = f"{launch.watch.name(place.rank)}: {type(error).__name__}: {error}"
-            own = Ending(1, text) if ending is None else ending
+            text = f"{launch.world.name(environment.rank)}: {type(error).__name__}: {error}"
+            own = Ending(UNEXPECTED, text) if ending is None else ending
             failure = launch.fail(Failure(code=own.code, message=own.message))
             if ending is None:
                 raise

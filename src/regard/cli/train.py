@@ -215,12 +215,12 @@ def _run_shared(command: _Command, launch: Launch, report: Report, start_time: f
     from regard.runs.run import ignore_events
     from regard.runs.start_checks import require_same_program
 
-    world, watch = launch.world, launch.watch
+    world = launch.world
     options = {"--resume": command.resume, "--data-from-rank-0": command.data_from_rank_0}
     require_same_program(world, regard.__version__, options)
-    watch.advice = launch.advice or "Continue: " + command_text(
-        NextStep("", "train", (), (("output", command.output), ("resume", "")))
-    )
+    if world.watch is not None:
+        resume = NextStep("", "train", (), (("output", command.output), ("resume", "")))
+        world.watch.advice = launch.advice or f"Continue: {command_text(resume)}"
     resumes = command.resume
     if launch.num_restarts or (command.resume and _names_data(command.data, command.typed)):
         resumes = world.on_first(lambda: ModelFolder(command.output).holds_model)

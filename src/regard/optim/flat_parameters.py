@@ -19,17 +19,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.sharding import is_sharded
+from regard.optim.sharding import is_sharded, local_part
 
 _BLOCK = 1 << 17  # entries that are multiplied at a time: their sums stay in the cache
 _BLOCK_OF_ROWS = 1 << 18  # the same of every row of a matrix: fewer calls, and still in the cache
 _RUN = 64  # terms that a matrix product may add to each other in float32
 _FEW = 6  # products: of matrices that small PyTorch computes them by a plain loop
 _BLOCKS = 16  # whose products are added to each other in float32, entry by entry
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 class FlatParameters:
@@ -62,7 +58,7 @@ class FlatParameters:
         self.parameters: list[Tensor] = [parameter for parameter, _ in pairs]
         self._scales = [scale for _, scale in pairs]
         _check(self.parameters, self._scales, allows_frozen=frozen is not None)
-        sizes = [_local(parameter).numel() for parameter in self.parameters]
+        sizes = [local_part(parameter).numel() for parameter in self.parameters]
         self.size = sum(sizes)
         sharded = zip(self.parameters, sizes, strict=True)
         self._num_sharded = sum(size for p, size in sharded if is_sharded(p))
@@ -77,12 +73,14 @@ class FlatParameters:
 
     def zeros(self) -> Tensor:
         """Return a vector of zeros, ``[n]``."""
-        return torch.zeros(self.size, dtype=self.dtype, device=_local(self.parameters[0]).device)
+        return torch.zeros(
+            self.size, dtype=self.dtype, device=local_part(self.parameters[0]).device
+        )
 
     def copy_parameters(self, out: Tensor) -> Tensor:
         """Copy the parameters into `out`, ``[n]``, unscaled."""
         for parameter, part in zip(self.parameters, self._views(out), strict=True):
-            part.copy_(_local(parameter).detach())
+            part.copy_(local_part(parameter).detach())
         return out
 
     def copy_gradient(self, out: Tensor) -> Tensor:
@@ -92,7 +90,7 @@ class FlatParameters:
             if parameter.grad is None:
                 part.zero_()
                 continue
-            part.copy_(_local(parameter.grad))
+            part.copy_(local_part(parameter.grad))
             if scale != 1.0:
                 part.mul_(scale)
         return out
@@ -102,19 +100,19 @@ class FlatParameters:
         starts = self._views(start)
         if direction is None:
             for parameter, origin in zip(self.parameters, starts, strict=True):
-                _local(parameter.detach()).copy_(origin)
+                local_part(parameter.detach()).copy_(origin)
             return
         directions = self._views(direction)
         rows = zip(self.parameters, starts, directions, self._scales, strict=True)
         limit = torch.finfo(self.dtype).max  # PyTorch refuses a factor beyond it
         for parameter, origin, along, scale in rows:
             factor = min(step_size * scale, limit)
-            torch.add(origin, along, alpha=factor, out=_local(parameter.detach()))
+            torch.add(origin, along, alpha=factor, out=local_part(parameter.detach()))
 
     def is_at(self, position: Tensor) -> bool:
         """Return whether the parameters are bit-identical to a position, ``[n]``."""
         pairs = zip(self.parameters, self._views(position), strict=True)
-        is_same = all(torch.equal(_local(p.detach()), part) for p, part in pairs)
+        is_same = all(torch.equal(local_part(p.detach()), part) for p, part in pairs)
         if not self.is_sharded:
             return is_same
         everywhere = torch.tensor(int(is_same), device=position.device)
@@ -180,13 +178,14 @@ class FlatParameters:
         Writing to ``parameter.data`` in place is not noticed: PyTorch keeps no record of it.
         """
         return [
-            (p._version, _local(p.detach()).data_ptr(), p.requires_grad) for p in self.parameters
+            (p._version, local_part(p.detach()).data_ptr(), p.requires_grad)
+            for p in self.parameters
         ]
 
     def _views(self, vector: Tensor) -> list[Tensor]:
         """View a vector, [n], as tensors of the parameters' shapes."""
         return [
-            vector[start : start + size].view(_local(parameter).shape)
+            vector[start : start + size].view(local_part(parameter).shape)
             for (start, size), parameter in zip(self._spans, self.parameters, strict=True)
         ]
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
-from regard.optim.sharding import is_sharded
+from regard.optim.sharding import is_sharded, whole_tensor
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
 _UNIT_FLOPS = 1 << 29  # on a CPU: some milliseconds, next to which calls cost little
@@ -283,7 +283,7 @@ class Muon(torch.optim.Optimizer):
             buffer = self.state[parameter]["momentum_buffer"]
             lookahead.append(parameter.grad.lerp(buffer, unit.group["momentum"]))
         # A matrix that processes share is gathered: an update depends on all its entries.
-        momenta = torch.stack([_whole(x) for x in lookahead]).to(unit.dtype)
+        momenta = torch.stack([whole_tensor(x) for x in lookahead]).to(unit.dtype)
         maps = momenta.view(-1, *unit.map_shape)  # [matrices * num_parts, rows, columns]
         return orthogonalize(maps, num_steps=unit.group["num_steps"]).reshape(momenta.shape)
 
@@ -324,10 +324,6 @@ def _move(unit: _Unit, updates: Tensor) -> None:
     for parameter, update in zip(unit.parameters, updates, strict=True):
         change = _part_like(parameter, update.to(parameter.dtype))
         parameter.mul_(shrink).add_(change, alpha=-scale)
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def _part_like(parameter: Tensor, update: Tensor) -> Tensor:

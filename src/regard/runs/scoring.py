@@ -16,7 +16,6 @@ from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import Predictor, claiming_task, task_of
-from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
@@ -146,8 +145,7 @@ def _share(world: World, source: DataSource, opened: Sequence[tuple[str, Predict
         contents[f"the checksum of the weights of {folder}"] = f"{checksum:08x}"
     require_same(world, contents)
     for _, predictor in opened:
-        if not isinstance(predictor, TextEncoder):
-            predictor.world = world
+        predictor.world = world
 
 
 def _task_of_other_data(source: DataSource, task: Task) -> str | None:

@@ -43,7 +43,7 @@ from regard.setup.build import (
     summarize_model,
 )
 from regard.setup.config import PresetName, RunConfig
-from regard.setup.estimate import chooses_parts, make_budget, make_plan, measure
+from regard.setup.estimate import chooses_fsdp, make_budget, make_plan, measure
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import source_locations, sources_hash, store_streams, stored_paths
@@ -71,7 +71,7 @@ from regard.training.events import (
 )
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop, resumable
-from regard.training.steppers import build_stepper, is_sharded, threads_of
+from regard.training.steppers import build_stepper, computes_in_shards, threads_of
 
 
 class RunSession:
@@ -94,7 +94,7 @@ class RunSession:
         self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, world.share(start_time)
-        self._has_parts = chooses_parts(setup)
+        self._uses_fsdp = chooses_fsdp(setup)
         self._has_warned = False
         self._report_error: OSError | None = None
         self._event_files: EventFiles | None = None
@@ -192,22 +192,22 @@ class RunSession:
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
-        self.world.together(lambda: self._advice.require(self.setup, has_parts=self._has_parts))
+        self.world.together(lambda: self._advice.require(self.setup, uses_fsdp=self._uses_fsdp))
         with resource_errors(self._advice.describe):
-            measured = measure(self.setup, has_parts=self._has_parts)
+            measured = measure(self.setup, uses_fsdp=self._uses_fsdp)
             measured = share_measurement(self.world, measured)
         plan, planned = make_plan(
             self.setup,
             measured,
             self.world.clock() - self._start_time,
-            has_parts=self._has_parts,
+            uses_fsdp=self._uses_fsdp,
         )
         self._report(planned)
         counters = Counters(
             plan=plan,
             estimate=planned.seconds,
             evaluation_seconds=measured.evaluation_seconds,
-            in_shards=is_sharded(self.config.training, self.world),
+            in_shards=computes_in_shards(self.config.training, self.world),
         )
         return counters, planned
 
@@ -262,7 +262,7 @@ class RunSession:
         counters = load_checkpoint(
             self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
         )
-        counters.in_shards |= is_sharded(self.config.training, self.world)
+        counters.in_shards |= computes_in_shards(self.config.training, self.world)
         self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
@@ -314,7 +314,7 @@ class RunSession:
             self._seed_dropout,
             self.world,
             dtype=model.compute_dtype,
-            has_parts=self._has_parts,
+            uses_fsdp=self._uses_fsdp,
             in_shards=in_shards,
         )
         average = ExponentialMovingAverage(model, training.average)

@@ -183,15 +183,15 @@ def share_measurement(world: World, measured: Measurement) -> Measurement:
     """Return what was measured on the slowest rank."""
     if not world.is_shared:
         return measured
-    everyone = [
+    measurements = [
         msgspec.convert(fields, Measurement)
         for fields in world.gather(msgspec.to_builtins(measured))
     ]
     return Measurement(
-        step_seconds=max(other.step_seconds for other in everyone),
-        evaluation_seconds=max(other.evaluation_seconds for other in everyone),
-        memory_bytes=max(other.memory_bytes for other in everyone),
-        sum_fraction=max(other.sum_fraction for other in everyone),
+        step_seconds=max(other.step_seconds for other in measurements),
+        evaluation_seconds=max(other.evaluation_seconds for other in measurements),
+        memory_bytes=max(other.memory_bytes for other in measurements),
+        sum_fraction=max(other.sum_fraction for other in measurements),
     )
 
 
@@ -263,7 +263,7 @@ def require_same_vocabulary(world: World, tokenizer: AnyTokenizer | None, origin
     for name, content in sorted(tokenizer.files().items()):
         encoded = content if isinstance(content, bytes) else content.encode()
         checksum = zlib.crc32(encoded, zlib.crc32(name.encode(), checksum))
-    _require_same_origin(world, checksum, origin, "another vocabulary")
+    _require_same_origin(world, world.gather(checksum), origin, "another vocabulary")
 
 
 def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
@@ -280,10 +280,10 @@ def share_weights(world: World, model: nn.Module, origin: str | None) -> None:
     """
     if not world.is_shared:
         return
-    checksum = weights_checksum(model)
+    checksums = world.gather(weights_checksum(model))
     if origin is not None:
-        _require_same_origin(world, checksum, origin, "other weights")
-    if len(set(world.gather(checksum))) > 1:
+        _require_same_origin(world, checksums, origin, "other weights")
+    elif len(set(checksums)) > 1:
         for parameter in model.parameters():
             world.send(parameter.data)
 
@@ -297,9 +297,8 @@ def weights_checksum(model: nn.Module) -> int:
     return checksum
 
 
-def _require_same_origin(world: World, checksum: int, origin: str, what: str) -> None:
+def _require_same_origin(world: World, checksums: Sequence[int], origin: str, what: str) -> None:
     """Raise WeightsError where a rank has another checksum of what it read than rank 0."""
-    checksums = world.gather(checksum)
     rank = next((rank for rank, other in enumerate(checksums) if other != checksums[0]), None)
     if rank is not None:
         raise WeightsError(
@@ -310,10 +309,10 @@ def _require_same_origin(world: World, checksum: int, origin: str, what: str) ->
 
 def require_same(world: World, values: Mapping[str, str]) -> None:
     """Raise ConfigError where a rank has other values than rank 0, with the first difference."""
-    everyone = world.gather(dict(values))
-    for rank, other in enumerate(everyone):
-        for name in sorted(other.keys() | everyone[0].keys()):
-            there, here = (part.get(name, "not set") for part in (other, everyone[0]))
+    all_values = world.gather(dict(values))
+    for rank, other in enumerate(all_values):
+        for name in sorted(other.keys() | all_values[0].keys()):
+            there, here = (part.get(name, "not set") for part in (other, all_values[0]))
             if there != here:
                 raise ConfigError(
                     f"{world.name(rank)}: {name} is {there} there, and {here} on rank 0.  Start "

@@ -31,7 +31,7 @@ from regard.training.events import Planned
 from regard.training.full_batch_step import build_mini_batch
 from regard.training.plan import Budget, Plan
 from regard.training.shards import largest_fraction
-from regard.training.steppers import is_sharded, refuse_parts, sharing_of
+from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
 from regard.training.training_config import FULL_BATCH, TrainingConfig
 
 _MEASURED_STEPS = 5
@@ -62,14 +62,14 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     sum_fraction: float = 0.0
 
 
-def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
+def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
     """Return the speed of a few steps with a copy of the model, on batches of typical sizes.
 
     Restores the state of the random number generator.
 
     Args:
         setup: The run; all of its processes measure together.
-        has_parts: Whether each process holds a part of the model.
+        uses_fsdp: Whether each process holds a part of the model.
 
     Returns:
         What this process measured.
@@ -84,7 +84,7 @@ def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
     seconds, device = [], setup.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model = copy.deepcopy(setup.model)
-        sharing = sharing_of(setup.config.training, setup.world, has_parts=has_parts)
+        sharing = sharing_of(setup.config.training, setup.world, uses_fsdp=uses_fsdp)
         stepper, batches_of_step = build_mini_batch(
             model, setup.loss(), config, setup.batches, sharing, model.compute_dtype
         )
@@ -94,7 +94,7 @@ def measure(setup: TrainingSetup, *, has_parts: bool = False) -> Measurement:
             finish_work(device)
             seconds.append(time.perf_counter() - start)
         # A model of which every process holds a part cannot be copied.
-        evaluation_seconds = setup.evaluation_seconds(setup.model if has_parts else model)
+        evaluation_seconds = setup.evaluation_seconds(setup.model if uses_fsdp else model)
     passes = _PASSES.get(setup.config.optimizer.name)
     sizes = [max(1, setup.batches.size(rows)) for rows in measured]
     return Measurement(
@@ -139,7 +139,7 @@ def predict_memory_bytes(
     return peak_memory_bytes() + predict_training_bytes(model, attention, batch_tokens, length)
 
 
-def chooses_parts(setup: TrainingSetup) -> bool:
+def chooses_fsdp(setup: TrainingSetup) -> bool:
     """Return whether each process of a run holds a part of the model (FSDP2), not all of it.
 
     With `training.parallel=auto` it does where the whole model is predicted not to fit in the
@@ -152,7 +152,7 @@ def chooses_parts(setup: TrainingSetup) -> bool:
     if not world.is_shared or training.parallel == "ddp":
         return False
     if training.parallel == "fsdp":
-        refuse_parts(training, optimizer)
+        refuse_fsdp(training, optimizer)
         return True
     if training.deterministic or optimizer.name in FULL_BATCH or world.size == 1:
         return False
@@ -245,7 +245,7 @@ def _steps_per_epoch(setup: TrainingSetup) -> int:
 
 
 def make_plan(
-    setup: TrainingSetup, measured: Measurement, elapsed: float, *, has_parts: bool = False
+    setup: TrainingSetup, measured: Measurement, elapsed: float, *, uses_fsdp: bool = False
 ) -> tuple[Plan, Planned]:
     """Return the number of steps, and the predicted time, memory and disk space.
 
@@ -253,7 +253,7 @@ def make_plan(
         setup: The run.
         measured: Its speed.
         elapsed: Seconds since the run began.
-        has_parts: Whether each process holds a part of the model.
+        uses_fsdp: Whether each process holds a part of the model.
 
     Returns:
         The steps, and what is reported of them.
@@ -303,8 +303,8 @@ def make_plan(
         patience=0 if training.minutes is not None else training.patience,
         measured_steps=min(_MEASURED_STEPS, steps_per_epoch),
         num_processes=setup.world.size if setup.world.is_shared else 0,
-        parallel="fsdp" if has_parts else "ddp",
-        num_shards=training.shards if is_sharded(training, setup.world) else 0,
+        parallel="fsdp" if uses_fsdp else "ddp",
+        num_shards=training.shards if computes_in_shards(training, setup.world) else 0,
         is_deterministic=training.deterministic,
         sum_fraction=measured.sum_fraction,
         device=describe_device(setup.device),

@@ -86,14 +86,14 @@ class MemoryAdvice:
                 + self._describe("Fits", self._free)
             )
 
-    def require(self, setup: TrainingSetup, *, has_parts: bool = False) -> None:
+    def require(self, setup: TrainingSetup, *, uses_fsdp: bool = False) -> None:
         """Raise ResourceError where a run that is set up needs more memory than there is.
 
         Args:
             setup: The run.
-            has_parts: Whether each process holds a part of the model.
+            uses_fsdp: Whether each process holds a part of the model.
         """
-        self._num_parts = self._num_ranks if has_parts else 1
+        self._num_parts = self._num_ranks if uses_fsdp else 1
         self._length = setup.batches.longest
         self._free = free = available_memory_bytes(self._num_processes, self._device)
         weights = sum(parameter.nbytes for parameter in setup.model.parameters())

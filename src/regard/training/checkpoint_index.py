@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from regard.data.readers.source import file_hash
 from regard.errors import WeightsError
 from regard.hub.storage import write_atomic
 from regard.training.distribution import World
@@ -94,7 +95,7 @@ def require_sound(checkpoints: Path, index: Index, world: World) -> None:
             path = folder / name
             if not path.is_file():
                 raise WeightsError(f"{path}: missing.  {_RESTORE}")
-            if file_checksum(path) != index.sha256[name]:
+            if file_hash(path) != index.sha256[name]:
                 raise WeightsError(f"{path}: damaged: the checksum does not agree.  {_RESTORE}")
 
     world.together(check)
@@ -116,9 +117,3 @@ def remove_others(checkpoints: Path, current: str | None) -> None:
 
 def _checksum_of(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def file_checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

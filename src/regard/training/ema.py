@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from regard.optim.sharding import is_sharded
+from regard.optim.sharding import whole_tensor
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
 _NEGLIGIBLE = 1e-16  # weight of the initial parameters, below the precision of float64
@@ -70,7 +70,7 @@ class ExponentialMovingAverage:
         All of these processes go through them together.
         """
         for name, tensor in self.weights().items():
-            yield name, tensor.full_tensor() if is_sharded(tensor) else tensor
+            yield name, whole_tensor(tensor)
 
     def _new_fraction(self, num_steps: int) -> float:
         """Return the part of the parameters now in an average updated after `num_steps` steps."""

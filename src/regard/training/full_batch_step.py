@@ -29,13 +29,13 @@ from regard.optim.objectives.full_batch import Part, evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.distribution import World
 from regard.training.evaluation_loop import SequentialBatches
-from regard.training.gradients import OrderedGradient, PartedGradient, ReplicatedGradient
+from regard.training.gradients import DdpGradient, FsdpGradient, OrderedGradient
 from regard.training.loop import Batches
 from regard.training.shards import ShardedBatches, is_joinable, own_shards, shard_bounds
 from regard.training.stability_monitor import gradient_norms
 from regard.training.train_step import BatchGradient, Loss, LossFunction, MiniBatchStep, StepOutput
 from regard.training.training_config import OptimizerConfig
-from regard.training.tree_sum import Terms, TreeSum
+from regard.training.tree_sum import TreeSum
 
 _MAX_FAILURES = 2  # in a row: the second restarted from steepest descent
 _PASSES = 2  # over the data in a step of conjugate gradient, rounded up
@@ -67,13 +67,13 @@ class Sharing(NamedTuple):
         num_shards: Shards of the data.
         is_ordered: Whether sums over shards are taken in an order that does not depend on the
             number of processes.
-        has_parts: Whether each process holds a part of the model (FSDP2), not all of it.
+        uses_fsdp: Whether each process holds a part of the model (FSDP2), not all of it.
     """
 
     world: World
     num_shards: int
     is_ordered: bool = False
-    has_parts: bool = False
+    uses_fsdp: bool = False
 
 
 class MicroBatches(Sequence[Any]):
@@ -113,26 +113,6 @@ class MicroBatches(Sequence[Any]):
     def shard_of(self, index: int) -> int:
         """Return the shard of a micro-batch, by its index among those of all processes."""
         return bisect_right(self._bounds, index) - 1
-
-
-class _ShardedSum:
-    """The sum over micro-batches by the tree of their shards.
-
-    Args:
-        tree: Sums over shards.
-        shard_of: Returns the shard of a micro-batch.
-    """
-
-    def __init__(self, tree: TreeSum, shard_of: Callable[[int], int]) -> None:
-        self._tree, self._shard_of = tree, shard_of
-
-    def add(self, index: int, terms: Terms) -> None:
-        """Add the tensors of micro-batch `index`."""
-        self._tree.add(self._shard_of(index), terms)
-
-    def total(self, templates: Sequence[Tensor]) -> Terms:
-        """Return the sums, the same bits on every process."""
-        return self._tree.total(templates)
 
 
 class WholeData:
@@ -200,8 +180,7 @@ class FullBatchStep:
         if sharing is not None:
             reduce = sharing.world.sum
             if sharing.is_ordered:
-                tree = TreeSum(sharing.world, sharing.num_shards)
-                summation = _ShardedSum(tree, micro_batches.shard_of)
+                summation = TreeSum(sharing.world, sharing.num_shards, micro_batches.shard_of)
         self._whole = FullBatch(
             micro_batches,
             lambda *arguments: self._recorded(compute(*arguments)),
@@ -287,8 +266,8 @@ class FullBatchStep:
         """Return the mean cross-entropy of the last pass, and the number of tokens."""
         if self._sharing is None:
             return self._nll / max(1, self._num_tokens), self._num_tokens
-        parts = self._sharing.world.gather([float(part) for part in self._parts])
-        counts = self._sharing.world.gather(self._num_tokens)
+        own = ([float(part) for part in self._parts], self._num_tokens)
+        parts, counts = zip(*self._sharing.world.gather(own), strict=True)
         num_tokens = sum(counts)
         total = math.fsum(value for part in parts for value in part)  # in any order the same
         return torch.tensor(total / max(1, num_tokens), dtype=torch.float64), num_tokens
@@ -516,24 +495,24 @@ def build_mini_batch(
     """
     if sharing is None:
         return MiniBatchStep(model, loss_function, config, dtype), batches
-    world, num_shards, is_ordered, has_parts = sharing
+    world, num_shards, is_ordered, uses_fsdp = sharing
     by_row = is_joinable(model, batches)  # asked before parameters are cut in parts
     compute: BatchGradient
-    if has_parts:
-        compute = PartedGradient(model, loss_function, world, dtype)
+    if uses_fsdp:
+        compute = FsdpGradient(model, loss_function, world, dtype)
     elif is_ordered or not world.is_shared:
         compute = OrderedGradient(model, loss_function, world, num_shards)
     else:
-        compute = ReplicatedGradient(model, loss_function, world)
+        compute = DdpGradient(model, loss_function, world)
     matrices = None
-    if world.size > 1 and not has_parts:
+    if world.size > 1 and not uses_fsdp:
         matrices = MatrixSharing(world.rank, world.size, world.exchange)
     stepper = MiniBatchStep(model, loss_function, config, dtype, compute, matrices)
     shards = ShardedBatches(
         batches,
         world,
         num_shards,
-        is_even=has_parts,
+        is_even=uses_fsdp,
         drops_by_row=by_row,
         is_joined=by_row and not is_ordered,
     )

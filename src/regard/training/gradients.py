@@ -57,30 +57,18 @@ class _WeightedLoss(nn.Module):
         return total, torch.cat([means * num_tokens, count])
 
 
-class ReplicatedGradient:
-    """The gradient of a model of which every process has a copy (DistributedDataParallel).
+class _AveragedGradient:
+    """A gradient that a wrapper of PyTorch averages over the processes.
 
     Args:
-        model: The model.
-        loss_function: Computes the loss of a batch.
+        parameters: That are trained.
         world: The processes.
     """
 
     sum_seconds = 0.0
 
-    def __init__(self, model: nn.Module, loss_function: LossFunction, world: World) -> None:
-        self._parameters = _trained(model)
-        self._world, self.loss_function = world, loss_function
-        module = _WeightedLoss(model, loss_function)
-        # Where every parameter is used, DistributedDataParallel writes that it need not look for
-        # those that are not; but another batch may need fewer.
-        module.unused = nn.Parameter(torch.zeros((), device=self._parameters[0].device))
-        self._module = DistributedDataParallel(
-            module,
-            process_group=world.group_of(self._parameters[0]),
-            find_unused_parameters=True,  # such as a part of the model that a batch does not need
-            gradient_as_bucket_view=True,
-        )
+    def __init__(self, parameters: list[nn.Parameter], world: World) -> None:
+        self._parameters, self._world = parameters, world
 
     def __call__(self, batch: ShardedBatch) -> Loss:
         """Compute the loss of a batch, and its gradient into ``grad`` of the parameters.
@@ -97,17 +85,48 @@ class ReplicatedGradient:
             parameter.grad = None
         for number, shard in enumerate(batch.shards, 1):
             seed_shard(seed, shard)
-            with nullcontext() if number == len(batch.shards) else self._module.no_sync():
-                total, parts = self._module(shard)
-                total.backward()
-            sums += parts
+            sums += self._backward(shard, is_last=number == len(batch.shards))
         seed_shard(seed)
         self._world.sum(sums)
-        _scale(self._parameters, self._world.size / sums[2])  # it has averaged over processes
+        _scale(self._parameters, self._world.size / sums[2])  # they are means over processes
         return _loss(sums)
 
+    def _backward(self, shard: Shard, *, is_last: bool) -> Tensor:
+        """Add the gradient of a shard; return its sums as `_WeightedLoss` does."""
+        raise NotImplementedError
 
-class PartedGradient:
+
+class DdpGradient(_AveragedGradient):
+    """The gradient of a model of which every process has a copy (DistributedDataParallel).
+
+    Args:
+        model: The model.
+        loss_function: Computes the loss of a batch.
+        world: The processes.
+    """
+
+    def __init__(self, model: nn.Module, loss_function: LossFunction, world: World) -> None:
+        super().__init__(_trained(model), world)
+        self.loss_function = loss_function
+        module = _WeightedLoss(model, loss_function)
+        # Where every parameter is used, DistributedDataParallel writes that it need not look for
+        # those that are not; but another batch may need fewer.
+        module.unused = nn.Parameter(torch.zeros((), device=self._parameters[0].device))
+        self._module = DistributedDataParallel(
+            module,
+            process_group=world.group_of(self._parameters[0]),
+            find_unused_parameters=True,  # such as a part of the model that a batch does not need
+            gradient_as_bucket_view=True,
+        )
+
+    def _backward(self, shard: Shard, *, is_last: bool) -> Tensor:
+        with nullcontext() if is_last else self._module.no_sync():
+            total, sums = self._module(shard)
+            total.backward()
+        return sums
+
+
+class FsdpGradient(_AveragedGradient):
     """The gradient of a model of which every process holds a part (FSDP2, ``fully_shard``).
 
     The whole weights of a block are gathered for its forward and its backward pass. The model's
@@ -119,8 +138,6 @@ class PartedGradient:
         world: The processes, which all compute the same number of shards.
         dtype: Type of the weights in products.
     """
-
-    sum_seconds = 0.0
 
     def __init__(
         self, model: nn.Module, loss_function: LossFunction, world: World, dtype: torch.dtype
@@ -150,39 +167,20 @@ class PartedGradient:
                 fully_shard(module, mesh=mesh, mp_policy=policy)
         self._module = _WeightedLoss(model, loss_function)
         fully_shard(self._module, mesh=mesh, mp_policy=policy)
-        self._world = world
-        self._parameters = _trained(model)
+        super().__init__(_trained(model), world)
 
     def loss_function(self, model: Any, batch: Any) -> Loss:  # noqa: ARG002 - it has the model
         """Compute the loss of a batch; all processes do so at the same time."""
         total, nll, count = self._module(Shard(0, batch))[1].unbind()
         return Loss(loss=total / count, nll=nll / count, num_tokens=int(count))
 
-    def __call__(self, batch: ShardedBatch) -> Loss:
-        """Compute the loss of a batch, and its gradient into ``grad`` of the parameters.
-
-        Args:
-            batch: This process's shards, as many as those of the others.
-
-        Returns:
-            The loss of the shards of all processes.
-        """
-        seed = torch.default_generator.initial_seed()
-        sums = _zeros(self._parameters)
-        for parameter in self._parameters:
-            parameter.grad = None
-        for shard in batch.shards:
-            seed_shard(seed, shard)
-            with warnings.catch_warnings():
-                # Keys and values are views of one projection; nothing changes them in place.
-                warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
-                total, parts = self._module(shard)
-            total.backward()
-            sums += parts
-        seed_shard(seed)
-        self._world.sum(sums)
-        _scale(self._parameters, self._world.size / sums[2])  # it has averaged over processes
-        return _loss(sums)
+    def _backward(self, shard: Shard, *, is_last: bool) -> Tensor:  # noqa: ARG002 - each is summed
+        with warnings.catch_warnings():
+            # Keys and values are views of one projection; nothing changes them in place.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+            total, sums = self._module(shard)
+        total.backward()
+        return sums
 
 
 class OrderedGradient:

@@ -30,8 +30,8 @@ from torch.distributed import (
 from regard.errors import ResourceError
 from regard.training.distribution import World
 from regard.training.heartbeat import Failure, Process, Watch, end_process, write_message
-from regard.training.place import Place
 from regard.training.signals import raise_on_termination
+from regard.training.torchrun_environment import TorchrunEnvironment
 from regard.training.training_config import TrainingConfig
 
 _START = timedelta(minutes=5)  # until all processes have started: PyTorch may be on a slow disk
@@ -48,127 +48,131 @@ class Launch:
 
     Attributes:
         world: Their ranks, and what they exchange.
-        watch: Their heartbeats, which the world has, too.
         num_restarts: How often torchrun has started them again, the most of any machine.
         advice: What follows when a process is lost; empty where torchrun does not start them again.
     """
 
-    def __init__(self, world: World, watch: Watch, num_restarts: int, place: Place) -> None:
-        self.world, self.watch, self.num_restarts = world, watch, num_restarts
+    def __init__(
+        self, world: World, watch: Watch, num_restarts: int, environment: TorchrunEnvironment
+    ) -> None:
+        self.world, self.num_restarts = replace(world, watch=watch), num_restarts
+        self._watch = watch
         restarts = "torchrun starts the processes again, from the last checkpoint."
-        self.advice = restarts if place.restarts_left else ""
-        self._runs_store = place.runs_store
+        self.advice = restarts if environment.restarts_left else ""
+        self._runs_store = environment.runs_store
 
     def finish(self) -> None:
         """Leave a run that has ended well."""
-        self.watch.close()
+        self._watch.close()
         if self._runs_store:
             with suppress(RuntimeError):
-                self.watch.wait_for_others(_LEAVING_SECONDS)
+                self._watch.wait_for_others(_LEAVING_SECONDS)
         dist.destroy_process_group()
 
     def fail(self, failure: Failure) -> Failure:
         """End the run on all ranks; return the failure with which it ends."""
         _ignore_signals()
-        return self.watch.leave(failure)
+        return self._watch.leave(failure)
 
     def fail_lost(self) -> Failure:
         """End the run on all ranks after the connection to another process was lost."""
         _ignore_signals()
-        return self.watch.leave_lost()
+        return self._watch.leave_lost()
 
 
-def connect(place: Place) -> Launch:
+def connect(environment: TorchrunEnvironment) -> Launch:
     """Connect this process with the others of its run, and start to watch them.
 
     Until it leaves the run, SIGTERM raises `Terminated` in the main thread.
 
     Args:
-        place: Rank and address.
+        environment: Rank and address.
 
     Raises:
         ResourceError: The others cannot be reached.
     """
-    _choose_interface(place)
-    with _default_interrupt(), _noting_the_wait(place):
+    _choose_interface(environment)
+    with _default_interrupt(), _noting_the_wait(environment):
         try:
-            store = _open_store(place, _START, runs_it=place.runs_store)
-            name = _agree_on_name(place, store)
-            store.set(f"{name}/here/{place.rank}", "")
-            store.wait([f"{name}/here/{rank}" for rank in range(place.size)], _START)
+            store = _open_store(environment, _START, runs_it=environment.runs_store)
+            name = _agree_on_name(environment, store)
+            store.set(f"{name}/here/{environment.rank}", "")
+            store.wait([f"{name}/here/{rank}" for rank in range(environment.size)], _START)
             dist.init_process_group(
                 "gloo",
                 store=PrefixStore(name, store),
-                rank=place.rank,
-                world_size=place.size,
+                rank=environment.rank,
+                world_size=environment.size,
                 timeout=_EXCHANGE,
             )
         except RuntimeError as error:
             if "EADDRINUSE" in str(error):
                 raise ResourceError(
-                    f"port {place.port} is in use on {socket.gethostname()}, where the processes "
-                    "are to meet.  Set MASTER_PORT to another one, on all of them."
+                    f"port {environment.port} is in use on {socket.gethostname()}, where the "
+                    "processes are to meet.  Set MASTER_PORT to another one, on all of them."
                 ) from error
             raise ResourceError(
-                f"rank {place.rank} (host {socket.gethostname()}): cannot reach the other "
-                f"processes by {place.address}:{place.port} ({str(error).splitlines()[0]}).  Does "
+                f"rank {environment.rank} (host {socket.gethostname()}): cannot reach the other "
+                f"processes by {environment.meeting_point} ({str(error).splitlines()[0]}).  Does "
                 "torchrun run on every machine, and can that address be reached from each?"
             ) from error
-    world = World(rank=place.rank, size=place.size, control=dist.group.WORLD)
-    has_gpu = torch.cuda.device_count() > place.local_rank
-    own = (msgspec.to_builtins(Process.present()), place.num_restarts, has_gpu)
-    everyone = world.gather(own)
-    processes = [msgspec.convert(process, Process) for process, _, _ in everyone]
+    world = World(rank=environment.rank, size=environment.size, control=dist.group.WORLD)
+    has_gpu = torch.cuda.device_count() > environment.local_rank
+    own = (msgspec.to_builtins(Process.present()), environment.num_restarts, has_gpu)
+    gathered = world.gather(own)
+    processes = [msgspec.convert(process, Process) for process, _, _ in gathered]
     gradients = None
-    if all(has_gpu for _, _, has_gpu in everyone):
-        torch.cuda.set_device(place.local_rank)
+    if all(has_gpu for _, _, has_gpu in gathered):
+        torch.cuda.set_device(environment.local_rank)
         gradients = dist.new_group(backend="nccl", timeout=_EXCHANGE)
     hosts = tuple(process.host for process in processes)
     world = replace(world, gradients=gradients, hosts=hosts)
-    watched = _open_store(place, _STORE)  # a store serves one thread at a time
+    watched = _open_store(environment, _STORE)  # a store serves one thread at a time
     watch = Watch(
         PrefixStore(name, watched),
-        place.rank,
+        environment.rank,
         processes,
         seconds=TrainingConfig().heartbeat_seconds,
         end=end_process,
         say=write_message,
-        runs_store=place.runs_store,
+        runs_store=environment.runs_store,
     )
     watch.beat()
     world.barrier()  # from here on all have a heartbeat
     watch.start()
     raise_on_termination()
-    most_restarts = max(num_restarts for _, num_restarts, _ in everyone)
-    return Launch(replace(world, watch=watch), watch, most_restarts, place)
+    most_restarts = max(num_restarts for _, num_restarts, _ in gathered)
+    return Launch(world, watch, most_restarts, environment)
 
 
-def _open_store(place: Place, timeout: timedelta, *, runs_it: bool = False) -> TCPStore:
+def _open_store(
+    environment: TorchrunEnvironment, timeout: timedelta, *, runs_it: bool = False
+) -> TCPStore:
     """Connect to the store of the run, and be its server where torchrun is not."""
     return TCPStore(
-        place.address,
-        place.port,
-        place.size,
+        environment.address,
+        environment.port,
+        environment.size,
         is_master=runs_it,
         timeout=timeout,
         wait_for_workers=False,
     )
 
 
-def _agree_on_name(place: Place, store: TCPStore) -> str:
+def _agree_on_name(environment: TorchrunEnvironment, store: TCPStore) -> str:
     """Return a name of this start of the processes, the same on every rank.
 
     The server may have keys of an earlier start, whose processes torchrun has ended. So each
     process asks for the name under a number of its own, and rank 0 answers: no process reads what
     was meant for an earlier one.
     """
-    if place.rank:
+    if environment.rank:
         number = store.add("regard/questions", 1)
         name = store.get(f"regard/answer/{number}").decode()
         store.add(f"{name}/joined", 1)
         return name
     name = f"regard/{uuid.uuid4().hex}"
-    arguments = (_open_store(place, _START), name, place.size - 1)
+    arguments = (_open_store(environment, _START), name, environment.size - 1)
     threading.Thread(target=_answer, args=arguments, daemon=True).start()
     return name
 
@@ -183,7 +187,7 @@ def _answer(store: TCPStore, name: str, num_others: int) -> None:
             time.sleep(_ANSWER_SECONDS)
 
 
-def _choose_interface(place: Place) -> None:
+def _choose_interface(environment: TorchrunEnvironment) -> None:
     """Have gloo use the network interface that leads to the first machine.
 
     By itself it takes the address of this machine's name, which is often that of the machine for
@@ -192,9 +196,9 @@ def _choose_interface(place: Place) -> None:
     if "GLOO_SOCKET_IFNAME" in environ:
         return
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((place.address, place.port))  # nothing is sent
+        probe.connect((environment.address, environment.port))  # nothing is sent
         address = probe.getsockname()[0]
-        if address.startswith("127.") and place.local_size < place.size:
+        if address.startswith("127.") and environment.local_size < environment.size:
             return
         for _, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode())
@@ -206,15 +210,15 @@ def _choose_interface(place: Place) -> None:
 
 
 @contextmanager
-def _noting_the_wait(place: Place) -> Iterator[None]:
+def _noting_the_wait(environment: TorchrunEnvironment) -> Iterator[None]:
     """Say on each machine that other processes are waited for, if that takes long."""
-    text = f"note: rank {place.rank} waits at {place.address}:{place.port} for the other processes"
-    text = f"{text} (WORLD_SIZE={place.size})."
-    if not place.is_of_torchrun:
+    text = f"note: rank {environment.rank} waits at {environment.meeting_point} for the other"
+    text = f"{text} processes (WORLD_SIZE={environment.size})."
+    if not environment.is_of_torchrun:
         text += "  For a run on this process alone, unset RANK and WORLD_SIZE."
     timer = threading.Timer(_NOTED_SECONDS, lambda: write_message(text))
     timer.daemon = True
-    if place.local_rank == 0:
+    if environment.local_rank == 0:
         timer.start()
     try:
         yield

@@ -114,7 +114,7 @@ class Trainer:
         folder: Receives the checkpoints.
         on_event: Called with every event.
         budget: Where the run has one.
-        start_time: Time on the clock at which this session began.
+        start_time: Time on rank 0's clock at which this session began, the same on every rank.
         clock: Returns the time in seconds, from any origin.
         world: The processes that train together; the first one writes and reports.
     """
@@ -145,7 +145,7 @@ class Trainer:
         )
         if not self.world.is_first:
             self.on_event = lambda _: None
-        self._clock = self.world.share(self.start_time)
+        self._clock = self.start_time
         self._saved_at = self._reported_at = self._now()
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
@@ -189,16 +189,22 @@ class Trainer:
                     self.config.checkpoint_seconds
                 ):
                     self._save(counters)
-                signum = self.world.first_signal(stop.signum)
-                if signum is not None:
-                    path = self._save(counters)
-                    if counters.best_score is None:  # leave a usable model
-                        self.save_best(self.average)
-                    folder = str(self.folder)
-                    self.on_event(Interrupted(path=str(path), step=counters.step, folder=folder))
-                    raise Stopped(signum)
-        self._report_unused_time(counters)
+                self._obey(stop, counters)
+            self._report_unused_time(counters)
+            self._obey(stop, counters)
         return counters
+
+    def _obey(self, stop: StopRequest, counters: Counters) -> None:
+        """Save the run and raise Stopped where a signal asked any of the processes for it."""
+        signum = self.world.first_signal(stop.signum)
+        if signum is None:
+            return
+        path = self._save(counters)
+        if counters.best_score is None:  # leave a usable model
+            self.save_best(self.average)
+        folder = str(self.folder)
+        self.on_event(Interrupted(path=str(path), step=counters.step, folder=folder))
+        raise Stopped(signum)
 
     def _report_unused_time(self, counters: Counters) -> None:
         """Warn where a run ends long before its time budget does."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from regard.training.parted_tensors import norms_of
 from regard.training.stability_monitor import sublayer_of
+from regard.training.tensor_norms import norms_of
 from regard.training.training_config import OptimizerConfig
 
 ALL_FINITE = "The same batch gives a finite loss when run again: is the memory sound?"

@@ -33,11 +33,11 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Shard
 from torch.distributed.tensor import empty as empty_dtensor
 
+from regard.data.readers.source import file_hash
 from regard.errors import NextStep, ResourceError
 from regard.hub.storage import force_to_disk, require_space, temporary_folder, writing
 from regard.training.checkpoint_index import (
     INDEX,
-    file_checksum,
     remove_others,
     write_index,
 )
@@ -141,7 +141,7 @@ def _write_own_part(folder: Path, tensors: Mapping[str, Tensor], world: World) -
     own = sorted(folder.glob(f"shard-{world.rank + 1:05}-*.safetensors"))
     for path in own:
         force_to_disk(path)
-    return {path.name: file_checksum(path) for path in own}
+    return {path.name: file_hash(path) for path in own}
 
 
 def _file_numbers(tensors: Mapping[str, Tensor], world: World) -> dict[str, int]:

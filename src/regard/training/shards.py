@@ -155,8 +155,8 @@ class ShardedBatches:
         is_counted: bool = True,
     ) -> Shard:
         """Build a shard of the rows from `start` to `end` of a batch."""
-        place = RowRange(start, end - start, len(rows)) if self.drops_by_row else None
-        return Shard(index, self.batches.batch(rows[start:end]), is_counted, place)
+        row_range = RowRange(start, end - start, len(rows)) if self.drops_by_row else None
+        return Shard(index, self.batches.batch(rows[start:end]), is_counted, row_range)
 
 
 def is_joinable(model: nn.Module, batches: RowBatches) -> bool:

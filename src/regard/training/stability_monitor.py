@@ -25,9 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from regard.optim.sharding import local_part
 from regard.training.events import LayerSample, Stability
 from regard.training.loss_oscillation import Oscillation, amplitude_at, find_oscillation
-from regard.training.parted_tensors import local_part, norms_of
+from regard.training.tensor_norms import norms_of
 
 _SAMPLE_EVERY = 20  # steps: a sample costs up to 3 % of a step, hence below 0.2 % on average
 _EARLY = (1, 4, 16)  # recorded as well: the state from which a run may explode at once

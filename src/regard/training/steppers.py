@@ -31,7 +31,7 @@ def build_stepper(
     world: World,
     *,
     dtype: torch.dtype = torch.float32,
-    has_parts: bool = False,
+    uses_fsdp: bool = False,
     in_shards: bool = False,
 ) -> tuple[TrainStep, Batches]:
     """Build the steps of a run, and the loop's batches.
@@ -45,34 +45,34 @@ def build_stepper(
         seed_dropout: Determines the dropout masks.
         world: The processes.
         dtype: Type of products that the optimizer computes.
-        has_parts: Whether each process holds a part of the model; its parameters become `DTensor`.
+        uses_fsdp: Whether each process holds a part of the model; its parameters become `DTensor`.
         in_shards: Whether one process alone computes a batch in shards too, since several have
             begun the run.
 
     Returns:
         What takes the steps, and the batches that the loop goes through.
     """
-    sharing = sharing_of(training, world, has_parts=has_parts, in_shards=in_shards)
+    sharing = sharing_of(training, world, uses_fsdp=uses_fsdp, in_shards=in_shards)
     if optimizer.name in FULL_BATCH:
         return build_full_batch(model, loss_function, optimizer, batches, seed_dropout, sharing)
     return build_mini_batch(model, loss_function, optimizer, batches, sharing, dtype)
 
 
 def sharing_of(
-    training: TrainingConfig, world: World, *, has_parts: bool = False, in_shards: bool = False
+    training: TrainingConfig, world: World, *, uses_fsdp: bool = False, in_shards: bool = False
 ) -> Sharing | None:
     """Return how processes share a batch; None where one computes it at once."""
-    if not (in_shards or is_sharded(training, world)):
+    if not (in_shards or computes_in_shards(training, world)):
         return None
-    return Sharing(world, training.shards, training.deterministic, has_parts)
+    return Sharing(world, training.shards, training.deterministic, uses_fsdp)
 
 
-def is_sharded(training: TrainingConfig, world: World) -> bool:
+def computes_in_shards(training: TrainingConfig, world: World) -> bool:
     """Return whether batches are computed in shards."""
     return world.is_shared or training.deterministic
 
 
-def refuse_parts(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
+def refuse_fsdp(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
     """Check that a run may hold a part of the model in each process.
 
     Raises:

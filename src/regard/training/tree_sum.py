@@ -11,7 +11,7 @@ Cost: a process keeps up to log2(shards) copies of the tensors, and receives the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -75,10 +75,13 @@ class TreeSum:
     Args:
         world: The processes.
         num_shards: Shards of all together.
+        shard_of: Returns the shard of a part by its index; None where parts are whole shards.
     """
 
-    def __init__(self, world: World, num_shards: int) -> None:
-        self._world = world
+    def __init__(
+        self, world: World, num_shards: int, shard_of: Callable[[int], int] | None = None
+    ) -> None:
+        self._world, self._shard_of = world, shard_of
         self._own = own_shards(num_shards, world)
         self._layout = [
             block_sizes(own_shards(num_shards, World(rank=rank, size=world.size)))
@@ -89,13 +92,14 @@ class TreeSum:
         self._open: Terms | None = None  # of that shard, where it has been begun
         self._templates: list[Tensor] = []
 
-    def add(self, shard: int, terms: Terms) -> None:
+    def add(self, index: int, terms: Terms) -> None:
         """Add the tensors of a part of a shard, in the order of shards; they are taken over.
 
         Args:
-            shard: Index of one of this process's shards, not before that of the last call.
+            index: Of the part, or of the shard; it is not before that of the last call.
             terms: As many in every call.
         """
+        shard = index if self._shard_of is None else self._shard_of(index)
         assert shard in self._own
         assert shard >= self._next
         while self._next < shard:

@@ -15,6 +15,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.sentence_transformers import PoolingMode, SentencePooling
 from regard.models import Encoder
 from regard.setup.config import RunConfig
+from regard.training.distribution import ALONE, World
 
 
 def _weighted_mean(states: Tensor) -> Tensor:
@@ -58,12 +59,14 @@ class TextEncoder:
         tokenizer: Its vocabulary.
         config: The settings of its run, the defaults where they are unknown.
         pooling: How the states of a text become its vector.
+        world: The processes that share its evaluation; `embed` and `fill` are computed by each.
     """
 
     model: Encoder
     tokenizer: AnyTokenizer
     config: RunConfig = _UNKNOWN_RUN
     pooling: SentencePooling = field(default_factory=SentencePooling)
+    world: World = ALONE
 
     @property
     def max_length(self) -> int:

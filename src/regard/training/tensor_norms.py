@@ -1,4 +1,4 @@
-"""Tensors of which every process holds a part (`DTensor`): the part, and norms of the whole."""
+"""Norms of tensors, also of those of which every process holds a part (`DTensor`)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from regard.optim.sharding import is_sharded
-
-
-def local_part(tensor: Tensor) -> Tensor:
-    """Return this process's part of a tensor, which shares its memory; else the tensor itself."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
+from regard.optim.sharding import is_sharded, local_part
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The place of this process among those that torchrun has started, from the environment.
+"""What torchrun tells a process of the run, in the environment.
 
 torchrun gives each process its rank, their number, and the address where they meet. A Kubernetes
 PyTorchJob gives the same variables to its pods. This module loads no torch.
@@ -15,8 +15,8 @@ from regard.errors import ConfigError
 _REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-class Place(NamedTuple):
-    """The place of a process among those of its run.
+class TorchrunEnvironment(NamedTuple):
+    """The rank of a process, and where it meets the others.
 
     Args:
         rank: Its index among all processes, from 0.
@@ -44,9 +44,16 @@ class Place(NamedTuple):
     error_file: str = ""
     is_of_torchrun: bool = False
 
+    @property
+    def meeting_point(self) -> str:
+        """Address and port where the processes meet."""
+        return f"{self.address}:{self.port}"
+
     @classmethod
-    def from_environment(cls, variables: Mapping[str, str] | None = None) -> Place | None:
-        """Return the place that the environment states; None for a process without others.
+    def from_environment(
+        cls, variables: Mapping[str, str] | None = None
+    ) -> TorchrunEnvironment | None:
+        """Return what the environment states; None for a process without others.
 
         Args:
             variables: The environment; None takes that of this process.
