@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from pathlib import Path
 
@@ -51,6 +52,17 @@ TINY = (
 )
 
 
+def pytest_sessionstart() -> None:
+    """Collect no garbage until all tests are imported: what they import stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every later collection of garbage."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def small_runs():
     """Runs leave out what `tests.small_runs` says; the tests of pictures draw curves."""
@@ -81,10 +93,17 @@ def few_pairs_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, pairs_file):
-    """A model folder of a finished run on the toy pairs."""
+def trained_run(tmp_path_factory, pairs_file):
+    """A finished run on the toy pairs: its folder, and the events that it reported."""
     from regard.runs.run import train
 
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    train(pairs_file, folder, settings=TINY)
+    folder, events = tmp_path_factory.mktemp("models") / "toy", []
+    train(pairs_file, folder, settings=TINY, report=events.append)
+    return folder, events
+
+
+@pytest.fixture(scope="session")
+def trained(trained_run):
+    """The model folder of that run."""
+    folder, _ = trained_run
     return folder

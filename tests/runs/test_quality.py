@@ -54,9 +54,8 @@ def test_a_toy_language_is_learned(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(tmp_path, pairs_file):
-    events = []
-    train(pairs_file, tmp_path / "model", settings=TINY, report=events.append)
+def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(trained_run):
+    folder, events = trained_run
     kinds = [type(event) for event in events]
     for kind in (DataSummary, TokenizerSummary, ModelSummary, Planned, Evaluated, Finished):
         assert kind in kinds
@@ -66,7 +65,7 @@ def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(tmp_path, pa
     assert len(evaluations) == 2
     assert set(evaluations[0].measures) == {"loss", "shuffled_loss", "chrf"}
     names = {"config.toml", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md"}
-    assert names <= {path.name for path in (tmp_path / "model").iterdir()}
+    assert names <= {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.slow
@@ -114,29 +113,21 @@ batch_tokens = 128
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["unigram", "word", "character", "byte"])
-def test_every_kind_of_tokenizer_trains(tmp_path, few_pairs_file, kind):
-    settings = (*TINY, f"tokenizer.kind={kind}", "training.epochs=1")
-    translator = train(few_pairs_file, tmp_path / "model", settings=settings)
-    assert len(translator.translate(["3 red cat sees the dog"], beam=1)) == 1
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "setting",
+    "choices",
     [
-        "model.norm=post",
-        "model.positions=learned",
-        "model.tied=none",
-        "optimizer.name=adamw",
-        "training.precision=float32",
-        "training.average=0.0",
+        ("tokenizer.kind=unigram", "model.norm=post", "optimizer.name=adamw"),
+        ("tokenizer.kind=word", "model.positions=learned", "training.precision=float32"),
+        ("tokenizer.kind=character", "model.tied=none"),
+        ("tokenizer.kind=byte", "training.average=0.0"),
     ],
+    ids=" ".join,
 )
-def test_every_choice_trains_and_translates(tmp_path, few_pairs_file, setting):
-    settings = (*TINY, setting, "training.epochs=1")
+def test_every_choice_trains_and_translates(tmp_path, few_pairs_file, choices):
+    settings = (*TINY, *choices, "training.epochs=1")
     translator = train(few_pairs_file, tmp_path / "model", settings=settings)
-    assert len(translator.translate(["3 red cat sees the dog"], beam=2)) == 1
+    for beam in (1, 2):
+        assert len(translator.translate(["3 red cat sees the dog"], beam=beam)) == 1
 
 
 @pytest.mark.slow
