@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic
 
 import msgspec
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import SpecialIds
-from regard.generation.beam_search_config import BeamSearchConfig, Ranking, length_normalizer
+from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
 from regard.generation.constraints import Constraints, check_forbidden, check_numbers
 from regard.generation.decoding import JoiningDecoder, S, Seq2SeqDecoder, TopDecoder
 from regard.generation.top_tokens import TopTokens, top_tokens
@@ -96,6 +97,7 @@ def make_search(
     return (_Greedy if config.beam == 1 else _Beams)(model, config, ids, finish)
 
 
+@dataclass(eq=False)
 class Search(ABC, Generic[S]):
     """A search over a batch of sentences, which leave it when they are done.
 
@@ -106,14 +108,13 @@ class Search(ABC, Generic[S]):
         finish: Called with the index and the hypotheses of each sentence that is done.
     """
 
-    def __init__(
-        self,
-        model: Seq2SeqDecoder[S],
-        config: BeamSearchConfig,
-        ids: SpecialIds,
-        finish: Callable[[int, list[Hypothesis]], None],
-    ) -> None:
-        self.model, self.config, self.ids, self.finish = model, config, ids, finish
+    model: Seq2SeqDecoder[S]
+    config: BeamSearchConfig
+    ids: SpecialIds
+    finish: Callable[[int, list[Hypothesis]], None]
+
+    def __post_init__(self) -> None:
+        model, config = self.model, self.config
         self.top_decoder = model if isinstance(model, TopDecoder) else None
         self.joining_decoder = model if isinstance(model, JoiningDecoder) else None
         self.state: S | None = None
@@ -343,23 +344,16 @@ class _Greedy(Search[S]):
         self._select(self._remain(is_done))
 
 
+@dataclass(eq=False)
 class _Beams(Search[S]):
     """Keeps the best hypotheses of each sentence; rows are ``sentence * beam + hypothesis``."""
 
-    def __init__(
-        self,
-        model: Seq2SeqDecoder[S],
-        config: BeamSearchConfig,
-        ids: SpecialIds,
-        finish: Callable[[int, list[Hypothesis]], None],
-    ) -> None:
-        super().__init__(model, config, ids, finish)
-        self.finished: dict[int, list[Hypothesis]] = {}
-        """Outputs of each sentence that count, by its index."""
-        self.dead: dict[int, list[Hypothesis]] = {}
-        """Outputs of each sentence to which the constraints left no token."""
-        self.bars = np.empty(0)
-        """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
+    finished: dict[int, list[Hypothesis]] = field(default_factory=dict, init=False)
+    """Outputs of each sentence that count, by its index."""
+    dead: dict[int, list[Hypothesis]] = field(default_factory=dict, init=False)
+    """Outputs of each sentence to which the constraints left no token."""
+    bars: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), init=False)
+    """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
 
     def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
         super().add(source_ids, indices)
@@ -373,8 +367,9 @@ class _Beams(Search[S]):
         # Twice the beam: at most `beam` of them end, so that `beam` always continue.
         totals = (self.scores[:, :, None] + scores).reshape(num, -1)
         order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam]
-        best = np.take_along_axis(totals, order, 1)  # [sentences, 2 * beam]
-        tokens = np.take_along_axis(tokens.reshape(num, -1), order, 1)
+        sentences = np.arange(num)[:, None]
+        best = totals[sentences, order]  # [sentences, 2 * beam]
+        tokens = tokens.reshape(num, -1)[sentences, order]
         origins = order // scores.shape[2]
         is_closed = tokens == self.ids.end
         if self.config.ranking == "transformers":  # outputs at their limit are ranked with others
@@ -382,24 +377,20 @@ class _Beams(Search[S]):
         self._collect(best, origins, tokens, is_closed)
         best = np.where(is_closed, np.float32(-np.inf), best)
         ranks = np.argsort(is_closed, axis=1, kind="stable")[:, :beam]
-        origins, tokens, best = (
-            np.take_along_axis(part, ranks, 1) for part in (origins, tokens, best)
-        )
+        origins, tokens, best = (part[sentences, ranks] for part in (origins, tokens, best))
         if self.top_decoder is None:  # the state moves rows by copying them
             children = _keep_in_place(origins)
-            origins, tokens, best = (
-                np.take_along_axis(part, children, 1) for part in (origins, tokens, best)
-            )
-        sentences = np.arange(num)
-        self.tokens = self.tokens[sentences[:, None], origins]
+            origins, tokens, best = (part[sentences, children] for part in (origins, tokens, best))
+        self.tokens = self.tokens[sentences, origins]
         self.scores = best
         self._write(tokens)
         is_done = self._are_done()
         if is_done.any():
             self._finish(is_done)
-            sentences = self._remain(is_done)
-            origins, self.bars = origins[sentences], self.bars[sentences]
-        self._select((sentences[:, None] * beam + origins).reshape(-1))
+            remaining = self._remain(is_done)
+            sentences, origins = remaining[:, None], origins[remaining]
+            self.bars = self.bars[remaining]
+        self._select((sentences * beam + origins).reshape(-1))
 
     def _collect(
         self,
@@ -410,8 +401,6 @@ class _Beams(Search[S]):
     ) -> None:
         """Store hypotheses that close within the best `beam` of [sentences, 2 * beam]."""
         is_output = is_closed[:, : self.config.beam] & (best[:, : self.config.beam] > -np.inf)
-        if not is_output.any():
-            return
         for sentence, rank in np.argwhere(is_output).tolist():
             length = int(self.lengths[sentence])  # the begin counts for the new token
             ids = self.tokens[sentence, origins[sentence, rank], 1:length]
@@ -441,8 +430,6 @@ class _Beams(Search[S]):
     def _collect_dead(self, scores: NDArray[np.float32]) -> None:
         """Store hypotheses whose continuations, [sentences, beam, k], are all forbidden."""
         is_dead = (self.scores > -np.inf) & (scores[:, :, 0] == -np.inf)
-        if not is_dead.any():
-            return
         for sentence, rank in np.argwhere(is_dead).tolist():
             ids = self.tokens[sentence, rank, 1 : self.lengths[sentence]]
             score = float(self.scores[sentence, rank])
@@ -458,9 +445,9 @@ class _Beams(Search[S]):
             return is_done | (self.bars > -np.inf)
         # A log-probability only falls; with a penalty its divisor is largest at the limit.
         is_bound = config.stopping == "certain" and config.length_penalty > 0
-        normalizers = _normalizers(
-            self.limits if is_bound else lengths, config.length_penalty, config.ranking
-        )
+        values = (self.limits if is_bound else lengths).astype(np.float64)
+        with np.errstate(over="ignore"):  # a quotient is then 0, as it should be
+            normalizers = length_normalizer(values, config.length_penalty, config.ranking)
         return is_done | ((self.bars > -np.inf) & (self.bars >= best / normalizers))
 
     def _finish(self, is_done: NDArray[np.bool_]) -> None:
@@ -483,13 +470,6 @@ class _Beams(Search[S]):
 
 def _best(outputs: list[Hypothesis]) -> list[Hypothesis]:
     return sorted(outputs, key=lambda output: -output.score)
-
-
-def _normalizers(lengths: NDArray[np.int64], alpha: float, ranking: Ranking) -> NDArray[np.float64]:
-    """Return what log-probabilities of outputs of these lengths are divided by; they may be inf."""
-    values = lengths.astype(np.float64)
-    with np.errstate(over="ignore"):
-        return (values if ranking == "transformers" else (5.0 + values) / 6.0) ** alpha
 
 
 def _keep_in_place(origins: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,9 +6,11 @@ folders were tuned. Both divide the log-probability of an output by a function o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, overload
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from regard.settings.validation import (
     require_at_least,
@@ -103,15 +105,27 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return ", ".join(parts)
 
 
-def length_normalizer(length: int, alpha: float, ranking: Ranking = "wu") -> float:
+@overload
+def length_normalizer(length: float, alpha: float, ranking: Ranking = "wu") -> float: ...
+
+
+@overload
+def length_normalizer(
+    length: NDArray[np.float64], alpha: float, ranking: Ranking = "wu"
+) -> NDArray[np.float64]: ...
+
+
+def length_normalizer(
+    length: float | NDArray[np.float64], alpha: float, ranking: Ranking = "wu"
+) -> float | NDArray[np.float64]:
     """Return what the log-probability of an output of `length` tokens is divided by.
 
     Args:
-        length: Tokens, the end counted, 1 or more.
+        length: Tokens, the end counted, 1 or more; one number or an array of them.
         alpha: The length penalty.
         ranking: The formula.
 
     >>> length_normalizer(7, 1.0), length_normalizer(7, 1.0, "transformers")
     (2.0, 7.0)
     """
-    return (float(length) if ranking == "transformers" else (5.0 + length) / 6.0) ** alpha
+    return (length if ranking == "transformers" else (5.0 + length) / 6.0) ** alpha

@@ -124,10 +124,11 @@ class KeyValueBuffer:
                     for part in content:
                         part.index_copy_(0, moved, part.index_select(0, sources))
                 return
-        if not is_writable or self._storages is None:
+        if not is_writable:
             self.replace(*(part.index_select(0, rows) for part in content))
             return
         num_positions = self.num_positions
+        assert self._storages is not None
         storages = tuple(
             storage.new_empty(len(rows), *storage.shape[1:]) for storage in self._storages
         )  # [new_rows, heads, capacity, dim] each
