@@ -56,7 +56,9 @@ def test_the_folder_translates_like_a_model_of_its_weights_in_int8(trained, quan
 
 
 def test_the_folder_is_described_and_keeps_its_precision(capsys, quantized):
-    assert run(capsys, "info", quantized)[0] == 0
+    code, out, _ = run(capsys, "info", quantized)
+    assert code == 0
+    assert "Writes  by compiled decoder, int8\n" in out
     assert run(capsys, "translate", quantized, WORDS[0])[0] == 0
     assert run(capsys, "translate", quantized, WORDS[0], "--precision", "float32")[0] == 0
 
@@ -81,6 +83,14 @@ def test_it_is_not_quantized_again_nor_over_a_model(capsys, trained, quantized, 
     code, _, err = run(capsys, "quantize", trained, "-o", quantized)
     assert code == 2
     assert "holds a model of regard" in err
+
+
+def test_a_folder_that_is_not_empty_is_refused_and_left_as_it_is(capsys, trained, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = run(capsys, "quantize", trained, "-o", tmp_path)
+    assert code == 2
+    assert f"{tmp_path}: not empty: it has notes.txt.  Write to a new folder." in err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_integers_without_their_scales_are_damage(quantized, tmp_path):

@@ -26,7 +26,7 @@ def quantize(
     model
         Folder of a trained model that translates or summarizes.
     output
-        Folder to write. It translates, summarizes and is evaluated like the model.
+        Folder to write, new or empty. It translates, summarizes and is evaluated like the model.
     threads
         Threads of the processor; the default is one for each core.
     json
@@ -39,6 +39,8 @@ def quantize(
     use_threads(threads)
     if (Path(output) / CONFIG).exists():
         raise ConfigError(f"{output}: holds a model of regard.  Write to another folder.")
+    if Path(output).is_dir() and (name := next(Path(output).iterdir(), None)) is not None:
+        raise ConfigError(f"{output}: not empty: it has {name.name}.  Write to a new folder.")
     with replacing_folder(output) as folder:
         quantized = quantize_folder(model, folder)
     quantized = msgspec.structs.replace(quantized, folder=output)

@@ -84,6 +84,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         raise WeightsError(f"{model}: holds int8 weights already.")
     if (reason := why_through_operators(writer.model)) is not None:
         raise ConfigError(f"{model}: int8 weights need the compiled decoder: {reason}.")
+    writer.precision = "float32"
     target = Path(output)
     left_out = shutil.ignore_patterns(CHECKPOINTS, event_files.FOLDER, source.weights_path.name)
     shutil.copytree(source.path, target, ignore=left_out, dirs_exist_ok=True)
@@ -108,7 +109,7 @@ def _compare(writer: Translator | Summarizer, other: object, config: RunConfig) 
     stride = max(1, len(valid) // _MOST_ROWS)
     rows = valid.select(range(0, len(valid), stride)[:_MOST_ROWS])
     before, after = (_outputs(each, rows.sources) for each in (writer, other))
-    language = config.data.languages.partition("-")[2].partition(",")[0] or None
+    language = config.data.target_language
     return Quality(
         num_rows=len(rows),
         bleu=(

@@ -85,6 +85,11 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if len(self.columns) > 3:
             raise ValueError(f"columns must be three names at most, not {len(self.columns)}")
 
+    @property
+    def target_language(self) -> str | None:
+        """Code of the language that is written, where known."""
+        return self.languages.partition("-")[2] or None
+
     def held_out_fraction(self, name: str) -> float | None:
         """Return the fraction of the data to hold out as ``valid`` or ``test``, above 0, below 1.
 

@@ -156,7 +156,7 @@ def evaluate_translator(
     beam = options.beam
     best = [row[0] for row in translator.translate_best(pairs.sources, beam=beam)]
     outputs = [candidate.text for candidate in best]
-    language = translator.config.data.languages.partition("-")[2] or None
+    language = translator.config.data.target_language
     neighbour_chrf = None
     if (train := _training_pairs(translator)) is not None:
         nearest = NearestNeighbor(train.sources, train.targets).translate(pairs.sources)
