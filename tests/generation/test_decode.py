@@ -12,8 +12,9 @@ import torch
 
 from regard.errors import ConfigError
 from regard.generation import decode, scheduling, seq2seq_decoder
-from regard.generation.decoders import CurrentDecoder, decoding_path
+from regard.generation.decoders import CurrentDecoder, decoder_of, decoding_path, default_precision
 from regard.generation.decoding import JoiningDecoder, TopDecoder
+from regard.generation.native import library
 from regard.generation.top_tokens import top_tokens
 from regard.models import LstmConfig, LstmEncoderDecoder, Transformer, TransformerConfig
 
@@ -75,7 +76,7 @@ def test_the_compiled_decoder_and_the_operators_write_the_same(model, beam):
     hooked = copy.deepcopy(model)
     hooked.decoder_norm.register_forward_hook(lambda *_: None)
     assert decoding_path(hooked) == "PyTorch's operators: its layers have hooks"
-    options = {"beam": beam, "min_length": 3, "max_length": 9}
+    options = {"beam": beam, "min_length": 3, "max_length": 9, "precision": "float32"}
     compiled, operators = (decode(each, SOURCES, **options) for each in (model, hooked))
     assert ids_of(compiled) == ids_of(operators)
     assert all(len(output.ids) >= 2 for output in compiled)
@@ -140,6 +141,47 @@ def test_int8_is_refused_by_name_where_the_compiled_decoder_does_not_write():
     with pytest.raises(ConfigError, match=r"precision=int8.*LstmEncoderDecoder is not covered"):
         decode(lstm.eval(), SOURCES, precision="int8")
     assert len(decode(lstm.eval(), SOURCES, precision="float32", beam=2)) == len(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("trained_in", "is_fast", "precision"),
+    [("bf16", True, "bf16"), ("bf16", False, None), ("float32", True, None), ("auto", True, None)],
+)
+def test_what_was_trained_in_bf16_is_decoded_in_it_where_the_processor_is_fast(
+    trained_in, is_fast, precision, model, monkeypatch
+):
+    if not is_compiled(model):
+        pytest.skip("the decoder was not compiled")
+    monkeypatch.setattr(library, "is_fast_in_bf16", lambda: is_fast)
+    assert default_precision(model, trained_in) == precision
+    lstm = LstmEncoderDecoder(LstmConfig(dim=8, num_encoder_layers=1, num_decoder_layers=1), VOCAB)
+    assert default_precision(lstm, trained_in) is None
+
+
+def test_a_model_that_computes_in_bf16_is_decoded_in_it():
+    model = build()
+    if not is_compiled(model):
+        pytest.skip("the decoder was not compiled")
+    assert decoding_path(model) == "compiled decoder, float32"
+    model.compute_dtype = torch.bfloat16
+    assert decoding_path(model) == "compiled decoder, bf16"
+    assert decoding_path(model, "int8") == "compiled decoder, int8"
+
+
+def test_the_decoder_is_kept_with_the_model_until_its_weights_change():
+    model = build()
+    before = decoder_of(model, "float32")
+    assert decoder_of(model, "float32") is before
+    assert ids_of(decode(model, SOURCES, precision="float32")) == ids_of(
+        decode(copy.deepcopy(model), SOURCES, precision="float32")
+    )
+    assert decoder_of(copy.deepcopy(model), "float32") is not before
+    if not is_compiled(model):
+        return
+    with torch.no_grad():
+        model.output_weight.zero_()
+    assert decoder_of(model, "float32") is not before
+    assert decode(model, SOURCES, precision="float32", beam=1, max_length=3)[0].ids == [0, 0, 0]
 
 
 def test_bf16_decodes_a_copy(model):

@@ -11,10 +11,11 @@ import msgspec
 
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
-from regard.cli.predictors import Precision, use_threads
+from regard.cli.predictors import use_threads
 from regard.cli.torchrun import join_run, runs_on_all_ranks
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
+from regard.settings.values import DecodingPrecision
 
 
 def evaluate(
@@ -27,7 +28,7 @@ def evaluate(
     plot: Annotated[str | None, Name] = None,
     html: Annotated[str | None, Name] = None,
     device: str = "auto",
-    precision: Precision | None = None,
+    precision: DecodingPrecision | None = None,
     threads: int | None = None,
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
@@ -60,7 +61,7 @@ def evaluate(
     precision
         Type of the weights of a model that translates, summarizes or answers: float32, bf16, or
         int8, which is fastest where the compiled decoder writes (regard info MODEL). The default is
-        the model's own.
+        what regard info says.
     threads
         Threads of the processor; the default is one for each core.
     drop_overlap

@@ -8,8 +8,9 @@ from typing import Annotated
 import msgspec
 
 from regard.cli.parameters import Flag, Name, Text
-from regard.cli.predictors import Precision, open_predictor, use_precision, use_threads
+from regard.cli.predictors import open_predictor, use_precision, use_threads
 from regard.settings.validation import LARGEST, require_range
+from regard.settings.values import DecodingPrecision
 
 _MOST_CONTINUATIONS = 1_000
 
@@ -27,7 +28,7 @@ def generate(
     stop: Annotated[str | None, Text] = None,
     seed: int | None = None,
     device: str = "auto",
-    precision: Precision | None = None,
+    precision: DecodingPrecision | None = None,
     threads: int | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -60,7 +61,7 @@ def generate(
         What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
-        writes (regard info MODEL). The default is the model's own.
+        writes (regard info MODEL). The default is what regard info says.
     threads
         Threads of the processor; the default is one for each core.
     json

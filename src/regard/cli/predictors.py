@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from regard.errors import ConfigError, NextStep, WeightsError
+from regard.settings.values import DecodingPrecision
 
 if TYPE_CHECKING:
     from regard.tasks.language_modeling.predictor import TextGenerator
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
-Precision = Literal["float32", "bf16", "int8"]
 _MOST_THREADS = 1024
 
 
@@ -55,7 +55,9 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def use_precision(predictor: TargetWriter | TextGenerator, precision: Precision | None) -> None:
+def use_precision(
+    predictor: TargetWriter | TextGenerator, precision: DecodingPrecision | None
+) -> None:
     """Set the type of the weights that a model writes with; None leaves it as it is.
 
     Raises:

@@ -12,7 +12,8 @@ import msgspec
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
-from regard.cli.predictors import Precision, other_task, use_precision, use_threads
+from regard.cli.predictors import other_task, use_precision, use_threads
+from regard.settings.values import DecodingPrecision
 
 if TYPE_CHECKING:
     from regard.tasks.summarization.predictor import Summarizer, Summary
@@ -30,7 +31,7 @@ def summarize(
     min_length: int | None = None,
     max_length: int | None = None,
     device: str = "auto",
-    precision: Precision | None = None,
+    precision: DecodingPrecision | None = None,
     threads: int | None = None,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
@@ -61,7 +62,7 @@ def summarize(
         What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
-        writes (regard info MODEL). The default is the model's own.
+        writes (regard info MODEL). The default is what regard info says.
     threads
         Threads of the processor; the default is one for each core.
     text_options

@@ -10,7 +10,8 @@ import msgspec
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
-from regard.cli.predictors import Precision, open_predictor, use_precision, use_threads
+from regard.cli.predictors import open_predictor, use_precision, use_threads
+from regard.settings.values import DecodingPrecision
 
 if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import Candidate
@@ -28,7 +29,7 @@ def translate(
     length_penalty: float | None = None,
     align: Annotated[bool, Flag] = False,
     device: str = "auto",
-    precision: Precision | None = None,
+    precision: DecodingPrecision | None = None,
     threads: int | None = None,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
@@ -58,7 +59,7 @@ def translate(
         What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
     precision
         Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
-        writes (regard info MODEL). The default is the model's own.
+        writes (regard info MODEL). The default is what regard info says.
     threads
         Threads of the processor; the default is one for each core.
     text_options

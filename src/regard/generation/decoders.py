@@ -10,20 +10,24 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.generation.decoding import CausalDecoder, Seq2SeqDecoder
-from regard.generation.native import NativeCausalDecoder, NativeDecoder, why_through_operators
+from regard.generation.native import (
+    NativeCausalDecoder,
+    NativeDecoder,
+    library,
+    why_through_operators,
+)
 from regard.layers.recorded_attention import RecordedAttention
 from regard.models import Decoder, EncoderDecoder
 from regard.models.base.text_model import TextModel
+from regard.settings.values import DecodingPrecision
 
-DecodingPrecision = Literal["float32", "bf16", "int8"]
-DECODING_PRECISIONS: tuple[DecodingPrecision, ...] = ("float32", "bf16", "int8")
 M = TypeVar("M", bound=TextModel)
 
 
@@ -42,7 +46,7 @@ def seq2seq_decoder(
     """
     reason = _why_operators(model, precision)
     if reason is None:
-        return NativeDecoder(model, precision="int8" if precision == "int8" else "float32")
+        return NativeDecoder(model, precision=_own_precision(model, precision))
     _check_precision(precision, reason)
     return _converted(model, precision)
 
@@ -51,7 +55,7 @@ def causal_decoder(model: Decoder, precision: DecodingPrecision | None = None) -
     """Return what decodes a language model fastest; see `seq2seq_decoder`."""
     reason = _why_operators(model, precision)
     if reason is None:
-        return NativeCausalDecoder(model, precision="int8" if precision == "int8" else "float32")
+        return NativeCausalDecoder(model, precision=_own_precision(model, precision))
     _check_precision(precision, reason)
     return _converted(model, precision)
 
@@ -60,8 +64,32 @@ def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) 
     """Return in a line how a model writes: by the compiled decoder, or by operators and why."""
     reason = _why_operators(model, precision)
     if reason is None:
-        return f"compiled decoder, {precision or 'float32'}"
+        return f"compiled decoder, {_own_precision(model, precision)}"
     return f"PyTorch's operators: {reason}"
+
+
+def default_precision(model: nn.Module, trained_in: str) -> DecodingPrecision | None:
+    """Return the type of the weights that a model is decoded with where none is asked for.
+
+    Args:
+        model: Any model.
+        trained_in: The precision of its training; any other text than bf16 for a published folder,
+            whose outputs are those of ``transformers``.
+
+    Returns:
+        bf16 for a model that was trained in it, where the compiled decoder writes and the processor
+        is fast in bf16; else None, the model's own.
+    """
+    is_fast = trained_in == "bf16" and library.is_fast_in_bf16()
+    return "bf16" if is_fast and _why_operators(model, "bf16") is None else None
+
+
+def _own_precision(model: nn.Module, precision: DecodingPrecision | None) -> DecodingPrecision:
+    """Return the type of the weights in the compiled decoder; None is the model's own."""
+    if precision is not None:
+        return precision
+    dtype = getattr(model, "compute_dtype", torch.float32)
+    return "bf16" if dtype == torch.bfloat16 else "float32"
 
 
 def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str | None:
@@ -70,13 +98,11 @@ def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str
     Raises:
         ConfigError: There is no such precision.
     """
-    if precision is not None and precision not in DECODING_PRECISIONS:
-        names = ", ".join(DECODING_PRECISIONS)
+    if precision is not None and precision not in get_args(DecodingPrecision):
+        names = ", ".join(get_args(DecodingPrecision))
         raise ConfigError(f"`precision={precision}` is unknown: it is one of {names}.")
-    if precision == "bf16":
-        return "the compiled decoder has no bf16"
     dtype = getattr(model, "compute_dtype", torch.float32)
-    if precision is None and dtype != torch.float32:
+    if precision is None and dtype not in (torch.float32, torch.bfloat16):
         return f"the model computes in {str(dtype).removeprefix('torch.')}"
     if (reason := why_through_operators(model)) is not None:
         return reason
@@ -143,6 +169,20 @@ class CurrentDecoder(Generic[D]):
 
     def __reduce__(self) -> tuple[type[CurrentDecoder[D]], tuple[()]]:
         return CurrentDecoder, ()
+
+
+def decoder_of(
+    model: EncoderDecoder[Any], precision: DecodingPrecision | None
+) -> Seq2SeqDecoder[Any]:
+    """Return what decodes a model, kept with the model and made again where its weights changed.
+
+    Raises:
+        ConfigError: The model cannot be decoded in this precision.
+    """
+    # In the module's own dictionary: a copy or a pickle of the model has it, too, without decoders.
+    kept: dict[DecodingPrecision | None, CurrentDecoder[Seq2SeqDecoder[Any]]]
+    kept = vars(model).setdefault("_decoders", {})
+    return kept.setdefault(precision, CurrentDecoder()).get(model, precision, seq2seq_decoder)
 
 
 def _versions(model: nn.Module) -> list[tuple[int, int]]:

@@ -21,10 +21,11 @@ from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError
 from regard.generation.beam_search import Hypothesis, make_search
 from regard.generation.beam_search_config import BeamSearchConfig
-from regard.generation.decoders import DecodingPrecision, seq2seq_decoder
+from regard.generation.decoders import decoder_of
 from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder, TopDecoder
 from regard.models import EncoderDecoder
 from regard.settings.binding import check_type
+from regard.settings.values import DecodingPrecision
 
 DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
 _JOINING_PARTS = 4  # parts of a batch, each of which joins when there is room for it
@@ -45,7 +46,8 @@ def decode(
     """Decode sources as token ids.
 
     Args:
-        model: An encoder-decoder in evaluation mode.
+        model: An encoder-decoder in evaluation mode. Its packed weights are kept with it, and made
+            again where its weights changed, though not through ``weight.data``.
         source_ids: Token ids of each source as the encoder reads it, its end included; rows of any
             length, or a tensor ``[batch, length]`` padded on the right with ``model.pad_id``.
         beam: Number of hypotheses kept at every step, 1 or more; 1 is greedy.
@@ -96,7 +98,7 @@ def decode(
         raise ConfigError(str(error)) from None
     rows = _token_rows(source_ids, pad=model.pad_id, vocab_size=model.vocab_size)
     ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=end_id)
-    decoder = seq2seq_decoder(model, precision)
+    decoder = decoder_of(model, precision)
     outputs = decode_sources(
         decoder,
         rows.lengths,

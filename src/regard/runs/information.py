@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from regard.errors import NextStep
-from regard.generation.decoders import decoding_path
+from regard.generation.decoders import decoding_path, default_precision
 from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
@@ -92,6 +92,11 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         for name, parameter in model.named_parameters()
     ]
     num_parameters = sum(count for _, _, count in tensors)
+    decoding = ""
+    if isinstance(model, Decoder | EncoderDecoder):
+        is_int8 = bool(shapes) and folder.has_int8_weights
+        own = default_precision(model, config.training.precision)
+        decoding = decoding_path(model, "int8" if is_int8 else own)
     lines = folder.read_metrics()
     evaluated = [line for line in lines if line.get("event") == "evaluated"]
     information = FolderInformation(
@@ -113,7 +118,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         has_vocabulary=stored.has_vocabulary,
         uses=_commands(task, str(path)),
         search=config.search.summary() if task.writes_targets else "",
-        decoding=decoding_path(model) if isinstance(model, Decoder | EncoderDecoder) else "",
+        decoding=decoding,
     )
     return information, model
 

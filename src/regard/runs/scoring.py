@@ -9,9 +9,9 @@ from regard.data.readers.memory import InMemory, source_of_rows
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
-from regard.generation.decoders import DecodingPrecision
 from regard.plots.style import require_matplotlib, require_writable
 from regard.runs.start_checks import require_same, weights_checksum
+from regard.settings.values import DecodingPrecision
 from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data

@@ -175,7 +175,9 @@ def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], l
         return _answer(opened, texts)
     if isinstance(opened, TextGenerator):
         prompts = [" ".join(text.split()[:_PROMPT_WORDS]) for text in texts]
-        return prompts, [_generate(opened, prompt) for prompt in prompts]
+        exact = TextGenerator(opened.model, opened.tokenizer, opened.config)
+        exact.precision = "float32"
+        return prompts, [_generate(exact, prompt) for prompt in prompts]
     assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
     if opened.model.head is None or opened.tokenizer.mask_id is None:
         prepared = list(map(opened.prepare, texts))

@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 import msgspec.inspect as kinds
@@ -14,6 +14,8 @@ import msgspec.inspect as kinds
 from regard.errors import ConfigError, did_you_mean
 from regard.settings.validation import require_buildable
 
+DecodingPrecision = Literal["float32", "bf16", "int8"]
+"""Type of the weights that outputs are decoded with."""
 NONE = "none"
 """How `None` is written."""
 _LONGEST_TOML = 500_000  # characters, read in about a second

@@ -89,7 +89,7 @@ bool decode(void *model, const Sizes *encoder, const Sizes &sizes) {
         regard_state_select(state, integers(count, 0, rows - 1).data(), count);
         rows = count;
         const int64_t num_new = draw(0, 2) ? 1 : draw(1, rows < 4 ? 300 : 4);
-        const int64_t k = draw(0, vocab);
+        const int64_t k = draw(0, std::min<int64_t>(vocab, 400));
         std::vector<float> logits(rows * vocab), values(rows * k), sums(rows);
         std::vector<int64_t> indices(rows * k);
         const int result = regard_state_step(
@@ -120,9 +120,9 @@ int main(int, char **arguments) {
         sizes.num_layers = draw(1, 3), sizes.dim = draw(1, 70), sizes.num_heads = heads;
         sizes.num_kv_heads = draw(0, 1) ? heads : 1;
         sizes.head_dim = rotary ? 2 * draw(1, 10) : draw(1, 20);
-        sizes.hidden_dim = draw(1, 300), sizes.vocab_size = draw(1, 400);
+        sizes.hidden_dim = draw(1, 300), sizes.vocab_size = draw(1, draw(0, 3) ? 400 : 9000);
         sizes.activation = draw(0, 4), sizes.norm = draw(0, 1), sizes.is_pre = draw(0, 1);
-        sizes.reads_source = draw(0, 1), sizes.rotary = rotary, sizes.precision = draw(0, 1);
+        sizes.reads_source = draw(0, 1), sizes.rotary = rotary, sizes.precision = draw(0, 2);
         sizes.epsilon = 1e-5, sizes.embedding_scale = 2.0;
         sizes.before = before.data(), sizes.after = limits.data();
         Sizes encoder = sizes;

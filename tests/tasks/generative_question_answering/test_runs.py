@@ -83,7 +83,8 @@ def test_the_kind_copies_and_is_kept_with_its_threshold(folder, writer) -> None:
 
 
 @torch.inference_mode()
-def test_probabilities_are_those_of_the_model(writer) -> None:
+def test_probabilities_are_those_of_the_model(writer, monkeypatch) -> None:
+    monkeypatch.setattr(writer, "precision", "float32")
     (output,) = writer.write_answers([QUESTION], [CONTEXT])
     (source,) = encode_sources([QUESTION], [CONTEXT], writer.tokenizer, 2)
     (best,) = writer.decode(TokenRows([source]), replace(writer.search_config(), min_length=2))

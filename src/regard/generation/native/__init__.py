@@ -1,4 +1,4 @@
-"""One step of a Transformer's decoder as one call of C++, for float32 and int8 on the CPU.
+"""One step of a Transformer's decoder as one call of C++, for float32, bf16 and int8 on the CPU.
 
 It is compiled when the package is installed, where there is a C++ compiler (``hatch_build.py`` at
 the root of the repository), and chosen by the processor's instruction set when first used. Models
@@ -12,12 +12,10 @@ from regard.generation.native.decoder import (
     NativeDecoder,
     NativeState,
 )
-from regard.generation.native.library import Precision
 
 __all__ = [
     "NativeCausalDecoder",
     "NativeDecoder",
     "NativeState",
-    "Precision",
     "why_through_operators",
 ]

@@ -12,7 +12,7 @@
 // The keys and values of a source for every layer, shared by the rows that translate it.
 struct Source {
     int64_t length = 0;
-    Aligned<float> memory;  // [layers][heads][2][length][width of a head]
+    Aligned<unsigned char> memory;  // [layers][heads][2][length][width of a head]
     // Of a source that is copied from: keys and states, and its tokens.
     Aligned<float> copied;        // [2][length][stride]
     std::vector<int64_t> tokens;  // without repetition, the smallest first
@@ -33,21 +33,21 @@ struct Source {
 struct Cache {
     static constexpr int64_t CHUNK_SLOTS = 64;
 
-    int64_t num_layers, width;     // width: of the keys and values of a layer
+    int64_t num_layers, bytes;     // bytes: of the keys and values of a layer
     int64_t reach;                 // positions that a row keeps; -1 is all
     int64_t num_rows = 0, room = 0;
-    std::vector<Aligned<float>> chunks;         // each [layers][CHUNK_SLOTS][width]
+    std::vector<Aligned<unsigned char>> chunks;  // each [layers][CHUNK_SLOTS][bytes]
     std::vector<int32_t> table, other;          // [rows][room]; position p at p % room
     std::vector<int64_t> lengths;               // [rows]
     std::vector<std::shared_ptr<Source>> sources;  // [rows], or empty
     std::vector<int32_t> unused;
 
-    Cache(int64_t num_layers, int64_t width, int64_t reach)
-        : num_layers(num_layers), width(width), reach(reach) {}
+    Cache(int64_t num_layers, int64_t bytes, int64_t reach)
+        : num_layers(num_layers), bytes(bytes), reach(reach) {}
 
-    float *slot(int64_t layer, int32_t number) const {
+    unsigned char *slot(int64_t layer, int32_t number) const {
         return chunks[number / CHUNK_SLOTS].get() +
-               (layer * CHUNK_SLOTS + number % CHUNK_SLOTS) * width;
+               (layer * CHUNK_SLOTS + number % CHUNK_SLOTS) * bytes;
     }
     int32_t &at(int64_t row, int64_t position) { return table[row * room + position % room]; }
     int32_t at(int64_t row, int64_t position) const { return table[row * room + position % room]; }
@@ -113,8 +113,8 @@ struct Cache {
         // At least a quarter is free then, so that the next search is far away.
         const int64_t size = num_used + std::max(wanted, num_used / 2);
         while (int64_t(chunks.size()) * CHUNK_SLOTS < size) {
-            Aligned<float> chunk;
-            chunk.allocate(num_layers * CHUNK_SLOTS * width);
+            Aligned<unsigned char> chunk;
+            chunk.allocate(num_layers * CHUNK_SLOTS * bytes);
             chunks.push_back(std::move(chunk));
         }
         is_used.resize(chunks.size() * CHUNK_SLOTS);

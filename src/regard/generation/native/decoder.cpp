@@ -26,11 +26,11 @@ struct Stack {
     Norm embedding_norm, last_norm;
     double embedding_epsilon = 0;
     int64_t stride;  // distance of two rows of states
-    int64_t head;    // width of a head, a whole number of vectors
+    int64_t head;    // width of a head, a whole number of loads of keys
 
     explicit Stack(const Sizes &from)
         : sizes(from), blocks(from.num_layers), stride(padded(from.dim, PANEL)),
-          head(padded(from.head_dim, WIDTH)) {
+          head(padded(from.head_dim, from.precision == FLOAT32 ? WIDTH : 2 * WIDTH)) {
         for (int64_t i = 0; i < from.num_layers; ++i) {
             blocks[i].before = from.before[i];
             blocks[i].after = from.after[i];
@@ -40,6 +40,8 @@ struct Stack {
     int64_t query_width() const { return sizes.num_heads * head; }
     int64_t place_width() const { return 2 * sizes.num_kv_heads * head; }
     int64_t source_width() const { return 2 * sizes.num_heads * head; }
+    // Bytes of one number of the keys and values.
+    int64_t kept_bytes() const { return sizes.precision == FLOAT32 ? 4 : 2; }
     int64_t half_hidden() const { return padded(sizes.hidden_dim, PANEL); }
 
     void set_map(int64_t layer, int64_t name, const float *weight, const float *bias) {
@@ -81,11 +83,13 @@ struct Stack {
 
 // What one block of rows needs. `wide` and `states` have rows of `width` and of the stack's stride.
 struct Scratch {
-    int64_t width = 0, stride = 0, num_scores = 0;
-    Aligned<float> states, normal, embedded, wide, context, factors;
-    Aligned<int16_t> integers;
+    int64_t width = 0, stride = 0, num_logits = 0;
+    Aligned<float> states, normal, embedded, wide, context, logits;
+    Aligned<uint16_t> numbers;  // rows as halves or integers
+    Aligned<float> factors;     // of these integers
+    Aligned<int32_t> zeros;
     std::vector<float> scores, bonuses;
-    std::vector<const float *> places;
+    std::vector<const void *> places;
 
     void fit(int64_t new_width, int64_t new_stride) {
         if (new_width <= width && new_stride <= stride) return;
@@ -93,7 +97,11 @@ struct Scratch {
         states.fill_zero(MAX_ROWS * stride), normal.fill_zero(MAX_ROWS * stride);
         embedded.fill_zero(MAX_ROWS * stride);
         wide.fill_zero(MAX_ROWS * width), context.fill_zero(MAX_ROWS * width);
-        integers.fill_zero(MAX_ROWS * width), factors.fill_zero(MAX_ROWS);
+        numbers.fill_zero(MAX_ROWS * width);
+        factors.fill_zero(MAX_ROWS), zeros.fill_zero(MAX_ROWS);
+    }
+    void fit_logits(int64_t count) {
+        if (num_logits < count) logits.allocate(num_logits = count);
     }
     void fit_places(int64_t count) {
         if (int64_t(places.size()) < count) places.resize(padded(count, 64));
@@ -149,14 +157,15 @@ struct Pass {
     const Positions &positions;
     Scratch &scratch;
     const Sizes &sizes;
+    int64_t threads;  // that share the outputs of a product; its bits do not depend on them
     int64_t rows = 0;
     Token tokens[MAX_ROWS];
 
     float *states;  // [rows][stride]
 
-    Pass(const Stack &stack, const Positions &positions, Scratch &scratch)
+    Pass(const Stack &stack, const Positions &positions, Scratch &scratch, int64_t threads)
         : stack(stack), positions(positions), scratch(scratch), sizes(stack.sizes),
-          states(scratch.states.get()) {}
+          threads(threads), states(scratch.states.get()) {}
 
     float *state(int64_t i) const { return states + i * stack.stride; }
 
@@ -184,27 +193,49 @@ struct Pass {
     // Rows of `width` numbers as the product with a map reads them.
     Rows enter(const Packed &map, const float *from, int64_t row) const {
         if (map.precision == FLOAT32) return {from, row};
-        const float limit = integer_limit(map.in);
+        uint16_t *halves = scratch.numbers.get();
+        if (map.precision == BF16) {
+            for (int64_t i = 0; i < rows; ++i) to_halves(halves + i * map.in, from + i * row, map.in);
+            return {halves, map.in};
+        }
+        auto *integers = reinterpret_cast<Bytes::Left *>(halves);
+        const int32_t limit = integer_limit(map.in);
         for (int64_t i = 0; i < rows; ++i)
-            scratch.factors.get()[i] = to_integers(scratch.integers.get() + i * map.in,
+            scratch.factors.get()[i] = to_integers(integers + i * map.in, scratch.zeros.get()[i],
                                                    from + i * row, map.in, limit);
-        return {from, row, scratch.integers.get(), map.in, scratch.factors.get()};
+        return {integers, map.in, scratch.factors.get(), scratch.zeros.get()};
+    }
+
+    // Calls finish for all outputs of every row: see `multiply`. Threads share what takes longer
+    // than it takes to start them.
+    template <typename Finish>
+    void multiply_all(const Packed &map, const Rows &left, Finish finish) const {
+        constexpr int64_t LARGE = 1 << 19, MANY = 1 << 21;  // bytes of weights; multiplications
+        const int64_t panels = map.panels(), weights = map.in * map.out;
+        const bool is_long = weights * map.weight_bytes() >= LARGE || weights * rows >= MANY;
+        if (threads == 1 || !is_long) return multiply(map, left, rows, 0, panels, finish);
+        const Compute part = [&](int64_t number, void *) {
+            multiply(map, left, rows, panels * number / threads, panels * (number + 1) / threads,
+                     finish);
+        };
+        if (share(threads, threads, 64, part) != 0) throw std::bad_alloc();
     }
 
     // to = activation(from W^T + b).
     void map_to(float *to, int64_t to_row, const Packed &map, const float *from, int64_t row,
                 int64_t activation = -1) const {
         const float *bias = map.bias.get();
-        multiply(map, enter(map, from, row), rows, 0, map.panels(),
-                 [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
-                     first += load(bias + column), second += load(bias + column + WIDTH);
-                     if (activation >= 0) {
-                         first = activate(activation, first);
-                         second = activate(activation, second);
-                     }
-                     float *at = to + i * to_row + column;
-                     store(at, first), store(at + WIDTH, second);
-                 });
+        multiply_all(
+            map, enter(map, from, row),
+            [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                first += load(bias + column), second += load(bias + column + WIDTH);
+                if (activation >= 0) {
+                    first = activate(activation, first);
+                    second = activate(activation, second);
+                }
+                float *at = to + i * to_row + column;
+                store(at, first), store(at + WIDTH, second);
+            });
     }
 
     // states += from W^T + b, and the norm after it in post-norm.
@@ -212,12 +243,13 @@ struct Pass {
         float *to = states;
         const int64_t to_row = stack.stride;
         const float *bias = map.bias.get();
-        multiply(map, enter(map, from, row), rows, 0, map.panels(),
-                 [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
-                     float *at = to + i * to_row + column;
-                     store(at, load(at) + (first + load(bias + column)));
-                     store(at + WIDTH, load(at + WIDTH) + (second + load(bias + column + WIDTH)));
-                 });
+        multiply_all(
+            map, enter(map, from, row),
+            [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                float *at = to + i * to_row + column;
+                store(at, load(at) + (first + load(bias + column)));
+                store(at + WIDTH, load(at + WIDTH) + (second + load(bias + column + WIDTH)));
+            });
         if (!sizes.is_pre) normalize_all(to, norm);
     }
 
@@ -249,14 +281,15 @@ struct Pass {
     // Attends with queries in rows of `row` numbers. find(first) fills the scratch's places with those
     // that `first` and some rows after it see, and returns the number of these rows; see(i) returns
     // the place that row i sees first, and how many it sees.
-    template <typename Find, typename See>
+    template <typename N, typename Find, typename See>
     void self_attention(const Block &block, const float *queries, int64_t row, Find find,
                         See see) const {
         const int64_t values = sizes.num_kv_heads * stack.head, width = stack.query_width();
         const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
-        Attending<Places> group[GROUP];
+        Attending<Places<N>> group[GROUP];
         for (int64_t first = 0, size; first < rows; first += size) {
             size = find(first);
+            const auto *places = reinterpret_cast<const N *const *>(scratch.places.data());
             int64_t room = 0;
             for (int64_t i = 0; i < size; ++i) room += padded(see(first + i).second, WIDTH);
             scratch.fit_scores(room);
@@ -264,7 +297,7 @@ struct Pass {
             for (int64_t i = 0; i < size; ++i) {
                 const auto [begin, count] = see(first + i);
                 group[i] = {scratch.context.get() + (first + i) * width, queries + (first + i) * row,
-                            {scratch.places.data() + begin, stack.head, values}, count, scores};
+                            {places + begin, stack.head, values}, count, scores};
                 scores += padded(count, WIDTH);
             }
             attend(group, size, sizes.num_heads, sizes.num_heads / sizes.num_kv_heads, stack.head,
@@ -273,18 +306,25 @@ struct Pass {
         add_to_states(block.maps[SELF_OUT], scratch.context.get(), width, block.norms[SELF_NORM]);
     }
 
-    // find(i) returns the memory that row i sees, and how many of its positions.
-    template <typename Find> void cross_attention(const Block &block, Find find) const {
+    // find(i) returns the memory that row i sees. Neighbours that see the same read it together.
+    template <typename N, typename Find>
+    void cross_attention(const Block &block, Find find) const {
         const Packed &map = block.maps[CROSS_Q];
         const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
         map_to(scratch.wide.get(), map.out, map, input(block.norms[CROSS_NORM]), stack.stride);
-        for (int64_t i = 0; i < rows; ++i) {
-            const auto [memory, count] = find(i);
-            scratch.fit_scores(count);
-            Attending<Memory> one{scratch.context.get() + i * stack.query_width(),
-                                  scratch.wide.get() + i * map.out, memory, count,
-                                  scratch.scores.data()};
-            attend(&one, 1, sizes.num_heads, 1, stack.head, scale);
+        Attending<Memory<N>> group[GROUP];
+        for (int64_t first = 0, size; first < rows; first += size) {
+            const Memory<N> memory = find(first);
+            const int64_t room = padded(memory.length, WIDTH);
+            scratch.fit_scores(GROUP * room);
+            for (size = 0; size < std::min(GROUP, rows - first); ++size) {
+                const int64_t i = first + size;
+                if (size && find(i).memory != memory.memory) break;
+                group[size] = {scratch.context.get() + i * stack.query_width(),
+                               scratch.wide.get() + i * map.out, memory, memory.length,
+                               scratch.scores.data() + size * room};
+            }
+            attend(group, size, sizes.num_heads, 1, stack.head, scale);
         }
         add_to_states(block.maps[CROSS_OUT], scratch.context.get(), stack.query_width(),
                       block.norms[CROSS_NORM]);
@@ -352,12 +392,13 @@ struct SourceToken {
 
 // Keys and values of every decoder layer, and what is copied from, for a block of rows of the
 // encoder's states.
-void remember(const Model &model, const SourceToken *tokens, int64_t count, const float *states,
-              int64_t row, Scratch &scratch) {
+template <typename N>
+void remember_as(const Model &model, const SourceToken *tokens, int64_t count, const float *states,
+                 int64_t row, Scratch &scratch, int64_t threads) {
     const Stack &decoder = *model.decoder;
     const int64_t width = decoder.source_width(), stride = decoder.stride;
     const Positions none{};
-    Pass pass(decoder, none, scratch);
+    Pass pass(decoder, none, scratch, threads);
     pass.rows = count;
     for (int64_t layer = 0; layer < decoder.sizes.num_layers; ++layer) {
         const Packed &map = decoder.blocks[layer].maps[CROSS_KV];
@@ -366,11 +407,12 @@ void remember(const Model &model, const SourceToken *tokens, int64_t count, cons
             const auto [source, position] = tokens[i];
             const int64_t length = source->length;
             const float *from = scratch.wide.get() + i * map.out;
-            float *to = source->memory.get() + layer * length * width + position * decoder.head;
+            N *to = reinterpret_cast<N *>(source->memory.get()) + layer * length * width +
+                    position * decoder.head;
             for (int64_t head = 0; head < decoder.sizes.num_heads; ++head, from += decoder.head) {
-                float *key = to + head * 2 * length * decoder.head;
-                std::copy_n(from, decoder.head, key);
-                std::copy_n(from + width / 2, decoder.head, key + length * decoder.head);
+                N *key = to + head * 2 * length * decoder.head;
+                keep(key, from, decoder.head);
+                keep(key + length * decoder.head, from + width / 2, decoder.head);
             }
         }
     }
@@ -384,11 +426,19 @@ void remember(const Model &model, const SourceToken *tokens, int64_t count, cons
     }
 }
 
+void remember(const Model &model, const SourceToken *tokens, int64_t count, const float *states,
+              int64_t row, Scratch &scratch, int64_t threads) {
+    const bool is_float = model.decoder->sizes.precision == FLOAT32;
+    (is_float ? remember_as<float> : remember_as<uint16_t>)(model, tokens, count, states, row,
+                                                            scratch, threads);
+}
+
 std::shared_ptr<Source> new_source(const Model &model, const int64_t *ids, int64_t length) {
     const Stack &decoder = *model.decoder;
     auto source = std::make_shared<Source>();
     source->length = length;
-    source->memory.allocate(decoder.sizes.num_layers * length * decoder.source_width());
+    source->memory.allocate(decoder.sizes.num_layers * length * decoder.source_width() *
+                            decoder.kept_bytes());
     if (model.copy) {
         source->copied.allocate(2 * length * decoder.stride);
         source->list_tokens(ids);
@@ -405,6 +455,7 @@ struct Reading {
     const int64_t *lengths;  // [sources]
     int64_t length;
     const std::vector<std::shared_ptr<Source>> &sources;
+    int64_t threads;  // of each product
 
     void run(int64_t first, int64_t last, Scratch &scratch) const {
         const Stack &stack = *model.encoder;
@@ -423,7 +474,7 @@ struct Reading {
         Aligned<float> states, queries, places;
         states.allocate(count * stack.stride);
         queries.allocate(count * width), places.allocate(count * place);
-        Pass pass(stack, positions, scratch);
+        Pass pass(stack, positions, scratch, threads);
         const auto each_block = [&](auto work) {
             for (int64_t start = 0; start < count; start += MAX_ROWS) {
                 pass.rows = std::min(MAX_ROWS, count - start);
@@ -442,7 +493,7 @@ struct Reading {
                 });
             });
             each_block([&](int64_t start) {
-                pass.self_attention(
+                pass.self_attention<float>(
                     block, queries.get() + start * width, width,
                     [&](int64_t i) {  // all keys of the source of some rows
                         const int64_t row = start + i, end = start + pass.rows;
@@ -466,8 +517,8 @@ struct Reading {
         }
         each_block([&](int64_t start) {
             if (stack.sizes.is_pre) pass.normalize_all(pass.states, stack.last_norm);
-            remember(model, rows.data() + start, pass.rows, pass.states, stack.stride,
-                     scratch);
+            remember(model, rows.data() + start, pass.rows, pass.states, stack.stride, scratch,
+                     threads);
         });
     }
 };
@@ -490,12 +541,13 @@ struct Step {
     int64_t num_new;
     const int32_t *slots;  // [rows, num_new]
     Output output;
+    int64_t threads;  // of each product
 
     // All new positions of some consecutive rows.
     void run(int64_t first_row, int64_t last_row, Scratch &scratch) const {
         const Stack &stack = *model.decoder;
         scratch.fit(std::max(stack.widest(), PORTION), stack.stride);
-        Pass pass(stack, positions, scratch);
+        Pass pass(stack, positions, scratch, threads);
         const int64_t end = last_row * num_new;
         for (int64_t token = first_row * num_new; token < end; token += pass.rows) {
             pass.rows = std::min(MAX_ROWS, end - token);
@@ -508,25 +560,28 @@ struct Step {
             pass.embed(ids + token);
             if (model.copy)
                 std::copy_n(pass.states, pass.rows * stack.stride, scratch.embedded.get());
-            for (int64_t layer = 0; layer < stack.sizes.num_layers; ++layer) run_block(pass, layer);
+            const bool is_float = stack.sizes.precision == FLOAT32;
+            for (int64_t layer = 0; layer < stack.sizes.num_layers; ++layer)
+                is_float ? run_block<float>(pass, layer) : run_block<uint16_t>(pass, layer);
             write(pass, token);
         }
     }
 
-    void run_block(const Pass &pass, int64_t layer) const {
+    // `N` is the type of the keys and values.
+    template <typename N> void run_block(const Pass &pass, int64_t layer) const {
         const Stack &stack = pass.stack;
         const Block &block = stack.blocks[layer];
         Scratch &scratch = pass.scratch;
         pass.project(block, [&](int64_t i, const float *queries) {
             const auto [row, position] = pass.tokens[i];
-            std::copy_n(queries + stack.query_width(), cache.width,
-                        cache.slot(layer, cache.at(row, position)));
+            keep(reinterpret_cast<N *>(cache.slot(layer, cache.at(row, position))),
+                 queries + stack.query_width(), stack.place_width());
         });
         const auto first_seen = [&](int64_t position) {
             return block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
         };
         int64_t begin = 0;  // position of the first place
-        pass.self_attention(
+        pass.self_attention<N>(
             block, scratch.wide.get(), block.maps[SELF_QKV].out,
             [&](int64_t i) {
                 int64_t last = i;
@@ -546,11 +601,11 @@ struct Step {
                 return std::pair(first - begin, position + 1 - first);
             });
         if (stack.sizes.reads_source)
-            pass.cross_attention(block, [&](int64_t i) {
+            pass.cross_attention<N>(block, [&](int64_t i) {
                 const Source &source = *cache.sources[pass.tokens[i].row];
+                const auto *memory = reinterpret_cast<const N *>(source.memory.get());
                 const int64_t size = source.length * stack.source_width();
-                const Memory memory{source.memory.get() + layer * size, stack.head, source.length};
-                return std::pair(memory, source.length);
+                return Memory<N>{memory + layer * size, stack.head, source.length};
             });
         pass.feed_forward(block);
     }
@@ -579,8 +634,8 @@ struct Step {
         std::vector<Copies> copies;
         if (model.copy) copies = copy(pass, hidden, rows, written, count);
         const Rows left = pass.enter(model.output, hidden, stack.stride);
-        if (output.logits) write_logits(left, rows, count, copies);
-        if (output.k) write_top(left, rows, count, scratch.wide.get(), copies);
+        if (output.logits) write_logits(pass, left, rows, copies);
+        if (output.k) write_top(pass, left, rows, copies);
         pass.rows = all_rows;
     }
 
@@ -605,7 +660,7 @@ struct Step {
                 scratch.bonuses[j] = before == written[i] ? head.continuation : 0.0f;
             }
             float *context = scratch.context.get();
-            Attending<Memory> one{context, scratch.wide.get() + i * stride,
+            Attending<Memory<float>> one{context, scratch.wide.get() + i * stride,
                                   {source.copied.get(), stride, source.length}, source.length,
                                   scratch.scores.data(), scratch.bonuses.data()};
             attend(&one, 1, 1, 1, stride, 1.0f / std::sqrt(float(dim)));
@@ -639,47 +694,59 @@ struct Step {
             logits[copies.source->tokens[i]] = copies.mixed(i, log_sum);
     }
 
-    void write_logits(const Rows &left, const int64_t *rows, int64_t count,
+    void write_logits(const Pass &pass, const Rows &left, const int64_t *rows,
                       std::vector<Copies> &copies) const {
         const int64_t vocab = model.decoder->sizes.vocab_size;
         const float *bias = model.output.bias.get();
-        multiply(model.output, left, count, 0, model.output.panels(),
-                 [&](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
-                     first += load(bias + column), second += load(bias + column + WIDTH);
-                     float *to = output.logits + rows[i] * vocab + column;
-                     if (column + PANEL <= vocab) {
-                         store(to, first), store(to + WIDTH, second);
-                         return;
-                     }
-                     for (int64_t j = 0; j < vocab - column; ++j)
-                         to[j] = j < WIDTH ? first[j] : second[j - WIDTH];
-                 });
+        pass.multiply_all(
+            model.output, left,
+            [&](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                first += load(bias + column), second += load(bias + column + WIDTH);
+                float *to = output.logits + rows[i] * vocab + column;
+                if (column + PANEL <= vocab) {
+                    store(to, first), store(to + WIDTH, second);
+                    return;
+                }
+                for (int64_t j = 0; j < vocab - column; ++j)
+                    to[j] = j < WIDTH ? first[j] : second[j - WIDTH];
+            });
         for (size_t i = 0; i < copies.size(); ++i)
             mix(copies[i], output.logits + rows[i] * vocab, vocab);
     }
 
-    void write_top(const Rows &left, const int64_t *rows, int64_t count, float *portion,
+    // In portions, or where threads share the product in one that has all.
+    void write_top(const Pass &pass, const Rows &left, const int64_t *rows,
                    std::vector<Copies> &copies) const {
         const int64_t vocab = model.decoder->sizes.vocab_size, panels = model.output.panels();
+        const int64_t count = pass.rows;
         const float *bias = model.output.bias.get();
         std::vector<Top> tops;
         for (int64_t i = 0; i < count; ++i)
             tops.emplace_back(output.k, output.values + rows[i] * output.k,
                               output.indices + rows[i] * output.k);
+        const bool is_shared = pass.threads > 1;
+        const int64_t width = is_shared ? padded(model.output.out, PORTION) : PORTION;
+        if (is_shared) pass.scratch.fit_logits(count * width);
+        float *logits = is_shared ? pass.scratch.logits.get() : pass.scratch.wide.get();
+        const auto keep_from = [=](int64_t start) {
+            return [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                float *to = logits + i * width + column - start;
+                store(to, first + load(bias + column));
+                store(to + WIDTH, second + load(bias + column + WIDTH));
+            };
+        };
+        if (is_shared) pass.multiply_all(model.output, left, keep_from(0));
         constexpr int64_t STEP = PORTION / PANEL;
         for (int64_t panel = 0; panel < panels; panel += STEP) {
-            const int64_t start = panel * PANEL;
-            multiply(model.output, left, count, panel, std::min(panel + STEP, panels),
-                     [&](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
-                         float *to = portion + i * PORTION + column - start;
-                         store(to, first + load(bias + column));
-                         store(to + WIDTH, second + load(bias + column + WIDTH));
-                     });
-            const int64_t some = std::min(PORTION, vocab - start);
-            for (int64_t i = 0; i < count; ++i)
-                tops[i].add(portion + i * PORTION, start, some);
-            for (size_t i = 0; i < copies.size(); ++i)
-                copies[i].collect(portion + i * PORTION, start, some);
+            const int64_t start = panel * PANEL, some = std::min(PORTION, vocab - start);
+            if (!is_shared)
+                multiply(model.output, left, count, panel, std::min(panel + STEP, panels),
+                         keep_from(start));
+            for (int64_t i = 0; i < count; ++i) {
+                float *portion = logits + i * width + (is_shared ? start : 0);
+                tops[i].add(portion, start, some);
+                if (!copies.empty()) copies[i].collect(portion, start, some);
+            }
         }
         for (int64_t i = 0; i < count; ++i) output.normalizer[rows[i]] = tops[i].sum.value();
         for (size_t i = 0; i < copies.size(); ++i) {
@@ -713,8 +780,26 @@ bool are_below(const int64_t *numbers, int64_t count, int64_t end) {
 // Of the sources that this was compiled from.
 EXPORTED const char *regard_digest() { return DIGEST; }
 
-// Whether the processor has what AVX-512 alone does not promise: nothing of that is used here.
-EXPORTED int regard_can_run() { return 1; }
+// Whether the processor has what AVX-512 alone does not promise.
+EXPORTED int regard_can_run() {
+    bool can_run = true;
+#ifdef __AVX512BF16__
+    can_run = can_run && __builtin_cpu_supports("avx512bf16");
+#endif
+#ifdef __AVX512VNNI__
+    can_run = can_run && __builtin_cpu_supports("avx512vnni");
+#endif
+    return can_run;
+}
+
+// Whether products in bf16 have an instruction of their own.
+EXPORTED int regard_has_bf16() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
 
 // `encoder` is null where others encode. Returns null where memory is short.
 EXPORTED void *regard_model_new(const Sizes *encoder, const Sizes *decoder) {
@@ -804,7 +889,8 @@ EXPORTED void *regard_state_new(void *of) {
         int64_t reach = 0;
         for (const Block &block : stack.blocks)
             reach = reach < 0 || block.before < 0 ? -1 : std::max(reach, block.before + 1);
-        return new State{model, Cache(stack.sizes.num_layers, stack.place_width(), reach)};
+        const int64_t bytes = stack.place_width() * stack.kept_bytes();
+        return new State{model, Cache(stack.sizes.num_layers, bytes, reach)};
     } catch (const std::bad_alloc &) {
         return nullptr;
     }
@@ -844,7 +930,8 @@ EXPORTED int regard_state_add_sources(void *of, const int64_t *ids, const float 
                     std::fill(to + dim, to + stack.stride, 0.0f);
                     tokens[i] = {sources[number].get(), first + i};
                 }
-                remember(state.model, tokens, count, scratch.states.get(), stack.stride, scratch);
+                remember(state.model, tokens, count, scratch.states.get(), stack.stride, scratch,
+                         1);
             }
         };
         if (for_each(state.model, batch, num_threads, item) != 0) return NO_MEMORY;
@@ -871,7 +958,8 @@ EXPORTED int regard_state_read(void *of, const Positions *positions, const int64
             rows += lengths[i];
         }
         ends.push_back(batch);
-        const Reading reading{state.model, *positions, ids, lengths, length, sources};
+        const int64_t threads = ends.size() == 1 ? num_threads : 1;
+        const Reading reading{state.model, *positions, ids, lengths, length, sources, threads};
         const auto item = [&](int64_t number, Scratch &scratch) {
             reading.run(number ? ends[number - 1] : 0, ends[number], scratch);
         };
@@ -894,7 +982,7 @@ EXPORTED int regard_state_select(void *state, const int64_t *rows, int64_t count
 
 EXPORTED int64_t regard_state_bytes(void *of) {
     const Cache &cache = static_cast<State *>(of)->cache;
-    return int64_t(cache.chunks.size()) * Cache::CHUNK_SLOTS * cache.num_layers * cache.width * 4;
+    return int64_t(cache.chunks.size()) * Cache::CHUNK_SLOTS * cache.num_layers * cache.bytes;
 }
 
 // Decodes the next tokens, [rows, num_new]: the logits after the last, or the k best of each row.
@@ -911,9 +999,9 @@ EXPORTED int regard_state_step(void *of, const Positions *positions, const int64
         cache.reserve(num_new);
         std::vector<int32_t> slots(rows * num_new);
         cache.take(slots.data(), rows * num_new);
-        const Step step{state.model,  cache, *positions, ids, num_new, slots.data(),
-                        {logits, k, values, indices, normalizer}};
         const int64_t items = std::min(rows, num_items(rows * num_new, num_threads));
+        const Step step{state.model, cache, *positions, ids, num_new, slots.data(),
+                        {logits, k, values, indices, normalizer}, items == 1 ? num_threads : 1};
         const auto item = [&](int64_t number, Scratch &scratch) {
             step.run(rows * number / items, rows * (number + 1) / items, scratch);
         };

@@ -5,9 +5,10 @@ search and every sampler runs on them; their `decode_top` joins the step with lo
 best tokens, so that no ``[rows, vocab]`` numbers are stored.
 
 Weights are packed once, when the decoder is made: a model that is trained on needs a new one. A
-row's numbers do not depend on the other rows, nor on the number of threads. In int8, weights are
-rounded to 8 bits with a scale for each output, and the rows that they multiply to as many bits as
-32-bit sums allow (13 to 15), with a scale for each row.
+row's numbers do not depend on the other rows, nor on the number of threads. In bf16, weights and
+the rows that they multiply are rounded to bfloat16. In int8 they are rounded to 8 bits, weights
+with a scale for each output, and rows with a scale and a zero each. All else is float32, except for
+the keys and values that are kept, which are bfloat16 in both.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from torch import Tensor
 
 from regard.errors import ShapeError
 from regard.generation.native import library
-from regard.generation.native.library import Precision
 from regard.generation.native.packing import PackedModel
 from regard.generation.top_tokens import TopTokens
-from regard.models.base.decoder import Decoder
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.text_model import TextModel, token_lengths
 from regard.models.encoder_decoder.model import EncoderDecoderModel
 from regard.models.transformer.model import Transformer
+from regard.settings.values import DecodingPrecision
 
 _PIECE = 256  # new tokens of a row that are read at once: the rest of a prompt waits
 
@@ -83,9 +83,18 @@ class _Native:
         model: In evaluation mode, on the CPU.
         precision: Type of the weights.
         num_threads: Of each call; None takes those of PyTorch at the time.
+
+    Raises:
+        ConfigError: The compiled decoder does not cover the model.
     """
 
-    def __init__(self, model: TextModel, precision: Precision, num_threads: int | None) -> None:
+    def __init__(
+        self,
+        model: TextModel,
+        *,
+        precision: DecodingPrecision = "float32",
+        num_threads: int | None = None,
+    ) -> None:
         self.vocab_size, self.precision, self.num_threads = model.vocab_size, precision, num_threads
         self._packed = PackedModel(model, precision)
 
@@ -176,10 +185,10 @@ class NativeDecoder(_Native):
         self,
         model: EncoderDecoder,
         *,
-        precision: Precision = "float32",
+        precision: DecodingPrecision = "float32",
         num_threads: int | None = None,
     ) -> None:
-        super().__init__(model, precision, num_threads)
+        super().__init__(model, precision=precision, num_threads=num_threads)
         assert isinstance(model, Transformer | EncoderDecoderModel)
         self._model = model
 
@@ -233,25 +242,7 @@ class NativeDecoder(_Native):
 
 
 class NativeCausalDecoder(_Native):
-    """A decoder-only model of which every step of decoding is one call.
-
-    Args:
-        model: In evaluation mode, on the CPU.
-        precision: Type of the weights.
-        num_threads: Of each call; None takes those of PyTorch at the time.
-
-    Raises:
-        ConfigError: The compiled decoder does not cover the model.
-    """
-
-    def __init__(
-        self,
-        model: Decoder,
-        *,
-        precision: Precision = "float32",
-        num_threads: int | None = None,
-    ) -> None:
-        super().__init__(model, precision, num_threads)
+    """A decoder-only model of which every step of decoding is one call."""
 
     def init_state(self) -> NativeState:
         """Return the state before the first token; the first step sets its number of rows."""

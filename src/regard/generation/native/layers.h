@@ -6,7 +6,6 @@
 #include "decoder.h"
 #include "packed.h"
 
-inline Vector<float> larger(Vector<float> x, Vector<float> y) { return x > y ? x : y; }
 inline Vector<float> exponential(Vector<float> x) { return exp2<float>(x * 1.44269504f); }
 
 // x / (1 + e^-x), whose exponential is bounded so that it stays finite.
@@ -52,8 +51,7 @@ inline float sum_of(const float *x, int64_t count, float shift, bool is_square) 
         const Vector<float> y = load(x + i) - shift;
         sums += is_square ? y * y : y;
     }
-    float sum = 0;
-    for (int64_t i = 0; i < WIDTH; ++i) sum += sums[i];
+    float sum = sum_lanes(sums);
     for (int64_t i = whole; i < count; ++i) {
         const float y = x[i] - shift;
         sum += is_square ? y * y : y;
@@ -102,59 +100,102 @@ inline Vector<float> add_pairs(Vector<float> a, Vector<float> b,
 }
 
 // The sum of the lanes of each of WIDTH vectors; what they held is lost.
-template <int64_t S = 1> inline Vector<float> sum_lanes(Vector<float> *sums) {
+template <int64_t S = 1> inline Vector<float> sum_each(Vector<float> *sums) {
     if constexpr (S == WIDTH) return sums[0];
     else {
         for (int64_t i = 0; i < WIDTH / S; i += 2)
             sums[i / 2] = add_pairs<S>(sums[i], sums[i + 1],
                                        std::make_integer_sequence<int64_t, WIDTH>());
-        return sum_lanes<2 * S>(sums);
+        return sum_each<2 * S>(sums);
+    }
+}
+
+// ---- keys and values ----
+
+// They are kept as float32, or as bfloat16: then the numbers i and i + WIDTH of 2 WIDTH neighbours
+// share 32 bits, so that they become two vectors without being moved.
+template <typename N> constexpr int64_t PARTS = sizeof(float) / sizeof(N);  // vectors loaded at once
+
+inline void load_parts(const float *from, Vector<float> *parts) { parts[0] = load(from); }
+
+inline void load_parts(const uint16_t *from, Vector<float> *parts) {
+    Bits pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    parts[0] = reinterpret_cast<Vector<float>>(pairs << 16);
+    parts[1] = reinterpret_cast<Vector<float>>(pairs & 0xffff0000u);
+}
+
+// Keeps `width` numbers, which are a whole number of loads.
+inline void keep(float *to, const float *from, int64_t width) { std::copy_n(from, width, to); }
+
+// To the nearest bfloat16, in the upper 16 bits of a lane; not a number stays so.
+inline Bits upper_halves(Vector<float> x) {
+    const Bits bits = reinterpret_cast<Bits>(x);
+    const Bits rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    return (x == x ? rounded : bits | 0x400000u) & 0xffff0000u;
+}
+
+inline void keep(uint16_t *to, const float *from, int64_t width) {
+    for (int64_t i = 0; i < width; i += 2 * WIDTH) {
+        const Bits pairs =
+            upper_halves(load(from + i)) >> 16 | upper_halves(load(from + i + WIDTH));
+        __builtin_memcpy(to + i, &pairs, sizeof pairs);
     }
 }
 
 // The dot products of a query with WIDTH keys.
-inline Vector<float> dots(const float *query, const float *const *keys, int64_t width) {
+template <typename N>
+inline Vector<float> dots(const float *query, const N *const *keys, int64_t width) {
+    constexpr int64_t P = PARTS<N>;
     Vector<float> sums[WIDTH] = {};
-    for (int64_t i = 0; i < width; i += WIDTH) {
-        const Vector<float> part = load(query + i);
+    for (int64_t i = 0; i < width; i += P * WIDTH) {
+        Vector<float> part[P], key[P];
+        for (int64_t p = 0; p < P; ++p) part[p] = load(query + i + p * WIDTH);
 #pragma GCC unroll 16
-        for (int64_t j = 0; j < WIDTH; ++j) sums[j] += part * load(keys[j] + i);
+        for (int64_t j = 0; j < WIDTH; ++j) {
+            load_parts(keys[j] + i, key);
+            for (int64_t p = 0; p < P; ++p) sums[j] += part[p] * key[p];
+        }
     }
-    return sum_lanes(sums);
+    return sum_each(sums);
 }
 
-// to[N vectors] += the sum over keys of weight * value.
-template <int N, typename Value>
+// to[R loads] += the sum over keys of weight * value.
+template <typename N, int R, typename Value>
 inline void sum_values(float *to, const float *weights, Value value, int64_t first, int64_t last) {
-    Vector<float> sums[N];
-    for (int n = 0; n < N; ++n) sums[n] = load(to + n * WIDTH);
+    constexpr int64_t P = PARTS<N>;
+    Vector<float> sums[R * P], parts[P];
+    for (int64_t n = 0; n < R * P; ++n) sums[n] = load(to + n * WIDTH);
     for (int64_t j = first; j < last; ++j) {
-        const float *from = value(j);
+        const N *from = value(j);
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) sums[n] += weights[j] * load(from + n * WIDTH);
+        for (int64_t r = 0; r < R; ++r) {
+            load_parts(from + r * P * WIDTH, parts);
+            for (int64_t p = 0; p < P; ++p) sums[r * P + p] += weights[j] * parts[p];
+        }
     }
-    for (int n = 0; n < N; ++n) store(to + n * WIDTH, sums[n]);
+    for (int64_t n = 0; n < R * P; ++n) store(to + n * WIDTH, sums[n]);
 }
 
 // Keys and values that lie anywhere: a place has the keys of each head and then the values.
-struct Places {
-    const float *const *places;
+template <typename N> struct Places {
+    using Number = N;
+    const N *const *places;
     int64_t width;   // of a head
     int64_t values;  // distance from a key to its value
 
-    const float *key(int64_t head, int64_t j) const { return places[j] + head * width; }
-    const float *value(int64_t head, int64_t j) const { return key(head, j) + values; }
+    const N *key(int64_t head, int64_t j) const { return places[j] + head * width; }
+    const N *value(int64_t head, int64_t j) const { return key(head, j) + values; }
 };
 
 // Keys and values of a source: [heads][2][length][width].
-struct Memory {
-    const float *memory;
+template <typename N> struct Memory {
+    using Number = N;
+    const N *memory;
     int64_t width, length;
 
-    const float *key(int64_t head, int64_t j) const {
-        return memory + (head * 2 * length + j) * width;
-    }
-    const float *value(int64_t head, int64_t j) const { return key(head, j + length); }
+    const N *key(int64_t head, int64_t j) const { return memory + (head * 2 * length + j) * width; }
+    const N *value(int64_t head, int64_t j) const { return key(head, j + length); }
 };
 
 // Turns scores into weights, which lack a factor; returns it. There is room for whole vectors.
@@ -163,17 +204,14 @@ inline float weigh_scores(float *scores, int64_t count) {
     std::fill(scores + count, scores + room, NOTHING);
     Vector<float> most = every(NOTHING);
     for (int64_t j = 0; j < room; j += WIDTH) most = larger(load(scores + j), most);
-    float highest = NOTHING;
-    for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
+    const float highest = largest_lane(most);
     Vector<float> sums{};
     for (int64_t j = 0; j < room; j += WIDTH) {
         const Vector<float> weight = exponential(load(scores + j) - highest);
         store(scores + j, weight);
         sums += weight;
     }
-    float total = 0;
-    for (int64_t i = 0; i < WIDTH; ++i) total += sums[i];
-    return count ? 1.0f / total : 0.0f;
+    return count ? 1.0f / sum_lanes(sums) : 0.0f;
 }
 
 // One position that attends: its queries, where its output goes, what it sees, and room for as many
@@ -188,13 +226,15 @@ template <typename From> struct Attending {
     float factor = 0;  // makes weights of the scores that the last head leaves
 };
 
-// Attention of some positions. Heads are as wide as whole vectors. Positions that see about the
+// Attention of some positions. Heads are as wide as whole loads. Positions that see about the
 // same keys read them together, a few keys at a time, which stay in the first cache; the numbers of
 // each do not depend on the others.
 template <typename From>
 inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int64_t repeats,
                    int64_t width, float scale) {
+    using N = typename From::Number;
     constexpr int64_t STEP = 32;  // keys
+    constexpr int64_t P = PARTS<N>;
     int64_t longest = 0;
     for (int64_t i = 0; i < size; ++i) longest = std::max(longest, group[i].count);
     for (int64_t h = 0; h < num_heads; ++h) {
@@ -203,7 +243,7 @@ inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int6
             for (Attending<From> *one = group; one < group + size; ++one) {
                 const float *query = one->queries + h * width;
                 for (int64_t j = first; j < std::min(first + STEP, one->count); j += WIDTH) {
-                    const float *keys[WIDTH];
+                    const N *keys[WIDTH];
                     for (int64_t i = 0; i < WIDTH; ++i)
                         keys[i] = one->from.key(head, std::min(j + i, one->count - 1));
                     Vector<float> products = dots(query, keys, width) * scale;
@@ -222,8 +262,9 @@ inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int6
                 int64_t i = 0;
                 const auto value = [&](int64_t j) { return one->from.value(head, j) + i; };
                 for (; i + 4 * WIDTH <= width; i += 4 * WIDTH)
-                    sum_values<4>(out + i, one->scores, value, first, last);
-                for (; i < width; i += WIDTH) sum_values<1>(out + i, one->scores, value, first, last);
+                    sum_values<N, 4 / P>(out + i, one->scores, value, first, last);
+                for (; i < width; i += P * WIDTH)
+                    sum_values<N, 1>(out + i, one->scores, value, first, last);
             }
         for (Attending<From> *one = group; one < group + size; ++one)
             for (float *at = one->out + h * width, *end = at + width; at < end; at += WIDTH)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import warnings
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from regard.attention.backends import cpu_kernels
 from regard.attention.backends.cpu_kernels import compiling, loading
+from regard.settings.values import DecodingPrecision
 
 _FOLDER = Path(__file__).parent
 _HEADERS = Path(cpu_kernels.__file__).parent
 
-Precision = Literal["float32", "int8"]
-PRECISIONS: dict[Precision, int] = {"float32": 0, "int8": 1}
+PRECISIONS: dict[DecodingPrecision, int] = {"float32": 0, "int8": 1, "bf16": 2}
 """Types of the weights, with their numbers in packed.h."""
 
 ACTIVATIONS = {"relu": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 4}
@@ -56,6 +54,7 @@ class Positions(ctypes.Structure):
 
 
 _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "regard_has_bf16": (ctypes.c_int, ()),
     "regard_model_new": (_P, (_P, _P)),
     "regard_model_free": (None, (_P,)),
     "regard_set_map": (ctypes.c_int, (_P, _I, _I, _I, _P, _P)),
@@ -77,31 +76,25 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
 @cache
 def load_fastest() -> ctypes.CDLL | None:
     """Load the decoder of the best instruction set; None where none was compiled."""
-    for name in loading.runnable_names():
-        library = load(name)
-        if library is not None:
-            return library
-    if any(_FOLDER.glob("_*.so")):
-        warnings.warn(
-            f"the kernels in {_FOLDER} were compiled from other sources or for another machine "
-            "and are not used, so decoding is slower.  Install regard again: pip install -e .",
-            stacklevel=2,
-        )
-    return None
+    library = loading.load_first(_FOLDER, _HEADERS, "decoding is slower")
+    if library is not None:
+        declare(library)
+    return library
 
 
 def load(name: str) -> ctypes.CDLL | None:
-    """Load the decoder of an instruction set.
-
-    Returns:
-        None where it was not compiled, cannot be read, or was compiled from other sources or for
-        another machine.
-    """
+    """Load the decoder of an instruction set; None where it cannot be used."""
     digest = compiling.digest_sources(_FOLDER, _HEADERS)
     library = loading.load_current(compiling.library_path(_FOLDER, name), digest)
     if library is not None:
         declare(library)
     return library
+
+
+def is_fast_in_bf16() -> bool:
+    """Return whether the decoder in use multiplies bf16 faster than float32."""
+    library = load_fastest()
+    return library is not None and library.regard_has_bf16() != 0
 
 
 def declare(library: ctypes.CDLL) -> None:

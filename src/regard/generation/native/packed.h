@@ -1,14 +1,13 @@
 // Products of a few rows with weights that are packed once, and what follows each product.
 //
 // A panel holds PANEL outputs of a map for all of its inputs, side by side in the order in which
-// the product reads them. Every sum runs over the inputs in one order, whatever the number of rows:
-// a row has the same bits in any batch.
+// the product reads them: PACK inputs of an output are neighbours. Every sum runs over the inputs in
+// one order, whatever the number of rows: a row has the same bits in any batch.
 //
-// float32: weights as they are. int8: weights as integers of -127 to 127 times a factor for each
-// output; the rows as integers times a factor for each row, up to a limit for which no sum of an
-// int32 can overflow. The integers of a row have 16 bits, for the instructions of AVX2 and AVX-512
-// multiply pairs of 16 bits exactly (pmaddwd), where those for 8 bits (pmaddubsw) saturate and need
-// a second multiplication to widen the sum: they are no faster, and lose digits.
+// float32: weights as they are. bf16: weights and rows rounded to bfloat16, summed in float32. int8:
+// weights as integers of -127 to 127 times a factor for each output; a row as integers of 0 to 255,
+// less the one that is its zero, times its factor. Sums of integers are exact: they are the same on
+// every processor.
 #pragma once
 
 #if defined(__x86_64__)
@@ -21,6 +20,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "vectors.h"
@@ -29,10 +29,10 @@ constexpr int64_t WIDTH = LANES<float>;
 constexpr int64_t PANEL = 2 * WIDTH;
 constexpr int TILE = VECTOR_BYTES == 64 ? 12 : 6;  // rows whose sums fit in the registers
 constexpr int64_t MAX_ROWS = 11 * 12;              // of one product: they stay in the second cache
-constexpr int64_t DEPTH = 256;                     // inputs of a panel that stay in the first one
+constexpr int64_t DEPTH_BYTES = 1024;              // of each output, so that a panel stays in the first one
 constexpr float NOTHING = -1e30f;                  // less than any score, and finite
 
-enum Precision : int64_t { FLOAT32 = 0, INT8 = 1 };
+enum Precision : int64_t { FLOAT32 = 0, INT8 = 1, BF16 = 2 };
 
 inline int64_t padded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
@@ -51,120 +51,239 @@ template <typename T> struct Aligned {
     T *get() const { return owner.get(); }
 };
 
+// ---- lanes ----
+
+inline Vector<float> larger(Vector<float> x, Vector<float> y) { return x > y ? x : y; }
+
+template <int64_t S, int64_t... I>
+inline Vector<float> rotated(Vector<float> x, std::integer_sequence<int64_t, I...>) {
+#ifdef __clang__
+    return __builtin_shufflevector(x, x, ((I + S) % WIDTH)...);
+#else
+    constexpr Integers<float> lanes{int32_t((I + S) % WIDTH)...};
+    return __builtin_shuffle(x, lanes);
+#endif
+}
+
+// All lanes joined in pairs, those that are S apart first.
+template <int64_t S = WIDTH / 2, typename Join> inline float join_lanes(Vector<float> x, Join join) {
+    if constexpr (S == 0) return x[0];
+    else return join_lanes<S / 2>(
+            join(x, rotated<S>(x, std::make_integer_sequence<int64_t, WIDTH>())), join);
+}
+
+inline float largest_lane(Vector<float> x) { return join_lanes(x, larger); }
+
+inline float sum_lanes(Vector<float> x) {
+    return join_lanes(x, [](Vector<float> y, Vector<float> z) { return y + z; });
+}
+
 // ---- kinds of numbers ----
 
+using Bits = Types<float>::Bits;
+
+// 32 bits of some neighbours.
+inline int32_t word(const void *from) {
+    int32_t bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    return bits;
+}
+
+inline float as_float(uint32_t bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// Every kind: rows are `Left`s and weights `Right`s; PACK of them along the inputs are multiplied
+// together, in registers with `Loaded` weights of WIDTH outputs, and added to `Sum`s of `Number`s.
 struct Floats {
     using Left = float;
     using Right = float;
+    using Loaded = Vector<float>;
     using Sum = Vector<float>;
     using Number = float;
     static constexpr int64_t PACK = 1;
 
-    static Sum load_right(const float *from) { return load(from); }
-    static Sum multiply_add(Sum sum, const float *left, Sum right) { return sum + *left * right; }
+    static Loaded load_right(const float *from) { return load(from); }
+    static Sum multiply_add(Sum sum, const float *left, Loaded right) { return sum + *left * right; }
 };
 
+struct Halves {
+    using Left = uint16_t;
+    using Right = uint16_t;
+    using Sum = Vector<float>;
+    using Number = float;
+    static constexpr int64_t PACK = 2;
+
+#ifdef __AVX512BF16__
+    using Loaded = __m512bh;
+
+    static Loaded load_right(const uint16_t *from) {
+        return reinterpret_cast<__m512bh>(_mm512_loadu_si512(from));
+    }
+    static Sum multiply_add(Sum sum, const uint16_t *left, Loaded right) {
+        const __m512i pair = _mm512_set1_epi32(word(left));
+        return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(pair), right);
+    }
+#else
+    struct Loaded {
+        Vector<float> first, second;
+    };
+
+    static Loaded load_right(const uint16_t *from) {
+        Bits pairs;
+        __builtin_memcpy(&pairs, from, sizeof pairs);
+        return {reinterpret_cast<Vector<float>>(pairs << 16),
+                reinterpret_cast<Vector<float>>(pairs & 0xffff0000u)};
+    }
+    static Sum multiply_add(Sum sum, const uint16_t *left, Loaded right) {
+        return sum + as_float(uint32_t(left[0]) << 16) * right.first +
+               as_float(uint32_t(left[1]) << 16) * right.second;
+    }
+#endif
+};
+
+// Rounds to the nearest bfloat16, to the even one of two.
+inline uint16_t to_half(float value) {
+    const uint32_t bits = static_cast<uint32_t>(word(&value));
+    if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);  // not a number stays so
+    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 struct Bytes {
-    using Left = int16_t;
     using Right = int8_t;
+    using Loaded = Integers<float>;
     using Sum = Integers<float>;
     using Number = int32_t;
+
+#ifdef __AVX512VNNI__
+    using Left = uint8_t;
+    static constexpr int64_t PACK = 4;
+
+    static Loaded load_right(const int8_t *from) {
+        return reinterpret_cast<Loaded>(_mm512_loadu_si512(from));
+    }
+    static Sum multiply_add(Sum sum, const uint8_t *left, Loaded right) {
+        return reinterpret_cast<Sum>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum),
+                                                         _mm512_set1_epi32(word(left)),
+                                                         reinterpret_cast<__m512i>(right)));
+    }
+#else
+    // 16 bits, for the instructions that multiply pairs of them (pmaddwd) are exact, where those
+    // for 8 bits (pmaddubsw) saturate and need a second multiplication to widen the sum.
+    using Left = int16_t;
     static constexpr int64_t PACK = 2;
 
 #if VECTOR_BYTES == 64
-    static Sum load_right(const int8_t *from) {
+    static Loaded load_right(const int8_t *from) {
         const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from));
-        return reinterpret_cast<Sum>(_mm512_cvtepi8_epi16(bytes));
+        return reinterpret_cast<Loaded>(_mm512_cvtepi8_epi16(bytes));
     }
-    static Sum multiply_add(Sum sum, const int16_t *left, Sum right) {
-        return sum + reinterpret_cast<Sum>(_mm512_madd_epi16(
-                         _mm512_set1_epi32(pair(left)), reinterpret_cast<__m512i>(right)));
+    static Sum multiply_add(Sum sum, const int16_t *left, Loaded right) {
+        return sum + reinterpret_cast<Sum>(_mm512_madd_epi16(_mm512_set1_epi32(word(left)),
+                                                             reinterpret_cast<__m512i>(right)));
     }
 #elif VECTOR_BYTES == 32
-    static Sum load_right(const int8_t *from) {
+    static Loaded load_right(const int8_t *from) {
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(from));
-        return reinterpret_cast<Sum>(_mm256_cvtepi8_epi16(bytes));
+        return reinterpret_cast<Loaded>(_mm256_cvtepi8_epi16(bytes));
     }
-    static Sum multiply_add(Sum sum, const int16_t *left, Sum right) {
-        return sum + reinterpret_cast<Sum>(_mm256_madd_epi16(
-                         _mm256_set1_epi32(pair(left)), reinterpret_cast<__m256i>(right)));
+    static Sum multiply_add(Sum sum, const int16_t *left, Loaded right) {
+        return sum + reinterpret_cast<Sum>(_mm256_madd_epi16(_mm256_set1_epi32(word(left)),
+                                                             reinterpret_cast<__m256i>(right)));
     }
 #else
     // Pairs of bytes as pairs of 16 bits, in lanes of 32.
-    static Sum load_right(const int8_t *from) {
-        Sum lanes;
+    static Loaded load_right(const int8_t *from) {
+        Loaded lanes;
         for (int64_t i = 0; i < WIDTH; ++i)
             lanes[i] = int32_t(uint32_t(uint16_t(int16_t(from[2 * i]))) |
                                uint32_t(uint16_t(int16_t(from[2 * i + 1]))) << 16);
         return lanes;
     }
-    static Sum multiply_add(Sum sum, const int16_t *left, Sum right) {
+    static Sum multiply_add(Sum sum, const int16_t *left, Loaded right) {
 #ifdef __SSE2__
-        return sum + reinterpret_cast<Sum>(_mm_madd_epi16(_mm_set1_epi32(pair(left)),
+        return sum + reinterpret_cast<Sum>(_mm_madd_epi16(_mm_set1_epi32(word(left)),
                                                           reinterpret_cast<__m128i>(right)));
 #else
-        typedef uint32_t Unsigned __attribute__((vector_size(VECTOR_BYTES)));
-        const Sum low = Sum(Unsigned(right) << 16) >> 16, high = right >> 16;
+        const Sum low = Sum(Bits(right) << 16) >> 16, high = right >> 16;
         return sum + low * int32_t(left[0]) + high * int32_t(left[1]);
 #endif
     }
 #endif
-
-  private:
-    static int32_t pair(const int16_t *from) {
-        int32_t two;
-        __builtin_memcpy(&two, from, sizeof two);
-        return two;
-    }
+#endif
 };
 
 // ---- weights ----
 
-// One linear map.
+// One linear map. The weights of a kind K are [out / PANEL][in / PACK][PANEL][PACK].
 struct Packed {
-    int64_t in = 0;           // inputs, a multiple of 2
+    int64_t in = 0;           // inputs, a multiple of 4
     int64_t out = 0;          // outputs, a multiple of PANEL
     Precision precision = FLOAT32;
-    Aligned<float> floats;    // [out / PANEL][in][PANEL]
-    Aligned<int8_t> bytes;    // [out / PANEL][in / 2][PANEL][2]
-    Aligned<float> scales;    // [out]
+    Aligned<unsigned char> weights;
     Aligned<float> bias;      // [out]
+    Aligned<float> scales;    // [out], of integers
+    Aligned<int32_t> totals;  // [out], sums of their integers
 
     int64_t panels() const { return out / PANEL; }
+    int64_t weight_bytes() const { return precision == FLOAT32 ? 4 : precision == BF16 ? 2 : 1; }
+
+    template <typename K> typename K::Right *panel(int64_t number) const {
+        return reinterpret_cast<typename K::Right *>(weights.get()) + number * in * PANEL;
+    }
 
     // Reads weight [num_out][num_in] and bias [num_out] or null; `to_out` and `to_in` give the
     // places of outputs and inputs, below `all_out` and `all_in`.
     template <typename ToOut, typename ToIn>
     void pack(const float *weight, const float *added, int64_t num_out, int64_t num_in,
               int64_t all_out, int64_t all_in, Precision kind, ToOut to_out, ToIn to_in) {
-        in = padded(all_in, 2), out = padded(all_out, PANEL), precision = kind;
-        scales.fill_zero(out), bias.fill_zero(out);
-        if (kind == FLOAT32) floats.fill_zero(out * in);
-        else bytes.fill_zero(out * in);
+        in = padded(all_in, 4), out = padded(all_out, PANEL), precision = kind;
+        bias.fill_zero(out);
+        weights.fill_zero(out * in * weight_bytes());
+        if (kind == INT8) scales.fill_zero(out), totals.fill_zero(out);
         for (int64_t row = 0; row < num_out; ++row) {
             const int64_t place = to_out(row);
             const float *from = weight + row * num_in;
             if (added) bias.get()[place] = added[row];
-            if (kind == FLOAT32) {
-                float *to = floats.get() + place / PANEL * in * PANEL + place % PANEL;
-                for (int64_t i = 0; i < num_in; ++i) to[to_in(i) * PANEL] = from[i];
-                continue;
-            }
-            float largest = 0, spoilt = 0;
-            for (int64_t i = 0; i < num_in; ++i) {
-                largest = std::max(largest, std::fabs(from[i]));
-                spoilt += from[i] * 0.0f;  // not a number where the weight is not finite
-            }
-            const bool is_finite = spoilt == 0.0f;
-            scales.get()[place] = is_finite ? largest / 127 : spoilt;
-            const float factor = is_finite && largest > 0 ? 127 / largest : 0.0f;
-            int8_t *to = bytes.get() + place / PANEL * in * PANEL + place % PANEL * 2;
-            for (int64_t i = 0; is_finite && i < num_in; ++i) {
-                const int64_t at = to_in(i);
-                const float rounded = std::clamp(std::nearbyint(from[i] * factor), -127.f, 127.f);
-                to[at / 2 * PANEL * 2 + at % 2] = static_cast<int8_t>(rounded);
-            }
+            if (kind == FLOAT32)
+                put<Floats>(place, num_in, to_in, [=](int64_t i) { return from[i]; });
+            else if (kind == BF16)
+                put<Halves>(place, num_in, to_in, [=](int64_t i) { return to_half(from[i]); });
+            else
+                put_integers(place, from, num_in, to_in);
         }
+    }
+
+  private:
+    template <typename K, typename ToIn, typename Number>
+    void put(int64_t place, int64_t num_in, ToIn to_in, Number number) {
+        typename K::Right *to = panel<K>(place / PANEL) + place % PANEL * K::PACK;
+        for (int64_t i = 0; i < num_in; ++i) {
+            const int64_t at = to_in(i);
+            to[at / K::PACK * PANEL * K::PACK + at % K::PACK] = number(i);
+        }
+    }
+
+    template <typename ToIn>
+    void put_integers(int64_t place, const float *from, int64_t num_in, ToIn to_in) {
+        float largest = 0, spoilt = 0;
+        for (int64_t i = 0; i < num_in; ++i) {
+            largest = std::max(largest, std::fabs(from[i]));
+            spoilt += from[i] * 0.0f;  // not a number where the weight is not finite
+        }
+        const bool is_finite = spoilt == 0.0f;
+        scales.get()[place] = is_finite ? largest / 127 : spoilt;
+        const float factor = is_finite && largest > 0 ? 127 / largest : 0.0f;
+        int32_t total = 0;
+        put<Bytes>(place, num_in, to_in, [&](int64_t i) {
+            const float scaled = is_finite ? std::nearbyint(from[i] * factor) : 0.0f;
+            const auto integer = static_cast<int8_t>(std::clamp(scaled, -127.0f, 127.0f));
+            total += integer;
+            return integer;
+        });
+        totals.get()[place] = total;
     }
 };
 
@@ -182,8 +301,8 @@ inline void tile(typename K::Number *to, const typename K::Left *left, int64_t l
             else sums[m][n] = typename K::Sum{};
         }
     for (int64_t k = 0; k < depth; k += K::PACK, left += K::PACK, panel += K::PACK * PANEL) {
-        const typename K::Sum first = K::load_right(panel);
-        const typename K::Sum second = K::load_right(panel + K::PACK * WIDTH);
+        const typename K::Loaded first = K::load_right(panel);
+        const typename K::Loaded second = K::load_right(panel + K::PACK * WIDTH);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
             sums[m][0] = K::multiply_add(sums[m][0], left + m * left_row, first);
@@ -209,6 +328,7 @@ template <typename K>
 inline void multiply_panel(typename K::Number *sums, const typename K::Left *left,
                            int64_t left_row, int64_t rows, const typename K::Right *panel,
                            int64_t in) {
+    constexpr int64_t DEPTH = DEPTH_BYTES / sizeof(typename K::Right);
     for (int64_t k = 0; k < in; k += DEPTH) {
         const int64_t depth = std::min(DEPTH, in - k);
         for (int64_t m = 0; m < rows; m += TILE) {
@@ -219,75 +339,126 @@ inline void multiply_panel(typename K::Number *sums, const typename K::Left *lef
     }
 }
 
-// The rows that enter a product: floats, and integers with their factors where they are taken.
+// The rows that enter a product.
 struct Rows {
-    const float *floats;
+    const void *numbers;  // of the kind that is multiplied
     int64_t row;          // distance of two rows
-    const int16_t *integers = nullptr;
-    int64_t integer_row = 0;
-    const float *factors = nullptr;
+    const float *factors = nullptr;   // of integers
+    const int32_t *zeros = nullptr;   // the integers that are 0
 };
+
+// Calls finish(row, column, sums of WIDTH columns, sums of WIDTH more).
+template <typename K, typename Finish>
+inline void multiply_as(const Packed &map, const Rows &left, int64_t rows, int64_t first_panel,
+                        int64_t last_panel, Finish finish) {
+    alignas(64) typename K::Number sums[MAX_ROWS * PANEL];
+    const auto *numbers = static_cast<const typename K::Left *>(left.numbers);
+    for (int64_t p = first_panel; p < last_panel; ++p) {
+        multiply_panel<K>(sums, numbers, left.row, rows, map.panel<K>(p), map.in);
+        for (int64_t m = 0; m < rows; ++m) {
+            typename K::Sum two[2];
+            __builtin_memcpy(two, sums + m * PANEL, sizeof two);
+            finish(m, p * PANEL, two[0], two[1]);
+        }
+    }
+}
 
 // Calls finish(row, column, Vector<float> first, Vector<float> second) for the outputs
 // column to column + PANEL - 1 of every row; the bias is not added yet.
 template <typename Finish>
 inline void multiply(const Packed &map, const Rows &left, int64_t rows, int64_t first_panel,
                      int64_t last_panel, Finish finish) {
-    if (map.precision == FLOAT32) {
-        alignas(64) float sums[MAX_ROWS * PANEL];
-        for (int64_t p = first_panel; p < last_panel; ++p) {
-            multiply_panel<Floats>(sums, left.floats, left.row, rows,
-                                   map.floats.get() + p * map.in * PANEL, map.in);
-            for (int64_t m = 0; m < rows; ++m)
-                finish(m, p * PANEL, load(sums + m * PANEL), load(sums + m * PANEL + WIDTH));
-        }
-        return;
-    }
-    alignas(64) int32_t sums[MAX_ROWS * PANEL];
-    for (int64_t p = first_panel; p < last_panel; ++p) {
-        multiply_panel<Bytes>(sums, left.integers, left.integer_row, rows,
-                              map.bytes.get() + p * map.in * PANEL, map.in);
-        const Vector<float> scale[2] = {load(map.scales.get() + p * PANEL),
-                                        load(map.scales.get() + p * PANEL + WIDTH)};
-        for (int64_t m = 0; m < rows; ++m) {
-            Integers<float> whole[2];
-            __builtin_memcpy(whole, sums + m * PANEL, sizeof whole);
-            finish(m, p * PANEL,
-                   __builtin_convertvector(whole[0], Vector<float>) * scale[0] * left.factors[m],
-                   __builtin_convertvector(whole[1], Vector<float>) * scale[1] * left.factors[m]);
-        }
-    }
+    if (map.precision == FLOAT32)
+        return multiply_as<Floats>(map, left, rows, first_panel, last_panel, finish);
+    if (map.precision == BF16)
+        return multiply_as<Halves>(map, left, rows, first_panel, last_panel, finish);
+    const auto scaled = [&](int64_t m, int64_t column, Integers<float> sums) {
+        Integers<float> totals;
+        __builtin_memcpy(&totals, map.totals.get() + column, sizeof totals);
+        return __builtin_convertvector(sums - totals * left.zeros[m], Vector<float>) *
+               (load(map.scales.get() + column) * left.factors[m]);
+    };
+    multiply_as<Bytes>(map, left, rows, first_panel, last_panel,
+                       [&](int64_t m, int64_t column, Integers<float> first, Integers<float> second) {
+                           finish(m, column, scaled(m, column, first),
+                                  scaled(m, column + WIDTH, second));
+                       });
+}
+
+// ---- rows ----
+
+// Rounds a row to bfloat16.
+inline void to_halves(uint16_t *to, const float *from, int64_t count) {
+    int64_t i = 0;
+#ifdef __AVX512BF16__
+    for (; i + 16 <= count; i += 16)
+        _mm256_storeu_si256(reinterpret_cast<__m256i *>(to + i),
+                            reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i))));
+#endif
+    for (; i < count; ++i) to[i] = to_half(from[i]);
+}
+
+// To the nearest integer, to the even one of two: the same on every processor, as a sum in which a
+// product may be fused would not be.
+inline Integers<float> rounded(Vector<float> x) {
+#if VECTOR_BYTES == 64
+    return reinterpret_cast<Integers<float>>(_mm512_cvtps_epi32(x));
+#elif VECTOR_BYTES == 32
+    return reinterpret_cast<Integers<float>>(_mm256_cvtps_epi32(x));
+#elif defined(__SSE2__)
+    return reinterpret_cast<Integers<float>>(_mm_cvtps_epi32(x));
+#else
+    Integers<float> integers;
+    for (int64_t i = 0; i < WIDTH; ++i) integers[i] = int32_t(std::nearbyint(x[i]));
+    return integers;
+#endif
 }
 
 // The largest integer of a row for which no sum of `in` products with weights overflows.
-inline float integer_limit(int64_t in) {
+inline int32_t integer_limit(int64_t in) {
     const int64_t most = std::numeric_limits<int32_t>::max() / (127 * std::max<int64_t>(1, in));
-    return static_cast<float>(std::min<int64_t>(32767, most));
+    return static_cast<int32_t>(std::min<int64_t>(255, most));
 }
 
-// Rounds a row to integers up to `limit`; returns their factor, not a number where the row has one
-// that is not finite.
-inline float to_integers(int16_t *to, const float *from, int64_t count, float limit) {
-    Vector<float> largest{}, spoilt{};
+// Rounds a row to integers of 0 to `limit`, from its least number, or 0, to its largest; returns
+// their factor, not a number where the row has one that is not finite, and sets the integer of 0.
+inline float to_integers(Bytes::Left *to, int32_t &zero, const float *from, int64_t count,
+                         int32_t limit) {
+    Vector<float> largest{}, least{}, spoilt{};
     const int64_t whole = count / WIDTH * WIDTH;
     for (int64_t i = 0; i < whole; i += WIDTH) {
-        const Vector<float> x = load(from + i), size = x < Vector<float>{} ? -x : x;
-        largest = size > largest ? size : largest;
+        const Vector<float> x = load(from + i);
+        largest = x > largest ? x : largest;
+        least = x < least ? x : least;
         spoilt += x * 0.0f;
     }
-    float most = 0, rest = 0;
-    for (int64_t i = 0; i < WIDTH; ++i) most = std::max(most, largest[i]), rest += spoilt[i];
+    float high = largest_lane(largest), low = -largest_lane(-least), rest = sum_lanes(spoilt);
     for (int64_t i = whole; i < count; ++i) {
-        most = std::max(most, std::fabs(from[i]));
+        high = std::max(high, from[i]), low = std::min(low, from[i]);
         rest += from[i] * 0.0f;
     }
-    const float factor = most > 0 && rest == 0.0f ? limit / most : 0.0f;
-    constexpr float ROUND = Types<float>::ROUND;
-    for (int64_t i = 0; i < count; ++i) {
-        const float shifted = (rest == 0.0f ? from[i] : 0.0f) * factor + ROUND;
-        int32_t bits;
-        __builtin_memcpy(&bits, &shifted, sizeof bits);
-        to[i] = static_cast<int16_t>(bits - 0x4b400000);  // the bits of ROUND
+    const float range = rest == 0.0f ? high / limit - low / limit : 0.0f;  // of one integer
+    const float factor = range >= std::numeric_limits<float>::min() ? 1 / range : 0.0f;
+    if (factor == 0.0f) {
+        zero = 0;
+        std::fill_n(to, count, Bytes::Left(0));
+        return rest;
     }
-    return most / limit + rest;
+    zero = std::min(limit, static_cast<int32_t>(std::nearbyint(-low * factor)));
+    for (int64_t i = 0; i < whole; i += WIDTH) {
+        Integers<float> integers = rounded(load(from + i) * factor) + zero;
+        integers = integers < 0 ? Integers<float>{} : integers;
+        integers = integers > limit ? Integers<float>{} + limit : integers;
+#ifdef __AVX512VNNI__
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(to + i),
+                         _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(integers)));
+#else
+        for (int64_t j = 0; j < WIDTH; ++j) to[i + j] = static_cast<Bytes::Left>(integers[j]);
+#endif
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        const auto nearest = static_cast<int32_t>(std::nearbyint(from[i] * factor));
+        to[i] = static_cast<Bytes::Left>(std::clamp(nearest + zero, 0, limit));
+    }
+    return range;
 }

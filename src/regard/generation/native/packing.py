@@ -21,7 +21,6 @@ from regard.generation.native.coverage import (
     target_stack,
     why_through_operators,
 )
-from regard.generation.native.library import Precision
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm, RMSNorm
 from regard.layers.pointer_generator import PointerGenerator
@@ -29,6 +28,7 @@ from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinus
 from regard.layers.transformer_block import DecoderBlock
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.text_model import TextModel
+from regard.settings.values import DecodingPrecision
 
 
 class PackedModel:
@@ -42,7 +42,7 @@ class PackedModel:
         ConfigError: The compiled decoder does not cover the model.
     """
 
-    def __init__(self, model: TextModel, precision: Precision) -> None:
+    def __init__(self, model: TextModel, precision: DecodingPrecision) -> None:
         reason, compiled = why_through_operators(model), library.load_fastest()
         if reason is not None or compiled is None:
             raise ConfigError(f"the model decodes through PyTorch's operators: {reason}.")
@@ -195,7 +195,7 @@ def _norms_of(block: Block) -> dict[int, LayerNorm | RMSNorm]:
     return norms
 
 
-def _sizes(stack: Stack, precision: Precision) -> library.Sizes:
+def _sizes(stack: Stack, precision: DecodingPrecision) -> library.Sizes:
     """Return the dimensions of a stack of blocks of one kind."""
     first = stack.blocks[0]
     attention, norm = self_attention_of(first), first.feed_forward_residual.norm

@@ -22,16 +22,17 @@ struct LogSum {
     float highest = NOTHING;
     double sum = 0;  // of e^(x - highest); not a number where one is not
 
-    // Adds x[count], which ends in NOTHING up to whole vectors.
-    void add(const float *x, int64_t count) {
-        Vector<float> most = every(highest);
+    // Adds x[count], which ends in NOTHING up to whole vectors; returns the largest.
+    float add(const float *x, int64_t count) {
+        Vector<float> most = every(NOTHING);
         for (int64_t i = 0; i < count; i += WIDTH) most = larger(load(x + i), most);
-        const float before = highest;
-        for (int64_t i = 0; i < WIDTH; ++i) highest = std::max(highest, most[i]);
+        const float before = highest, largest = largest_lane(most);
+        highest = std::max(highest, largest);
         if (sum != 0) sum *= std::exp(double(before) - highest);
         Vector<float> sums{};
         for (int64_t i = 0; i < count; i += WIDTH) sums += exponential(load(x + i) - highest);
-        for (int64_t i = 0; i < WIDTH; ++i) sum += sums[i];
+        sum += sum_lanes(sums);
+        return largest;
     }
 
     float value() const {
@@ -55,11 +56,11 @@ struct Top {
     // Reads x[count], whose first index is `start`; there is room for whole vectors.
     void add(float *x, int64_t start, int64_t count) {
         std::fill(x + count, x + padded(count, WIDTH), NOTHING);
+        if (!(sum.add(x, count) > values[k - 1])) return;
         for (int64_t i = 0; i < count; i += WIDTH)
             if (is_any(load(x + i) > values[k - 1]))
                 for (int64_t j = i; j < std::min(i + WIDTH, count); ++j)
                     if (x[j] > values[k - 1]) insert(x[j], start + j);
-        sum.add(x, count);
     }
 
   private:

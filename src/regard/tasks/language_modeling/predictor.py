@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
-from regard.generation.decoders import CurrentDecoder, DecodingPrecision, causal_decoder
+from regard.generation.decoders import CurrentDecoder, causal_decoder, default_precision
 from regard.generation.decoding import CausalDecoder
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.classification import Reliability, reliability
 from regard.models import Decoder, GptConfig
 from regard.settings.validation import replace_values, require_number, require_options
+from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import (
     best_tokens,
@@ -111,7 +112,7 @@ class TextGenerator:
     config: RunConfig
     world: World = ALONE
     precision: DecodingPrecision | None = field(default=None, init=False)
-    """Type of the weights that texts are generated with; None is the model's own."""
+    """Type of the weights that texts are generated with; None is `default_precision`."""
     _current: CurrentDecoder[CausalDecoder[Any]] = field(default_factory=CurrentDecoder, init=False)
 
     @property
@@ -121,7 +122,9 @@ class TextGenerator:
         Raises:
             ConfigError: The model cannot generate in `precision`.
         """
-        return self._current.get(self.model, self.precision, causal_decoder)
+        trained_in = self.config.training.precision
+        precision = self.precision or default_precision(self.model, trained_in)
+        return self._current.get(self.model, precision, causal_decoder)
 
     def generate(
         self, prompt: str | Sequence[str] = "", *, num: int = 1, **options: Unpack[SamplingOptions]

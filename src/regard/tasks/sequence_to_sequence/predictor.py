@@ -16,12 +16,13 @@ from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
 from regard.generation.beam_search import Hypothesis
 from regard.generation.beam_search_config import BeamSearchConfig
-from regard.generation.decoders import CurrentDecoder, DecodingPrecision, seq2seq_decoder
+from regard.generation.decoders import CurrentDecoder, default_precision, seq2seq_decoder
 from regard.generation.decoding import Seq2SeqDecoder
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
 from regard.settings.validation import replace_values, require_options
+from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
@@ -148,7 +149,7 @@ class TargetWriter:
     config: RunConfig
     world: World = ALONE
     precision: DecodingPrecision | None = field(default=None, init=False)
-    """Type of the weights that outputs are decoded with; None is the model's own."""
+    """Type of the weights that outputs are decoded with; None is `default_precision`."""
     _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
         default_factory=CurrentDecoder, init=False
     )
@@ -160,7 +161,9 @@ class TargetWriter:
         Raises:
             ConfigError: The model cannot be decoded in `precision`.
         """
-        return self._current.get(self.model, self.precision, seq2seq_decoder)
+        trained_in = self.config.training.precision
+        precision = self.precision or default_precision(self.model, trained_in)
+        return self._current.get(self.model, precision, seq2seq_decoder)
 
     @property
     def max_source_length(self) -> int:

@@ -208,7 +208,7 @@ def test_without_kernels_attention_is_the_same_and_said_to_be_slower_once(compil
 
 
 def test_kernels_of_other_sources_are_not_used_and_say_so_once(compiled, monkeypatch):
-    monkeypatch.setattr(loading, "digest_sources", lambda folder: "another")
+    monkeypatch.setattr(loading, "digest_sources", lambda *_: "another")
     with pytest.warns(UserWarning, match=r"compiled from other sources.*pip install") as told:
         assert loading.load_fastest.__wrapped__() is None
     assert len(told) == 1

@@ -12,7 +12,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 _FLAGS = "-std=c++20 -O3 -fPIC -shared -fvisibility=hidden -fno-math-errno -fno-trapping-math"
@@ -20,7 +20,9 @@ _FLAGS = "-std=c++20 -O3 -fPIC -shared -fvisibility=hidden -fno-math-errno -fno-
 # VECTOR_BYTES is the width of a register; ROWS x 2 of them and three more must fit in all.
 INSTRUCTION_SETS = {
     "x86_64": {
-        "avx512_bf16": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma "
+        "avx512_bf16": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx512vnni -mfma "
+        "-DVECTOR_BYTES=64 -DROWS=8",
+        "avx512_vnni": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma "
         "-DVECTOR_BYTES=64 -DROWS=8",
         "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -DVECTOR_BYTES=64 -DROWS=8",
         "avx2": "-mavx2 -mfma -DVECTOR_BYTES=32 -DROWS=4",
@@ -73,7 +75,9 @@ def library_path(folder: Path, name: str) -> Path:
     return folder / f"_{name}.so"
 
 
-def compile_kernels(sources: Path, folder: Path, headers: Path | None = None) -> str | None:
+def compile_kernels(
+    sources: Path, folder: Path, headers: Path | None = None, left_out: Collection[str] = ()
+) -> str | None:
     """Compile one library for each instruction set, in parallel.
 
     The compiler is that of ``CXX``, or ``c++`` or ``g++``; it gets the options of ``CXXFLAGS`` too.
@@ -82,6 +86,7 @@ def compile_kernels(sources: Path, folder: Path, headers: Path | None = None) ->
         sources: The folder of the C++ files.
         folder: Where the libraries go; those of an earlier run are replaced.
         headers: Another folder, whose headers they include.
+        left_out: Instruction sets that the kernels have no use for.
 
     Returns:
         None, or why it failed.
@@ -92,7 +97,7 @@ def compile_kernels(sources: Path, folder: Path, headers: Path | None = None) ->
     if compiler is None or os.name != "posix":
         return "no C++ compiler was found"
     machine = target_machine()
-    sets = instruction_sets(machine)
+    sets = {name: v for name, v in instruction_sets(machine).items() if name not in left_out}
     if not sets:
         return f"the processor {machine} is not known"
     try:

@@ -20,16 +20,31 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def load_fastest() -> ctypes.CDLL | None:
-    """Load the kernels of the best instruction set; None where none were compiled."""
+    """Load attention's kernels of the best instruction set; None where none were compiled."""
+    return load_first(_FOLDER, None, "attention is slower")
+
+
+def load_first(folder: Path, headers: Path | None, cost: str) -> ctypes.CDLL | None:
+    """Load the kernels of the best instruction set that a folder has for this processor.
+
+    Args:
+        folder: The folder of the C++ files and the libraries.
+        headers: Another folder, whose headers they include.
+        cost: What it means that no library can be used, for a warning where there are some.
+
+    Returns:
+        None where none were compiled.
+    """
+    digest = digest_sources(folder, headers)
     for name in runnable_names():
-        library = load(name)
+        library = load_current(library_path(folder, name), digest)
         if library is not None:
             return library
-    if any(_FOLDER.glob("_*.so")):
+    if any(folder.glob("_*.so")):
         warnings.warn(
-            f"the kernels in {_FOLDER} were compiled from other sources or for another machine "
-            "and are not used, so attention is slower.  Install regard again: pip install -e .",
-            stacklevel=2,
+            f"the kernels in {folder} were compiled from other sources or for another machine "
+            f"and are not used, so {cost}.  Install regard again: pip install -e .",
+            stacklevel=3,
         )
     return None
 
