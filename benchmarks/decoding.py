@@ -1,19 +1,23 @@
 """Decoding speed next to `transformers` and CTranslate2: the same weights, the same lengths.
 
     python benchmarks/decoding.py [--dim 256] [--layers 4] [--sentences 64] [--tokens 32]
-        [--beams 1,4] [--rounds 3] [--threads 1] [--json]
+        [--beams 1,4] [--rounds 3] [--threads 1] [--cpu-time] [--json]
+    python benchmarks/decoding.py --family gpt2 [--sentences 1] [--tokens 32] [--rounds 3]
 
 A Marian model with random weights (vocabulary 8,000) decodes random sentences of 5 to 60 tokens;
 every output is forced to the same number of tokens, greedily and by a beam. The engines take turns
 in one process, each with the same number of threads; figures are medians of the rounds, in target
 tokens a second, and the ratio to the fastest peer in the same precision. Engines that are not
-installed are left out. It also prints how many outputs are equal to those of `transformers`, and
-the latency of one sentence.
+installed are left out. On a machine that others use, `--cpu-time` counts the time of the processor
+instead. It also prints how many outputs are equal to those of `transformers`, and
+the latency of one sentence. With `--family gpt2` a language model of the sizes of GPT-2 small
+continues prompts of 32 tokens greedily.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
@@ -22,15 +26,17 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import torch
 
 import regard
 from regard.generation import decode
-from regard.generation.decoders import DECODING_PRECISIONS, decoding_path
-from regard.models import EncoderDecoder
+from regard.generation.decoders import causal_decoder, decoding_path
+from regard.generation.native import NativeCausalDecoder
+from regard.models import Decoder, EncoderDecoder
+from regard.settings.values import DecodingPrecision
 
 VOCAB = 8_000
 PAD, END, START = 0, 2, 0
@@ -85,6 +91,58 @@ def make_model(dim: int, num_layers: int) -> Any:
     return MarianMTModel(config).eval()
 
 
+def make_language_model() -> Any:
+    """Return a GPT-2 small of `transformers` with random weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config(bos_token_id=1, eos_token_id=END, pad_token_id=PAD)).eval()
+
+
+def language_model_engines(folder: Path, model: Any) -> dict[tuple[str, str], Engine]:
+    """Return engines that continue prompts of one length: ours, and `transformers` in two types."""
+    engines: dict[tuple[str, str], Engine] = {}
+    own = regard.load(folder).model
+    assert isinstance(own, Decoder)
+    for precision in get_args(DecodingPrecision):
+        decoder = causal_decoder(own, precision)
+        assert isinstance(decoder, NativeCausalDecoder)
+
+        def run(
+            sources: list[list[int]], beam: int, length: int, decoder: Any = decoder
+        ) -> list[list[int]]:
+            assert beam == 1
+            state, ids = decoder.init_state(), torch.tensor(sources)
+            written = []
+            for _ in range(length):
+                best = decoder.decode_top(ids, state, 2).ids
+                ids = torch.where(best[:, :1] == END, best[:, 1:], best[:, :1])
+                written.append(ids)
+            return torch.cat(written, dim=1).tolist()
+
+        engines["regard", precision] = run
+    for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        converted = copy.deepcopy(model).to(dtype)
+
+        def generate(
+            sources: list[list[int]], beam: int, length: int, converted: Any = converted
+        ) -> list[list[int]]:
+            ids = torch.tensor(sources)
+            with torch.inference_mode():
+                written = converted.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    num_beams=beam,
+                    do_sample=False,
+                    min_new_tokens=length,
+                    max_new_tokens=length,
+                )
+            return written[:, ids.shape[1] :].tolist()
+
+        engines["transformers", precision] = generate
+    return engines
+
+
 def opened_model(folder: Path) -> EncoderDecoder[Any]:
     """Return the model of a folder, as regard reads it."""
     model = regard.load(folder).model
@@ -96,9 +154,7 @@ def regard_engines(folder: Path) -> dict[tuple[str, str], Engine]:
     """Return an engine for each precision that this processor decodes by the compiled decoder."""
     model = opened_model(folder)
     engines: dict[tuple[str, str], Engine] = {}
-    for precision in DECODING_PRECISIONS:
-        if precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
-            continue
+    for precision in get_args(DecodingPrecision):
 
         def run(
             sources: list[list[int]], beam: int, length: int, precision: Any = precision
@@ -195,6 +251,7 @@ def measure(
     beams: list[int],
     length: int,
     rounds: int,
+    clock: Callable[[], float],
 ) -> list[Result]:
     """Time all engines in turn."""
     results = []
@@ -205,14 +262,14 @@ def measure(
         outputs = {name: run(sources, beam, length) for name, run in engines.items()}  # warm up
         for _ in range(rounds):
             for name, run in engines.items():
-                start = time.perf_counter()
+                start = clock()
                 run(sources, beam, length)
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
         for _ in range(LATENCY_CALLS):
             for name, run in engines.items():
-                start = time.perf_counter()
+                start = clock()
                 run([middle], beam, 20)
-                latencies[name].append(time.perf_counter() - start)
+                latencies[name].append(clock() - start)
         wanted = outputs.get(("transformers", "float32"))
         for name in engines:
             equal = None
@@ -233,19 +290,19 @@ def measure(
 
 
 def show(results: list[Result]) -> None:
-    """Print a table; the ratio is to the fastest peer of the same beam and precision."""
+    """Print a table; the ratio is to the fastest peer of the same beam.
+
+    It is in the same precision, but for bf16, and where no peer has that, in any.
+    """
     print(
         f"{'engine':14}{'type':9}{'beam':>5}{'tokens/s':>10}{'ratio':>8}{'one, ms':>9}{'equal':>8}"
     )
     for result in results:
-        peers = [
-            other.tokens_per_second
-            for other in results
-            if other.engine != "regard"
-            and other.beam == result.beam
-            and (other.precision == result.precision or result.precision == "bf16")
-        ]
-        ratio = f"{result.tokens_per_second / max(peers):.2f}" if peers else "-"
+        peers = [r for r in results if r.engine != "regard" and r.beam == result.beam]
+        if result.precision != "bf16":
+            peers = [peer for peer in peers if peer.precision == result.precision] or peers
+        fastest = max((peer.tokens_per_second for peer in peers), default=None)
+        ratio = "-" if fastest is None else f"{result.tokens_per_second / fastest:.2f}"
         equal = "-" if result.equal is None else f"{result.equal:.0%}"
         print(
             f"{result.engine:14}{result.precision:9}{result.beam:5}"
@@ -256,6 +313,7 @@ def show(results: list[Result]) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--family", choices=("marian", "gpt2"), default="marian")
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--sentences", type=int, default=64)
@@ -263,26 +321,34 @@ def main() -> None:
     parser.add_argument("--beams", default="1,4")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     generator = torch.Generator().manual_seed(1)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    is_marian = options.family == "marian"
     sources = []
     for _ in range(options.sentences):
-        length = int(torch.randint(5, 61, (), generator=generator))
-        sources.append([*torch.randint(3, VOCAB, (length,), generator=generator).tolist(), END])
+        length = int(torch.randint(5, 61, (), generator=generator)) if is_marian else 32
+        source = torch.randint(3, VOCAB, (length,), generator=generator).tolist()
+        sources.append([*source, END] if is_marian else source)
     with tempfile.TemporaryDirectory() as name:
-        model = make_model(options.dim, options.layers)
-        model.save_pretrained(Path(name) / "hf")
-        engines = regard_engines(Path(name) / "hf")
+        hf = Path(name) / "hf"
+        model = make_model(options.dim, options.layers) if is_marian else make_language_model()
+        model.save_pretrained(hf)
+        if is_marian:
+            engines = regard_engines(hf)
+            engines["transformers", "float32"] = transformers_engine(model)
+            if find_spec("ctranslate2"):
+                engines |= ctranslate2_engines(model, Path(name) / "ct2", options.threads)
+        else:
+            engines = language_model_engines(hf, model)
         if not options.json:
-            path = decoding_path(opened_model(Path(name) / "hf"))
+            path = decoding_path(regard.load(hf).model)
             print(f"regard writes by {path}; {options.threads} threads", flush=True)
-        engines["transformers", "float32"] = transformers_engine(model)
-        if find_spec("ctranslate2"):
-            engines |= ctranslate2_engines(model, Path(name) / "ct2", options.threads)
-        beams = [int(beam) for beam in options.beams.split(",")]
-        results = measure(engines, sources, beams, options.tokens, options.rounds)
+        beams = [int(beam) for beam in options.beams.split(",")] if is_marian else [1]
+        results = measure(engines, sources, beams, options.tokens, options.rounds, clock)
     if options.json:
         print(json.dumps(msgspec.to_builtins(results)))
     else:
