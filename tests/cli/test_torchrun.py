@@ -115,6 +115,7 @@ def test_a_run_whose_other_processes_do_not_come_ends(monkeypatch, capsys, tmp_p
 
 
 INTERRUPTIONS = {
+    "while its files are written": (ModelFolder, "write_tokenizer", KeyboardInterrupt),
     "before the first step": (Trainer, "run", KeyboardInterrupt),
     "in the last evaluation": (session, "shared_predictor", KeyboardInterrupt),
     "by a scheduler": (Trainer, "run", Terminated),
@@ -125,6 +126,7 @@ INTERRUPTIONS = {
     "when",
     [
         "before the first step",
+        pytest.param("while its files are written", marks=pytest.mark.slow),
         pytest.param("in the last evaluation", marks=pytest.mark.slow),
         pytest.param("by a scheduler", marks=pytest.mark.slow),
     ],
@@ -145,6 +147,17 @@ def test_a_run_that_is_interrupted_outside_its_steps_says_how_to_continue(
     assert code == (143 if error is Terminated else 130)
     assert main(command.split()[1:]) == 0
     assert "Done " in capsys.readouterr().out
+
+
+def test_a_run_that_is_interrupted_before_it_has_settings_cannot_be_continued(
+    tmp_path, pairs_file, monkeypatch, capsys
+):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ModelFolder, "write_config", interrupt)
+    assert main(["train", str(pairs_file), "-o", str(tmp_path / "m"), *SETTINGS]) == 130
+    assert capsys.readouterr().err == "regard: interrupted\n"
 
 
 @pytest.mark.parametrize("words", [["train"], ["train", "--bad"], ["train", "a.tsv"], ["evaluate"]])

@@ -218,8 +218,8 @@ class RunSession:
 
     def _from_start(self, lock: FolderLock) -> Any:
         counters, _ = self.plan()
-        self.world.on_first(self._write_start)
-        with resumable(str(self.folder.path)):
+        with resumable(str(self.folder.path), lambda: self.folder.holds_model):
+            self.world.on_first(self._write_start)
             return self._begin(lock, counters)
 
     def _begin(self, lock: FolderLock, counters: Counters) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -57,8 +57,12 @@ class Aborted(KeyboardInterrupt):
 
 
 @contextmanager
-def resumable(folder: str) -> Iterator[None]:
+def resumable(folder: str, holds_run: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Let what interrupts the block say that the run in a folder can be resumed.
+
+    Args:
+        folder: Of the run.
+        holds_run: Returns whether the folder has what a resumed run needs.
 
     Raises:
         Aborted: In place of a `KeyboardInterrupt` other than `Stopped`.
@@ -68,6 +72,8 @@ def resumable(folder: str) -> Iterator[None]:
     except (Stopped, Aborted):
         raise
     except KeyboardInterrupt as error:
+        if not holds_run():
+            raise
         is_terminated = isinstance(error, Terminated)
         signum = signal.SIGTERM if is_terminated else signal.SIGINT
         raise Aborted(signum, folder) from error
