@@ -63,6 +63,15 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_addoption(parser):
+    """Add the device that `tests/contracts/test_devices.py` computes on."""
+    parser.addoption(
+        "--device",
+        default="pretended",
+        help="Of the tests of devices: pretended, cuda or cuda:N; skipped where there is none.",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def small_runs():
     """Runs leave out what `tests.small_runs` says; the tests of pictures draw curves."""

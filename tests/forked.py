@@ -11,4 +11,4 @@ from regard.runs import session
 
 torch.set_num_threads(1)  # a pool of threads is lost in a fork
 leave_out(pytest.MonkeyPatch())
-session.inspect_machine()
+session.inspect_machine("auto")

@@ -19,14 +19,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
 
 from regard.runs import run, session
 from regard.setup import facts
 from regard.tasks import opening
 from regard.training.device import choose_device
 
-_setup_privateuseone_for_python_backend("pretended")
+
+class _Backend(_DummyBackendModule):
+    """What PyTorch asks of a kind of devices."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """Return the types of autocast."""
+        return [torch.bfloat16, torch.float16]
+
+
+_setup_privateuseone_for_python_backend("pretended", backend_module=_Backend())
 DEVICE = torch.device("pretended:0")
 _swap_parameters = torch.__future__.set_swap_module_params_on_conversion
 _swap_parameters_is_on = torch.__future__.get_swap_module_params_on_conversion

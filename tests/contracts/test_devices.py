@@ -1,0 +1,130 @@
+"""Attention, dropout and models compute on another device what they compute on a CPU.
+
+Without an option the device is a pretended one (`tests/pretended_gpu.py`), which refuses what a GPU
+would; ``pytest tests/contracts/test_devices.py --device cuda`` computes on a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import ExitStack
+
+import pytest
+import torch
+from tests.conftest import TINY, toy_pairs
+from tests.contracts import test_decoders, test_encoders, test_families
+from tests.contracts.test_attention import BIASES, PATTERNS, SCORES, leaves
+from tests.pretended_gpu import DEVICE, PretendedGpu
+
+import regard
+from regard.attention import attend
+from regard.errors import ConfigError
+from regard.layers.dropout import Dropout
+from regard.models import DECODERS, ENCODERS
+from regard.training.device import choose_device
+
+
+@pytest.fixture
+def device(request):
+    """The device of the option."""
+    name = request.config.getoption("--device")
+    with ExitStack() as stack:
+        if name == "pretended":
+            stack.enter_context(PretendedGpu())
+            yield DEVICE
+            return
+        try:
+            yield choose_device(name)
+        except ConfigError as error:
+            pytest.skip(str(error))
+
+
+CASES = [
+    *(
+        (index, list(SCORES)[index % len(SCORES)], list(BIASES)[index % len(BIASES)], 24)
+        for index in range(len(PATTERNS))
+    ),
+    *((1, "dot", "none", 520), (3, "dot", "alibi", 520), (8, "cosine", "none", 520)),
+]
+
+
+@pytest.mark.parametrize(("pattern", "score", "bias", "length"), CASES)
+def test_attention(device, pattern, score, bias, length):
+    """The lengths are on both sides of the one from which on it is computed block by block."""
+    results = []
+    for place in ("cpu", device):
+        tensors = {
+            name: tensor.float().to(place).requires_grad_()
+            for name, tensor in leaves(length, length).items()
+        }
+        out = attend(
+            *(tensors[name] for name in "qkv"),
+            pattern=PATTERNS[pattern],
+            score=SCORES[score](tensors),
+            bias=BIASES[bias](tensors),
+            lengths=torch.tensor([length, length // 2], device=place),
+        )
+        gradients = torch.autograd.grad(
+            out.square().sum(), list(tensors.values()), allow_unused=True, materialize_grads=True
+        )
+        results.append([out.detach().cpu(), *(gradient.cpu() for gradient in gradients)])
+    for on_cpu, there in zip(*results, strict=True):
+        torch.testing.assert_close(there, on_cpu, rtol=1e-3, atol=1e-3)
+
+
+FAMILIES = {
+    **{f"encoder-decoder {name}": name for name in (*test_families.ALONE, test_families.COPYING)},
+    **{f"decoder {name}": name for name in DECODERS},
+    **{f"encoder {name}": name for name in ENCODERS},
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_models(device, name):
+    role, family = name.split(" ", 1)
+    contract = {
+        "encoder-decoder": test_families,
+        "decoder": test_decoders,
+        "encoder": test_encoders,
+    }[role]
+    model = contract.build(family)
+    inputs = {
+        "encoder-decoder": (test_families.SOURCE, test_families.TARGET),
+        "decoder": (test_decoders.IDS,),
+        "encoder": (test_encoders.IDS,),
+    }[role]
+    results = []
+    for place in ("cpu", device):
+        there = copy.deepcopy(model).to(place)
+        out = there(*(ids.to(place) for ids in inputs))
+        out.square().mean().backward()
+        gradients = [weight.grad for weight in there.parameters() if weight.grad is not None]
+        results.append([out.detach().cpu(), *(gradient.cpu() for gradient in gradients)])
+    for on_cpu, there in zip(*results, strict=True):
+        torch.testing.assert_close(there, on_cpu, rtol=1e-6, atol=1e-8)
+
+
+def test_masks_of_dropout_follow_from_the_seed(device):
+    dropout, masks = Dropout(0.5), []
+    for _ in range(2):
+        torch.manual_seed(3)
+        masks.append(dropout(torch.ones(64, 64, device=device)).cpu())
+    assert torch.equal(*masks)
+    assert float(masks[0].mean()) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_run_trains_on_the_gpu(request, tmp_path):
+    """On a pretended one it does in `tests/runs/test_on_device.py`."""
+    name = request.config.getoption("--device")
+    if name == "pretended":
+        pytest.skip("needs a GPU: --device cuda")
+    try:
+        expected = choose_device(name)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    translator = regard.train(toy_pairs(60), tmp_path / "model", device=name, settings=TINY)
+    assert translator.model.device == expected
+    source = "3 red cat sees the dog"
+    on_cpu = regard.load(tmp_path / "model", device="cpu")
+    assert translator.translate(source) == on_cpu.translate(source)
