@@ -15,6 +15,8 @@ settings.register_profile("regard", deadline=None, suppress_health_check=[Health
 settings.register_profile("many", settings.get_profile("regard"), max_examples=2_000)
 settings.load_profile("regard")
 
+collect_ignore = ["forked.py"]  # it changes what is defined elsewhere, for good
+
 NOUNS = {"cat": "Katze", "dog": "Hund", "house": "Haus", "tree": "Baum", "river": "Fluss"}
 VERBS = {"sees": "sieht", "likes": "mag", "finds": "findet", "paints": "malt"}
 COLOURS = {"red": "rot", "old": "alt", "small": "klein", "green": "grün"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -20,6 +22,6 @@ def test_engines_write_the_same_tokens(transformers, tmp_path):
         [*torch.randint(3, decoding.VOCAB, (length,), generator=generator).tolist(), decoding.END]
         for length in (3, 7, 5)
     ]
-    results = decoding.measure(engines, sources, [1, 2], 6, 1)
+    results = decoding.measure(engines, sources, [1, 2], 6, 1, time.perf_counter)
     assert [result.equal for result in results] == [1.0] * 4
     assert all(result.tokens_per_second > 0 for result in results)

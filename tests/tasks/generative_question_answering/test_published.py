@@ -23,7 +23,7 @@ QUESTION, CONTEXT = "Who saw the dog?", "The old man saw the dog."
 @pytest.mark.slow
 def test_a_published_bart_writes_answers_with_its_own_probabilities(transformers, tmp_path, capsys):
     folder = bart_folder(transformers, tmp_path / "bart")
-    writer = open_answerer(str(folder))
+    writer = open_answerer(str(folder), "cpu")
     assert isinstance(writer, AnswerWriter)
     theirs = transformers.BartForConditionalGeneration.from_pretrained(folder).eval()
     (output,) = writer.write_answers([QUESTION], [CONTEXT])
@@ -74,7 +74,7 @@ def test_an_exported_model_gives_the_same_answers(tmp_path, transformers):
     model: Any = train(data, tmp_path / "m", settings=settings)
     exported = export_model(model, tmp_path / "hf")
     assert exported.texts.is_equal
-    opened = open_answerer(str(tmp_path / "hf"))
+    opened = open_answerer(str(tmp_path / "hf"), "cpu")
     questions, contexts = [QUESTION, "Who?"], [CONTEXT, "Ada met Bob."]
     model.threshold = None
     for ours, theirs in zip(
