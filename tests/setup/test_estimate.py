@@ -216,7 +216,7 @@ def test_processes_hold_parts_where_the_whole_model_does_not_fit(
         built = TASKS["translation"].build(config, 5000)
     built.compute_dtype = torch.bfloat16
     setup, world = setup_of(config, built, 50), Pair(size=2)
-    setup.world = world
+    setup.world, setup.device = world, torch.device("cpu")
     monkeypatch.setattr(planning, "free_memory_bytes", lambda: int(free))
     uses_fsdp = planning.chooses_fsdp(setup)
     assert uses_fsdp == chooses_fsdp

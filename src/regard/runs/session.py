@@ -34,7 +34,7 @@ from regard.runs.start_checks import (
     share_tokenizer,
     share_weights,
 )
-from regard.setup.base_task import FOLDER, Dataset, ReadOptions, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
 from regard.setup.build import (
     build_model,
     dropped_report,
@@ -43,6 +43,7 @@ from regard.setup.build import (
     summarize_model,
 )
 from regard.setup.config import PresetName, RunConfig
+from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.estimate import chooses_fsdp, make_budget, make_plan, measure
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights

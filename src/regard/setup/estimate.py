@@ -160,8 +160,11 @@ def chooses_fsdp(setup: TrainingSetup) -> bool:
     longest = setup.batches.longest
     batch_tokens = largest_batch_tokens(training, world.size, longest)
     needed = predict_training_bytes(setup.model, setup.config.attention, batch_tokens, longest)
-    free = free_memory_bytes()
-    return any(world.gather(free is not None and needed > free / world.num_neighbors))
+    free = free_device_bytes(setup.device)
+    in_main_memory = free_memory_bytes()
+    if free is None and in_main_memory is not None:
+        free = in_main_memory // world.num_neighbors
+    return any(world.gather(free is not None and needed > free))
 
 
 def largest_batch_tokens(training: TrainingConfig, num_processes: int, length: int) -> int:

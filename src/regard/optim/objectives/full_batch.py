@@ -328,11 +328,11 @@ class FullBatch:
         for module, _ in modes:  # batch norm would change its statistics at every trial
             if self._dropout == "off" or isinstance(module, _BatchNorm):
                 module.training = False
-        device_type = parameters[0].device.type if parameters else "cpu"
-        devices = [] if device_type == "cpu" else [torch.cuda.current_device()]
+        device = parameters[0].device if parameters else torch.device("cpu")
+        devices = [device] if device.type == "cuda" else []
         draws = self._dropout == "frozen" and self._seed is None
         with (
-            torch.autocast(device_type, enabled=False),
+            torch.autocast(device.type, enabled=False),
             torch.random.fork_rng(devices, enabled=draws),
             model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext(),
         ):
