@@ -122,3 +122,12 @@ def test_evaluate_takes_a_precision(capsys, trained, quantized, few_pairs_file):
         assert code == 0
         scores.append(json.loads(out)["scores"]["chrf"]["value"])
     assert scores[0] == pytest.approx(scores[1], abs=5.0)
+
+
+def test_a_published_folder_is_refused_by_its_kind(capsys, tmp_path):
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "config.json").write_text('{"model_type": "marian"}')
+    code, _, err = run(capsys, "quantize", tmp_path / "hf", "-o", tmp_path / "m8")
+    assert code == 2
+    assert "hf: a folder in Hugging Face's format; one that a run of training wrote was" in err
+    assert not (tmp_path / "m8").exists()

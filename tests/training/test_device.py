@@ -58,6 +58,8 @@ def test_a_name_chooses_a_device(has_gpus, name, count, current, expected):
     ("name", "count", "message"),
     [
         ("gpu", 1, "device must be auto, cpu, cuda or cuda:N, not gpu."),
+        (0, 1, "device must be auto, cpu, cuda or cuda:N, not 0."),
+        (None, 1, "device must be auto, cpu, cuda or cuda:N, not None."),
         ("cuda:x", 1, "device must be auto, cpu, cuda or cuda:N, not cuda:x."),
         ("", 1, "device must be auto, cpu, cuda or cuda:N, not ."),
         ("cuda:3", 1, "cuda:3: this machine has 1 GPU, cuda:0."),

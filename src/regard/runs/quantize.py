@@ -11,6 +11,7 @@ import msgspec
 from regard.errors import ConfigError, WeightsError
 from regard.generation.native import why_through_operators
 from regard.hub.file_names import CHECKPOINTS
+from regard.hub.hugging_face.published_folder import is_hugging_face
 from regard.hub.int8_weights import quantize
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.translation import bleu, chrf
@@ -73,6 +74,11 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         WeightsError: The folder holds no model of regard with float32 weights.
     """
     source = ModelFolder(model)
+    if is_hugging_face(source.path):
+        raise ConfigError(
+            f"{model}: a folder in Hugging Face's format; one that a run of training wrote was "
+            "expected.  Translating with the precision int8 needs no folder of its own."
+        )
     config = source.read_config(RunConfig)
     writer = open_model(model, "cpu")
     if not isinstance(writer, Translator | Summarizer):

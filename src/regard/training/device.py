@@ -26,12 +26,12 @@ def require_device_name(name: str) -> None:
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name}")
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str | torch.device = "auto") -> torch.device:
     """Return the device of a name.
 
     Args:
         name: ``auto`` is this process's GPU where PyTorch sees one, else the CPU; ``cuda`` is this
-            process's GPU, ``cuda:N`` the one of a number, from 0.
+            process's GPU, ``cuda:N`` the one of a number, from 0. Or a device of PyTorch.
 
     Returns:
         The device; a GPU with its number.
@@ -42,6 +42,7 @@ def choose_device(name: str = "auto") -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
+    name = str(name)
     try:
         require_device_name(name)
     except ValueError as error:
