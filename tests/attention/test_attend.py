@@ -187,6 +187,26 @@ def test_a_key_whose_score_is_minus_infinity_is_not_passed_over(score, length):
 
 
 @SHORT_AND_LONG
+@pytest.mark.parametrize("pattern", [Full(), Causal(), Local(2, 1), TopK(2)], ids=repr)
+@pytest.mark.parametrize("name", ["q", "k", "v"])
+def test_a_transform_shows_what_is_not_finite_to_the_same_queries(pattern, length, name):
+    inputs = {key: draw(2, 2, length, 3, seed=seed) for seed, key in enumerate("qkv")}
+    inputs[name][0, 1, 1, 0], inputs[name][1, 0, -1, 1] = math.nan, -math.inf
+    segments = (torch.arange(length) >= length // 2).long().expand(2, -1)
+
+    def run(q, k, v):
+        return attend(q, k, v, pattern=pattern, segments=(segments, segments))
+
+    tensors = [tensor.requires_grad_() for tensor in inputs.values()]
+    wanted = run(*tensors)
+    found, cotangents = torch.func.vjp(run, *tensors)
+    assert 0 < wanted.isnan().sum() < wanted.numel()
+    torch.testing.assert_close(found, wanted, equal_nan=True)
+    ones = torch.ones_like(wanted)
+    torch.testing.assert_close(cotangents(ones), torch.autograd.grad(wanted, tensors, ones))
+
+
+@SHORT_AND_LONG
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_largest_finite_keys_are_finite(length, dtype):
     q, v = (draw(1, 1, length, 2, seed=seed).to(dtype) for seed in range(2))

@@ -35,11 +35,13 @@ from regard.attention.dispatch import (
 from regard.attention.documents import attend_documents
 from regard.attention.hashed_dropout import draw_seed
 from regard.attention.nan_propagation import (
-    hide_nonfinite,
+    attend_hidden,
+    is_asynchronous,
     is_finite,
     may_read,
     propagate_nan,
-    queries_that_see,
+    seen_through_attention,
+    seen_through_mask,
 )
 from regard.attention.options import (
     AttendOptions,
@@ -48,7 +50,7 @@ from regard.attention.options import (
     broadcast_pairs,
     check_tensors,
 )
-from regard.attention.patterns import Causal, Full, Hierarchical
+from regard.attention.patterns import Full, Hierarchical
 from regard.attention.patterns.base import (
     MaskPattern,
     Pattern,
@@ -196,10 +198,11 @@ def attend(
     )
     checked.check(q, k)
     _refuse_returns(pattern, return_weights, return_lse)
-    compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
     if not return_weights:
         k, v, checked = keep_reachable(k, v, pattern, checked, q.shape[2])
-    result = _attend_finite(q, k, v, pattern, checked, compute, returns_weights=return_weights)
+    result = _attend_finite(
+        q, k, v, pattern, checked, return_weights=return_weights, return_lse=return_lse
+    )
     out, extra = (
         result.out,
         result.lse if return_lse else result.weights if return_weights else None,
@@ -220,14 +223,17 @@ def _attend_finite(
     v: Tensor,
     pattern: Pattern,
     options: AttentionOptions,
-    compute: Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput],
     *,
-    returns_weights: bool,
+    return_weights: bool,
+    return_lse: bool,
 ) -> AttentionOutput:
     """Compute attention of q, k, v ``[batch, heads, length, dim]``; those not finite give NaN."""
-    resolve = partial(_resolve, returns_weights=returns_weights)
+    resolve = partial(_resolve, returns_weights=return_weights)
+    compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
+    if is_asynchronous(q):
+        return resolve(compute, *propagate_nan(q, k, v, options), pattern, options)
     if not may_read(q):
-        q, k, v = propagate_nan(q, k, v, options)
+        compute = partial(_compute_unread, return_weights=return_weights, return_lse=return_lse)
         return resolve(compute, q, k, v, pattern, options)
     is_one_text = not options.segments_are_documents
     if is_one_text and isinstance(pattern, MaskPattern) and has_few_scores(q, k):
@@ -237,26 +243,11 @@ def _attend_finite(
             return result
     if is_finite(q, k, v):
         return resolve(compute, q, k, v, pattern, options)
-    (q, bad_q), (k, bad_k), (v, bad_v) = (hide_nonfinite(x) for x in (q, k, v))
-    result = resolve(compute, q, k, v, pattern, options)
-    candidates = pattern
-    if isinstance(pattern, ScoreDependentPattern):
-        candidates = Causal() if pattern.causal else Full()
-    mean = partial(_compute, return_weights=False, return_lse=False)
-    seen = queries_that_see(
-        (bad_q, bad_k, bad_v),
-        options,
-        lambda q, k, v, options: (
-            _resolve(mean, q, k, v, candidates, options, returns_weights=False).out
-        ),
-    )
-    weights, lse = result.weights, result.lse
-    if weights is not None:
-        weights = weights.to_dense().masked_fill(seen, torch.nan)
-    return AttentionOutput(
-        out=result.out.masked_fill(seen, torch.nan),
-        weights=weights,
-        lse=None if lse is None else lse.masked_fill(seen.squeeze(-1), torch.nan),
+    mean = partial(_resolve, _compute_output, returns_weights=False)
+    return attend_hidden(
+        *(q, k, v),
+        lambda q, k, v: resolve(compute, q, k, v, pattern, options),
+        lambda nonfinite: seen_through_attention(nonfinite, pattern, options, mean),
     )
 
 
@@ -277,6 +268,28 @@ def _resolve(
         partial(resolve_by_length, compute),
         *(q, k, v, pattern, options),
         returns_weights=returns_weights,
+    )
+
+
+def _compute_unread(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: ResolvedPattern,
+    options: AttentionOptions,
+    *,
+    return_weights: bool,
+    return_lse: bool,
+) -> AttentionOutput:
+    """Compute q, k, v ``[batch, heads, length, dim]`` whose numbers may not be read."""
+    compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
+    facts = collect_facts(q, k, v, options, returns_weights=return_weights, returns_lse=return_lse)
+    if choose_method(pattern, facts) in (Method.DENSE, Method.COMPILED):
+        return compute(q, k, v, pattern, options)  # these see to it themselves
+    return attend_hidden(
+        *(q, k, v),
+        lambda q, k, v: compute(q, k, v, pattern, options),
+        lambda nonfinite: seen_through_attention(nonfinite, pattern, options, _compute_output),
     )
 
 
@@ -315,14 +328,39 @@ def _compute(
             "attention with key_positions takes time and memory in proportion to all pairs of "
             "queries and keys, whatever the pattern."
         )
+    return _compute_dense(
+        q, k, v, pattern, options, return_weights=return_weights, return_lse=return_lse
+    )
+
+
+_compute_output = partial(_compute, return_weights=False, return_lse=False)
+
+
+def _compute_dense(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: MaskPattern,
+    options: AttentionOptions,
+    *,
+    return_weights: bool,
+    return_lse: bool,
+) -> AttentionOutput:
+    """Compute q, k, v ``[batch, heads, length, dim]`` by the definition."""
     allowed = None
     if not isinstance(pattern, Full) and not sees_all(q, k, pattern, options):
         allowed = pattern.allowed(*options.positions(q, k))
     mask = options.allowed(allowed, q, k)  # broadcastable to [batch, heads, queries, keys]
-    scores = dense_scores(q, k, options)
-    out, weights = dense_attention(q, k, v, mask=mask, options=options, scores=scores)
-    lse = dense_lse(q, k, mask=mask, options=options) if return_lse else None
-    return AttentionOutput(out, weights, lse, scores)
+
+    def compute(q: Tensor, k: Tensor, v: Tensor) -> AttentionOutput:
+        scores = dense_scores(q, k, options)
+        out, weights = dense_attention(q, k, v, mask=mask, options=options, scores=scores)
+        lse = dense_lse(q, k, mask=mask, options=options) if return_lse else None
+        return AttentionOutput(out, weights if return_weights else None, lse, scores)
+
+    if may_read(q) or is_asynchronous(q):
+        return compute(q, k, v)
+    return attend_hidden(q, k, v, compute, partial(seen_through_mask, mask=mask))
 
 
 def _refuse_returns(pattern: Pattern, return_weights: bool, return_lse: bool) -> None:

@@ -16,6 +16,13 @@ from torch import Tensor
 
 from regard.attention.biases import Alibi, Bias, T5Relative
 from regard.attention.blockwise.combine import blockwise_attention, blockwise_gradient
+from regard.attention.dense import AttentionOutput
+from regard.attention.nan_propagation import (
+    attend_hidden,
+    is_asynchronous,
+    is_finite,
+    seen_through_attention,
+)
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks
 from regard.attention.patterns.base import MaskPattern, Pattern
@@ -125,9 +132,30 @@ def compiled_attention(
 )
 def _attend(q: Tensor, k: Tensor, v: Tensor, *arguments: Any) -> Tensor:
     call = _Arguments(*arguments)
-    options = call.options(call.tensors)
-    out = blockwise_attention(q, k, v, pattern=_read_pattern(call.pattern), options=options).out
-    return out.contiguous()  # [batch, heads, queries, value_dim]
+    pattern, options = _read_pattern(call.pattern), call.options(call.tensors)
+    if is_asynchronous(q) or is_finite(q, k, v):
+        result = _compute(q, k, v, pattern, options)
+    else:
+        result = _compute_hidden(q, k, v, pattern, options)
+    return result.out.contiguous()  # [batch, heads, queries, value_dim]
+
+
+def _compute(
+    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, options: AttentionOptions
+) -> AttentionOutput:
+    """Compute attention of q, k, v ``[batch, heads, length, dim]``."""
+    return blockwise_attention(q, k, v, pattern=pattern, options=options)
+
+
+def _compute_hidden(
+    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, options: AttentionOptions
+) -> AttentionOutput:
+    """Compute attention of q, k, v ``[batch, heads, length, dim]`` that are not all finite."""
+    return attend_hidden(
+        *(q, k, v),
+        lambda q, k, v: _compute(q, k, v, pattern, options),
+        lambda nonfinite: seen_through_attention(nonfinite, pattern, options, _compute),
+    )
 
 
 @_attend.register_fake
@@ -146,6 +174,8 @@ def _attend_backward(
     """Compute the cotangents of q, k, v ``[batch, heads, length, dim]``, of score and bias."""
     call = _Arguments(*arguments)
     pattern = _read_pattern(call.pattern)
+    if not (is_asynchronous(q) or is_finite(q, k, v)):
+        return _gradient_of_hidden(grad, q, k, v, call)
     if not call.tensors:
         options = call.options([])
         gradients = blockwise_gradient(q, k, v, grad, pattern=pattern, options=options)
@@ -156,6 +186,19 @@ def _attend_backward(
             return blockwise_attention(q, k, v, pattern=pattern, options=options).out
 
         gradients = torch.func.vjp(compute, q, k, v, *call.tensors)[1](grad)
+    return [gradient.contiguous() for gradient in gradients]
+
+
+def _gradient_of_hidden(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, call: _Arguments
+) -> list[Tensor]:
+    """Compute the cotangents where q, k, v ``[batch, heads, length, dim]`` are not all finite."""
+    pattern = _read_pattern(call.pattern)
+
+    def compute(q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> Tensor:
+        return _compute_hidden(q, k, v, pattern, call.options(tensors)).out
+
+    gradients = torch.func.vjp(compute, q, k, v, *call.tensors)[1](grad)
     return [gradient.contiguous() for gradient in gradients]
 
 
