@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 if TYPE_CHECKING:
     from regard import attention, explain, layers, models, optim
     from regard.data.readers.memory import InMemory
+    from regard.runs.options import TrainOptions
+    from regard.settings.values import DecodingPrecision
     from regard.setup.evaluation_report import EvaluationReport
     from regard.tasks.opening import Predictor
     from regard.training.events import Event
@@ -63,14 +65,10 @@ def train(
     task: str | None = None,
     valid: str | Path | float | InMemory | None = None,
     test: str | Path | float | InMemory | None = None,
-    targets: str | Path | None = None,
     start_from: str | Path | None = None,
-    preset: Literal["auto", "tiny", "small", "base"] = "auto",
-    minutes: float | None = None,
-    seed: int = 1,
-    device: str = "auto",
     settings: Sequence[str] = (),
     report: Callable[[Event], None] | Literal["auto"] | None = "auto",
+    **options: Unpack[TrainOptions],
 ) -> Predictor:
     """Train a model on your own data; what the data is for decides what is trained.
 
@@ -86,16 +84,14 @@ def train(
         valid: Data to validate on, in the same forms, or the fraction of the data to hold out, such
             as ``"10%"`` or 0.1; None holds out 2.5 %, and more of small data.
         test: Data to test on, or a fraction, in the same forms.
-        targets: File of target sentences, line by line with `data`.
         start_from: Model folder to start from: one of your own, or one in Hugging Face's format.
-        preset: Size of the model; auto goes by the amount of data.
-        minutes: Wall-clock budget; None trains until validation stops improving.
-        seed: Seed of everything random.
-        device: What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is
-            one.
         settings: Further settings, ``section.key=value`` each, such as ``training.epochs=3``.
         report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
             None shows nothing.
+        options: Those of the command line, by the same names: ``preset``, ``minutes``, ``seed``,
+            ``device``, ``precision``, ``threads``, ``columns``, ``targets``, ``lang``,
+            ``encoding``, ``drop_overlap``, ``allow_overlap``, ``horizon``, ``known``,
+            ``tensorboard``; see `regard.runs.options.TrainOptions`.
 
     Returns:
         The trained model, as `load` would open it.
@@ -105,37 +101,19 @@ def train(
         regard.errors.DataError: The data cannot be used.
         regard.errors.ResourceError: There is not enough memory or disk space.
     """
-    from regard.data.readers.memory import is_in_memory, source_of_rows
     from regard.runs import run
+    from regard.runs.options import settings_of
+    from regard.training.device import use_threads
 
-    if isinstance(valid, float):
-        valid = f"{100 * valid:.12g}%"
-    if isinstance(test, float):
-        test = f"{100 * test:.12g}%"
-    parts = {"path": data, "valid": valid, "test": test}
-    sources = {
-        name: source_of_rows(part, name="data" if name == "path" else name)
-        for name, part in parts.items()
-        if is_in_memory(part)
-    }
-    named = {
-        "task": task,
-        "data.valid": None if "valid" in sources else valid,
-        "data.test": None if "test" in sources else test,
-        "data.targets": targets,
-        "start_from": start_from,
-        "training.minutes": minutes,
-        "training.device": None if device == "auto" else device,
-    }
-    explicit = [f"{name}={value}" for name, value in named.items() if value is not None]
-    if preset != "auto":
-        explicit.append(f"preset={preset}")
-    path = None if "path" in sources or data is None else str(data)
+    named, sources = run.separate_data({"path": data, "valid": valid, "test": test})
+    path = named.pop("path", None)
+    use_threads(options.pop("threads", None))
+    explicit = settings_of({"task": task, **named, "start_from": start_from, **options})
     with _events(report) as on_event:
         return run.train(
             path,
             output,
-            settings=[*explicit, f"training.seed={seed}", *settings],
+            settings=[*explicit, *settings],
             sources=sources,
             report=on_event,
         )
@@ -145,6 +123,7 @@ def resume(
     output: str | Path,
     *,
     device: str | None = None,
+    threads: int | None = None,
     report: Callable[[Event], None] | Literal["auto"] | None = "auto",
 ) -> Predictor:
     """Resume a run that was stopped or killed, from its last checkpoint.
@@ -152,6 +131,7 @@ def resume(
     Args:
         output: The run's folder; a run that has finished is left as it is.
         device: What computes from here on; None is what the run began on, where the machine has it.
+        threads: Threads of the processor, of the whole process; None leaves them unchanged.
         report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
             None shows nothing.
 
@@ -163,17 +143,28 @@ def resume(
         regard.errors.DataError: The training data has changed.
     """
     from regard.runs import run
+    from regard.training.device import use_threads
 
+    use_threads(threads)
     with _events(report) as on_event:
         return run.resume(output, device=device, report=on_event)
 
 
-def load(folder: str | Path, *, device: str = "auto") -> Predictor:
+def load(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    precision: DecodingPrecision | None = None,
+    threads: int | None = None,
+) -> Predictor:
     """Open a model folder for use: one that `train` wrote, or one in Hugging Face's format.
 
     Args:
         folder: The model folder.
         device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
+        precision: Type of the weights of a model that writes text: float32, bf16 or int8; None is
+            what ``regard info`` says.
+        threads: Threads of the processor, of the whole process; None leaves them unchanged.
 
     Returns:
         By what the model does: an object that can ``translate``, ``generate``, ``classify``,
@@ -181,12 +172,12 @@ def load(folder: str | Path, *, device: str = "auto") -> Predictor:
 
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
-        regard.errors.ConfigError: It holds a model of a kind that cannot be read, or the machine
-            has no such device.
+        regard.errors.ConfigError: It holds a model of a kind that cannot be read, or that does not
+            write in this precision, or the machine has no such device.
     """
     from regard.tasks.opening import open_model
 
-    return open_model(folder, device)
+    return open_model(folder, device, precision=precision, threads=threads)
 
 
 def evaluate(
@@ -195,7 +186,10 @@ def evaluate(
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
+    worst: int = 20,
     device: str = "auto",
+    precision: DecodingPrecision | None = None,
+    threads: int | None = None,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
 ) -> EvaluationReport:
@@ -207,7 +201,11 @@ def evaluate(
             records or texts in memory, or a data frame.
         compare: Folder of another model.
         beam: Hypotheses kept in a beam search; None is as each model says.
+        worst: Number of worst outputs or lines, or of wrong labels, in the report.
         device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
+        precision: Type of the weights that outputs are written with: float32, bf16 or int8; None is
+            each model's own.
+        threads: Threads of the processor, of the whole process; None leaves them unchanged.
         drop_overlap: Leave out what is also in the training data.
         allow_overlap: Keep it.
 
@@ -217,16 +215,23 @@ def evaluate(
     Raises:
         regard.errors.DataError: The data cannot be read, or overlaps with the training data.
         regard.errors.WeightsError: A folder holds no model.
-        regard.errors.ConfigError: The two models are for different tasks.
+        regard.errors.ConfigError: The two models are for different tasks, or an option does not
+            suit them.
     """
     from regard.runs import scoring
+    from regard.settings.validation import LARGEST, require_range
+    from regard.training.device import use_threads
 
+    require_range("worst", worst, 0, LARGEST)
+    use_threads(threads)
     return scoring.evaluate(
         model,
         data,
         compare=compare,
         beam=beam,
         device=device,
+        precision=precision,
+        num_worst=worst,
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
     )[0]

@@ -10,6 +10,7 @@ import sys
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 
+import regard
 from regard.__main__ import main
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
@@ -109,6 +110,35 @@ def test_several_best_come_numbered_with_scores(capsys, trained):
     fields = [line.split("\t") for line in out.splitlines()]
     assert [row[0] for row in fields] == ["1", "1"]
     assert float(fields[0][1]) >= float(fields[1][1])
+
+
+def test_an_empty_line_has_one_translation_however_many_are_asked_for(capsys, trained, monkeypatch):
+    feed(monkeypatch, "3 red cat\n\n")
+    code, out, _ = run(capsys, "translate", trained, "-", "--nbest", 3, "--beam", 3)
+    assert code == 0
+    numbers = [line.partition("\t")[0] for line in out.splitlines()]
+    assert (numbers.count("2"), out.splitlines()[-1]) == (1, "2\t0.0000\t")
+
+
+def test_the_length_of_a_translation_has_limits(capsys, trained):
+    options = ("--max-length", 2, "--json")
+    code, out, _ = run(capsys, "translate", trained, "3 red cat sees the dog", *options)
+    assert code == 0
+    short = json.loads(out)["outputs"][0]
+    options = ("--min-length", 6, "--max-length", 6, "--json")
+    _, out, _ = run(capsys, "translate", trained, "3 red cat sees the dog", *options)
+    long = json.loads(out)["outputs"][0]
+    tokenizer = regard.load(trained).tokenizer
+    lengths = [len(tokenizer.encode_targets([o["text"]])[0]) for o in (short, long)]
+    assert lengths[0] <= 2 < lengths[1] <= 6
+    code, _, err = run(capsys, "translate", trained, "x", "--min-length", 3, "--max-length", 2)
+    assert (code, "--min-length must be --max-length (2) or less, not 3" in err) == (2, True)
+
+
+def test_a_device_that_is_no_name_is_quoted(capsys, trained):
+    code, _, err = run(capsys, "translate", trained, "x", "--device", "")
+    assert code == 2
+    assert err == 'regard: device must be auto, cpu, cuda or cuda:N, not "".\n'
 
 
 def test_alignment_follows_the_translation(capsys, trained):

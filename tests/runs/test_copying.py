@@ -52,7 +52,7 @@ def test_a_folder_keeps_the_option_and_opens(folder):
     model = load(folder)
     assert model.model.copy_head is not None
     assert len(model.translate(["3 red cat sees the dog", "7 old house likes the tree"])) == 2
-    assert len(model.translate_best(["3 red cat sees the dog"], beam=3, num_best=3)[0]) == 3
+    assert len(model.translate_best(["3 red cat sees the dog"], beam=3, nbest=3)[0]) == 3
 
 
 @pytest.mark.slow

@@ -57,11 +57,11 @@ def test_a_name_chooses_a_device(has_gpus, name, count, current, expected):
 @pytest.mark.parametrize(
     ("name", "count", "message"),
     [
-        ("gpu", 1, "device must be auto, cpu, cuda or cuda:N, not gpu."),
-        (0, 1, "device must be auto, cpu, cuda or cuda:N, not 0."),
-        (None, 1, "device must be auto, cpu, cuda or cuda:N, not None."),
-        ("cuda:x", 1, "device must be auto, cpu, cuda or cuda:N, not cuda:x."),
-        ("", 1, "device must be auto, cpu, cuda or cuda:N, not ."),
+        ("gpu", 1, 'device must be auto, cpu, cuda or cuda:N, not "gpu".'),
+        (0, 1, 'device must be auto, cpu, cuda or cuda:N, not "0".'),
+        (None, 1, 'device must be auto, cpu, cuda or cuda:N, not "None".'),
+        ("cuda:x", 1, 'device must be auto, cpu, cuda or cuda:N, not "cuda:x".'),
+        ("", 1, 'device must be auto, cpu, cuda or cuda:N, not "".'),
         ("cuda:3", 1, "cuda:3: this machine has 1 GPU, cuda:0."),
         ("cuda:4", 4, "cuda:4: this machine has 4 GPUs, cuda:0 to cuda:3."),
         ("mps", 1, "mps: not supported: some sums are taken in float64"),
@@ -84,7 +84,7 @@ def test_a_pytorch_without_cuda_says_so(name):
 
 
 def test_a_setting_that_names_no_device_is_refused():
-    with pytest.raises(ValueError, match="device must be auto, cpu, cuda or cuda:N, not tpu"):
+    with pytest.raises(ValueError, match='device must be auto, cpu, cuda or cuda:N, not "tpu"'):
         TrainingConfig(device="tpu")
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import msgspec
 
 from regard.cli.inputs import TextOptions, input_lines, note_table
+from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOptions
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
-from regard.cli.predictors import other_task
+from regard.cli.predictors import open_predictor
 from regard.data.listing import pluralize
 from regard.errors import ConfigError
 
@@ -31,7 +32,7 @@ def answer(
     *,
     context: Annotated[str | None, Name] = None,
     threshold: float | None = None,
-    device: str = "auto",
+    compute: WritingOptions = WRITING_DEFAULTS,
     as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
@@ -57,8 +58,8 @@ def answer(
         How much more likely "no answer" must be than the best answer, in nats, to be given. The
         default is the model's own; a model that saw no question without an answer, and a published
         one, has none and always gives an answer.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
+    compute
+        What computes the answers.
     as_text
         Take QUESTION as a question even where a file of that name exists.
     encoding
@@ -71,7 +72,7 @@ def answer(
     require_range("--threshold", threshold, -LARGEST, LARGEST)
     if context == "-" and question in (None, "-"):
         raise ConfigError("standard input holds one: the question or the context.  Name a file.")
-    answerer = open_answerer(model, device)
+    answerer = open_answerer(model, compute)
     if threshold is not None:
         answerer.threshold = threshold
     if context is None:
@@ -105,21 +106,13 @@ def answer(
         )
 
 
-def open_answerer(model: str, device: str) -> QuestionAnswerer | AnswerWriter:
-    """Open a model of answers on a device; a published encoder-decoder writes them."""
-    from regard.hub.hugging_face.published_folder import is_hugging_face
+def open_answerer(model: str, compute: ComputeOptions) -> QuestionAnswerer | AnswerWriter:
+    """Open a model of answers; a published encoder-decoder writes them."""
     from regard.tasks.generative_question_answering.predictor import AnswerWriter
-    from regard.tasks.opening import open_model
-    from regard.tasks.question_answering.predictor import QuestionAnswerer
-    from regard.tasks.translation.predictor import Translator
+    from regard.tasks.question_answering.answerer import Answerer
 
-    predictor = open_model(model, device)
-    if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
-        # The configuration of a published folder does not say what its targets are.
-        return AnswerWriter(predictor.model, predictor.tokenizer, predictor.config)
-    if not isinstance(predictor, QuestionAnswerer | AnswerWriter):
-        raise other_task(model, predictor.config.task, "answer questions")
-    return predictor
+    answerer = open_predictor(model, Answerer, "answer questions", compute, writer=AnswerWriter)
+    return cast("QuestionAnswerer | AnswerWriter", answerer)
 
 
 class _Row(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
+from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name, Text
 from regard.cli.predictors import other_task
@@ -24,7 +25,7 @@ def classify(
     /,
     *,
     top: int = 1,
-    device: str = "auto",
+    compute: ComputeOptions = COMPUTE_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -41,8 +42,8 @@ def classify(
         files; for one of series a file of rows of numbers.
     top
         Number of labels for each line, most probable first.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
+    compute
+        What computes the probabilities.
     text_options
         How TEXT is read.
     json
@@ -53,7 +54,7 @@ def classify(
     from regard.tasks.opening import open_model
 
     require_range("--top", top, 1, LARGEST)
-    classifier = open_model(model, device)
+    classifier = open_model(model, compute.device, threads=compute.threads)
     if isinstance(classifier, InputClassifier):
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from regard.cli.parameters import Flag, Name
+from regard.runs.options import settings_of
 
 
 @Parameter(name="*")
@@ -42,20 +43,7 @@ class DataOptions:
 
     def settings(self) -> list[str]:
         """Return the options that are set as settings."""
-        flags = {"drop_overlap": self.drop_overlap, "allow_overlap": self.allow_overlap}
-        values = {
-            "columns": self.columns,
-            "targets": self.targets,
-            "valid": self.valid,
-            "test": self.test,
-            "languages": self.lang,
-            "encoding": self.encoding,
-        }
-        set_values = {key: value for key, value in values.items() if value is not None}
-        set_values |= {key: "true" for key, flag in flags.items() if flag}
-        settings = [f"data.{key}={value}" for key, value in set_values.items()]
-        forecast = {"horizon": self.horizon, "known": self.known}
-        return settings + [f"forecast.{k}={v}" for k, v in forecast.items() if v is not None]
+        return settings_of(asdict(self))
 
 
 UNSET = DataOptions()

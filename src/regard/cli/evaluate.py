@@ -9,13 +9,12 @@ from typing import Annotated
 
 import msgspec
 
+from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
-from regard.cli.predictors import use_threads
 from regard.cli.torchrun import join_run, runs_on_all_ranks
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
-from regard.settings.values import DecodingPrecision
 
 
 def evaluate(
@@ -27,9 +26,7 @@ def evaluate(
     worst: int = 20,
     plot: Annotated[str | None, Name] = None,
     html: Annotated[str | None, Name] = None,
-    device: str = "auto",
-    precision: DecodingPrecision | None = None,
-    threads: int | None = None,
+    compute: WritingOptions = WRITING_DEFAULTS,
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
@@ -56,14 +53,8 @@ def evaluate(
         the score by length of a model that translates, summarizes or answers, or rolling forecasts.
     html
         File of a page, .html, with all scores, charts, the worst rows and what they looked at.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
-    precision
-        Type of the weights of a model that translates, summarizes or answers: float32, bf16, or
-        int8, which is fastest where the compiled decoder writes (regard info MODEL). The default is
-        what regard info says.
-    threads
-        Threads of the processor; the default is one for each core.
+    compute
+        What computes the outputs.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap
@@ -72,10 +63,11 @@ def evaluate(
         One JSON object instead of text.
     """
     from regard.runs.scoring import evaluate as score
+    from regard.training.device import use_threads
     from regard.training.distribution import ALONE
 
     require_range("--worst", worst, 0, LARGEST)
-    use_threads(threads)
+    use_threads(compute.threads)
     if html is not None:
         _require_page(html)
     start_time = time.monotonic()
@@ -87,8 +79,8 @@ def evaluate(
             data,
             compare=compare,
             beam=beam,
-            device=device,
-            precision=precision,
+            device=compute.device,
+            precision=compute.precision,
             num_worst=worst,
             drop_overlap=drop_overlap,
             allow_overlap=allow_overlap,
@@ -111,7 +103,9 @@ def evaluate(
         from regard.explain.report import ReportFacts, report_html, save_report
         from regard.tasks.opening import open_model
 
-        page = report_html(report, ReportFacts(task=task, model=model), open_model(model, device))
+        page = report_html(
+            report, ReportFacts(task=task, model=model), open_model(model, compute.device)
+        )
         save_report(page, html)
         print(f"{html}: written", file=sys.stderr)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from regard.cli.answer import open_answerer, read_context
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input_lines
+from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import replacing
 from regard.cli.parameters import Flag, Name, Output, Text
 from regard.errors import ConfigError, DataError
@@ -89,7 +90,7 @@ def explain(
     evaluate: Annotated[str | None, Name] = None,
     rows: int = 200,
     memory: int = 512,
-    device: str = "auto",
+    compute: ComputeOptions = COMPUTE_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
 ) -> None:
     """Explain an output of a model: which parts of the input it depends on, by several methods.
@@ -124,8 +125,8 @@ def explain(
         Most rows of the test data, drawn from all of it.
     memory
         Megabytes that a computation may use at once.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
+    compute
+        What computes the explanation.
     text_options
         How TEXT is read.
     """
@@ -152,11 +153,15 @@ def explain(
                 raise ConfigError(f"--evaluate goes with rows of a file.  Leave {option} out.")
         if kind in ("html", "svg"):
             raise ConfigError(f"--evaluate prints a table: text or json, not {kind}.")
-        _evaluate(open_model(model, device), evaluate, methods, rows, memory, json=kind == "json")
+        predictor = open_model(model, compute.device, threads=compute.threads)
+        _evaluate(predictor, evaluate, methods, rows, memory, json=kind == "json")
         return
     if outputs.file is not None:
         require_writable_file(outputs.file)
-    predictor = open_model(model, device) if context is None else open_answerer(model, device)
+    if context is None:
+        predictor = open_model(model, compute.device, threads=compute.threads)
+    else:
+        predictor = open_answerer(model, compute)
     from regard.cli.progress import show_progress
     from regard.explain.explanation import ModelFacts
     from regard.explain.explanation import explain as explain_text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import write_rows
 from regard.cli.parameters import Flag, Name, Output
 from regard.cli.predictors import open_predictor
@@ -30,7 +31,7 @@ def forecast(
     *,
     horizon: int | None = None,
     output: Annotated[str | None, Output] = None,
-    device: str = "auto",
+    compute: ComputeOptions = COMPUTE_DEFAULTS,
     encoding: str | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -51,8 +52,8 @@ def forecast(
     output
         File to write instead of standard output: a table (.csv, .tsv), JSON lines (.json, .jsonl),
         or a picture (.svg, .png, .pdf).
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
+    compute
+        What computes the forecasts.
     encoding
         Encoding of the file. The default is that of the training data.
     json
@@ -62,7 +63,7 @@ def forecast(
     from regard.tasks.forecasting.predictor import Forecaster
 
     kind = _check_output(output, json=json)
-    forecaster = open_predictor(model, Forecaster, "forecast series", device)
+    forecaster = open_predictor(model, Forecaster, "forecast series", compute)
     file = forecaster.read("-" if data is None else data, encoding)
     dropped = count_reasons(file.dropped)
     reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]

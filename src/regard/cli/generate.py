@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 
+from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.parameters import Flag, Name, Text
-from regard.cli.predictors import open_predictor, use_precision, use_threads
+from regard.cli.predictors import open_predictor
 from regard.settings.validation import LARGEST, require_range
-from regard.settings.values import DecodingPrecision
 
 _MOST_CONTINUATIONS = 1_000
 
@@ -27,9 +27,7 @@ def generate(
     num: int = 1,
     stop: Annotated[str | None, Text] = None,
     seed: int | None = None,
-    device: str = "auto",
-    precision: DecodingPrecision | None = None,
-    threads: int | None = None,
+    compute: WritingOptions = WRITING_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Continue a text.
@@ -57,13 +55,8 @@ def generate(
         Text to stop at.
     seed
         Seed of the sampling; the same seed writes the same text.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
-    precision
-        Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
-        writes (regard info MODEL). The default is what regard info says.
-    threads
-        Threads of the processor; the default is one for each core.
+    compute
+        What computes the continuations.
     json
         One JSON object with all continuations.
     """
@@ -83,11 +76,9 @@ def generate(
         seed=seed,
     )
     sampling_config(options)  # refuse them before the model is opened
-    use_threads(threads)
     require_range("--num", num, 1, _MOST_CONTINUATIONS)
     require_range("--seed", seed, 0, LARGEST)
-    generator = open_predictor(model, TextGenerator, "generate text", device)
-    use_precision(generator, precision)
+    generator = open_predictor(model, TextGenerator, "generate text", compute)
     text = prompt or ""
     if prompt == "-":
         from regard.data.readers.text_lines import read_lines

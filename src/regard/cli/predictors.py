@@ -2,70 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from regard.errors import ConfigError, NextStep, WeightsError
-from regard.settings.values import DecodingPrecision
+from regard.cli.model_options import ComputeOptions, WritingOptions
+from regard.errors import NextStep, WeightsError
 
 if TYPE_CHECKING:
-    from regard.tasks.language_modeling.predictor import TextGenerator
-    from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+    from regard.tasks.generative_question_answering.predictor import AnswerWriter
+    from regard.tasks.summarization.predictor import Summarizer
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
-_MOST_THREADS = 1024
 
 
-def open_predictor(model: str, kind: type[P], action: str, device: str) -> P:
+def open_predictor(
+    model: str,
+    kind: type[P],
+    action: str,
+    compute: ComputeOptions,
+    writer: type[Summarizer | AnswerWriter] | None = None,
+) -> P:
     """Open a model folder for a verb.
 
     Args:
         model: The folder.
         kind: Predictor that the verb needs.
         action: What the verb does, for the message, such as ``translate``.
-        device: What computes.
+        compute: What computes.
+        writer: Predictor for a published encoder-decoder, whose configuration does not say what
+            its targets are; None is a translator.
 
     Returns:
         The predictor.
 
     Raises:
-        ConfigError: The folder holds no model that can be read, or there is no such device.
+        ConfigError: The folder holds no model that can be read or that writes in this precision, or
+            there is no such device.
         WeightsError: The model is missing or damaged, or its predictor is of another kind.
     """
-    from regard.tasks.opening import open_model
+    from regard.hub.hugging_face.published_folder import is_hugging_face
+    from regard.tasks.opening import open_model, set_precision
+    from regard.tasks.translation.predictor import Translator
 
-    predictor = open_model(model, device)
+    predictor = open_model(model, compute.device, threads=compute.threads)
+    if writer is not None and isinstance(predictor, Translator) and is_hugging_face(Path(model)):
+        predictor = writer(predictor.model, predictor.tokenizer, predictor.config)
     if not isinstance(predictor, kind):
         raise other_task(model, predictor.config.task, action)
+    if isinstance(compute, WritingOptions):
+        set_precision(predictor, compute.precision)
     return predictor
-
-
-def use_threads(threads: int | None) -> None:
-    """Set the number of PyTorch's threads; None leaves it as it is.
-
-    Raises:
-        ConfigError: It is out of its range.
-    """
-    if threads is None:
-        return
-    if not 1 <= threads <= _MOST_THREADS:
-        raise ConfigError(f"--threads must be 1 to {_MOST_THREADS:,}, not {threads}.")
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def use_precision(
-    predictor: TargetWriter | TextGenerator, precision: DecodingPrecision | None
-) -> None:
-    """Set the type of the weights that a model writes with; None leaves it as it is.
-
-    Raises:
-        ConfigError: The model cannot be decoded in this precision.
-    """
-    if precision is not None:
-        predictor.precision = precision
-        predictor.decoder  # noqa: B018 - made now, so that a refusal comes before the first line
 
 
 def other_task(model: str, task: str, action: str) -> WeightsError:

@@ -32,9 +32,9 @@ def quantize(
     json
         One JSON object instead of text.
     """
-    from regard.cli.predictors import use_threads
     from regard.hub.file_names import CONFIG
     from regard.runs.quantize import quantize_folder
+    from regard.training.device import use_threads
 
     use_threads(threads)
     if (Path(output) / CONFIG).exists():

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents
+from regard.cli.model_options import BEAM_DEFAULTS, WRITING_DEFAULTS, BeamOptions, WritingOptions
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
-from regard.cli.predictors import other_task, use_precision, use_threads
-from regard.settings.values import DecodingPrecision
+from regard.cli.predictors import open_predictor
 
 if TYPE_CHECKING:
     from regard.tasks.summarization.predictor import Summarizer, Summary
@@ -25,14 +24,8 @@ def summarize(
     /,
     *,
     output: Annotated[str | None, Output] = None,
-    beam: int | None = None,
-    nbest: int = 1,
-    length_penalty: float | None = None,
-    min_length: int | None = None,
-    max_length: int | None = None,
-    device: str = "auto",
-    precision: DecodingPrecision | None = None,
-    threads: int | None = None,
+    search: BeamOptions = BEAM_DEFAULTS,
+    compute: WritingOptions = WRITING_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -48,54 +41,22 @@ def summarize(
         reads standard input, one document a line. Text that begins with a dash goes behind --.
     output
         File to write instead of standard output; it is replaced once all lines are written.
-    beam
-        Hypotheses in the beam search; 1 is greedy. The default is the model's.
-    nbest
-        Number of summaries for each document, best first, at most the beam.
-    length_penalty
-        0 favors short summaries, 1 is neutral, more favors long ones. The default is the model's.
-    min_length
-        Fewest tokens of a summary, its end counted.
-    max_length
-        Maximum number of tokens of a summary, with its end. The default is the model's.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
-    precision
-        Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
-        writes (regard info MODEL). The default is what regard info says.
-    threads
-        Threads of the processor; the default is one for each core.
+    search
+        How summaries are searched for.
+    compute
+        What computes the summaries.
     text_options
         How TEXT is read.
     json
         One JSON object a line, with scores and the number of tokens that were cut off.
     """
-    from regard.hub.hugging_face.published_folder import is_hugging_face
-    from regard.tasks.opening import open_model
-    from regard.tasks.sequence_to_sequence.predictor import SearchOptions
     from regard.tasks.summarization.predictor import Summarizer
-    from regard.tasks.translation.predictor import Translator
 
-    use_threads(threads)
-    predictor = open_model(model, device)
-    if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
-        # The configuration of a published folder does not say what its targets are.
-        predictor = Summarizer(predictor.model, predictor.tokenizer, predictor.config)
-    if not isinstance(predictor, Summarizer):
-        raise other_task(model, predictor.config.task, "summarize")
-    summarizer = predictor
-    use_precision(summarizer, precision)
-    options: SearchOptions = {
-        "beam": beam,
-        "num_best": nbest,
-        "length_penalty": length_penalty,
-        "min_length": min_length,
-        "max_length": max_length,
-    }
+    summarizer = open_predictor(model, Summarizer, "summarize", compute, writer=Summarizer)
+    options = search.search()
     summarizer.search_config(**options)  # refuse wrong options before the first line is read
-    documents = input_documents(text, text_options)
-    results = summarizer.stream(documents, **options)
-    write_rows(_format(summarizer, results, json=json, is_numbered=nbest > 1), output)
+    results = summarizer.stream(input_documents(text, text_options), **options)
+    write_rows(_format(summarizer, results, json=json, is_numbered=search.nbest > 1), output)
 
 
 def _format(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
@@ -15,6 +15,7 @@ from regard.cli.parameters import Flag, Name, Output, Settings
 from regard.cli.torchrun import join_run
 from regard.cli.wording import command_text
 from regard.errors import ConfigError, NextStep
+from regard.runs.options import settings_of
 
 if TYPE_CHECKING:
     from regard.training.distribution import World
@@ -42,6 +43,8 @@ class RunOptions:
         seed: Seed of all random numbers.
         device: What computes: cpu, cuda (a GPU; of several, cuda:N), or auto (the default), a GPU
             where there is one. A run that is resumed may take another one.
+        precision: float32, bf16, or auto (the default): bf16 where the device computes it fast.
+        threads: Threads of the processor; the default is one for each core.
         tensorboard: Also write event files of TensorBoard, to the folder tensorboard in the output.
     """
 
@@ -50,19 +53,15 @@ class RunOptions:
     minutes: float | None = None
     seed: int | None = None
     device: str | None = None
+    precision: str | None = None
+    threads: int | None = None
     tensorboard: Annotated[bool, Flag] = False
 
     def settings(self) -> list[str]:
         """Return the options that are set as settings."""
-        values = {
-            "start_from": self.start_from,
-            "preset": self.preset,
-            "training.minutes": self.minutes,
-            "training.seed": self.seed,
-            "training.device": self.device,
-        }
-        settings = [f"{name}={value}" for name, value in values.items() if value is not None]
-        return [*settings, "training.tensorboard=true"] if self.tensorboard else settings
+        values = asdict(self)
+        del values["threads"]
+        return settings_of(values)
 
 
 _UNSET_RUN = RunOptions()
@@ -127,6 +126,9 @@ def train(
         raise ConfigError("no data.", example)
     if output is None and not dry_run:
         raise ConfigError("no output folder.  Add one: `output=FOLDER`")
+    from regard.training.device import use_threads
+
+    use_threads(run_options.threads)
     if dry_run:
         _estimate(data, output, typed, config, data_from_rank_0=data_from_rank_0, json=json)
         return

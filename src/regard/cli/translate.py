@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
+from regard.cli.model_options import BEAM_DEFAULTS, WRITING_DEFAULTS, BeamOptions, WritingOptions
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
-from regard.cli.predictors import open_predictor, use_precision, use_threads
-from regard.settings.values import DecodingPrecision
+from regard.cli.predictors import open_predictor
 
 if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import Candidate
@@ -24,13 +24,9 @@ def translate(
     /,
     *,
     output: Annotated[str | None, Output] = None,
-    beam: int | None = None,
-    nbest: int = 1,
-    length_penalty: float | None = None,
+    search: BeamOptions = BEAM_DEFAULTS,
     align: Annotated[bool, Flag] = False,
-    device: str = "auto",
-    precision: DecodingPrecision | None = None,
-    threads: int | None = None,
+    compute: WritingOptions = WRITING_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -46,39 +42,24 @@ def translate(
         dash goes behind --.
     output
         File to write instead of standard output; it is replaced once all lines are written.
-    beam
-        Hypotheses in the beam search; 1 is greedy. The default is the model's: 4, or that of a
-        published folder.
-    nbest
-        Number of translations for each line, best first, at most the beam.
-    length_penalty
-        0 favors short output, 1 is neutral, more favors long output. The default is the model's.
+    search
+        How translations are searched for.
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
-    device
-        What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
-    precision
-        Type of the weights: float32, bf16, or int8, which is fastest where the compiled decoder
-        writes (regard info MODEL). The default is what regard info says.
-    threads
-        Threads of the processor; the default is one for each core.
+    compute
+        What computes the translations.
     text_options
         How TEXT is read.
     json
         One JSON object a line, with scores.
     """
-    from regard.tasks.sequence_to_sequence.predictor import search_config
     from regard.tasks.translation.predictor import Translator
 
-    use_threads(threads)
-    translator = open_predictor(model, Translator, "translate", device)
-    use_precision(translator, precision)
-    # Refuse wrong options before the first line is read.
-    search = translator.config.search
-    search_config(search, beam=beam, num_best=nbest, length_penalty=length_penalty)
-    lines = input_lines(text, text_options, role="source")
-    results = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
-    rows = _format(translator, results, align=align, json=json, is_numbered=nbest > 1)
+    translator = open_predictor(model, Translator, "translate", compute)
+    options = search.search()
+    translator.search_config(**options)  # refuse wrong options before the first line is read
+    results = translator.stream(input_lines(text, text_options, role="source"), **options)
+    rows = _format(translator, results, align=align, json=json, is_numbered=search.nbest > 1)
     write_rows(rows, output)
 
 

@@ -130,7 +130,7 @@ def _write_target(writer: TargetWriter, source: list[int], request: Request) -> 
     if request.output is None:
         source_tokenizer, _ = split_tokenizer(writer.tokenizer)
         sources = TokenRows(prepend_special_tokens(source_tokenizer, [source]))
-        ((best, *_),) = writer.decode(sources, writer.search_config(num_best=1))
+        ((best, *_),) = writer.decode(sources, writer.search_config(nbest=1))
         target, is_complete = best.ids, best.is_complete
     else:
         (target,) = writer.tokenizer.encode_targets([request.output])

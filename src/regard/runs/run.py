@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from regard.data.readers.memory import is_in_memory, source_of_rows
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError, NextStep, resource_errors
 from regard.hub.folder_lock import FolderLock, require_unlocked
@@ -281,6 +282,27 @@ def _is_within_data(folder: Path, request: Request) -> bool:
         if path and os.path.isdir(path)  # noqa: PTH112 - False for names that are too long
     ]
     return any(Path(os.path.realpath(folder)).is_relative_to(path) for path in folders)
+
+
+def separate_data(
+    parts: Mapping[str, object],
+) -> tuple[dict[str, str], dict[str, DataSource]]:
+    """Return the data that has a name, and the data in memory.
+
+    Args:
+        parts: Files, folders, fractions to hold out, rows in memory or None, by their settings.
+
+    Returns:
+        The names of the first three, such as ``10%`` for 0.1, and the sources of rows in memory.
+    """
+    named, sources = {}, {}
+    for setting, part in parts.items():
+        if is_in_memory(part):
+            name = "data" if setting == "path" else setting
+            sources[setting] = source_of_rows(part, name=name)
+        elif part is not None:
+            named[setting] = f"{100 * part:.12g}%" if isinstance(part, float) else str(part)
+    return named, sources
 
 
 def require_free(folder: ModelFolder, *, is_locked: bool = False) -> None:

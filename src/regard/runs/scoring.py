@@ -16,7 +16,7 @@ from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import Predictor, claiming_task, task_of
-from regard.tasks.opening import open_model
+from regard.tasks.opening import open_model, set_precision
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
 
@@ -116,16 +116,16 @@ def _decode_with(
     """Set the precision of models that write text, where it is not None.
 
     Raises:
-        ConfigError: A beam or a precision is set, and models for the task write no text.
+        ConfigError: A beam or a precision is set, and models for the task write no text, or one
+            does not write in this precision.
     """
     writers = [predictor for predictor in predictors if isinstance(predictor, TargetWriter)]
     if beam is not None and not writers:
         raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
     if precision is not None and not writers:
         raise ConfigError(f"`precision={precision}`: a model for {task.name} writes no text.")
-    if precision is not None:
-        for writer in writers:
-            writer.precision = precision
+    for writer in writers:
+        set_precision(writer, precision)
 
 
 def _share(world: World, source: DataSource, opened: Sequence[tuple[str, Predictor]]) -> None:

@@ -10,24 +10,37 @@ from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
+from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
 from regard.tasks import Predictor, task_of
+from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.training.device import CPU, choose_device
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+from regard.training.device import CPU, choose_device, use_threads
 
 
-def open_model(folder: str | Path, device: str = "auto") -> Predictor:
+def open_model(
+    folder: str | Path,
+    device: str = "auto",
+    *,
+    precision: DecodingPrecision | None = None,
+    threads: int | None = None,
+) -> Predictor:
     """Return the predictor of a model folder, in regard's own format or Hugging Face's.
 
     Args:
         folder: The folder.
         device: What it computes on: cpu, cuda, cuda:N, or auto, a GPU where there is one.
+        precision: Type of the weights that it writes text with; None is its own.
+        threads: Threads of the processor, of the whole process; None leaves them unchanged.
 
     Raises:
-        ConfigError: The folder holds no model that can be read, or the machine has no such device.
+        ConfigError: The folder holds no model that can be read or that writes in this precision, or
+            the machine has no such device.
         WeightsError: It is missing, incomplete or damaged.
     """
+    use_threads(threads)
     chosen = choose_device(device)
     if is_hugging_face(Path(folder)):
         predictor = open_published(folder)
@@ -42,7 +55,23 @@ def open_model(folder: str | Path, device: str = "auto") -> Predictor:
             )
         chosen = CPU
     predictor.model.to(chosen)
+    set_precision(predictor, precision)
     return predictor
+
+
+def set_precision(predictor: Predictor, precision: DecodingPrecision | None) -> None:
+    """Set the type of the weights that a model writes text with; None leaves it unchanged.
+
+    Raises:
+        ConfigError: It writes no text, or cannot write in this precision.
+    """
+    if precision is None:
+        return
+    if not isinstance(predictor, TargetWriter | TextGenerator):
+        task = predictor.config.task
+        raise ConfigError(f"`precision={precision}`: a model for {task} writes no text.")
+    predictor.precision = precision
+    predictor.decoder  # noqa: B018 - made now, so that a refusal comes before the first text
 
 
 def open_published(

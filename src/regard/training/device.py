@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
+from regard.settings.validation import require_number
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
+_MOST_THREADS = 1024
 _NAMES = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
 
 
 def require_device_name(name: str) -> None:
     """Raise ValueError for a name that is not one of ``auto``, ``cpu``, ``cuda`` and ``cuda:N``."""
     if not _NAMES.fullmatch(name):
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name}")
+        raise ValueError(f'device must be auto, cpu, cuda or cuda:N, not "{name}"')
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
@@ -71,6 +73,20 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
         has = "1 GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
         raise ConfigError(f"{name}: this machine has {has}.")
     return torch.device("cuda", index)
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the number of PyTorch's threads in this process; None leaves it unchanged.
+
+    Raises:
+        ConfigError: It is out of its range.
+    """
+    require_number("threads", threads, is_whole=True)
+    if threads is None:
+        return
+    if not 1 <= threads <= _MOST_THREADS:
+        raise ConfigError(f"`threads` must be 1 to {_MOST_THREADS:,}, not {threads}.")
+    torch.set_num_threads(threads)
 
 
 def describe_device(device: torch.device) -> str:

@@ -13,6 +13,7 @@ from tests.tasks.translation.published_bart import BOS, EOS, bart_folder
 import regard
 from regard.__main__ import main
 from regard.cli.answer import open_answerer
+from regard.cli.model_options import WritingOptions
 from regard.runs.export_check import export_model
 from regard.runs.run import train
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
@@ -23,7 +24,7 @@ QUESTION, CONTEXT = "Who saw the dog?", "The old man saw the dog."
 @pytest.mark.slow
 def test_a_published_bart_writes_answers_with_its_own_probabilities(transformers, tmp_path, capsys):
     folder = bart_folder(transformers, tmp_path / "bart")
-    writer = open_answerer(str(folder), "cpu")
+    writer = open_answerer(str(folder), WritingOptions(device="cpu"))
     assert isinstance(writer, AnswerWriter)
     theirs = transformers.BartForConditionalGeneration.from_pretrained(folder).eval()
     (output,) = writer.write_answers([QUESTION], [CONTEXT])
@@ -74,7 +75,7 @@ def test_an_exported_model_gives_the_same_answers(tmp_path, transformers):
     model: Any = train(data, tmp_path / "m", settings=settings)
     exported = export_model(model, tmp_path / "hf")
     assert exported.texts.is_equal
-    opened = open_answerer(str(tmp_path / "hf"), "cpu")
+    opened = open_answerer(str(tmp_path / "hf"), WritingOptions(device="cpu"))
     questions, contexts = [QUESTION, "Who?"], [CONTEXT, "Ada met Bob."]
     model.threshold = None
     for ours, theirs in zip(

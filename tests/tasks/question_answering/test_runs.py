@@ -239,6 +239,11 @@ def test_rows_in_are_objects_out(capsys, monkeypatch, folder, tmp_path) -> None:
         (("Who?", "--context", "missing.txt"), 3, "missing.txt: no such file"),
         (("Who?", "--context", "."), 3, ".: a directory, not a file.  Name a file of text."),
         (("Who?", "--context", "c.txt", "--threshold", "nan"), 2, "threshold"),
+        (
+            ("Who?", "--context", "c.txt", "--precision", "bf16"),
+            2,
+            "--precision bf16: a model for question-answering writes no text.",
+        ),
     ],
 )
 def test_what_answer_cannot_use_is_named(

@@ -59,7 +59,7 @@ def test_a_stream_reads_no_further_ahead_than_a_chunk(translator, monkeypatch):
 
 
 def test_several_best_translations_come_best_first(translator):
-    (found,) = translator.translate_best(SENTENCES[:1], beam=4, num_best=3)
+    (found,) = translator.translate_best(SENTENCES[:1], beam=4, nbest=3)
     assert len(found) == 3
     assert [t.score for t in found] == sorted((t.score for t in found), reverse=True)
     assert all(0 <= t.confidence <= 1 for t in found)

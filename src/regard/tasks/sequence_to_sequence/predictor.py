@@ -98,14 +98,15 @@ class SearchOptions(TypedDict, total=False):
 
     Args:
         beam: Number of hypotheses kept at every step; 1 is greedy.
-        num_best: Number of outputs for each text, 1 (the default) to `beam`.
+        nbest: Number of outputs for each text, best first, 1 (the default) to `beam`; fewer where
+            the search finds no more, and one of an empty text.
         length_penalty: 0 favours short output, 1 is neutral, more favours long output.
         min_length: Minimum number of tokens of an output, its end counted.
         max_length: Maximum number of tokens of an output, its end counted.
     """
 
     beam: int | None
-    num_best: int
+    nbest: int
     length_penalty: float | None
     min_length: int | None
     max_length: int | None
@@ -118,8 +119,8 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
         ConfigError: A value is of another type, or out of its range.
     """
     require_options(SearchOptions, options)
-    values: dict[str, Any] = {"num_best": 1, **options}
-    values = {name: value for name, value in values.items() if value is not None}
+    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    num_best = values.pop("nbest", 1)
     if least := options.get("min_length"):
         most = options.get("max_length")
         if most is not None and most < least:
@@ -130,7 +131,10 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
         values["max_length_ratio"] = None
         if most is None:
             values["max_length"] = max(_LONGEST_OF_LEAST * least, config.max_length or 0)
-    return replace_values(config, **values)
+    config = replace_values(config, num_best=1, **values)
+    if not 1 <= num_best <= config.beam:
+        raise ConfigError(f"`nbest` must be 1 to `beam` ({config.beam}), not {num_best}.")
+    return replace_values(config, num_best=num_best)
 
 
 @dataclass(eq=False, repr=False)
@@ -222,7 +226,8 @@ class TargetWriter:
         """Write targets.
 
         Args:
-            rows: Token ids of the sources, without ends; an empty row has an empty output.
+            rows: Token ids of the sources, without ends; an empty row has one output, which is
+                empty.
             search: How outputs are searched for.
 
         Returns:
@@ -230,7 +235,7 @@ class TargetWriter:
         """
         filled = [index for index, row in enumerate(rows) if row]
         empty = Candidate(text="", score=0.0, confidence=1.0, is_complete=True)
-        results = [[empty] * search.num_best for _ in rows]
+        results = [[empty] for _ in rows]
         source_tokenizer, _ = split_tokenizer(self.tokenizer)
         sources = TokenRows(prepend_special_tokens(source_tokenizer, (rows[i] for i in filled)))
         decoded = self.decode(sources, search)

@@ -73,7 +73,7 @@ class Summarizer(TargetWriter):
             options: How the summaries are searched for, see `SearchOptions`.
 
         Returns:
-            The `num_best` best summaries of each document, best first.
+            The `nbest` best summaries of each document, best first.
 
         Raises:
             ConfigError: An option is out of its range, or a document is not a text.

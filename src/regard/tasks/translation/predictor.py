@@ -55,7 +55,7 @@ class Translator(TargetWriter):
             options: How the translations are searched for, see `SearchOptions`.
 
         Returns:
-            The `num_best` best translations of each text, best first.
+            The `nbest` best translations of each text, best first.
 
         Raises:
             ConfigError: An option is out of its range, or a text is something else.
