@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -78,6 +79,10 @@ class StabilityRecord(msgspec.Struct, frozen=True, kw_only=True):
         return ["No gradient vanished or exploded, the loss did not oscillate."]
 
 
+_Row = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""A line of the file, and its figures by layer."""
+
+
 class _Point(NamedTuple):
     """The figures of a recorded step by layer; infinite where a number was not finite."""
 
@@ -95,26 +100,36 @@ def read_stability(lines: Iterable[Mapping[str, Any]]) -> StabilityRecord | None
     Returns:
         The record with its verdicts; None where no line has figures by layer.
     """
-    rows = [
-        (line, line["stability"])
-        for line in lines
-        if line.get("event") in ("evaluated", "diverged") and line.get("stability")
-    ]
-    points = {point.step: point for line, stability in rows for point in _points(line, stability)}
+    rows = list(_rows(lines))
+    points = _points(rows)
     if not points:
         return None
-    is_mean = any(_is_mean(stability) for _, stability in rows)
-    ordered = [points[step] for step in sorted(points)]
-    layers = list(dict.fromkeys(name for point in ordered for name in point.norms))
-    verdicts = [_vanishing(ordered), _exploding(ordered, rows), _oscillating(rows)]
+    layers = list(dict.fromkeys(chain.from_iterable(point.norms for point in points)))
+    verdicts = [_vanishing(points), _exploding(points, rows), _oscillating(rows)]
     return StabilityRecord(
         verdicts=[verdict for verdict in verdicts if verdict is not None],
-        steps=[point.step for point in ordered],
+        steps=[point.step for point in points],
         layers=layers,
-        gradient_norms={name: [_finite(p.norms.get(name)) for p in ordered] for name in layers},
-        update_ratios={name: [_finite(p.ratios.get(name)) for p in ordered] for name in layers},
-        is_mean=is_mean,
+        gradient_norms=_by_layer(layers, map(attrgetter("norms"), points)),
+        update_ratios=_by_layer(layers, map(attrgetter("ratios"), points)),
+        is_mean=any(_is_mean(stability) for _, stability in rows),
     )
+
+
+def _rows(lines: Iterable[Mapping[str, Any]]) -> Iterator[_Row]:
+    """Yield the lines that have figures by layer, with these figures."""
+    for line in lines:
+        stability = line.get("stability")
+        if stability and line.get("event") in ("evaluated", "diverged"):
+            yield line, stability
+
+
+def _by_layer(
+    layers: Sequence[str], figures: Iterable[Mapping[str, float]]
+) -> dict[str, list[float | None]]:
+    """Return the figures of all recorded steps by layer; None where one is not finite."""
+    steps = list(figures)
+    return {layer: [_finite(step.get(layer)) for step in steps] for layer in layers}
 
 
 def _is_mean(stability: Mapping[str, Any]) -> bool:
@@ -122,22 +137,27 @@ def _is_mean(stability: Mapping[str, Any]) -> bool:
     return bool(not stability.get("samples") and stability.get("num_samples"))
 
 
-def _points(line: Mapping[str, Any], stability: Mapping[str, Any]) -> Iterator[_Point]:
-    """Yield the recorded steps of a line."""
-    samples = stability.get("samples") or ()
+def _points(rows: Iterable[_Row]) -> list[_Point]:
+    """Return the recorded steps, ascending; of one that is there twice, the later record."""
+    points: dict[int, _Point] = {}
+    for line, stability in rows:
+        for sample in _samples(line, stability):
+            step, norms = int(sample["step"]), _numbers(sample.get("gradient_norms"))
+            points[step] = _Point(step, norms, _numbers(sample.get("update_ratios")))
+    return [points[step] for step in sorted(points)]
+
+
+def _samples(line: Mapping[str, Any], stability: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the samples of a line; of an earlier version its mean, as that of its own step."""
     if _is_mean(stability):
-        samples = [{**stability, "step": line.get("step", 0)}]
-    for sample in samples:
-        yield _Point(
-            int(sample["step"]),
-            _numbers(sample.get("gradient_norms") or {}),
-            _numbers(sample.get("update_ratios") or {}),
-        )
+        return [{**stability, "step": line.get("step", 0)}]
+    return stability.get("samples") or ()
 
 
-def _numbers(figures: Mapping[str, float | None]) -> dict[str, float]:
+def _numbers(figures: Mapping[str, float | None] | None) -> dict[str, float]:
     """Return figures by layer; JSON has null for what is not finite."""
-    return {name: math.inf if value is None else value for name, value in figures.items()}
+    present = (figures or {}).items()
+    return {name: math.inf if value is None else value for name, value in present}
 
 
 def _finite(value: float | None) -> float | None:
@@ -180,9 +200,7 @@ def _vanishing(points: Sequence[_Point]) -> StabilityVerdict | None:
     )
 
 
-def _exploding(
-    points: Sequence[_Point], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
-) -> StabilityVerdict | None:
+def _exploding(points: Sequence[_Point], rows: Sequence[_Row]) -> StabilityVerdict | None:
     """Return where gradient or weights exploded first."""
     end = _not_finite(rows)
     candidates = [_large_gradient(points, rows), _replaced_weights(points), end]
@@ -194,9 +212,7 @@ def _exploding(
     return msgspec.structs.replace(first, text=text)
 
 
-def _large_gradient(
-    points: Sequence[_Point], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
-) -> StabilityVerdict | None:
+def _large_gradient(points: Sequence[_Point], rows: Sequence[_Row]) -> StabilityVerdict | None:
     """Return the first step whose gradient is far above the earlier ones."""
     observed: list[tuple[int, float, str]] = [
         (
@@ -240,7 +256,7 @@ def _replaced_weights(points: Sequence[_Point]) -> StabilityVerdict | None:
 
 
 def _not_finite(
-    rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    rows: Sequence[_Row],
 ) -> StabilityVerdict | None:
     """Return the end of a run whose numbers are not finite."""
     for line, stability in rows:
@@ -260,17 +276,17 @@ def _explosion(
 
 
 def _oscillating(
-    rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    rows: Sequence[_Row],
 ) -> StabilityVerdict | None:
     """Return the first oscillation of the loss that does not settle."""
     for line, stability in rows:
-        figures = _numbers(stability.get("loss_oscillation") or {})
+        figures = _numbers(stability.get("loss_oscillation"))
         if not figures:
             continue
         oscillation = msgspec.convert(figures, Oscillation)
         if not oscillation.is_sustained:
             continue
-        amplitudes = _numbers(stability.get("oscillation_by_layer") or {})
+        amplitudes = _numbers(stability.get("oscillation_by_layer"))
         layer = max(amplitudes, key=amplitudes.__getitem__, default="")
         last = int(line.get("step", 0)) - (line.get("event") == "diverged")
         first = max(1, last - oscillation.num_steps + 1)
