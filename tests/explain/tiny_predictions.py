@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +63,20 @@ def translated(
     encoded = [words.encode_text(text) for text in (source, target)]
     other = None if contrast is None else words.encode_text(contrast)
     return WrittenTarget(model, words, *encoded, other)
+
+
+def copied(*, separator: str | None = None, dtype: torch.dtype = torch.float32) -> WrittenTarget:
+    """Return the prediction of a target with words of its source, by a model that copies.
+
+    Args:
+        separator: The word that ends a question; None where the source is no question with a text.
+        dtype: Of the model.
+    """
+    separator_id = None if separator is None else tokenizer().encode_text(separator)[0]
+    config = msgspec.structs.replace(TRANSFORMER, has_copy=True, separator_id=separator_id)
+    model = randomized(Transformer(config, len(tokenizer())).to(dtype))
+    torch.nn.init.constant_(model.copy_head.continuation, 3.0)
+    return translated(model, target="a cat sat")
 
 
 def classified(

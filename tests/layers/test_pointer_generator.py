@@ -78,6 +78,21 @@ def test_positions_that_continue_the_token_written_last_have_a_bonus():
     torch.testing.assert_close(attention[0, 2], torch.full((5,), 0.2).double())  # 9 is the last
 
 
+def test_positions_that_continue_in_part_have_that_part_of_the_bonus():
+    head, states, hidden = build(), draw(1, 3, DIM, seed=5), draw(1, 2, DIM, seed=3)
+    source, ids = head.read(torch.tensor([[5, 7, 5]]), states), torch.tensor([[START, 5]])
+    continues = torch.tensor([[[1, 0, 0], [0, 1, 0]]]).double()
+    compared = head(hidden, hidden, ids, source)
+    torch.testing.assert_close(
+        head(hidden, hidden, ids, source, continues=continues).log_attention,
+        compared.log_attention,
+    )
+    half = head(hidden, hidden, ids, source, continues=0.5 * continues).log_attention
+    difference = (compared.log_attention - half)[0]
+    bonus = (difference[0, 0] - difference[0, 1]).detach()
+    torch.testing.assert_close(bonus, 0.5 * head.continuation[0].detach())
+
+
 def test_a_source_without_tokens_has_nothing_to_copy():
     copies, logits = distribution(), draw(3, 3, VOCAB, seed=9)
     assert copies.log_generate[2].tolist() == [0.0, 0.0, 0.0]

@@ -105,6 +105,8 @@ class Prediction(ABC):
     """Values of the window that a forecast was made from, oldest first; else empty."""
     num_values = 1
     """Numbers that the model computes for each output, such as one for each class."""
+    path_power = 1
+    """Points t of an integral from 0 to 1 are weights t^power: above 1 more of them are small."""
 
     def __init__(
         self,

@@ -170,6 +170,7 @@ class PointerGenerator(Layer):
         ids: Tensor,
         source: CopySource,
         lengths: Tensor | None = None,
+        continues: Tensor | None = None,
     ) -> CopyDistribution:
         """Compute what is copied.
 
@@ -180,6 +181,8 @@ class PointerGenerator(Layer):
             source: From `read`.
             lengths: Valid tokens of each source, ``[batch]``; None means all. Nothing is copied
                 from a source without tokens.
+            continues: How far each position of the source continues the token written last, 0 to 1,
+                ``[batch, length, keys]``; None compares the tokens: 1 where they are equal.
 
         Returns:
             The attention, and how much of the probability it has.
@@ -189,9 +192,10 @@ class PointerGenerator(Layer):
             lengths = source.ids.new_zeros(len(source.ids))
         products = self.query(hidden).to(exact) @ source.keys.transpose(1, 2)
         scores = products.to(exact) / self.dim**0.5  # a product is rounded in an autocast region
-        before = F.pad(source.ids, (1, 0), value=self.start_id)[:, :-1]
-        continues = before[:, None] == ids[:, :, None]  # [batch, length, keys]
-        scores = scores + torch.where(continues, self.continuation.to(exact), 0.0)
+        if continues is None:
+            before = F.pad(source.ids, (1, 0), value=self.start_id)[:, :-1]
+            continues = before[:, None] == ids[:, :, None]  # [batch, length, keys]
+        scores = scores + self.continuation.to(exact) * continues
         if lengths is not None:
             positions = torch.arange(scores.shape[2], device=scores.device)
             is_padding = positions >= lengths[:, None]  # [batch, keys]

@@ -35,8 +35,12 @@ class RoleEmbedding(Layer):
     def forward(self, roles: Tensor) -> Tensor:
         """Embed roles, ``[batch, length]``, -1 for none, as ``[batch, length, dim]``."""
         numbers = torch.arange(self.weight.shape[1], device=roles.device)
-        is_role = (roles[:, None] == numbers[:, None]).to(self.weight.dtype)
-        return F.conv1d(is_role, self.weight, padding="same").transpose(1, 2)
+        return self.mix(roles[:, None] == numbers[:, None])
+
+    def mix(self, probabilities: Tensor) -> Tensor:
+        """Embed mixtures of roles, ``[batch, num_roles, length]``, as ``[batch, length, dim]``."""
+        probabilities = probabilities.to(self.weight.dtype)
+        return F.conv1d(probabilities, self.weight, padding="same").transpose(1, 2)
 
     def describe(self) -> Description:
         """Return the number of roles, and of the tokens that each vector depends on."""

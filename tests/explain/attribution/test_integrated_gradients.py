@@ -5,7 +5,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.explain.tiny_predictions import Linear, classified, continued, tokenizer, translated
+from tests.explain import predictors
+from tests.explain.tiny_predictions import (
+    Linear,
+    classified,
+    continued,
+    copied,
+    tokenizer,
+    translated,
+)
 
 from regard.explain.attribution import Budget
 from regard.explain.attribution import integrated_gradients as integrated_gradients_module
@@ -16,6 +24,7 @@ from regard.explain.attribution.integrated_gradients import (
     integrated_gradients,
     total_changes,
 )
+from regard.explain.open_prediction import predict
 from regard.explain.predictions.reference_tokens import reference_id
 
 PREDICTIONS = {"translation": translated, "classification": classified, "generation": continued}
@@ -83,9 +92,35 @@ def test_scores_are_those_of_captum(name):
     assert expected.abs().max() > 0.05
 
 
-@pytest.mark.parametrize("name", PREDICTIONS)
-def test_scores_sum_to_the_change_from_the_baseline(name):
-    prediction = PREDICTIONS[name](dtype=torch.float64)
+def test_scores_of_a_model_that_copies_are_those_of_captum():
+    captum_attr = pytest.importorskip("captum.attr", reason="captum is the oracle")
+    prediction = copied(dtype=torch.float64)
+    outputs = torch.arange(len(prediction.outputs))
+    method = captum_attr.IntegratedGradients(prediction.scores)
+    weights = prediction.full_weights().double()
+    expected = [method.attribute(weights, target=index, n_steps=200)[0] for index in outputs]
+    ours = integrate(prediction, outputs, 80, budget=Budget())
+    torch.testing.assert_close(ours, torch.stack(expected), rtol=1e-4, atol=1e-4)
+    assert float(ours[1, 1]) > 1.0  # " cat" is copied
+
+
+def written_answer(dtype):
+    """Return the prediction of an answer by a model that reads which words are in the question."""
+    return copied(separator="sat", dtype=dtype)
+
+
+def answer_span(dtype):
+    """Return the prediction of an answer in a text, by a model that reads the same."""
+    answerer = predictors.question_answerer()
+    answerer.model.to(dtype)
+    return predict(answerer, "who sat ?", context="the cat sat on the mat", output="cat")
+
+
+@pytest.mark.parametrize(
+    "prediction", [translated, classified, continued, copied, written_answer, answer_span]
+)
+def test_scores_sum_to_the_change_from_the_baseline(prediction):
+    prediction = prediction(dtype=torch.float64)
     outputs = torch.arange(len(prediction.outputs))
     scores = integrate(prediction, outputs, 200, budget=Budget())
     torch.testing.assert_close(scores.sum(-1), total_changes(prediction), rtol=1e-6, atol=1e-8)
@@ -153,6 +188,21 @@ def test_quadrature_integrates_a_polynomial_exactly():
     nodes, weights = gauss_legendre(3)
     assert float((weights * nodes**5).sum()) == pytest.approx(1 / 6, rel=1e-14)
     assert np.all((nodes.numpy() > 0) & (nodes.numpy() < 1))
+
+
+def test_points_of_a_power_are_those_of_its_root():
+    nodes, weights = gauss_legendre(3, power=2)
+    assert float((weights * nodes**-0.5).sum()) == pytest.approx(2.0, rel=1e-14)
+    torch.testing.assert_close(nodes, gauss_legendre(3)[0] ** 2)
+
+
+def test_a_model_that_copies_has_errors_of_one_percent_at_most():
+    prediction = copied()
+    result = integrated_gradients(prediction, Budget())
+    assert (result.error <= 0.01).all()
+    torch.testing.assert_close(
+        result.scores.nansum(-1), total_changes(prediction), rtol=0.01, atol=0.01
+    )
 
 
 def test_gradients_are_computed_where_the_caller_computes_none():

@@ -6,7 +6,8 @@ two. The scores of all features sum to the change of the output from the baselin
 (completeness), so that the error of the integral is known, and reported.
 
 The integral is computed by Gauss-Legendre quadrature, which captum uses too. Its number of points
-is doubled for the outputs whose error is still too large.
+is doubled for the outputs whose error is still too large. The score of a token that is copied is
+steep near the baseline: there a prediction has more points by a substitution, ``w = t^2``.
 
 Cost: steps forward passes, outputs x steps backward passes, and twice that with each doubling.
 """
@@ -84,7 +85,7 @@ def integrate(
     Returns:
         Scores, ``[n, features]``, float64.
     """
-    nodes, node_weights = gauss_legendre(steps)
+    nodes, node_weights = gauss_legendre(steps, power=prediction.path_power)
     scores = torch.zeros(len(outputs), len(prediction.features), dtype=torch.float64)
     for points in budget.chunks(prediction, steps, num_done=num_done):
         scores += path_gradients(
@@ -93,10 +94,17 @@ def integrate(
     return scores
 
 
-def gauss_legendre(steps: int) -> tuple[Tensor, Tensor]:
-    """Return the points between 0 and 1 and their weights, ``[steps]`` each, float64."""
+def gauss_legendre(steps: int, *, power: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the points between 0 and 1 and their weights, ``[steps]`` each, float64.
+
+    Args:
+        steps: Number of points, 1 or more.
+        power: The points are those of t, with ``x = t^power`` and ``dx = power t^(power - 1) dt``.
+    """
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # between -1 and 1
-    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    t = (nodes + 1) / 2
+    factors = power * t ** (power - 1) * weights / 2
+    return torch.from_numpy(t**power), torch.from_numpy(factors)
 
 
 def total_changes(prediction: Prediction) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.explain.prediction import (
     Baseline,
@@ -17,13 +19,13 @@ from regard.explain.prediction import (
 )
 from regard.explain.predictions.reference_tokens import (
     embed_baseline,
-    hide_tokens,
     reference_id,
     replace_tokens,
 )
+from regard.explain.predictions.weakened_tokens import WeakenedTokens
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel
-from regard.models.base.question_roles import OF_CONTEXT
+from regard.models.base.question_roles import NUM_ROLES, OF_CONTEXT
 from regard.tasks.question_answering.text_windows import WindowBatch, window_logits
 from regard.training.device import move_batch
 
@@ -100,21 +102,22 @@ class AnswerSpan(ClassPrediction):
         rows, window = len(weights), self._window
         vector = self._baseline if baseline == "reference" else torch.zeros_like(self._baseline)
         (layer,) = self.model.embedded_inputs().values()
-        roles = window.roles
-        if roles is not None:  # that a token's word is in the question is no longer known
-            hidden = torch.where(window.is_context, OF_CONTEXT, roles)
-            roles = hide_tokens(roles, weights, hidden)
-        batch = WindowBatch(
-            ids=window.ids.expand(rows, -1),
-            lengths=window.lengths.expand(rows),
-            segments=None if window.segments is None else window.segments.expand(rows, -1),
-            roles=roles,
-            is_context=window.is_context.expand(rows, -1),
-            starts=window.starts.expand(rows),
-            ends=window.ends.expand(rows),
-            rows=window.rows,
-        )
-        with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
+        replacements: dict[nn.Module, Callable[[Tensor], Tensor]] = {
+            layer: partial(weaken, weights=weights, baseline=vector)
+        }
+        embedding = self.model.roles
+        if embedding is not None and window.roles is not None:
+            # That the word of a hidden token is in the question is no longer known.
+            hidden = torch.where(window.is_context, OF_CONTEXT, window.roles)
+            mixed = WeakenedTokens.between(window.roles, hidden, weights, vector)
+            replacements[embedding] = lambda _: embedding.mix(mixed.probabilities(NUM_ROLES))
+        repeated = {
+            name: tensor.expand(rows, *tensor.shape[1:])
+            for name, tensor in msgspec.structs.asdict(window).items()
+            if isinstance(tensor, Tensor)
+        }
+        batch = msgspec.structs.replace(window, **repeated)
+        with replace_outputs(replacements):
             logits = window_logits(self.model, batch).mT.cpu()  # [rows, 2, length]
         log_probabilities = logits.log_softmax(-1)
         if outputs is None:

@@ -91,23 +91,6 @@ def replace_tokens(ids: Tensor, features: Sequence[Feature], reference: int) -> 
     return torch.where(is_special, ids, reference)
 
 
-def hide_tokens(ids: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
-    """Return token ids for each row of weights; those of weight 0 are replaced.
-
-    The ids themselves matter where a model copies tokens, or compares them.
-
-    Args:
-        ids: ``[1, length]``.
-        weights: ``[rows, length]`` or ``[rows, length, dim]``.
-        hidden: What replaces them, ``[1, length]``.
-
-    Returns:
-        ``[rows, length]``.
-    """
-    is_hidden = weights == 0 if weights.dim() == 2 else (weights == 0).all(-1)
-    return torch.where(is_hidden, hidden, ids)
-
-
 def embed_baseline(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> dict[str, Tensor]:
     """Return the embeddings of the reference tokens, ``[length, dim]``, by the input's name.
 

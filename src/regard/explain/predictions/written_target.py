@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +20,15 @@ from regard.explain.prediction import (
 from regard.explain.predictions.reference_tokens import (
     embed_baseline,
     first_difference,
-    hide_tokens,
     name_bytes,
     reference_id,
     replace_tokens,
     token_features,
+)
+from regard.explain.predictions.weakened_tokens import (
+    WeakenedTokens,
+    copy_weakened,
+    weaken_ids,
 )
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
@@ -31,6 +36,9 @@ from regard.models import EncoderDecoder
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 
 END = "</s>"
+# Of the points of an integral, where a model copies: the logarithm of ``p + w a``, a token that is
+# copied with weight w of attention a, is steep for small w, as the vocabulary's p is small.
+_COPYING_POWER = 2
 
 
 class WrittenTarget(ClassPrediction):
@@ -91,6 +99,8 @@ class WrittenTarget(ClassPrediction):
             replace_tokens(self._target_ids, targets, reference_id(self._tokenizer)),
         )
         self.model = model
+        if model.copy_head is not None:
+            self.path_power = _COPYING_POWER
         self.refresh()
         encoder, decoder = model.stacks().values()
         readout = torch.zeros(len(predicted), len(target_row))
@@ -141,27 +151,28 @@ class WrittenTarget(ClassPrediction):
         """Compute log-probabilities of all tokens; see `ClassPrediction`."""
         rows, num_source = len(weights), self._source_ids.shape[1]
         parts = {"source": weights[:, :num_source], "target": weights[:, num_source:]}
-        layers = self.model.embedded_inputs()
-
-        def weakened(name: str) -> Callable[[Tensor], Tensor]:
-            vector = self._baselines[name]
-            vector = vector if baseline == "reference" else torch.zeros_like(vector)
-            return lambda embeddings: weaken(embeddings, parts[name], vector)
-
-        source_ids, target_ids = self._source_ids, self._target_ids
-        source_ids = hide_tokens(source_ids, parts["source"], self._reference_ids[0])
-        source_ids, target_ids = (
-            ids.expand(rows, -1).to(self.model.device) for ids in (source_ids, target_ids)
+        layers, is_reference = self.model.embedded_inputs(), float(baseline == "reference")
+        embeddings = {
+            layers[name]: partial(weaken, weights=part, baseline=is_reference * vector)
+            for (name, part), vector in zip(parts.items(), self._baselines.values(), strict=True)
+        }
+        ids, lengths = (self._source_ids, self._target_ids), torch.full((rows,), num_source)
+        source, target = (
+            WeakenedTokens.between(*tokens, self._baselines["source"])
+            for tokens in zip(ids, self._reference_ids, parts.values(), strict=True)
         )
-        lengths = torch.full((rows,), num_source)
-        with replace_outputs({layers[name]: weakened(name) for name in parts}):
+        source_ids, target_ids = (part.expand(rows, -1).to(self.model.device) for part in ids)
+        with replace_outputs(embeddings), weaken_ids(self.model, source, target):
             hidden, copies = self.model.states_and_copies(source_ids, target_ids, lengths=lengths)
-        row = slice(None) if outputs is None else torch.arange(rows)
-        position = self._positions if outputs is None else self._positions[outputs]
+        index = (
+            (slice(None), self._positions)
+            if outputs is None
+            else (torch.arange(rows), self._positions[outputs])
+        )
         if copies is None:
-            logits = self.model.logits(hidden[row, position])  # of these positions alone
+            logits = self.model.logits(hidden[index])  # of these positions alone
         else:
-            logits = copies.mix(self.model.logits(hidden))[row, position]
+            logits = copy_weakened(copies, source).mix(self.model.logits(hidden))[index]
         # [rows, outputs, vocab], or [rows, vocab] of one output each
         logits = logits.to("cpu", torch.promote_types(logits.dtype, torch.float32))
         return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)
