@@ -42,6 +42,7 @@ _setup_privateuseone_for_python_backend("pretended", backend_module=_Backend())
 DEVICE = torch.device("pretended:0")
 _swap_parameters = torch.__future__.set_swap_module_params_on_conversion
 _swap_parameters_is_on = torch.__future__.get_swap_module_params_on_conversion
+_UNREADABLE = 1 << 62  # beyond the addresses of main memory
 _SOURCE = str(Path(__file__).parents[1] / "src" / "regard")
 _WAITING = {
     "_local_scalar_dense",
@@ -100,8 +101,8 @@ class DeviceTensor(Tensor):
         return self.numpy()
 
     def data_ptr(self) -> int:
-        """Return a number of its own: no kernel may read there."""
-        return id(self.content)
+        """Return where its numbers begin, which no kernel may read: views begin at the same."""
+        return self.content.data_ptr() | _UNREADABLE
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """Return a copy, of a parameter a parameter."""
