@@ -149,9 +149,10 @@ def test_multiples_of_rows_are_added_to_that_of_a_vector(dtype, monkeypatch):
     rows, start = (8 * draw(3, 40)).round(), (8 * draw(40, seed=1)).round()
     expected = -0.5 * start + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64) @ rows
     rows, start, out = rows.to(dtype), start.to(dtype), torch.empty(40, dtype=dtype)
-    assert linear_combination(start, -0.5, rows, [0.5, -2.0, 1.0], out) is out
+    factor, weights = torch.tensor(-0.5), torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64)
+    assert linear_combination(start, factor, rows, weights, out) is out
     assert torch.equal(out, expected.to(dtype))
-    assert torch.equal(linear_combination(start, -0.5, rows, [0.5, -2.0, 1.0], start), out)
+    assert torch.equal(linear_combination(start, factor, rows, weights, start), out)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

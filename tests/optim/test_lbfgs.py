@@ -32,7 +32,8 @@ def closure_of(fun, *tensors):
 
 
 def pair_of(direction, change):
-    return CurvaturePair(direction, change, lambda left, right: float(torch.dot(left, right)))
+    d_d, d_y, y_y = direction @ direction, direction @ change, change @ change
+    return CurvaturePair(direction, change, d_d=float(d_d), d_y=float(d_y), y_y=float(y_y))
 
 
 def memory_of(pairs, count):

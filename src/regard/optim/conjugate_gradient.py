@@ -44,6 +44,7 @@ from regard.optim.line_search.initial_step import (
 )
 from regard.optim.line_search.trial import LineSearch, LineSearchResult
 from regard.optim.line_search_optimizer import (
+    NOT_DESCENDING,
     RETRY_SCALE,
     LineSearchOptimizer,
     ObjectiveAlongDirection,
@@ -136,13 +137,14 @@ class ConjugateGradient(LineSearchOptimizer):
         self._preconditioner = build_preconditioner(preconditioner)
 
     def _step(self, objective: DeterministicObjective) -> StepReport:
-        self._preconditioner.update(self._gradient, self._state, self._flat.max_abs)
+        self._preconditioner.update(self._gradient, self._state, self._flat.largest)
         reason, beta, slope = self._compute_direction()
         result = self._search_from_here(objective, slope)
         if result.sample is None and not self._state["is_steepest"]:
-            reason, beta = f"the search failed: {result.failure}", 0.0
+            descends, beta = result.failure != NOT_DESCENDING, 0.0
+            reason = f"the search failed: {result.failure}" if descends else NOT_DESCENDING
             slope = self._reset_to_steepest_descent()
-            result = self._search_from_here(objective, slope, RETRY_SCALE)
+            result = self._search_from_here(objective, slope, RETRY_SCALE if descends else 1.0)
         if result.sample is None:
             self._reset(Restart.SEARCH_FAILED)
             return StepReport(restart_reason=reason, failure=result.failure)
@@ -166,25 +168,30 @@ class ConjugateGradient(LineSearchOptimizer):
         apply = self._preconditioner.apply
         return vector if apply is None else apply(vector)
 
-    def _compute_direction(self) -> tuple[str, float, float]:
+    def _compute_direction(self) -> tuple[str, float, float | Tensor]:
         """Set the direction; return why it is steepest descent, if it is, beta and the slope."""
         reason = self._state.setdefault("restart", int(Restart.FIRST_STEP))
         if reason:
             return _REASONS[Restart(reason)], 0.0, self._reset_to_steepest_descent()
         beta = self._update_direction()
-        slope = self._flat.dot(self._gradient, self._state["direction"])
-        if not slope < 0:
-            return "the direction did not descend", 0.0, self._reset_to_steepest_descent()
+        slope = self._slope()
+        if not (isinstance(slope, Tensor) or slope < 0):
+            return NOT_DESCENDING, 0.0, self._reset_to_steepest_descent()
         return "", beta, slope
 
-    def _reset_to_steepest_descent(self) -> float:
+    def _slope(self) -> float | Tensor:
+        """Compute the slope along the direction; that of a device is not read."""
+        slope = self._flat.product(self._gradient, self._state["direction"])
+        return slope if self._flat.waits else float(slope)
+
+    def _reset_to_steepest_descent(self) -> float | Tensor:
         """Set the direction to -P g; return the slope."""
         state = self._state
         if "direction" not in state:
             state["direction"] = self._flat.zeros()
         torch.neg(self._precondition(self._gradient), out=state["direction"])
         state.update(num_since=0, num_stiff_steps=0, is_quasi_newton=False, is_steepest=True)
-        return self._flat.dot(self._gradient, state["direction"])
+        return self._slope()
 
     def _update_direction(self) -> float:
         """Turn the old direction into the new one; return beta."""
@@ -203,22 +210,25 @@ class ConjugateGradient(LineSearchOptimizer):
         return state["beta"]
 
     def _search_from_here(
-        self, objective: DeterministicObjective, slope: float, tolerance_scale: float = 1.0
+        self,
+        objective: DeterministicObjective,
+        slope: float | Tensor,
+        tolerance_scale: float = 1.0,
     ) -> LineSearchResult:
-        """Search along the direction, whose slope is known."""
+        """Search along the direction."""
         has_cheap_values = not isinstance(objective, ClosureObjective)
         is_loose = has_cheap_values or self._state["is_quasi_newton"]
+        function = ObjectiveAlongDirection(self, objective, self._state["direction"], slope)
         return self._line_search(
-            objective,
+            function,
             self._search,
-            self._initial_step_size(objective, slope, has_cheap_values),
-            slope=slope,
+            self._initial_step_size(function, has_cheap_values=has_cheap_values),
             tolerance_scale=tolerance_scale,
             curvature=None if is_loose else _EXACT,
         )
 
     def _initial_step_size(
-        self, objective: DeterministicObjective, slope: float, has_cheap_values: bool
+        self, function: ObjectiveAlongDirection, *, has_cheap_values: bool
     ) -> float:
         state, flat = self._state, self._flat
         if state["is_quasi_newton"]:
@@ -226,50 +236,83 @@ class ConjugateGradient(LineSearchOptimizer):
         if "step" not in state:
             position = flat.max_abs_parameter(self._buffer("next"))
             largest = flat.max_abs(state["direction"])
-            return initial_step_size(position, largest, self._value, slope)
+            return initial_step_size(position, largest, self._value, function.slope)
+        slope = self._expected_slope()
+        if slope is None:
+            slope = function.slope
         change = min(_MAX_CHANGE, max(1 / _MAX_CHANGE, state["slope"] / slope))
         guess = state["step"] * change
         if not has_cheap_values:
             return guess
-        function = ObjectiveAlongDirection(self, objective, state["direction"])
         value = function.value(guess)
-        flat.move(function.start)
-        return quadratic_interpolation(guess, value - self._value, slope)
+        return quadratic_interpolation(guess, value - self._value, function.slope)
+
+    def _expected_slope(self) -> float | None:
+        """Return the slope of a device's direction from the last step's products, if they give it.
+
+        It is exact but for rounding, and serves for a guess alone.
+        """
+        square = self._figures.get("new_square")
+        if not self._flat.waits or square is None or self._preconditioner.changes:
+            return None
+        if self._state["is_steepest"]:
+            return -square
+        slope = self._state["beta"] * self._state["end_slope"] - square
+        return slope if slope < 0 else None
+
+    @property
+    def _uses_squares(self) -> bool:
+        """Whether squares of gradients are needed."""
+        return self._preconditioner.apply is not None or self._beta in USE_SQUARES
+
+    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:
+        product, apply = self._flat.product, self._preconditioner.apply
+        direction: Tensor = self._state["direction"]
+        scalars = {"norm": self._flat.largest(new)}
+        if self._uses_squares:
+            scalars["old_square"] = product(old, self._precondition(old))
+        torch.sub(new, old, out=change)
+        scalars["d_y"] = product(direction, change)
+        if self._num_pairs or apply is None:
+            scalars["d_d"], scalars["y_y"] = product(direction, direction), product(change, change)
+        image = self._precondition(new)
+        scalars["y_pg"] = product(change, image)
+        if apply is not None:
+            scalars["y_py"] = product(change, apply(change))
+        if self._uses_squares or self._flat.waits:
+            scalars["new_square"] = product(new, image)
+        return scalars
 
     def _update_state(self, step_size: float, *, has_failed: bool) -> None:
-        """Prepare the next direction: the buffer ``next`` holds the gradient before the step."""
-        state, dot, apply = self._state, self._flat.dot, self._preconditioner.apply
-        uses_squares = apply is not None or self._beta in USE_SQUARES
-        old = self._buffer("next")
-        old_square = dot(old, self._precondition(old)) if uses_squares else math.nan
-        change = old.neg_().add_(self._gradient)
-        pair = CurvaturePair(state["direction"], change, dot)
+        """Prepare the next direction."""
+        state, figures, apply = self._state, self._figures, self._preconditioner.apply
+        d_y, old_square = figures["d_y"], figures.get("old_square", math.nan)
         if self._num_pairs:
-            self._pairs().add(pair, step_size)
-        state["restart"] = int(self._reason_to_restart(pair.d_y, has_failed=has_failed))
-        if not pair.d_y > 0:
+            squares = {name: figures[name] for name in ("d_d", "d_y", "y_y")}
+            self._pairs().add(CurvaturePair(state["direction"], self._change, **squares), step_size)
+        state["restart"] = int(self._reason_to_restart(d_y, has_failed=has_failed))
+        if not d_y > 0:
             return
         # d.P^-1 d of the present direction: carried along, or its bound where the chain is broken.
         if apply is None:
-            d_d = pair.d_d
+            d_d = figures["d_d"]
         elif state["is_steepest"]:
             d_d = old_square
         else:
             bound = state["slope"] * state["slope"] / old_square
             d_d = bound if state["is_quasi_newton"] else max(bound, state.get("square", bound))
-        image = self._precondition(self._gradient)
         products = InnerProducts(
-            y_pg=dot(change, image),
-            y_py=pair.y_y if apply is None else dot(change, apply(change)),
-            d_y=pair.d_y,
+            y_pg=figures["y_pg"],
+            y_py=figures["y_y"] if apply is None else figures["y_py"],
+            d_y=d_y,
             d_new=state["end_slope"],
             d_old=state["slope"],
             d_d=d_d,
-            new_square=dot(self._gradient, image) if uses_squares else math.nan,
+            new_square=figures.get("new_square", math.nan),
             old_square=old_square,
         )
         state["beta"] = beta = self._beta(products)
-        if uses_squares:
+        if self._uses_squares:
             state["square"] = (
                 products.new_square - 2 * beta * products.d_new + beta * beta * products.d_d
             )

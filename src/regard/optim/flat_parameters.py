@@ -26,6 +26,8 @@ _BLOCK_OF_ROWS = 1 << 18  # the same of every row of a matrix: fewer calls, and 
 _RUN = 64  # terms that a matrix product may add to each other in float32
 _FEW = 6  # products: of matrices that small PyTorch computes them by a plain loop
 _BLOCKS = 16  # whose products are added to each other in float32, entry by entry
+_DEVICE_BLOCK = 1 << 24  # entries of a GPU's vectors that are multiplied at a time, for memory
+_DEVICE_RUN = 256  # terms that a GPU's matrix product may add to each other in float32
 
 
 class FlatParameters:
@@ -64,7 +66,11 @@ class FlatParameters:
         self._num_sharded = sum(size for p, size in sharded if is_sharded(p))
         self.is_sharded = any(is_sharded(p) for p in self.parameters)
         """Whether a process holds only a part of the parameters, which may be empty."""
+        self._sizes = sizes
         self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
+        # Whether entries are those of whole parameters, unscaled, one after another.
+        self._is_plain = not self.is_sharded and all(scale == 1.0 for scale in self._scales)
+        self._flat_parts: list[Tensor] = []  # views of the parameters, [entries]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -77,14 +83,31 @@ class FlatParameters:
             self.size, dtype=self.dtype, device=local_part(self.parameters[0]).device
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether Python waits for a device where it reads a number."""
+        return local_part(self.parameters[0]).device.type != "cpu"
+
+    def read(self, numbers: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return scalars of one device as numbers, in one transfer."""
+        if not numbers:
+            return {}
+        stacked = torch.stack([number.reshape(()).double() for number in numbers.values()])
+        return dict(zip(numbers, stacked.tolist(), strict=True))
+
     def copy_parameters(self, out: Tensor) -> Tensor:
         """Copy the parameters into `out`, ``[n]``, unscaled."""
+        if self._parts_in_a_row():
+            return torch.cat(self._flat_parts, out=out)
         for parameter, part in zip(self.parameters, self._views(out), strict=True):
             part.copy_(local_part(parameter).detach())
         return out
 
     def copy_gradient(self, out: Tensor) -> Tensor:
         """Copy the gradients into `out`, ``[n]``, scaled; a missing one is zero."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self._is_plain and len(gradients) == len(self.parameters):
+            return torch.cat([gradient.reshape(-1) for gradient in gradients], out=out)
         triples = zip(self.parameters, self._views(out), self._scales, strict=True)
         for parameter, part, scale in triples:
             if parameter.grad is None:
@@ -97,6 +120,13 @@ class FlatParameters:
 
     def move(self, start: Tensor, direction: Tensor | None = None, step_size: float = 0.0) -> None:
         """Set the parameters to ``start + step_size * direction``, or to `start`."""
+        limit = torch.finfo(self.dtype).max  # PyTorch refuses a factor beyond it
+        if self._parts_in_a_row():
+            torch.split_with_sizes_copy(start, self._sizes, out=self._flat_parts)
+            if direction is not None:
+                along = direction.split(self._sizes)
+                torch._foreach_add_(self._flat_parts, along, alpha=min(step_size, limit))  # pyright: ignore[reportPrivateImportUsage]
+            return
         starts = self._views(start)
         if direction is None:
             for parameter, origin in zip(self.parameters, starts, strict=True):
@@ -104,7 +134,6 @@ class FlatParameters:
             return
         directions = self._views(direction)
         rows = zip(self.parameters, starts, directions, self._scales, strict=True)
-        limit = torch.finfo(self.dtype).max  # PyTorch refuses a factor beyond it
         for parameter, origin, along, scale in rows:
             factor = min(step_size * scale, limit)
             torch.add(origin, along, alpha=factor, out=local_part(parameter.detach()))
@@ -126,20 +155,26 @@ class FlatParameters:
 
     def flatten(self, tensors: Sequence[Tensor], out: Tensor) -> Tensor:
         """Copy gradients of the parameters' shapes into `out`, ``[n]``, scaled."""
+        if self._is_plain:
+            return torch.cat([tensor.reshape(-1) for tensor in tensors], out=out)
         for tensor, part, scale in zip(tensors, self._views(out), self._scales, strict=True):
             torch.mul(tensor, scale, out=part)
         return out
 
     def dot(self, first: Tensor, second: Tensor) -> float:
         """Compute the inner product of two vectors, ``[n]``."""
+        return float(self.product(first, second))
+
+    def product(self, first: Tensor, second: Tensor) -> Tensor:
+        """Compute the inner product of two vectors, ``[n]``, as a scalar that is not read."""
         if not self.is_sharded:
-            return float(inner_product(first, second))
+            return inner_product(first, second)
         count = self._num_sharded
         total = inner_product(first[:count], second[:count])
         if dist.get_rank() == 0:  # one process for all: where a part begins decides its rounding
             total += inner_product(first[count:], second[count:])
         dist.all_reduce(total)
-        return float(total)
+        return total
 
     def dots(self, rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
         """Compute the inner products of rows, ``[m, n]``, with k vectors: ``[m, k]``, float64."""
@@ -147,7 +182,7 @@ class FlatParameters:
             return inner_products(rows, vectors)
         count = self._num_sharded
         total = inner_products(rows[:, :count], [vector[:count] for vector in vectors])
-        if dist.get_rank() == 0:  # one process for all: see `dot`
+        if dist.get_rank() == 0:  # one process for all: see `product`
             total += inner_products(rows[:, count:], [vector[count:] for vector in vectors])
         dist.all_reduce(total)
         return total
@@ -158,12 +193,16 @@ class FlatParameters:
 
     def max_abs(self, vector: Tensor) -> float:
         """Return the largest absolute entry of a vector, ``[n]``."""
+        return float(self.largest(vector))
+
+    def largest(self, vector: Tensor) -> Tensor:
+        """Return the largest absolute entry of a vector, ``[n]``, as a scalar that is not read."""
         largest = torch.zeros((), dtype=vector.dtype, device=vector.device)
         if len(vector):  # a process may hold no part; the norm of PyTorch is not vectorised
             largest = torch.stack(torch.aminmax(vector)).abs().amax()
         if self.is_sharded:
             dist.all_reduce(largest, op=dist.ReduceOp.MAX)
-        return float(largest)
+        return largest
 
     def max_abs_parameter(self, out: Tensor) -> float:
         """Return the largest absolute scaled parameter; `out`, ``[n]``, receives them all."""
@@ -177,10 +216,19 @@ class FlatParameters:
 
         Writing to ``parameter.data`` in place is not noticed: PyTorch keeps no record of it.
         """
+        if not self.is_sharded:
+            return [(p._version, p.data_ptr(), p.requires_grad) for p in self.parameters]
         return [
             (p._version, local_part(p.detach()).data_ptr(), p.requires_grad)
             for p in self.parameters
         ]
+
+    def _parts_in_a_row(self) -> bool:
+        """Return whether `_flat_parts` are the parameters now, each in a row of entries."""
+        are_rows = self._is_plain and all(p.is_contiguous() for p in self.parameters)
+        if are_rows and _addresses(self._flat_parts) != _addresses(self.parameters):
+            self._flat_parts = [p.detach().view(-1) for p in self.parameters]
+        return are_rows
 
     def _views(self, vector: Tensor) -> list[Tensor]:
         """View a vector, [n], as tensors of the parameters' shapes."""
@@ -188,6 +236,10 @@ class FlatParameters:
             vector[start : start + size].view(local_part(parameter).shape)
             for (start, size), parameter in zip(self._spans, self.parameters, strict=True)
         ]
+
+
+def _addresses(tensors: Sequence[Tensor]) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def inner_product(first: Tensor, second: Tensor) -> Tensor:
@@ -202,6 +254,8 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         A scalar of float64.
     """
+    if first.device.type != "cpu":
+        return _device_inner_product(first, second)
     blocks = zip(first.split(_BLOCK), second.split(_BLOCK), strict=True)
     if first.dtype == torch.float64:
         return torch.stack([torch.dot(a, b) for a, b in blocks]).sum()
@@ -214,6 +268,17 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
             sums.zero_()
         sums[: len(a)].addcmul_(a.float(), b.float())
     return torch.stack([*totals, sums.sum(dtype=torch.float64)]).sum()
+
+
+def _device_inner_product(first: Tensor, second: Tensor) -> Tensor:
+    """Compute the inner product of two vectors, ``[n]``, by few calls: float64, a scalar.
+
+    Each product is rounded once to float32; they are summed in float64.
+    """
+    wide = torch.promote_types(first.dtype, torch.float32)
+    blocks = zip(first.split(_DEVICE_BLOCK), second.split(_DEVICE_BLOCK), strict=True)
+    sums = [(a.to(wide) * b.to(wide)).sum(dtype=torch.float64) for a, b in blocks]
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum()
 
 
 def inner_products(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
@@ -231,9 +296,12 @@ def inner_products(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
     """
     if rows.dtype == torch.float64:
         return torch.stack([rows @ vector for vector in vectors], dim=1)
+    if rows.device.type != "cpu":
+        with _exact_matrix_products(rows.device.type):
+            return _products_in_runs(rows, vectors, _DEVICE_RUN).T
     if len(rows) * len(vectors) <= _FEW:
-        products = [[inner_product(row, vector) for vector in vectors] for row in rows]
-        return torch.stack([torch.stack(row) for row in products])
+        products = [inner_product(row, vector) for row in rows for vector in vectors]
+        return torch.stack(products).view(len(rows), len(vectors))
     totals = torch.zeros(len(vectors), len(rows), dtype=torch.float64, device=rows.device)
     with _exact_matrix_products():
         for start in range(0, rows.shape[1], _BLOCK_OF_ROWS):
@@ -242,54 +310,63 @@ def inner_products(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
     return totals.T.contiguous()  # as a reduction over processes wants it
 
 
-def _products_in_runs(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
-    """Compute the products of k vectors, [width], with rows, [m, width]: [k, m] in float64."""
-    is_fast = rows.dtype == torch.float32 and rows.device.type == "cpu"
+def _products_in_runs(rows: Tensor, vectors: Sequence[Tensor], run: int = _RUN) -> Tensor:
+    """Compute the products of k vectors, [width], with rows, [m, width]: [k, m] in float64.
+
+    Of float32 vectors, `run` terms are added to each other in float32.
+    """
     width = rows.shape[1]
-    cut = width - width % _RUN if is_fast else 0
+    cut = width - width % run if rows.dtype == torch.float32 else 0
     total = torch.stack([vector[cut:] for vector in vectors]).double() @ rows[:, cut:].double().T
     if cut:
-        runs = [vector[:cut].view(-1, 1, _RUN) for vector in vectors]
-        left = runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)  # [runs, k, 64]
-        right = rows[:, :cut].unflatten(1, (-1, _RUN)).permute(1, 2, 0)  # [runs, 64, m]
+        runs = [vector[:cut].view(-1, 1, run) for vector in vectors]
+        left = runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)  # [runs, k, run]
+        right = rows[:, :cut].unflatten(1, (-1, run)).permute(1, 2, 0)  # [runs, run, m]
         total += torch.bmm(left, right).sum(0, dtype=torch.float64)
     return total
 
 
 @contextmanager
-def _exact_matrix_products() -> Iterator[None]:
-    """Keep matrix products on the CPU from fewer bits than float32 has, whatever is set outside."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False  # of the libraries for float32 it alone takes fewer
+def _exact_matrix_products(device_type: str = "cpu") -> Iterator[None]:
+    """Keep matrix products from fewer bits than float32 has, whatever is set outside."""
+    # Of the libraries for float32 these alone take fewer.
+    before = torch.backends.mkldnn.enabled, torch.backends.cuda.matmul.fp32_precision
+    torch.backends.mkldnn.enabled = False
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     try:
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(device_type, enabled=False):
             yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        torch.backends.mkldnn.enabled, torch.backends.cuda.matmul.fp32_precision = before
 
 
 def linear_combination(
-    start: Tensor, factor: float, rows: Tensor, weights: Sequence[float], out: Tensor
+    start: Tensor, factor: Tensor, rows: Tensor, weights: Tensor, out: Tensor
 ) -> Tensor:
-    """Compute ``factor * start + weights @ rows`` in blocks, so that the sum stays in the cache.
+    """Compute ``factor * start + weights @ rows``; on a CPU in blocks, which stay in the cache.
 
     Args:
         start: ``[n]``; may be `out`.
-        factor: Factor of `start`.
+        factor: Factor of `start`, a scalar.
         rows: ``[m, n]``.
-        weights: Weights of the rows, m.
+        weights: Weights of the rows, ``[m]``; both in float64, on the device of the vectors.
         out: Receives the sum, ``[n]``.
 
     Returns:
         `out`.
     """
-    size = _BLOCK_OF_ROWS
+    if out.device.type != "cpu":
+        wide = torch.promote_types(out.dtype, torch.float32)
+        with _exact_matrix_products(out.device.type):
+            first = start.to(wide) * factor
+            return out.copy_(first.addmv_(rows.to(wide).T, weights.to(wide)))
+    size, scale, alphas = _BLOCK_OF_ROWS, float(factor), weights.tolist()
     for first, block, part in zip(
         start.split(size), rows.split(size, dim=1), out.split(size), strict=True
     ):
-        torch.mul(first, factor, out=part)
-        for row, weight in zip(block, weights, strict=True):
-            part.add_(row, alpha=weight)
+        torch.mul(first, scale, out=part)
+        for row, alpha in zip(block, alphas, strict=True):
+            part.add_(row, alpha=alpha)
     return out
 
 

@@ -24,7 +24,11 @@ from regard.optim.line_search.trial import (
     LineSearchResult,
     LineSearchState,
 )
-from regard.optim.line_search_optimizer import LineSearchOptimizer, StepReport
+from regard.optim.line_search_optimizer import (
+    LineSearchOptimizer,
+    ObjectiveAlongDirection,
+    StepReport,
+)
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
 
 _REMEMBERED_VALUES = 10
@@ -68,6 +72,7 @@ class GradientDescent(LineSearchOptimizer):
             state["direction"] = flat.zeros()
         direction = torch.neg(self._gradient, out=state["direction"])
         slope = -flat.dot(self._gradient, self._gradient)
+        function = ObjectiveAlongDirection(self, objective, direction, slope)
         allowed_rise = 0.0
         if self._rule == "barzilai-borwein":
             values = state.setdefault("values", [])
@@ -77,7 +82,7 @@ class GradientDescent(LineSearchOptimizer):
         origin = LineSample(0.0, self._value, slope)
         start = LineSearchState(origin, self._initial_step_size(slope), allowed_rise)
         search = Armijo() if isinstance(self._rule, str) else _take_fixed_step
-        result = self._search_along(objective, direction, search, start)
+        result = self._search_along(function, search, start)
         if result.sample is None:
             return StepReport(failure=result.failure)
         step_size = result.sample.step_size

@@ -9,15 +9,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.limited_memory import CurvaturePair, LimitedMemory
 from regard.optim.line_search import build_line_search
 from regard.optim.line_search.initial_step import initial_step_size, quasi_newton_step_size
 from regard.optim.line_search.trial import LineSearch, LineSearchResult
-from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
+from regard.optim.line_search_optimizer import (
+    NOT_DESCENDING,
+    RETRY_SCALE,
+    LineSearchOptimizer,
+    ObjectiveAlongDirection,
+    StepReport,
+)
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
 
+_UNKNOWN = "nothing is known of the curvature"
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
 
 
@@ -52,17 +60,22 @@ class LBFGS(LineSearchOptimizer):
         self._search, self._history_size = build_line_search(search), history_size
 
     def _step(self, objective: DeterministicObjective) -> StepReport:
-        reason = self._compute_direction()
-        result = self._search_from_here(objective)
+        reason, result = self._search_from_here(objective)
         if result.sample is None and not reason:
-            reason = f"the search failed: {result.failure}"
+            descends = result.failure != NOT_DESCENDING
+            reason = f"the search failed: {result.failure}" if descends else _UNKNOWN
             self._pairs().clear()
-            self._compute_direction()
-            result = self._search_from_here(objective, RETRY_SCALE)
+            _, result = self._search_from_here(objective, RETRY_SCALE if descends else 1.0)
         if result.sample is None:
             return StepReport(restart_reason=reason, failure=result.failure)
-        change = self._buffer("next").neg_().add_(self._gradient)
-        pair = CurvaturePair(self._state["direction"], change, self._flat.dot)
+        figures = self._figures
+        pair = CurvaturePair(
+            self._state["direction"],
+            self._change,
+            d_d=figures["d_d"],
+            d_y=figures["d_y"],
+            y_y=figures["y_y"],
+        )
         self._pairs().add(pair, result.sample.step_size)
         return StepReport(step_size=result.sample.step_size, restart_reason=reason)
 
@@ -72,35 +85,48 @@ class LBFGS(LineSearchOptimizer):
     def _pairs(self) -> LimitedMemory:
         return LimitedMemory(self._history_size, self._flat.dots, self._state)
 
-    def _compute_direction(self) -> str:
-        """Set the direction; return why it is steepest descent, if it is."""
+    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:
+        product, direction = self._flat.product, self._state["direction"]
+        torch.sub(new, old, out=change)
+        return {
+            "norm": self._flat.largest(new),
+            "d_d": product(direction, direction),
+            "d_y": product(direction, change),
+            "y_y": product(change, change),
+        }
+
+    def _compute_direction(self) -> tuple[str, float | Tensor]:
+        """Set the direction; return why it is steepest descent, if it is, and the slope."""
         state, pairs = self._state, self._pairs()
         if "direction" not in state:
             state["direction"] = self._flat.zeros()
         if len(pairs):
             pairs.inverse_product(self._gradient, None, state["direction"]).neg_()
-            if self._flat.dot(self._gradient, state["direction"]) < 0:
-                return ""
+            slope = self._flat.product(self._gradient, state["direction"])
+            if self._flat.waits or slope < 0:
+                return "", slope if self._flat.waits else float(slope)
             pairs.clear()
         torch.neg(self._gradient, out=state["direction"])
         state["num_stiff_steps"] = 0
-        return "nothing is known of the curvature"
+        return _UNKNOWN, self._flat.dot(self._gradient, state["direction"])
 
     def _search_from_here(
         self, objective: DeterministicObjective, tolerance_scale: float = 1.0
-    ) -> LineSearchResult:
+    ) -> tuple[str, LineSearchResult]:
+        """Search; return why it is along steepest descent, if it is, and the result."""
         flat, state = self._flat, self._state
-        if len(self._pairs()):
-            step_size = quasi_newton_step_size(state)
-        else:
+        reason, slope = self._compute_direction()
+        if reason:
             position = flat.max_abs_parameter(self._buffer("next"))
-            slope = flat.dot(self._gradient, state["direction"])
             largest = flat.max_abs(self._gradient)
-            step_size = initial_step_size(position, largest, self._value, slope)
-        return self._line_search(
-            objective,
+            step_size = initial_step_size(position, largest, self._value, float(slope))
+        else:
+            step_size = quasi_newton_step_size(state)
+        result = self._line_search(
+            ObjectiveAlongDirection(self, objective, state["direction"], slope),
             self._search,
             step_size,
             tolerance_scale=tolerance_scale,
             curvature=_CURVATURE,
         )
+        return reason, result

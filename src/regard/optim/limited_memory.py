@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,37 +29,28 @@ Dots = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """Multiplies every row of ``[m, n]`` with each of k vectors, ``[n]``: ``[m, k]`` in float64."""
 Precondition = Callable[[Tensor], Tensor]
 
+MATRICES = "products", "gram"
+"""Names of small matrices of float64 in the state, which a saved state has as lists."""
 _MIN_CURVATURE = 1e-16  # of s.y / (|s| |y|): below, rounding decides about its sign
 
 
 @dataclass(eq=False)
 class CurvaturePair:
-    """A direction d and the change y of the gradient along it, each inner product computed once.
+    """A direction d, the change y of the gradient along it, and their inner products.
 
     Args:
         direction: d, ``[n]``.
-        change: y, ``[n]``; neither may be written to while the pair is in use.
-        dot: Inner product.
+        change: y, ``[n]``.
+        d_d: d.d.
+        d_y: d.y.
+        y_y: y.y.
     """
 
     direction: Tensor
     change: Tensor
-    dot: Callable[[Tensor, Tensor], float]
-
-    @cached_property
-    def d_d(self) -> float:
-        """Compute d.d."""
-        return self.dot(self.direction, self.direction)
-
-    @cached_property
-    def d_y(self) -> float:
-        """Compute d.y."""
-        return self.dot(self.direction, self.change)
-
-    @cached_property
-    def y_y(self) -> float:
-        """Compute y.y."""
-        return self.dot(self.change, self.change)
+    d_d: float
+    d_y: float
+    y_y: float
 
 
 class LimitedMemory:
@@ -83,6 +73,10 @@ class LimitedMemory:
         if "steps" in state and len(state["steps"]) != num_pairs:
             self.clear()
             del state["steps"], state["changes"]
+        for name in MATRICES:  # of a saved state
+            if isinstance(state.get(name), list):
+                device = state["steps"].device if "steps" in state else None
+                state[name] = torch.tensor(state[name], dtype=torch.float64, device=device)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -111,11 +105,12 @@ class LimitedMemory:
             shape = limit, len(pair.direction)
             state["steps"] = pair.direction.new_zeros(shape)
             state["changes"] = pair.direction.new_zeros(shape)
-            state["products"], state["gram"] = ([[0.0] * limit for _ in range(limit)] for _ in "sg")
+            for name in MATRICES:
+                state[name] = state["steps"].new_zeros((limit, limit), dtype=torch.float64)
         row = self._order.pop(0) if len(self) == limit else len(self)
         torch.mul(pair.direction, step_size, out=state["steps"][row])
         state["changes"][row].copy_(pair.change)
-        state["products"][row][row] = s_y
+        state["products"][row, row] = s_y
         state["change_square"] = pair.y_y
         self._order.append(row)
         for new in (self._new_changes, self._new_steps):
@@ -141,30 +136,33 @@ class LimitedMemory:
         s_g = self._products_with_steps(vector, needs_gram=False)
         triangle = self._in_age_order("products").triu()
         w = torch.linalg.solve_triangular(triangle, s_g.unsqueeze(1), upper=True)[:, 0]
-        linear_combination(vector, 1.0, changes, self._in_row_order(-w), out)  # u
+        linear_combination(vector, torch.ones_like(w[0]), changes, self._by_row(-w), out)  # u
         # gamma fits the first approximation to the newest pair.
         newest = self._order[-1]
-        scale = self._state["products"][newest][newest]
         if precondition is None:
-            scale /= self._state["change_square"]
+            square: Tensor | float = self._state["change_square"]
         else:
             change = self._state["changes"][newest]
-            scale /= float(self._dots(change.unsqueeze(0), [precondition(change)]))
+            square = self._dots(change.unsqueeze(0), [precondition(change)])[0, 0]
+        scale = self._state["products"][newest, newest] / square
         image = out if precondition is None else precondition(out)
         rest = triangle.diagonal() * w
-        rest -= scale * self._dots(changes, [image])[:, 0].cpu()[self._order]
+        rest = rest - scale * self._by_age(self._dots(changes, [image])[:, 0])
         weights = torch.linalg.solve_triangular(triangle.T, rest.unsqueeze(1), upper=False)[:, 0]
-        return linear_combination(image, scale, steps, self._in_row_order(weights), out)
+        return linear_combination(image, scale, steps, self._by_row(weights), out)
 
     def fraction_in_span(self, vector: Tensor) -> float:
         """Return the norm of a vector's part in the span of the steps over its own, 0 to 1."""
         along = self._products_with_steps(vector, needs_gram=True)
-        gram = self._in_age_order("gram")
+        square = self._dots(vector.unsqueeze(0), [vector])
+        # In one transfer from a device: pinv would wait for it.
+        table = torch.cat([self._in_age_order("gram"), along.unsqueeze(0)]).cpu()
+        gram, along = table[:-1], table[-1]
         size = gram.diagonal().sqrt()
         gram, along = gram / size / size.unsqueeze(1), along / size
         inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
-        square = float(along @ inverse @ along)
-        return (max(0.0, square) / float(self._dots(vector.unsqueeze(0), [vector]))) ** 0.5
+        in_span = float(along @ inverse @ along)
+        return (max(0.0, in_span) / float(square)) ** 0.5
 
     def _rows(self, name: str) -> Tensor:
         """Return those rows of a matrix that are taken, ``[pairs, n]``."""
@@ -172,31 +170,35 @@ class LimitedMemory:
 
     def _in_age_order(self, name: str) -> Tensor:
         """Return a matrix of inner products in the order of age, ``[pairs, pairs]``."""
-        return torch.tensor(self._state[name], dtype=torch.float64)[self._order][:, self._order]
+        size, first = len(self), self._order[0]
+        return self._state[name][:size, :size].roll((-first, -first), (0, 1))
 
-    def _in_row_order(self, weights: Tensor) -> list[float]:
-        """Put numbers in the order of age, ``[pairs]``, into that of the rows."""
-        by_row = torch.empty_like(weights)
-        by_row[self._order] = weights
-        return by_row.tolist()
+    # Rows are taken in turn, so that the order of age is that of the rows from the oldest on.
+
+    def _by_age(self, entries: Tensor) -> Tensor:
+        """Put an entry of every row, ``[pairs]``, into the order of age."""
+        return entries.roll(-self._order[0])
+
+    def _by_row(self, entries: Tensor) -> Tensor:
+        """Put entries in the order of age, ``[pairs]``, into that of the rows."""
+        return entries.roll(self._order[0])
 
     def _products_with_steps(self, vector: Tensor, *, needs_gram: bool) -> Tensor:
         """Multiply all steps with a vector, and with the new pairs: ``[pairs]`` in order of age."""
         new_changes, new_steps = self._new_changes, self._new_steps if needs_gram else []
         if self._last is not None and self._last[0] is vector and not (new_changes or new_steps):
-            return self._last[1][self._order]
+            return self._by_age(self._last[1])
         columns = [self._state["changes"][row] for row in new_changes]
         columns += [self._state["steps"][row] for row in new_steps]
-        computed = self._dots(self._rows("steps"), [*columns, vector]).cpu()  # [pairs, columns + 1]
+        computed = self._dots(self._rows("steps"), [*columns, vector])  # [pairs, columns + 1]
         self._last = vector, computed[:, -1]
-        rows, products, gram = computed.T.tolist(), self._state["products"], self._state["gram"]
-        for new, row in zip(new_changes, rows, strict=False):
-            for old, entry in enumerate(row):
-                if old != new:
-                    products[old][new] = entry
-        for new, row in zip(new_steps, rows[len(new_changes) :], strict=False):
-            for old, entry in enumerate(row):
-                gram[old][new] = gram[new][old] = entry
+        size, products, gram = len(self), self._state["products"], self._state["gram"]
+        for column, new in enumerate(new_changes):
+            own = products[new, new].clone()  # of the step that was taken, not of its rounding
+            products[:size, new] = computed[:, column]
+            products[new, new] = own
+        for column, new in enumerate(new_steps, len(new_changes)):
+            gram[:size, new] = gram[new, :size] = computed[:, column]
         new_changes.clear()
         new_steps.clear()
-        return self._last[1][self._order]
+        return self._by_age(self._last[1])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.flat_parameters import FlatParameters
+from regard.optim.limited_memory import MATRICES
 from regard.optim.line_search.initial_step import record_step
 from regard.optim.line_search.trial import LineSample, LineSearch, LineSearchResult, LineSearchState
 from regard.optim.objectives.closure import ClosureObjective
@@ -30,12 +31,14 @@ from regard.optim.objectives.objective import (
     DeterministicObjective,
     Reduce,
     StepAwareObjective,
+    UnreadObjective,
     require_gradients,
 )
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
 _STAGNATING = 1e-6  # relative change of the value in a step below which slopes are more exact
+NOT_DESCENDING = "the direction did not descend"
 _ZERO = "the gradient is zero"
 _SCALE_IT = "multiply the function by a number that makes it about 1"
 _NOT_FINITE = "the gradient is not finite"
@@ -134,6 +137,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._buffers: dict[str, Tensor] = {}
         self._first_loss: object = None  # the closure or objective of the first step
         self._has_compared_losses = False
+        self._figures: dict[str, float] = {}  # of the last step, by `_measure`
         self._has_start = False  # whether the buffer "start" holds where the present step began
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -154,6 +158,18 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             raise
         self.state.clear()
         self._buffers = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state; small matrices of float64 as lists, which PyTorch does not convert."""
+        saved = super().state_dict()
+        saved["state"] = {
+            index: {
+                name: entry.tolist() if name in MATRICES and isinstance(entry, Tensor) else entry
+                for name, entry in entries.items()
+            }
+            for index, entries in saved["state"].items()
+        }
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a saved run; the parameters must be the saved ones.
@@ -177,6 +193,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._state.update(restored)
         self._flat = FlatParameters(self.param_groups, frozen=self._flat.frozen)
         self._seen_versions = None
+        self._figures = {}
 
     def _refuse_unknown_settings(self, group: Mapping[str, Any]) -> None:
         """Refuse settings of a group that would be ignored, such as another optimizer's."""
@@ -253,7 +270,6 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         if not failure:
             with self._restoring_on_interrupt():
                 report = self._step(objective)
-                self._state["norm"] = self._flat.max_abs(self._gradient)
         else:
             report = StepReport(failure=failure)
         self._seen_versions = self._flat.versions()
@@ -357,7 +373,10 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         if has_moved and not is_first:
             self._on_moved_parameters()
         gradient = self._flat.zeros() if is_first else self._gradient
-        value = self._evaluate(objective, gradient)
+        value, figures = self._evaluate(
+            objective, gradient, lambda: {"norm": self._flat.largest(gradient)}
+        )
+        self._figures = {}
         if is_first:
             require_gradients(self._flat.parameters, "the objective")
         if not math.isfinite(value):
@@ -368,8 +387,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         if is_first and self._checks_noise:
             self._refuse_noise(objective, value)
         # Stored last: after an error the next call is the first one again.
-        norm = self._flat.max_abs(gradient)
-        self._state.update(value=value, gradient=gradient, norm=norm)
+        self._state.update(value=value, gradient=gradient, norm=figures["norm"])
         if self._checks_noise and self._first_loss is None:
             self._compare_losses(objective)
 
@@ -399,26 +417,81 @@ class LineSearchOptimizer(torch.optim.Optimizer):
                 "noisy gradients use Adam."
             )
 
-    def _evaluate(self, objective: DeterministicObjective, gradient: Tensor) -> float:
-        """Compute the value at the present point, and its gradient into a vector, ``[n]``."""
-        self.counts.gradients += 1
-        value = objective.gradient()
-        self._flat.copy_gradient(gradient)
-        return value
-
-    def _search_along(
+    def _evaluate(
         self,
         objective: DeterministicObjective,
-        direction: Tensor,
-        search: LineSearch,
-        state: LineSearchState,
-    ) -> LineSearchResult:
-        """Return the result of a search along a direction, ``[n]``; move there, or to the start.
+        gradient: Tensor,
+        measure: Callable[[], dict[str, Tensor]] = dict,
+    ) -> tuple[float, dict[str, float]]:
+        """Compute value and gradient at the present point.
 
-        Afterwards ``gradient`` and ``value`` of the state belong to the present point, and the
-        buffer ``next`` holds the gradient at the start.
+        Args:
+            objective: The objective.
+            gradient: Receives the gradient, ``[n]``.
+            measure: Computes more scalars afterwards, which come from a device with the value.
+
+        Returns:
+            The value, and the scalars.
         """
-        function = ObjectiveAlongDirection(self, objective, direction)
+        self.counts.gradients += 1
+        unread = self._unread(objective)
+        value = objective.gradient() if unread is None else unread.unread_gradient()
+        self._flat.copy_gradient(gradient)
+        return self._read(value, measure())
+
+    def _evaluate_value(
+        self, objective: DeterministicObjective, scalars: dict[str, Tensor]
+    ) -> tuple[float, dict[str, float]]:
+        """Compute the value at the present point; return it and scalars, read with it."""
+        self.counts.values += 1
+        unread = self._unread(objective)
+        value = objective.value() if unread is None else unread.unread_value()
+        return self._read(value, scalars)
+
+    def _unread(self, objective: DeterministicObjective) -> UnreadObjective | None:
+        """Return an objective on a device whose values can be read later; None for others."""
+        if self._flat.waits and isinstance(objective, UnreadObjective):
+            return objective
+        return None
+
+    def _read(
+        self, value: Tensor | float, scalars: dict[str, Tensor]
+    ) -> tuple[float, dict[str, float]]:
+        """Return a value and scalars as numbers, from a device in one transfer."""
+        if not isinstance(value, Tensor) or value.device.type == "cpu":
+            return float(value), self._flat.read(scalars)
+        figures = self._flat.read({"value": value, **scalars})
+        return figures.pop("value"), figures
+
+    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Compute the scalars of a step by which a method decides on the next one.
+
+        Args:
+            old: Gradient at the start of the step, ``[n]``.
+            new: Gradient at its end, ``[n]``.
+            change: Receives their difference, ``[n]``; it may be `old`.
+
+        Returns:
+            Scalars by name, the largest entry of the gradient among them.
+        """
+        return {"norm": self._flat.largest(new)}
+
+    @property
+    def _change(self) -> Tensor:
+        """Where `_measure` writes the change of the gradient, ``[n]``, valid after a search."""
+        # On a device every sample is measured, as if it were the last, so that all its numbers
+        # come in one transfer; on a CPU only that which is accepted.
+        return self._buffer("change" if self._flat.waits else "next")
+
+    def _search_along(
+        self, function: ObjectiveAlongDirection, search: LineSearch, state: LineSearchState
+    ) -> LineSearchResult:
+        """Return the result of a search along a direction; move there, or to the start.
+
+        Afterwards ``gradient``, ``norm`` and ``value`` of the state belong to the present point,
+        and the buffer ``next`` holds the gradient at the start, unless `_measure` has changed it.
+        """
+        objective = function.objective
         result = search(function, state)
         end = result.sample
         if end is not None and end.value == self._value and self._flat.is_at(function.start):
@@ -435,32 +508,35 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._state["value"] = end.value
         old, new = self._gradient, self._buffer("next")
         self._state["gradient"], self._buffers["next"] = new, old
+        self._figures = function.figures
+        if not self._flat.waits:
+            self._figures = self._flat.read(self._measure(old, new, self._change))
+        self._state["norm"] = self._figures["norm"]
         return result
 
     def _line_search(
         self,
-        objective: DeterministicObjective,
+        function: ObjectiveAlongDirection,
         search: LineSearch,
         step_size: float,
         *,
-        slope: float | None = None,
         tolerance_scale: float = 1.0,
         curvature: float | None = None,
     ) -> LineSearchResult:
         """Return the result of a search along ``direction`` of the state, and record it there.
 
         Args:
-            objective: The objective.
+            function: The objective along ``direction``.
             search: The method.
             step_size: First trial.
-            slope: Along the direction, where it is known.
             tolerance_scale: Factor on the tolerance; above 1 slopes alone decide.
             curvature: Fraction of the slope that may remain, in place of the search's own.
         """
         state, before = self._state, self._value
-        direction: Tensor = state["direction"]
-        if slope is None:
-            slope = self._flat.dot(self._gradient, direction)
+        slope = function.slope_with_sample(step_size)
+        if not slope < 0:
+            self._flat.move(function.start)
+            return LineSearchResult(None, NOT_DESCENDING)
         origin = LineSample(0.0, before, slope)
         eps = torch.finfo(self._flat.dtype).eps
         start = LineSearchState(
@@ -470,7 +546,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             is_stagnating=state.get("is_stagnating", False) or tolerance_scale > 1,
             curvature=curvature,
         )
-        result = self._search_along(objective, direction, search, start)
+        result = self._search_along(function, search, start)
         if result.sample is not None:
             record_step(state, origin, result.sample)
             change = abs(result.sample.value - before)
@@ -511,32 +587,71 @@ class ObjectiveAlongDirection:
         optimizer: Whose parameters move; the gradient of the last sample is in its buffer ``next``.
         objective: The objective.
         direction: ``[n]``.
+        slope: At the start. Where it is a scalar of a device, it is read with the first sample.
     """
 
     def __init__(
-        self, optimizer: LineSearchOptimizer, objective: DeterministicObjective, direction: Tensor
+        self,
+        optimizer: LineSearchOptimizer,
+        objective: DeterministicObjective,
+        direction: Tensor,
+        slope: float | Tensor,
     ) -> None:
-        self._optimizer, self._objective, self._direction = optimizer, objective, direction
+        self.objective = objective
+        self._optimizer, self._direction, self._slope = optimizer, direction, slope
         self.start = optimizer._flat.copy_parameters(optimizer._buffer("start"))
         optimizer._has_start = True
         self.step_size = math.nan
         """Step size of the last sample; NaN where the parameters have moved since."""
+        self.figures: dict[str, float] = {}
+        """Scalars of the last sample, on a device."""
+        self._early: LineSample | None = None  # a sample that no search has asked for yet
+
+    @property
+    def slope(self) -> float:
+        """Slope at the start."""
+        self._slope = float(self._slope)
+        return self._slope
+
+    def slope_with_sample(self, step_size: float) -> float:
+        """Return the slope at the start; from a device it comes with the sample at a step size."""
+        if isinstance(self._slope, Tensor):
+            self._early = self.sample(step_size)
+        return self.slope
 
     def sample(self, step_size: float) -> LineSample:
         """Compute value and slope."""
-        optimizer, flat = self._optimizer, self._optimizer._flat
+        if self._early is not None and self._early.step_size == step_size:
+            early, self._early = self._early, None
+            return early
+        optimizer, flat, self._early = self._optimizer, self._optimizer._flat, None
         flat.move(self.start, self._direction, step_size)
         gradient = optimizer._buffer("next")
-        value = optimizer._evaluate(self._objective, gradient)
+
+        def measure() -> dict[str, Tensor]:
+            scalars = {"slope": flat.product(gradient, self._direction)}
+            if flat.waits:
+                scalars |= optimizer._measure(optimizer._gradient, gradient, optimizer._change)
+            if isinstance(self._slope, Tensor):
+                scalars["first"] = self._slope
+            return scalars
+
+        value, self.figures = optimizer._evaluate(self.objective, gradient, measure)
+        self._slope = self.figures.pop("first", self._slope)
         self.step_size = step_size
-        return LineSample(step_size, value, flat.dot(gradient, self._direction))
+        return LineSample(step_size, value, self.figures["slope"])
 
     def value(self, step_size: float) -> float:
         """Compute the value alone."""
+        if self._early is not None and self._early.step_size == step_size:
+            return self._early.value
+        self._early = None
         self._optimizer._flat.move(self.start, self._direction, step_size)
-        self._optimizer.counts.values += 1
         self.step_size = math.nan
-        return self._objective.value()
+        scalars = {"first": self._slope} if isinstance(self._slope, Tensor) else {}
+        value, figures = self._optimizer._evaluate_value(self.objective, scalars)
+        self._slope = figures.get("first", self._slope)
+        return value
 
 
 def _copied(entry: Any) -> Any:

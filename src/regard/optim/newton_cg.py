@@ -25,7 +25,12 @@ from regard.errors import ConfigError
 from regard.optim.curvature.linear_cg import RelativeProgress, TrustRegionStep, steihaug
 from regard.optim.line_search.hager_zhang import HagerZhang
 from regard.optim.line_search.trial import LineSearchResult
-from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
+from regard.optim.line_search_optimizer import (
+    RETRY_SCALE,
+    LineSearchOptimizer,
+    ObjectiveAlongDirection,
+    StepReport,
+)
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import DeterministicObjective
 from regard.optim.preconditioners import Precondition, build_preconditioner
@@ -123,17 +128,18 @@ class NewtonCG(LineSearchOptimizer):
         state["direction"] = newton.step
         if not math.isfinite(newton.model):
             return StepReport(failure="a product with the curvature is not finite")
-        if not self._flat.dot(self._gradient, newton.step) < 0:
+        slope = self._flat.dot(self._gradient, newton.step)
+        if not slope < 0:
             return StepReport(failure="the step of the model does not descend")
         before = self._value
-        result = self._line_search(objective, HagerZhang(), 1.0)
+        function = ObjectiveAlongDirection(self, objective, newton.step, slope)
+        result = self._line_search(function, HagerZhang(), 1.0)
         if result.sample is None:
             torch.neg(self._gradient, out=state["direction"])
             square = self._flat.dot(self._gradient, self._gradient)
             shorter = min(1.0, abs(newton.model) / square) if square else 1.0
-            result = self._line_search(
-                objective, HagerZhang(), shorter, tolerance_scale=RETRY_SCALE
-            )
+            function = ObjectiveAlongDirection(self, objective, state["direction"], -square)
+            result = self._line_search(function, HagerZhang(), shorter, tolerance_scale=RETRY_SCALE)
         ratio = self._reduction_ratio(result, newton, before)
         self._adapt(result, newton, ratio)
         return StepReport(
@@ -170,7 +176,7 @@ class NewtonCG(LineSearchOptimizer):
             self._on_moved_parameters()
         if state.pop("has_failed", False):
             self._evaluate(objective, self._gradient)
-        self._preconditioner.update(self._gradient, state, self._flat.max_abs)
+        self._preconditioner.update(self._gradient, state, self._flat.largest)
 
     def _minimize_model(self, objective: DeterministicObjective) -> TrustRegionStep:
         state, flat = self._state, self._flat
@@ -193,7 +199,7 @@ class NewtonCG(LineSearchOptimizer):
             rtol=_MAX_RESIDUAL if is_damped else min(_MAX_RESIDUAL, residual),
             max_iterations=self._max_iterations,
             stop=RelativeProgress() if self._curvature == "gauss-newton" else None,
-            dot=flat.dot,
+            inner=flat.product,
         )
 
     def _reduction_ratio(

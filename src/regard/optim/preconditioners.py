@@ -13,8 +13,8 @@ from regard.errors import ConfigError
 
 Precondition = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric positive matrix."""
-MaxAbs = Callable[[Tensor], float]
-"""Returns the largest absolute entry of a vector, ``[n]``, over all processes."""
+Largest = Callable[[Tensor], Tensor]
+"""Returns the largest absolute entry of a vector, ``[n]``, over all processes, as a scalar."""
 
 
 class Preconditioner(Protocol):
@@ -25,7 +25,7 @@ class Preconditioner(Protocol):
     changes: ClassVar[bool]
     """Whether the matrix is another one at every step."""
 
-    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+    def update(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Learn from the gradient at the present point, ``[n]``."""
         ...
 
@@ -38,7 +38,7 @@ class FixedPreconditioner:
 
     apply: Precondition | None
 
-    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+    def update(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Do nothing: the matrix stays."""
 
 
@@ -57,14 +57,15 @@ class AdamDiagonal:
     epsilon: float = 1e-4
     apply: Precondition | None = field(default=None, init=False)
 
-    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+    def update(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Update the mean of squared gradients, ``[n]``, and the matrix."""
         if "squares" not in state:
             state["squares"], state["num_seen"] = torch.zeros_like(gradient), 0
         state["num_seen"] += 1
         state["squares"].lerp_(gradient.square(), 1 - self.decay)
         root = (state["squares"] / (1 - self.decay ** state["num_seen"])).sqrt_()
-        inverse = root.add_(self.epsilon * max(max_abs(root), 1e-30)).reciprocal_()
+        size = largest(root).double().clamp_min(1e-30)
+        inverse = root.add_(self.epsilon * size).reciprocal_()
         self.apply = inverse.mul
 
 

@@ -33,7 +33,14 @@ from regard.training.gradients import DdpGradient, FsdpGradient, OrderedGradient
 from regard.training.loop import Batches
 from regard.training.shards import ShardedBatches, is_joinable, own_shards, shard_bounds
 from regard.training.stability_monitor import gradient_norms
-from regard.training.train_step import BatchGradient, Loss, LossFunction, MiniBatchStep, StepOutput
+from regard.training.train_step import (
+    BatchGradient,
+    Loss,
+    LossFunction,
+    MiniBatchStep,
+    StepOutput,
+    on_host,
+)
 from regard.training.training_config import OptimizerConfig
 from regard.training.tree_sum import TreeSum
 
@@ -227,7 +234,7 @@ class FullBatchStep:
         norms = gradient_norms(self._parameters)
         nll, num_tokens = self._mean_nll()
         loss = Loss(loss=torch.tensor(value), nll=nll, num_tokens=num_tokens)
-        norm = float(torch.linalg.vector_norm(norms))
+        loss, norms, norm = on_host(loss, norms, torch.linalg.vector_norm(norms))
         return StepOutput(loss=loss, gradient_norm=norm, gradient_norms=norms)
 
     def loss_function(self, model: Any, batch: object) -> Loss:  # noqa: ARG002 - all rows

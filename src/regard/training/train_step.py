@@ -196,7 +196,7 @@ def build_optimizers(
     return [adamw(groups, rate)]
 
 
-def _on_host(loss: Loss, norms: Tensor, total: Tensor) -> tuple[Loss, Tensor, float]:
+def on_host(loss: Loss, norms: Tensor, total: Tensor) -> tuple[Loss, Tensor, float]:
     """Return the figures of a step in main memory, copied from a device at once.
 
     Args:
@@ -304,7 +304,7 @@ class MiniBatchStep:
         norms = gradient_norms(self._parameters)
         total = torch.linalg.vector_norm(norms)
         # What is looked at comes in one transfer: the step waits for its device here alone.
-        loss, norms, norm = _on_host(loss, norms, total)
+        loss, norms, norm = on_host(loss, norms, total)
         if math.isfinite(norm) and math.isfinite(float(loss.nll)):
             self._clip(total)
             factor = self._schedule(progress, self.config.warmup)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from regard.optim.curvature.linear_operator import MatVec, Operator, as_matvec
 from regard.optim.flat_parameters import inner_product
 
 Dot = Callable[[Tensor, Tensor], float]
+Inner = Callable[[Tensor, Tensor], Tensor]
 
 
 def plain_dot(first: Tensor, second: Tensor) -> float:
@@ -180,6 +182,105 @@ class TrustRegionStep:
     norm: float
 
 
+class _Point(NamedTuple):
+    """A step p of the inner iteration, and the numbers that decide about the next.
+
+    Args:
+        step: p, ``[n]``.
+        residual: Minus the model's gradient at p, ``[n]``.
+        image: The preconditioner's product with it, ``[n]``.
+        model: g.p + p.A p / 2.
+        strength: Inner product of `residual` and `image`.
+    """
+
+    step: Tensor
+    residual: Tensor
+    image: Tensor
+    model: float
+    strength: float
+
+
+@dataclass
+class _Region:
+    """Norms in the preconditioner's inverse M, with no product (Nocedal & Wright, 7.2).
+
+    Args:
+        radius: Of the region.
+        along: d.M d of the direction d.
+        across: p.M d.
+        square: p.M p.
+    """
+
+    radius: float
+    along: float
+    across: float = 0.0
+    square: float = 0.0
+
+    def square_after(self, length: float) -> float:
+        """Return p.M p after a step along the direction."""
+        return self.square + 2 * length * self.across + length * length * self.along
+
+    def last_length(self, strength: float, curvature: float, *, is_first: bool) -> float:
+        """Return how far to go along the last direction: to the boundary, where there is one."""
+        if math.isinf(self.radius):
+            # The model is unbounded: the best known is the step so far, or downhill.
+            return strength / (abs(curvature) or strength) if is_first else 0.0
+        # t >= 0 with square + 2 t across + t^2 along = radius^2
+        missing = max(0.0, self.radius * self.radius - self.square)
+        root = math.sqrt(self.across * self.across + self.along * missing)
+        return (root - self.across) / self.along
+
+    def turn(self, length: float, ratio: float, strength: float) -> None:
+        """Move p along the direction, whose place the next one takes."""
+        self.across = ratio * (self.across + length * self.along)
+        self.along = strength + ratio * ratio * self.along
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The model g.p + p.A p / 2, and how its numbers are computed.
+
+    Args:
+        gradient: g, ``[n]``.
+        precondition: Multiplies with the preconditioner.
+        inner: Inner product, a scalar.
+    """
+
+    gradient: Tensor
+    precondition: MatVec
+    inner: Inner
+
+    def point(self, step: Tensor, residual: Tensor, *more: Tensor) -> tuple[_Point, list[float]]:
+        """Return a point, and more scalars that are read with its own."""
+        image, inner = self.precondition(residual), self.inner
+        scalars = [inner(step, residual), inner(step, self.gradient), inner(residual, image), *more]
+        by_residual, by_gradient, strength, *others = torch.stack(scalars).tolist()
+        model = -0.5 * (by_residual - by_gradient)
+        return _Point(step, residual, image, model, strength), others
+
+    def move(self, point: _Point, direction: Tensor, product: Tensor, length: float) -> _Point:
+        """Return the point after a step along a direction, in the memory of the one before."""
+        point.step.add_(direction, alpha=length)
+        point.residual.sub_(product, alpha=length)
+        return self.point(point.step, point.residual)[0]
+
+    def try_move(
+        self, point: _Point, direction: Tensor, product: Tensor
+    ) -> tuple[float, _Point | None]:
+        """Return the curvature d.A d, and on a device the point at the minimum along d.
+
+        There all numbers that a product decides about come in one transfer.
+        """
+        curvature = self.inner(direction, product)
+        if curvature.device.type == "cpu":
+            return float(curvature), None
+        length = point.strength / curvature
+        moved, (number,) = self.point(
+            point.step + length * direction, point.residual - length * product, curvature
+        )
+        return number, moved
+
+
 def steihaug(
     matvec: MatVec,
     gradient: Tensor,
@@ -190,7 +291,7 @@ def steihaug(
     rtol: float = 0.1,
     max_iterations: int = 250,
     stop: Callable[[list[float]], bool] | None = None,
-    dot: Dot = plain_dot,
+    inner: Inner = inner_product,
 ) -> TrustRegionStep:
     """Minimise g.p + p.A p / 2 within a radius (Steihaug 1983).
 
@@ -205,72 +306,59 @@ def steihaug(
         rtol: Tolerance of the model's gradient, relative to g.
         max_iterations: Products at most.
         stop: Ends early, by the models so far.
-        dot: Inner product.
+        inner: Inner product, a scalar of float64.
 
     Returns:
         The step with its value of the model.
     """
-    step, residual = torch.zeros_like(gradient), gradient.neg()
-    precondition = _preconditioning(preconditioner)
-    image = precondition(residual)
-    direction, strength = image.clone(), dot(residual, image)
-    end = rtol**2 * strength
-    models: list[float] = []
-    start = None if x0 is None else _minimize_along(matvec, gradient, x0, dot)
+    model = _Model(gradient, _preconditioning(preconditioner), inner)
+    point, _ = model.point(torch.zeros_like(gradient), gradient.neg())
+    end, models = rtol**2 * point.strength, []
+    start = None if x0 is None else _minimize_along(matvec, gradient, x0, inner)
     if start is not None:
-        step, residual = start
-        models.append(0.5 * dot(step, gradient))
-        image = precondition(residual)
-        direction, strength = image.clone(), dot(residual, image)
-    # Norms in the preconditioner's inverse need no product with it (Nocedal & Wright, 7.2).
-    square, across, along = 0.0, 0.0, strength  # p.M p, p.M d, d.M d
-    while strength > end and len(models) < max_iterations:
+        point, _ = model.point(*start)
+        models.append(0.5 * float(inner(point.step, gradient)))
+    direction, region = point.image.clone(), _Region(radius, along=point.strength)
+    while point.strength > end and len(models) < max_iterations:
         product = matvec(direction)
-        curvature = dot(direction, product)
-        length = strength / curvature if curvature > 0 else math.inf
-        reached = square + 2 * length * across + length * length * along
-        if not curvature > 0 or reached >= radius * radius:
-            is_bounded = not math.isinf(radius)
-            if is_bounded:
-                # t >= 0 with square + 2 t across + t^2 along = radius^2
-                root = math.sqrt(across * across + along * max(0.0, radius * radius - square))
-                length = (root - across) / along
-            else:
-                # The model is unbounded: the best known is the step so far, or downhill.
-                length = 0.0 if models else strength / (abs(curvature) or strength)
-            step.add_(direction, alpha=length)
-            residual.sub_(product, alpha=length)
-            norm = math.sqrt(max(0.0, square + 2 * length * across + length * length * along))
-            model = -0.5 * (dot(step, residual) - dot(step, gradient))
+        curvature, moved = model.try_move(point, direction, product)
+        length = point.strength / curvature if curvature > 0 else math.inf
+        if not curvature > 0 or region.square_after(length) >= radius * radius:
+            length = region.last_length(point.strength, curvature, is_first=not models)
+            last = model.move(point, direction, product, length)
             return TrustRegionStep(
-                step, model, len(models) + 1, is_bounded, not curvature > 0, norm
+                last.step,
+                last.model,
+                len(models) + 1,
+                is_on_boundary=not math.isinf(radius),
+                negative_curvature=not curvature > 0,
+                norm=math.sqrt(max(0.0, region.square_after(length))),
             )
-        step.add_(direction, alpha=length)
-        residual.sub_(product, alpha=length)
-        square += 2 * length * across + length * length * along
-        models.append(-0.5 * (dot(step, residual) - dot(step, gradient)))
+        before = point.strength
+        point = moved or model.move(point, direction, product, length)
+        region.square = region.square_after(length)
+        models.append(point.model)
         if stop is not None and stop(models):
             break
-        image = precondition(residual)
-        before, strength = strength, dot(residual, image)
-        ratio = strength / before
-        across = ratio * (across + length * along)
-        along = strength + ratio * ratio * along
-        direction.mul_(ratio).add_(image)
-    model = models[-1] if models else 0.0
-    return TrustRegionStep(step, model, len(models), False, False, math.sqrt(max(0.0, square)))
+        ratio = point.strength / before
+        region.turn(length, ratio, point.strength)
+        direction.mul_(ratio).add_(point.image)
+    norm = math.sqrt(max(0.0, region.square))
+    return TrustRegionStep(
+        point.step, models[-1] if models else 0.0, len(models), False, False, norm
+    )
 
 
 def _minimize_along(
-    matvec: MatVec, gradient: Tensor, direction: Tensor, dot: Dot
+    matvec: MatVec, gradient: Tensor, direction: Tensor, inner: Inner
 ) -> tuple[Tensor, Tensor] | None:
     """Return step and residual, ``[n]``, at the model's minimum along a direction; None without."""
-    slope = dot(gradient, direction)
-    if not slope < 0:
+    slope = inner(gradient, direction)
+    if slope.device.type == "cpu" and not slope < 0:
         return None
     product = matvec(direction)
-    curvature = dot(direction, product)
-    if not 0 < curvature < math.inf:
+    slope, curvature = torch.stack([slope, inner(direction, product)]).tolist()
+    if not slope < 0 or not 0 < curvature < math.inf:
         return None
     length = -slope / curvature
     return direction * length, product.mul(-length).sub_(gradient)

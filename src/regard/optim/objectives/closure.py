@@ -20,7 +20,7 @@ from regard.optim.objectives.objective import (
     Reduce,
     num_processes,
     require_gradients,
-    scalar,
+    unread_scalar,
 )
 from regard.optim.sharding import is_sharded
 
@@ -58,20 +58,35 @@ class ClosureObjective:
             ConfigError: It did not compute gradients.
             ShapeError: The loss is not a scalar.
         """
+        return float(self.unread_gradient())
+
+    def unread_value(self) -> Tensor:
+        """Call the closure; return the loss, a scalar that is not read."""
+        return self.unread_gradient()
+
+    def unread_gradient(self) -> Tensor:
+        """Call the closure.
+
+        Returns:
+            The loss, averaged over the processes that work together, a scalar that is not read.
+
+        Raises:
+            ConfigError: It did not compute gradients.
+            ShapeError: The loss is not a scalar.
+        """
         for parameter in self.parameters:
             parameter.grad = None
         with torch.enable_grad(), _parallel_models() as models:
             loss = self.closure()
-        value = scalar(loss)
+        value = torch.as_tensor(unread_scalar(loss), dtype=torch.float64)
         if all(parameter.grad is None for parameter in self.parameters):
             require_gradients(self.parameters, "the closure")
         reduce = self.reduce or self._reduce_of(models)
         if reduce is None:
             return value
-        sums = torch.tensor([value, 1.0], dtype=torch.float64, device=self.parameters[0].device)
+        sums = torch.stack([value, torch.ones_like(value)]).to(self.parameters[0].device)
         reduce(sums)
-        total, count = sums.tolist()
-        return total / count
+        return sums[0] / sums[1]
 
     def _reduce_of(self, models: Sequence[DistributedDataParallel]) -> Reduce | None:
         """Return the sum over the processes that share in the gradients; None for one alone."""

@@ -9,6 +9,8 @@ everywhere. A process without data takes part with nothing to add.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -194,13 +196,18 @@ class FullBatch:
 
     def value(self) -> float:
         """Compute the mean loss: one pass without gradients."""
+        return float(self.unread_value())
+
+    def unread_value(self) -> Tensor:
+        """Compute the mean loss as `value` does, a scalar of float64 that is not read."""
         if self._summation is not None:
             with torch.no_grad():
-                return self._ordered_mean(self._summation, [])
+                mean = self._ordered_mean(self._summation, [])
+            return torch.tensor(mean, dtype=torch.float64)
         with torch.no_grad():
             total, count = self._sums(None)
         total, count = self._reduced(total, count)
-        return float(total / count)
+        return total / count
 
     def _empty_sum(self) -> Tensor:
         """Return a zero of float64, the sum of a process without data.
@@ -214,22 +221,24 @@ class FullBatch:
 
     def gradient(self) -> float:
         """Compute the mean loss, and its gradient into ``grad`` of the parameters: one pass."""
+        return float(self.unread_gradient())
+
+    def unread_gradient(self) -> Tensor:
+        """Compute the mean loss as `gradient` does, a scalar of float64 that is not read."""
         parameters = self._known_parameters()
         for parameter in parameters:
             parameter.grad = None
         if self._summation is not None:
             with torch.enable_grad():
-                return self._ordered_mean(self._summation, parameters)
+                return torch.tensor(
+                    self._ordered_mean(self._summation, parameters), dtype=torch.float64
+                )
         with torch.enable_grad():
             total, count = self._sums(Tensor.backward)
         whole = [parameter for parameter in parameters if not is_sharded(parameter)]
         total, count = self._reduced_with_gradients(total, count, whole)
-        for parameter in parameters:
-            if parameter.grad is not None:
-                # Sharding has averaged over processes.
-                num_summed = num_processes() if is_sharded(parameter) else 1
-                parameter.grad.mul_(float(num_summed / count))
-        return float(total / count)
+        _divide_gradients(parameters, count)
+        return total / count
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Hessian, or that of the part `curvature_fraction`, with a vector."""
@@ -263,9 +272,9 @@ class FullBatch:
             )
         return self._parameters
 
-    def _sums(self, use: Callable[[Tensor], object] | None) -> tuple[Tensor, Tensor]:
+    def _sums(self, use: Callable[[Tensor], object] | None) -> tuple[Tensor, Tensor | float]:
         """Sum loss and number of terms, float64, over this process's data; call `use` on each."""
-        total = count = None
+        total, count = None, 0.0  # a number stays one: a GPU need not be asked for it
         with self._evaluating():
             for index, batch in enumerate(self._loader, self._start):
                 self._seed_masks(index)
@@ -274,10 +283,9 @@ class FullBatch:
                     use(loss)
                 added = loss.detach().double()
                 total = added if total is None else total + added
-                terms = torch.as_tensor(terms, dtype=torch.float64, device=added.device)
-                count = terms if count is None else count + terms
-        if total is None or count is None:
-            return self._empty_sum(), self._empty_sum()
+                count += terms.to(added) if isinstance(terms, Tensor) else terms
+        if total is None:
+            return self._empty_sum(), 0.0
         return total, count
 
     @property
@@ -323,9 +331,10 @@ class FullBatch:
     def _evaluating(self) -> Iterator[None]:
         """Switch dropout off or freeze it, and mixed precision off."""
         model, parameters = self._model, self._parameters
-        modes = [] if model is None else [(module, module.training) for module in model.modules()]
-        _drop_copies(model)
-        for module, _ in modes:  # batch norm would change its statistics at every trial
+        modules = [] if model is None else list(model.modules())
+        training = [module for module in modules if module.training]
+        _drop_copies(modules)
+        for module in training:  # batch norm would change its statistics at every trial
             if self._dropout == "off" or isinstance(module, _BatchNorm):
                 module.training = False
         device = parameters[0].device if parameters else torch.device("cpu")
@@ -339,9 +348,9 @@ class FullBatch:
             try:
                 yield
             finally:
-                for module, was_training in modes:
-                    module.training = was_training
-                _drop_copies(model)
+                for module in training:
+                    module.training = True
+                _drop_copies(modules)
 
     def _seed_masks(self, index: int) -> None:
         """Determine the dropout masks of a micro-batch."""
@@ -384,11 +393,9 @@ class FullBatch:
             counts, *totals = summation.total([self._zeros(1), *products])
             count = float(_required(counts))
             return [_required(product) / count for product in totals]
-        options = {"dtype": torch.float64, "device": parameters[0].device}
-        _, total = self._reduced(
-            torch.zeros((), **options), torch.tensor(num_terms, **options), products
-        )
-        return [product / float(total) for product in products]
+        zero = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
+        _, count = self._reduced(zero, num_terms, products)
+        return list(torch._foreach_div(products, float(count)))  # pyright: ignore[reportPrivateImportUsage]
 
     def _curvature_batches(self) -> list[_ChosenBatch]:
         loader = self._loader
@@ -449,8 +456,8 @@ class FullBatch:
         return partial(dist.all_reduce, group=group)
 
     def _reduced(
-        self, total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
-    ) -> tuple[Tensor, Tensor]:
+        self, total: Tensor, count: Tensor | float, gradients: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Tensor | float]:
         """Return loss and number of terms summed over processes, and sum gradients in place.
 
         Raises:
@@ -459,8 +466,8 @@ class FullBatch:
         reduce = self._sum_over_processes()
         if reduce is None:
             return total, count
-        parts = [torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]]
-        flat = torch.cat(parts)
+        counts = torch.stack([total, torch.zeros_like(total) + count])
+        flat = torch.cat([counts, *[g.reshape(-1).double() for g in gradients]])
         reduce(flat)
         if not flat[1]:
             raise ConfigError(
@@ -474,8 +481,8 @@ class FullBatch:
         return flat[0], flat[1]
 
     def _reduced_with_gradients(
-        self, total: Tensor, count: Tensor, parameters: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+        self, total: Tensor, count: Tensor | float, parameters: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor | float]:
         """Return the sums over processes, and sum ``grad`` in place; None where none has one.
 
         Some may have none where others have: no data, or none that uses a parameter.
@@ -491,6 +498,19 @@ class FullBatch:
         ):
             parameter.grad = slope if num_gradients else None
         return total, count
+
+
+def _divide_gradients(parameters: Sequence[Tensor], count: Tensor | float) -> None:
+    """Divide the gradients of sums by the number of terms, in place."""
+    by_factor: dict[int, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            # Sharding has averaged over processes.
+            num_summed = num_processes() if is_sharded(parameter) else 1
+            by_factor.setdefault(num_summed, []).append(parameter.grad)
+    for num_summed, gradients in by_factor.items():
+        factor = math.inf if isinstance(count, float) and not count else num_summed / count
+        torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _required(total: Tensor | None) -> Tensor:
@@ -532,12 +552,12 @@ def evenly_spaced(num_batches: int, fraction: float) -> list[int]:
     return [(2 * part + 1) * num_batches // (2 * num) for part in range(num)]
 
 
-def _drop_copies(model: nn.Module | None) -> None:
+def _drop_copies(modules: Sequence[nn.Module]) -> None:
     """Free whole parameters that sharding has kept from a pass without gradients.
 
     The next pass would use them, though the optimizer has moved its parts since.
     """
-    for module in () if model is None else model.modules():
+    for module in modules if "torch.distributed.fsdp" in sys.modules else ():
         if is_sharded_module(module):
             module.reshard()
 

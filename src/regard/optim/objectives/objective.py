@@ -59,6 +59,19 @@ class StepAwareObjective(Protocol):
         ...
 
 
+@runtime_checkable
+class UnreadObjective(Protocol):
+    """An objective on a GPU whose value is read later, together with other numbers."""
+
+    def unread_value(self) -> Tensor:
+        """Compute the value alone, a scalar."""
+        ...
+
+    def unread_gradient(self) -> Tensor:
+        """Compute the value, a scalar, and the gradient into ``grad`` of every parameter."""
+        ...
+
+
 def num_processes() -> int:
     """Return how many processes evaluate an objective together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -92,6 +105,15 @@ def scalar(loss: object) -> float:
     Raises:
         ShapeError: It is not a scalar.
     """
+    return float(unread_scalar(loss))
+
+
+def unread_scalar(loss: object) -> Tensor | float:
+    """Return a loss as a scalar, which is not read where it is a tensor.
+
+    Raises:
+        ShapeError: It is not a scalar.
+    """
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ShapeError(
@@ -99,7 +121,7 @@ def scalar(loss: object) -> float:
             )
         if loss.is_complex():
             raise ShapeError("the loss is complex; a real scalar is expected.  Take its real part.")
-        return float(loss.detach())
+        return loss.detach().reshape(())
     if not isinstance(loss, float | int):
         raise ShapeError(f"the loss is {type(loss).__name__}; return the scalar that was computed")
     return float(loss)
