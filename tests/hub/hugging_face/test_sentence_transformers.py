@@ -79,6 +79,10 @@ def test_vectors_are_means_of_length_one_of_short_and_long_texts(folder, transfo
     assert float((opened.embed(TEXTS) - expected).abs().max()) < 1e-6
 
 
+def test_no_texts_have_no_vectors(folder):
+    assert load(folder).embed([]).shape == (0, load(folder).embed("a cat").shape[-1])
+
+
 def test_a_single_text_has_a_single_vector(folder):
     opened = load(folder)
     assert torch.equal(opened.embed(TEXTS[0]), opened.embed(TEXTS)[0])
@@ -173,6 +177,12 @@ def change_modules(folder: Path, kinds) -> None:
         ("1_Pooling/config.json", {"pooling_mode": "middle"}, "pooling_mode=.*known are cls, max"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "max_seq_length=0: expected 1"),
         ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "not computed here"),
+        (
+            "sentence_bert_config.json",
+            {"tokenizer_args": {"do_lower_case": False, "use_fast": True}},
+            r"tokenizer_args: do_lower_case: not obeyed here\.  Write what it says into",
+        ),
+        ("sentence_bert_config.json", {"config_kwargs": {"hidden_act": "relu"}}, "hidden_act: not"),
         ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim=8"),
         ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "no such prompt"),
     ],
@@ -181,6 +191,14 @@ def test_settings_that_are_not_computed_are_refused(name, fields, message, folde
     (folder / name).write_text(json.dumps(fields))
     with pytest.raises(ConfigError, match=message):
         load(folder)
+
+
+def test_arguments_that_leave_vectors_as_they_are_are_taken(folder):
+    arguments = {"model_args": {"attn_implementation": "sdpa"}, "config_args": {}}
+    arguments["processor_kwargs"] = {"use_fast": True}
+    expected = load(folder).embed(["a text"])
+    (folder / "sentence_bert_config.json").write_text(json.dumps(arguments))
+    assert torch.equal(load(folder).embed(["a text"]), expected)
 
 
 @pytest.mark.parametrize(

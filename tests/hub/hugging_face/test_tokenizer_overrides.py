@@ -129,6 +129,33 @@ def test_a_tokenizer_file_counts_before_the_settings(name, wanted, begins, trans
     )
 
 
+@pytest.mark.parametrize("post_processor", [None, processors.ByteLevel(trim_offsets=False)])
+@pytest.mark.parametrize("name", ["BertTokenizer", "RobertaTokenizer", "BartTokenizerFast", None])
+def test_classes_of_bert_and_roberta_put_their_tokens_around_a_text_whatever_the_file_says(
+    name, post_processor, transformers, tmp_path
+):
+    backend = byte_pairs() if name and name.startswith(("Ro", "Ba")) else word_pieces()
+    backend.post_processor = post_processor
+    write(tmp_path, backend, **({"tokenizer_class": name} if name else {}))
+    ours = assert_same(tmp_path, transformers)
+    assert (len(ours.begin_ids), len(ours.end_ids)) == (1, 1)
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize("has_added", [True, False])
+def test_the_file_of_special_tokens_counts_before_settings_without_added_tokens(
+    has_added, has_file, transformers, tmp_path
+):
+    added = {"added_tokens_decoder": {}} if has_added else {}
+    write(tmp_path, word_pieces(), tokenizer_class="BertTokenizer", cls_token="the", **added)
+    if not has_file:
+        (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+        (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"cls_token": "cat"}))
+    ours = assert_same(tmp_path, transformers, ["running"])
+    assert ours.begin_ids == ((5,) if has_added else (6,))
+
+
 def test_a_token_around_a_text_that_the_vocabulary_lacks_is_left_out(tmp_path):
     write(tmp_path, byte_pairs(), tokenizer_class="GPT2Tokenizer", add_bos_token=True)
     assert read_tokenizer(tmp_path).begin_ids == ()

@@ -206,6 +206,7 @@ def test_a_number_of_tokens_to_choose_from_makes_a_greedy_folder_sample(gpt2):
         {"min_length": 3},
         {"typical_p": 0.5},
         {"min_p": 0.1},
+        {"token_healing": True},
         {"forced_eos_token_id": 1},
         {"stop_strings": ["x"]},
         {"penalty_alpha": 0.6},

@@ -55,6 +55,8 @@ _HEAD = re.compile(r"(LMHeadModel|DoubleHeadsModel|MTModel|Model|For[A-Z]\w*)$")
 def architecture_of(fields: Mapping[str, Any]) -> str:
     """Return the class that ``config.json`` names, the first of several; empty where none is."""
     names = fields.get("architectures")
+    if isinstance(names, str):
+        return names
     return str(names[0]) if isinstance(names, list) and names else ""
 
 

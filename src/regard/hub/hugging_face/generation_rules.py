@@ -39,6 +39,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "watermarking_config": (),
     "dola_layers": (),
     "max_time": (),
+    "token_healing": (False,),
 }
 _NEUTRAL_OF_SEARCH = _NEUTRAL | {"do_sample": (False,)}
 _NEUTRAL_OF_SAMPLING = _NEUTRAL | {

@@ -31,6 +31,7 @@ from regard.hub.file_names import (
     WORD_PIECES,
 )
 from regard.hub.hugging_face.tokenizer_overrides import (
+    ROBERTA_CLASSES,
     WORD_PIECE_CLASSES,
     apply_settings,
     bert_normalizer,
@@ -53,9 +54,11 @@ _WORD_PIECE_TOKENS = {
 _ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
     role: f"<{role}>" for role in ("pad", "unk", "mask")
 }
-_DEFAULTS = {  # of the classes whose settings may put tokens around a text
+_DEFAULTS = {  # special tokens of the classes of `transformers`
     "GPT2Tokenizer": dict.fromkeys(("bos", "eos"), "<|endoftext|>"),
     "LlamaTokenizer": {"bos": "<s>", "eos": "</s>"},
+    **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE_TOKENS),
+    **dict.fromkeys(ROBERTA_CLASSES, _ROBERTA_TOKENS),
 }
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
@@ -348,8 +351,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     Raises:
         WeightsError: A file exists and cannot be read.
     """
-    settings = _read_optional(folder / SPECIAL_TOKENS)
-    settings |= _read_optional(folder / TOKENIZER_CONFIG)
+    settings = _read_settings(folder)
     config = _read_optional(folder / HF_CONFIG)
     name = tokenizer_class(settings, config.get("model_type"))
     path = folder / TOKENIZER
@@ -371,8 +373,8 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         check_class_of_file(folder / VOCABULARY, name)
         backend = _byte_pairs(folder, settings, name)
     if backend is not None:
-        defaults = _WORD_PIECE_TOKENS if name in WORD_PIECE_CLASSES else _DEFAULTS.get(name, {})
-        apply_settings(backend, folder, settings, defaults | _tokens(settings), name)
+        tokens = _DEFAULTS.get(name, {}) | _tokens(settings)
+        apply_settings(backend, folder, settings, tokens, name)
     num_rows = config.get("vocab_size")
     backend = drop_tokens_without_rows(backend, num_rows, folder)
     declared = _declared_ids(folder, config)
@@ -387,6 +389,17 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         num_rows=num_rows if type(num_rows) is int else None,
         first_id=next(iter(declared.get("first", [])), None),
     )
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a tokenizer, and its special tokens from their own file.
+
+    As in ``transformers`` that file counts before the settings, except where they have
+    ``added_tokens_decoder``, which newer releases write.
+    """
+    settings = _read_optional(folder / TOKENIZER_CONFIG)
+    specials = _read_optional(folder / SPECIAL_TOKENS)
+    return specials | settings if "added_tokens_decoder" in settings else settings | specials
 
 
 def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:

@@ -24,6 +24,13 @@ _TRANSFORMER_SETTINGS = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+_ARGUMENTS = {
+    "model": ("attn_implementation", "dtype", "torch_dtype", "use_safetensors"),
+    "tokenizer": ("padding_side", "use_fast"),
+    "config": (),
+}
+"""Arguments of the loaders of ``transformers`` that leave the vector of a text as it is."""
+_NEW_NAMES = {"tokenizer": "processor"}  # of `_ARGUMENTS` in newer folders, which end in _kwargs
 # In the order in which sentence-transformers joins their vectors.
 _MODES: dict[str, PoolingMode] = {
     "pooling_mode_cls_token": "cls",
@@ -113,6 +120,7 @@ def read_sentence_pooling(folder: Path) -> SentencePooling | None:
                 f"{fields_path}: {name}={json.dumps(fields[name])[:80]}: not computed here, "
                 f"{json.dumps(value)} alone is."
             )
+    _check_arguments(fields_path, fields)
     return SentencePooling(
         modes=modes,
         is_normalized="Normalize" in kinds,
@@ -167,6 +175,18 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise WeightsError(f"{path}: the module {json.dumps(name)} leaves the folder.")
     return [(kind, folder / name) for kind, name in modules]
+
+
+def _check_arguments(path: Path, fields: Mapping[str, Any]) -> None:
+    """Raise where arguments of ``transformers`` would change what its own files say."""
+    for kind, harmless in _ARGUMENTS.items():
+        for name in (f"{kind}_args", f"{_NEW_NAMES.get(kind, kind)}_kwargs"):
+            arguments = fields.get(name) or {}
+            if other := sorted(set(arguments) - set(harmless)):
+                raise ConfigError(
+                    f"{path}: {name}: {', '.join(other)}: not obeyed here.  Write what it says "
+                    "into the file that it is about, tokenizer_config.json or config.json."
+                )
 
 
 def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:

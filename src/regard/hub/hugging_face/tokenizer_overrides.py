@@ -30,8 +30,8 @@ WORD_PIECE_CLASSES = {
     "SqueezeBertTokenizer",
 }
 """Classes of WordPiece with BERT's settings."""
-_ROBERTA_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
-_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *_ROBERTA_CLASSES}
+ROBERTA_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
+_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *ROBERTA_CLASSES}
 # Classes of `transformers` where a folder names none.
 _CLASS_OF_MODEL_TYPE = {
     "bart": "BartTokenizer",
@@ -124,9 +124,11 @@ def apply_settings(
     elif name not in _GENERAL_CLASSES:
         _check_prefix_space(backend, folder, settings)
     _add_tokens(backend, folder, settings, tokens)
+    if name in WORD_PIECE_CLASSES | ROBERTA_CLASSES:
+        _surround(backend, tokens, name)
     if (folder / TOKENIZER).is_file():
         _check_ends(backend, folder, settings, tokens)
-    elif name not in WORD_PIECE_CLASSES | _ROBERTA_CLASSES:
+    elif name not in WORD_PIECE_CLASSES | ROBERTA_CLASSES:
         _apply_ends(backend, settings, tokens)
 
 
@@ -203,6 +205,18 @@ def _add_tokens(
                 f"{path}: the added token {token.content!r} has id {number}, the vocabulary gives "
                 f"it {actual}.  A file of the vocabulary is of another version."
             )
+
+
+def _surround(backend: Backend, tokens: Mapping[str, str], name: str) -> None:
+    """Put cls before a text and sep after it, as these classes do whatever the file says."""
+    first, last = backend.token_to_id(tokens["cls"]), backend.token_to_id(tokens["sep"])
+    if first is None or last is None:
+        return
+    plain = backend.encode("a", add_special_tokens=False).ids
+    if backend.encode("a", add_special_tokens=True).ids != [first, *plain, last]:
+        is_bert = name in WORD_PIECE_CLASSES
+        kind = processors.BertProcessing if is_bert else processors.RobertaProcessing
+        backend.post_processor = kind((tokens["sep"], last), (tokens["cls"], first))
 
 
 def _named(tokens: object) -> list[str]:
