@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import regard
 from regard.__main__ import main
 from regard.cli.outputs import escape, replacing, replacing_folder
 from regard.errors import ConfigError, ResourceError
-from regard.runs import export_check
+from regard.runs import export_check, start_checks
 from regard.runs.run import train
 from regard.training.events import Evaluated
 
@@ -51,6 +52,24 @@ def test_a_number_out_of_range_is_refused_before_anything_is_written(
     assert code == 2
     assert message in err
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+def test_a_disk_without_room_for_the_run_is_refused_before_it_begins(
+    capsys, tmp_path, pairs_file, monkeypatch, option
+):
+    monkeypatch.setattr(start_checks, "free_bytes", lambda _: 1_500_000)
+    sizes = [word for setting in (*TINY, "model.dim=256") for word in ("--set", setting)]
+    code, out, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *sizes, *option)
+    assert code == 5
+    (needed,) = re.findall(r"([\d.]+) MB disk", out)
+    assert err == (
+        f"regard: {tmp_path / 'm'}: the disk has 1 MB free, and the run needs about "
+        f"{needed} MB.  Make room there, or choose another -o; a smaller model needs less, such "
+        "as --preset tiny.\n"
+    )
+    assert not (tmp_path / "m" / "config.toml").exists()
 
 
 def test_a_model_that_exceeds_the_memory_is_not_built(capsys, tmp_path, pairs_file):

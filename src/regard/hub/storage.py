@@ -335,8 +335,14 @@ def writing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Iterator
 
 def require_space(path: Path, size: int) -> None:
     """Raise OSError where the disk of a path has no room for some bytes."""
-    if _free(path.parent) < size + _MEGABYTE:
+    if free_bytes(path.parent) < size + _MEGABYTE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def free_bytes(folder: Path) -> float:
+    """Return the free bytes of a folder's disk; infinity where that is unknown."""
+    usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
+    return usage.free if usage.total else math.inf
 
 
 def _end_of_whole_lines(file: FileIO) -> int:
@@ -352,19 +358,13 @@ def _end_of_whole_lines(file: FileIO) -> int:
     return 0
 
 
-def _free(folder: Path) -> float:
-    """Return the free bytes of a folder's disk; infinity where that is unknown."""
-    usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
-    return usage.free if usage.total else math.inf
-
-
 def _raise_unwritable(
     path: Path, error: OSError, size: int, noun: str, *next_steps: NextStep
 ) -> NoReturn:
     """Raise with why a file could not be written: disk full, wrong folder, or failing device."""
     intact = f"  The previous {noun} is intact." if path.exists() else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        need, free = math.ceil(size / _MEGABYTE) + 1, int(_free(path.parent) // _MEGABYTE)
+        need, free = math.ceil(size / _MEGABYTE) + 1, int(free_bytes(path.parent) // _MEGABYTE)
         problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
         raise ResourceError(f"{path}: {problem}{intact}", *next_steps) from error
     folder, reason = path.parent, os.strerror(error.errno or errno.EIO)

@@ -24,6 +24,7 @@ from regard.hub.storage import sweep_temporaries
 from regard.runs.session import RunSession
 from regard.runs.start_checks import (
     open_shared_sources,
+    require_disk_space,
     share_located,
     share_request,
     share_saved_config,
@@ -204,11 +205,11 @@ def estimate(
     Raises:
         ConfigError: A setting is wrong, or the folder cannot be used.
         DataError: The data cannot be used.
-        ResourceError: There is not enough memory.
+        ResourceError: There is not enough memory or disk space.
     """
     start_time = time.monotonic()
-    if output is not None:
-        folder = _named_folder(output)
+    folder = None if output is None else _named_folder(output)
+    if folder is not None:
         world.on_first(lambda: require_free(folder))
     request = share_request(
         world, lambda file: _request(data, settings, file), config, data, settings
@@ -223,7 +224,10 @@ def estimate(
             data_from_rank_0=data_from_rank_0,
         )
     with threads_of(run.config.training):
-        return run.plan()[1]
+        planned = run.plan()[1]
+    if folder is not None:
+        require_disk_space(world, folder.path, planned)
+    return planned
 
 
 def _require_unchanged(

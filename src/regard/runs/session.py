@@ -27,6 +27,7 @@ from regard.runs.model_card import model_card
 from regard.runs.pictures import write_curves
 from regard.runs.start_checks import (
     open_shared_sources,
+    require_disk_space,
     require_same_vocabulary,
     share_config,
     share_machine,
@@ -218,7 +219,8 @@ class RunSession:
             return self._from_start(lock)
 
     def _from_start(self, lock: FolderLock) -> Any:
-        counters, _ = self.plan()
+        counters, planned = self.plan()
+        require_disk_space(self.world, self.folder.path, planned)
         with resumable(str(self.folder.path), lambda: self.folder.holds_model):
             self.world.on_first(self._write_start)
             return self._begin(lock, counters)

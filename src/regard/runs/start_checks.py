@@ -20,10 +20,11 @@ from torch import nn
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer
-from regard.errors import ConfigError, DataError, WeightsError
+from regard.errors import ConfigError, DataError, ResourceError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import CONFIG, TOKENIZER
 from regard.hub.model_folder import ModelFolder
+from regard.hub.storage import free_bytes
 from regard.settings.binding import from_toml, to_toml
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.estimate import Measurement
@@ -31,9 +32,10 @@ from regard.setup.facts import Machine
 from regard.setup.inspect import open_sources
 from regard.setup.request import Request
 from regard.training.distribution import World
-from regard.training.events import Report, Warned
+from regard.training.events import Planned, Report, Warned
 
 _SHOWN = 12  # characters of a hash
+_MEGABYTE = 1_000_000
 _SEND = "Copy it there, or have rank 0 send it: `data_from_rank_0=true`"
 
 
@@ -192,7 +194,28 @@ def share_measurement(world: World, measured: Measurement) -> Measurement:
         evaluation_seconds=max(other.evaluation_seconds for other in measurements),
         memory_bytes=max(other.memory_bytes for other in measurements),
         sum_fraction=max(other.sum_fraction for other in measurements),
+        checkpoint_bytes=measured.checkpoint_bytes,
     )
+
+
+def require_disk_space(world: World, folder: Path, planned: Planned) -> None:
+    """Check on rank 0 that the disk of a folder has room for a run.
+
+    Raises:
+        ResourceError: It has not; a checkpoint could not be written later.
+    """
+
+    def check() -> None:
+        free = free_bytes(folder)
+        if free < planned.disk_bytes:
+            needed = max(1, round(planned.disk_bytes / _MEGABYTE))
+            raise ResourceError(
+                f"{folder}: the disk has {free // _MEGABYTE:,.0f} MB free, and the run needs about "
+                f"{needed:,} MB.  Make room there, or choose another `output`; a smaller model "
+                "needs less, such as `preset=tiny`."
+            )
+
+    world.on_first(check)
 
 
 def share_saved_config(world: World, read: Callable[[], RunConfig]) -> RunConfig:

@@ -6,7 +6,7 @@ import copy
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from statistics import median_low
 
@@ -19,7 +19,6 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models.base.model import Model
 from regard.setup.base_task import TrainingSetup
 from regard.setup.resolve import choose_epochs
-from regard.training.checkpoint import checkpoint_bytes
 from regard.training.device import (
     CPU,
     describe_device,
@@ -54,12 +53,14 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         evaluation_seconds: Seconds of one evaluation.
         memory_bytes: Peak of the process, on a GPU of the memory there.
         sum_fraction: Fraction of a step that sums over shards in a fixed order take, 0 to 1.
+        checkpoint_bytes: Size of a checkpoint: weights, average, and the optimizer's state.
     """
 
     step_seconds: float
     evaluation_seconds: float
     memory_bytes: int
     sum_fraction: float = 0.0
+    checkpoint_bytes: int = 0
 
 
 def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
@@ -103,7 +104,13 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
         evaluation_seconds=evaluation_seconds,
         memory_bytes=peak_memory_bytes(device),
         sum_fraction=stepper.sum_seconds / max(1e-9, sum(seconds)),
+        checkpoint_bytes=2 * _num_bytes(model.parameters()) + _num_bytes(stepper.state().values()),
     )
+
+
+def _num_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Return the size of tensors, of which processes may hold parts."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def typical_step_seconds(seconds: Sequence[float], sizes: Sequence[int]) -> float:
@@ -291,7 +298,6 @@ def make_plan(
     evaluations = plan.evaluations_after(0) + setup.final_evaluations
     step_seconds = plan.total_steps * measured.step_seconds
     evaluation_seconds = evaluations * measured.evaluation_seconds
-    weight_bytes = 4 * sum(map(torch.numel, setup.model.parameters()))
     return plan, Planned(
         optimizer=optimizer.name,
         learning_rate=optimizer.learning_rate,
@@ -302,7 +308,7 @@ def make_plan(
         seconds=elapsed + step_seconds + evaluation_seconds + _WRITING_SECONDS,
         memory_bytes=measured.memory_bytes,
         # While a checkpoint is written, the previous one is still there.
-        disk_bytes=2 * checkpoint_bytes(setup.model) + weight_bytes,
+        disk_bytes=2 * measured.checkpoint_bytes + _num_bytes(setup.model.parameters()),
         patience=0 if training.minutes is not None else training.patience,
         measured_steps=min(_MEASURED_STEPS, steps_per_epoch),
         num_processes=setup.world.size if setup.world.is_shared else 0,

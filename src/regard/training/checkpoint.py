@@ -137,11 +137,6 @@ def _summary_of(state: dict[str, object]) -> _Summary:
     return msgspec.convert(state.get("counters", {}), _Summary)
 
 
-def checkpoint_bytes(model: nn.Module) -> int:
-    """Estimate the size of a checkpoint: weights, average, and two moments, float32 each."""
-    return 4 * sum(4 * parameter.numel() for parameter in model.parameters())
-
-
 def save_checkpoint(
     folder: Path,
     counters: Counters,
