@@ -6,7 +6,8 @@ Both train the same translator on the same batches of the embedded corpus; token
 targets. They take short turns, so that both see the same noise of the machine. Printed are the
 ratio of the medians, and that of the fastest turns: where other programs use the cores, it is
 nearer to that of a quiet machine. With ``--deterministic`` the sums over shards are taken in a
-fixed order as well.
+fixed order as well; with ``training.parallel=fsdp`` each of the two processes holds a part of the
+model.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def train_in_turns(settings: list[str], seconds: float, world: World) -> None:
         torch.manual_seed,
         world,
         dtype=setup.model.compute_dtype,
+        uses_fsdp=world.size > 1 and run.config.training.parallel == "fsdp",
     )
     order = batches.order(0)
     number = 0

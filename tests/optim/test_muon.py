@@ -7,7 +7,8 @@ import torch
 
 from regard.errors import ShapeError
 from regard.optim import Muon, muon, orthogonalize
-from regard.optim.muon import MatrixSharing, _iterate, _iterate_gram
+from regard.optim.matrix_sharing import MatrixSharing
+from regard.optim.muon import _iterate, _iterate_gram
 
 
 def draw(*shape, dtype=torch.float64):
@@ -94,7 +95,7 @@ def steps_of_processes(number, dtype):
                 tensor.copy_(value)
             barrier.wait()
 
-        results[index] = take_steps(MatrixSharing(index, number, exchange), dtype)
+        results[index] = take_steps(MatrixSharing(index, number, exchange, print), dtype)
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
     for thread in threads:

@@ -7,8 +7,8 @@ direction in its space learns at the same pace. The quintic iteration ``X <- a X
 definiteness to rounding in bfloat16 and diverges.)
 
 Cost a step, for a matrix of m x n with m <= n: 4 m^2 n + 2 m^3 operations an iteration, or 8 m^3
-with the Gram matrix. Processes that have the same gradients can share it: each computes the updates
-of some matrices, and they exchange them. Steps are scaled to the root mean square of an AdamW step
+with the Gram matrix. Processes can share it: each computes the updates of some matrices, and they
+exchange them. Steps are scaled to the root mean square of an AdamW step
 (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 4), so that rates and weight decay
 are of AdamW's size.
 """
@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
-from regard.optim.sharding import is_sharded, whole_tensor
+from regard.optim.matrix_sharing import MatrixSharing, Shape
+from regard.optim.sharding import is_sharded, local_part, whole_tensor
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
+_ROUND_NUMBERS = 1 << 26  # that all processes together exchange at once
 _UNIT_FLOPS = 1 << 29  # on a CPU: some milliseconds, next to which calls cost little
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 
@@ -82,22 +83,6 @@ def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
     return torch.bmm(product, x)
 
 
-@dataclass(frozen=True)
-class MatrixSharing:
-    """How processes with the same gradients share the matrices whose updates they compute.
-
-    Args:
-        index: Of this process, from 0.
-        num_processes: All of them.
-        exchange: Takes one flat tensor for each process, of which this one has filled its own, and
-            fills the others with what their processes have; all processes call it.
-    """
-
-    index: int
-    num_processes: int
-    exchange: Callable[[Sequence[Tensor]], None]
-
-
 class _Unit(NamedTuple):
     """Matrices of one shape, whose updates are computed together.
 
@@ -112,9 +97,15 @@ class _Unit(NamedTuple):
     dtype: torch.dtype
 
     @property
-    def map_shape(self) -> tuple[int, int]:
-        """Rows and columns of the maps that are stacked in the rows of a matrix."""
+    def shape(self) -> Shape:
+        """Rows and columns of a whole matrix."""
         rows, columns = self.parameters[0].shape
+        return rows, columns
+
+    @property
+    def map_shape(self) -> Shape:
+        """Rows and columns of the maps that are stacked in the rows of a matrix."""
+        rows, columns = self.shape
         return rows // self.group["num_parts"], columns
 
     @property
@@ -165,9 +156,9 @@ class Muon(torch.optim.Optimizer):
         num_steps: Newton-Schulz iterations, 1 or more.
         dtype: Type of the iteration's products; None takes the parameters'. Matrices at least eight
             times as long as wide always take the parameters'.
-        sharing: The processes that share the updates, which all have the same matrices and
-            gradients; the weights have the same bits for any number of them. None computes all
-            updates here, as do parameters that processes hold in parts (`DTensor`).
+        sharing: The processes that share the updates. Each has all matrices and gradients, and the
+            weights have the same bits for any number of them; or each has some rows of all matrices
+            (`DTensor` of FSDP2). None computes all updates here.
 
     Raises:
         ConfigError: A group has a setting of another optimizer.
@@ -236,13 +227,22 @@ class Muon(torch.optim.Optimizer):
         units = [unit for group in self.param_groups for unit in self._units(group)]
         for unit in units:
             self._update_momentum(unit)
-        if self._sharing is None or any(is_sharded(unit.parameters[0]) for unit in units):
-            for unit in units:
-                _move(unit, self._compute_updates(unit))
-        else:
-            for unit, updates in self._share_updates(units, self._sharing):
-                _move(unit, updates)
+        for unit, updates in self._updates(units):
+            _move(unit, updates)
         return loss
+
+    def _updates(self, units: list[_Unit]) -> Iterator[tuple[_Unit, Iterable[Tensor]]]:
+        """Yield all matrices with their updates, or the rows of these that this process has."""
+        sharing = self._sharing
+        if sharing is None:
+            for unit in units:
+                updates = self._compute_updates(unit)
+                yield unit, map(_part_like, unit.parameters, updates)
+        elif any(is_sharded(unit.parameters[0]) for unit in units):
+            for together in _rounds(units):
+                yield from self._share_rows(together, sharing)
+        else:
+            yield from self._share_updates(units, sharing)
 
     def _units(self, group: dict[str, Any]) -> Iterator[_Unit]:
         """Yield the matrices of a group that have a gradient, a few of one shape at a time.
@@ -277,26 +277,24 @@ class Muon(torch.optim.Optimizer):
 
     def _compute_updates(self, unit: _Unit) -> Tensor:
         """Return the orthogonal updates of matrices, ``[matrices, rows, columns]``."""
-        lookahead = []  # Nesterov's
+        # A matrix that processes share is gathered: an update depends on all its entries.
+        momenta = torch.stack([whole_tensor(x) for x in self._lookahead(unit)]).to(unit.dtype)
+        return _orthogonal(unit, momenta)
+
+    def _lookahead(self, unit: _Unit) -> Iterator[Tensor]:
+        """Yield Nesterov's momentum of each matrix."""
         for parameter in unit.parameters:
             assert parameter.grad is not None
             buffer = self.state[parameter]["momentum_buffer"]
-            lookahead.append(parameter.grad.lerp(buffer, unit.group["momentum"]))
-        # A matrix that processes share is gathered: an update depends on all its entries.
-        momenta = torch.stack([whole_tensor(x) for x in lookahead]).to(unit.dtype)
-        maps = momenta.view(-1, *unit.map_shape)  # [matrices * num_parts, rows, columns]
-        return orthogonalize(maps, num_steps=unit.group["num_steps"]).reshape(momenta.shape)
+            yield parameter.grad.lerp(buffer, unit.group["momentum"])
 
     def _share_updates(
         self, units: list[_Unit], sharing: MatrixSharing
     ) -> Iterator[tuple[_Unit, Tensor]]:
         """Yield all matrices with their updates, of which this process computes some."""
-        owners = assign_longest_first([unit.flops for unit in units], sharing.num_processes)
+        owned = _assign(units, sharing.num_processes)
         for dtype in dict.fromkeys(unit.dtype for unit in units):
-            parts: list[list[_Unit]] = [[] for _ in range(sharing.num_processes)]
-            for unit, owner in zip(units, owners, strict=True):
-                if unit.dtype == dtype:
-                    parts[owner].append(unit)
+            parts = [[unit for unit in part if unit.dtype == dtype] for part in owned]
             device = units[0].parameters[0].device
             flats = [
                 torch.empty(sum(unit.numel for unit in part), dtype=dtype, device=device)
@@ -315,23 +313,74 @@ class Muon(torch.optim.Optimizer):
             for part, values in zip(parts, updates, strict=True):
                 yield from zip(part, values, strict=True)
 
+    def _share_rows(
+        self, units: list[_Unit], sharing: MatrixSharing
+    ) -> Iterator[tuple[_Unit, Iterable[Tensor]]]:
+        """Yield matrices of one type, each alone, with this process's rows of their updates.
 
-def _move(unit: _Unit, updates: Tensor) -> None:
-    """Move matrices along their updates, ``[matrices, rows, columns]``."""
+        A process gathers the matrices whose updates it computes, and sends the rows of these back.
+        """
+        template = local_part(units[0].parameters[0]).new_empty(0, dtype=units[0].dtype)
+        parts = _assign(units, sharing.num_processes)
+        shapes = [[unit.shape for unit in part] for part in parts]
+        momenta = [
+            [local_part(x).to(unit.dtype) for unit in part for x in self._lookahead(unit)]
+            for part in parts
+        ]
+        own = sharing.gather(momenta, shapes[sharing.index], template)
+        updates = [
+            _orthogonal(unit, momentum[None])[0]
+            for unit, momentum in zip(parts[sharing.index], own, strict=True)
+        ]
+        for part, rows in zip(parts, sharing.scatter(updates, shapes, template), strict=True):
+            yield from ((unit, [own_rows]) for unit, own_rows in zip(part, rows, strict=True))
+
+
+def _assign(units: Sequence[_Unit], num_processes: int) -> list[list[_Unit]]:
+    """Return the matrices whose updates each process computes, ``[processes][units]``."""
+    parts: list[list[_Unit]] = [[] for _ in range(num_processes)]
+    owners = assign_longest_first([unit.flops for unit in units], num_processes)
+    for unit, owner in zip(units, owners, strict=True):
+        parts[owner].append(unit)
+    return parts
+
+
+def _rounds(units: Sequence[_Unit]) -> Iterator[list[_Unit]]:
+    """Yield matrices of one type that are exchanged at once: as many as memory is spent on."""
+    for dtype in dict.fromkeys(unit.dtype for unit in units):
+        together: list[_Unit] = []
+        for unit in units:
+            if unit.dtype == dtype:
+                together.append(unit)
+                if sum(other.numel for other in together) >= _ROUND_NUMBERS:
+                    yield together
+                    together = []
+        if together:
+            yield together
+
+
+def _orthogonal(unit: _Unit, momenta: Tensor) -> Tensor:
+    """Return the updates of some matrices of a unit, ``[matrices, rows, columns]``."""
+    maps = momenta.view(-1, *unit.map_shape)  # [matrices * num_parts, rows, columns]
+    return orthogonalize(maps, num_steps=unit.group["num_steps"]).reshape(momenta.shape)
+
+
+def _move(unit: _Unit, updates: Iterable[Tensor]) -> None:
+    """Move matrices along their updates; of a matrix in parts, the rows of this process."""
     group = unit.group
     scale = group["lr"] * 0.2 * math.sqrt(max(unit.map_shape))
     shrink = 1 - group["lr"] * group["weight_decay"]
     for parameter, update in zip(unit.parameters, updates, strict=True):
-        change = _part_like(parameter, update.to(parameter.dtype))
-        parameter.mul_(shrink).add_(change, alpha=-scale)
+        own = local_part(parameter)
+        own.mul_(shrink).add_(update.to(own.dtype), alpha=-scale)
 
 
 def _part_like(parameter: Tensor, update: Tensor) -> Tensor:
-    """Return an update that all processes have in the layout of its parameter."""
+    """Return this process's part of an update that all processes have."""
     if not is_sharded(parameter):
         return update
     from torch.distributed.tensor import DTensor, Replicate
 
     mesh = parameter.device_mesh
     whole = DTensor.from_local(update, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return whole.redistribute(mesh, parameter.placements)
+    return whole.redistribute(mesh, parameter.placements).to_local()

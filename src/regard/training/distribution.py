@@ -144,6 +144,22 @@ class World:
             assert work is not None
             work.wait()
 
+    def all_to_all(self, tensors: Sequence[Tensor], sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        """Give rank r the values of tensor r, and return what each rank gives to this one.
+
+        Args:
+            tensors: One for each rank, ``[values]``, all of one type and device.
+            sizes: How many values each rank gives to this one.
+        """
+        if not self.is_shared:
+            return tuple(tensors)
+        sent = torch.cat(list(tensors))
+        received = sent.new_empty(sum(sizes))
+        own_sizes = [len(tensor) for tensor in tensors]
+        group = self.group_of(sent)
+        dist.all_to_all_single(received, sent, list(sizes), own_sizes, group=group)
+        return received.split(list(sizes))
+
     def clock(self, read: Callable[[], float] = time.monotonic) -> float:
         """Return rank 0's time in seconds, the same on every rank.
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.line_search_optimizer import Counts, LineSearchOptimizer
-from regard.optim.muon import MatrixSharing
+from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.objectives.full_batch import Part, evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.distribution import World
@@ -512,8 +512,8 @@ def build_mini_batch(
     else:
         compute = DdpGradient(model, loss_function, world)
     matrices = None
-    if world.size > 1 and not uses_fsdp:
-        matrices = MatrixSharing(world.rank, world.size, world.exchange)
+    if world.size > 1:
+        matrices = MatrixSharing(world.rank, world.size, world.exchange, world.all_to_all)
     stepper = MiniBatchStep(model, loss_function, config, dtype, compute, matrices)
     shards = ShardedBatches(
         batches,

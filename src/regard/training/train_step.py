@@ -18,7 +18,7 @@ from regard.errors import ConfigError
 from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
-from regard.optim.muon import MatrixSharing
+from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.sharding import is_sharded, local_part
 from regard.training.stability_monitor import gradient_norms
 from regard.training.training_config import OptimizerConfig
