@@ -1,15 +1,20 @@
 """Two network namespaces with addresses and disks of their own act as two machines."""
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.cli.rank_process import Ranks
 from tests.conftest import TINY
 
+from regard.data.readers.source import open_source
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import is_finished
+from regard.setup.config import RunConfig
 
 SETTINGS = [word for setting in (*TINY, "training.epochs=1") for word in ("--set", setting)]
 ADDRESSES = ("10.213.77.1", "10.213.77.2")
@@ -73,6 +78,30 @@ def test_a_file_that_only_the_first_machine_has_is_named_and_sent(start, machine
     ]
     assert start_on_both(*words, "--data-from-rank-0").wait() == [0, 0]
     assert is_finished(ModelFolder(first / "model"))
+    assert list(second.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_folder_that_only_the_first_machine_has_is_sent(start):
+    image = pytest.importorskip("PIL.Image")
+    start_on_both, (first, second) = start
+    for number in range(40):
+        path = first / "pictures" / ("dark", "light")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.new("L", (8, 8), 40 * (number % 2) + number).save(path)
+    settings = ("preset=tiny", "model.dim=16", "model.hidden_dim=32", "model.num_layers=1")
+    words = [word for setting in (*settings, "training.epochs=1") for word in ("--set", setting)]
+    sha256 = open_source(first / "pictures").sha256
+    kept = Path(tempfile.gettempdir()) / f"regard-{os.getuid()}-{sha256[:24]}"
+    try:
+        ranks = start_on_both("train", "pictures", "-o", "m", *words, "--data-from-rank-0")
+        assert ranks.wait() == [0, 0], ranks.errors()
+        assert open_source(kept).sha256 == sha256
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+    model = ModelFolder(first / "m")
+    assert is_finished(model)
+    assert model.read_config(RunConfig).data.path == "pictures"
     assert list(second.iterdir()) == []
 
 

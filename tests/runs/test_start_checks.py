@@ -202,13 +202,6 @@ def test_a_file_that_no_rank_has_is_an_error_of_none(disks):
     assert not text.startswith("rank")
 
 
-def test_a_folder_is_not_sent(disks):
-    (disks[0][0] / "a.tsv").mkdir()
-    (disks[0][0] / "b.tsv").write_text("z\tw\n")
-    text = refused(lambda world: shared(world, disks, from_first=True), ConfigError)
-    assert text == "a.tsv: a folder; rank 0 sends files.  Copy it to each machine."
-
-
 def test_the_machine_of_a_run_is_the_weakest_and_that_is_said():
     texts = []
 

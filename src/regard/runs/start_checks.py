@@ -25,6 +25,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import CONFIG, TOKENIZER
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import free_bytes
+from regard.runs.sent_folders import share_folder
 from regard.settings.binding import from_toml, to_toml
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.estimate import Measurement
@@ -109,28 +110,16 @@ def open_shared_sources(
         from_first: Whether rank 0 sends its files to the others. Streams it always sends.
 
     Raises:
-        ConfigError: A folder is to be sent.
+        ConfigError: A folder is to be sent that has links to others.
         DataError: A file is missing, or has another content than on rank 0.
+        ResourceError: A machine cannot keep the files of a folder that is sent.
     """
     if not world.is_shared:
         return open_sources(data, opened)
     sources = dict(opened)
-
-    def open_on_first() -> list[tuple[str, str, bool, bool]]:
-        sources.update(open_sources(data, opened))
-        return [
-            (name, source.path, source.is_stream, source.is_folder)
-            for name, source in sources.items()
-            if name not in opened
-        ]
-
-    for name, path, is_stream, is_folder in world.on_first(open_on_first):
-        if not (is_stream or from_first):
-            continue
-        if is_folder:
-            raise ConfigError(f"{path}: a folder; rank 0 sends files.  Copy it to each machine.")
-        content = world.share(sources[name].content if world.is_first else b"")
-        sources.setdefault(name, DataSource(path, content, is_stream=is_stream))
+    for name, (path, kind) in world.on_first(lambda: _open_on_first(data, sources)).items():
+        if kind == "stream" or from_first:
+            sources[name] = _send(world, sources.get(name), path, kind)
 
     def open_rest() -> None:
         try:
@@ -141,6 +130,29 @@ def open_shared_sources(
     world.together(open_rest)
     _require_same_data(world, sources)
     return sources
+
+
+def _open_on_first(data: DataConfig, sources: dict[str, DataSource]) -> dict[str, tuple[str, str]]:
+    """Open what is not open yet, on rank 0; return its name as typed and its kind, by setting."""
+    opened = set(sources)
+    sources.update(open_sources(data, sources))
+    return {
+        name: (source.path, _kind(source)) for name, source in sources.items() if name not in opened
+    }
+
+
+def _kind(source: DataSource) -> str:
+    if source.is_folder:
+        return "folder"
+    return "stream" if source.is_stream else "file"
+
+
+def _send(world: World, source: DataSource | None, path: str, kind: str) -> DataSource:
+    """Return a source of rank 0 on every rank; elsewhere than on rank 0 it is not open yet."""
+    if kind == "folder":
+        return share_folder(world, source, path)
+    content = world.share(b"" if source is None else source.content)
+    return source or DataSource(path, content, is_stream=kind == "stream")
 
 
 def _require_same_data(world: World, sources: Mapping[str, DataSource]) -> None:
@@ -182,20 +194,12 @@ def share_machine(world: World, machine: Machine, report: Report) -> Machine:
 
 
 def share_measurement(world: World, measured: Measurement) -> Measurement:
-    """Return what was measured on the slowest rank."""
+    """Return what was measured on the slowest rank, the largest of each figure."""
     if not world.is_shared:
         return measured
-    measurements = [
-        msgspec.convert(fields, Measurement)
-        for fields in world.gather(msgspec.to_builtins(measured))
-    ]
-    return Measurement(
-        step_seconds=max(other.step_seconds for other in measurements),
-        evaluation_seconds=max(other.evaluation_seconds for other in measurements),
-        memory_bytes=max(other.memory_bytes for other in measurements),
-        sum_fraction=max(other.sum_fraction for other in measurements),
-        checkpoint_bytes=measured.checkpoint_bytes,
-    )
+    measurements = world.gather(msgspec.to_builtins(measured))
+    largest = {name: max(other[name] for other in measurements) for name in measurements[0]}
+    return msgspec.convert(largest, Measurement)
 
 
 def require_disk_space(world: World, folder: Path, planned: Planned) -> None:

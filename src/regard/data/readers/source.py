@@ -96,9 +96,14 @@ class DataSource:
         if self._content is not None:
             return hashlib.sha256(self._content).hexdigest()
         root, digest = Path(self.path), hashlib.sha256()
-        for file in sorted(file for file in root.rglob("*") if _is_data(file)):
+        for file in self.data_files:
             digest.update(f"{file.relative_to(root).as_posix()}\0{file_hash(file)}\n".encode())
         return digest.hexdigest()
+
+    @cached_property
+    def data_files(self) -> tuple[Path, ...]:
+        """Files of a folder that its hash is made of, in alphabetical order."""
+        return tuple(sorted(file for file in Path(self.path).rglob("*") if _is_data(file)))
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
