@@ -13,6 +13,7 @@ from io import TextIOBase, TextIOWrapper
 
 from regard.cli.app import build_app, overview
 from regard.cli.failures import USAGE, Ending, describe_failure, describe_output_failure
+from regard.cli.garbage import defer_collection
 from regard.cli.torchrun import (
     earlier_code,
     end_after_first,
@@ -24,6 +25,8 @@ from regard.cli.torchrun import (
 from regard.errors import ConfigError
 
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
+_OPENING_VERBS = {"translate", "summarize", "classify", "answer", "generate", "forecast"}
+"""Verbs that open a model for what they read; each says when it is open."""
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
 
 
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _bound_spinning()
     warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = _own_words() if arguments is None else list(arguments)
     sys.stdout = sys.stdout or _ClosedStream()
     sys.stderr = sys.stderr or _ClosedStream(is_silent=True)
     for stream in (sys.stdout, sys.stderr):
@@ -96,6 +99,14 @@ def _run(words: list[str]) -> Ending:
             raise
         return ending
     return Ending(0)
+
+
+def _own_words() -> list[str]:
+    """Return the words of this process, in which garbage is collected later."""
+    words = sys.argv[1:]
+    if words and words[0] in _OPENING_VERBS:
+        defer_collection()
+    return words
 
 
 def _bound_spinning() -> None:

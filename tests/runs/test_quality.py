@@ -13,11 +13,11 @@ from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
-from regard.setup.base_task import RunParts
 from regard.setup.build import build_model
 from regard.setup.dataset import ReadOptions
 from regard.setup.estimate import Measurement, make_plan
 from regard.setup.evaluation_report import EvaluationOptions
+from regard.setup.training_setup import RunParts
 from regard.tasks import TASKS
 from regard.tasks.translation.evaluation import evaluate_translator, read_test_pairs
 from regard.training.ema import ExponentialMovingAverage

@@ -15,7 +15,8 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 import regard
 from regard.__main__ import main
 from regard.data.batching import PairBatches
-from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer, split_tokenizer
+from regard.hub.any_tokenizer import split_tokenizer
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import EncoderDecoderConfig, EncoderDecoderModel
 from regard.runs.run import resume, train

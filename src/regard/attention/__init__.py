@@ -4,42 +4,83 @@
 added by position.
 """
 
-from regard.attention.attend import attend
-from regard.attention.backends.saved_memory import peak_saved_bytes, saved_bytes
-from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
-from regard.attention.blockwise.combine import blockwise_attention
-from regard.attention.dense import AttentionOutput, dense_attention, masked_softmax
-from regard.attention.mesa.layer_function import MesaState, mesa
-from regard.attention.options import AttentionOptions, Lengths
-from regard.attention.patterns import (
-    PATTERNS,
-    Blocks,
-    Causal,
-    Full,
-    Global,
-    Hierarchical,
-    Local,
-    RandomBlocks,
-    RelativeWindow,
-    Strided,
-    TopK,
-)
-from regard.attention.patterns.base import (
-    LengthDependentPattern,
-    MaskPattern,
-    Pattern,
-    ScoreDependentPattern,
-    allowed_matrix,
-)
-from regard.attention.patterns.mask_algebra import MaskTerm
-from regard.attention.patterns.text import format_pattern, parse_pattern
-from regard.attention.scores import (
-    SCORES,
-    Additive,
-    Cosine,
-    DotProduct,
-    ScoreFunction,
-    TransformerXL,
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.attention.attend import attend
+    from regard.attention.backends.saved_memory import peak_saved_bytes, saved_bytes
+    from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
+    from regard.attention.blockwise.combine import blockwise_attention
+    from regard.attention.dense import AttentionOutput, dense_attention, masked_softmax
+    from regard.attention.mesa.layer_function import MesaState, mesa
+    from regard.attention.options import AttentionOptions, Lengths
+    from regard.attention.patterns import (
+        PATTERNS,
+        Blocks,
+        Causal,
+        Full,
+        Global,
+        Hierarchical,
+        Local,
+        RandomBlocks,
+        RelativeWindow,
+        Strided,
+        TopK,
+    )
+    from regard.attention.patterns.base import (
+        LengthDependentPattern,
+        MaskPattern,
+        Pattern,
+        ScoreDependentPattern,
+        allowed_matrix,
+    )
+    from regard.attention.patterns.mask_algebra import MaskTerm
+    from regard.attention.patterns.text import format_pattern, parse_pattern
+    from regard.attention.scores import (
+        SCORES,
+        Additive,
+        Cosine,
+        DotProduct,
+        ScoreFunction,
+        TransformerXL,
+    )
+
+import_lazily(
+    __name__,
+    {
+        ".attend": ["attend"],
+        ".backends.saved_memory": ["peak_saved_bytes", "saved_bytes"],
+        ".biases": ["Alibi", "BIASES", "Bias", "T5Relative", "alibi_slopes"],
+        ".blockwise.combine": ["blockwise_attention"],
+        ".dense": ["AttentionOutput", "dense_attention", "masked_softmax"],
+        ".mesa.layer_function": ["MesaState", "mesa"],
+        ".options": ["AttentionOptions", "Lengths"],
+        ".patterns": [
+            "Blocks",
+            "Causal",
+            "Full",
+            "Global",
+            "Hierarchical",
+            "Local",
+            "PATTERNS",
+            "RandomBlocks",
+            "RelativeWindow",
+            "Strided",
+            "TopK",
+        ],
+        ".patterns.base": [
+            "LengthDependentPattern",
+            "MaskPattern",
+            "Pattern",
+            "ScoreDependentPattern",
+            "allowed_matrix",
+        ],
+        ".patterns.mask_algebra": ["MaskTerm"],
+        ".patterns.text": ["format_pattern", "parse_pattern"],
+        ".scores": ["Additive", "Cosine", "DotProduct", "SCORES", "ScoreFunction", "TransformerXL"],
+    },
 )
 
 __all__ = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from regard.cli.garbage import collect_as_usual
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import escape
@@ -55,6 +56,7 @@ def classify(
 
     require_range("--top", top, 1, LARGEST)
     classifier = open_model(model, compute.device, threads=compute.threads)
+    collect_as_usual()
     if isinstance(classifier, InputClassifier):
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from regard.cli.garbage import collect_as_usual
 from regard.cli.model_options import ComputeOptions, WritingOptions
 from regard.errors import NextStep, WeightsError
 
 if TYPE_CHECKING:
     from regard.tasks.generative_question_answering.predictor import AnswerWriter
     from regard.tasks.summarization.predictor import Summarizer
+    from regard.tasks.translation.predictor import Translator
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
@@ -41,13 +43,15 @@ def open_predictor(
             there is no such device.
         WeightsError: The model is missing or damaged, or its predictor is of another kind.
     """
-    from regard.hub.hugging_face.published_folder import is_hugging_face
+    from regard.hub.hugging_face.recognize import is_hugging_face
     from regard.tasks.opening import open_model, set_precision
-    from regard.tasks.translation.predictor import Translator
 
     predictor = open_model(model, compute.device, threads=compute.threads)
-    if writer is not None and isinstance(predictor, Translator) and is_hugging_face(Path(model)):
-        predictor = writer(predictor.model, predictor.tokenizer, predictor.config)
+    collect_as_usual()
+    is_translator = predictor.config.task == "translation"
+    if writer is not None and is_translator and is_hugging_face(Path(model)):
+        translator = cast("Translator", predictor)
+        predictor = writer(translator.model, translator.tokenizer, translator.config)
     if not isinstance(predictor, kind):
         raise other_task(model, predictor.config.task, action)
     if isinstance(compute, WritingOptions):

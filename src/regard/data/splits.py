@@ -28,6 +28,7 @@ from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.question_rows import Questions
 from regard.data.rows import Rows
+from regard.data.split_rules import EARLIER_SPLIT, SPLIT_RULE
 from regard.errors import DataError
 
 _DEFAULT_FRACTION = 0.025  # of the rows in each held-out part
@@ -44,9 +45,6 @@ _ASCII_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#%&'()*,-./:;?@[\\]_{}`", "
 _NUM_CODES = 0x10000  # the basic plane: a set of characters beyond it is slow to search
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 
-
-EARLIER_SPLIT, SPLIT_RULE = 1, 2
-"""The rule of `rows_to_hold_out` in earlier versions, and the rule now."""
 
 R = TypeVar("R", bound=Rows)
 T = TypeVar("T", ParallelCorpus, LabeledTexts, LabeledInputs, Questions)

@@ -25,8 +25,7 @@ from regard.explain.predictions.forecast_steps import ForecastSteps
 from regard.explain.predictions.reference_tokens import split_special
 from regard.explain.predictions.written_target import WrittenTarget
 from regard.generation.sampling import SamplingConfig, sample
-from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import LabelPredictor, TextClassifier

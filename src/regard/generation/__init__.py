@@ -1,13 +1,32 @@
 """Text from a trained model: beam search, sampling, constraints and alignment over one cache."""
 
-from regard.generation.alignment import cross_attention
-from regard.generation.beam_search import Hypothesis, beam_search
-from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
-from regard.generation.constraints import Constraints
-from regard.generation.decoders import causal_decoder, seq2seq_decoder
-from regard.generation.decoding import CausalDecoder, DecodingState, Seq2SeqDecoder
-from regard.generation.sampling import SamplingConfig, next_probabilities, sample
-from regard.generation.scheduling import decode
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.generation.alignment import cross_attention
+    from regard.generation.beam_search import Hypothesis, beam_search
+    from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
+    from regard.generation.constraints import Constraints
+    from regard.generation.decoders import causal_decoder, seq2seq_decoder
+    from regard.generation.decoding import CausalDecoder, DecodingState, Seq2SeqDecoder
+    from regard.generation.sampling import SamplingConfig, next_probabilities, sample
+    from regard.generation.scheduling import decode
+
+import_lazily(
+    __name__,
+    {
+        ".alignment": ["cross_attention"],
+        ".beam_search": ["Hypothesis", "beam_search"],
+        ".beam_search_config": ["BeamSearchConfig", "length_normalizer"],
+        ".constraints": ["Constraints"],
+        ".decoders": ["causal_decoder", "seq2seq_decoder"],
+        ".decoding": ["CausalDecoder", "DecodingState", "Seq2SeqDecoder"],
+        ".sampling": ["SamplingConfig", "next_probabilities", "sample"],
+        ".scheduling": ["decode"],
+    },
+)
 
 __all__ = [
     "BeamSearchConfig",

@@ -354,10 +354,13 @@ class _Beams(Search[S]):
     """Outputs of each sentence to which the constraints left no token."""
     bars: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), init=False)
     """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
+    divisors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), init=False)
+    """What log-probabilities at the limits are divided by, ``[sentences]``."""
 
     def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
         super().add(source_ids, indices)
         self.bars = np.concatenate([self.bars, np.full(len(source_ids), -np.inf)])
+        self.divisors = self._divisors_of(self.limits)
         self.finished.update({int(index): [] for index in indices})
 
     def advance(self) -> None:
@@ -389,7 +392,7 @@ class _Beams(Search[S]):
             self._finish(is_done)
             remaining = self._remain(is_done)
             sentences, origins = remaining[:, None], origins[remaining]
-            self.bars = self.bars[remaining]
+            self.bars, self.divisors = self.bars[remaining], self.divisors[remaining]
         self._select((sentences * beam + origins).reshape(-1))
 
     def _collect(
@@ -401,6 +404,8 @@ class _Beams(Search[S]):
     ) -> None:
         """Store hypotheses that close within the best `beam` of [sentences, 2 * beam]."""
         is_output = is_closed[:, : self.config.beam] & (best[:, : self.config.beam] > -np.inf)
+        if not is_output.any():
+            return
         for sentence, rank in np.argwhere(is_output).tolist():
             length = int(self.lengths[sentence])  # the begin counts for the new token
             ids = self.tokens[sentence, origins[sentence, rank], 1:length]
@@ -430,6 +435,8 @@ class _Beams(Search[S]):
     def _collect_dead(self, scores: NDArray[np.float32]) -> None:
         """Store hypotheses whose continuations, [sentences, beam, k], are all forbidden."""
         is_dead = (self.scores > -np.inf) & (scores[:, :, 0] == -np.inf)
+        if not is_dead.any():
+            return
         for sentence, rank in np.argwhere(is_dead).tolist():
             ids = self.tokens[sentence, rank, 1 : self.lengths[sentence]]
             score = float(self.scores[sentence, rank])
@@ -445,10 +452,16 @@ class _Beams(Search[S]):
             return is_done | (self.bars > -np.inf)
         # A log-probability only falls; with a penalty its divisor is largest at the limit.
         is_bound = config.stopping == "certain" and config.length_penalty > 0
-        values = (self.limits if is_bound else lengths).astype(np.float64)
+        divisors = self.divisors if is_bound else self._divisors_of(lengths)
+        return is_done | ((self.bars > -np.inf) & (self.bars >= best / divisors))
+
+    def _divisors_of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what log-probabilities of outputs of some lengths are divided by."""
+        config = self.config
         with np.errstate(over="ignore"):  # a quotient is then 0, as it should be
-            normalizers = length_normalizer(values, config.length_penalty, config.ranking)
-        return is_done | ((self.bars > -np.inf) & (self.bars >= best / normalizers))
+            return length_normalizer(
+                lengths.astype(np.float64), config.length_penalty, config.ranking
+            )
 
     def _finish(self, is_done: NDArray[np.bool_]) -> None:
         """Hand out the outputs of sentences that are done."""

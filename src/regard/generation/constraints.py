@@ -8,12 +8,15 @@ O(rows x length) for those that depend on the tokens before.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, WeightsError
-from regard.generation.beam_search_config import BeamSearchConfig
+
+if TYPE_CHECKING:
+    from regard.generation.beam_search_config import BeamSearchConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,23 +10,26 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.generation.decoding import CausalDecoder, Seq2SeqDecoder
 from regard.generation.native import (
     NativeCausalDecoder,
     NativeDecoder,
     library,
     why_through_operators,
 )
+from regard.generation.native.coverage import modules_of
 from regard.layers.recorded_attention import RecordedAttention
-from regard.models import Decoder, EncoderDecoder
 from regard.models.base.text_model import TextModel
 from regard.settings.values import DecodingPrecision
+
+if TYPE_CHECKING:
+    from regard.generation.decoding import CausalDecoder, Seq2SeqDecoder
+    from regard.models import Decoder, EncoderDecoder
 
 M = TypeVar("M", bound=TextModel)
 
@@ -106,7 +109,7 @@ def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str
         return f"the model computes in {str(dtype).removeprefix('torch.')}"
     if (reason := why_through_operators(model)) is not None:
         return reason
-    for module in model.modules():
+    for module in modules_of(model):
         if module._forward_hooks or module._forward_pre_hooks:
             return "its layers have hooks"
         if isinstance(module, RecordedAttention) and module.on_attention is not None:

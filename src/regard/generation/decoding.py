@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from regard.generation.top_tokens import TopTokens
+if TYPE_CHECKING:
+    from regard.generation.top_tokens import TopTokens
 
 
 class DecodingState(Protocol):

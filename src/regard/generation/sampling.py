@@ -7,6 +7,7 @@ leaves. Cost: one pass over the prompt, then one position a token.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -19,7 +20,6 @@ from regard.generation.constraints import (
     forbid_repeated_ngrams,
     penalize_repetition,
 )
-from regard.generation.decoding import CausalDecoder, S
 from regard.settings.validation import (
     require_at_least,
     require_at_most,
@@ -27,6 +27,9 @@ from regard.settings.validation import (
     require_fraction,
     require_positive,
 )
+
+if TYPE_CHECKING:
+    from regard.generation.decoding import CausalDecoder, S
 
 _LARGEST_COUNT = 10**9  # tokens
 _COLDEST = 1e-4  # at a lower temperature the most probable token is certain

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from regard.generation.beam_search import Hypothesis, make_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.decoders import decoder_of
 from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder, TopDecoder
-from regard.models import EncoderDecoder
 from regard.settings.binding import check_type
-from regard.settings.values import DecodingPrecision
+
+if TYPE_CHECKING:
+    from regard.models import EncoderDecoder
+    from regard.settings.values import DecodingPrecision
 
 DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
 _JOINING_PARTS = 4  # parts of a batch, each of which joins when there is room for it

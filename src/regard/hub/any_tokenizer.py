@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from regard.data.tokenizer import Tokenizer
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+if TYPE_CHECKING:
+    from regard.data.tokenizer import Tokenizer
+    from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 
-AnyTokenizer = Tokenizer | PublishedTokenizer
+AnyTokenizer: TypeAlias = "Tokenizer | PublishedTokenizer"
 """Both have the same methods; the id of a special token is None where a vocabulary lacks it."""
 
 
@@ -16,3 +18,8 @@ def prepend_special_tokens(
 ) -> list[list[int]]:
     """Return rows of token ids, each after the ids that begin every text of a vocabulary."""
     return [[*tokenizer.begin_ids, *row] for row in rows]
+
+
+def split_tokenizer(tokenizer: AnyTokenizer) -> tuple[AnyTokenizer, AnyTokenizer]:
+    """Return the vocabularies of sources and targets, which may be one and the same."""
+    return getattr(tokenizer, "source", tokenizer), getattr(tokenizer, "target", tokenizer)

@@ -20,15 +20,13 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, NextStep, WeightsError
-from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import (
     CALIBRATION,
     CHECKPOINTS,
@@ -40,14 +38,7 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     WEIGHTS,
 )
-from regard.hub.hugging_face.other_folders import (
-    describe_file,
-    describe_folder,
-    describe_missing,
-)
-from regard.hub.hugging_face.published_folder import is_hugging_face
-from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
-from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.hub.hugging_face.recognize import has_sentencepiece, is_hugging_face
 from regard.hub.int8_weights import dequantize, is_quantized, weights_alone
 from regard.hub.manifest import Manifest
 from regard.hub.storage import (
@@ -59,6 +50,9 @@ from regard.hub.storage import (
     write_tensors,
 )
 from regard.settings.binding import from_toml, to_toml
+
+if TYPE_CHECKING:
+    from regard.hub.any_tokenizer import AnyTokenizer
 
 T = TypeVar("T", bound=msgspec.Struct)
 _UNWRITABLE = "{}: cannot be written ({}).  Choose another folder with `output`."
@@ -131,6 +125,14 @@ class ModelFolder:
         Raises:
             WeightsError: It holds none, or does not exist.
         """
+        if self.holds_model:
+            return
+        from regard.hub.hugging_face.other_folders import (
+            describe_file,
+            describe_folder,
+            describe_missing,
+        )
+
         train = NextStep("Train one", "train", ("pairs.tsv",), (("output", str(self.path)),))
         if not self.path.exists():
             if advice := describe_missing(self.path):
@@ -139,10 +141,9 @@ class ModelFolder:
         if not self.path.is_dir():
             description = describe_file(self.path)
             raise WeightsError(description or f"{self.path}: a file, not a model folder.")
-        if not self.holds_model:
-            if description := describe_folder(self.path):
-                raise WeightsError(description)
-            raise WeightsError(f"{self.path}: holds no {CONFIG}: not a model folder.", train)
+        if description := describe_folder(self.path):
+            raise WeightsError(description)
+        raise WeightsError(f"{self.path}: holds no {CONFIG}: not a model folder.", train)
 
     def read_config(self, kind: type[T]) -> T:
         """Read the settings.
@@ -184,15 +185,22 @@ class ModelFolder:
         """
         source = self.path / SOURCE_FOLDER
         if self.holds_model and (source / TOKENIZER).is_file():
+            from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+            from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+
             return SourceTargetTokenizer(read_any_tokenizer(source), read_any_tokenizer(self.path))
         is_published = (self.path / TOKENIZER_CONFIG).is_file()
         if is_published or has_sentencepiece(self.path) or is_hugging_face(self.path):
+            from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+
             return read_any_tokenizer(self.path)
         path = self.path / TOKENIZER
         if not path.is_file():
             raise WeightsError(
                 f"{path}: missing.  Restore it, or train again with another `output`."
             )
+        from regard.data.tokenizer import Tokenizer
+
         return Tokenizer.from_json(self._read_text(path), name=str(path))
 
     def write_tokenizer(self, tokenizer: AnyTokenizer) -> None:

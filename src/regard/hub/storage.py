@@ -405,7 +405,7 @@ def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _is_finite(tensor: Tensor) -> bool:
     """Return whether all numbers of a tensor are finite; the sum decides unless it overflows."""
-    if not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite()):
+    if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
         return True
     return bool(tensor.isfinite().all())
 

@@ -8,38 +8,74 @@
 torch.Size([2, 10, 64])
 """
 
-from regard.layers.attention_config import AttentionConfig
-from regard.layers.cache import KeyValueCache, WindowCache, cache_for
-from regard.layers.convolution import ConvBlock, ConvDecoderBlock, GatedConvolution
-from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entropy
-from regard.layers.dropout import Dropout, set_dropout_generator
-from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
-from regard.layers.feed_forward import FeedForward
-from regard.layers.layer import (
-    Description,
-    Flow,
-    Layer,
-    count_flops,
-    describe,
-    describe_pattern,
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.layers.attention_config import AttentionConfig
+    from regard.layers.cache import KeyValueCache, WindowCache, cache_for
+    from regard.layers.convolution import ConvBlock, ConvDecoderBlock, GatedConvolution
+    from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entropy
+    from regard.layers.dropout import Dropout, set_dropout_generator
+    from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
+    from regard.layers.feed_forward import FeedForward
+    from regard.layers.layer import (
+        Description,
+        Flow,
+        Layer,
+        count_flops,
+        describe,
+        describe_pattern,
+    )
+    from regard.layers.linear import Linear, use_plain_linears
+    from regard.layers.longformer_attention import LongformerAttention
+    from regard.layers.lora import LowRank, add_low_rank, merge_low_rank
+    from regard.layers.masked_token_head import MaskedTokenHead
+    from regard.layers.mesa_layer import MesaMixer, MesaSolver
+    from regard.layers.multi_head_attention import CrossAttention, MultiHeadAttention, SelfAttention
+    from regard.layers.norm import LayerNorm, RMSNorm
+    from regard.layers.patch_embedding import InputEmbedding, Patches
+    from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
+    from regard.layers.pooling import Pooler, mean_of_valid
+    from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
+    from regard.layers.recorded_attention import AttentionRecord, RecordedAttention
+    from regard.layers.recurrent import Lstm
+    from regard.layers.relative_attention import RelativeAttention, RelativePositions
+    from regard.layers.rotary import Rotary, rotate
+    from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, Seq2SeqAttention
+    from regard.layers.transformer_block import BlockConfig, DecoderBlock, TransformerBlock
+
+import_lazily(
+    __name__,
+    {
+        ".attention_config": ["AttentionConfig"],
+        ".cache": ["KeyValueCache", "WindowCache", "cache_for"],
+        ".convolution": ["ConvBlock", "ConvDecoderBlock", "GatedConvolution"],
+        ".cross_entropy": ["linear_cross_entropy", "mixture_cross_entropy"],
+        ".dropout": ["Dropout", "set_dropout_generator"],
+        ".embedding": ["SegmentedEmbedding", "TokenEmbedding"],
+        ".feed_forward": ["FeedForward"],
+        ".layer": ["Description", "Flow", "Layer", "count_flops", "describe", "describe_pattern"],
+        ".linear": ["Linear", "use_plain_linears"],
+        ".longformer_attention": ["LongformerAttention"],
+        ".lora": ["LowRank", "add_low_rank", "merge_low_rank"],
+        ".masked_token_head": ["MaskedTokenHead"],
+        ".mesa_layer": ["MesaMixer", "MesaSolver"],
+        ".multi_head_attention": ["CrossAttention", "MultiHeadAttention", "SelfAttention"],
+        ".norm": ["LayerNorm", "RMSNorm"],
+        ".patch_embedding": ["InputEmbedding", "Patches"],
+        ".pointer_generator": ["CopyDistribution", "CopySource", "PointerGenerator"],
+        ".pooling": ["Pooler", "mean_of_valid"],
+        ".positions": ["LearnedPositions", "SinusoidalPositions", "sinusoids"],
+        ".recorded_attention": ["AttentionRecord", "RecordedAttention"],
+        ".recurrent": ["Lstm"],
+        ".relative_attention": ["RelativeAttention", "RelativePositions"],
+        ".rotary": ["Rotary", "rotate"],
+        ".seq2seq_attention": ["BahdanauAttention", "LuongAttention", "Seq2SeqAttention"],
+        ".transformer_block": ["BlockConfig", "DecoderBlock", "TransformerBlock"],
+    },
 )
-from regard.layers.linear import Linear, use_plain_linears
-from regard.layers.longformer_attention import LongformerAttention
-from regard.layers.lora import LowRank, add_low_rank, merge_low_rank
-from regard.layers.masked_token_head import MaskedTokenHead
-from regard.layers.mesa_layer import MesaMixer, MesaSolver
-from regard.layers.multi_head_attention import CrossAttention, MultiHeadAttention, SelfAttention
-from regard.layers.norm import LayerNorm, RMSNorm
-from regard.layers.patch_embedding import InputEmbedding, Patches
-from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
-from regard.layers.pooling import Pooler, mean_of_valid
-from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
-from regard.layers.recorded_attention import AttentionRecord, RecordedAttention
-from regard.layers.recurrent import Lstm
-from regard.layers.relative_attention import RelativeAttention, RelativePositions
-from regard.layers.rotary import Rotary, rotate
-from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, Seq2SeqAttention
-from regard.layers.transformer_block import BlockConfig, DecoderBlock, TransformerBlock
 
 __all__ = [
     "AttentionConfig",

@@ -6,16 +6,19 @@ Vaswani et al. 2017, sections 3.4 and 3.5; Devlin et al. 2019, figure 2.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.layers.dropout import Dropout
 from regard.layers.layer import Description, Layer, describe_rows
-from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
+
+if TYPE_CHECKING:
+    from regard.layers.dropout import Dropout
+    from regard.layers.norm import LayerNorm
 
 
 class TokenEmbedding(Layer):

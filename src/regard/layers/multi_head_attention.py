@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -12,8 +14,10 @@ from regard.layers.decoding_attention import attend_everything, band_reach, may_
 from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.recorded_attention import RecordedAttention
-from regard.layers.rotary import Rotary
 from regard.settings.binding import check_count
+
+if TYPE_CHECKING:
+    from regard.layers.rotary import Rotary
 
 
 class MultiHeadAttention(RecordedAttention):

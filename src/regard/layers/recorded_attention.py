@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from regard.attention import DotProduct, Hierarchical, Lengths, Pattern, ScoreFunction, attend
+from regard import attention
+from regard.attention import DotProduct, Lengths, Pattern, ScoreFunction
 from regard.layers.layer import Layer
 
 
@@ -87,7 +88,7 @@ class RecordedAttention(Layer):
         """
         pattern = self.pattern if pattern is None else pattern
         compute = partial(
-            attend,
+            attention.attend,
             q,
             k,
             v,
@@ -101,7 +102,7 @@ class RecordedAttention(Layer):
             out = compute()
             return out[:, :, first_query:] if first_query else out
         weights = None
-        if isinstance(pattern, Hierarchical):
+        if isinstance(pattern, attention.Hierarchical):
             out = compute()
         else:
             out, weights = compute(return_weights=True)

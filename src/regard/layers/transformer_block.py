@@ -7,13 +7,11 @@ warm-up trouble (Xiong et al. 2020) and is the default here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 from torch import Tensor, nn
 
-from regard.attention import Pattern
-from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout, add_dropped
 from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.layer import INPUT, Flow, Layer
@@ -22,6 +20,10 @@ from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive, require_probability
+
+if TYPE_CHECKING:
+    from regard.attention import Pattern
+    from regard.layers.cache import LayerCache
 
 NormPosition = Literal["pre", "post"]
 

@@ -1,39 +1,80 @@
 """Scores of what models of every task give, and baselines to compare them with."""
 
-from regard.metrics.answers import (
-    AnswerScores,
-    PairedAnswerScores,
-    compare_answers,
-    score_answers,
-)
-from regard.metrics.baselines import NearestNeighbor, copy_source
-from regard.metrics.bootstrap import MetricWithInterval, PairedScore
-from regard.metrics.classification import accuracy, macro_f1, wilson_interval
-from regard.metrics.forecasts import (
-    ForecastScores,
-    PairedForecastScores,
-    compare_forecasts,
-    coverage,
-    mean_absolute_scaled_error,
-    score_forecasts,
-    weighted_quantile_loss,
-)
-from regard.metrics.rouge import (
-    RougeScores,
-    compare_summaries,
-    rouge_l,
-    score_summaries,
-    worst_summaries,
-)
-from regard.metrics.translation import (
-    PairedScores,
-    TranslationScores,
-    bleu,
-    chrf,
-    compare_translations,
-    exact_match,
-    score_translations,
-    worst_translations,
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.metrics.answers import (
+        AnswerScores,
+        PairedAnswerScores,
+        compare_answers,
+        score_answers,
+    )
+    from regard.metrics.baselines import NearestNeighbor, copy_source
+    from regard.metrics.bootstrap import MetricWithInterval, PairedScore
+    from regard.metrics.classification import accuracy, macro_f1, wilson_interval
+    from regard.metrics.forecasts import (
+        ForecastScores,
+        PairedForecastScores,
+        compare_forecasts,
+        coverage,
+        mean_absolute_scaled_error,
+        score_forecasts,
+        weighted_quantile_loss,
+    )
+    from regard.metrics.rouge import (
+        RougeScores,
+        compare_summaries,
+        rouge_l,
+        score_summaries,
+        worst_summaries,
+    )
+    from regard.metrics.translation import (
+        PairedScores,
+        TranslationScores,
+        bleu,
+        chrf,
+        compare_translations,
+        exact_match,
+        score_translations,
+        worst_translations,
+    )
+
+import_lazily(
+    __name__,
+    {
+        ".answers": ["AnswerScores", "PairedAnswerScores", "compare_answers", "score_answers"],
+        ".baselines": ["NearestNeighbor", "copy_source"],
+        ".bootstrap": ["MetricWithInterval", "PairedScore"],
+        ".classification": ["accuracy", "macro_f1", "wilson_interval"],
+        ".forecasts": [
+            "ForecastScores",
+            "PairedForecastScores",
+            "compare_forecasts",
+            "coverage",
+            "mean_absolute_scaled_error",
+            "score_forecasts",
+            "weighted_quantile_loss",
+        ],
+        ".rouge": [
+            "RougeScores",
+            "compare_summaries",
+            "rouge_l",
+            "score_summaries",
+            "worst_summaries",
+        ],
+        ".translation": [
+            "PairedScores",
+            "TranslationScores",
+            "bleu",
+            "chrf",
+            "compare_translations",
+            "exact_match",
+            "score_translations",
+            "worst_translations",
+        ],
+    },
 )
 
 __all__ = [

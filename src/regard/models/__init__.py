@@ -1,132 +1,220 @@
 """Families of models: one folder each, and a registry for each role.
 
-A new family is a folder and a line in the registry of its role (and of its exports below).
+A new family is a folder and a line in the registry of its role (and of its exports below). Its
+modules are imported when it is first used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from regard.layers.attention_config import AttentionConfig
-from regard.models.base.checkpoint_format import CheckpointFormat
-from regard.models.base.classifier import Classifier
-from regard.models.base.decoder import Decoder
-from regard.models.base.encoder import Encoder
-from regard.models.base.encoder_decoder import EncoderDecoder
-from regard.models.base.model import FamilyConfig, Model
-from regard.models.base.span_model import SpanModel
-from regard.models.base.text_model import TextModel, mask_lengths
-from regard.models.bert.hf import BERT_FORMAT
-from regard.models.bert.model import Bert, BertConfig
-from regard.models.conv_s2s.decoder_only import ConvDecoder
-from regard.models.conv_s2s.model import ConvS2S, ConvS2SConfig
-from regard.models.distilbert.hf import DISTILBERT_FORMAT
-from regard.models.encoder_decoder.model import EncoderDecoderConfig, EncoderDecoderModel
-from regard.models.gpt.hf import GPT2_FORMAT
-from regard.models.gpt.model import Gpt, GptConfig
-from regard.models.llama.hf import LLAMA_FORMAT
-from regard.models.longformer.hf import LONGFORMER_FORMAT
-from regard.models.longformer.model import Longformer, LongformerConfig
-from regard.models.lstm.decoder_only import LstmDecoder
-from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
-from regard.models.mesanet.model import MesaNet, MesaNetConfig
-from regard.models.patch_tst.model import PatchTst, PatchTstConfig
-from regard.models.roberta.hf import ROBERTA_FORMAT
-from regard.models.transformer.decoder_only import TransformerDecoder
-from regard.models.transformer.encoder_only import TransformerEncoder
-from regard.models.transformer.hf import BART_FORMAT, MARIAN_FORMAT
-from regard.models.transformer.model import Transformer, TransformerConfig
-from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
-from regard.models.vit.hf import VIT_FORMAT
-from regard.models.vit.model import Vit, VitConfig
+from regard.lazy import Registry, import_lazily, load
+from regard.settings.tagged import TaggedStructs
+
+if TYPE_CHECKING:
+    from regard.layers.attention_config import AttentionConfig
+    from regard.models.base.checkpoint_format import CheckpointFormat
+    from regard.models.base.classifier import Classifier
+    from regard.models.base.decoder import Decoder
+    from regard.models.base.encoder import Encoder
+    from regard.models.base.encoder_decoder import EncoderDecoder
+    from regard.models.base.model import FamilyConfig, Model
+    from regard.models.base.span_model import SpanModel
+    from regard.models.base.text_model import TextModel, mask_lengths
+    from regard.models.bert.model import Bert, BertConfig
+    from regard.models.conv_s2s.decoder_only import ConvDecoder
+    from regard.models.conv_s2s.model import ConvS2S, ConvS2SConfig
+    from regard.models.encoder_decoder.model import EncoderDecoderConfig, EncoderDecoderModel
+    from regard.models.gpt.model import Gpt, GptConfig
+    from regard.models.longformer.model import Longformer, LongformerConfig
+    from regard.models.lstm.decoder_only import LstmDecoder
+    from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
+    from regard.models.mesanet.model import MesaNet, MesaNetConfig
+    from regard.models.patch_tst.model import PatchTst, PatchTstConfig
+    from regard.models.transformer.decoder_only import TransformerDecoder
+    from regard.models.transformer.encoder_only import TransformerEncoder
+    from regard.models.transformer.model import Transformer, TransformerConfig
+    from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
+    from regard.models.vit.model import Vit, VitConfig
+
+import_lazily(
+    __name__,
+    {
+        "regard.layers.attention_config": ["AttentionConfig"],
+        ".base.checkpoint_format": ["CheckpointFormat"],
+        ".base.classifier": ["Classifier"],
+        ".base.decoder": ["Decoder"],
+        ".base.encoder": ["Encoder"],
+        ".base.encoder_decoder": ["EncoderDecoder"],
+        ".base.model": ["FamilyConfig", "Model"],
+        ".base.span_model": ["SpanModel"],
+        ".base.text_model": ["TextModel", "mask_lengths"],
+        ".bert.model": ["Bert", "BertConfig"],
+        ".conv_s2s.decoder_only": ["ConvDecoder"],
+        ".conv_s2s.model": ["ConvS2S", "ConvS2SConfig"],
+        ".encoder_decoder.model": ["EncoderDecoderConfig", "EncoderDecoderModel"],
+        ".gpt.model": ["Gpt", "GptConfig"],
+        ".longformer.model": ["Longformer", "LongformerConfig"],
+        ".lstm.decoder_only": ["LstmDecoder"],
+        ".lstm.model": ["LstmConfig", "LstmEncoderDecoder"],
+        ".mesanet.model": ["MesaNet", "MesaNetConfig"],
+        ".patch_tst.model": ["PatchTst", "PatchTstConfig"],
+        ".transformer.decoder_only": ["TransformerDecoder"],
+        ".transformer.encoder_only": ["TransformerEncoder"],
+        ".transformer.model": ["Transformer", "TransformerConfig"],
+        ".transformer_xl.model": ["TransformerXl", "TransformerXlConfig"],
+        ".vit.model": ["Vit", "VitConfig"],
+    },
+)
 
 
-def _own_summary(config: FamilyConfig, attention: AttentionConfig) -> str:
-    return config.summary(attention)
+class _LazyFamily:
+    """The parts of a family, which are imported when they are first used."""
+
+    def __init__(
+        self,
+        config: str | type[FamilyConfig],
+        model: str | Callable[..., Any],
+        formats: Sequence[str] = (),
+        summary: str = "summary",
+    ) -> None:
+        self._config, self._model = config, model
+        self._formats, self._summary = formats, summary
+
+    @property
+    def config(self) -> type[FamilyConfig]:
+        """The class of its settings."""
+        return _load(self._config)
+
+    @property
+    def formats(self) -> tuple[CheckpointFormat, ...]:
+        """The formats of its published checkpoints."""
+        return tuple(
+            (CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS)[name] for name in self._formats
+        )
+
+    def summary(self, config: FamilyConfig, attention: AttentionConfig) -> str:
+        """Describe the dimensions in a line, from settings and patterns."""
+        return getattr(config, self._summary)(attention)
 
 
-class Family(NamedTuple):
+def _load(part: Any) -> Any:
+    """Return a part of a family; one that is named as ``gpt.model.Gpt`` is imported."""
+    return load(f"{__name__}.{part}") if isinstance(part, str) else part
+
+
+class Family(_LazyFamily):
     """A family of models of text, in one role.
 
     Args:
-        config: Its settings.
-        model: Builds the model from settings, vocabulary size and patterns.
-        formats: Formats of its published checkpoints.
-        summary: Describes the dimensions in a line, from settings and patterns.
+        config: The class of its settings, or its name, such as ``gpt.model.GptConfig``.
+        model: What builds the model from settings, vocabulary size and patterns, or its name.
+        formats: Names of the formats of its published checkpoints.
+        summary: Method of the settings that describes the dimensions in a line.
     """
 
-    config: type[FamilyConfig]
-    model: Callable[[Any, int, AttentionConfig], TextModel]
-    formats: tuple[CheckpointFormat, ...] = ()
-    summary: Callable[[Any, AttentionConfig], str] = _own_summary
+    @property
+    def model(self) -> Callable[[Any, int, AttentionConfig], TextModel]:
+        """Builds the model from settings, vocabulary size and patterns."""
+        return _load(self._model)
 
 
-class InputFamily(NamedTuple):
+class InputFamily(_LazyFamily):
     """A family that reads images or rows of features instead of tokens.
 
     Args:
-        config: Its settings.
-        model: Builds the model from settings and patterns.
-        formats: Formats of its published checkpoints.
-        summary: Describes the dimensions in a line, from settings and patterns.
+        config: The class of its settings, or its name, such as ``vit.model.VitConfig``.
+        model: What builds the model from settings and patterns, or its name.
+        formats: Names of the formats of its published checkpoints.
+        summary: Method of the settings that describes the dimensions in a line.
     """
 
-    config: type[FamilyConfig]
-    model: Callable[[Any, AttentionConfig], Model]
-    formats: tuple[CheckpointFormat, ...] = ()
-    summary: Callable[[Any, AttentionConfig], str] = _own_summary
+    @property
+    def model(self) -> Callable[[Any, AttentionConfig], Model]:
+        """Builds the model from settings and patterns."""
+        return _load(self._model)
 
+
+CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
+    {
+        "marian": "regard.models.transformer.hf.MARIAN_FORMAT",
+        "bart": "regard.models.transformer.hf.BART_FORMAT",
+        "gpt2": "regard.models.gpt.hf.GPT2_FORMAT",
+        "llama": "regard.models.llama.hf.LLAMA_FORMAT",
+        "bert": "regard.models.bert.hf.BERT_FORMAT",
+        "roberta": "regard.models.roberta.hf.ROBERTA_FORMAT",
+        "distilbert": "regard.models.distilbert.hf.DISTILBERT_FORMAT",
+        "longformer": "regard.models.longformer.hf.LONGFORMER_FORMAT",
+    }
+)
+"""Formats of published checkpoints of text, by their ``model_type``."""
+INPUT_CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
+    {"vit": "regard.models.vit.hf.VIT_FORMAT"}
+)
+"""Formats of published checkpoints of models without text, by their ``model_type``."""
 
 ENCODER_DECODERS: dict[str, Family] = {
-    "transformer": Family(TransformerConfig, Transformer, (MARIAN_FORMAT, BART_FORMAT)),
-    "lstm": Family(LstmConfig, LstmEncoderDecoder),
-    "conv_s2s": Family(ConvS2SConfig, ConvS2S),
-    "encoder_decoder": Family(EncoderDecoderConfig, EncoderDecoderModel),
+    "transformer": Family(
+        "transformer.model.TransformerConfig", "transformer.model.Transformer", ("marian", "bart")
+    ),
+    "lstm": Family("lstm.model.LstmConfig", "lstm.model.LstmEncoderDecoder"),
+    "conv_s2s": Family("conv_s2s.model.ConvS2SConfig", "conv_s2s.model.ConvS2S"),
+    "encoder_decoder": Family(
+        "encoder_decoder.model.EncoderDecoderConfig", "encoder_decoder.model.EncoderDecoderModel"
+    ),
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family] = {
-    "gpt": Family(GptConfig, Gpt, (GPT2_FORMAT, LLAMA_FORMAT)),
-    "transformer_xl": Family(TransformerXlConfig, TransformerXl),
-    "mesanet": Family(MesaNetConfig, MesaNet),
-    "transformer": Family(
-        TransformerConfig, TransformerDecoder, summary=TransformerConfig.decoder_summary
+    "gpt": Family("gpt.model.GptConfig", "gpt.model.Gpt", ("gpt2", "llama")),
+    "transformer_xl": Family(
+        "transformer_xl.model.TransformerXlConfig", "transformer_xl.model.TransformerXl"
     ),
-    "lstm": Family(LstmConfig, LstmDecoder, summary=LstmConfig.decoder_summary),
-    "conv_s2s": Family(ConvS2SConfig, ConvDecoder, summary=ConvS2SConfig.decoder_summary),
+    "mesanet": Family("mesanet.model.MesaNetConfig", "mesanet.model.MesaNet"),
+    "transformer": Family(
+        "transformer.model.TransformerConfig",
+        "transformer.decoder_only.TransformerDecoder",
+        summary="decoder_summary",
+    ),
+    "lstm": Family(
+        "lstm.model.LstmConfig", "lstm.decoder_only.LstmDecoder", summary="decoder_summary"
+    ),
+    "conv_s2s": Family(
+        "conv_s2s.model.ConvS2SConfig",
+        "conv_s2s.decoder_only.ConvDecoder",
+        summary="decoder_summary",
+    ),
 }
 """Families that continue a text."""
 ENCODERS: dict[str, Family] = {
-    "bert": Family(BertConfig, Bert, (BERT_FORMAT, ROBERTA_FORMAT, DISTILBERT_FORMAT)),
-    "longformer": Family(LongformerConfig, Longformer, (LONGFORMER_FORMAT,)),
+    "bert": Family("bert.model.BertConfig", "bert.model.Bert", ("bert", "roberta", "distilbert")),
+    "longformer": Family(
+        "longformer.model.LongformerConfig", "longformer.model.Longformer", ("longformer",)
+    ),
     "transformer": Family(
-        TransformerConfig, TransformerEncoder, summary=TransformerConfig.encoder_summary
+        "transformer.model.TransformerConfig",
+        "transformer.encoder_only.TransformerEncoder",
+        summary="encoder_summary",
     ),
 }
 """Families that read a text in both directions."""
-INPUT_ENCODERS: dict[str, InputFamily] = {"vit": InputFamily(VitConfig, Vit, (VIT_FORMAT,))}
+INPUT_ENCODERS: dict[str, InputFamily] = {
+    "vit": InputFamily("vit.model.VitConfig", "vit.model.Vit", ("vit",))
+}
 """Families that read images, frames of recordings, or series, and give labels."""
-FORECASTERS: dict[str, InputFamily] = {"patch_tst": InputFamily(PatchTstConfig, PatchTst)}
+FORECASTERS: dict[str, InputFamily] = {
+    "patch_tst": InputFamily("patch_tst.model.PatchTstConfig", "patch_tst.model.PatchTst")
+}
 """Families that read the history of a series and give quantiles of what follows."""
 
 FAMILIES = DECODERS | ENCODERS | ENCODER_DECODERS
 """All families of text; one with several roles is here as the encoder-decoder."""
-CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
-    layout.model_type: layout for family in FAMILIES.values() for layout in family.formats
-}
-"""Formats of published checkpoints of text, by their ``model_type``."""
-INPUT_CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
-    layout.model_type: layout for family in INPUT_ENCODERS.values() for layout in family.formats
-}
-"""Formats of published checkpoints of models without text, by their ``model_type``."""
 
 if TYPE_CHECKING:
     ModelConfig = FamilyConfig
 else:
     _ALL = ENCODER_DECODERS | FAMILIES | INPUT_ENCODERS | FORECASTERS
-    ModelConfig = reduce(or_, [family.config for family in _ALL.values()])
+    ModelConfig = TaggedStructs("family", _ALL, lambda family: family.config)
     """The settings of any family; the setting ``family`` names it."""
 
 

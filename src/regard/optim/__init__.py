@@ -1,35 +1,77 @@
 """Optimization as a library: works on any module or plain function."""
 
-import torch
+from __future__ import annotations
 
-from regard.optim.adam_then_cg import AdamThenCG
-from regard.optim.conjugate_gradient import ConjugateGradient
-from regard.optim.curvature.hutchinson import hutchinson_diagonal, hutchinson_trace
-from regard.optim.curvature.lanczos import lanczos
-from regard.optim.curvature.linear_cg import conjugate_gradient_solve
-from regard.optim.curvature.operators import (
-    CurvatureOperator,
-    gauss_newton_operator,
-    hessian_operator,
+from typing import TYPE_CHECKING
+
+from regard.lazy import Registry, import_lazily
+
+if TYPE_CHECKING:
+    import torch
+
+    from regard.optim.adam_then_cg import AdamThenCG
+    from regard.optim.conjugate_gradient import ConjugateGradient
+    from regard.optim.curvature.hutchinson import hutchinson_diagonal, hutchinson_trace
+    from regard.optim.curvature.lanczos import lanczos
+    from regard.optim.curvature.linear_cg import conjugate_gradient_solve
+    from regard.optim.curvature.operators import (
+        CurvatureOperator,
+        gauss_newton_operator,
+        hessian_operator,
+    )
+    from regard.optim.curvature.spectrum import spectral_density, top_eigenvalues
+    from regard.optim.gradient_descent import GradientDescent
+    from regard.optim.lbfgs import LBFGS
+    from regard.optim.line_search import Armijo, HagerZhang, StrongWolfe
+    from regard.optim.line_search_optimizer import LineSearchOptimizer
+    from regard.optim.minimize import OptimizeResult, minimize
+    from regard.optim.muon import Muon, orthogonalize
+    from regard.optim.newton_cg import NewtonCG
+    from regard.optim.objectives.full_batch import FullBatch
+    from regard.optim.objectives.objective import DeterministicObjective
+    from regard.optim.schedules import SCHEDULES, Schedule
+
+import_lazily(
+    __name__,
+    {
+        ".adam_then_cg": ["AdamThenCG"],
+        ".conjugate_gradient": ["ConjugateGradient"],
+        ".curvature.hutchinson": ["hutchinson_diagonal", "hutchinson_trace"],
+        ".curvature.lanczos": ["lanczos"],
+        ".curvature.linear_cg": ["conjugate_gradient_solve"],
+        ".curvature.operators": ["CurvatureOperator", "gauss_newton_operator", "hessian_operator"],
+        ".curvature.spectrum": ["spectral_density", "top_eigenvalues"],
+        ".gradient_descent": ["GradientDescent"],
+        ".lbfgs": ["LBFGS"],
+        ".line_search": ["Armijo", "HagerZhang", "StrongWolfe"],
+        ".minimize": ["OptimizeResult", "minimize"],
+        ".muon": ["Muon", "orthogonalize"],
+        ".newton_cg": ["NewtonCG"],
+        ".objectives.full_batch": ["FullBatch"],
+        ".objectives.objective": ["DeterministicObjective"],
+        ".schedules": ["SCHEDULES", "Schedule"],
+    },
 )
-from regard.optim.curvature.spectrum import spectral_density, top_eigenvalues
-from regard.optim.gradient_descent import GradientDescent
-from regard.optim.lbfgs import LBFGS
-from regard.optim.line_search import Armijo, HagerZhang, StrongWolfe
-from regard.optim.minimize import METHODS, OptimizeResult, minimize
-from regard.optim.muon import Muon, orthogonalize
-from regard.optim.newton_cg import NewtonCG
-from regard.optim.objectives.full_batch import FullBatch
-from regard.optim.objectives.objective import DeterministicObjective
-from regard.optim.schedules import SCHEDULES, Schedule
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "muon": Muon,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-    **METHODS,
-    "adam-then-cg": AdamThenCG,
-}
+METHODS: Registry[type[LineSearchOptimizer]] = Registry(
+    {
+        "cg": "regard.optim.conjugate_gradient.ConjugateGradient",
+        "newton-cg": "regard.optim.newton_cg.NewtonCG",
+        "lbfgs": "regard.optim.lbfgs.LBFGS",
+        "gradient-descent": "regard.optim.gradient_descent.GradientDescent",
+    }
+)
+"""Methods for deterministic objectives by name."""
+_FOR_BATCHES: Registry[type[torch.optim.Optimizer]] = Registry(
+    {
+        "muon": "regard.optim.muon.Muon",
+        "adamw": "torch.optim.AdamW",
+        "sgd": "torch.optim.SGD",
+    }
+)
+OPTIMIZERS: Registry[type[torch.optim.Optimizer]] = (
+    _FOR_BATCHES | METHODS | Registry({"adam-then-cg": "regard.optim.adam_then_cg.AdamThenCG"})
+)
 """Optimizers by the name that settings have for them."""
 
 __all__ = [

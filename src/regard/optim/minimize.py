@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
+from regard.optim import METHODS
 from regard.optim.conjugate_gradient import ConjugateGradient
-from regard.optim.gradient_descent import GradientDescent
 from regard.optim.lbfgs import LBFGS
 from regard.optim.line_search_optimizer import LineSearchOptimizer, NonFiniteStartError
 from regard.optim.newton_cg import NewtonCG
@@ -25,13 +25,6 @@ from regard.optim.objectives.function import (
     unflatten,
 )
 
-METHODS: dict[str, type[LineSearchOptimizer]] = {
-    "cg": ConjugateGradient,
-    "newton-cg": NewtonCG,
-    "lbfgs": LBFGS,
-    "gradient-descent": GradientDescent,
-}
-"""Methods for deterministic objectives by name."""
 _SAME_METHOD = {"l-bfgs": "lbfgs", "l-bfgs-b": "lbfgs"}  # SciPy's names; there are no bounds here
 _SOLVED = "the gradient is small enough"
 

@@ -11,7 +11,8 @@ import torch
 
 from regard.errors import NextStep
 from regard.generation.decoders import decoding_path, default_precision
-from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes

@@ -11,7 +11,7 @@ import msgspec
 from regard.errors import ConfigError, WeightsError
 from regard.generation.native import why_through_operators
 from regard.hub.file_names import CHECKPOINTS
-from regard.hub.hugging_face.published_folder import is_hugging_face
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.int8_weights import quantize
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.translation import bleu, chrf

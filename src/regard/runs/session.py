@@ -35,7 +35,7 @@ from regard.runs.start_checks import (
     share_tokenizer,
     share_weights,
 )
-from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, Task
 from regard.setup.build import (
     build_model,
     dropped_report,
@@ -54,6 +54,7 @@ from regard.setup.pretrained import load_initial_weights, read_pretrained, store
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
 from regard.setup.shared_predictor import shared_predictor
+from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks import task_of
 from regard.tasks.choice import choose_task
 from regard.training.checkpoint import Counters, began_in_shards, load_checkpoint, save_checkpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from regard.errors import WeightsError
 from regard.hub.file_names import METRICS
-from regard.hub.hugging_face.published_folder import is_hugging_face
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.plots.stability_maps import StabilityPicture
 from regard.training.stability_monitor import short_number

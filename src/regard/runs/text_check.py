@@ -23,8 +23,7 @@ from regard.data.readers.source import open_source
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
-from regard.hub.any_tokenizer import prepend_special_tokens
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.hub.any_tokenizer import prepend_special_tokens, split_tokenizer
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.inspect import open_sources, sources_hash

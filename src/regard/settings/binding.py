@@ -29,6 +29,7 @@ import tomli_w
 from msgspec.structs import FieldInfo, fields
 
 from regard.errors import ConfigError, NextStep, did_you_mean
+from regard.settings.tagged import TaggedStructs
 from regard.settings.values import (
     NONE,
     Word,
@@ -127,7 +128,7 @@ def convert_fields(config_type: _Struct, table: Mapping[str, Any], path: str) ->
     """
     return {
         field.name: convert_value(table[field.name], field.type, _join(path, field.name))
-        for field in fields(config_type)
+        for field in _fields_of(config_type)
         if field.name in table and not _structs(field.type)
     }
 
@@ -152,13 +153,13 @@ def check_types(config: msgspec.Struct) -> None:
     ...
     regard.errors.ConfigError: dim=16: a whole number was expected.
     """
-    for name, hint, default in _typed_fields(type(config)):
-        value = getattr(config, name)
-        if value is default:
+    for field in _fields_of(type(config)):
+        value = getattr(config, field.name)
+        if value is field.default:
             continue
-        converted = check_type(value, hint, name)
+        converted = check_type(value, field.type, field.name)
         if converted is not value:
-            msgspec.structs.force_setattr(config, name, converted)
+            msgspec.structs.force_setattr(config, field.name, converted)
 
 
 def check_type(value: object, hint: object, name: str) -> object:
@@ -182,10 +183,10 @@ def check_type(value: object, hint: object, name: str) -> object:
     regard.errors.ConfigError: norm=sideways: one of pre, post was expected.
     """
     structs = _structs(hint)
-    if isinstance(value, msgspec.Struct) and isinstance(value, structs):
+    if isinstance(value, msgspec.Struct) and isinstance(value, tuple(structs.values())):
         return value
     if structs:
-        names = ", ".join(struct.__name__ for struct in structs)
+        names = ", ".join(struct.__name__ for struct in structs.values())
         raise ConfigError(f"{name}={type(value).__name__}: one of {names} was expected.")
     item = getattr(value, "item", None)
     if getattr(value, "ndim", None) == 0 and callable(item):
@@ -213,9 +214,9 @@ def check_count(value: object, name: str, least: int = 1) -> None:
 
 
 @cache
-def _typed_fields(config_type: _Struct) -> tuple[tuple[str, object, object], ...]:
-    """Return name, type and default of every field of a struct."""
-    return tuple((field.name, field.type, field.default) for field in fields(config_type))
+def _fields_of(config_type: _Struct) -> tuple[FieldInfo, ...]:
+    """Return the fields of a struct; reading their types takes 0.3 ms each time."""
+    return fields(config_type)
 
 
 def to_toml(config: msgspec.Struct) -> str:
@@ -278,7 +279,7 @@ def describe(
     names = {entry.name: entry.is_section for entry in entries}
     if section is not None:
         if section not in names:
-            message = _unknown_name(section, "", _Names(names, {}), is_section=True)
+            message = _unknown_name(section, "", _Names(names, {}, {}), is_section=True)
             raise ConfigError(message, _all_settings(""))
         entries = [entry for entry in entries if f"{entry.name}.".startswith(f"{section}.")]
     entries = [
@@ -295,11 +296,13 @@ def describe(
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _structs(hint: object) -> tuple[_Struct, ...]:
-    """Return the structs that a field's type allows; empty for a setting."""
+def _structs(hint: object) -> Mapping[str, _Struct]:
+    """Return the structs that a field's type allows, by their tags; empty for a setting."""
+    if isinstance(hint, TaggedStructs):
+        return hint
     members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
-    return tuple(structs) if len(structs) == len(members) else ()
+    return {_tag(m)[1]: m for m in structs} if len(structs) == len(members) else {}
 
 
 def _tag(struct: _Struct) -> tuple[str, str]:
@@ -309,7 +312,7 @@ def _tag(struct: _Struct) -> tuple[str, str]:
 
 
 def _select_struct(
-    structs: Sequence[_Struct], table: object, base: object, path: str
+    structs: Mapping[str, _Struct], table: object, base: object, path: str
 ) -> tuple[_Struct, object]:
     """Return the struct of a section by the tag in its table, else by its base.
 
@@ -318,17 +321,18 @@ def _select_struct(
     Raises:
         ConfigError: No struct has that tag.
     """
-    selected = next((struct for struct in structs if isinstance(base, struct)), structs[0])
-    tag_field, _ = _tag(structs[0])
+    first = next(iter(structs))
+    base_tag = _tag(type(base))[1] if isinstance(base, msgspec.Struct) else first
+    selected = structs[base_tag if base_tag in structs else first]
+    tag_field, _ = _tag(selected)
     tag = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
     if tag is not None and not isinstance(tag, dict):
-        tags = {_tag(struct)[1]: struct for struct in structs}
         word = word_of(tag).strip()
-        if word not in tags:
-            meant = did_you_mean(word, list(tags))
-            expected = f"one of {', '.join(tags)} was expected.{meant}"
+        if word not in structs:
+            meant = did_you_mean(word, list(structs))
+            expected = f"one of {', '.join(structs)} was expected.{meant}"
             raise ConfigError(f"{_join(path, tag_field)}={word}: {expected}")
-        selected = tags[word]
+        selected = structs[word]
     return selected, base if isinstance(base, selected) else None
 
 
@@ -341,18 +345,20 @@ class _Names(NamedTuple):
 
     Args:
         is_section: Whether each dotted name is a section.
-        structs: The structs of each section that allows several, the selected one first.
+        structs: The structs of each section that allows several.
+        selected: The one that is selected, of each such section.
     """
 
     is_section: dict[str, bool]
-    structs: dict[str, list[_Struct]]
+    structs: dict[str, Mapping[str, _Struct]]
+    selected: dict[str, _Struct]
 
 
 def _collect_names(
     config_type: _Struct, table: Mapping[str, object], base: object, path: str = ""
 ) -> _Names:
     """Return the names in a struct, with the structs of its sections that `_build` will select."""
-    names = _Names({}, {})
+    names = _Names({}, {}, {})
     for field, default in _fields(config_type, base):
         name, structs = _join(path, field.name), _structs(field.type)
         names.is_section[name] = bool(structs)
@@ -362,11 +368,12 @@ def _collect_names(
         selected, inner_base = _select_struct(structs, value, default, name)
         if len(structs) > 1:
             names.is_section[_join(name, _tag(selected)[0])] = False
-            names.structs[name] = sorted(structs, key=lambda struct: struct is not selected)
+            names.structs[name], names.selected[name] = structs, selected
         values = value if isinstance(value, dict) else {}
         inner = _collect_names(selected, values, inner_base, name)
         names.is_section.update(inner.is_section)
         names.structs.update(inner.structs)
+        names.selected.update(inner.selected)
     return names
 
 
@@ -400,13 +407,15 @@ def _unknown_name(name: str, parent: str, names: _Names, *, is_section: bool) ->
             if not candidate_is_section and (candidate_parent == parent or candidate_last == last):
                 settings[candidate_last] = candidate
         message = f"unknown setting {name}.{did_you_mean(last, settings)}"
-    structs = names.structs.get(parent, [])
-    owners = [_tag(struct)[1] for struct in structs if last in struct.__struct_fields__]
+    selected = names.selected.get(parent)
+    if selected is None:
+        return message
+    structs, (tag_field, tag) = names.structs[parent], _tag(selected)
+    owners = [name for name in structs if last in structs[name].__struct_fields__]
     if owners:
-        message += f"  It goes with {_join(parent, _tag(structs[0])[0])}={' or '.join(owners)}."
-    elif structs and not is_section:
-        tag_field, tag = _tag(structs[0])
-        settings_of_tag = ", ".join(structs[0].__struct_fields__)
+        message += f"  It goes with {_join(parent, tag_field)}={' or '.join(owners)}."
+    elif not is_section:
+        settings_of_tag = ", ".join(selected.__struct_fields__)
         message += f"  {_join(parent, tag_field)}={tag} has {settings_of_tag}."
     return message
 
@@ -417,7 +426,7 @@ def _all_settings(section: str) -> NextStep:
 
 def _fields(config_type: _Struct, base: object) -> Iterator[tuple[FieldInfo, object]]:
     """Yield every field with its value in `base`; without a base its default, or NODEFAULT."""
-    for field in fields(config_type):
+    for field in _fields_of(config_type):
         if isinstance(base, msgspec.Struct):
             yield field, getattr(base, field.name)
         else:
@@ -521,11 +530,11 @@ def _entries(config_type: _Struct, base: object, path: str) -> Iterator[_Entry]:
         tag_field, tag = _tag(selected)
         yield _Entry(name, _title(selected), is_section=True)
         if len(structs) > 1:
-            tags = ", ".join(_tag(struct)[1] for struct in structs)
+            tags = ", ".join(structs)
             text = "Which of these the section describes."
             yield _Entry(_join(name, tag_field), text, tag, tags)
         yield from _entries(selected, inner_base, name)
-        for struct in structs:
+        for struct in structs.values():
             if struct is not selected:
                 title = f"({tag_field}={_tag(struct)[1]})  {_title(struct)}"
                 yield _Entry(name, title, is_section=True)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, NextStep, WeightsError
 from regard.generation.native import why_through_operators
 from regard.hub.model_folder import ModelFolder, load_weights
@@ -29,136 +26,19 @@ from regard.models.base.bounded_build import (
     require_tensors_for_layers,
 )
 from regard.setup.config import RunConfig
-from regard.setup.dataset import Dataset, ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
 from regard.setup.inspect import with_present_paths
-from regard.setup.presets import FamilyPresets
-from regard.training.distribution import ALONE, World
-from regard.training.ema import ExponentialMovingAverage
-from regard.training.evaluation_loop import SequentialBatches
-from regard.training.events import Evaluated, Report, Warned
-from regard.training.loop import Batches, Evaluation
-from regard.training.train_step import Loss
+
+if TYPE_CHECKING:
+    from regard.data.readers.shape import DataShape
+    from regard.data.readers.source import DataSource
+    from regard.setup.dataset import ReadOptions
+    from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+    from regard.setup.presets import FamilyPresets
+    from regard.setup.training_setup import RunParts, TrainingSetup
+    from regard.training.events import Report
 
 FOLDER = "FOLDER"
 """Placeholder of the model folder in suggested commands."""
-
-D = TypeVar("D", bound=Dataset)
-"""The data of a task."""
-V = TypeVar("V")
-"""A vocabulary, or None where no text is read."""
-M = TypeVar("M", bound=Model)
-"""A model of a task."""
-
-
-class TrainingBatches(Batches, SequentialBatches, Protocol):
-    """Batches of the training data."""
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens to be predicted in one pass."""
-        ...
-
-    @property
-    def longest(self) -> int:
-        """Length of the longest row, in tokens."""
-        ...
-
-    def size(self, rows: NDArray[np.int64]) -> int:
-        """Count the tokens of some rows, ``[batch]``."""
-        ...
-
-    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
-        """Return the fraction of all positions in batches that is padding, 0 to 1."""
-        ...
-
-
-Evaluator = Callable[[ExponentialMovingAverage], Evaluation]
-"""Evaluates averaged weights on the validation data."""
-
-
-class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):
-    """The settings, data and model of a run, from which its task builds a `TrainingSetup`.
-
-    Args:
-        config: The settings of the run.
-        dataset: The data.
-        tokenizer: The vocabulary; None for data without texts.
-        model: Model with initial weights, in training mode.
-        world: The processes that train together.
-    """
-
-    config: RunConfig
-    dataset: D
-    tokenizer: V
-    model: M
-    world: World = ALONE
-
-    @property
-    def batch_tokens(self) -> int:
-        """Maximum number of tokens in a batch."""
-        assert self.config.training.batch_tokens is not None  # resolved
-        return self.config.training.batch_tokens
-
-
-class TrainingSetup(ABC, Generic[D, V, M]):
-    """Model, batches, loss and evaluation of a run.
-
-    Args:
-        parts: Settings, data, vocabulary and model of the run.
-        batches: Batches of the training data.
-    """
-
-    def __init__(self, parts: RunParts[D, V, M], batches: TrainingBatches) -> None:
-        self.config, self.dataset = parts.config, parts.dataset
-        self.tokenizer, self.model = parts.tokenizer, parts.model
-        self.world = parts.world
-        self.device = parts.model.device
-        self.batches = batches
-
-    @property
-    def final_evaluations(self) -> float:
-        """Cost of the evaluation on the test data, in units of a regular one."""
-        return 2.0  # beam search, on about as many rows
-
-    @abstractmethod
-    def loss(self) -> Callable[[Any, Any], Loss]:
-        """Return the function that computes the loss of a model on a batch."""
-
-    @abstractmethod
-    def evaluator(self) -> Evaluator:
-        """Return the function that evaluates averaged weights on the validation data."""
-
-    @abstractmethod
-    def evaluation_seconds(self, model: Any) -> float:
-        """Measure on a sample how long an evaluation takes, with a copy of the model."""
-
-    def calibrate(self, predictor: Any) -> dict[str, float]:  # noqa: ARG002 - for tasks with one
-        """Tune on the validation data what is not trained, such as a threshold.
-
-        Args:
-            predictor: The trained model, as `Task.open` returned it; it gets the values.
-
-        Returns:
-            The values for ``calibration.json`` by name; empty where there is nothing to tune.
-        """
-        return {}
-
-    @abstractmethod
-    def evaluate_test(self, predictor: Any, valid: dict[str, float]) -> TestReport:
-        """Evaluate a trained model on the test data.
-
-        Args:
-            predictor: The model, as `Task.open` returned it.
-            valid: Validation figures of its weights.
-
-        Returns:
-            The figures, and what to do next.
-        """
-
-    def data_warning(self, event: Evaluated) -> Warned | None:  # noqa: ARG002 - for tasks with one
-        """Return a warning about the data that an evaluation gives reason for, or None."""
-        return None
 
 
 class Task(ABC):
@@ -168,7 +48,6 @@ class Task(ABC):
         name: Name in settings.
         purpose: What its models do, such as ``translate``.
         families: Model families that can learn it, by name.
-        presets: Their sizes.
         loss_unit: Unit of its losses; empty where they have none.
         has_picture: Whether its evaluations have a picture.
         sections: Sections of the settings that it reads, of those that some tasks do not.
@@ -191,7 +70,11 @@ class Task(ABC):
     has_long_sources: bool = False
     begins_with_gist: bool = False
     families: Mapping[str, Family] | Mapping[str, InputFamily]
-    presets: FamilyPresets
+
+    @property
+    @abstractmethod
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family, by their names."""
 
     @property
     @abstractmethod
@@ -282,11 +165,15 @@ class Task(ABC):
                 f"{folder}: made for {config.task}, not for {self.name}.",
                 NextStep("See", "info", (str(folder),)),
             )
-        tokenizer = None if self.reads_inputs else model_folder.read_tokenizer()
-        vocab_size = 0 if tokenizer is None else len(tokenizer)
-        name = str(model_folder.weights_path)
-        model = self.build_for(config, vocab_size, model_folder.weight_shapes(), name)
-        load_weights(model, model_folder.read_weights(takes_int8=True), name=name)
+        # The checksum of the weights is computed on another core while the model is built.
+        with ThreadPoolExecutor(1) as executor:
+            weights = executor.submit(model_folder.read_weights, takes_int8=True)
+            tokenizer = None if self.reads_inputs else model_folder.read_tokenizer()
+            vocab_size = 0 if tokenizer is None else len(tokenizer)
+            name = str(model_folder.weights_path)
+            shapes = model_folder.weight_shapes()
+            model = self.build_for(config, vocab_size, shapes, name, draws=False)
+            load_weights(model, weights.result(), name=name)
         predictor = self.predictor(model.eval(), tokenizer, config)
         if model_folder.has_int8_weights:
             self._use_int8(predictor, str(folder))
@@ -316,6 +203,8 @@ class Task(ABC):
         vocab_size: int,
         shapes: Mapping[str, Sequence[int]],
         name: str,
+        *,
+        draws: bool = True,
     ) -> Model:
         """Build the model of a configuration for weights whose shapes are known.
 
@@ -326,9 +215,10 @@ class Task(ABC):
             vocab_size: Number of token ids.
             shapes: Shapes of the weights, by name; none where they are not known.
             name: File of the weights, for messages.
+            draws: Whether initial weights are drawn; not needed where all of them are read.
 
         Returns:
-            The model, with random weights.
+            The model, with random weights, or with memory for them that is not filled.
 
         Raises:
             WeightsError: The settings have more layers, or larger ones, than the weights.
@@ -338,7 +228,8 @@ class Task(ABC):
         require_tensors_for_layers(config.model, len(shapes), name)
         num_weights = sum(map(math.prod, shapes.values()))
         try:
-            return build_bounded(partial(self.build, config, vocab_size), num_weights)
+            build = partial(self.build, config, vocab_size)
+            return build_bounded(build, num_weights, draws=draws)
         except TooLargeError as error:
             raise WeightsError(
                 f"{name}: {num_weights:,} numbers are too few for the sizes that the "

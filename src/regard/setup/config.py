@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from regard.data.readers.audio import LogMelConfig
-from regard.data.splits import EARLIER_SPLIT, SPLIT_RULE
+from regard.data.split_rules import EARLIER_SPLIT, SPLIT_RULE
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -12,13 +12,16 @@ from regard.data.readers.audio import LogMelConfig
 from regard.data.readers.source import DataSource, open_source
 from regard.data.readers.tables import ReadAs
 from regard.data.rows import Rows
-from regard.data.splits import SPLIT_RULE, rows_to_hold_out
+from regard.data.split_rules import SPLIT_RULE
+from regard.data.splits import rows_to_hold_out
 from regard.errors import DataError, NextStep
 from regard.settings.binding import convert_fields
 from regard.setup.config import DataConfig, ForecastConfig, RunConfig
 from regard.setup.facts import DataDetails, DataFacts, LongSources
-from regard.setup.request import Request
 from regard.training.events import DataSummary
+
+if TYPE_CHECKING:
+    from regard.setup.request import Request
 
 R = TypeVar("R", bound=Rows)
 """Rows of data of one kind."""

@@ -9,15 +9,13 @@ import time
 from collections.abc import Iterable, Sequence
 from math import ceil
 from statistics import median_low
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 from msgspec.structs import replace
 
 from regard.data.free_memory import free_memory_bytes
-from regard.layers.attention_config import AttentionConfig
-from regard.models.base.model import Model
-from regard.setup.base_task import TrainingSetup
 from regard.setup.resolve import choose_epochs
 from regard.training.device import (
     CPU,
@@ -31,7 +29,12 @@ from regard.training.full_batch_step import build_mini_batch
 from regard.training.plan import Budget, Plan
 from regard.training.shards import largest_fraction
 from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
-from regard.training.training_config import FULL_BATCH, TrainingConfig
+from regard.training.training_config import TrainingConfig, needs_full_batch
+
+if TYPE_CHECKING:
+    from regard.layers.attention_config import AttentionConfig
+    from regard.models.base.model import Model
+    from regard.setup.training_setup import TrainingSetup
 
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
@@ -76,7 +79,7 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
         What this process measured.
     """
     config = setup.config.optimizer
-    if config.name in FULL_BATCH:
+    if needs_full_batch(config.name):
         # A pass of such a method takes as long as an epoch of AdamW without the updates.
         config = replace(config, name="adamw", learning_rate=config.learning_rate or 1e-3)
     batches = sorted(setup.batches.order(0), key=setup.batches.size)
@@ -161,7 +164,7 @@ def chooses_fsdp(setup: TrainingSetup) -> bool:
     if training.parallel == "fsdp":
         refuse_fsdp(training, optimizer)
         return True
-    if training.deterministic or optimizer.name in FULL_BATCH or world.size == 1:
+    if training.deterministic or needs_full_batch(optimizer.name) or world.size == 1:
         return False
     assert training.batch_tokens is not None
     longest = setup.batches.longest

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from regard.data.listing import list_first
 from regard.errors import WeightsError
-from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
 from regard.models import Classifier, EncoderDecoder, Model, SpanModel, Vit

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from regard.data.readers.source import DataSource
 from regard.data.splits import Splits, TextRows, exclude_overlap, split
 from regard.errors import DataError
-from regard.setup.base_task import D
-from regard.setup.config import RunConfig
 from regard.setup.dataset import Dataset, ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions
+
+if TYPE_CHECKING:
+    from regard.data.readers.source import DataSource
+    from regard.setup.config import RunConfig
+    from regard.setup.evaluation_report import EvaluationOptions
+    from regard.setup.training_setup import D
 
 
 def split_rows(

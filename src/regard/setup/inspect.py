@@ -8,14 +8,17 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
-from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import write_atomic
-from regard.setup.config import DataConfig
+
+if TYPE_CHECKING:
+    from regard.hub.model_folder import ModelFolder
+    from regard.setup.config import DataConfig
 
 _HASHED = ("path", "targets")  # what a resumed run must find unchanged
 _NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?\s*%?\s*|nan%?|[-+]?inf%?", re.I)

@@ -7,15 +7,13 @@ predicted to fit. Cost: nothing where memory is enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from msgspec.structs import replace
 
 from regard.errors import ConfigError, ResourceError
 from regard.layers.attention_config import AttentionConfig
-from regard.models import Model, ModelConfig
-from regard.setup.base_task import Task, TrainingSetup
 from regard.setup.config import PresetName, RunConfig
 from regard.setup.estimate import (
     available_memory_bytes,
@@ -27,6 +25,11 @@ from regard.setup.estimate import (
 from regard.training.device import CPU
 from regard.training.distribution import ALONE, World
 from regard.training.precision import compute_dtype
+
+if TYPE_CHECKING:
+    from regard.models import Model, ModelConfig
+    from regard.setup.base_task import Task
+    from regard.setup.training_setup import TrainingSetup
 
 ResolvePreset = Callable[[PresetName], RunConfig | None]
 """Returns the settings of the same run with another preset; None where that cannot be set."""

@@ -6,11 +6,13 @@ They come from a model folder in regard's format or in Hugging Face's.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,
@@ -24,7 +26,6 @@ from regard.models import (
 from regard.models.base.classifier_checkpoints import with_label_head
 from regard.models.base.encoder import EncoderConfig
 from regard.models.base.span_checkpoints import with_span_head
-from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.facts import Pretrained
 from regard.setup.fine_tuning import load_pretrained
@@ -35,7 +36,10 @@ from regard.setup.pretrained_encoder_decoder import (
     parts_config,
 )
 from regard.setup.published_config import published_config
-from regard.setup.request import Request
+
+if TYPE_CHECKING:
+    from regard.setup.base_task import Task
+    from regard.setup.request import Request
 
 _ENCODER_TASKS = {"masked-language-modeling", "classification", "extractive"}
 _TARGET_TASKS = {"translation", "summarization", "generative"}

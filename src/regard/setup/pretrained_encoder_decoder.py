@@ -11,16 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 from torch import Tensor
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError, WeightsError
-from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import (
     SentencePieceTokenizer,
     read_any_tokenizer,
@@ -41,9 +41,12 @@ from regard.models import (
 )
 from regard.models.base.encoder import EncoderConfig
 from regard.models.base.encoder_decoder import START_ID
-from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.fine_tuning import encoder_weights, fill_from_pretrained
+
+if TYPE_CHECKING:
+    from regard.hub.any_tokenizer import AnyTokenizer
+    from regard.setup.base_task import Task
 
 _CONFIGS: dict[str, tuple[type, ...]] = {
     "encoder": (BertConfig, LongformerConfig),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 from msgspec.structs import replace
 
-from regard.data.splits import SPLIT_RULE
+from regard.data.split_rules import SPLIT_RULE
 from regard.errors import ConfigError
 from regard.models import (
     ENCODER_DECODERS,
@@ -24,13 +24,16 @@ from regard.models import (
     TransformerConfig,
     family_of,
 )
+from regard.optim import METHODS
 from regard.settings.binding import Table, bind
-from regard.setup.base_task import Task
 from regard.setup.config import DataConfig, PresetName, RunConfig
 from regard.setup.facts import SOURCE_LIMITS, Facts, Machine, SourceLengths
 from regard.setup.presets import Preset, part_presets, part_sizes
-from regard.setup.request import Request
-from regard.training.training_config import FULL_BATCH, OptimizerConfig
+from regard.training.training_config import OptimizerConfig, needs_full_batch
+
+if TYPE_CHECKING:
+    from regard.setup.base_task import Task
+    from regard.setup.request import Request
 
 _SMALL_TEXT, _LARGE_TEXT = 2_000_000, 200_000_000  # characters to learn from
 _FEW_EPOCHS = 6.0  # with fewer passes no text is seen often enough to be memorized
@@ -42,7 +45,6 @@ _TRAINING_FRACTION = 0.8  # of a time budget is spent in steps
 _PRETRAINED_RATE = 1e-4  # of AdamW over published weights (Devlin et al. 2019: 2e-5 to 5e-5)
 _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al. 2021, table 12)
 _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
-_WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 _PARTS = ("encoder", "decoder")
 _WHOLE_SOURCE = 512  # tokens: room for sources that are longer than those of training
 _FEWEST_PASSES = 4.0  # over the beginnings of sources, before more of each is read
@@ -303,7 +305,7 @@ def _with_batch_and_rate(
             optimizer = replace(optimizer, name="adamw")
         rate = _PRETRAINED_RATE if optimizer.name == "adamw" else _OWN_FRACTION * rate
         rate = _LOW_RANK_RATE if is_low_rank else rate
-    if optimizer.learning_rate is None and optimizer.name not in _WITHOUT_RATE:
+    if optimizer.learning_rate is None and optimizer.name not in METHODS:
         optimizer = replace(optimizer, learning_rate=rate)
     training = replace(training, batch_tokens=training.batch_tokens or preset.batch_tokens)
     if request.is_explicit("training.patience") and not request.is_explicit(
@@ -323,7 +325,7 @@ def _with_precision(config: RunConfig, request: Request, machine: Machine) -> Ru
         ConfigError: The user set bf16 for a full-batch method.
     """
     training = replace(config.training, device=machine.device)
-    if config.optimizer.name in FULL_BATCH:
+    if needs_full_batch(config.optimizer.name):
         if training.precision == "bf16":
             raise ConfigError(
                 f"training.precision=bf16: optimizer {config.optimizer.name} compares values that "
@@ -344,7 +346,7 @@ def _with_dropout(
     Dropout does not help full-batch methods, and runs that see no text often enough to memorize.
     In such a run a rate other than the default, which trained weights may have, is kept.
     """
-    is_full_batch = config.optimizer.name in FULL_BATCH
+    is_full_batch = needs_full_batch(config.optimizer.name)
     if not is_full_batch and _expected_epochs(config, facts, machine, task) >= _FEW_EPOCHS:
         return config
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from regard.setup.base_task import Task, TrainingSetup
 from regard.training.distribution import ALONE
+
+if TYPE_CHECKING:
+    from regard.setup.base_task import Task
+    from regard.setup.training_setup import TrainingSetup
 
 
 @contextmanager

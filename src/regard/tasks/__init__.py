@@ -1,61 +1,54 @@
-"""The tasks that a model can learn, one folder each: data, loss, task, predictor, evaluation."""
+"""The tasks that a model can learn, one folder each: data, loss, task, predictor, evaluation.
+
+A task is imported when it is first used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from regard.data.readers.shape import DataShape, inspect_shape, select_columns
-from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError
-from regard.setup.base_task import Task
-from regard.setup.config import RunConfig
-from regard.tasks.classification.input_predictor import InputClassifier
-from regard.tasks.classification.input_task import InputClassificationTask
-from regard.tasks.classification.modalities import MODALITIES
-from regard.tasks.classification.predictor import TextClassifier
-from regard.tasks.classification.task import TextClassificationTask
-from regard.tasks.forecasting.predictor import Forecaster
-from regard.tasks.forecasting.task import ForecastingTask
-from regard.tasks.generative_question_answering.predictor import AnswerWriter
-from regard.tasks.generative_question_answering.task import GenerativeQuestionAnsweringTask
-from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.language_modeling.task import LanguageModelingTask
-from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.tasks.masked_language_modeling.task import MaskedLanguageModelingTask
-from regard.tasks.question_answering.predictor import QuestionAnswerer
-from regard.tasks.question_answering.task import QuestionAnsweringTask
-from regard.tasks.summarization.predictor import Summarizer
-from regard.tasks.summarization.task import SummarizationTask
-from regard.tasks.translation.predictor import Translator
-from regard.tasks.translation.task import TranslationTask
+from regard.lazy import Registry
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        TranslationTask(),
-        QuestionAnsweringTask(generative=GenerativeQuestionAnsweringTask()),
-        SummarizationTask(),
-        ForecastingTask(),
-        TextClassificationTask(),
-        LanguageModelingTask(),
-        MaskedLanguageModelingTask(),
-        *map(InputClassificationTask, MODALITIES),
-    )
-}
+if TYPE_CHECKING:
+    from regard.data.readers.shape import DataShape
+    from regard.data.readers.source import DataSource
+    from regard.setup.base_task import Task
+    from regard.setup.config import RunConfig
+    from regard.tasks.classification.input_predictor import InputClassifier
+    from regard.tasks.classification.predictor import TextClassifier
+    from regard.tasks.forecasting.predictor import Forecaster
+    from regard.tasks.generative_question_answering.predictor import AnswerWriter
+    from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.masked_language_modeling.predictor import TextEncoder
+    from regard.tasks.question_answering.predictor import QuestionAnswerer
+    from regard.tasks.summarization.predictor import Summarizer
+    from regard.tasks.translation.predictor import Translator
+
+TASKS: Registry[Task] = Registry(
+    {
+        "translation": "regard.tasks.translation.task.TRANSLATION",
+        "question-answering": "regard.tasks.question_answering.task.QUESTION_ANSWERING",
+        "summarization": "regard.tasks.summarization.task.SUMMARIZATION",
+        "forecasting": "regard.tasks.forecasting.task.FORECASTING",
+        "classification": "regard.tasks.classification.task.CLASSIFICATION",
+        "language-modeling": "regard.tasks.language_modeling.task.LANGUAGE_MODELING",
+        "masked-language-modeling": (
+            "regard.tasks.masked_language_modeling.task.MASKED_LANGUAGE_MODELING"
+        ),
+        "image-classification": "regard.tasks.classification.input_task.IMAGE_CLASSIFICATION",
+        "audio-classification": "regard.tasks.classification.input_task.AUDIO_CLASSIFICATION",
+        "series-classification": "regard.tasks.classification.input_task.SERIES_CLASSIFICATION",
+    }
+)
 """The tasks by name; the first takes data that no other claims."""
 
-Predictor = (
-    Translator
-    | Summarizer
-    | QuestionAnswerer
-    | AnswerWriter
-    | TextGenerator
-    | TextClassifier
-    | InputClassifier
-    | Forecaster
-    | TextEncoder
-)
+Predictor: TypeAlias = """(
+    Translator | Summarizer | QuestionAnswerer | AnswerWriter | TextGenerator
+    | TextClassifier | InputClassifier | Forecaster | TextEncoder
+)"""
 """A trained model in use; all have ``.model`` and ``.config``."""
 
 
@@ -97,6 +90,9 @@ def guess_task(
     Raises:
         DataError: The data cannot be read, or is for no task.
     """
+    from regard.data.readers.shape import DataShape, inspect_shape, select_columns
+    from regard.data.readers.source import as_source
+
     source = as_source(data)
     shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)
     return claiming_task(select_columns(shape, columns)) or next(iter(TASKS))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from regard.errors import ConfigError, NextStep
-from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
-from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
-from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
-from regard.setup.published_config import published_config
 from regard.tasks import Predictor, task_of
-from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.device import CPU, choose_device, use_threads
+
+if TYPE_CHECKING:
+    from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.masked_language_modeling.predictor import TextEncoder
+    from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
 def open_model(
@@ -67,11 +67,12 @@ def set_precision(predictor: Predictor, precision: DecodingPrecision | None) -> 
     """
     if precision is None:
         return
-    if not isinstance(predictor, TargetWriter | TextGenerator):
+    if not hasattr(predictor, "precision"):
         task = predictor.config.task
         raise ConfigError(f"`precision={precision}`: a model for {task} writes no text.")
-    predictor.precision = precision
-    predictor.decoder  # noqa: B018 - made now, so that a refusal comes before the first text
+    writer = cast("TargetWriter | TextGenerator", predictor)
+    writer.precision = precision
+    writer.decoder  # noqa: B018 - made now, so that a refusal comes before the first text
 
 
 def open_published(
@@ -89,6 +90,11 @@ def open_published(
         ConfigError: The folder holds no model that can be read.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
+    from regard.hub.hugging_face.published_folder import read_hugging_face
+    from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
+    from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+    from regard.setup.published_config import published_config
+
     path = Path(folder)
     pooling = read_sentence_pooling(path)
     published = read_hugging_face(path)
@@ -108,6 +114,6 @@ def open_published(
     published.load_into(model)
     tokenizer = None if task.reads_inputs else read_any_tokenizer(path)
     predictor: Predictor = task.predictor(model.eval(), tokenizer, config)
-    if pooling is not None and isinstance(predictor, TextEncoder):
-        predictor.pooling = pooling
+    if pooling is not None:
+        cast("TextEncoder", predictor).pooling = pooling
     return predictor

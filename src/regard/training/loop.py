@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 import numpy as np
@@ -26,7 +26,6 @@ from regard.layers.dropout import masks_by_row
 from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
 from regard.training.distribution import ALONE, World
 from regard.training.early_stopping import EarlyStopping
-from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
     Diverged,
     Evaluated,
@@ -48,8 +47,11 @@ from regard.training.plan import Budget, Speed
 from regard.training.shards import ShardedBatch, seed_shard
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stability_monitor import StabilityMonitor, Step, largest_gradient
-from regard.training.train_step import StepOutput, TrainStep
-from regard.training.training_config import FULL_BATCH, TrainingConfig
+from regard.training.training_config import TrainingConfig, needs_full_batch
+
+if TYPE_CHECKING:
+    from regard.training.ema import ExponentialMovingAverage
+    from regard.training.train_step import StepOutput, TrainStep
 
 _REPORT_SECONDS = 0.25
 _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved
@@ -138,7 +140,7 @@ class Trainer:
     def __post_init__(self) -> None:
         budget = self.budget
         self.monitor = StabilityMonitor(self.model)
-        is_full_batch = self.stepper.config.name in FULL_BATCH  # there every step is a pass
+        is_full_batch = needs_full_batch(self.stepper.config.name)  # there every step is a pass
         self.early_stopping = EarlyStopping(
             patience=self.config.patience if budget is None else None,
             min_steps=0 if is_full_batch else self.config.patience_steps,

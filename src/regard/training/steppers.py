@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from regard.errors import ConfigError
-from regard.training.distribution import World
 from regard.training.full_batch_step import (
     RepeatableBatches,
     Sharing,
     build_full_batch,
     build_mini_batch,
 )
-from regard.training.loop import Batches
-from regard.training.train_step import LossFunction, TrainStep
-from regard.training.training_config import FULL_BATCH, OptimizerConfig, TrainingConfig
+from regard.training.training_config import OptimizerConfig, TrainingConfig, needs_full_batch
+
+if TYPE_CHECKING:
+    from regard.training.distribution import World
+    from regard.training.loop import Batches
+    from regard.training.train_step import LossFunction, TrainStep
 
 
 def build_stepper(
@@ -53,7 +56,7 @@ def build_stepper(
         What takes the steps, and the batches that the loop goes through.
     """
     sharing = sharing_of(training, world, uses_fsdp=uses_fsdp, in_shards=in_shards)
-    if optimizer.name in FULL_BATCH:
+    if needs_full_batch(optimizer.name):
         return build_full_batch(model, loss_function, optimizer, batches, seed_dropout, sharing)
     return build_mini_batch(model, loss_function, optimizer, batches, sharing, dtype)
 
@@ -79,7 +82,7 @@ def refuse_fsdp(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
         ConfigError: Its optimizer or a setting needs the whole model.
     """
     cause = ""
-    if optimizer.name in FULL_BATCH:
+    if needs_full_batch(optimizer.name):
         cause = f"`optimizer.name={optimizer.name}` searches along directions of all weights"
     elif training.deterministic:
         cause = "`training.deterministic=true` adds whole gradients in a fixed order"

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 else:  # the registries are the only lists of names
     OptimizerName = Literal[tuple(OPTIMIZERS)]
     ScheduleName = Literal[tuple(SCHEDULES)]
-FULL_BATCH = frozenset(
-    name for name, optimizer in OPTIMIZERS.items() if getattr(optimizer, "needs_full_batch", False)
-)
-"""Optimizers that see all rows at once, at least in the end."""
+
+
+def needs_full_batch(name: str) -> bool:
+    """Return whether an optimizer sees all rows at once, at least in the end."""
+    return getattr(OPTIMIZERS[name], "needs_full_batch", False)
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

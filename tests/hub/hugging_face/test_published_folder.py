@@ -12,11 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from regard.errors import ConfigError, RegardError, WeightsError
-from regard.hub.hugging_face.published_folder import (
-    is_hugging_face,
-    read_hugging_face,
-    write_hugging_face,
-)
+from regard.hub.hugging_face.published_folder import read_hugging_face, write_hugging_face
+from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import load_weights
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from regard.errors import WeightsError
+from regard.hub.hugging_face.recognize import has_sentencepiece
 from regard.hub.hugging_face.sentencepiece_tokenizer import (
     SentencePieceTokenizer,
-    has_sentencepiece,
     read_any_tokenizer,
     read_sentencepiece,
 )

@@ -1,16 +1,35 @@
 """The attention patterns, one file each. A new one is its file and a line in `PATTERNS`."""
 
-from typing import Protocol
+from __future__ import annotations
 
-from regard.attention.patterns.base import Pattern
-from regard.attention.patterns.block_sparse import Blocks, RandomBlocks
-from regard.attention.patterns.causal import Causal
-from regard.attention.patterns.full import Full
-from regard.attention.patterns.global_ import Global
-from regard.attention.patterns.hierarchical import Hierarchical
-from regard.attention.patterns.local import Local, RelativeWindow
-from regard.attention.patterns.strided import Strided
-from regard.attention.patterns.top_k import TopK
+from typing import TYPE_CHECKING, Protocol
+
+from regard.lazy import Registry, import_lazily
+
+if TYPE_CHECKING:
+    from regard.attention.patterns.base import Pattern
+    from regard.attention.patterns.block_sparse import Blocks, RandomBlocks
+    from regard.attention.patterns.causal import Causal
+    from regard.attention.patterns.full import Full
+    from regard.attention.patterns.global_ import Global
+    from regard.attention.patterns.hierarchical import Hierarchical
+    from regard.attention.patterns.local import Local, RelativeWindow
+    from regard.attention.patterns.strided import Strided
+    from regard.attention.patterns.top_k import TopK
+
+import_lazily(
+    __name__,
+    {
+        ".block_sparse": ["Blocks", "RandomBlocks"],
+        ".causal": ["Causal"],
+        ".full": ["Full"],
+        ".global_": ["Global"],
+        ".hierarchical": ["Hierarchical"],
+        ".local": ["Local", "RelativeWindow"],
+        ".strided": ["Strided"],
+        ".top_k": ["TopK"],
+    },
+)
 
 
 class ReadsText(Protocol):
@@ -34,16 +53,18 @@ class ReadsText(Protocol):
         ...
 
 
-PATTERNS: dict[str, ReadsText] = {
-    "full": Full,
-    "causal": Causal,
-    "local": Local,
-    "strided": Strided,
-    "global": Global,
-    "random": RandomBlocks,
-    "top_k": TopK,
-    "hierarchical": Hierarchical,
-}
+PATTERNS: Registry[ReadsText] = Registry(
+    {
+        "full": "regard.attention.patterns.full.Full",
+        "causal": "regard.attention.patterns.causal.Causal",
+        "local": "regard.attention.patterns.local.Local",
+        "strided": "regard.attention.patterns.strided.Strided",
+        "global": "regard.attention.patterns.global_.Global",
+        "random": "regard.attention.patterns.block_sparse.RandomBlocks",
+        "top_k": "regard.attention.patterns.top_k.TopK",
+        "hierarchical": "regard.attention.patterns.hierarchical.Hierarchical",
+    }
+)
 """Pattern classes by the name that begins their text form."""
 
 __all__ = [

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor
 
-from regard.attention.dense import AttentionOutput
-from regard.attention.options import AttentionOptions
 from regard.attention.patterns.cost import Cost, PairCount, count_pairs
-from regard.attention.patterns.drawing import Format, draw, grid
 from regard.attention.patterns.mask_algebra import MaskTerm, intersect, union
 from regard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from regard.attention.dense import AttentionOutput
+    from regard.attention.options import AttentionOptions
+    from regard.attention.patterns.drawing import Format
 
 
 class _Pattern(ABC):
@@ -73,6 +75,8 @@ class _Pattern(ABC):
 
     def cells(self, num_positions: int) -> list[str]:
         """Return the picture's rows, one string a query, one character a key (`drawing.py`)."""
+        from regard.attention.patterns.drawing import grid
+
         positions = torch.arange(num_positions, device="cpu")
         resolved = self.resolve(num_positions, num_positions)
         return grid(resolved.allowed(positions[:, None], positions[None, :]))  # [queries, keys]
@@ -92,6 +96,8 @@ class _Pattern(ABC):
         """
         if num_positions < 1:
             raise ConfigError(f"show({num_positions}): the number of positions must be 1 or more.")
+        from regard.attention.patterns.drawing import draw
+
         return draw(self.cells(num_positions), title=repr(self), format=format)
 
     def to_text(self) -> str | None:

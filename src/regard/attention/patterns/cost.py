@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from regard.attention.patterns.mask_algebra import MaskTerm
+if TYPE_CHECKING:
+    from regard.attention.patterns.mask_algebra import MaskTerm
 
 _ROWS = 128  # queries visited at once: bounds the memory of the walk
 

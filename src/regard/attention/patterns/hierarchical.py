@@ -15,20 +15,22 @@ its later ones; every level costs the same then: O(n block log(n / block)).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention.dense import AttentionOutput, repeat_heads
-from regard.attention.options import AttentionOptions
 from regard.attention.patterns.arguments import parse_causal_number, require_whole
 from regard.attention.patterns.base import ScoreDependentPattern
 from regard.attention.patterns.cost import PairCount
 from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN
 from regard.attention.scores import DotProduct, dim_scale
 from regard.errors import ConfigError, ShapeError
+
+if TYPE_CHECKING:
+    from regard.attention.options import AttentionOptions
 
 
 @dataclass(frozen=True, repr=False)

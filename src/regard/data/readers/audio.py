@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.data.readers.source import open_file, open_source
 from regard.errors import ConfigError, DataError, ShapeError
 from regard.settings.validation import require_at_least, require_at_most
 
@@ -127,6 +126,8 @@ def log_mel_config_of(sample_rate: int) -> LogMelConfig:
 
 def read_sample_rate(path: str | Path) -> int | None:
     """Return the sample rate of a WAV file by its first bytes; None if they do not hold it."""
+    from regard.data.readers.source import open_file
+
     with open_file(str(path)) as stream:
         head = stream.read(_HEADER_BYTES)
     start = head.find(b"fmt ", 12) + 8
@@ -155,6 +156,8 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
         DataError: The file is missing, cut short, empty, not a WAV file of these widths, or of
             another sample rate.
     """
+    from regard.data.readers.source import open_source
+
     content = open_source(path).content
     try:
         wav = _parse(content)

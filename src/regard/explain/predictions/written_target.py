@@ -30,8 +30,7 @@ from regard.explain.predictions.weakened_tokens import (
     copy_weakened,
     weaken_ids,
 )
-from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.hub.any_tokenizer import AnyTokenizer, split_tokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 

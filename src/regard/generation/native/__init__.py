@@ -6,11 +6,24 @@ that it does not cover, and other devices, decode through PyTorch's operators:
 `why_through_operators` says why.
 """
 
-from regard.generation.native.coverage import why_through_operators
-from regard.generation.native.decoder import (
-    NativeCausalDecoder,
-    NativeDecoder,
-    NativeState,
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.generation.native.coverage import why_through_operators
+    from regard.generation.native.decoder import (
+        NativeCausalDecoder,
+        NativeDecoder,
+        NativeState,
+    )
+
+import_lazily(
+    __name__,
+    {
+        ".coverage": ["why_through_operators"],
+        ".decoder": ["NativeCausalDecoder", "NativeDecoder", "NativeState"],
+    },
 )
 
 __all__ = [

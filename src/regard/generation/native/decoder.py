@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,11 +26,12 @@ from regard.errors import ShapeError
 from regard.generation.native import library
 from regard.generation.native.packing import PackedModel
 from regard.generation.top_tokens import TopTokens
-from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.text_model import TextModel, token_lengths
-from regard.models.encoder_decoder.model import EncoderDecoderModel
 from regard.models.transformer.model import Transformer
-from regard.settings.values import DecodingPrecision
+
+if TYPE_CHECKING:
+    from regard.models.base.encoder_decoder import EncoderDecoder
+    from regard.settings.values import DecodingPrecision
 
 _PIECE = 256  # new tokens of a row that are read at once: the rest of a prompt waits
 
@@ -44,8 +48,9 @@ class NativeState:
         self.handle: int = packed.library.regard_state_new(packed.handle)
         library.check(0 if self.handle else 1)
         weakref.finalize(self, packed.library.regard_state_free, self.handle)
-        self.lengths = torch.zeros(0, dtype=torch.long)
+        self.lengths = np.zeros(0, dtype=np.int64)
         """Positions of each row, ``[rows]``."""
+        self._longest = 0
         self.is_new = True
         """Whether it has not had rows yet."""
 
@@ -56,11 +61,11 @@ class NativeState:
 
     def __len__(self) -> int:
         """Count the positions of the row that has most."""
-        return int(self.lengths.max()) if len(self.lengths) else 0
+        return self._longest
 
     def add_rows(self, count: int) -> None:
         """Note rows without positions that the library added."""
-        self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(count)])
+        self.lengths = np.append(self.lengths, np.zeros(count, dtype=np.int64))
         self.is_new = False
 
     def select(self, rows: Tensor) -> None:
@@ -68,7 +73,13 @@ class NativeState:
         rows = rows.long().contiguous()
         result = self._packed.library.regard_state_select(self.handle, rows.data_ptr(), len(rows))
         library.check(result)
-        self.lengths = self.lengths[rows]
+        self.lengths = self.lengths[rows.numpy()]
+        self._longest = int(self.lengths.max(initial=0))
+
+    def advance(self, count: int) -> None:
+        """Note that every row has this many more positions."""
+        self.lengths = self.lengths + count
+        self._longest += count
 
     @property
     def num_bytes(self) -> int:
@@ -163,7 +174,7 @@ class _Native:
             self._threads(),
         )
         library.check(result)
-        state.lengths = state.lengths + num_new
+        state.advance(num_new)
 
     def _threads(self) -> int:
         return torch.get_num_threads() if self.num_threads is None else self.num_threads
@@ -189,7 +200,6 @@ class NativeDecoder(_Native):
         num_threads: int | None = None,
     ) -> None:
         super().__init__(model, precision=precision, num_threads=num_threads)
-        assert isinstance(model, Transformer | EncoderDecoderModel)
         self._model = model
 
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> NativeState:
@@ -234,10 +244,9 @@ class NativeDecoder(_Native):
     @torch.inference_mode()
     def _encode(self, source_ids: Tensor, lengths: Tensor) -> Tensor:
         """Encode through PyTorch's operators: ``[batch, length, dim]`` in float32."""
-        if isinstance(self._model, Transformer):
-            states, _ = self._model.encode(source_ids, lengths)
-        else:
-            states = self._model.encode(source_ids, lengths)
+        encode = cast("Callable[..., Any]", self._model.encode)
+        encoded = encode(source_ids, lengths)
+        states = encoded[0] if isinstance(self._model, Transformer) else encoded
         return states.float().contiguous()
 
 

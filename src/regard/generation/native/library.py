@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regard.attention.backends import cpu_kernels
 from regard.attention.backends.cpu_kernels import compiling, loading
-from regard.settings.values import DecodingPrecision
+
+if TYPE_CHECKING:
+    from regard.settings.values import DecodingPrecision
 
 _FOLDER = Path(__file__).parent
 _HEADERS = Path(cpu_kernels.__file__).parent

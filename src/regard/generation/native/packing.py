@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,14 +21,16 @@ from regard.generation.native.coverage import (
     target_stack,
     why_through_operators,
 )
-from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm, RMSNorm
-from regard.layers.pointer_generator import PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
 from regard.layers.transformer_block import DecoderBlock
 from regard.models.base.encoder_decoder import EncoderDecoder
-from regard.models.base.text_model import TextModel
-from regard.settings.values import DecodingPrecision
+
+if TYPE_CHECKING:
+    from regard.layers.linear import Linear
+    from regard.layers.pointer_generator import PointerGenerator
+    from regard.models.base.text_model import TextModel
+    from regard.settings.values import DecodingPrecision
 
 
 class PackedModel:
@@ -102,9 +104,9 @@ class PackedModel:
 
     def _pack_map(self, is_encoder: int, layer: int, name: int, maps: tuple[Linear, ...]) -> None:
         """Pack linear maps, stacked along their outputs."""
-        weight = torch.cat([_readable(one.adapted_weight()) for one in maps])
+        weight = _stack([_readable(one.adapted_weight()) for one in maps])
         biases = [_readable(one.bias) for one in maps if one.bias is not None]
-        bias = torch.cat(biases) if biases else None
+        bias = _stack(biases) if biases else None
         pointers = weight.data_ptr(), _pointer(bias)
         library.check(self.library.regard_set_map(self.handle, is_encoder, layer, name, *pointers))
 
@@ -113,6 +115,11 @@ class PackedModel:
         bias = _readable(norm.bias) if isinstance(norm, LayerNorm) else None
         pointers = weight.data_ptr(), _pointer(bias)
         library.check(self.library.regard_set_norm(self.handle, is_encoder, layer, name, *pointers))
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """Stack tensors along their first axis; one alone is not copied."""
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class _Tables(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,6 @@ from regard.hub.hugging_face.weight_files import (
 from regard.hub.storage import warn_if_not_finite, write_atomic
 from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
-from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 from regard.models.base.classifier_checkpoints import (
     checkpoint_of,
     map_classifier_parameters,
@@ -65,6 +64,9 @@ from regard.models.base.span_checkpoints import (
     span_checkpoint_of,
     with_span_head,
 )
+
+if TYPE_CHECKING:
+    from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,6 @@ class Published:
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights by the model's own names, float32."""
         return {mapping.local: to_local(mapping, self.parts).float() for mapping in self.mappings}
-
-
-def is_hugging_face(folder: Path) -> bool:
-    """Return whether a folder has a ``config.json`` of Hugging Face, with a ``model_type``."""
-    if (folder / CONFIG).exists():
-        return False
-    path = transformer_folder(folder) / HF_CONFIG
-    return path.is_file() and "model_type" in read_json(path)
 
 
 def read_hugging_face(

@@ -28,6 +28,7 @@ from regard.hub.file_names import (
     VOCABULARY,
 )
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
+from regard.hub.hugging_face.recognize import has_sentencepiece
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_json
@@ -217,12 +218,6 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
         ids = read_tokenizer(folder).special_ids
         roles = ("bos", "eos", "pad", "unk")
         return _Unread(error, folder, {role: ids[role] for role in roles if role in ids})
-
-
-def has_sentencepiece(folder: Path) -> bool:
-    """Return whether a folder has a tokenizer of SentencePiece."""
-    names = (MARIAN_SOURCE, *_SINGLE)
-    return any((folder / name).is_file() for name in names)
 
 
 def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import SOURCE_FOLDER
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 
@@ -39,10 +38,3 @@ class SourceTargetTokenizer(PublishedTokenizer):
         """Return the files that hold both, by name, those of the sources in their own folder."""
         source = {f"{SOURCE_FOLDER}/{name}": file for name, file in self.source.files().items()}
         return {**self.target.files(), **source}
-
-
-def split_tokenizer(tokenizer: AnyTokenizer) -> tuple[AnyTokenizer, AnyTokenizer]:
-    """Return the vocabularies of sources and targets, which may be one and the same."""
-    if isinstance(tokenizer, SourceTargetTokenizer):
-        return tokenizer.source, tokenizer.target
-    return tokenizer, tokenizer

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import msgspec
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from regard.errors import WeightsError
 
 T = TypeVar("T")
 _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full)
+_FILLS = (torch.Tensor.normal_, nn.init.normal_, nn.init.uniform_)
 _SPARE_NUMBERS = 4_000_000  # for tables that are computed, such as those of positions
 
 
@@ -24,9 +26,9 @@ class TooLargeError(ValueError):
 class _Bounded(TorchFunctionMode):
     """Counts the numbers of new tensors, and raises before there are too many."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, draws: bool) -> None:
         super().__init__()
-        self._left = most
+        self._left, self._draws = most, draws
 
     def __torch_function__(
         self,
@@ -35,6 +37,8 @@ class _Bounded(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if func in _FILLS and not self._draws:
+            return args[0] if args else (kwargs or {})["tensor"]
         if func in _FACTORIES:
             self._left -= math.prod(_sizes(args))
         elif func is torch.arange:
@@ -63,7 +67,7 @@ def require_tensors_for_layers(config: msgspec.Struct, num_tensors: int, name: s
         )
 
 
-def build_bounded(build: Callable[[], T], num_weights: int) -> T:
+def build_bounded(build: Callable[[], T], num_weights: int, *, draws: bool = True) -> T:
     """Build a model which may have as many numbers as its file of weights, and tables.
 
     What is computed from the sizes alone has room for four million numbers, and for those of the
@@ -72,6 +76,8 @@ def build_bounded(build: Callable[[], T], num_weights: int) -> T:
     Args:
         build: Builds the model.
         num_weights: Numbers in the file.
+        draws: Whether weights are drawn at random; else they are not filled, for a model all of
+            whose weights are read from the file.
 
     Returns:
         The model.
@@ -79,7 +85,7 @@ def build_bounded(build: Callable[[], T], num_weights: int) -> T:
     Raises:
         TooLargeError: It would be larger; nothing that large has been allocated.
     """
-    with _Bounded(2 * num_weights + _SPARE_NUMBERS):
+    with _Bounded(2 * num_weights + _SPARE_NUMBERS, draws=draws):
         return build()
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast
 
 from torch import Tensor, nn
 
 from regard.layers.cache import LayerCache, is_identity, shared_sources
-from regard.layers.convolution import ConvDecoderBlock
-from regard.layers.multi_head_attention import CrossAttention
-from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
-from regard.layers.seq2seq_attention import Seq2SeqAttention
-from regard.layers.transformer_block import DecoderBlock
 from regard.models.base.text_model import PAD_ID, TextModel, token_table
+
+if TYPE_CHECKING:
+    from regard.layers.multi_head_attention import CrossAttention
+    from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
+    from regard.layers.seq2seq_attention import Seq2SeqAttention
 
 Tied = Literal["all", "target", "none"]
 S = TypeVar("S")
@@ -41,6 +41,9 @@ class EncoderDecoder(TextModel, Generic[S]):
 
     start_id: int = START_ID
     """Token that begins a target."""
+
+    has_separate_encoder: bool = False
+    """Whether the encoder is a model of its own, with its own token that pads sources."""
 
     source_memory: Mapping[str, tuple[str, ...]] = {"keys, values": ("states",)}
     """What attention over the source reads: sums of the encoder's states and embeddings."""
@@ -127,9 +130,9 @@ class EncoderDecoder(TextModel, Generic[S]):
         That of the last-but-one decoder layer (Garg et al. 2019, section 4.1).
         """
         attentions = [
-            module.cross_attention
+            cast("CrossAttention | Seq2SeqAttention", module.cross_attention)
             for module in self.modules()
-            if isinstance(module, DecoderBlock | ConvDecoderBlock)
+            if hasattr(module, "cross_attention")
         ]
         return attentions[-2:][0]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Pattern, peak_saved_bytes
-from regard.layers.attention_config import AttentionConfig
 from regard.settings.binding import check_types
+
+if TYPE_CHECKING:
+    from regard.attention import Pattern
+    from regard.layers.attention_config import AttentionConfig
 
 
 class FamilyConfig(
@@ -197,5 +199,7 @@ class Model(nn.Module):
         Returns:
             The bytes that all layers save.
         """
+        from regard.attention import peak_saved_bytes
+
         size = self.compute_dtype.itemsize
         return num_heads * sum(peak_saved_bytes(p, length, itemsize=size) for p in patterns)

@@ -13,6 +13,7 @@ The two agree up to that length, so it should be the length of the longest targe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from torch import Tensor, nn
@@ -21,8 +22,6 @@ from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.linear import Linear
 from regard.layers.transformer_block import DecoderBlock
-from regard.models.base.decoder import Decoder
-from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import START_ID, DecoderState, EncoderDecoder
 from regard.models.base.model import FamilyConfig
 from regard.models.base.text_model import lengths_of_padded, token_lengths
@@ -32,6 +31,10 @@ from regard.models.longformer.model import Longformer, LongformerConfig
 from regard.models.mesanet.model import MesaNet, MesaNetConfig
 from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
 from regard.settings.validation import require_at_least
+
+if TYPE_CHECKING:
+    from regard.models.base.decoder import Decoder
+    from regard.models.base.encoder import Encoder
 
 
 class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder"):
@@ -77,6 +80,8 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         ConfigError: A pattern is set for a decoder without self-attention, or the encoder's table
             has no row for the token that pads sources.
     """
+
+    has_separate_encoder = True
 
     def __init__(
         self,

@@ -7,13 +7,9 @@ from typing import Any
 
 from regard.errors import NextStep
 from regard.models import Model
-from regard.setup.base_task import (
-    FOLDER,
-    RunParts,
-    TrainingBatches,
-    TrainingSetup,
-)
+from regard.setup.base_task import FOLDER
 from regard.setup.evaluation_report import TestReport
+from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
 from regard.tasks.classification.data import ClassificationData
 from regard.tasks.classification.loss import (
     ClassificationLoss,

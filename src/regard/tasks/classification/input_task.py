@@ -8,11 +8,12 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.models import INPUT_ENCODERS, Vit
-from regard.setup.base_task import RunParts, Task
+from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
-from regard.setup.presets import INPUT_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.input_data import (
@@ -20,7 +21,7 @@ from regard.tasks.classification.input_data import (
     read_input_classification_data,
 )
 from regard.tasks.classification.input_predictor import InputClassifier
-from regard.tasks.classification.modalities import Modality
+from regard.tasks.classification.modalities import MODALITIES, Modality
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 
@@ -37,12 +38,18 @@ class InputClassificationTask(Task):
     loss_unit = "nats per input"
     has_picture = True
     families = INPUT_ENCODERS
-    presets = INPUT_PRESETS
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
         self.sections = frozenset({"audio"} if modality.reads_frames else ())
         self.name, self.purpose = modality.task, f"classify {modality.unit}"
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import INPUT_PRESETS
+
+        return INPUT_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -117,3 +124,8 @@ def _image_width(train: LabeledInputs) -> int:
         return 0
     are_pixels = all(((value >= 0) & (value % 1 == 0)).all() for value in train.values)
     return width if are_pixels else 0
+
+
+IMAGE_CLASSIFICATION, AUDIO_CLASSIFICATION, SERIES_CLASSIFICATION = map(
+    InputClassificationTask, MODALITIES
+)

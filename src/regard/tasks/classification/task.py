@@ -7,12 +7,13 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Classifier, Encoder
-from regard.setup.base_task import RunParts, Task
+from regard.setup.base_task import Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
-from regard.setup.presets import ENCODER_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.data import (
     TextClassificationData,
@@ -34,7 +35,13 @@ class TextClassificationTask(Task):
     loss_unit = "nats per text"
     has_picture = True
     families = ENCODERS
-    presets = ENCODER_PRESETS
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import ENCODER_PRESETS
+
+        return ENCODER_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -93,3 +100,6 @@ class TextClassificationTask(Task):
     ) -> TextClassifier:
         """Return the classifier of texts of a trained model."""
         return TextClassifier(model, tokenizer, config)
+
+
+CLASSIFICATION = TextClassificationTask()

@@ -14,11 +14,12 @@ from regard.errors import DataError, NextStep
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.forecasts import score_forecasts, window_errors
 from regard.models import FORECASTERS, PatchTst, PatchTstConfig
-from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
-from regard.setup.presets import FORECAST_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.forecasting.data import ForecastData, read_forecast_data
 from regard.tasks.forecasting.evaluation import evaluate_forecasts
 from regard.tasks.forecasting.linear_path import fit_linear_path
@@ -160,9 +161,15 @@ class ForecastingTask(Task):
     sections = frozenset({"forecast"})
     unread = Task.unread | {"max_length", "max_source_length", "drop_overlap", "allow_overlap"}
     families = FORECASTERS
-    presets = FORECAST_PRESETS
     loss_unit = "deviations of the window"
     has_picture = True
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import FORECAST_PRESETS
+
+        return FORECAST_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -279,3 +286,6 @@ def window_batches(
         seed=seed,
         most=_EVALUATED_WINDOWS if is_held_out else EPOCH_WINDOWS,
     )
+
+
+FORECASTING = ForecastingTask()

@@ -10,8 +10,7 @@ from typing import NamedTuple, Self
 from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
-from regard.hub.any_tokenizer import prepend_special_tokens
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.hub.any_tokenizer import prepend_special_tokens, split_tokenizer
 from regard.tasks.generative_question_answering.data import encode_sources
 from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids, target_log_probabilities

@@ -17,11 +17,12 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import RunParts, Task
+from regard.setup.base_task import Task
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
-from regard.setup.presets import WRITTEN_ANSWER_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts
 from regard.tasks.generative_question_answering.data import (
     WrittenAnswerData,
     encode_sources,
@@ -50,7 +51,13 @@ class GenerativeQuestionAnsweringTask(Task):
     has_long_sources = True
     sections = frozenset({"tokenizer", "search", "qa"})
     families = ENCODER_DECODERS
-    presets = WRITTEN_ANSWER_PRESETS
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import WRITTEN_ANSWER_PRESETS
+
+        return WRITTEN_ANSWER_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -147,3 +154,6 @@ class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData, AnswerPairs]
             threshold=predictor.threshold,
             kind="A model that writes answers to questions on texts",
         )
+
+
+GENERATIVE_QUESTION_ANSWERING = GenerativeQuestionAnsweringTask()

@@ -9,7 +9,7 @@ from regard.data.readers import FORMATS
 from regard.data.readers.running_text import TextLines, read_text
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
-from regard.data.splits import EARLIER_SPLIT
+from regard.data.split_rules import EARLIER_SPLIT
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError, DataError

@@ -12,12 +12,13 @@ from regard.data.token_stream import StreamBatches, TokenStream
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import DECODERS, Decoder, GptConfig
-from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
-from regard.setup.presets import LANGUAGE_MODEL_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
 from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text, read_test_text
 from regard.tasks.language_modeling.loss import (
@@ -43,7 +44,13 @@ class LanguageModelingTask(Task):
     sections = frozenset({"tokenizer", "sampling"})
     unread = frozenset()
     families = DECODERS
-    presets = LANGUAGE_MODEL_PRESETS
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import LANGUAGE_MODEL_PRESETS
+
+        return LANGUAGE_MODEL_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -145,3 +152,6 @@ def encode(parts: RunParts[TextData, AnyTokenizer, Any], report: Report) -> Toke
     stream = parts.dataset.tokens = TokenStream(texts, tokenizer)
     report(summarize_tokens(parts.config, len(tokenizer), texts.texts, len(stream)))
     return stream
+
+
+LANGUAGE_MODELING = LanguageModelingTask()

@@ -14,11 +14,12 @@ from regard.data.tokenizer import TokenizerConfig
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Encoder
-from regard.setup.base_task import FOLDER, RunParts, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import TestReport
-from regard.setup.presets import ENCODER_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
 from regard.tasks.language_modeling.loss import EVALUATED_TOKENS
 from regard.tasks.language_modeling.task import encode
@@ -37,7 +38,13 @@ class MaskedLanguageModelingTask(Task):
     purpose = "predict hidden tokens"
     example_data = "reviews.jsonl"
     families = ENCODERS
-    presets = ENCODER_PRESETS
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import ENCODER_PRESETS
+
+        return ENCODER_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -120,3 +127,6 @@ class MaskedLanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Encoder]
             batch_tokens=EVALUATED_TOKENS,
             seed=0,
         )
+
+
+MASKED_LANGUAGE_MODELING = MaskedLanguageModelingTask()

@@ -12,17 +12,13 @@ from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODERS, BertConfig, Encoder, Model, SpanModel
-from regard.setup.base_task import (
-    RunParts,
-    Task,
-    TrainingBatches,
-    TrainingSetup,
-)
+from regard.setup.base_task import Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
-from regard.setup.presets import QUESTION_PRESETS
+from regard.setup.presets import FamilyPresets
+from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
 from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
 from regard.tasks.question_answering.data import (
     QuestionData,
@@ -123,14 +119,23 @@ class QuestionAnsweringTask(Task):
     has_picture = True
     sections = frozenset({"tokenizer", "qa"})
     families = ENCODERS
-    presets = QUESTION_PRESETS
-
-    def __init__(self, generative: Task) -> None:
-        self._generative = generative
 
     def for_config(self, config: RunConfig) -> Task:
         """Return the task that finds answers, or the one that writes them."""
-        return self._generative if config.qa.kind == "generative" else self
+        if config.qa.kind != "generative":
+            return self
+        from regard.tasks.generative_question_answering.task import (
+            GENERATIVE_QUESTION_ANSWERING,
+        )
+
+        return GENERATIVE_QUESTION_ANSWERING
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import QUESTION_PRESETS
+
+        return QUESTION_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -208,3 +213,6 @@ class QuestionAnsweringTask(Task):
     ) -> EvaluationReport:
         """Score the answers to questions."""
         return evaluate_answers(predictor, data, options, other)
+
+
+QUESTION_ANSWERING = QuestionAnsweringTask()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -11,15 +11,16 @@ from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
 from regard.data.dropped_rows import DroppedRow
-from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.readers.source import DataSource
 from regard.data.splits import Splits, clean, count_near_duplicates
 from regard.errors import DataError
-from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.setup.dataset import ReadOptions
+from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
 from regard.setup.facts import DataDetails
 from regard.setup.held_out import split_rows
+
+if TYPE_CHECKING:
+    from regard.data.parallel_corpus import ParallelCorpus
+    from regard.data.readers.source import DataSource
+    from regard.setup.dataset import ReadOptions
 
 
 class TextPairs(Protocol):

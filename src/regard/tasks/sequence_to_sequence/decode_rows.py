@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,15 +15,17 @@ from torch import Tensor
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search import Hypothesis
-from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.constraints import check_logits
 from regard.generation.decoders import seq2seq_decoder
-from regard.generation.decoding import Seq2SeqDecoder
 from regard.generation.scheduling import DECODING_TOKENS, decode_sources, length_batches
-from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.models import EncoderDecoder, EncoderDecoderModel
+from regard.hub.any_tokenizer import split_tokenizer
 from regard.training.distribution import ALONE, World
+
+if TYPE_CHECKING:
+    from regard.generation.beam_search_config import BeamSearchConfig
+    from regard.generation.decoding import Seq2SeqDecoder
+    from regard.hub.any_tokenizer import AnyTokenizer
+    from regard.models import EncoderDecoder
 
 
 def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialIds:
@@ -45,8 +47,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
             "`model.has_copy=true`: source and target have vocabularies of their own here, and "
             "only a token that both have can be copied.  Leave it out."
         )
-    has_separate_encoder = isinstance(model, EncoderDecoderModel)
-    if has_separate_encoder and model.pad_id == source.end_id:
+    if model.has_separate_encoder and model.pad_id == source.end_id:
         raise ConfigError(
             f"model.encoder.pad_id={source.end_id}: this token ends the sources, so the encoder "
             "would take their end for padding.  Take another."
@@ -57,7 +58,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
         end=target.end_id,
         source_end=None if source.end_id == target.end_id else source.end_id,
         # A decoder that was trained alone may have no token for padding: any may be a label.
-        nothing=-1 if has_separate_encoder else None,
+        nothing=-1 if model.has_separate_encoder else None,
     )
 
 

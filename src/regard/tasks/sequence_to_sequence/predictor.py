@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 import torch
 
 from regard.data.batching import TokenRows
-from regard.data.languages import has_spaces_between_words
 from regard.errors import ConfigError
-from regard.generation.alignment import cross_attention
-from regard.generation.beam_search import Hypothesis
-from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.decoders import CurrentDecoder, default_precision, seq2seq_decoder
-from regard.generation.decoding import Seq2SeqDecoder
-from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.models import EncoderDecoder
+from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
 from regard.settings.validation import replace_values, require_options
-from regard.settings.values import DecodingPrecision
-from regard.setup.config import RunConfig
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
     forbid_unused_ids,
     special_ids,
 )
 from regard.training.distribution import ALONE, World
+
+if TYPE_CHECKING:
+    from regard.generation.beam_search import Hypothesis
+    from regard.generation.beam_search_config import BeamSearchConfig
+    from regard.generation.decoding import Seq2SeqDecoder
+    from regard.models import EncoderDecoder
+    from regard.settings.values import DecodingPrecision
+    from regard.setup.config import RunConfig
 
 _LONGEST_OF_LEAST = 2  # maximum length of an output over the minimum length that a call sets
 
@@ -84,6 +83,8 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
 
 def _word_of_each_piece(pieces: Sequence[str]) -> list[int]:
     """Return the index of the word that each piece belongs to, from 0."""
+    from regard.data.languages import has_spaces_between_words
+
     if not has_spaces_between_words(["".join(pieces)]):
         return list(range(len(pieces)))
     words, current = [], -1
@@ -197,6 +198,8 @@ class TargetWriter:
 
     def align(self, source: str, target: str) -> Alignment:
         """Compute the attention of each token of an output to the tokens of its source."""
+        from regard.generation.alignment import cross_attention
+
         source_tokenizer, target_tokenizer = split_tokenizer(self.tokenizer)
         (source_row,) = self.tokenizer.encode([source])
         (target_row,) = self.tokenizer.encode_targets([target])

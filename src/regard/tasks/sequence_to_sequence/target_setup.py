@@ -19,9 +19,9 @@ from regard.errors import NextStep, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.models import EncoderDecoder
-from regard.setup.base_task import RunParts, TrainingSetup
 from regard.setup.build import summarize_tokens
 from regard.setup.dataset import Dataset
+from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.sequence_to_sequence.data import EncodedPairs, P, encode_pairs
 from regard.tasks.sequence_to_sequence.decode_rows import decode_rows, special_ids
 from regard.tasks.sequence_to_sequence.evaluator import DECODED_ROWS, TargetEvaluator

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
-from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.errors import NextStep
 from regard.generation.beam_search_config import BeamSearchConfig
-from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.rouge import rouge_l, score_summaries
 from regard.metrics.summaries import first_sentence
 from regard.metrics.words import first_words
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import FOLDER, RunParts, Task
+from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
-from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
-from regard.setup.presets import SUMMARIZATION_PRESETS
 from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
 from regard.tasks.summarization.data import SummarizationData, read_summarization_data
 from regard.tasks.summarization.evaluation import (
@@ -29,7 +24,15 @@ from regard.tasks.summarization.evaluation import (
     evaluate_summarizer,
 )
 from regard.tasks.summarization.predictor import Summarizer
-from regard.training.events import Report
+
+if TYPE_CHECKING:
+    from regard.data.readers.shape import DataShape
+    from regard.data.readers.source import DataSource
+    from regard.hub.any_tokenizer import AnyTokenizer
+    from regard.setup.dataset import ReadOptions
+    from regard.setup.presets import FamilyPresets
+    from regard.setup.training_setup import RunParts
+    from regard.training.events import Report
 
 _TESTED_ROWS = 500
 _SUGGESTED_CHARS, _SUGGESTED_WORDS = 200, 30  # of a document in a suggested command
@@ -48,7 +51,13 @@ class SummarizationTask(Task):
     sections = frozenset({"tokenizer", "search"})
     unread = frozenset()
     families = ENCODER_DECODERS
-    presets = SUMMARIZATION_PRESETS
+
+    @property
+    def presets(self) -> FamilyPresets:
+        """The sizes of each family."""
+        from regard.setup.presets import SUMMARIZATION_PRESETS
+
+        return SUMMARIZATION_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -144,3 +153,6 @@ class SummarizationSetup(SequenceToSequenceSetup[SummarizationData, ParallelCorp
             f"({self.config.search.beam}); a document is read up to "
             f"{predictor.max_source_length:,} tokens.",
         )
+
+
+SUMMARIZATION = SummarizationTask()

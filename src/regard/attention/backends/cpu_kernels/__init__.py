@@ -7,7 +7,20 @@ at the root of the repository), and chosen by the processor's instruction set wh
 Without them `tiled_flash.py` computes the same with PyTorch's operators, at half the speed or less.
 """
 
-from regard.attention.backends.cpu_kernels.fused import Fused
-from regard.attention.backends.cpu_kernels.loading import instructions
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.attention.backends.cpu_kernels.fused import Fused
+    from regard.attention.backends.cpu_kernels.loading import instructions
+
+import_lazily(
+    __name__,
+    {
+        ".fused": ["Fused"],
+        ".loading": ["instructions"],
+    },
+)
 
 __all__ = ["Fused", "instructions"]

@@ -1,0 +1,30 @@
+"""What a folder holds, without loading what reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regard.hub.file_names import (
+    CONFIG,
+    HF_CONFIG,
+    MARIAN_SOURCE,
+    SENTENCEPIECE_LLAMA,
+    SENTENCEPIECE_T5,
+)
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Return whether a folder has a ``config.json`` of Hugging Face, with a ``model_type``."""
+    if (folder / CONFIG).exists():
+        return False
+    from regard.hub.hugging_face.sentence_transformers import transformer_folder
+    from regard.hub.hugging_face.weight_files import read_json
+
+    path = transformer_folder(folder) / HF_CONFIG
+    return path.is_file() and "model_type" in read_json(path)
+
+
+def has_sentencepiece(folder: Path) -> bool:
+    """Return whether a folder has a tokenizer of SentencePiece."""
+    names = (MARIAN_SOURCE, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA)
+    return any((folder / name).is_file() for name in names)

@@ -1,0 +1,96 @@
+"""Public names and entries of registries that are imported when they are first used.
+
+A command needs one task, one family, and no optimizer, or one: importing all of them took longer
+than translating a sentence.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class _LazyPackage(ModuleType):
+    """A package whose public names are imported from its modules when they are first used."""
+
+    _module_of_name: dict[str, str]
+
+    def __getattr__(self, name: str) -> Any:
+        module = self._module_of_name.get(name)
+        if module is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(module, self.__name__), name)
+        super().__setattr__(name, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Python sets a module as an attribute of its package once it is imported; a function that
+        # has the name of its module goes first.
+        if not (isinstance(value, ModuleType) and name in self._module_of_name):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._module_of_name})
+
+
+def import_lazily(package: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Let a package import its public names when they are first used.
+
+    Args:
+        package: Its ``__name__``.
+        names: The public names by the module that they are in, such as ``{".norm": ["RMSNorm"]}``.
+    """
+    module = sys.modules[package]
+    module.__dict__["_module_of_name"] = {
+        name: part for part, part_names in names.items() for name in part_names
+    }
+    module.__class__ = _LazyPackage
+
+
+def load(dotted_name: str) -> Any:
+    """Return what a dotted name such as ``regard.optim.muon.Muon`` is, its module imported."""
+    module, _, name = dotted_name.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+class Registry(MutableMapping[str, T]):
+    """Entries by name; one that is a dotted name is imported when it is first used.
+
+    Args:
+        entries: Values, or their dotted names, such as ``"regard.optim.muon.Muon"``.
+    """
+
+    def __init__(self, entries: Mapping[str, T | str]) -> None:
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> T:
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            self._entries[name] = entry = load(entry)
+        return cast("T", entry)
+
+    def __setitem__(self, name: str, value: T) -> None:
+        self._entries[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __or__(self, other: Registry[Any]) -> Registry[T]:
+        return Registry({**self._entries, **other._entries})
+
+    def __repr__(self) -> str:
+        return f"Registry({', '.join(self._entries)})"

@@ -1,0 +1,110 @@
+"""Public names and entries of registries are imported when they are first used, and only then."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import regard.attention
+import regard.attention.backends.cpu_kernels
+import regard.attention.patterns
+import regard.generation
+import regard.generation.native
+import regard.layers
+import regard.metrics
+import regard.models
+import regard.optim
+from regard.lazy import Registry, load
+from regard.models import (
+    CHECKPOINT_FORMATS,
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    FORECASTERS,
+    INPUT_CHECKPOINT_FORMATS,
+    INPUT_ENCODERS,
+)
+from regard.tasks import TASKS
+
+PACKAGES = [
+    regard.attention,
+    regard.attention.backends.cpu_kernels,
+    regard.attention.patterns,
+    regard.generation,
+    regard.generation.native,
+    regard.layers,
+    regard.metrics,
+    regard.models,
+    regard.optim,
+]
+
+
+def imported_names(package: ModuleType) -> dict[str, str]:
+    """Return what type checkers see: the module of each name under ``if TYPE_CHECKING``."""
+    tree = ast.parse(Path(str(package.__file__)).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = (node for node in block.body if isinstance(node, ast.ImportFrom))
+    return {name.name: str(node.module) for node in imports for name in node.names}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_type_checkers_see_the_names_that_are_imported_lazily(package):
+    lazily = {
+        name: module if module[0] != "." else package.__name__ + module
+        for name, module in package._module_of_name.items()
+    }
+    seen = imported_names(package)
+    assert lazily.items() <= seen.items()
+    assert set(lazily) <= set(package.__all__)
+    for name in package.__all__:
+        value = getattr(package, name)
+        assert value is not None
+        assert name not in seen or not isinstance(value, ModuleType)
+
+
+def test_a_function_goes_before_the_module_of_its_name():
+    import regard.attention.attend as module
+
+    assert sys.modules["regard.attention.attend"].attend is regard.attention.attend
+    assert module is regard.attention.attend  # as with every package that imports it at once
+
+
+def test_an_unknown_name_of_a_lazy_package_is_refused():
+    with pytest.raises(AttributeError, match=r"'regard\.layers' has no attribute 'zzz'"):
+        _ = regard.layers.zzz
+
+
+def test_an_entry_is_imported_when_it_is_first_used():
+    registry = Registry({"name": "json.decoder.JSONDecoder", "other": "no.such.module"})
+    assert list(registry) == ["name", "other"]
+    assert "other" in registry
+    assert registry["name"] is load("json.decoder.JSONDecoder")
+    with pytest.raises(ModuleNotFoundError, match="no"):
+        _ = registry["other"]
+    assert list(registry | Registry({"third": "json.loads"})) == ["name", "other", "third"]
+
+
+@pytest.mark.parametrize(
+    "registry", [TASKS, regard.optim.OPTIMIZERS, CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS]
+)
+def test_every_dotted_name_of_a_registry_is_there(registry):
+    assert all(registry[name] is not None for name in registry)
+
+
+def test_tasks_and_formats_have_the_names_of_their_entries():
+    assert [task.name for task in TASKS.values()] == list(TASKS)
+    assert [layout.model_type for layout in CHECKPOINT_FORMATS.values()] == list(CHECKPOINT_FORMATS)
+
+
+@pytest.mark.parametrize(
+    "families", [ENCODER_DECODERS, DECODERS, ENCODERS, INPUT_ENCODERS, FORECASTERS]
+)
+def test_a_family_has_the_tag_of_its_entry(families):
+    for name, family in families.items():
+        assert family.config.__struct_config__.tag == name
+        assert callable(family.model)
+        assert all(layout is not None for layout in family.formats)
