@@ -18,6 +18,7 @@ import regard.layers
 import regard.metrics
 import regard.models
 import regard.optim
+import regard.training
 from regard.lazy import Registry, load
 from regard.models import (
     CHECKPOINT_FORMATS,
@@ -40,6 +41,7 @@ PACKAGES = [
     regard.metrics,
     regard.models,
     regard.optim,
+    regard.training,
 ]
 
 

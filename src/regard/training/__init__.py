@@ -3,10 +3,9 @@
 A name is loaded when it is first used, because events and signals need no torch.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from regard.lazy import import_lazily
 
 if TYPE_CHECKING:
     from regard.training.checkpoint import Counters, load_checkpoint, save_checkpoint
@@ -22,6 +21,25 @@ if TYPE_CHECKING:
     from regard.training.token_loss import TokenLoss
     from regard.training.train_step import Loss, LossFunction, MiniBatchStep, StepOutput, TrainStep
     from regard.training.training_config import OptimizerConfig, TrainingConfig
+
+import_lazily(
+    __name__,
+    {
+        ".checkpoint": ["Counters", "load_checkpoint", "save_checkpoint"],
+        ".early_stopping": ["EarlyStopping"],
+        ".ema": ["ExponentialMovingAverage"],
+        ".evaluation_loop": ["LossEvaluator"],
+        ".events": ["Drawn", "Evaluated", "Event", "Finished", "Progress", "Saved", "Warned"],
+        ".full_batch_step": ["FullBatchStep", "build_full_batch"],
+        ".loop": ["Batches", "Evaluation", "Trainer"],
+        ".plan": ["Budget", "Plan"],
+        ".signals": ["Stopped", "StopRequest"],
+        ".stability_monitor": ["StabilityMonitor"],
+        ".token_loss": ["TokenLoss"],
+        ".train_step": ["Loss", "LossFunction", "MiniBatchStep", "StepOutput", "TrainStep"],
+        ".training_config": ["OptimizerConfig", "TrainingConfig"],
+    },
+)
 
 __all__ = [
     "Batches",
@@ -56,16 +74,3 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
-_MODULES = (  # events, signals and plans first: they load no torch
-    *("events", "signals", "plan", "training_config", "stability_monitor", "train_step"),
-    *("ema", "checkpoint", "early_stopping", "loop", "evaluation_loop", "full_batch_step"),
-    "token_loss",
-)
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in (importlib.import_module(f"{__name__}.{part}") for part in _MODULES):
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
