@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, cast
 
 import msgspec
 import numpy as np
@@ -25,10 +25,19 @@ from torch import Tensor
 from regard.data.batching import SpecialIds
 from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
 from regard.generation.constraints import Constraints, check_forbidden, check_numbers
-from regard.generation.decoding import JoiningDecoder, S, Seq2SeqDecoder, TopDecoder
+from regard.generation.decoding import (
+    Beams,
+    Candidates,
+    JoiningDecoder,
+    S,
+    SearchingDecoder,
+    Seq2SeqDecoder,
+    TopDecoder,
+)
 from regard.generation.top_tokens import TopTokens, top_tokens
 
 _UNLIMITED = np.iinfo(np.int64).max
+_ROWS_AT_ONCE = 128  # of all steps that the compiled decoder takes in one call
 _FEW_FORBIDDEN = 64  # tokens that may be left out of a few more of the best ones
 
 
@@ -124,7 +133,7 @@ class Search(ABC, Generic[S]):
         self.lengths = np.empty(0, dtype=np.int64)  # [sentences], tokens with the begin
         self.tokens = np.empty((0, config.beam, 32), dtype=np.int64)
         """Tokens so far with the begin, ``[sentences, beam, at least the longest]``."""
-        self.scores = np.empty((0, config.beam), dtype=np.float32)
+        self.scores: NDArray[np.float32] = np.empty((0, config.beam), dtype=np.float32)
         """Log-probabilities, ``[sentences, beam]``."""
         self.reads_logits = _needs_logits(config)
 
@@ -270,11 +279,15 @@ class Search(ABC, Generic[S]):
     def _write(self, tokens: NDArray[np.int64]) -> None:
         """Append a token to each hypothesis, ``[sentences, beam]``."""
         if self.lengths.max() == self.tokens.shape[2]:
-            self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=2)
+            self._make_room()
         sentences = np.arange(self.num_sentences)[:, None]
         beams = np.arange(self.config.beam)
         self.tokens[sentences, beams, self.lengths[:, None]] = tokens
         self.lengths += 1
+
+    def _make_room(self) -> None:
+        """Double the number of tokens that there is room for."""
+        self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=2)
 
     def _remain(self, is_done: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Let sentences go that are done, ``[sentences]``; return those that remain.
@@ -320,6 +333,11 @@ def _needs_logits(config: BeamSearchConfig) -> bool:
     )
 
 
+def _leaves_out(config: BeamSearchConfig) -> bool:
+    """Return whether some of the best tokens may be left out."""
+    return bool(config.forbidden) or config.min_length > 0
+
+
 class _Greedy(Search[S]):
     """Takes the most probable token at every step; the beam is 1."""
 
@@ -357,6 +375,19 @@ class _Beams(Search[S]):
     divisors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), init=False)
     """What log-probabilities at the limits are divided by, ``[sentences]``."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        model, config = self.model, self.config
+        is_plain = self._has_bounds and not self.reads_logits and not _leaves_out(config)
+        has_enough = getattr(model, "vocab_size", 0) >= 2 * config.beam
+        takes_steps = is_plain and has_enough and isinstance(model, SearchingDecoder)
+        self.searching_decoder = cast("SearchingDecoder[S]", model) if takes_steps else None
+
+    @property
+    def _has_bounds(self) -> bool:
+        """Whether a hypothesis is judged by what its score may become until the limit."""
+        return self.config.stopping == "certain" and self.config.length_penalty > 0
+
     def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
         super().add(source_ids, indices)
         self.bars = np.concatenate([self.bars, np.full(len(source_ids), -np.inf)])
@@ -364,6 +395,36 @@ class _Beams(Search[S]):
         self.finished.update({int(index): [] for index in indices})
 
     def advance(self) -> None:
+        candidates = self._candidates() if self.searching_decoder is None else self._search()
+        if isinstance(candidates, Candidates):
+            self._let_go(self._keep(candidates))
+        elif candidates is not None:
+            self._let_go(candidates)
+
+    def _search(self) -> Candidates | NDArray[np.int64] | None:
+        """Let the model take steps; see `SearchingDecoder`."""
+        decoder, state, longest = self.searching_decoder, self.state, int(self.lengths.max())
+        assert decoder is not None
+        assert state is not None
+        if longest == self.tokens.shape[2]:
+            self._make_room()
+        # Few rows take many steps at once, many rows one: an interrupt waits for them.
+        most = max(1, _ROWS_AT_ONCE // self.scores.size)
+        most = min(most, self.tokens.shape[2] - longest)
+        beams = Beams(
+            self.scores,
+            self.tokens,
+            self.lengths,
+            self.limits,
+            self.bars,
+            self.divisors,
+            end_id=self.ids.end,
+            closes_at_limit=self.config.ranking == "transformers",
+        )
+        return decoder.search(beams, state, most)
+
+    def _candidates(self) -> Candidates:
+        """Take a step of the model; return what may continue the hypotheses."""
         beam, num = self.config.beam, self.num_sentences
         scores, tokens = self._best_tokens(2 * beam)  # [sentences, beam, k]
         self._collect_dead(scores)
@@ -371,9 +432,20 @@ class _Beams(Search[S]):
         totals = (self.scores[:, :, None] + scores).reshape(num, -1)
         order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam]
         sentences = np.arange(num)[:, None]
-        best = totals[sentences, order]  # [sentences, 2 * beam]
-        tokens = tokens.reshape(num, -1)[sentences, order]
-        origins = order // scores.shape[2]
+        return Candidates(
+            totals[sentences, order],
+            order // scores.shape[2],
+            tokens.reshape(num, -1)[sentences, order],
+        )
+
+    def _keep(self, candidates: Candidates) -> NDArray[np.int64]:
+        """Store outputs, and keep the best candidates that continue.
+
+        Returns:
+            The hypothesis that each continues, ``[sentences, beam]``.
+        """
+        beam, sentences = self.config.beam, np.arange(self.num_sentences)[:, None]
+        best, origins, tokens = candidates
         is_closed = tokens == self.ids.end
         if self.config.ranking == "transformers":  # outputs at their limit are ranked with others
             is_closed |= (self.lengths >= self.limits)[:, None]
@@ -385,8 +457,13 @@ class _Beams(Search[S]):
             children = _keep_in_place(origins)
             origins, tokens, best = (part[sentences, children] for part in (origins, tokens, best))
         self.tokens = self.tokens[sentences, origins]
-        self.scores = best
+        self.scores = best.astype(np.float32, copy=False)
         self._write(tokens)
+        return origins
+
+    def _let_go(self, origins: NDArray[np.int64]) -> None:
+        """Let sentences go that are done; bring rows in the order of the hypotheses."""
+        beam, sentences = self.config.beam, np.arange(self.num_sentences)[:, None]
         is_done = self._are_done()
         if is_done.any():
             self._finish(is_done)
@@ -451,8 +528,7 @@ class _Beams(Search[S]):
         if config.stopping == "first":
             return is_done | (self.bars > -np.inf)
         # A log-probability only falls; with a penalty its divisor is largest at the limit.
-        is_bound = config.stopping == "certain" and config.length_penalty > 0
-        divisors = self.divisors if is_bound else self._divisors_of(lengths)
+        divisors = self.divisors if self._has_bounds else self._divisors_of(lengths)
         return is_done | ((self.bars > -np.inf) & (self.bars >= best / divisors))
 
     def _divisors_of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -43,6 +45,69 @@ class TopDecoder(Protocol[S_contra]):
 
     def decode_top(self, ids: Tensor, state: S_contra, k: int) -> TopTokens:
         """Read the last token of each row, ``[batch]``; return the k best tokens of each."""
+        ...
+
+
+class Beams(NamedTuple):
+    """The sentences of a beam search; its rows are ``sentence * beam + hypothesis``.
+
+    Args:
+        scores: Log-probabilities, float32 ``[sentences, beam]``; updated in place.
+        tokens: Tokens so far with the begin, ``[sentences, beam, room]``; updated in place.
+        lengths: Tokens of each sentence with the begin, ``[sentences]``; updated in place.
+        limits: Maximum number of tokens of each output, ``[sentences]``.
+        bars: Score that a hypothesis must exceed to be among the outputs, float64 ``[sentences]``.
+        divisors: What log-probabilities are divided by, float64 ``[sentences]``.
+        end_id: Token that ends an output.
+        closes_at_limit: Whether hypotheses at the limit of their sentence are outputs.
+    """
+
+    scores: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    limits: NDArray[np.int64]
+    bars: NDArray[np.float64]
+    divisors: NDArray[np.float64]
+    end_id: int
+    closes_at_limit: bool
+
+
+class Candidates(NamedTuple):
+    """What may continue the hypotheses of each sentence, best first, ``[sentences, 2 * beam]``.
+
+    Args:
+        scores: Log-probabilities.
+        origins: The hypothesis that each continues.
+        tokens: The token that it writes.
+    """
+
+    scores: NDArray[np.float32]
+    origins: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+
+
+@runtime_checkable
+class SearchingDecoder(Protocol[S_contra]):
+    """A model that takes steps of a beam search by itself, where no rule leaves tokens out."""
+
+    def search(
+        self, beams: Beams, state: S_contra, most: int
+    ) -> Candidates | NDArray[np.int64] | None:
+        """Take steps until an output closes or a sentence is done.
+
+        Args:
+            beams: The sentences.
+            state: Updated in place.
+            most: Maximum number of steps, for which the tokens have room.
+
+        Returns:
+            The candidates of the last step where outputs close: nothing was kept of them.  Where
+            sentences are done, the hypotheses that each continues, ``[sentences, beam]``: their
+            rows are not in this order yet.  None after `most` steps.
+
+        Raises:
+            WeightsError: The model gives NaN.
+        """
         ...
 
 

@@ -109,6 +109,39 @@ bool decode(void *model, const Sizes *encoder, const Sizes &sizes) {
     return is_finite;
 }
 
+// Steps of a beam search, also after its sentences have come to different lengths.
+bool search(void *model, const Sizes *encoder, const Sizes &sizes) {
+    if (!encoder) return true;
+    void *state = regard_state_new(model);
+    const Positions source = positions_of(*encoder), positions = positions_of(sizes);
+    const int64_t num = draw(1, 5), beam = draw(1, 4), room = draw(4, 30), rows = num * beam;
+    const int64_t length = draw(1, 9), vocab = sizes.vocab_size;
+    const std::vector<int64_t> lengths = integers(num, 0, length);
+    regard_state_read(state, &source, integers(num * length, 0, encoder->vocab_size - 1).data(), num,
+                      length, lengths.data(), draw(1, 3));
+    std::vector<int64_t> repeated;
+    for (int64_t row = 0; row < rows; ++row) repeated.push_back(row / beam);
+    regard_state_select(state, repeated.data(), rows);
+    std::vector<float> scores(rows, -std::numeric_limits<float>::infinity()), best(2 * beam * num);
+    for (int64_t i = 0; i < num; ++i) scores[i * beam] = 0;
+    std::vector<int64_t> tokens = integers(rows * room, 0, vocab - 1), written = integers(num, 1, 3);
+    const std::vector<int64_t> limits = integers(num, 1, room + 5);
+    const std::vector<double> bars(num, draw(0, 1) ? -9.0 : -HUGE_VAL), divisors(num, 2.0);
+    std::vector<int64_t> origins(2 * beam * num), candidates(2 * beam * num);
+    const int64_t most = room - *std::max_element(written.begin(), written.end());
+    const Beams beams{num, beam, room, draw(0, vocab - 1), draw(0, 1), scores.data(), tokens.data(),
+                      written.data(), limits.data(), bars.data(), divisors.data(), best.data(),
+                      origins.data(), candidates.data()};
+    int64_t num_steps = 0, stop = -1;
+    bool is_right = regard_state_search(state, &positions, &beams, most, draw(1, 3), &num_steps,
+                                        &stop) == DONE;
+    is_right = is_right && num_steps >= 1 && num_steps <= most && stop >= ALL_STEPS &&
+               stop <= SOME_DONE && are_below(candidates.data(), 2 * beam * num, vocab) &&
+               are_below(origins.data(), 2 * beam * num, 2 * beam * beam);
+    regard_state_free(state);
+    return is_right;
+}
+
 int main(int, char **arguments) {
     for (int seed = 0; seed < std::atoi(arguments[1]); ++seed) {
         generator.seed(seed);
@@ -140,7 +173,8 @@ int main(int, char **arguments) {
             regard_set_copy(model, numbers(dim * dim), numbers(dim * dim), numbers(3 * dim), 1.0,
                             3.0, 1);
         }
-        const bool is_finite = decode(model, has_encoder ? &encoder : nullptr, sizes);
+        const bool is_finite = decode(model, has_encoder ? &encoder : nullptr, sizes) &&
+                               search(model, has_encoder ? &encoder : nullptr, sizes);
         regard_model_free(model);
         weights.clear();
         if (!is_finite) {

@@ -4,6 +4,7 @@
 // stays in the second cache, and threads share nothing but blocks.
 #include <mutex>
 
+#include "beams.h"
 #include "cache.h"
 #include "copying.h"
 #include "layers.h"
@@ -985,28 +986,72 @@ EXPORTED int64_t regard_state_bytes(void *of) {
     return int64_t(cache.chunks.size()) * Cache::CHUNK_SLOTS * cache.num_layers * cache.bytes;
 }
 
+// Decodes the next tokens of every row, [rows, num_new].
+static int take_step(State &state, const Positions &positions, const int64_t *ids, int64_t num_new,
+                     const Output &output, int64_t num_threads) {
+    Cache &cache = state.cache;
+    const int64_t rows = cache.num_rows;
+    if (!are_below(ids, rows * num_new, state.model.decoder->sizes.vocab_size)) return OUT_OF_RANGE;
+    if (rows == 0) return DONE;
+    cache.reserve(num_new);
+    std::vector<int32_t> slots(rows * num_new);
+    cache.take(slots.data(), rows * num_new);
+    const int64_t items = std::min(rows, num_items(rows * num_new, num_threads));
+    const Step step{state.model, cache, positions, ids, num_new, slots.data(), output,
+                    items == 1 ? num_threads : 1};
+    const auto item = [&](int64_t number, Scratch &scratch) {
+        step.run(rows * number / items, rows * (number + 1) / items, scratch);
+    };
+    if (for_each(state.model, items, num_threads, item) != 0) return NO_MEMORY;
+    for (int64_t &length : cache.lengths) length += num_new;
+    return DONE;
+}
+
 // Decodes the next tokens, [rows, num_new]: the logits after the last, or the k best of each row.
 EXPORTED int regard_state_step(void *of, const Positions *positions, const int64_t *ids,
                                int64_t num_new, float *logits, int64_t k, float *values,
                                int64_t *indices, float *normalizer, int64_t num_threads) {
     return guarded([&] {
+        const Output output{logits, k, values, indices, normalizer};
+        return take_step(*static_cast<State *>(of), *positions, ids, num_new, output, num_threads);
+    });
+}
+
+// Takes steps of a beam search until there is something to store; writes their number and a `Stop`.
+// Rows of the state are [sentences][beam].
+EXPORTED int regard_state_search(void *of, const Positions *positions, const Beams *beams,
+                                 int64_t most, int64_t num_threads, int64_t *num_steps,
+                                 int64_t *stop) {
+    return guarded([&]() -> int {
         State &state = *static_cast<State *>(of);
-        Cache &cache = state.cache;
-        const int64_t rows = cache.num_rows;
-        if (!are_below(ids, rows * num_new, state.model.decoder->sizes.vocab_size))
-            return OUT_OF_RANGE;
-        if (rows == 0) return DONE;
-        cache.reserve(num_new);
-        std::vector<int32_t> slots(rows * num_new);
-        cache.take(slots.data(), rows * num_new);
-        const int64_t items = std::min(rows, num_items(rows * num_new, num_threads));
-        const Step step{state.model, cache, *positions, ids, num_new, slots.data(),
-                        {logits, k, values, indices, normalizer}, items == 1 ? num_threads : 1};
-        const auto item = [&](int64_t number, Scratch &scratch) {
-            step.run(rows * number / items, rows * (number + 1) / items, scratch);
-        };
-        if (for_each(state.model, items, num_threads, item) != 0) return NO_MEMORY;
-        for (int64_t &length : cache.lengths) length += num_new;
+        const int64_t beam = beams->beam, rows = beams->num * beam, k = 2 * beam;
+        if (rows != state.cache.num_rows) return OUT_OF_RANGE;
+        std::vector<float> values(rows * k), normalizers(rows);
+        std::vector<int64_t> tokens(rows * k), last(rows), kept(rows);
+        const Output output{nullptr, k, values.data(), tokens.data(), normalizers.data()};
+        Candidates candidates(*beams);
+        *stop = ALL_STEPS;
+        for (*num_steps = 0; *num_steps < most && *stop == ALL_STEPS;) {
+            for (int64_t row = 0; row < rows; ++row)
+                last[row] = beams->tokens[row * beams->room + beams->lengths[row / beam] - 1];
+            const int result = take_step(state, *positions, last.data(), 1, output, num_threads);
+            if (result != DONE) return result;
+            ++*num_steps;
+            for (int64_t i = 0; i < beams->num; ++i) {
+                const int64_t row = i * beam;
+                if (!candidates.find(i, &values[row * k], &tokens[row * k], &normalizers[row]))
+                    *stop = NO_NUMBERS;
+                else if (*stop == ALL_STEPS && has_output(*beams, i))
+                    *stop = CLOSED;
+            }
+            if (*stop != ALL_STEPS) return DONE;
+            for (int64_t i = 0; i < beams->num; ++i) {
+                keep_best(*beams, i, &kept[i * beam]);
+                if (is_done(*beams, i)) *stop = SOME_DONE;
+            }
+            if (*stop == ALL_STEPS) state.cache.select(kept.data(), rows);
+        }
+        for (int64_t row = 0; row < rows; ++row) beams->origins[row] = kept[row] % beam;
         return DONE;
     });
 }

@@ -36,6 +36,20 @@ enum MapName : int64_t {
 };
 enum NormName : int64_t { SELF_NORM = 0, CROSS_NORM = 1, FEED_FORWARD_NORM = 2, NUM_NORMS = 3 };
 
+// The sentences of a beam search, [num] or [num][beam].
+struct Beams {
+    int64_t num, beam, room;
+    int64_t end_token;
+    int64_t closes_at_limit;  // 1: hypotheses at the limit of their sentence are outputs
+    float *scores;
+    int64_t *tokens;          // [num][beam][room]
+    int64_t *lengths;
+    const int64_t *limits;
+    const double *bars, *divisors;
+    float *best;              // candidates of a step, [num][2 beam]
+    int64_t *origins, *written;
+};
+
 // The positions of a stack's tokens: those past the end of a table take its last row.
 struct Positions {
     const float *rows;     // [num_rows, dim] to be added to embeddings, or null

@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.errors import ShapeError
+from regard.generation.constraints import check_numbers
+from regard.generation.decoding import Beams, Candidates
 from regard.generation.native import library
 from regard.generation.native.packing import PackedModel
 from regard.generation.top_tokens import TopTokens
@@ -240,6 +243,38 @@ class NativeDecoder(_Native):
             )
         library.check(result)
         state.add_rows(batch)
+
+    def search(
+        self, beams: Beams, state: NativeState, most: int
+    ) -> Candidates | NDArray[np.int64] | None:
+        """Take steps of a beam search; see `SearchingDecoder`."""
+        num, beam, room = beams.tokens.shape
+        candidates = Candidates(
+            np.empty((num, 2 * beam), dtype=np.float32),
+            *np.empty((2, num, 2 * beam), dtype=np.int64),
+        )
+        arrays = (*beams[:6], *candidates)
+        assert all(array.flags.c_contiguous for array in arrays)
+        pointers = (array.ctypes.data for array in arrays)
+        record = library.Beams(num, beam, room, beams.end_id, beams.closes_at_limit, *pointers)
+        positions = self._packed.target_positions.up_to(len(state) + most)
+        num_steps, stop = ctypes.c_int64(), ctypes.c_int64()
+        result = self._packed.library.regard_state_search(
+            state.handle,
+            ctypes.byref(positions.record),
+            ctypes.byref(record),
+            most,
+            self._threads(),
+            ctypes.byref(num_steps),
+            ctypes.byref(stop),
+        )
+        library.check(result)
+        check_numbers(stop.value != library.NO_NUMBERS)
+        state.advance(num_steps.value)
+        if stop.value == library.CLOSED:
+            return candidates
+        origins = candidates.origins.reshape(-1)[: num * beam].reshape(num, beam)
+        return origins if stop.value == library.SOME_DONE else None
 
     @torch.inference_mode()
     def _encode(self, source_ids: Tensor, lengths: Tensor) -> Tensor:

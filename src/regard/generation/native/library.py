@@ -56,6 +56,19 @@ class Positions(ctypes.Structure):
     )
 
 
+class Beams(ctypes.Structure):
+    """The `Beams` of decoder.h."""
+
+    _fields_ = (
+        *((name, _I) for name in ("num", "beam", "room", "end_token", "closes_at_limit")),
+        *((name, _P) for name in ("scores", "tokens", "lengths", "limits", "bars", "divisors")),
+        *((name, _P) for name in ("best", "origins", "written")),
+    )
+
+
+ALL_STEPS, CLOSED, SOME_DONE, NO_NUMBERS = range(4)
+"""Why the steps of a beam search stopped, with their numbers in beams.h."""
+
 _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "regard_has_bf16": (ctypes.c_int, ()),
     "regard_model_new": (_P, (_P, _P)),
@@ -73,6 +86,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "regard_state_select": (ctypes.c_int, (_P, _P, _I)),
     "regard_state_bytes": (_I, (_P,)),
     "regard_state_step": (ctypes.c_int, (_P, _P, _P, _I, _P, _I, _P, _P, _P, _I)),
+    "regard_state_search": (ctypes.c_int, (_P, _P, _P, _I, _I, _P, _P)),
 }
 
 
