@@ -44,6 +44,7 @@ from regard.training.non_finite import (
     suggest_settings,
 )
 from regard.training.plan import Budget, Speed
+from regard.training.prefetch import Prefetcher
 from regard.training.shards import ShardedBatch, seed_shard
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stability_monitor import StabilityMonitor, Step, largest_gradient
@@ -151,6 +152,8 @@ class Trainer:
         self._saved_at = self._reported_at = self._now()
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
+        device = next(self.model.parameters()).device
+        self._prefetcher = Prefetcher(self.batches.batch, device)
         self._saved_step = 0
         self._saving_seconds = 0.0
         self._good_norms: Tensor | None = None  # [parameters]
@@ -171,7 +174,7 @@ class Trainer:
         self.model.train()
         self._saved_step = counters.step
         self._order = self.batches.order(counters.epoch)
-        with StopRequest(catches_all=self.world.is_shared) as stop:
+        with StopRequest(catches_all=self.world.is_shared) as stop, self._prefetcher:
             while not (
                 self.early_stopping.should_stop(counters)
                 or counters.step >= counters.plan.total_steps
@@ -236,7 +239,8 @@ class Trainer:
             counters.epoch, counters.position = counters.epoch + 1, 0
             self._order = self.batches.order(counters.epoch)
         self.seed_dropout(counters.step)
-        batch = self.batches.batch(self._order[counters.position])
+        upcoming = self._order[counters.position : counters.position + 2]
+        batch = self._prefetcher.batch(*upcoming)
         self.monitor.before_step(number, ends_interval=counters.plan.evaluates_after(number))
         output = self.stepper.step(batch, counters.plan.progress(counters.step))
         nll, norm = float(output.loss.nll), output.gradient_norm
