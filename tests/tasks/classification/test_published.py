@@ -174,6 +174,16 @@ def test_labels_that_cannot_be_are_refused(fields, message, transformers, tmp_pa
     assert str(caught.value) == f"{tmp_path}/{message}"
 
 
+def test_two_default_names_that_old_releases_wrote_for_all_labels_are_numbered_on(
+    transformers, tmp_path
+):
+    published(transformers, "bert", tmp_path, seed=1)
+    change(tmp_path, id2label={"0": "LABEL_0", "1": "LABEL_1"}, num_labels=3)
+    assert load(tmp_path).config.data.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    peer = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert tuple(peer.id2label.values()) == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
 # --- ours -----------------------------------------------------------------------------------------
 
 

@@ -297,11 +297,15 @@ def _check_image_labels(folder: Path, fields: Mapping[str, Any], config: object)
 
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
-    """Read the names of the labels; `transformers` omits those of its own default, ``LABEL_0``."""
+    """Read the names of the labels.
+
+    `transformers` omits those of its own default, ``LABEL_0``; old releases wrote two of them
+    whatever ``num_labels`` was.
+    """
     named = fields.get("id2label")
-    if named is None:
-        return tuple(f"LABEL_{number}" for number in range(count))
     numbers = [str(number) for number in range(count)]
+    if named is None or named == {number: f"LABEL_{number}" for number in ("0", "1")}:
+        return tuple(f"LABEL_{number}" for number in numbers)
     if not isinstance(named, dict) or sorted(named) != sorted(numbers):
         raise ConfigError(
             f"{folder}/config.json: id2label={json.dumps(named)[:80]}: "
