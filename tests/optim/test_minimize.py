@@ -373,7 +373,9 @@ def test_a_callback_sees_the_optimizer_after_every_step():
 
 
 def test_a_limit_that_is_not_positive_is_refused():
-    with pytest.raises(ConfigError, match=r"^max_evaluations must be 1 or more, not 0$"):
+    with pytest.raises(
+        ConfigError, match=r"^max_evaluations must be a whole number, 1 or m"
+    ):
         minimize(rosenbrock, start(1.0, 2.0), max_evaluations=0)
 
 
@@ -529,7 +531,7 @@ def test_steps_are_limited(method):
         "the limit of steps was reached",
         2,
     )
-    with pytest.raises(ConfigError, match="maxiter must be 1 or more, not 0"):
+    with pytest.raises(ConfigError, match="maxiter must be a whole number, 1 or more, not 0"):
         minimize(rosenbrock, start(-1.2, 1.0), maxiter=0)
 
 
@@ -590,3 +592,29 @@ def test_autocast_around_it_does_not_round_products():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = minimize(fun, torch.ones(8), method="newton-cg", maxiter=3)
     assert torch.equal(mixed.x, plain.x)
+
+
+@pytest.mark.parametrize("name", ["maxiter", "max_evaluations"])
+@pytest.mark.parametrize("limit", [2.5, 3.0, "3"])
+def test_a_limit_that_is_no_whole_number_is_refused(name, limit):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number, 1 or more, not {limit}"):
+        minimize(lambda x: (x**2).sum(), torch.ones(2), **{name: limit})
+
+
+@pytest.mark.parametrize("stop", [np.True_, torch.tensor(True), True])
+def test_a_callback_stops_a_run_by_any_true_value(stop):
+    result = minimize(lambda x: (x**4).sum(), torch.ones(2), callback=lambda optimizer: stop)
+    assert (result.nit, result.message) == (1, "the callback stopped the run")
+
+
+def test_a_method_that_is_no_name_is_refused():
+    with pytest.raises(ConfigError, match=r"unknown method None\.  One of: cg, newton-cg"):
+        minimize(lambda x: (x**2).sum(), torch.ones(2), method=None)
+
+
+@pytest.mark.parametrize("method", ["cg", "newton-cg", "lbfgs", "gradient-descent"])
+def test_a_minimum_is_found_in_inference_mode_too(method):
+    with torch.inference_mode():
+        result = minimize(lambda x: ((x - 3) ** 2).sum(), torch.ones(2).double(), method=method)
+    assert result.success
+    assert torch.allclose(result.x, torch.full((2,), 3.0).double())

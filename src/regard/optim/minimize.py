@@ -109,17 +109,17 @@ def minimize(
     """
     if not tol > 0:
         raise ConfigError(f"tol must be above 0, not {tol}")
-    if max_evaluations < 1:
-        raise ConfigError(f"max_evaluations must be 1 or more, not {max_evaluations}")
-    if maxiter is not None and maxiter < 1:
-        raise ConfigError(f"maxiter must be 1 or more, not {maxiter}")
-    build = _builder(method, memory) if isinstance(method, str) else method
-    objective = FunctionObjective(fun, x0, tol=tol, max_evaluations=max_evaluations)
-    optimizer = build(objective.tensors)
-    objective.keeps_graph = isinstance(optimizer, NewtonCG)
+    _require_count("max_evaluations", max_evaluations)
+    if maxiter is not None:
+        _require_count("maxiter", maxiter)
+    build = method if callable(method) else _builder(method, memory)
     # Also around the optimizer's own sums: rounding by autocast is larger than what is compared.
-    with torch.autocast(objective.tensors[0].device.type, enabled=False):
-        num_steps, message = _run(optimizer, objective, callback, maxiter)
+    with torch.inference_mode(False):
+        objective = FunctionObjective(fun, x0, tol=tol, max_evaluations=max_evaluations)
+        with torch.autocast(objective.tensors[0].device.type, enabled=False):
+            optimizer = build(objective.tensors)
+            objective.keeps_graph = isinstance(optimizer, NewtonCG)
+            num_steps, message = _run(optimizer, objective, callback, maxiter)
     if message != _SOLVED and objective.best_value < -_BOTTOMLESS * objective.first_magnitude:
         value = f"{objective.best_value:.3g}"
         message = f"the function seems to have no minimum: its value fell to {value}"
@@ -136,9 +136,15 @@ def minimize(
     )
 
 
+def _require_count(name: str, count: int) -> None:
+    """Raise ConfigError where a limit is not a whole number from 1 up."""
+    if not hasattr(count, "__index__") or count < 1:
+        raise ConfigError(f"{name} must be a whole number, 1 or more, not {count}")
+
+
 def _builder(method: str, memory: int) -> BuildOptimizer:
     """Return the function that builds the optimizer of a name."""
-    name = method.lower()
+    name = method.lower() if isinstance(method, str) else ""
     optimizer = METHODS.get(_SAME_METHOD.get(name, name))
     if optimizer is None:
         raise ConfigError(f"unknown method {method!r}.  One of: {', '.join(METHODS)}")
@@ -165,7 +171,7 @@ def _run(
             optimizer.step(objective)
             num_steps += 1
             num_failures = num_failures + 1 if optimizer.last.failure else 0
-            if callback is not None and callback(optimizer) is True:
+            if callback is not None and callback(optimizer):
                 return num_steps, "the callback stopped the run"
             if num_steps == maxiter:
                 return num_steps, "the limit of steps was reached"
