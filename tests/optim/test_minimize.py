@@ -373,9 +373,7 @@ def test_a_callback_sees_the_optimizer_after_every_step():
 
 
 def test_a_limit_that_is_not_positive_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"^max_evaluations must be a whole number, 1 or m"
-    ):
+    with pytest.raises(ConfigError, match=r"^max_evaluations must be a whole number, 1 or m"):
         minimize(rosenbrock, start(1.0, 2.0), max_evaluations=0)
 
 
