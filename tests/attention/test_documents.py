@@ -186,3 +186,33 @@ def test_documents_drop_pairs_of_their_own():
 def test_documents_without_segments_are_refused():
     with pytest.raises(ConfigError, match="segments_are_documents needs segments"):
         attend(*inputs(), segments_are_documents=True)
+
+
+@pytest.mark.parametrize("pattern", [Hierarchical(4), RelativeWindow(0.2, 0.1), Causal()], ids=repr)
+def test_padding_that_has_the_number_of_the_last_document_ends_its_keys(pattern):
+    q, k, v = inputs()
+    lengths = torch.tensor([LENGTH - 40, 0])
+    numbers = (NUMBERS, NUMBERS)
+    out = attend(
+        *(q, k, v), pattern=pattern, segments=numbers, segments_are_documents=True, lengths=lengths
+    )
+    last = slice(150, LENGTH)
+    alone = attend(
+        *(x[:1, :, last] for x in (q, k, v)), pattern=pattern, lengths=torch.tensor([20])
+    )
+    assert torch.allclose(out[:1, :, last], alone, rtol=0, atol=1e-12)
+    assert not out[1].any()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_documents_without_any_valid_key_give_zeros_and_zero_gradients(pattern):
+    q, k, v = (x.requires_grad_() for x in inputs())
+    out = attend(
+        *(q, k, v),
+        pattern=pattern,
+        segments=(NUMBERS, NUMBERS),
+        segments_are_documents=True,
+        lengths=torch.zeros(2, dtype=torch.int64),
+    )
+    assert not out.any()
+    assert not any(x.any() for x in torch.autograd.grad(out.sum(), (q, k, v)))

@@ -16,6 +16,7 @@ from torch import Tensor
 from regard.attention.dense import AttentionOutput
 from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions, number_segments
+from regard.attention.patterns import Full
 from regard.attention.patterns.base import Pattern
 from regard.errors import ConfigError
 
@@ -76,8 +77,8 @@ def attend_documents(
         )
         return total.unflatten(0, (q.shape[0], q.shape[2])).transpose(1, 2)
 
-    if not outputs:  # no document has both queries and keys
-        return attend(q, k, v, pattern, _count_from_starts(options))
+    if not outputs:  # no document has both queries and keys: all are zeros, whatever the pattern
+        return attend(q, k, v, Full(), _count_from_starts(options))
     lse = [(x.lse[..., None], is_valid) for x, is_valid in outputs if x.lse is not None]
     return AttentionOutput(
         out=put([(x.out, is_valid) for x, is_valid in outputs], 0.0),
@@ -98,7 +99,7 @@ class _Group(NamedTuple):
         queries: Rows of ``batch * queries``, ``[documents, queries]``; the last one repeats.
         num_queries: Number of queries of each, ``[documents]``.
         keys: Rows of ``batch * keys``, ``[documents, keys]``, the same.
-        num_keys: Number of keys of each.
+        num_keys: Number of valid keys of each, which come before its padding.
     """
 
     queries: Tensor
@@ -114,16 +115,18 @@ def _groups(options: AttentionOptions, queries: int, keys: int) -> Iterator[_Gro
     device = of_keys.device
     first = torch.arange(len(of_keys), device=device)[:, None] * (queries + keys)
     of_queries, of_keys = of_queries + first, of_keys + first  # distinct in all rows
+    is_valid = torch.ones_like(of_keys, dtype=torch.bool)
     if options.lengths is not None:
-        padded = torch.arange(keys, device=device) >= options.lengths[:, None]
-        of_keys = of_keys.masked_fill(padded, -1)
+        is_valid = torch.arange(keys, device=device) < options.lengths[:, None]
     document_numbers = torch.cat([of_queries.flatten(), of_keys.flatten()]).unique()
     orders, counts = [], []
     for numbers in (of_queries.flatten(), of_keys.flatten()):
         index = torch.searchsorted(document_numbers, numbers)
         orders.append(index.argsort(stable=True))
         counts.append(index.bincount(minlength=len(document_numbers)))
-    has_both = (counts[0] > 0) & (counts[1] > 0) & (document_numbers >= 0)
+    valid_index = torch.searchsorted(document_numbers, of_keys[is_valid])
+    num_valid = valid_index.bincount(minlength=len(document_numbers))
+    has_both = (counts[0] > 0) & (num_valid > 0)
     # The bits of a size: sizes of as many are within a factor of 2.
     sizes = [torch.frexp(count.double()).exponent for count in counts]
     kinds = (sizes[0] * 64 + sizes[1]).masked_fill(~has_both, -1)
@@ -136,8 +139,8 @@ def _groups(options: AttentionOptions, queries: int, keys: int) -> Iterator[_Gro
             num, start = count[documents], (count.cumsum(0) - count)[documents]
             offset = torch.arange(int(num.max()), device=device).expand(len(num), -1)
             offset = torch.minimum(offset, num[:, None] - 1)
-            indices += [order[start[:, None] + offset], num]
-        yield _Group(*indices)
+            indices.append(order[start[:, None] + offset])
+        yield _Group(indices[0], counts[0][documents], indices[1], num_valid[documents])
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
