@@ -608,3 +608,24 @@ def test_a_search_refuses_a_model_that_gives_no_numbers():
         model.output_weight[7] = torch.nan
     with pytest.raises(WeightsError, match="NaN"):
         beam_search(NativeDecoder(model), sources(2, 5, 40), BeamSearchConfig(), SpecialIds(end=3))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("settings", [{}, {"has_copy": True}])
+def test_rows_that_begin_as_copies_have_the_numbers_of_the_first_and_then_their_own(settings):
+    model = translator(settings)
+    native = NativeDecoder(model)
+    ids = sources(3, 9, model.vocab_size)
+    alone, copied = native.init_state(ids), native.init_state(ids)
+    copied.select(torch.tensor([0, 0, 0, 1, 1, 2]))
+    start = torch.full((6,), 1)
+    logits = native.decode_step(start, copied)
+    assert torch.equal(logits, native.decode_step(start[:3], alone)[[0, 0, 0, 1, 1, 2]])
+    tokens = torch.tensor([5, 6, 7, 8, 8, 9])
+    alone.select(torch.tensor([0, 0, 0, 1, 1, 2]))
+    assert torch.equal(native.decode_step(tokens, copied), native.decode_step(tokens, alone))
+    copied.select(torch.tensor([2, 1, 0, 5, 4, 3]))
+    alone.select(torch.tensor([2, 1, 0, 5, 4, 3]))
+    top = native.decode_top(tokens, copied, 5)
+    assert torch.equal(top.ids, native.decode_top(tokens, alone, 5).ids)
+    assert not torch.equal(logits[0], logits[3])

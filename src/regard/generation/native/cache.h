@@ -52,6 +52,12 @@ struct Cache {
     int32_t &at(int64_t row, int64_t position) { return table[row * room + position % room]; }
     int32_t at(int64_t row, int64_t position) const { return table[row * room + position % room]; }
 
+    // Whether two rows have no positions yet and the same source.
+    bool begins_as(int64_t row, int64_t other) const {
+        return lengths[row] == 0 && lengths[other] == 0 && !sources.empty() &&
+               sources[row] == sources[other];
+    }
+
     void add_rows(int64_t count) {
         num_rows += count;
         lengths.resize(num_rows, 0);

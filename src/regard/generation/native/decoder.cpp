@@ -532,19 +532,28 @@ struct Output {
     float *values;      // [rows, k]
     int64_t *indices;   // [rows, k]
     float *normalizer;  // [rows], log-sum-exp of the logits
+
+    void copy_row(int64_t from, int64_t to, int64_t vocab) const {
+        if (logits) std::copy_n(logits + from * vocab, vocab, logits + to * vocab);
+        if (k == 0) return;
+        std::copy_n(values + from * k, k, values + to * k);
+        std::copy_n(indices + from * k, k, indices + to * k);
+        normalizer[to] = normalizer[from];
+    }
 };
 
 struct Step {
     Model &model;
     Cache &cache;
     const Positions &positions;
-    const int64_t *ids;  // [rows, num_new]
+    const int64_t *rows;  // those that are computed
+    const int64_t *ids;   // [rows, num_new]
     int64_t num_new;
     const int32_t *slots;  // [rows, num_new]
     Output output;
     int64_t threads;  // of each product
 
-    // All new positions of some consecutive rows.
+    // All new positions of some neighbours in `rows`.
     void run(int64_t first_row, int64_t last_row, Scratch &scratch) const {
         const Stack &stack = *model.decoder;
         scratch.fit(std::max(stack.widest(), PORTION), stack.stride);
@@ -553,7 +562,7 @@ struct Step {
         for (int64_t token = first_row * num_new; token < end; token += pass.rows) {
             pass.rows = std::min(MAX_ROWS, end - token);
             for (int64_t i = 0; i < pass.rows; ++i) {
-                const int64_t row = (token + i) / num_new;
+                const int64_t row = rows[(token + i) / num_new];
                 const int64_t position = cache.lengths[row] + (token + i) % num_new;
                 pass.tokens[i] = {row, position};
                 cache.at(row, position) = slots[token + i];
@@ -615,10 +624,10 @@ struct Step {
     void write(Pass &pass, int64_t token) const {
         const Stack &stack = pass.stack;
         Scratch &scratch = pass.scratch;
-        int64_t rows[MAX_ROWS], written[MAX_ROWS], count = 0;
+        int64_t last[MAX_ROWS], written[MAX_ROWS], count = 0;
         for (int64_t i = 0; i < pass.rows; ++i) {
             if ((token + i + 1) % num_new) continue;
-            rows[count] = pass.tokens[i].row;
+            last[count] = pass.tokens[i].row;
             written[count] = ids[token + i];
             std::copy_n(pass.state(i), stack.stride, pass.state(count));
             float *embedded = scratch.embedded.get();
@@ -633,10 +642,10 @@ struct Step {
             hidden = scratch.normal.get();
         }
         std::vector<Copies> copies;
-        if (model.copy) copies = copy(pass, hidden, rows, written, count);
+        if (model.copy) copies = copy(pass, hidden, last, written, count);
         const Rows left = pass.enter(model.output, hidden, stack.stride);
-        if (output.logits) write_logits(pass, left, rows, copies);
-        if (output.k) write_top(pass, left, rows, copies);
+        if (output.logits) write_logits(pass, left, last, copies);
+        if (output.k) write_top(pass, left, last, copies);
         pass.rows = all_rows;
     }
 
@@ -994,15 +1003,31 @@ static int take_step(State &state, const Positions &positions, const int64_t *id
     if (!are_below(ids, rows * num_new, state.model.decoder->sizes.vocab_size)) return OUT_OF_RANGE;
     if (rows == 0) return DONE;
     cache.reserve(num_new);
-    std::vector<int32_t> slots(rows * num_new);
-    cache.take(slots.data(), rows * num_new);
-    const int64_t items = std::min(rows, num_items(rows * num_new, num_threads));
-    const Step step{state.model, cache, positions, ids, num_new, slots.data(), output,
-                    items == 1 ? num_threads : 1};
+    // The hypotheses of a sentence begin as copies: the first of them alone is computed.
+    std::vector<int64_t> first(rows), computed, new_ids;
+    for (int64_t row = 0; row < rows; ++row) {
+        const bool is_copy = row && num_new == 1 && cache.begins_as(row, row - 1) &&
+                             ids[row] == ids[row - 1];
+        first[row] = is_copy ? first[row - 1] : row;
+        if (is_copy) continue;
+        computed.push_back(row);
+        new_ids.insert(new_ids.end(), ids + row * num_new, ids + (row + 1) * num_new);
+    }
+    const int64_t count = int64_t(computed.size());
+    std::vector<int32_t> slots(count * num_new);
+    cache.take(slots.data(), count * num_new);
+    const int64_t items = std::min(count, num_items(count * num_new, num_threads));
+    const Step step{state.model, cache, positions, computed.data(), new_ids.data(), num_new,
+                    slots.data(), output, items == 1 ? num_threads : 1};
     const auto item = [&](int64_t number, Scratch &scratch) {
-        step.run(rows * number / items, rows * (number + 1) / items, scratch);
+        step.run(count * number / items, count * (number + 1) / items, scratch);
     };
     if (for_each(state.model, items, num_threads, item) != 0) return NO_MEMORY;
+    for (int64_t row = 0; row < rows; ++row) {
+        if (first[row] == row) continue;
+        cache.at(row, 0) = cache.at(first[row], 0);
+        output.copy_row(first[row], row, state.model.decoder->sizes.vocab_size);
+    }
     for (int64_t &length : cache.lengths) length += num_new;
     return DONE;
 }
