@@ -135,7 +135,16 @@ class Search(ABC, Generic[S]):
         """Tokens so far with the begin, ``[sentences, beam, at least the longest]``."""
         self.scores: NDArray[np.float32] = np.empty((0, config.beam), dtype=np.float32)
         """Log-probabilities, ``[sentences, beam]``."""
+        self.bars = np.empty(0, dtype=np.float64)
+        """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
+        self.divisors = np.empty(0, dtype=np.float64)
+        """What log-probabilities at the limits are divided by, ``[sentences]``."""
         self.reads_logits = _needs_logits(config)
+        is_plain = not self.reads_logits and not config.forbidden
+        has_enough = getattr(model, "vocab_size", 0) > 2 * config.beam
+        takes_steps = is_plain and has_enough and (config.beam == 1 or self._has_bounds)
+        is_able = takes_steps and isinstance(model, SearchingDecoder)
+        self.searching_decoder = cast("SearchingDecoder[S]", model) if is_able else None
 
     @property
     def num_sentences(self) -> int:
@@ -169,6 +178,8 @@ class Search(ABC, Generic[S]):
             self.state.select(torch.cat([old, new.repeat_interleave(beam)]))
         self.indices = np.concatenate([self.indices, np.asarray(indices, dtype=np.int64)])
         self.limits = np.concatenate([self.limits, self._limits_of(source_ids)])
+        self.bars = np.concatenate([self.bars, np.full(num_new, -np.inf)])
+        self.divisors = self._divisors_of(self.limits)
         self.lengths = np.concatenate([self.lengths, np.ones(num_new, dtype=np.int64)])
         tokens = np.full((num_new, *self.tokens.shape[1:]), self.ids.start)
         self.tokens = np.concatenate([self.tokens, tokens])
@@ -177,9 +188,45 @@ class Search(ABC, Generic[S]):
         scores[:, 0] = 0.0
         self.scores = np.concatenate([self.scores, scores])
 
+    def _search(self) -> Candidates | NDArray[np.int64] | None:
+        """Let the model take steps; see `SearchingDecoder`."""
+        decoder, state, longest = self.searching_decoder, self.state, int(self.lengths.max())
+        assert decoder is not None
+        assert state is not None
+        if longest == self.tokens.shape[2]:
+            self._make_room()
+        # Few rows take many steps at once, many rows one: an interrupt waits for them.
+        most = max(1, _ROWS_AT_ONCE // self.scores.size)
+        most = min(most, self.tokens.shape[2] - longest)
+        beams = Beams(
+            self.scores,
+            self.tokens,
+            self.lengths,
+            self.limits,
+            self.bars,
+            self.divisors,
+            end_id=self.ids.end,
+            closes_at_limit=self.config.ranking == "transformers" and self.config.beam > 1,
+            min_length=self.config.min_length,
+        )
+        return decoder.search(beams, state, most)
+
     @abstractmethod
     def advance(self) -> None:
         """Extend every hypothesis by one token, and let sentences go that are done."""
+
+    @property
+    def _has_bounds(self) -> bool:
+        """Whether a hypothesis is judged by what its score may become until the limit."""
+        return self.config.stopping == "certain" and self.config.length_penalty > 0
+
+    def _divisors_of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what log-probabilities of outputs of some lengths are divided by."""
+        config = self.config
+        with np.errstate(over="ignore"):  # a quotient is then 0, as it should be
+            return length_normalizer(
+                lengths.astype(np.float64), config.length_penalty, config.ranking
+            )
 
     def _limits_of(self, source_ids: Tensor) -> NDArray[np.int64]:
         """Return the maximum number of tokens of each output, ``[batch]``."""
@@ -299,7 +346,8 @@ class Search(ABC, Generic[S]):
         remaining[is_done[: len(active)]] = active[active >= len(active)]
         self.indices, self.limits = self.indices[remaining], self.limits[remaining]
         self.lengths, self.tokens = self.lengths[remaining], self.tokens[remaining]
-        self.scores = self.scores[remaining]
+        self.scores, self.bars = self.scores[remaining], self.bars[remaining]
+        self.divisors = self.divisors[remaining]
         return remaining
 
     def _select(self, rows: NDArray[np.int64]) -> None:
@@ -333,21 +381,30 @@ def _needs_logits(config: BeamSearchConfig) -> bool:
     )
 
 
-def _leaves_out(config: BeamSearchConfig) -> bool:
-    """Return whether some of the best tokens may be left out."""
-    return bool(config.forbidden) or config.min_length > 0
-
-
 class _Greedy(Search[S]):
     """Takes the most probable token at every step; the beam is 1."""
 
     def advance(self) -> None:
-        best, ids = self._best_tokens(1)
-        scores, tokens = best[:, 0, 0], ids[:, 0, 0]  # [sentences]
-        is_dead = scores == -np.inf
-        self.scores[:, 0] += np.where(is_dead, np.float32(0.0), scores)
-        self._write(tokens[:, None])
+        if self.searching_decoder is None:
+            best, ids = self._best_tokens(1)
+            scores, tokens = best[:, 0, 0], ids[:, 0, 0]  # [sentences]
+            is_dead = scores == -np.inf
+            self.scores[:, 0] += np.where(is_dead, np.float32(0.0), scores)
+            self._write(tokens[:, None])
+            self._let_go(is_dead)
+            return
+        result = self._search()
+        if result is None:
+            return
+        if isinstance(result, Candidates):
+            self.scores = result.scores[:, :1].copy()
+            self._write(result.tokens[:, :1])
+        self._let_go(np.zeros(self.num_sentences, dtype=np.bool_))
+
+    def _let_go(self, is_dead: NDArray[np.bool_]) -> None:
+        """Let sentences go whose last token ends them, or that are at their limit or dead."""
         lengths = self.lengths - 1  # with the new token, without the begin
+        tokens = self.tokens[np.arange(self.num_sentences), 0, lengths]
         has_ended = (tokens == self.ids.end) & ~is_dead
         is_done = has_ended | is_dead | (self.limits <= lengths)
         if not is_done.any():
@@ -370,28 +427,9 @@ class _Beams(Search[S]):
     """Outputs of each sentence that count, by its index."""
     dead: dict[int, list[Hypothesis]] = field(default_factory=dict, init=False)
     """Outputs of each sentence to which the constraints left no token."""
-    bars: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), init=False)
-    """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
-    divisors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), init=False)
-    """What log-probabilities at the limits are divided by, ``[sentences]``."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        model, config = self.model, self.config
-        is_plain = self._has_bounds and not self.reads_logits and not _leaves_out(config)
-        has_enough = getattr(model, "vocab_size", 0) >= 2 * config.beam
-        takes_steps = is_plain and has_enough and isinstance(model, SearchingDecoder)
-        self.searching_decoder = cast("SearchingDecoder[S]", model) if takes_steps else None
-
-    @property
-    def _has_bounds(self) -> bool:
-        """Whether a hypothesis is judged by what its score may become until the limit."""
-        return self.config.stopping == "certain" and self.config.length_penalty > 0
 
     def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
         super().add(source_ids, indices)
-        self.bars = np.concatenate([self.bars, np.full(len(source_ids), -np.inf)])
-        self.divisors = self._divisors_of(self.limits)
         self.finished.update({int(index): [] for index in indices})
 
     def advance(self) -> None:
@@ -400,28 +438,6 @@ class _Beams(Search[S]):
             self._let_go(self._keep(candidates))
         elif candidates is not None:
             self._let_go(candidates)
-
-    def _search(self) -> Candidates | NDArray[np.int64] | None:
-        """Let the model take steps; see `SearchingDecoder`."""
-        decoder, state, longest = self.searching_decoder, self.state, int(self.lengths.max())
-        assert decoder is not None
-        assert state is not None
-        if longest == self.tokens.shape[2]:
-            self._make_room()
-        # Few rows take many steps at once, many rows one: an interrupt waits for them.
-        most = max(1, _ROWS_AT_ONCE // self.scores.size)
-        most = min(most, self.tokens.shape[2] - longest)
-        beams = Beams(
-            self.scores,
-            self.tokens,
-            self.lengths,
-            self.limits,
-            self.bars,
-            self.divisors,
-            end_id=self.ids.end,
-            closes_at_limit=self.config.ranking == "transformers",
-        )
-        return decoder.search(beams, state, most)
 
     def _candidates(self) -> Candidates:
         """Take a step of the model; return what may continue the hypotheses."""
@@ -469,7 +485,6 @@ class _Beams(Search[S]):
             self._finish(is_done)
             remaining = self._remain(is_done)
             sentences, origins = remaining[:, None], origins[remaining]
-            self.bars, self.divisors = self.bars[remaining], self.divisors[remaining]
         self._select((sentences * beam + origins).reshape(-1))
 
     def _collect(
@@ -530,14 +545,6 @@ class _Beams(Search[S]):
         # A log-probability only falls; with a penalty its divisor is largest at the limit.
         divisors = self.divisors if self._has_bounds else self._divisors_of(lengths)
         return is_done | ((self.bars > -np.inf) & (self.bars >= best / divisors))
-
-    def _divisors_of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return what log-probabilities of outputs of some lengths are divided by."""
-        config = self.config
-        with np.errstate(over="ignore"):  # a quotient is then 0, as it should be
-            return length_normalizer(
-                lengths.astype(np.float64), config.length_penalty, config.ranking
-            )
 
     def _finish(self, is_done: NDArray[np.bool_]) -> None:
         """Hand out the outputs of sentences that are done."""

@@ -60,6 +60,7 @@ class Beams(NamedTuple):
         divisors: What log-probabilities are divided by, float64 ``[sentences]``.
         end_id: Token that ends an output.
         closes_at_limit: Whether hypotheses at the limit of their sentence are outputs.
+        min_length: Tokens with the begin before which none ends.
     """
 
     scores: NDArray[np.float32]
@@ -70,6 +71,7 @@ class Beams(NamedTuple):
     divisors: NDArray[np.float64]
     end_id: int
     closes_at_limit: bool
+    min_length: int
 
 
 class Candidates(NamedTuple):
@@ -88,12 +90,12 @@ class Candidates(NamedTuple):
 
 @runtime_checkable
 class SearchingDecoder(Protocol[S_contra]):
-    """A model that takes steps of a beam search by itself, where no rule leaves tokens out."""
+    """A model that takes steps of a search by itself, where few rules leave tokens out."""
 
     def search(
         self, beams: Beams, state: S_contra, most: int
     ) -> Candidates | NDArray[np.int64] | None:
-        """Take steps until an output closes or a sentence is done.
+        """Take steps until an output closes or a sentence is done; a beam of 1 is greedy.
 
         Args:
             beams: The sentences.

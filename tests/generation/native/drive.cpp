@@ -129,7 +129,8 @@ bool search(void *model, const Sizes *encoder, const Sizes &sizes) {
     const std::vector<double> bars(num, draw(0, 1) ? -9.0 : -HUGE_VAL), divisors(num, 2.0);
     std::vector<int64_t> origins(2 * beam * num), candidates(2 * beam * num);
     const int64_t most = room - *std::max_element(written.begin(), written.end());
-    const Beams beams{num, beam, room, draw(0, vocab - 1), draw(0, 1), scores.data(), tokens.data(),
+    const Beams beams{num, beam, room, draw(0, vocab - 1), draw(0, 1), draw(0, room), scores.data(),
+                      tokens.data(),
                       written.data(), limits.data(), bars.data(), divisors.data(), best.data(),
                       origins.data(), candidates.data()};
     int64_t num_steps = 0, stop = -1;

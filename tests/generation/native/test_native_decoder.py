@@ -561,6 +561,9 @@ class StepByStep:
         {"beam": 2, "length_penalty": 0.4},
         {"beam": 5, "num_best": 3},
         {"ranking": "transformers", "max_length": 9, "max_length_ratio": None},
+        {"min_length": 7},
+        {"beam": 1},
+        {"beam": 1, "min_length": 6, "max_length": 9},
         {"has_copy": True},
     ],
 )

@@ -1,5 +1,5 @@
-// The steps of a beam search between two outputs: what `beam_search.py` does in `_Beams.advance`, in
-// the same arithmetic, where no rule leaves tokens out.
+// The steps of a search between two outputs: what `beam_search.py` does in `advance`, in the same
+// arithmetic, where no rule but a least length leaves tokens out. A beam of 1 is greedy.
 #pragma once
 
 #include "decoder.h"
@@ -17,20 +17,27 @@ enum Stop : int64_t {
 struct Candidates {
     const Beams &beams;
     std::vector<float> totals;
-    std::vector<int64_t> order;
+    std::vector<int64_t> ids, order;
 
     explicit Candidates(const Beams &beams)
-        : beams(beams), totals(beams.beam * 2 * beams.beam), order(totals.size()) {}
+        : beams(beams), totals(beams.beam * 2 * beams.beam), ids(totals.size()),
+          order(totals.size()) {}
 
-    // From the best tokens of each row, [beam][2 beam]; false where one is not a number.
-    bool find(int64_t sentence, const float *values, const int64_t *tokens, const float *normalizers) {
+    // From the k best tokens of each row, [beam][k]; false where one is not a number.
+    bool find(int64_t sentence, int64_t k, const float *values, const int64_t *tokens,
+              const float *normalizers) {
         const int64_t beam = beams.beam, some = 2 * beam;
+        const bool may_end = beams.lengths[sentence] >= beams.min_length;
         for (int64_t row = 0; row < beam; ++row) {
             const float before = beams.scores[sentence * beam + row];
-            for (int64_t i = 0; i < some; ++i) {
-                const float score = values[row * some + i] - normalizers[row];
+            int64_t count = 0;
+            for (int64_t i = 0; i < k; ++i) {
+                const float score = values[row * k + i] - normalizers[row];
                 if (score != score) return false;
-                totals[row * some + i] = before + score;
+                const int64_t token = tokens[row * k + i];
+                if (count == some || (token == beams.end_token && !may_end)) continue;
+                totals[row * some + count] = before + score;
+                ids[row * some + count++] = token;
             }
         }
         for (size_t i = 0; i < order.size(); ++i) order[i] = int64_t(i);
@@ -42,7 +49,7 @@ struct Candidates {
             const int64_t at = sentence * some + i;
             beams.best[at] = totals[order[i]];
             beams.origins[at] = order[i] / some;
-            beams.written[at] = tokens[order[i]];
+            beams.written[at] = ids[order[i]];
         }
         return true;
     }

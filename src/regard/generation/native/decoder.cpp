@@ -1049,7 +1049,7 @@ EXPORTED int regard_state_search(void *of, const Positions *positions, const Bea
                                  int64_t *stop) {
     return guarded([&]() -> int {
         State &state = *static_cast<State *>(of);
-        const int64_t beam = beams->beam, rows = beams->num * beam, k = 2 * beam;
+        const int64_t beam = beams->beam, rows = beams->num * beam, k = 2 * beam + 1;
         if (rows != state.cache.num_rows) return OUT_OF_RANGE;
         std::vector<float> values(rows * k), normalizers(rows);
         std::vector<int64_t> tokens(rows * k), last(rows), kept(rows);
@@ -1064,7 +1064,7 @@ EXPORTED int regard_state_search(void *of, const Positions *positions, const Bea
             ++*num_steps;
             for (int64_t i = 0; i < beams->num; ++i) {
                 const int64_t row = i * beam;
-                if (!candidates.find(i, &values[row * k], &tokens[row * k], &normalizers[row]))
+                if (!candidates.find(i, k, &values[row * k], &tokens[row * k], &normalizers[row]))
                     *stop = NO_NUMBERS;
                 else if (*stop == ALL_STEPS && has_output(*beams, i))
                     *stop = CLOSED;

@@ -41,6 +41,7 @@ struct Beams {
     int64_t num, beam, room;
     int64_t end_token;
     int64_t closes_at_limit;  // 1: hypotheses at the limit of their sentence are outputs
+    int64_t min_length;       // tokens with the begin before which none ends
     float *scores;
     int64_t *tokens;          // [num][beam][room]
     int64_t *lengths;

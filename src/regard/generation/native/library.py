@@ -60,7 +60,10 @@ class Beams(ctypes.Structure):
     """The `Beams` of decoder.h."""
 
     _fields_ = (
-        *((name, _I) for name in ("num", "beam", "room", "end_token", "closes_at_limit")),
+        *(
+            (name, _I)
+            for name in ("num", "beam", "room", "end_token", "closes_at_limit", "min_length")
+        ),
         *((name, _P) for name in ("scores", "tokens", "lengths", "limits", "bars", "divisors")),
         *((name, _P) for name in ("best", "origins", "written")),
     )
