@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
+from regard.plots.cells import SCALE_WIDTH, draw_cells, draw_scale
 from regard.plots.style import (
     ACCENT,
     DARK_TEXT,
@@ -33,7 +35,7 @@ _LARGEST_CELL, _SMALLEST_CELL = 34.0, 11.0  # points
 _MATRIX = 520.0  # points, where the cells need no more
 _MARGIN, _GAP, _TITLE = 22.0, 46.0, 26.0
 _SIDE, _HISTOGRAM = 230.0, 62.0  # points, of the reliability diagram
-_SCALE_WIDTH, _SMALLEST_LEGEND = 120.0, 290.0
+_SMALLEST_LEGEND = 290.0
 _LIGHT_TEXT_FROM = 7  # step of the scale
 
 
@@ -87,25 +89,25 @@ class ClassificationPicture(msgspec.Struct, frozen=True, kw_only=True):
 
     def _draw_reliability(self, sheet: Page, left: float, top: float) -> None:
         """Draw accuracy by confidence with the diagonal, and how many inputs each bin has."""
-        num_bins, num_inputs = len(self.bin_counts), max(1, sum(self.bin_counts))
-        edges = [index / num_bins for index in range(num_bins)]
+        counts, accuracy = np.array(self.bin_counts), np.array(self.bin_accuracy)
+        edges, width = np.arange(len(counts)) / len(counts), 1 / len(counts)
+        is_filled = counts > 0
         axes = sheet.axes(left, top, _SIDE, _SIDE)
         style_axes(axes, grid="both")
         axes.set_title(f"Reliability   (calibration error {self.calibration_error:.1f} %)")
         axes.plot([0, 1], [0, 1], color=MUTED.light, linewidth=1, linestyle=(0, (4, 3)))
-        filled = [index for index in range(num_bins) if self.bin_counts[index]]
         axes.bar(
-            [edges[index] for index in filled],
-            [self.bin_accuracy[index] for index in filled],
-            1 / num_bins,
+            edges[is_filled],
+            accuracy[is_filled],
+            width,
             align="edge",
             color=WIDE_BAND.light,
             edgecolor=PAGE.light,
             zorder=1,
         )
         axes.plot(
-            [self.bin_confidence[index] for index in filled],
-            [self.bin_accuracy[index] for index in filled],
+            np.array(self.bin_confidence)[is_filled],
+            accuracy[is_filled],
             color=ACCENT.light,
             marker="o",
             markersize=5,
@@ -116,22 +118,18 @@ class ClassificationPicture(msgspec.Struct, frozen=True, kw_only=True):
         axes.text(0.04, 0.92, "not sure enough", color=MUTED.light)
         histogram = sheet.axes(left, top + _SIDE + 16, _SIDE, _HISTOGRAM)
         style_axes(histogram)
-        shares = [count / num_inputs for count in self.bin_counts]
-        bars = histogram.bar(edges, shares, 1 / num_bins, align="edge", color=ACCENT.light)
-        for bar in bars:
-            bar.set_edgecolor(PAGE.light)
+        shares = counts / max(1, counts.sum())
+        histogram.bar(edges, shares, width, align="edge", color=ACCENT.light, edgecolor=PAGE.light)
         histogram.set_ylabel("inputs")
         histogram.set_xlabel("probability of the predicted label")
-        ticks = [index / 5 for index in range(6)]
+        ticks = {tick / 100: f"{tick} %" for tick in range(0, 101, 20)}
         for each in (axes, histogram):
             each.set_xlim(0, 1)
-            each.set_xticks(ticks)
-            each.set_xticklabels([f"{100 * tick:.0f} %" for tick in ticks])
+            each.set_xticks([*ticks], [*ticks.values()])
         axes.set_ylim(0, 1)
-        axes.set_yticks(ticks)
-        axes.set_yticklabels([f"{100 * tick:.0f} %" for tick in ticks])
+        axes.set_yticks([*ticks], [*ticks.values()])
         axes.tick_params(labelbottom=False)
-        most = max(shares)
+        most = float(max(shares))
         histogram.set_ylim(0, 1.05 * most or 1)
         histogram.set_yticks([0, most])
         histogram.set_yticklabels(["0", f"{100 * most:.0f} %"])
@@ -143,16 +141,15 @@ def merge_rare_labels(
     """Return the matrix of the labels with most inputs; the others together are the last."""
     if len(labels) <= _MOST_LABELS:
         return list(labels), [list(row) for row in counts]
-    totals = [sum(row) + sum(other[index] for other in counts) for index, row in enumerate(counts)]
-    ranked = sorted(range(len(labels)), key=lambda index: (-totals[index], index))
-    frequent = sorted(ranked[: _MOST_LABELS - 1])
-    column_of = {index: number for number, index in enumerate(frequent)}
-    last = len(frequent)
-    merged = [[0] * (last + 1) for _ in range(last + 1)]
-    for index, row in enumerate(counts):
-        for other, count in enumerate(row):
-            merged[column_of.get(index, last)][column_of.get(other, last)] += count
-    return [*(labels[index] for index in frequent), f"{len(labels) - last:,} others"], merged
+    matrix, last = np.array(counts), _MOST_LABELS - 1
+    ranked = np.argsort(-(matrix.sum(0) + matrix.sum(1)), kind="stable")
+    frequent = np.sort(ranked[:last])
+    column_of = np.full(len(labels), last)
+    column_of[frequent] = np.arange(last)
+    merged = np.zeros((last + 1, last + 1), dtype=matrix.dtype)
+    np.add.at(merged, (column_of[:, None], column_of), matrix)
+    names = [label for label, column in zip(labels, column_of, strict=True) if column < last]
+    return [*names, f"{len(labels) - last:,} others"], merged.tolist()
 
 
 class _Matrix(NamedTuple):
@@ -187,7 +184,7 @@ def _draw_matrix(
     canvas = sheet.canvas()
     width = cell * len(names)
     canvas.text(left, top - 6, title, fontsize=9.5, fontweight="bold", va="baseline")
-    _draw_cells(sheet, canvas, matrix, counts)
+    _draw_counts(sheet, canvas, matrix, counts)
     steps = [index * cell for index in range(len(names) + 1)]
     lines = [[(left, top + step), (left + width, top + step)] for step in steps]
     lines += [[(left + step, top), (left + step, top + width)] for step in steps]
@@ -201,49 +198,29 @@ def _draw_matrix(
     style = {"fontsize": 8.5, "color": MUTED.light, "va": "center"}
     canvas.text(left - 16 - widest, top + width / 2, "true label", rotation=90, ha="right", **style)
     canvas.text(left, legend, "predicted label", ha="left", **style)
-    _draw_scale(canvas, left + max(width, _SMALLEST_LEGEND) - _SCALE_WIDTH - 74, legend)
+    style = {"fontsize": 8, "color": MUTED.light, "va": "center"}
+    start = left + max(width, _SMALLEST_LEGEND) - SCALE_WIDTH - 69
+    canvas.text(start - 5, legend, "0", ha="right", **style)
+    draw_scale(canvas, start, legend)
+    canvas.text(start + SCALE_WIDTH + 5, legend, "100 % of a row", ha="left", **style)
 
 
-def _draw_cells(
+def _draw_counts(
     sheet: Page, canvas: Axes, matrix: _Matrix, counts: Sequence[Sequence[int]]
 ) -> None:
     """Draw the cells that are not empty, with their numbers where these have room."""
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Outline
-
     cell, size = matrix.cell, matrix.size
-    largest = max((count for row in counts for count in row), default=0)
+    largest = max(map(max, counts), default=0)
     has_room = sheet.measure(f"{largest:,}", size) <= 0.9 * cell and cell >= 1.5 * size
     corners: dict[int, list[tuple[float, float]]] = {}  # of the cells of each color
-    for row, values in enumerate(counts):
-        num_inputs = max(1, sum(values))
-        for column, count in enumerate(values):
-            if not count:
-                continue
-            step = min(len(SCALE) - 1, count * len(SCALE) // num_inputs)
-            x, y = matrix.left + column * cell, matrix.top + row * cell
-            corners.setdefault(step, []).append((x, y))
-            if has_room:
-                ink = DARK_TEXT if step < _LIGHT_TEXT_FROM else LIGHT_TEXT
-                style = {"fontsize": size, "color": ink.light, "ha": "center", "zorder": 3}
-                anchor = x + cell / 2, y + cell / 2
-                canvas.text(*anchor, f"{count:,}", va="center_baseline", **style)
-    square = ((0, 0), (cell, 0), (cell, cell), (0, cell), (0, 0))
-    for step in sorted(corners):  # one outline a color: a patch a cell would take seconds
-        points = [(x + right, y + down) for x, y in corners[step] for right, down in square]
-        codes = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY] * len(corners[step])
-        outline = Outline(points, codes)
-        canvas.add_patch(PathPatch(outline, facecolor=SCALE[step].light, linewidth=0))
-
-
-def _draw_scale(canvas: Axes, left: float, middle: float) -> None:
-    """Draw the colors of the matrix from 0 to 100 % of a row."""
-    from matplotlib.patches import Rectangle
-
-    style = {"fontsize": 8, "color": MUTED.light, "va": "center"}
-    canvas.text(left, middle, "0", ha="right", **style)
-    width = _SCALE_WIDTH / len(SCALE)
-    for step, color in enumerate(SCALE):
-        corner = left + 5 + step * width, middle - 4
-        canvas.add_patch(Rectangle(corner, width, 8, facecolor=color.light, linewidth=0))
-    canvas.text(left + _SCALE_WIDTH + 10, middle, "100 % of a row", ha="left", **style)
+    for row, column in np.argwhere(np.array(counts)).tolist():
+        count = counts[row][column]
+        step = min(len(SCALE) - 1, count * len(SCALE) // sum(counts[row]))
+        x, y = matrix.left + column * cell, matrix.top + row * cell
+        corners.setdefault(step, []).append((x, y))
+        if has_room:
+            ink = DARK_TEXT if step < _LIGHT_TEXT_FROM else LIGHT_TEXT
+            style = {"fontsize": size, "color": ink.light, "ha": "center", "zorder": 3}
+            anchor = x + cell / 2, y + cell / 2
+            canvas.text(*anchor, f"{count:,}", va="center_baseline", **style)
+    draw_cells(canvas, corners, cell, cell)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from regard.plots.style import ACCENT, INK, MUTED, PAGE, SECOND, page, style_axes, thin
 
 if TYPE_CHECKING:
@@ -67,20 +69,16 @@ class Curves:
             unit: Unit of the losses.
         """
         rows = [line for line in lines if line.get("event") == "evaluated"]
-        best = max((i for i, row in enumerate(rows) if row.get("is_best")), default=None)
-        name = rows[-1].get("score_name", "") if rows else ""
         measures = [row.get("measures") or {} for row in rows]
-        if name in _LOSSES:
-            scores = (key for row in measures for key in row if key not in _LOSSES)
-            name = next(scores, "")
+        name = _score_name(rows, measures)
         return cls(
             steps=[int(row.get("step", 0)) for row in rows],
-            train_loss=[_number(row.get("train_loss")) for row in rows],
-            valid_loss=[_number(row.get("loss")) for row in measures],
-            score=[_number(row.get(name)) for row in measures],
+            train_loss=_column(rows, "train_loss"),
+            valid_loss=_column(measures, "loss"),
+            score=_column(measures, name),
             score_name=name,
-            learning_rate=[_number(row.get("learning_rate")) for row in rows],
-            best=best,
+            learning_rate=_column(rows, "learning_rate"),
+            best=max((i for i, row in enumerate(rows) if row.get("is_best")), default=None),
             unit=unit,
         )
 
@@ -96,9 +94,12 @@ def draw_curves(curves: Curves, path: str | Path) -> None:
         ConfigError: The file cannot be written, or matplotlib is missing.
         ResourceError: The disk is full, or fails.
     """
-    panels = ["loss"]
-    panels += ["score"] if curves.score_name and _has_any(curves.score) else []
-    panels += ["rate"] if _has_any(curves.learning_rate) else []
+    is_shown = {
+        "loss": True,
+        "score": bool(curves.score_name) and _has_any(curves.score),
+        "rate": _has_any(curves.learning_rate),
+    }
+    panels = [name for name in _HEIGHTS if is_shown[name]]
     with page(path) as sheet:
         height = sum(_HEIGHTS[name] for name in panels) + _GAP * (len(panels) - 1)
         sheet.resize(_WIDTH, _TOP + height + _BOTTOM)
@@ -110,27 +111,29 @@ def draw_curves(curves: Curves, path: str | Path) -> None:
             axes.set_title(sheet.text(axes.get_title(loc="left")))
             drawn.append(axes)
             top += _HEIGHTS[name] + _GAP
-        _finish(drawn, curves)
+        _label_axes(drawn, curves.steps)
+        if curves.best is not None:
+            _mark_best(drawn, curves, curves.best)
 
 
 def _draw_loss(axes: Axes, curves: Curves) -> None:
-    lines = {
-        "training": (curves.train_loss, SECOND.light),
-        "validation": (curves.valid_loss, ACCENT.light),
-    }
-    for label, (values, color) in lines.items():
+    lines = (
+        ("training", curves.train_loss, SECOND.light),
+        ("validation", curves.valid_loss, ACCENT.light),
+    )
+    for label, values, color in lines:
         if _has_any(values):
             _draw_line(axes, curves.steps, values, color, label)
-    finite = [value for values, _ in lines.values() for value in values if math.isfinite(value)]
-    if finite and min(finite) > 0 and max(finite) / min(finite) > _LOG_RATIO:
+    finite = [*filter(math.isfinite, (*curves.train_loss, *curves.valid_loss))]
+    if 0 < _LOG_RATIO * min(finite, default=0.0) < max(finite, default=0.0):
         axes.set_yscale("log")
-    axes.set_title(f"loss ({curves.unit})" if curves.unit else "loss")
-    if not curves.steps or not finite:
-        note = "no evaluation yet" if not curves.steps else "no finite loss"
+    axes.set_title(f"loss ({curves.unit})".removesuffix(" ()"))
+    if finite:
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2)
+    else:
+        note = "no finite loss" if curves.steps else "no evaluation yet"
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", color=MUTED.light)
         axes.set_yticks([])
-        return
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2)
 
 
 def _draw_score(axes: Axes, curves: Curves) -> None:
@@ -149,63 +152,76 @@ def _draw_line(
 ) -> None:
     """Draw a curve; few points, and a point without neighbors, have a dot each."""
     indices = thin(values, _MOST_POINTS)
-    x, y = [steps[index] for index in indices], [values[index] for index in indices]
-    around = [math.nan, *y, math.nan]
-    is_alone = [
-        math.isfinite(value) and not (math.isfinite(before) or math.isfinite(after))
-        for before, value, after in zip(around, y, around[2:], strict=False)
-    ]
-    dots = [index for index in range(len(y)) if len(y) <= _MARKED_POINTS or is_alone[index]]
+    x, y = np.array(steps)[indices], np.array(values)[indices]
+    is_finite = np.isfinite([math.nan, *y, math.nan])
+    is_alone = is_finite[1:-1] & ~(is_finite[:-2] | is_finite[2:])
+    dots = (is_alone | (len(y) <= _MARKED_POINTS)).nonzero()[0].tolist()
     axes.plot(x, y, color=color, label=label, marker="o", markevery=dots)
 
 
-def _finish(panels: Sequence[Axes], curves: Curves) -> None:
-    """Give all panels one axis of steps, and mark the best evaluation."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+def _label_axes(panels: Sequence[Axes], steps: Sequence[int]) -> None:
+    """Give all panels one axis of steps, and numbers to both axes."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for axes in panels:
-        if curves.steps:
-            low, high = min(curves.steps), max(curves.steps)
-            margin = 0.02 * (high - low) or 1.0
-            axes.set_xlim(low - margin, high + margin)
+        if steps:
+            margin = 0.02 * (max(steps) - min(steps)) or 1.0
+            axes.set_xlim(min(steps) - margin, max(steps) + margin)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.tick_params(labelbottom=axes is panels[-1])
-        if not axes.get_lines():
-            continue
-        if axes.get_yscale() == "linear":
-            axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-        else:
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    if not curves.steps:
+        if axes.get_lines():
+            _label_values(axes)
+    if steps:
+        panels[-1].set_xlabel("step")
+    else:
         panels[-1].set_xticks([])
-        return
-    panels[-1].set_xlabel("step")
-    if curves.best is None:
-        return
-    step = curves.steps[curves.best]
+
+
+def _label_values(axes: Axes) -> None:
+    """Give the axis of values a few numbers."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    else:
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+def _mark_best(panels: Sequence[Axes], curves: Curves, best: int) -> None:
+    """Draw a line at the best evaluation through all panels, and dots on its loss and score."""
+    step = curves.steps[best]
     for axes in panels:
         axes.axvline(step, color=MUTED.light, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-    marked = [(panels[0], curves.valid_loss)]
-    marked += [(axes, curves.score) for axes in panels[1:2] if _has_any(curves.score)]
-    for axes, values in marked:
-        if math.isfinite(values[curves.best]):
+    for axes, values in zip(panels, (curves.valid_loss, curves.score), strict=False):
+        if math.isfinite(values[best]):
             style = {"markerfacecolor": PAGE.light, "markeredgecolor": ACCENT.light, "zorder": 4}
-            axes.plot([step], [values[curves.best]], "o", markersize=6.5, **style)
-    low, high = panels[0].get_xlim()
-    is_right = step > (low + high) / 2
+            axes.plot([step], [values[best]], "o", markersize=6.5, **style)
+    x, align = (-5, "right") if step > sum(panels[0].get_xlim()) / 2 else (5, "left")
     panels[0].annotate(
         f"best, step {step:,}",
         (step, 1.0),
         xycoords=("data", "axes fraction"),
-        xytext=(-5 if is_right else 5, -3),
+        xytext=(x, -3),
         textcoords="offset points",
-        ha="right" if is_right else "left",
+        ha=align,
         va="top",
         fontsize=8,
         color=INK.light,
     )
+
+
+def _score_name(rows: Sequence[Mapping[str, Any]], measures: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of the score; where that is the loss, of another figure, or none."""
+    name = rows[-1].get("score_name", "") if rows else ""
+    if name not in _LOSSES:
+        return name
+    return next((key for row in measures for key in row if key not in _LOSSES), "")
+
+
+def _column(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    return [_number(row.get(name)) for row in rows]
 
 
 def _number(value: object) -> float:

@@ -7,7 +7,9 @@ one to another column in a lane between the two; lanes are shared by arrows that
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +49,19 @@ _MARGIN = 20.0
 _CORNER = 4.0  # radius of the turn of an arrow
 _HEAD = 4.5  # length of the head of an arrow
 _BELOW_HEADER = 12.0  # room for the arrow into a frame, below its title
+_COLORS: dict[Shape, tuple[Color, Color]] = {
+    "box": (PAGE, MUTED),
+    "round": (WIDE_BAND, ACCENT),
+    "circle": (PAGE, MUTED),
+}
+"""Face and edge of a box by its shape."""
+_DOTS = (0, (3, 2.5))
+_LINES: dict[Line, tuple[Color, str | tuple[int, tuple[float, float]]]] = {
+    "-->": (MUTED, "solid"),
+    "-.->": (SECOND, _DOTS),
+    "-.-": (MUTED, _DOTS),
+}
+"""Color and dashes of an edge by its kind."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,11 @@ class _Box:
         """Distance of its middle from the left edge of the page."""
         return self.left + self.width / 2
 
+    def place(self, left: float, width: float) -> None:
+        """Put it into a column; a circle is as narrow as it is high."""
+        self.width = _CIRCLE if self.node.shape == "circle" else width
+        self.left = left + (width - self.width) / 2
+
     def side(self, side: int) -> float:
         """Return where its left (-1) or right (1) side is."""
         return self.left if side < 0 else self.left + self.width
@@ -219,6 +239,7 @@ class _Chart:
         self.between: list[_Route] = []
         self.straight: list[_Route] = []
         self._route()
+        self._set_ports()
 
     def draw(self) -> None:
         """Draw frames, then edges, then boxes."""
@@ -228,9 +249,8 @@ class _Chart:
             self._draw_frame(canvas, frame, column, top, bottom)
         for route in self.straight:
             self._draw_straight(canvas, route)
-        for column, routes in enumerate(self.beside):
-            for route in routes:
-                self._draw_beside(canvas, route, column)
+        for route in itertools.chain(*self.beside):
+            self._draw_beside(canvas, route)
         for route in self.between:
             self._draw_between(canvas, route)
         for box in self.boxes.values():
@@ -240,13 +260,9 @@ class _Chart:
 
     def _width(self, column: Column) -> float:
         """Return the width of the boxes of a column."""
-        widths = [_NARROWEST]
-        for item in column:
-            for node in [item] if isinstance(item, Node) else item.nodes:
-                widths += [self._measure(*each) for each in enumerate(node.lines)]
-            if isinstance(item, Frame):
-                widths += [self._measure(*each) for each in enumerate(item.lines)]
-        return min(max(widths), _WIDEST) + 2 * _PAD_X
+        texts = (each for item in column for each in (item, *_nodes(item)))
+        widths = [self._measure(*line) for each in texts for line in enumerate(each.lines)]
+        return min(max(_NARROWEST, *widths), _WIDEST) + 2 * _PAD_X
 
     def _measure(self, number: int, line: str) -> float:
         size, weight = _font(number)
@@ -259,7 +275,7 @@ class _Chart:
             top = y
             if isinstance(item, Frame):
                 y += len(item.lines) * _ROW + _PAD_Y + _BELOW_HEADER
-            for node in [item] if isinstance(item, Node) else item.nodes:
+            for node in _nodes(item):
                 is_circle = node.shape == "circle"
                 height = _CIRCLE if is_circle else len(node.lines) * _ROW + 2 * _PAD_Y
                 self.boxes[node.name] = _Box(node, index, row, y, height)
@@ -271,7 +287,7 @@ class _Chart:
         return y - _GAP
 
     def _route(self) -> None:
-        """Decide which edges run straight, and the lanes and ports of the others."""
+        """Decide which edges run straight, and the lanes of the others."""
         for number, edge in enumerate(self.edges):
             route = _Route(number, edge, self.boxes[edge.start], self.boxes[edge.end])
             if route.start.column != route.end.column:
@@ -282,8 +298,11 @@ class _Chart:
                 self.beside[route.start.column].append(route)
         for routes in self.beside:
             _assign_lanes(self._with_labels(routes))
-        _assign_lanes(list(_trunks(self.between)))
-        for route in [*self.between, *(route for routes in self.beside for route in routes)]:
+        _assign_lanes(_trunks(self.between))
+
+    def _set_ports(self) -> None:
+        """Note at each box which edges meet which of its sides."""
+        for route in itertools.chain(self.between, *self.beside):
             for box, other in ((route.start, route.end), (route.end, route.start)):
                 side = self._side(route, box)
                 box.ports.setdefault(side, []).append((other.top, route.number))
@@ -328,19 +347,25 @@ class _Chart:
         is_outside = lane >= self._own_lanes(column)
         return 12.0 + lane * _LANE + (_FRAME_PAD if is_outside else 0.0)
 
+    def _boxes_of(self, column: int) -> list[_Box]:
+        return [box for box in self.boxes.values() if box.column == column]
+
+    def _around(self, column: int, lanes: float) -> tuple[float, float]:
+        """Return the room left and right of the boxes of a column, with `lanes` on its own side."""
+        return (lanes, _FRAME_PAD) if self._is_left(column) else (_FRAME_PAD, lanes)
+
     def _arrange_columns(self) -> None:
         """Place the columns next to each other, with their lanes, and set the size of the page."""
         x = _MARGIN
         for column, width in enumerate(self.widths):
             lanes = max((route.lane + 1 for route in self.beside[column]), default=0)
-            space = max(_FRAME_PAD, self._lane(column, lanes)) if lanes else _FRAME_PAD
-            left = x + (space if self._is_left(column) else _FRAME_PAD)
-            for box in self.boxes.values():
-                if box.column == column:
-                    box.width = _CIRCLE if box.node.shape == "circle" else width
-                    box.left = left + (width - box.width) / 2
-            x = left + width + (_FRAME_PAD if self._is_left(column) else space)
-            if column == 0 and len(self.columns) > 1:
+            before, after = self._around(
+                column, max(_FRAME_PAD, self._lane(column, lanes)) if lanes else _FRAME_PAD
+            )
+            for box in self._boxes_of(column):
+                box.place(x + before, width)
+            x += before + width + after
+            if self._is_left(column):
                 self.channel = x + 10
                 x = self.channel + self._channel_width()
         self.sheet.resize(x + _MARGIN, self.height + _MARGIN)
@@ -358,12 +383,10 @@ class _Chart:
         """Draw a frame, which holds the lanes of the arrows within, and its title."""
         from matplotlib.patches import FancyBboxPatch
 
-        boxes = [box for box in self.boxes.values() if box.column == column]
-        width = self.widths[column]
-        left = next(box.middle for box in boxes) - width / 2
-        own = self._own_lanes(column)
-        extra = 12.0 + (own - 1) * _LANE + 7 if own else _FRAME_PAD
-        before, after = (extra, _FRAME_PAD) if self._is_left(column) else (_FRAME_PAD, extra)
+        width, own = self.widths[column], self._own_lanes(column)
+        left = self._boxes_of(column)[0].middle - width / 2
+        lanes = 12.0 + (own - 1) * _LANE + 7 if own else _FRAME_PAD
+        before, after = self._around(column, lanes)
         canvas.add_patch(
             FancyBboxPatch(
                 (left - before, top),
@@ -397,21 +420,17 @@ class _Chart:
         """Draw a box with its text."""
         from matplotlib.patches import Circle, FancyBboxPatch
 
-        is_end = box.node.shape == "round"
+        rounding = box.height / 2 if box.node.shape == "round" else 3
         outline = FancyBboxPatch(
             (box.left, box.top),
             box.width,
             box.height,
-            boxstyle=f"round,pad=0,rounding_size={box.height / 2 if is_end else 3}",
+            boxstyle=f"round,pad=0,rounding_size={rounding}",
         )
         if box.node.shape == "circle":
             outline = Circle((box.middle, box.top + box.height / 2), box.height / 2)
-        outline.set(
-            facecolor=(WIDE_BAND if is_end else PAGE).light,
-            edgecolor=(ACCENT if is_end else MUTED).light,
-            linewidth=0.9,
-            zorder=4,
-        )
+        face, edge = _COLORS[box.node.shape]
+        outline.set(facecolor=face.light, edgecolor=edge.light, linewidth=0.9, zorder=4)
         canvas.add_patch(outline)
         for number, line in enumerate(box.node.lines):
             size, weight = _font(number)
@@ -436,8 +455,9 @@ class _Chart:
         self._draw_line(canvas, route.edge, [(x, top), (x, route.end.top)])
         self._draw_label(canvas, route.edge, x + 4, (top + route.end.top) / 2, "left")
 
-    def _draw_beside(self, canvas: Axes, route: _Route, column: int) -> None:
+    def _draw_beside(self, canvas: Axes, route: _Route) -> None:
         """Draw an edge along its column, with its label along the lane."""
+        column = route.start.column
         side = -1 if self._is_left(column) else 1
         left = route.start.middle - self.widths[column] / 2
         edge = left if side < 0 else left + self.widths[column]
@@ -494,9 +514,9 @@ class _Chart:
         from matplotlib.patches import PathPatch, Polygon
         from matplotlib.path import Path as Outline
 
-        color = {"-->": MUTED, "-.->": SECOND, "-.-": MUTED}[edge.line].light
+        color, dashes = _LINES[edge.line]
         if edge.line == "-->" and self.boxes[edge.start].column != self.boxes[edge.end].column:
-            color = ACCENT.light
+            color = ACCENT
         (x, y), (tip_x, tip_y) = points[-2:]
         length = math.hypot(tip_x - x, tip_y - y) or 1.0
         ahead = (tip_x - x) / length, (tip_y - y) / length
@@ -508,21 +528,20 @@ class _Chart:
                 (base[0] - half * ahead[1], base[1] + half * ahead[0]),
                 (base[0] + half * ahead[1], base[1] - half * ahead[0]),
             ]
-            canvas.add_patch(Polygon(corners, facecolor=color, linewidth=0, zorder=2))
+            canvas.add_patch(Polygon(corners, facecolor=color.light, linewidth=0, zorder=2))
             points = [*points[:-1], base]
         outline, codes = [points[0]], [Outline.MOVETO]
         for before, corner, after in zip(points, points[1:], points[2:], strict=False):
             outline += [_towards(corner, before), corner, _towards(corner, after)]
             codes += [Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
         outline, codes = [*outline, points[-1]], [*codes, Outline.LINETO]
-        style = (0, (3, 2.5)) if edge.line != "-->" else "solid"
         canvas.add_patch(
             PathPatch(
                 Outline(outline, codes),
                 facecolor="none",
-                edgecolor=color,
+                edgecolor=color.light,
                 linewidth=1,
-                linestyle=style,
+                linestyle=dashes,
                 zorder=2,
             )
         )
@@ -531,6 +550,10 @@ class _Chart:
 def _font(number: int) -> tuple[float, str]:
     """Return size and weight of a line of text: the first is a title."""
     return (_FACT, "normal") if number else (_TITLE, "bold")
+
+
+def _nodes(item: Node | Frame) -> list[Node]:
+    return [item] if isinstance(item, Node) else item.nodes
 
 
 def _trunks(routes: Sequence[_Route]) -> Iterator[tuple[list[_Route], float, float]]:
@@ -545,13 +568,13 @@ def _trunks(routes: Sequence[_Route]) -> Iterator[tuple[list[_Route], float, flo
 
 def _assign_lanes(groups: Iterable[tuple[list[_Route], float, float]]) -> None:
     """Give each group the first lane in which it overlaps no other; short ones are first."""
-    lanes: list[list[tuple[float, float]]] = []
+    lanes: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for routes, low, high in sorted(groups, key=lambda group: group[2] - group[1]):
-        lane = 0
-        while lane < len(lanes) and any(a < high and low < b for a, b in lanes[lane]):
-            lane += 1
-        if lane == len(lanes):
-            lanes.append([])
+        lane = next(
+            lane
+            for lane in itertools.count()
+            if not any(start < high and low < end for start, end in lanes[lane])
+        )
         lanes[lane].append((low, high))
         for route in routes:
             route.lane = lane

@@ -76,6 +76,12 @@ class ForecastPanel:
         near = [index for index, own in enumerate(self.levels) if abs(own - level) < 1e-9]
         return self.quantiles[:, near[0]] if near else None
 
+    def last_times(self, count: int) -> list[str]:
+        """Return the last times; without any, the steps from the last value of the history on."""
+        first = 1 + len(self.quantiles) - count
+        numbers = [f"{first + index:+d}".replace("+0", "0") for index in range(count)]
+        return list(self.times)[-count:] or numbers
+
 
 def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
     """Draw forecasts, each in a panel of its own.
@@ -126,13 +132,12 @@ def _draw_panel(sheet: Page, axes: Axes, panel: ForecastPanel, width: float) -> 
     horizon = len(panel.quantiles)
     num_shown = min(len(panel.history), max(_FEWEST_STEPS, math.ceil(_HISTORY * horizon)))
     history = np.asarray(panel.history, dtype=float)[len(panel.history) - num_shown :]
-    ahead = np.arange(num_shown, num_shown + horizon)
-    # Bands and median begin at the last value that is known.
-    last = history[-1] if num_shown and np.isfinite(history[-1]) else None
-    x = ahead if last is None else np.concatenate([[num_shown - 1], ahead])
+    # Bands and median begin at the last value, where that is known.
+    last = history[-1:][np.isfinite(history[-1:])]  # one value, or none
+    x = np.arange(num_shown - len(last), num_shown + horizon)
 
     def extend(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values if last is None else np.concatenate([[last], values])
+        return np.concatenate([last, values])
 
     for low, high, color in ((0.025, 0.975, WIDE_BAND), (0.1, 0.9, BAND)):
         lower, upper = panel.quantile(low), panel.quantile(high)
@@ -167,23 +172,17 @@ def _label_times(
 ) -> None:
     """Write as many times below the axis as have room; the first step of the forecast is one."""
     total = num_shown + horizon
-    times = [f"{index - num_shown + 1:+d}".replace("+0", "0") for index in range(total)]
-    if panel.times:
-        times = list(panel.times)[len(panel.times) - total :]
-    texts = {
-        index: sheet.text(times[index], most=24)
-        for index in (0, num_shown, total - 1)
-        if index < total
-    }
-    space = max(sheet.measure(text, 8) for text in texts.values()) + 14
+    times = panel.last_times(total)
+    some = times[0], *times[num_shown : num_shown + 1], times[-1]
+    space = max(sheet.measure(sheet.text(time, most=24), 8) for time in some) + 14
     num_labels = max(1, int(width / space))
     stride = max(1, math.ceil(total / num_labels))
-    ticks = sorted({index for index in range(total) if (index - num_shown) % stride == 0})
+    ticks = range(num_shown % stride, total, stride)
     # A label at either end must not run out of the panel.
     margin = space / 2 / width * total
-    ticks = [index for index in ticks if margin - 1 <= index + 0.5 <= total - margin + 1] or ticks
-    axes.set_xticks(ticks)
-    axes.set_xticklabels([sheet.text(times[index], most=24) for index in ticks])
+    inside = [index for index in ticks if margin - 1 <= index + 0.5 <= total - margin + 1]
+    ticks = inside or [*ticks]
+    axes.set_xticks(ticks, [sheet.text(times[index], most=24) for index in ticks])
 
 
 def _draw_legend(sheet: Page, panels: Sequence[ForecastPanel], num_panels: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from regard.plots.style import ACCENT, MUTED, SECOND, count_text, page, style_axes
 
@@ -92,29 +94,28 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
             style_axes(axes)
             total = sum(each.num_rows for each in self.bins)
             axes.set_title(f"Score by length   ({count_text(total, self.row)})", pad=12)
-            positions = range(len(self.bins))
+            figures = np.array([(each.means, each.margins) for each in self.bins])
+            means, margins = figures.reshape(-1, 2, len(self.names)).transpose(1, 2, 0)
+            positions = np.arange(len(self.bins))
             for number, name in enumerate(self.names):
                 color = (ACCENT, SECOND, MUTED)[number % 3].light
-                shift = 0.12 * (number - (len(self.names) - 1) / 2)
-                x = [position + shift for position in positions]
-                means = [each.means[number] for each in self.bins]
-                for center, each in zip(x, self.bins, strict=True):
-                    mean, margin = each.means[number], each.margins[number]
-                    interval = max(0.0, mean - margin), min(100.0, mean + margin)
-                    axes.plot([center] * 2, interval, color=color, linewidth=2.4, alpha=0.45)
-                axes.plot(x, means, color=color, marker="o", markersize=5.5, label=sheet.text(name))
-            tops = [
-                m + e for each in self.bins for m, e in zip(each.means, each.margins, strict=True)
-            ]
-            axes.set_ylim(0, min(104.0, max(5.0, 1.15 * max(tops, default=100.0))))
+                x = positions + 0.12 * (number - (len(self.names) - 1) / 2)
+                mean, margin = means[number], margins[number]
+                ends = np.maximum(mean - margin, 0), np.minimum(mean + margin, 100)
+                axes.plot([x, x], ends, color=color, linewidth=2.4, alpha=0.45)
+                axes.plot(x, mean, color=color, marker="o", markersize=5.5, label=sheet.text(name))
+            highest = max((means + margins).flat, default=100.0)
+            axes.set_ylim(0, min(104.0, max(5.0, 1.15 * highest)))
             axes.set_xlim(-0.6, max(0.6, len(self.bins) - 0.4))
-            axes.set_xticks(list(positions))
-            axes.set_xticklabels([f"{_range(each)}\n{each.num_rows:,}" for each in self.bins])
+            labels = [f"{_range(each)}\n{each.num_rows:,}" for each in self.bins]
+            axes.set_xticks(positions, labels)
             axes.set_xlabel(sheet.text(f"{self.unit}, and number of {self.row}s"), labelpad=6)
-            name = f"mean {self.names[0]}" if len(self.names) == 1 else "mean"
-            axes.set_ylabel(sheet.text(f"{name} of a {self.row}, with its 95 % interval"))
+            name = "mean"
             if len(self.names) > 1:
                 axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(self.names))
+            else:
+                name = " ".join(["mean", *self.names])
+            axes.set_ylabel(sheet.text(f"{name} of a {self.row}, with its 95 % interval"))
 
 
 def _bins_of_equal_count(lengths: Sequence[int]) -> list[list[int]]:
@@ -122,12 +123,11 @@ def _bins_of_equal_count(lengths: Sequence[int]) -> list[list[int]]:
     order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     num_bins = max(1, min(_MOST_BINS, len(order) // _FEWEST_ROWS))
     parts: list[list[int]] = []
-    for number, index in enumerate(order):
-        is_due = number * num_bins // len(order) >= len(parts)
-        is_longer = number > 0 and lengths[index] != lengths[order[number - 1]]
-        if not parts or (is_due and is_longer and len(parts[-1]) >= _FEWEST_ROWS):
+    for _, rows in itertools.groupby(order, lengths.__getitem__):
+        is_due = sum(map(len, parts)) * num_bins // len(order) >= len(parts)
+        if not parts or (is_due and len(parts[-1]) >= _FEWEST_ROWS):
             parts.append([])
-        parts[-1].append(index)
+        parts[-1] += rows
     return parts
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from regard.plots.style import INK, MUTED, SCALE, SECOND, page, thin
+from regard.plots.cells import SCALE_WIDTH, LogScale, draw_cells, draw_scale
+from regard.plots.style import INK, MUTED, SECOND, page, thin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +22,6 @@ _LARGEST_CELL = 36.0  # points
 _ROW, _SMALLEST_ROW, _MOST_HEIGHT = 15.0, 7.0, 620.0  # points
 _LONGEST_NAME = 170.0  # points
 _MARGIN, _TITLE, _GAP, _LINE = 22.0, 24.0, 58.0, 14.0
-_SCALE_WIDTH = 120.0
 
 
 class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,24 +53,24 @@ class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: The file cannot be written, or matplotlib is missing.
             ResourceError: The disk is full, or fails.
         """
-        norms = [self.gradient_norms.get(name, []) for name in self.layers]
-        totals = [math.hypot(*filter(None, column)) for column in zip(*norms, strict=False)]
-        columns = thin(totals or [0.0] * len(self.steps), _MOST_COLUMNS)
+        columns = thin(self._total_norms(), _MOST_COLUMNS)
         rows = max(1, len(self.layers))
         height = max(_SMALLEST_ROW, min(_ROW, _MOST_HEIGHT / rows))
         size = max(6.0, min(8.5, 0.62 * height))
         with page(path) as sheet:
             names = [sheet.fit(name or "(unnamed)", _LONGEST_NAME, size) for name in self.layers]
-            widest = max((sheet.measure(name, size) for name in names), default=0.0)
+            widest = max(map(partial(sheet.measure, size=size), names), default=0.0)
             cell = min(_LARGEST_CELL, _WIDTH / max(1, len(columns)))
             map_height = height * rows
             left, top = _MARGIN + widest + 8, _MARGIN + _LINE * max(1, len(self.verdicts)) + 12
-            width = left + max(cell * len(columns) + 32, 2.5 * _SCALE_WIDTH) + _MARGIN
+            width = left + max(cell * len(columns) + 32, 2.5 * SCALE_WIDTH) + _MARGIN
             text_width = max(width, 640.0) - 2 * _MARGIN
             sheet.resize(text_width + 2 * _MARGIN, top + 2 * (_TITLE + map_height + _GAP) - 8)
             canvas = sheet.canvas()
-            for number, text in enumerate(self.verdicts or ["Nothing wrong in the record."]):
-                color = SECOND.light if self.verdicts else INK.light
+            verdicts, color = self.verdicts, SECOND.light
+            if not verdicts:
+                verdicts, color = ["Nothing wrong in the record."], INK.light
+            for number, text in enumerate(verdicts):
                 line = sheet.fit(text, text_width, 8.5)
                 canvas.text(_MARGIN, _MARGIN + 4 + _LINE * number, line, fontsize=8.5, color=color)
             maps = {
@@ -82,6 +83,12 @@ class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
                 self._draw_map(canvas, layout, figures, columns, names)
                 top += _TITLE + map_height + _GAP
 
+    def _total_norms(self) -> list[float]:
+        """Return the norm of the whole gradient at each step; zeros where it is unknown."""
+        norms = [self.gradient_norms.get(name, []) for name in self.layers]
+        totals = [math.hypot(*filter(None, column)) for column in zip(*norms, strict=False)]
+        return totals or [0.0] * len(self.steps)
+
     def _draw_map(
         self,
         canvas: Axes,
@@ -92,34 +99,25 @@ class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
     ) -> None:
         """Draw a cell a layer and step, its color by the logarithm of the figure."""
         left, top, cell, height, size = layout
-        known = [
-            value
-            for layer in self.layers
-            for value in (figures.get(layer) or ())
-            if value is not None and value > 0
-        ]
-        low, high = (min(known), max(known)) if known else (1.0, 1.0)
-        start = math.log(low)
-        span = math.log(high) - start or 1.0
+        scale = LogScale.of_figures(v for layer in self.layers for v in figures.get(layer, ()))
         corners: dict[int, list[tuple[float, float]]] = {}  # of the cells of each color
-        marked = {layer for layer, _ in self.marks}
+        colors = dict.fromkeys(dict(self.marks), SECOND.light)
         for row, (layer, name) in enumerate(zip(self.layers, names, strict=True)):
-            values = figures.get(layer) or []
-            y = top + row * height
-            color = SECOND.light if layer in marked else INK.light
+            y, color = top + row * height, colors.get(layer, INK.light)
             style = {"fontsize": size, "color": color, "ha": "right", "va": "center_baseline"}
             canvas.text(left - 6, y + height / 2, name, **style)
+            values = dict(enumerate(figures.get(layer, ())))
             for number, column in enumerate(columns):
-                value = values[column] if column < len(values) else None
-                if value is None or not value > 0:
-                    continue  # the color of the page: nothing
-                fraction = (math.log(value) - start) / span
-                step = min(len(SCALE) - 1, int(fraction * len(SCALE)))
-                corners.setdefault(step, []).append((left + number * cell, y))
-        _draw_cells(canvas, corners, cell - 0.4, height - 0.4)
+                step = scale.step(values.get(column))
+                if step is not None:  # else the color of the page: nothing
+                    corners.setdefault(step, []).append((left + number * cell, y))
+        draw_cells(canvas, corners, cell - 0.4, height - 0.4)
         bottom = top + height * max(1, len(self.layers))
         self._draw_steps(canvas, layout, columns, bottom)
-        _draw_scale(canvas, left, bottom + 30, low, high)
+        draw_scale(canvas, left, bottom + 30)
+        text = f"{scale.low:.2g} to {scale.high:.2g}, logarithmic; empty: 0 or unknown"
+        style = {"fontsize": 8, "color": MUTED.light, "va": "center", "ha": "left"}
+        canvas.text(left + SCALE_WIDTH + 8, bottom + 30, text, **style)
 
     def _draw_steps(
         self, canvas: Axes, layout: _Map, columns: Sequence[int], bottom: float
@@ -156,31 +154,3 @@ class _Map(NamedTuple):
     cell: float
     height: float
     size: float
-
-
-def _draw_cells(
-    canvas: Axes, corners: Mapping[int, Sequence[tuple[float, float]]], width: float, height: float
-) -> None:
-    """Draw all cells of a color as one outline: a patch a cell would take seconds."""
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Outline
-
-    cell = ((0, 0), (width, 0), (width, height), (0, height), (0, 0))
-    for step in sorted(corners):
-        points = [(x + right, y + down) for x, y in corners[step] for right, down in cell]
-        codes = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY] * len(corners[step])
-        outline = Outline(points, codes)
-        canvas.add_patch(PathPatch(outline, facecolor=SCALE[step].light, linewidth=0))
-
-
-def _draw_scale(canvas: Axes, left: float, middle: float, low: float, high: float) -> None:
-    """Draw the colors from the least to the largest figure, by their logarithm."""
-    from matplotlib.patches import Rectangle
-
-    style = {"fontsize": 8, "color": MUTED.light, "va": "center"}
-    width = _SCALE_WIDTH / len(SCALE)
-    for step, color in enumerate(SCALE):
-        corner = left + step * width, middle - 4
-        canvas.add_patch(Rectangle(corner, width, 8, facecolor=color.light, linewidth=0))
-    text = f"{low:.2g} to {high:.2g}, logarithmic; empty: 0 or unknown"
-    canvas.text(left + _SCALE_WIDTH + 8, middle, text, ha="left", **style)

@@ -286,19 +286,12 @@ class Page:
             text: Any text; line ends and other control characters become spaces.
             most: Characters that are kept; of a longer text the end is cut off.
         """
-        text = "".join(" " if _is_control(char) else char for char in text).strip()
-        if most is not None and len(text) > most:
-            text = text[: max(1, most - 1)].rstrip() + "…"
+        text = _on_one_line(text, most)
         if all(map(_has_glyph, text)):
             return text
-        forms = ("", _MISSING, _MISSING) if self.kind != "svg" else ("", "n", _WIDE)
-        drawable, is_missing = "", False
-        for char in text:
-            if (width := _width(char)) or not is_missing:  # a mark belongs to the one before
-                is_missing = not _has_glyph(char)
-                drawable += forms[width] if is_missing else char
         if self.kind != "svg":
-            return drawable
+            return _replace_missing(text, ("", _MISSING, _MISSING))
+        drawable = _replace_missing(text, ("", "n", _WIDE))
         number = len(self._written) + 1
         marked = drawable + "".join(_DIGITS[bit == "1"] for bit in f"{number:020b}")
         self._written[marked] = text
@@ -461,6 +454,24 @@ def _has_glyph(char: str) -> bool:
     return any(get_font(name).get_char_index(ord(char)) for name in names)
 
 
+def _on_one_line(text: str, most: int | None) -> str:
+    """Return a text without line ends and other control characters, the end cut off at `most`."""
+    text = "".join(" " if _is_control(char) else char for char in text).strip()
+    if most is None or len(text) <= most:
+        return text
+    return text[: max(1, most - 1)].rstrip() + "…"
+
+
+def _replace_missing(text: str, forms: tuple[str, str, str]) -> str:
+    """Return a text with others in place of characters that no font has, by their width."""
+    drawable, is_missing = "", False
+    for char in text:
+        if (width := _width(char)) or not is_missing:  # a mark belongs to the one before
+            is_missing = not _has_glyph(char)
+            drawable += forms[width] if is_missing else char
+    return drawable
+
+
 def _is_control(char: str) -> bool:
     """Return whether a character ends lines, or cannot be in an XML file."""
     return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in "\ufffe\uffff"
@@ -487,7 +498,7 @@ def write_file(path: str | Path, content: bytes) -> None:
     file = Path(os.path.realpath(path))
     temporary = file.with_name(f".{file.name[:200]}.{os.getpid()}.tmp")
     try:
-        if file.exists() and not file.is_file() and not file.is_dir():
+        if _is_device(file):
             file.write_bytes(content)
             return
         temporary.write_bytes(content)
@@ -495,9 +506,14 @@ def write_file(path: str | Path, content: bytes) -> None:
             temporary.chmod(stat.S_IMODE(file.stat().st_mode))
         temporary.replace(file)
     except OSError as error:
-        kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else None
-        message = f"{path}: cannot be written ({error.strerror or error})."
-        raise (kind or ConfigError)(message) from error
+        is_disk = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        kind = ResourceError if is_disk else ConfigError
+        raise kind(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_device(file: Path) -> bool:
+    """Return whether a file is a pipe or a device."""
+    return file.exists() and not (file.is_file() or file.is_dir())

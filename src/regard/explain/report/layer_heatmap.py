@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from regard.explain.report.markup import Markup, tag
@@ -18,6 +18,7 @@ from regard.explain.report.svg_parts import (
     table,
     text_at,
 )
+from regard.plots.cells import LogScale
 from regard.plots.style import thin
 
 _MOST_COLUMNS = 56
@@ -40,7 +41,7 @@ def heat_chart(
         marks: Layer and step of each problem.
         label: What the figures are.
     """
-    scale = _LogScale.of_figures(v for layer in layers for v in figures.get(layer, ()))
+    scale = LogScale.of_figures(v for layer in layers for v in figures.get(layer, ()))
     totals = [
         math.fsum(figures[layer][index] or 0.0 for layer in layers) for index in range(len(steps))
     ]
@@ -59,7 +60,7 @@ def heat_chart(
         x = _LEFT + grid.cell * sum(steps[column] < step for column in columns)
         parts.append(line_between(x, _TOP - 4, x, bottom + 2, class_="problem-line"))
     parts.append(text_at(_LEFT - 6, bottom + 14, "step", class_="end small muted"))
-    parts += scale.legend(_LEFT, bottom + 26)
+    parts += _legend(scale, _LEFT, bottom + 26)
     columns = columns[:: max(1, math.ceil(len(columns) / 8))]
     return Chart(
         draw_svg(parts, bottom + 42, label), _table(layers, steps, figures, columns, label)
@@ -118,36 +119,11 @@ class _Grid(NamedTuple):
         ]
 
 
-class _LogScale(NamedTuple):
-    """Colors of figures by their logarithm.
-
-    Args:
-        low: The smallest figure, above 0.
-        high: The largest.
-    """
-
-    low: float
-    high: float
-
-    @classmethod
-    def of_figures(cls, figures: Iterable[float | None]) -> _LogScale:
-        """Return the scale of figures; those that are unknown or not above 0 have no color."""
-        positive = [figure for figure in figures if figure is not None and figure > 0]
-        return cls(min(positive), max(positive)) if positive else cls(1.0, 1.0)
-
-    def step(self, figure: float | None) -> int | None:
-        """Return the index of the color of a figure; None where it has none."""
-        if figure is None or figure <= 0:
-            return None
-        span = math.log(self.high) - math.log(self.low) or 1.0
-        part = (math.log(figure) - math.log(self.low)) / span
-        return min(NUM_COLORS - 1, int(part * NUM_COLORS))
-
-    def legend(self, left: float, top: float) -> list[Markup]:
-        """Draw the colors with the figures at both ends."""
-        colors = [
-            tag("rect", x=left + 10 * step, y=top, width=10, height=8, class_=f"s{step}")
-            for step in range(NUM_COLORS)
-        ]
-        text = f"{number_text(self.low)} to {number_text(self.high)}, logarithmic"
-        return [*colors, text_at(left + 10 * NUM_COLORS + 8, top + 8, text, class_="small muted")]
+def _legend(scale: LogScale, left: float, top: float) -> list[Markup]:
+    """Draw the colors with the figures at both ends."""
+    colors = [
+        tag("rect", x=left + 10 * step, y=top, width=10, height=8, class_=f"s{step}")
+        for step in range(NUM_COLORS)
+    ]
+    text = f"{number_text(scale.low)} to {number_text(scale.high)}, logarithmic"
+    return [*colors, text_at(left + 10 * NUM_COLORS + 8, top + 8, text, class_="small muted")]
