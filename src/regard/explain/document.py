@@ -5,6 +5,8 @@ Every number on the page is in the document, and pictures and tables are drawn f
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import msgspec
 
 from regard.explain.prediction import Feature, Output
@@ -61,6 +63,11 @@ class Faithfulness(msgspec.Struct, frozen=True, kw_only=True):
     deletion: list[float] = []
     insertion: list[float] = []
 
+    def next_to_random(self) -> Iterator[tuple[str, float | None, float | None]]:
+        """Yield the first three measures: name, value, and the value of random scores."""
+        for name in ("comprehensiveness", "sufficiency", "tau"):
+            yield name, getattr(self, name), self.random.get(name)
+
 
 class WrittenFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a written output looks like next to its source, by tokens without special ones.
@@ -99,6 +106,17 @@ class MethodResult(msgspec.Struct, frozen=True, kw_only=True):
     faithfulness: Faithfulness | None = None
     seconds: float = 0.0
     steps: int | None = None
+
+    def largest(self, features: Collection[int], num_outputs: int | None = None) -> float:
+        """Return the largest magnitude of the scores of some features; 1 where all are 0.
+
+        Args:
+            features: Their indices.
+            num_outputs: First outputs whose scores are compared; None is all.
+        """
+        rows = self.scores[:num_outputs]
+        sizes = (abs(row[index] or 0.0) for row in rows for index in features)
+        return max(sizes, default=0.0) or 1.0
 
 
 class AttentionMap(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,3 +242,17 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     history: list[float] = []
     notes: list[str] = []
+
+    def read_features(self) -> list[int]:
+        """Return the features that an alignment has: not those that are outputs, fed back."""
+        has_source = any(feature.part == "source" for feature in self.input)
+        return [
+            index
+            for index, feature in enumerate(self.input)
+            if not (has_source and feature.is_written)
+        ]
+
+    def shown_methods(self) -> list[MethodResult]:
+        """Return the methods, the one that is shown first before the others."""
+        names = sorted(self.methods, key=lambda name: name != self.first)
+        return [self.methods[name] for name in names]

@@ -109,16 +109,12 @@ def explain(
     first = first_method(predictor)
     first = first if first in results else next(iter(results))
     control, similarity = explainer.control(first)
-    confidence = None
-    if isinstance(prediction, ClassPrediction):
-        mean = sum(item.score for item in prediction.outputs) / len(prediction.outputs)
-        confidence = math.exp(mean)
     return Explanation(
         model=ExplainedModel(
             name=facts.name,
             task=predictor.config.task,
             family=type(predictor.model).__name__,
-            num_parameters=sum(weight.numel() for weight in predictor.model.parameters()),
+            num_parameters=sum(map(torch.numel, predictor.model.parameters())),
             hash=facts.sha,
             explained=f"{datetime.now(UTC):%Y-%m-%d}",
             search=_search(predictor) if output is None else "a given output",
@@ -131,7 +127,7 @@ def explain(
         unit=prediction.unit,
         positions=(prediction.readout.argmax(-1) + prediction.stacks[-1].start).tolist(),
         contrast=contrast,
-        confidence=confidence,
+        confidence=_confidence(prediction),
         written=_written_facts(prediction),
         methods=results,
         first=first,
@@ -151,17 +147,24 @@ def explain(
     )
 
 
+def _confidence(prediction: Prediction) -> float | None:
+    """Return the geometric mean of the outputs' probabilities; None where they have none."""
+    if not isinstance(prediction, ClassPrediction):
+        return None
+    return math.exp(sum(item.score for item in prediction.outputs) / len(prediction.outputs))
+
+
 def _written_facts(prediction: Prediction) -> WrittenFacts | None:
     """Return what a target looks like next to its source; None of another prediction."""
-    source = [f.text for f in prediction.features if f.part == "source" and not f.is_special]
-    target = [f.text for f in prediction.features if f.part == "target" and not f.is_special]
+    tokens = [feature for feature in prediction.features if not feature.is_special]
+    source = [feature.text for feature in tokens if feature.part == "source"]
+    target = [feature.text for feature in tokens if feature.part == "target"]
     if not isinstance(prediction, WrittenTarget) or not source:
         return None
-    words = set(source)
     runs = list(zip(target, target[1:], target[2:], strict=False))
     return WrittenFacts(
         length_ratio=len(target) / len(source),
-        copied=sum(token in words for token in target),
+        copied=sum(map(set(source).__contains__, target)),
         repeats=len(runs) - len(set(runs)),
     )
 

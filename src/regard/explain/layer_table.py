@@ -106,16 +106,19 @@ def _row(parts: list[Part], length: int, *, depth: int, name: str) -> LayerRow:
     )
 
 
+def _short_name(path: str) -> str:
+    """Return the last part of a path; a norm is named with what it belongs to."""
+    num_parts = 2 if path.endswith(".norm") else 1
+    return ".".join(path.split(".")[-num_parts:])
+
+
 def _cells(row: LayerRow) -> tuple[str, ...]:
     times = f" x {row.count}" if row.count > 1 and row.depth == 0 else ""
     kind = f"{row.kind}{times}"
     if row.ties:
         kind += f" (weights of {', '.join(row.ties)})"
-    name = f"  {row.name.rpartition('.')[2]}" if row.depth else row.name
-    if row.depth and row.name.endswith(".norm"):
-        name = f"  {'.'.join(row.name.split('.')[-2:])}"
     return (
-        name,
+        f"  {_short_name(row.name)}" if row.depth else row.name,
         kind,
         " x ".join(f"{size:,}" for size in row.shape) or "-",
         f"{row.num_parameters:,}",

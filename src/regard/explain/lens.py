@@ -57,12 +57,10 @@ def encoder_lens(
 
 def _rows(prediction: Prediction, stacks: tuple[Stack, ...], budget: Budget) -> list[LensRow]:
     """Return the outputs by layer of stacks that are cut at the same depth."""
-    depths = {len(stack.layers) for stack in stacks}
-    layers = [layer for stack in stacks for layer in stack.layers]
-    if len(depths) > 1 or not all(isinstance(x, TransformerBlock | DecoderBlock) for x in layers):
+    if not _have_streams(stacks):
         return []
     paths = {module: path for path, module in prediction.model.named_modules()}
-    names = ["embedding", *(paths[layer] for layer in stacks[0].layers)]
+    names = ["embedding", *map(paths.__getitem__, stacks[0].layers)]
     rows: list[LensRow] = []
     for part in budget.chunks(prediction, len(names), has_gradient=False):
         depth = torch.arange(part.start, part.stop)  # layers that each row of a pass has
@@ -72,6 +70,14 @@ def _rows(prediction: Prediction, stacks: tuple[Stack, ...], budget: Budget) -> 
         with torch.no_grad(), _pass_on(skipped):
             rows += _read(prediction, names[part])
     return rows
+
+
+def _have_streams(stacks: tuple[Stack, ...]) -> bool:
+    """Return whether stacks of one depth have layers that all add to a residual stream."""
+    depths = {len(stack.layers) for stack in stacks}
+    layers = [layer for stack in stacks for layer in stack.layers]
+    has_stream = (isinstance(layer, TransformerBlock | DecoderBlock) for layer in layers)
+    return len(depths) == 1 and all(has_stream)
 
 
 def _read(prediction: Prediction, names: list[str]) -> Iterator[LensRow]:

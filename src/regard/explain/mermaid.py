@@ -6,6 +6,7 @@ entity codes, so that any text may be a label.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -68,7 +69,7 @@ class Flowchart:
     def text(self) -> str:
         """Write the chart, edges last: an edge within a frame would add its nodes to the frame."""
         lines, num_frames = [*_HEADER], 0
-        for item in (item for column in self.columns for item in column):
+        for item in itertools.chain(*self.columns):
             if isinstance(item, Node):
                 lines.append(_INDENT + _node_text(item))
                 continue

@@ -31,10 +31,9 @@ def find_sinks(
         equal_shares: What each key would get with equal weights, ``[keys]``.
     """
     keys = features[layer.first_key : layer.first_key + layer.num_keys]
-    is_causal = layer.kind == "decoder"  # all queries see the first key, and some nothing else
-    candidates = [
-        index for index, key in enumerate(keys) if key.is_special or (is_causal and index == 0)
-    ]
+    # In a decoder all queries see the first key, and some nothing else.
+    num_first = 1 if layer.kind == "decoder" else 0
+    candidates = [i for i, key in enumerate(keys) if key.is_special or i < num_first]
     if not candidates:
         return [None] * layer.num_heads
     shares = _shares(layer)[:, candidates]  # [heads, candidates]

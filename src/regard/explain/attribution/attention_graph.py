@@ -6,6 +6,7 @@ also that of its cross-attention.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from regard.explain.attribution.method import TooLongError
 from regard.explain.capture import attention_layers, capture_in_parts, layer_sizes
 from regard.explain.prediction import Prediction
 
+_PARTS = {"cross": "source"}  # of a block, by the kind of a layer; others are its own
 _MOST_PAIRS = 1 << 29  # of all layers: 2 GiB as dense matrices
 
 
@@ -51,36 +53,36 @@ def read_blocks(
         ConfigError: The model has no attention, a layer has no weights, or a block lacks the
             self-attention that is needed.
     """
-    num_pairs = sum(
-        queries * keys
-        for queries, keys in (
-            layer_sizes(prediction, layer) for layer in attention_layers(prediction).values()
-        )
-    )
+    layers = attention_layers(prediction).values()
+    num_pairs = sum(math.prod(layer_sizes(prediction, layer)) for layer in layers)
     if num_pairs > _MOST_PAIRS:
         raise TooLongError(
             f"attention between {len(prediction.features):,} tokens is too much to follow.  Take "
             "another method, such as occlusion, or a shorter text."
         )
-    blocks = [[BlockAttention() for _ in stack.layers] for stack in prediction.stacks]
+    blocks = [[BlockAttention()] * len(stack.layers) for stack in prediction.stacks]
     num_layers = 0
     for layer in capture_in_parts(prediction):
         if layer.refusal:
             raise ConfigError(f"{layer.refusal}  Take another method, such as occlusion.")
-        part = {"source" if layer.kind == "cross" else "own": layer.mean_weights}
         stack = blocks[layer.stack]
-        stack[layer.depth] = stack[layer.depth]._replace(**part)
+        part = _PARTS.get(layer.kind, "own")
+        stack[layer.depth] = stack[layer.depth]._replace(**{part: layer.mean_weights})
         num_layers += 1
     if not num_layers:
         raise ConfigError("the model has no attention.  Take another method, such as occlusion.")
     if needs_self_attention:
-        for stack, parts in zip(prediction.stacks, blocks, strict=True):
-            if any(part.own is None for part in parts):
-                raise ConfigError(
-                    f"the layers of the {stack.name} have no self-attention, through which rollout "
-                    "and flow follow the features.  Take another method, such as occlusion."
-                )
+        _require_self_attention(prediction, blocks)
     return blocks
+
+
+def _require_self_attention(prediction: Prediction, blocks: list[list[BlockAttention]]) -> None:
+    for stack, parts in zip(prediction.stacks, blocks, strict=True):
+        if any(part.own is None for part in parts):
+            raise ConfigError(
+                f"the layers of the {stack.name} have no self-attention, through which rollout "
+                "and flow follow the features.  Take another method, such as occlusion."
+            )
 
 
 def read_stacks(prediction: Prediction, blocks: list[list[BlockAttention]]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -79,15 +79,19 @@ def _read_rows(predictor: Predictor, data: DataSource) -> list[OpenRow]:
             partial(predict, predictor, question, context=context)
             for question, context in zip(questions.questions, questions.contexts, strict=True)
         ]
+    return [partial(predict, predictor, text) for text in _read_texts(predictor, data)]
+
+
+def _read_texts(predictor: Predictor, data: DataSource) -> Sequence[str]:
+    """Return the inputs of a model that reads one text."""
+    config = predictor.config.data
     if isinstance(predictor, TextClassifier):
-        texts = predictor.read_test(data).texts
-    elif isinstance(predictor, TextGenerator):
+        return predictor.read_test(data).texts
+    if isinstance(predictor, TextGenerator):
         lines = read_lines_of(data, config).texts
-        texts = [line[:_PROMPT_CHARACTERS].strip() for line in lines if line.strip()]
-    elif isinstance(predictor, Translator):
-        texts = read_pairs_of(data, config).sources
-    elif isinstance(predictor, Summarizer):
-        texts = read_documents(data, config).sources
-    else:
-        raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
-    return [partial(predict, predictor, text) for text in texts]
+        return [line[:_PROMPT_CHARACTERS].strip() for line in lines if line.strip()]
+    if isinstance(predictor, Translator):
+        return read_pairs_of(data, config).sources
+    if isinstance(predictor, Summarizer):
+        return read_documents(data, config).sources
+    raise ConfigError(f"a model for {predictor.config.task} has no explanation.")

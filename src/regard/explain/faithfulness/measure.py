@@ -132,30 +132,26 @@ class FaithfulnessMeter:
         if not len(outputs):
             return None
         prediction, budget = self._prediction, self._budget
+        pairs = [*zip(rows, outputs, strict=True)]
         rankings = [
-            rank_features(prediction, scores, output, positive_only=self._positive_only)
-            for scores, output in zip(rows, outputs, strict=True)
+            rank_features(prediction, *pair, positive_only=self._positive_only) for pair in pairs
         ]
         effects = remove_in_order(prediction, rankings, budget)
-        losses = [aopc(effect) for effect in effects]
-        curves = [removal_curves(effect) for effect in effects]
-        pairs = zip(rows, outputs, strict=True)
-        soft = mean_erasure(
-            [soft_erasure(prediction, scores, output, budget) for scores, output in pairs]
-            if self._is_soft
-            else []
-        )
-        taus = [self._tau(scores, output) for scores, output in zip(rows, outputs, strict=True)]
+        comprehensiveness, sufficiency = zip(*map(aopc, effects), strict=True)
+        curves = zip(*map(removal_curves, effects), strict=True)
+        deletion, insertion, deletion_area, insertion_area = curves
+        soft_pairs = pairs if self._is_soft else []
+        soft = mean_erasure([soft_erasure(prediction, *pair, budget) for pair in soft_pairs])
         return Measures(
-            comprehensiveness=statistics.fmean(loss.comprehensiveness for loss in losses),
-            sufficiency=statistics.fmean(loss.sufficiency for loss in losses),
-            tau=_mean_defined(taus),
+            comprehensiveness=statistics.fmean(comprehensiveness),
+            sufficiency=statistics.fmean(sufficiency),
+            tau=_mean_defined([self._tau(*pair) for pair in pairs]),
             soft_comprehensiveness=soft.comprehensiveness,
             soft_sufficiency=soft.sufficiency,
-            deletion_area=statistics.fmean(curve.deletion_area for curve in curves),
-            insertion_area=statistics.fmean(curve.insertion_area for curve in curves),
-            deletion=np.mean([curve.deletion for curve in curves], axis=0),
-            insertion=np.mean([curve.insertion for curve in curves], axis=0),
+            deletion_area=statistics.fmean(deletion_area),
+            insertion_area=statistics.fmean(insertion_area),
+            deletion=np.mean(deletion, axis=0),
+            insertion=np.mean(insertion, axis=0),
         )
 
     def _tau(self, scores: Tensor, output: int) -> float:

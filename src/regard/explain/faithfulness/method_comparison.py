@@ -24,6 +24,7 @@ from regard.explain.faithfulness.measure import FaithfulnessMeter, Measures, mea
 from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.selected_outputs import SelectedOutputs
 from regard.metrics.bootstrap import NUM_SAMPLES, SEED, compare_means, mean_with_interval
+from regard.plots.style import count_text
 
 MOST_OUTPUTS = 2  # of a row; more of them say less than more rows
 FLOOR = "random"
@@ -107,19 +108,16 @@ class MethodComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> Iterator[str]:
         """Yield the comparison as a table in plain text, the best method first."""
-        row_noun = "row" if self.rows == 1 else "rows"
-        output_noun = "output" if self.outputs == 1 else "outputs"
         skipped = f", {self.skipped:,} left out" if self.skipped else ""
         yield (
-            f"{self.rows:,} {row_noun}, {self.outputs:,} {output_noun}{skipped}; means with 95 % "
-            f"bootstrap intervals, in {self.unit}"
+            f"{count_text(self.rows, 'row')}, {count_text(self.outputs, 'output')}{skipped}; means "
+            f"with 95 % bootstrap intervals, in {self.unit}"
         )
         header = ("method", "comprehensiveness", "sufficiency", "difference", "tau", "behind best")
         table = [header, *(self._cells(name) for name in self.methods)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for cells in table:
-            padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-            yield "  ".join(padded).rstrip()
+            yield "  ".join(map(str.ljust, cells, widths)).rstrip()
         for name, reason in self.refused.items():
             yield f"{name}: {reason}"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import accumulate
 from xml.sax.saxutils import escape, quoteattr
 
 from regard.explain.document import Explanation, MethodResult
@@ -56,21 +58,17 @@ class _Picture:
         self.explanation, self.output = explanation, output
         self.inputs, self.outputs = short_texts(explanation)
         self.elements: list[str] = []
-        has_source = any(feature.part == "source" for feature in explanation.input)
-        read = [
-            index
-            for index, feature in enumerate(explanation.input)
-            if not (has_source and feature.is_written)
-        ]
-        self.columns = read[:_MOST_COLUMNS]
+        self.columns = explanation.read_features()[:_MOST_COLUMNS]
+        self.words = [self.inputs[index] for index in self.columns]
+        self.methods = explanation.shown_methods()
         self.y, self.right = _MARGIN, _NARROWEST - _MARGIN
 
     def draw(self) -> str:
         """Draw everything from the top; return the file."""
         self._header()
-        self._words("input", [self.inputs[i] for i in self.columns])
+        self._inputs()
         self._outputs()
-        if self.explanation.methods:
+        if self.methods:
             self._bars()
             self._trust()
             self._alignment()
@@ -85,13 +83,6 @@ class _Picture:
 
     def _title(self) -> str:
         return f"Explanation of {self.explanation.text[:80]!r}"
-
-    @property
-    def _methods(self) -> list[MethodResult]:
-        """The methods, the one that is shown first before the others."""
-        methods = self.explanation.methods
-        names = sorted(methods, key=lambda name: name != self.explanation.first)
-        return [methods[name] for name in names]
 
     def _text(
         self, x: float, y: float, text: str, kind: str, anchor: str = "start", extra: str = ""
@@ -140,27 +131,34 @@ class _Picture:
             x += width + 10
         self.y += _LINE
 
-    def _words(self, title: str, texts: Sequence[str]) -> None:
-        labels = [token_label(text) for text in texts]
+    def _inputs(self) -> None:
+        """Write the words of the input, shaded by the scores of the output."""
+        labels = [*map(token_label, self.words)]
         parts = {self.explanation.input[index].part for index in self.columns}
-        self._text(_MARGIN, self.y + 16, parts.pop() if len(parts) == 1 else title, "small")
-        scores, largest, is_signed = self._row(0)
+        self._text(_MARGIN, self.y + 16, parts.pop() if len(parts) == 1 else "input", "small")
+        shades = self._shades(self.methods[0]) if self.methods else {}
         for index, x, width in self._lay_out(labels, 16):
-            score = scores[self.columns[index]] if scores else None
-            if score is not None and abs(score) > 0.03 * largest:
-                kind = "negative" if score < 0 else "positive" if is_signed else "amount"
-                shade = f"{0.45 * abs(score) / largest:.2f}"
-                self._rect(x - 4, self.y, width + 8, 24, kind, rx="3", fill_opacity=shade)
+            if index in shades:
+                kind, opacity = shades[index]
+                self._rect(x - 4, self.y, width + 8, 24, kind, rx="3", fill_opacity=opacity)
             self._text(x + width / 2, self.y + 17, labels[index], "word", "middle")
 
-    def _row(self, method: int) -> tuple[Sequence[float | None], float, bool]:
-        """Return the scores of the output by a method, their largest magnitude, and their kind."""
-        methods = self._methods
-        if not methods:
-            return (), 1.0, False
-        row = methods[method].scores[self.output]
-        largest = max((abs(row[i] or 0.0) for i in self.columns), default=0.0) or 1.0
-        return row, largest, methods[method].is_signed
+    def _shades(self, method: MethodResult) -> dict[int, tuple[str, str]]:
+        """Return color and opacity of the words whose scores are not small."""
+        scores = self._row(method)
+        largest, above = max(map(abs, scores), default=0.0), "amount"
+        if method.is_signed:
+            above = "positive"
+        return {
+            index: ("negative" if score < 0 else above, f"{0.45 * abs(score) / largest:.2f}")
+            for index, score in enumerate(scores)
+            if abs(score) > 0.03 * largest
+        }
+
+    def _row(self, method: MethodResult) -> list[float]:
+        """Return the scores of the output by a method, one for each column; 0 where unknown."""
+        row = method.scores[self.output]
+        return [row[index] or 0.0 for index in self.columns]
 
     def _outputs(self) -> None:
         outputs = self.explanation.output[:_MOST_ROWS]
@@ -186,33 +184,36 @@ class _Picture:
         self._text(_MARGIN, self.y + 16, f"Why “{word}”", "title")
         self.y += 32
         left = _MARGIN + 152
-        labels = [token_label(self.inputs[i], 12) for i in self.columns]
+        labels = [token_label(word, 12) for word in self.words]
         widths = [max(16.0, _text_width(label, 12) + 6) for label in labels]
         scale = min(1.8, (_WIDTH - _MARGIN - left) / sum(widths))
-        ends = [left]
-        for width in widths:
-            ends.append(ends[-1] + width * scale)
+        ends = [*accumulate(widths, lambda end, width: end + width * scale, initial=left)]
         if scale >= 1:
             for label, start, end in zip(labels, ends, ends[1:], strict=False):
                 self._text((start + end) / 2, self.y + 4, label, "small", "middle")
             self.y += 12
-        for number, method in enumerate(self._methods):
-            height = _LOW_BAR_HEIGHT if number else _BAR_HEIGHT
-            kind = "small" if number or not has_converged(method) else "first"
-            self._text(_MARGIN, self.y + height / 2 + 4, method.title, kind)
-            if not has_converged(method):
-                height = max(height, 2 * _SMALL_LINE)
-                self._text(_MARGIN, self.y + height / 2 + 16, "not converged", "small")
-            self._bar_row(number, ends, height)
-            self.y += height + 4
+        for method in self.methods:
+            self._method(method, ends)
         self.y += 12
         self._legend(_MARGIN + 152, "the first method; others are gray")
         self.y += 16
 
+    def _method(self, method: MethodResult, ends: Sequence[float]) -> None:
+        """Write the title of a method, and draw its bars."""
+        is_first = method is self.methods[0]
+        height = _BAR_HEIGHT if is_first else _LOW_BAR_HEIGHT
+        kind = "first" if is_first and has_converged(method) else "small"
+        self._text(_MARGIN, self.y + height / 2 + 4, method.title, kind)
+        if not has_converged(method):
+            height = max(height, 2 * _SMALL_LINE)
+            self._text(_MARGIN, self.y + height / 2 + 16, "not converged", "small")
+        self._bar_row(method, ends, height)
+        self.y += height + 4
+
     def _legend(self, x: float, subject: str) -> None:
         """Write what the colors of scores mean, from `x` on."""
         labels = [("for", f"speaks for the output ({subject})")]
-        if any(method.is_signed for method in self._methods):
+        if any(method.is_signed for method in self.methods):
             labels.append(("against", "against it"))
         for kind, label in labels:
             self._rect(x, self.y, 10, 10, kind, rx="2")
@@ -223,57 +224,49 @@ class _Picture:
     def _trust(self) -> None:
         """Write how faithful the first method is, next to random scores, and errors of methods."""
         lines = []
-        first = self._methods[0]
+        first = self.methods[0]
         if first.faithfulness is not None:
-            figures = first.faithfulness
-            pairs = (
-                ("comprehensiveness", figures.comprehensiveness),
-                ("sufficiency", figures.sufficiency),
-                ("tau", figures.tau),
-            )
             measured = ", ".join(
-                f"{name} {number_text(value)} (random {number_text(figures.random.get(name))})"
-                for name, value in pairs
+                f"{name} {number_text(value)} (random {number_text(floor)})"
+                for name, value, floor in first.faithfulness.next_to_random()
             )
             lines.append(f"Faithfulness of {first.title}: {measured}")
-        for method in self._methods:
-            if method.error is not None:
-                end = "" if has_converged(method) else ": not converged, leave it out"
-                lines.append(f"Error of {method.title}: {100 * method.error:.1f} %{end}")
+        lines += [
+            f"Error of {method.title}: {100 * method.error:.1f} %"
+            f"{'' if has_converged(method) else ': not converged, leave it out'}"
+            for method in self.methods
+            if method.error is not None
+        ]
         for line in lines:
             self._text(_MARGIN, self.y + 9, line, "small")
             self.right = max(self.right, _MARGIN + min(_text_width(line, 11), _WIDTH - 48))
             self.y += _SMALL_LINE
         self.y += 16
 
-    def _bar_row(self, number: int, ends: Sequence[float], height: float) -> None:
-        row, _, _ = self._row(number)
-        values = [row[index] or 0.0 for index in self.columns]
+    def _bar_row(self, method: MethodResult, ends: Sequence[float], height: float) -> None:
+        values = self._row(method)
+        below, above = "against", "for" if method is self.methods[0] else "other"
+        if not has_converged(method):
+            below = above = "doubtful"
         high, low = max(0.0, *values), min(0.0, *values)
         unit = height / ((high - low) or 1.0)
         zero = self.y + high * unit
         self._rect(ends[0], zero, ends[-1] - ends[0], 0.8, "axis")
         for value, start, end in zip(values, ends, ends[1:], strict=False):
-            kind = "against" if value < 0 else "other" if number else "for"
-            if not has_converged(self._methods[number]):
-                kind = "doubtful"
-            top = zero if value < 0 else zero - value * unit
+            top, kind = zero - max(0.0, value) * unit, below if value < 0 else above
             self._rect(start + 1.5, top, end - start - 3, max(0.8, abs(value) * unit), kind)
 
     def _alignment(self) -> None:
         """Draw outputs by words of the input, by the first method."""
-        method = self._methods[0]
+        method = self.methods[0]
         rows = method.scores[:_MOST_ROWS]
         if len(rows) < 2:
             return
-        largest = (
-            max((abs(row[i] or 0.0) for row in rows for i in self.columns), default=0.0) or 1.0
-        )
+        largest = method.largest(self.columns, _MOST_ROWS)
         self._text(_MARGIN, self.y + 16, f"Alignment by {method.title}", "title")
-        labels = [token_label(self.inputs[i], 14) for i in self.columns]
-        outputs = [token_label(text, 14) for text in self.outputs[:_MOST_ROWS]]
+        labels = [*map(partial(token_label, most=14), self.words)]
         left = _MARGIN + 112
-        above = min(84.0, 12 + 0.8 * max(_text_width(label, 11) for label in labels))
+        above = min(84.0, 12 + 0.8 * max(map(partial(_text_width, size=11), labels)))
         self.y += 24 + above
         room = (_WIDTH - left - _MARGIN - 56) / len(labels)
         cell = max(_SMALLEST_CELL, min(_LARGEST_CELL, room))
@@ -281,20 +274,18 @@ class _Picture:
             x = left + (number + 0.5) * cell
             turn = f' transform="rotate(-52 {x:.1f} {self.y - 6:.1f})"'
             self._text(x, self.y - 6, label, "small", extra=turn)
-        for number, (label, row) in enumerate(zip(outputs, rows, strict=True)):
+        for number, (text, row) in enumerate(zip(self.outputs, rows, strict=False)):
             y = self.y + number * cell
             kind = "first" if number == self.output else "small"
-            self._text(left - 8, y + cell / 2 + 4, label, kind, "end")
+            self._text(left - 8, y + cell / 2 + 4, token_label(text, 14), kind, "end")
             for column, index in enumerate(self.columns):
                 self._cell(left + column * cell, y, cell, row[index], largest, method)
         bottom = len(rows) * cell
         self._rect(left, self.y, len(labels) * cell, bottom, "frame")
         self.y += bottom + 24
-        bounds = f"{number_text(-largest) if method.is_signed else '0'} to {number_text(largest)}"
-        self._scale(left, method)
-        self._text(left + 136, self.y, f"{bounds} {method.unit}", "small")
+        self._scale(left, method, largest)
 
-    def _scale(self, x: float, method: MethodResult) -> None:
+    def _scale(self, x: float, method: MethodResult, largest: float) -> None:
         """Draw the colors of the alignment from its smallest to its largest score."""
         for number in range(12):
             if method.is_signed:
@@ -306,6 +297,9 @@ class _Picture:
             else:
                 kind, more = f"scale-{number * len(style.SCALE) // 12}", {}
             self._rect(x + 10 * number, self.y - 8, 10, 8, kind, **more)
+        smallest = number_text(-largest) if method.is_signed else "0"
+        bounds = f"{smallest} to {number_text(largest)} {method.unit}"
+        self._text(x + 136, self.y, bounds, "small")
 
     def _cell(
         self,
@@ -316,8 +310,9 @@ class _Picture:
         largest: float,
         method: MethodResult,
     ) -> None:
-        strength = 0.0 if score is None else abs(score) / largest
-        if score is None or strength < 0.005:
+        score = score or 0.0
+        strength = abs(score) / largest
+        if strength < 0.005:
             return
         gap = 0.5 if cell >= 16 else 0.0
         if method.is_signed:

@@ -46,9 +46,7 @@ def pack_scores(scores: Scores) -> PackedScores:
     Args:
         scores: ``[outputs, features]``.
     """
-    table = np.array(
-        [[np.nan if value is None else value for value in row] for row in scores], dtype=np.float64
-    )
+    table = np.array(scores, dtype=np.float64)  # None is NaN
     table[~np.isfinite(table)] = np.nan
     largest = np.nan_to_num(np.nanmax(np.abs(table), axis=1, initial=0.0))
     fractions = table / np.where(largest > 0, largest, 1.0)[:, None]

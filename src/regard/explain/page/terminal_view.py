@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from regard.explain.document import Explanation, MethodResult
+from regard.explain.document import Explanation, Faithfulness, MethodResult
 from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
@@ -59,19 +59,10 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
         width: Width of a line, in columns; None takes that of the terminal.
     """
     width = max(_NARROWEST, width or shutil.get_terminal_size((100, 24)).columns)
-    lines = [Text(_header(explanation)), *_sentences(explanation)]
+    lines = [Text(_header(explanation)), *_inputs(explanation), *_outputs(explanation)]
     lines += [Text(f"Note    {note}") for note in explanation.notes]
     if explanation.methods:
-        name = explanation.first if explanation.first in explanation.methods else None
-        method = explanation.methods[name or next(iter(explanation.methods))]
-        lines.append(Text())
-        if len(explanation.output) == 1:
-            lines += _bars(explanation, method)
-        elif len(_columns(explanation)) <= _MOST_COLUMNS:
-            lines += _alignment(explanation, method, width)
-        else:
-            lines += _strongest(explanation, method)
-        lines += [Text(), *_figures(explanation)]
+        lines += [Text(), *_scores(explanation, width), Text(), *_figures(explanation)]
     changed = "log-probability" if explanation.unit == "nats" else "the outputs"
     sentence = f"{CAVEAT} {changed} when it is removed."
     caveat = (Text(line, style="dim") for line in textwrap.wrap(sentence, width))
@@ -89,15 +80,17 @@ def _header(explanation: Explanation) -> str:
     return " · ".join(filter(None, facts))
 
 
-def _sentences(explanation: Explanation) -> Iterator[Text]:
-    """Write each part of the input, and the outputs with their probabilities."""
-    written = {feature.part for feature in explanation.input if feature.is_written}
-    for part in dict.fromkeys(feature.part for feature in explanation.input):
-        if part not in written:
-            words = [token_label(f.text) for f in explanation.input if f.part == part]
-            left_out = len(words) - _MOST_WORDS
-            more = f" … and {left_out:,} more" if left_out > 0 else ""
-            yield Text(f"{part:7s} {' '.join(words[:_MOST_WORDS])}{more}")
+def _inputs(explanation: Explanation) -> Iterator[Text]:
+    """Write each part of the input."""
+    for part in dict.fromkeys(f.part for f in explanation.input if not f.is_written):
+        words = [token_label(f.text) for f in explanation.input if f.part == part]
+        left_out = len(words) - _MOST_WORDS
+        more = f" … and {left_out:,} more" if left_out > 0 else ""
+        yield Text(f"{part:7s} {' '.join(words[:_MOST_WORDS])}{more}")
+
+
+def _outputs(explanation: Explanation) -> Iterator[Text]:
+    """Write the outputs with their probabilities, and what they are compared with."""
     line = Text("output ")
     for output in explanation.output:
         line.append(f" {token_label(output.text)}", style="bold")
@@ -111,39 +104,40 @@ def _sentences(explanation: Explanation) -> Iterator[Text]:
         yield Text(f"        compared with {explanation.contrast}")
 
 
-def _columns(explanation: Explanation) -> list[int]:
-    """Return the features that an alignment has: not those that are outputs, fed back."""
-    has_source = any(feature.part == "source" for feature in explanation.input)
-    return [
-        index
-        for index, feature in enumerate(explanation.input)
-        if not (has_source and feature.is_written)
-    ]
-
-
-def _largest(scores: Sequence[Sequence[float | None]]) -> float:
-    return max((abs(v) for row in scores for v in row if v is not None), default=0.0) or 1.0
+def _scores(explanation: Explanation, width: int) -> Iterator[Text]:
+    """Draw the scores of the first method as their number allows."""
+    method, *_ = explanation.shown_methods()
+    if len(explanation.output) == 1:
+        return _bars(explanation, method)
+    if len(explanation.read_features()) <= _MOST_COLUMNS:
+        return _alignment(explanation, method, width)
+    return _strongest(explanation, method)
 
 
 def _alignment(explanation: Explanation, method: MethodResult, width: int) -> Iterator[Text]:
     """Draw outputs by words of the input, with the words from top to bottom above their columns."""
-    columns = _columns(explanation)
+    columns = explanation.read_features()
     inputs, outputs = short_texts(explanation)
-    largest = _largest([[row[index] for index in columns] for row in method.scores])
+    largest = method.largest(columns)
     yield Text(f"Alignment by {method.title}   {_scale(method, largest)}", style="bold")
     room = (width - _LABEL - 1) // 2
     for start in range(0, len(columns), room):
         part = columns[start : start + room]
-        labels = [_characters(token_label(inputs[i])) for i in part]
-        height = max(map(len, labels))
-        for line in range(height):
-            above = (([" "] * (height - len(label)) + label)[line] for label in labels)
-            yield Text(" " * (_LABEL + 1) + "".join(_fit(char, 2) for char in above), style="dim")
+        for above in _from_top_to_bottom([token_label(inputs[index]) for index in part]):
+            yield Text(" " * (_LABEL + 1) + above, style="dim")
         for output, row in zip(outputs, method.scores, strict=True):
             text = Text(_right(token_label(output), _LABEL) + " ")
             for index in part:
                 text.append(*_cell(row[index], largest))
             yield text
+
+
+def _from_top_to_bottom(labels: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of labels that are written downwards and end on the last line."""
+    columns = [_characters(label) for label in labels]
+    height = max(map(len, columns))
+    for line in zip(*([" "] * (height - len(column)) + column for column in columns), strict=True):
+        yield "".join(_fit(char, 2) for char in line)
 
 
 def _characters(label: str) -> list[str]:
@@ -181,18 +175,20 @@ def _cell(value: float | None, largest: float) -> tuple[str, str]:
 def _bars(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
     """Draw the scores of one output as bars, in the order of the input."""
     (row,) = method.scores
-    order = sorted(
-        (index for index, value in enumerate(row) if value is not None),
-        key=lambda index: -abs(row[index] or 0.0),
-    )
-    largest = _largest([row])
-    shown = [i for i in order[:_MOST_BARS] if abs(row[i] or 0.0) >= _SMALLEST_PART * largest]
-    left_out = len(order) - len(shown)
+    scores, largest = _by_size(row), method.largest(range(len(row)))
+    shown = [i for i in [*scores][:_MOST_BARS] if abs(scores[i]) >= _SMALLEST_PART * largest]
+    left_out = len(scores) - len(shown)
     title = f"Why {token_label(explanation.output[0].text)!r}   {method.title}, {method.unit}"
-    title += "   (▒ against)" if any((value or 0) < 0 for value in row) else ""
+    title += "   (▒ against)" if min(scores.values(), default=0.0) < 0 else ""
     yield Text(title + (f"   without {left_out:,} smaller scores" if left_out > 0 else ""), "bold")
     for index in sorted(shown):
-        yield _bar(token_label(explanation.input[index].text), row[index] or 0.0, largest)
+        yield _bar(token_label(explanation.input[index].text), scores[index], largest)
+
+
+def _by_size(row: Sequence[float | None]) -> dict[int, float]:
+    """Return the scores of an output by feature, the largest magnitude first."""
+    scores = [(index, value) for index, value in enumerate(row) if value is not None]
+    return dict(sorted(scores, key=lambda item: -abs(item[1])))
 
 
 def _bar(label: str, value: float, largest: float) -> Text:
@@ -209,42 +205,37 @@ def _strongest(explanation: Explanation, method: MethodResult) -> Iterator[Text]
     """List the words with the largest scores for each output of a long input."""
     yield Text(f"Largest scores by {method.title}, {method.unit}", style="bold")
     for output, row in zip(explanation.output, method.scores, strict=True):
-        scores = {index: value for index, value in enumerate(row) if value is not None}
-        top = sorted(scores, key=lambda index: -abs(scores[index]))[:_NUM_STRONGEST]
         words = ", ".join(
-            f"{index + 1} {token_label(explanation.input[index].text, _LABEL)} "
-            f"{number_text(scores[index])}"
-            for index in top
+            f"{index + 1} {token_label(explanation.input[index].text, _LABEL)} {number_text(score)}"
+            for index, score in [*_by_size(row).items()][:_NUM_STRONGEST]
         )
         yield Text(f"{_right(token_label(output.text), _LABEL)} {words}")
 
 
 def _figures(explanation: Explanation) -> Iterator[Text]:
     """Write how faithful each method is, next to random scores, and the control."""
-    measured = {name: result for name, result in explanation.methods.items() if result.faithfulness}
-    names = [explanation.first, *(name for name in measured if name != explanation.first)]
+    measured = [
+        _faithfulness(method.title, method.faithfulness)
+        for method in explanation.shown_methods()
+        if method.faithfulness is not None
+    ]
     if measured:
         yield Text(f"{'':24s} comprehensiveness  sufficiency     tau    (random scores)", "dim")
-    for name in names:
-        figures = measured[name].faithfulness if name in measured else None
-        if figures is None:
-            continue
-        values = zip(
-            (figures.comprehensiveness, figures.sufficiency, figures.tau),
-            (figures.random.get(key) for key in ("comprehensiveness", "sufficiency", "tau")),
-            (18, 13, 8),
-            strict=True,
-        )
-        cells = [(number_text(value), number_text(floor), size) for value, floor, size in values]
-        numbers = "".join(f"{value:>{size}s}" for value, _, size in cells)
-        floors = " ".join(floor for _, floor, _ in cells)
-        yield Text(f"{measured[name].title:24s}{numbers}    ({floors})")
+    yield from measured
     for result in explanation.methods.values():
         if result.error is not None:
             yield _error(result, result.error)
     if explanation.control_similarity is not None:
         similarity = number_text(explanation.control_similarity)
         yield Text(f"Control with shuffled weights: rank correlation {similarity}.")
+
+
+def _faithfulness(title: str, figures: Faithfulness) -> Text:
+    """Write a row of the table of measures."""
+    cells = zip(figures.next_to_random(), (18, 13, 8), strict=True)
+    numbers = "".join(f"{number_text(value):>{size}s}" for (_, value, _), size in cells)
+    floors = " ".join(number_text(floor) for _, _, floor in figures.next_to_random())
+    return Text(f"{title:24s}{numbers}    ({floors})")
 
 
 def _error(result: MethodResult, error: float) -> Text:

@@ -31,15 +31,15 @@ def token_label(text: str, most: int | None = None) -> str:
     'extraor…'
     """
     shown = text.replace("\n", "⏎").replace("\t", "⇥")
-    # Characters of control would break the line, or order the text around them.
-    shown = "".join(
-        char
-        for char in shown
-        if unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp")
-        and unicodedata.bidirectional(char) not in _ORDERING
-    )
+    shown = "".join(char for char in shown if not _is_control(char))
     word = _CONTINUED.sub("", shown.strip()) or ("␣" if shown else "∅")
     return word if most is None or len(word) <= most else word[: most - 1] + "…"
+
+
+def _is_control(char: str) -> bool:
+    """Return whether a character would break the line, or order the text around it."""
+    breaks_line = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+    return breaks_line or unicodedata.bidirectional(char) in _ORDERING
 
 
 def is_right_to_left(texts: Iterable[str]) -> bool:
@@ -65,11 +65,11 @@ def number_text(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     size = abs(value)
-    if size and (size < 0.001 or size >= 100_000):
+    if size and not 0.001 <= size < 100_000:
         return f"{value:.1e}".replace("-", "−")
-    num_digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or not size else 3
+    num_digits = sum(size < bound for bound in (100, 10, 0.1))
     text = f"{value:.{num_digits}f}".replace("-", "−")
-    return text.removesuffix("0") if num_digits == 3 else text
+    return text.removesuffix("0" * (num_digits == 3))
 
 
 def probability_of(score: float, unit: str) -> float | None:
@@ -91,10 +91,11 @@ def short_times(texts: Sequence[str]) -> list[str]:
     (['18:00', '19:00'], ['+1', '+2'])
     """
     times = [match.groups("") for text in texts if (match := _TIME.match(text.strip()))]
-    if not times or len(times) < len(texts):
+    if len(times) < max(1, len(texts)):
         return list(texts)
-    has_year, has_day, _, has_second = (len(set(part)) > 1 for part in zip(*times, strict=True))
-    has_day = has_year or has_day or not all(minute for _, _, minute, _ in times)
+    years, days, minutes, seconds = zip(*times, strict=True)
+    has_year, has_second = len(set(years)) > 1, len(set(seconds)) > 1
+    has_day = has_year or len(set(days)) > 1 or not all(minutes)
     return [
         f"{year * has_year}{day * has_day} {minute}{second * has_second}".strip()
         for year, day, minute, second in times

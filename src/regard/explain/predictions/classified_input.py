@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regard.explain.prediction import Baseline, ClassPrediction, Feature, Stack
-from regard.models import Vit
+from regard.models import Vit, VitConfig
 
 
 class ClassifiedInput(ClassPrediction):
@@ -39,16 +39,7 @@ class ClassifiedInput(ClassPrediction):
         seconds_per_row: float | None = None,
     ) -> None:
         self._labels, self._inputs, config = tuple(labels), inputs.to(model.device), model.config
-        if config.input == "image":
-            across = config.width // config.patch_width
-            names = [
-                f"patch {1 + index // across}, {1 + index % across}"
-                for index in range(config.num_positions)
-            ]
-        elif seconds_per_row is not None:
-            names = [f"{index * seconds_per_row:.2f} s" for index in range(inputs.shape[1])]
-        else:
-            names = [f"row {1 + index}" for index in range(inputs.shape[1])]
+        names = _feature_names(config, inputs.shape[1], seconds_per_row)
         part = "image" if config.input == "image" else "rows"
         features = [Feature("class token", part, is_special=True)]
         features += [Feature(name, part) for name in names]
@@ -93,3 +84,14 @@ class ClassifiedInput(ClassPrediction):
         logits = logits.to("cpu", torch.promote_types(logits.dtype, torch.float32))
         log_probabilities = logits.log_softmax(-1)  # [rows, labels]
         return log_probabilities if outputs is not None else log_probabilities[:, None]
+
+
+def _feature_names(config: VitConfig, num_rows: int, seconds_per_row: float | None) -> list[str]:
+    """Return the names of the patches of an image, or of the rows of another input."""
+    if config.input == "image":
+        across = config.width // config.patch_width
+        places = (divmod(index, across) for index in range(config.num_positions))
+        return [f"patch {1 + row}, {1 + column}" for row, column in places]
+    if seconds_per_row is not None:
+        return [f"{index * seconds_per_row:.2f} s" for index in range(num_rows)]
+    return [f"row {1 + index}" for index in range(num_rows)]

@@ -114,9 +114,8 @@ def split_special(
     special = {token for role, token in tokenizer.special_ids.items() if role not in _OF_TEXT}
     if begin and list(ids[: len(begin)]) == list(begin):
         return ids[: len(begin)], ids[len(begin) :], ()
-    is_own = [token not in special for token in ids]
-    first = is_own.index(True) if any(is_own) else len(ids)
-    last = len(ids) - is_own[::-1].index(True) if any(is_own) else len(ids)
+    own = [index for index, token in enumerate(ids) if token not in special]
+    first, last = (own[0], own[-1] + 1) if own else (len(ids), len(ids))
     return ids[:first], ids[first:last], ids[last:]
 
 

@@ -50,6 +50,11 @@ class WordScore(NamedTuple):
     part: str
     score: float
 
+    def continues_with(self, piece: WordScore) -> bool:
+        """Return whether a token after it is of the same word."""
+        is_end = self.text[-1:] == "\n" or self.part != piece.part
+        return not (is_end or piece.text.startswith(" "))
+
 
 class AttributedWords(NamedTuple):
     """The scores of one prediction.
@@ -104,20 +109,22 @@ def merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:
     """Return the words of tokens, with the sums of their scores, where spaces separate words."""
     if not has_spaces_between_words(["".join(piece.text for piece in pieces)]):
         return list(pieces)
-    marks_continuations = any(piece.text.startswith(_CONTINUED) for piece in pieces)
     words: list[WordScore] = []
-    for piece in pieces:
-        begins, text = piece.text.startswith(" "), piece.text
-        if marks_continuations:  # WordPiece has no spaces, but marks what continues a word
-            begins = not text.startswith(_CONTINUED)
-            text = f" {text}" if begins else text.removeprefix(_CONTINUED)
-        is_begun = bool(words) and words[-1].part == piece.part
-        if is_begun and not begins and words[-1].text[-1:] != "\n":
-            last = words.pop()
-            words.append(WordScore(last.text + text, last.part, last.score + piece.score))
+    for piece in _mark_beginnings(pieces):
+        if words and words[-1].continues_with(piece):
+            last = words[-1]
+            words[-1] = last._replace(text=last.text + piece.text, score=last.score + piece.score)
         else:
-            words.append(WordScore(text, piece.part, piece.score))
+            words.append(piece)
     return words
+
+
+def _mark_beginnings(pieces: Sequence[WordScore]) -> Sequence[WordScore]:
+    """Return tokens of WordPiece, which marks what continues a word, with a space before words."""
+    if not any(piece.text.startswith(_CONTINUED) for piece in pieces):
+        return pieces
+    texts = (f" {piece.text}".removeprefix(f" {_CONTINUED}") for piece in pieces)
+    return [piece._replace(text=text) for piece, text in zip(pieces, texts, strict=True)]
 
 
 def draw_words(attributed: AttributedWords) -> Markup:

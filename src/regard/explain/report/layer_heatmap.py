@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from regard.explain.report.markup import Markup, tag
@@ -42,29 +42,34 @@ def heat_chart(
         label: What the figures are.
     """
     scale = LogScale.of_figures(v for layer in layers for v in figures.get(layer, ()))
-    totals = [
-        math.fsum(figures[layer][index] or 0.0 for layer in layers) for index in range(len(steps))
-    ]
-    columns = thin(totals, _MOST_COLUMNS) if steps else []
+    known = [[figures[layer][index] or 0.0 for layer in layers] for index in range(len(steps))]
+    columns = thin([*map(math.fsum, known)], _MOST_COLUMNS)
     grid = _Grid.of_size(len(layers), len(columns))
     bottom = grid.top(len(layers))
-    marked = {layer for layer, _ in marks}
+    kinds = dict.fromkeys(dict(marks), "problem")
     parts: list[Markup] = []
     for row, layer in enumerate(layers):
-        parts.append(grid.row_name(row, layer, kind="problem" if layer in marked else ""))
+        parts.append(grid.row_name(row, layer, kind=kinds.get(layer, "")))
         parts += grid.row(row, [scale.step(figures[layer][column]) for column in columns])
-    for number in range(0, len(columns), max(1, math.ceil(48 / grid.cell))):
-        text, x = f"{steps[columns[number]]:,}", _LEFT + (number + 0.5) * grid.cell
-        parts.append(text_at(x, bottom + 14, text, class_="middle small muted"))
-    for _, step in marks:
-        x = _LEFT + grid.cell * sum(steps[column] < step for column in columns)
-        parts.append(line_between(x, _TOP - 4, x, bottom + 2, class_="problem-line"))
-    parts.append(text_at(_LEFT - 6, bottom + 14, "step", class_="end small muted"))
+    parts += _steps([steps[column] for column in columns], marks, grid.cell, bottom)
     parts += _legend(scale, _LEFT, bottom + 26)
     columns = columns[:: max(1, math.ceil(len(columns) / 8))]
     return Chart(
         draw_svg(parts, bottom + 42, label), _table(layers, steps, figures, columns, label)
     )
+
+
+def _steps(
+    steps: Sequence[int], marks: Sequence[tuple[str, int]], cell: float, bottom: float
+) -> Iterator[Markup]:
+    """Draw the axis of steps, and a line where each problem began."""
+    for number in range(0, len(steps), max(1, math.ceil(48 / cell))):
+        x = _LEFT + (number + 0.5) * cell
+        yield text_at(x, bottom + 14, f"{steps[number]:,}", class_="middle small muted")
+    for _, first in marks:
+        x = _LEFT + cell * sum(step < first for step in steps)
+        yield line_between(x, _TOP - 4, x, bottom + 2, class_="problem-line")
+    yield text_at(_LEFT - 6, bottom + 14, "step", class_="end small muted")
 
 
 def _table(

@@ -135,36 +135,51 @@ def report_html(
 
 def _scores(report: EvaluationReport) -> Markup:
     """Return the verdict, every score as a tile, and those with floors as bars."""
-    scores = {name: score for name, score in report.intervals.items() if isinstance(score, dict)}
+    scores = [(name, score) for name, score in report.intervals.items() if isinstance(score, dict)]
     # Those that can be compared with a floor come first.
-    order = sorted(scores, key=lambda name: not any(_floors_of(report, name)))
-    intervals = {name: scores[name] for name in order}
-    tiles = [_tile(name, score) for name, score in intervals.items()]
-    panels = [
-        bar_chart(
-            [
-                Bar("this model", score["value"], score.get("low"), score.get("high"), True),
-                *(Bar(name, value) for name, value in floors),
-            ],
-            _TITLES.get(name, name),
-        ).figure(
-            f"{_TITLES.get(name, name)} next to what needs no training",
-            "Lower is better." if name in _LOWER_IS_BETTER else None,
-        )
-        for name, score in intervals.items()
+    scores.sort(key=lambda item: not any(_floors_of(report, item[0])))
+    figures = [
+        _next_to_floors(name, score, floors)
+        for name, score in scores
         if (floors := list(_floors_of(report, name))) and score["value"] is not None
     ]
-    unknown = [name for name, value in report.floors.items() if value is None]
-    notes = [f"{_floor_title(name)}: the training data is not at hand." for name in unknown]
+    notes = [
+        f"{_floor_title(name)}: the training data is not at hand."
+        for name, value in report.floors.items()
+        if value is None
+    ]
     return tag(
         "section",
         tag("h2", "Scores"),
         tag("p", f"Verdict: {report.verdict}", class_="verdict"),
-        tag("div", *tiles, class_="tiles"),
-        tag("div", *(tag("div", panel, class_="panel") for panel in panels), class_="panels"),
-        *(tag("p", note, class_="note") for note in notes),
+        tag("div", *(_tile(name, score) for name, score in scores), class_="tiles"),
+        _panels(figures),
+        *_notes(notes),
         *_printed(report),
     )
+
+
+def _next_to_floors(
+    name: str, score: Mapping[str, float], floors: Sequence[tuple[str, float]]
+) -> Markup:
+    """Return a score as a bar above those of its floors."""
+    own = Bar("this model", score["value"], score.get("low"), score.get("high"), True)
+    title = _TITLES.get(name, name)
+    return bar_chart([own, *(Bar(floor, value) for floor, value in floors)], title).figure(
+        f"{title} next to what needs no training",
+        "Lower is better." if name in _LOWER_IS_BETTER else None,
+    )
+
+
+def _panels(figures: Sequence[Markup]) -> Markup:
+    """Return figures as panels, two a row."""
+    return tag("div", *(tag("div", figure, class_="panel") for figure in figures), class_="panels")
+
+
+def _notes(notes: Sequence[str]) -> Iterator[Markup]:
+    """Yield sentences as paragraphs."""
+    for note in notes:
+        yield tag("p", note, class_="note")
 
 
 def _tile(name: str, score: Mapping[str, float | None]) -> Markup:
@@ -215,10 +230,8 @@ def _floor_title(name: str) -> str:
 def _charts(details: EvaluationDetails) -> Markup | None:
     """Return what the scores depend on, calibration and confusion, two panels a row."""
     figures = [binned_chart(c.picture).figure(c.title, c.note) for c in details.charts]
-    figures += [
-        (level_chart if c.has_levels else reliability_chart)(c).figure(c.title, c.note)
-        for c in details.calibrations
-    ]
+    draw = {True: level_chart, False: reliability_chart}
+    figures += [draw[c.has_levels](c).figure(c.title, c.note) for c in details.calibrations]
     if details.confusion is not None:
         note = "A row is a true label; the color is the fraction of the row, the number a count."
         figures.append(confusion_chart(details.confusion).figure("Confusion", note))
@@ -227,8 +240,8 @@ def _charts(details: EvaluationDetails) -> Markup | None:
     return tag(
         "section",
         tag("h2", "Where it goes wrong"),
-        tag("div", *(tag("div", figure, class_="panel") for figure in figures), class_="panels"),
-        *(tag("p", note, class_="note") for note in details.notes),
+        _panels(figures),
+        *_notes(details.notes),
     )
 
 
@@ -239,19 +252,11 @@ def _worst(
     if not rows:
         text = "No row is wrong." if has_rows else "There are no rows."
         return tag("section", tag("h2", "Worst rows"), tag("p", text, class_="note"))
-    cards, methods = [], set()
+    cards, methods = [], set[str]()
     for number, row in enumerate(rows):
-        words: Markup | None = None
-        if predictor is not None and row.explained is not None and number < _EXPLAINED_ROWS:
-            attributed = attribute_words(predictor, row.explained)
-            if isinstance(attributed, str):
-                words = tag("p", attributed, class_="note")
-            else:
-                methods.add(attributed.method)
-                file = Path(row.explained.text)
-                is_file = row.explained.is_file
-                words = draw_cells(attributed, file) if is_file else draw_words(attributed)
+        words, method = _explained(row, predictor if number < _EXPLAINED_ROWS else None)
         cards.append(_card(row, words))
+        methods |= method
     note = None
     if methods:
         note = tag(
@@ -266,14 +271,22 @@ def _worst(
     return tag("section", tag("h2", "Worst rows"), note, tag("ol", *cards, class_="rows"))
 
 
+def _explained(row: ScoredRow, predictor: Predictor | None) -> tuple[Markup | None, set[str]]:
+    """Return what a row looked at, if that is known, and the method that says so."""
+    if predictor is None or row.explained is None:
+        return None, set()
+    attributed = attribute_words(predictor, row.explained)
+    if isinstance(attributed, str):
+        return tag("p", attributed, class_="note"), set()
+    file, is_file = Path(row.explained.text), row.explained.is_file
+    words = draw_cells(attributed, file) if is_file else draw_words(attributed)
+    return words, {attributed.method}
+
+
 def _worst_forecasts(details: EvaluationDetails) -> Markup:
     """Return the worst windows as pictures, two a row."""
     figures = [forecast_chart(panel).figure(panel.title) for panel in details.forecasts]
-    return tag(
-        "section",
-        tag("h2", "Worst forecasts"),
-        tag("div", *(tag("div", figure, class_="panel") for figure in figures), class_="panels"),
-    )
+    return tag("section", tag("h2", "Worst forecasts"), _panels(figures))
 
 
 def _card(row: ScoredRow, words: Markup | None) -> Markup:
@@ -318,14 +331,14 @@ def _stability_panels(record: StabilityRecord) -> Iterator[Markup]:
     else:
         yield tag("p", *record.sentences(), class_="verdict")
     marks = [(verdict.layer, verdict.step) for verdict in record.verdicts]
-    panels = []
+    figures_of_run = []
     for title, figures in (
         ("Gradient norm, before clipping", record.gradient_norms),
         ("Norm of the update / norm of the weights", record.update_ratios),
     ):
         chart = heat_chart(record.layers, record.steps, figures, marks, title)
-        panels.append(tag("div", chart.figure(title), class_="panel"))
-    yield tag("div", *panels, class_="panels")
+        figures_of_run.append(chart.figure(title))
+    yield _panels(figures_of_run)
 
 
 def save_report(page: str, path: str | Path) -> None:
