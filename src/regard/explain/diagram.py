@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from regard.explain.mermaid import Flowchart
 from regard.explain.module_tree import Part, group_equal, group_name, list_parts, steps_of
@@ -85,14 +85,22 @@ class _Artist:
         """Draw the source side where there is one, the other side, and what connects them."""
         source = [part for part in parts if part.is_source]
         if source and isinstance(self.model, EncoderDecoder):
-            states = self._side(source, "source tokens")
-            nodes = {"states": states, EMBEDDINGS: self.embeddings}
-            for label, names in self.model.source_memory.items():
-                self.memory.append((self._add([nodes[name] for name in names]), label))
-            self.chart.start_column()
+            self._source(self.model, source)
         target = [part for part in parts if not part.is_source]
         end = self._side(target, "target tokens" if source else self.model.input_name)
         self.chart.edge(end, self.chart.node([self.model.output_name], "round"))
+        self._connect()
+
+    def _source(self, model: EncoderDecoder[Any], parts: list[Part]) -> None:
+        """Draw the source side, and note what attention over it reads."""
+        states = self._side(parts, "source tokens")
+        nodes = {"states": states, EMBEDDINGS: self.embeddings}
+        for label, names in model.source_memory.items():
+            self.memory.append((self._add([nodes[name] for name in names]), label))
+        self.chart.start_column()
+
+    def _connect(self) -> None:
+        """Draw what the order of the parts does not show: other flows, and shared weights."""
         for start, end, label, is_late in self.model.connections():
             self.chart.edge(self.nodes[start], self.nodes[end], label, "-.->" if is_late else "-->")
         for owner, sharer in self.ties:

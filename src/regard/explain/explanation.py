@@ -192,19 +192,26 @@ def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
                 f"{pluralize(number, 'output')} of {len(prediction.outputs):,} were not the most "
                 "probable at their position: the whole was chosen, not each by itself."
             )
-        others = [] if prediction.contrast is None else prediction.contrast.tolist()
-        for output, other, row in zip(prediction.outputs, others, log_probabilities, strict=False):
-            probability = float(row[other].exp())
-            yield (
-                f'The scores explain why "{output.text.strip()}" ({math.exp(output.score):.2g}), '
-                f'and not "{prediction.class_text(other).strip()}" ({probability:.2g}).'
-            )
+        if prediction.contrast is not None:
+            yield from _contrasts(prediction, prediction.contrast.tolist(), log_probabilities)
     changes = total_changes(prediction).abs()
     scales = torch.tensor([abs(output.score) for output in prediction.outputs]).clamp(min=1.0)
     if bool((changes < _NO_CHANGE * scales).all()):
         yield (
             f"Without the input the outputs change by {float(changes.max()):.1g} {prediction.unit} "
             "at most: they do not depend on it, and the scores are little more than rounding."
+        )
+
+
+def _contrasts(
+    prediction: ClassPrediction, others: list[int], log_probabilities: Tensor
+) -> Iterator[str]:
+    """Yield which outputs are compared, with their probabilities."""
+    for output, other, row in zip(prediction.outputs, others, log_probabilities, strict=False):
+        probability = float(row[other].exp())
+        yield (
+            f'The scores explain why "{output.text.strip()}" ({math.exp(output.score):.2g}), '
+            f'and not "{prediction.class_text(other).strip()}" ({probability:.2g}).'
         )
 
 

@@ -120,7 +120,7 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
     return (
         f"  {_short_name(row.name)}" if row.depth else row.name,
         kind,
-        " x ".join(f"{size:,}" for size in row.shape) or "-",
+        " x ".join(map("{:,}".format, row.shape)) or "-",
         f"{row.num_parameters:,}",
         f"{row.flops_per_token:,.0f}",
         f"{row.weight_bytes / 1e6:,.2f} MB",

@@ -8,7 +8,7 @@ that describes itself is one part; any other module is divided into its children
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -140,40 +140,60 @@ class _Lister:
         return self._make(name, tokens, shape, 0, [entry], is_source=is_source)
 
     def _part(self, name: str, module: nn.Module, *, is_source: bool) -> Part:
-        description = describe(module)
         model, dim = self.model, self.model.dim
         if is_source and isinstance(model, EncoderDecoder):
             dim = model.source_dim
+        description = describe(module)
         if description is None:
-            parts = tuple(
-                self._part(f"{name}.{path}", child, is_source=is_source)
-                for path, child in _children(module)
-            )
-            # The name of the class in words, such as "module list".
-            words = " ".join(re.findall(r"[A-Z]+[a-z0-9]*", type(module).__name__)).lower()
-            description = Description(words.removeprefix("transformer "))
-            shape = (self.length, dim)
-            flops, weights = sum(part.flops for part in parts), [*module.parameters(recurse=False)]
-        else:
-            reads_vector = module in model.vector_layers()
-            length = 1 if reads_vector else self.length
-            out_dim = dim if description.out_dim is None else description.out_dim
-            shape = (out_dim,) if reads_vector else (length, out_dim)
-            shape, parts = shape if out_dim else (), ()
-            flops, weights = 0, [*module.parameters()]
-            if module not in model.unused_layers():
-                flops = count_flops(module, length)
-                passed = model.weights_passed().get(module)
-                weights += [] if passed is None else [passed]
+            return self._block(name, module, dim, is_source=is_source)
+        if description.out_dim is not None:
+            dim = description.out_dim
+        return self._layer(name, module, description, dim, is_source=is_source)
+
+    def _block(self, name: str, module: nn.Module, dim: int, *, is_source: bool) -> Part:
+        """List the children of a module that does not describe itself."""
+        parts = tuple(
+            self._part(f"{name}.{path}", child, is_source=is_source)
+            for path, child in _children(module)
+        )
+        # The name of the class in words, such as "module list".
+        words = " ".join(re.findall(r"[A-Z]+[a-z0-9]*", type(module).__name__)).lower()
+        return self._make(
+            name,
+            Description(words.removeprefix("transformer ")),
+            (self.length, dim),
+            sum(part.flops for part in parts),
+            [*module.parameters(recurse=False)],
+            module=module,
+            is_source=is_source,
+            parts=parts,
+        )
+
+    def _layer(
+        self,
+        name: str,
+        module: nn.Module,
+        description: Description,
+        out_dim: int,
+        *,
+        is_source: bool,
+    ) -> Part:
+        """List a layer; one whose output has size 0 has no shape."""
+        reads_vector = module in self.model.vector_layers()
+        shape = (out_dim,) if reads_vector else (self.length, out_dim)
+        flops, weights = 0, [*module.parameters()]
+        if module not in self.model.unused_layers():
+            flops = count_flops(module, 1 if reads_vector else self.length)
+            passed = self.model.weights_passed().get(module)
+            weights += [] if passed is None else [passed]
         return self._make(
             name,
             description,
-            shape,
+            shape if out_dim else (),
             flops,
             weights,
             module=module,
             is_source=is_source,
-            parts=parts,
         )
 
     def _output(self, name: str, weight: nn.Parameter) -> Part:
@@ -220,17 +240,29 @@ class _Lister:
 
 
 def _entries(model: Model, prefix: str) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
-    """List what a model has at its top; lists of blocks and models within it are opened."""
-    has_output = isinstance(model, TextModel) and model.has_output_map
+    """List what a model has at its top: its weights, shared layers, and children."""
+    left_out = {_OUTPUT_BIAS, _OUTPUT_WEIGHT}  # unless it maps to logits, as one part with its bias
+    if isinstance(model, TextModel) and model.has_output_map:
+        left_out = {_OUTPUT_BIAS}
     for name, weight in model.named_parameters(recurse=False, remove_duplicate=False):
-        if name != _OUTPUT_BIAS and (has_output or name != _OUTPUT_WEIGHT):
+        if name not in left_out:
             yield prefix + name, weight
-    if not prefix:  # layers with weights that others hold too, each at the first of its paths
-        paths: dict[nn.Module, list[str]] = {}
-        for name, module in model.named_modules(remove_duplicate=False):
-            if next(module.parameters(recurse=False), None) is not None:
-                paths.setdefault(module, []).append(name)
-        yield from ((names[0], module) for module, names in paths.items() if len(names) > 1)
+    if not prefix:
+        yield from _shared_layers(model)
+    yield from _child_entries(model, prefix)
+
+
+def _shared_layers(model: Model) -> Iterator[tuple[str, nn.Module]]:
+    """List layers with weights that others hold too, each at the first of its paths."""
+    paths: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if next(module.parameters(recurse=False), None) is not None:
+            paths.setdefault(module, []).append(name)
+    yield from ((names[0], module) for module, names in paths.items() if len(names) > 1)
+
+
+def _child_entries(model: Model, prefix: str) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
+    """List the children of a model; lists of blocks and models within it are opened."""
     for name, child in model.named_children():
         if isinstance(child, Model):
             yield from _entries(child, f"{prefix}{name}.")
@@ -258,15 +290,26 @@ def _rank(name: str, entry: nn.Module | nn.Parameter, is_double: bool) -> tuple[
     What reads the output's logits is last.
     """
     last = name.rpartition(".")[2]
-    description = describe(entry) if isinstance(entry, nn.Module) else None
-    if last == _OUTPUT_WEIGHT:
-        rank = 4
-    elif isinstance(entry, Layer) and entry.reads_logits:
-        rank = 5
-    elif isinstance(entry, nn.Parameter) or (isinstance(entry, Layer) and entry.is_embedding):
-        rank = 0
-    elif last.endswith("_input") or (description is not None and description.out_dim == 0):
-        rank = 1
-    else:
-        rank = 2 if last.isdecimal() else 3
+    rank = next((rank for rank, has_rank in _RANKS if has_rank(last, entry)), _RANK_OF_OTHERS)
     return is_double and not name.startswith(_SOURCE_NAMES), rank
+
+
+def _is_embedding(_last: str, entry: nn.Module | nn.Parameter) -> bool:
+    return isinstance(entry, nn.Parameter) or (isinstance(entry, Layer) and entry.is_embedding)
+
+
+def _leads_in(last: str, entry: nn.Module | nn.Parameter) -> bool:
+    """Return whether a layer maps into the blocks, or gives nothing to what follows."""
+    description = describe(entry) if isinstance(entry, nn.Module) else None
+    return last.endswith("_input") or (description is not None and description.out_dim == 0)
+
+
+_RANK_OF_OTHERS = 3
+_RANKS: tuple[tuple[int, Callable[[str, nn.Module | nn.Parameter], bool]], ...] = (
+    (4, lambda last, _: last == _OUTPUT_WEIGHT),
+    (5, lambda _, entry: isinstance(entry, Layer) and entry.reads_logits),
+    (0, _is_embedding),
+    (1, _leads_in),
+    (2, lambda last, _: last.isdecimal()),
+)
+"""Ranks, and which entries have them, by the last part of their name; the first that fits."""

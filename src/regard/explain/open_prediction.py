@@ -89,17 +89,21 @@ def predict(
         DataError: A file cannot be read.
     """
     request = Request(text, context, output, contrast, row)
-    is_answerer = isinstance(predictor, QuestionAnswerer | AnswerWriter)
-    if is_answerer and context is None:
-        raise ConfigError("a question is asked of a text.  Name it: `context`.")
-    if context is not None and not is_answerer:
-        raise ConfigError(f"`context`: a model for {predictor.config.task} has none.")
-    if not text.strip() and not isinstance(predictor, TextGenerator):
-        raise ConfigError("the text is empty: there is nothing to explain.")
+    _check_request(predictor, request)
     for kind, open_prediction in _OPENERS:
         if isinstance(predictor, kind):
             return open_prediction(predictor, request)
     raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+
+
+def _check_request(predictor: Predictor, request: Request) -> None:
+    if isinstance(predictor, QuestionAnswerer | AnswerWriter):
+        if request.context is None:
+            raise ConfigError("a question is asked of a text.  Name it: `context`.")
+    elif request.context is not None:
+        raise ConfigError(f"`context`: a model for {predictor.config.task} has none.")
+    if not (request.text.strip() or isinstance(predictor, TextGenerator)):
+        raise ConfigError("the text is empty: there is nothing to explain.")
 
 
 def _write(writer: TargetWriter, request: Request) -> WrittenTarget:
@@ -310,31 +314,28 @@ def _best_window(
     Raises:
         ConfigError: No window holds them all.
     """
-    best: tuple[float, int, list[tuple[int, int]]] | None = None
+    windows: dict[int, tuple[float, list[tuple[int, int]]]] = {}
     for index in range(len(batches.windows)):
         batch = batches.batch(np.array([index]))
         with torch.inference_mode():
             rows = window_logits(answerer.model, batch).log_softmax(1)[0].cpu()  # [length, 2]
         inside = batch.is_context[0].nonzero()[:, 0].tolist()
         characters = {i: batches.characters(index, i, i) for i in inside}
-        positions: list[tuple[int, int]] = []
-        for span in spans:
-            ends = (0, 0) if span is None else _best_tokens(rows, characters, span)
-            if ends is not None:
-                positions.append(ends)
-        if len(positions) < len(spans):
-            continue
-        first, last = positions[0]
-        score = float(rows[first, 0] + rows[last, 1])
-        if best is None or score > best[0]:
-            best = score, index, positions
-    if best is None:
+        ends = [_best_tokens(rows, characters, span) for span in spans]
+        positions = [pair for pair in ends if pair is not None]
+        if len(positions) == len(spans):
+            first, last = positions[0]
+            windows[index] = float(rows[first, 0] + rows[last, 1]), positions
+    if not windows:
         raise ConfigError("no part of the context that the model reads at once holds the answers.")
-    return best[1], best[2]
+    best = max(windows, key=lambda index: windows[index][0])
+    return best, windows[best][1]
 
 
 def _best_tokens(
-    log_probabilities: Tensor, characters: Mapping[int, tuple[int, int]], span: tuple[int, int]
+    log_probabilities: Tensor,
+    characters: Mapping[int, tuple[int, int]],
+    span: tuple[int, int] | None,
 ) -> tuple[int, int] | None:
     """Return the first and the last token of a span; None where a window does not hold it whole.
 
@@ -342,8 +343,10 @@ def _best_tokens(
         log_probabilities: Log-probabilities of starts and ends in a window, ``[length, 2]``.
         characters: Those of each token of the text, by its position.
         span: Characters of the answer. A token without characters, such as the space before a
-            word, may begin or end it: the more probable one is taken.
+            word, may begin or end it: the more probable one is taken. None is "no answer".
     """
+    if span is None:
+        return 0, 0
     touched = [i for i, (start, end) in characters.items() if end > span[0] and start < span[1]]
     if not touched:
         return None

@@ -32,7 +32,7 @@ def find_sinks(
     """
     keys = features[layer.first_key : layer.first_key + layer.num_keys]
     # In a decoder all queries see the first key, and some nothing else.
-    num_first = 1 if layer.kind == "decoder" else 0
+    num_first = int(layer.kind == "decoder")
     candidates = [i for i, key in enumerate(keys) if key.is_special or i < num_first]
     if not candidates:
         return [None] * layer.num_heads

@@ -53,13 +53,7 @@ def read_blocks(
         ConfigError: The model has no attention, a layer has no weights, or a block lacks the
             self-attention that is needed.
     """
-    layers = attention_layers(prediction).values()
-    num_pairs = sum(math.prod(layer_sizes(prediction, layer)) for layer in layers)
-    if num_pairs > _MOST_PAIRS:
-        raise TooLongError(
-            f"attention between {len(prediction.features):,} tokens is too much to follow.  Take "
-            "another method, such as occlusion, or a shorter text."
-        )
+    _require_short(prediction)
     blocks = [[BlockAttention()] * len(stack.layers) for stack in prediction.stacks]
     num_layers = 0
     for layer in capture_in_parts(prediction):
@@ -74,6 +68,15 @@ def read_blocks(
     if needs_self_attention:
         _require_self_attention(prediction, blocks)
     return blocks
+
+
+def _require_short(prediction: Prediction) -> None:
+    layers = attention_layers(prediction).values()
+    if sum(math.prod(layer_sizes(prediction, layer)) for layer in layers) > _MOST_PAIRS:
+        raise TooLongError(
+            f"attention between {len(prediction.features):,} tokens is too much to follow.  Take "
+            "another method, such as occlusion, or a shorter text."
+        )
 
 
 def _require_self_attention(prediction: Prediction, blocks: list[list[BlockAttention]]) -> None:

@@ -90,8 +90,10 @@ def _feature_names(config: VitConfig, num_rows: int, seconds_per_row: float | No
     """Return the names of the patches of an image, or of the rows of another input."""
     if config.input == "image":
         across = config.width // config.patch_width
-        places = (divmod(index, across) for index in range(config.num_positions))
-        return [f"patch {1 + row}, {1 + column}" for row, column in places]
+        return [
+            f"patch {1 + index // across}, {1 + index % across}"
+            for index in range(config.num_positions)
+        ]
     if seconds_per_row is not None:
         return [f"{index * seconds_per_row:.2f} s" for index in range(num_rows)]
     return [f"row {1 + index}" for index in range(num_rows)]

@@ -7,7 +7,7 @@ texts, so that the reader's fonts draw them in every script.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from regard.explain.report.markup import Markup, tag
@@ -126,8 +126,7 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
             low, high = max(0.0, mean - margin), min(100.0, mean + margin)
             parts.append(line_between(x, y(low), x, y(high), class_=f"interval {kind}"))
             points.append((x, y(mean)))
-        parts.append(polyline(points, class_=f"curve {kind}"))
-        parts += [tag("circle", cx=x, cy=top_, r=4, class_=f"dot {kind}") for x, top_ in points]
+        parts += _curve(points, kind)
         legend = left + 92.0 * number
         if len(picture.names) > 1:
             parts.append(tag("circle", cx=legend + 4, cy=10, r=4, class_=f"dot {kind}"))
@@ -181,8 +180,7 @@ def reliability_chart(calibration: CalibrationChart) -> Chart:
         parts.append(tag("rect", **box, y=base - tall, height=tall, class_="own"))
         points.append((left + size * bins.confidence[index], top + size - height))
     parts.append(line_between(left, top + size, left + size, top, class_="diagonal"))
-    parts.append(polyline(points, class_="curve first"))
-    parts += [tag("circle", cx=x, cy=y, r=4, class_="dot first") for x, y in points]
+    parts += _curve(points, "first")
     parts.append(line_between(left, base, left + size, base, class_="axis"))
     parts.append(text_at(left + size - 8, top + size - 10, "too sure", class_="end muted"))
     parts.append(text_at(left + 8, top + 18, "not sure enough", class_="muted"))
@@ -195,17 +193,14 @@ def reliability_chart(calibration: CalibrationChart) -> Chart:
         (f"{sum(bins.counts):,}", "strong"),
         (f"{calibration.unit}s" if total != 1 else calibration.unit, "muted"),
     ]
-    for number, (text, kind) in enumerate(facts):
-        y = top + 24 + 18 * number + (16 if number > 2 else 0)
-        parts.append(text_at(right, y, text, class_=kind))
+    parts += _facts(facts, right, top + 24)
     parts.append(text_at(left + size / 2, base + 30, "probability (%)", class_="middle muted"))
     parts.append(text_at(right, base - 4, f"{calibration.unit}s in each bin", class_="muted"))
     rows = [
         [
             f"{100 * index // num_bins}–{100 * (index + 1) // num_bins} %",
             f"{count:,}",
-            f"{100 * bins.confidence[index]:.1f} %" if count else "–",
-            f"{100 * bins.accuracy[index]:.1f} %" if count else "–",
+            *_percents((bins.confidence[index], bins.accuracy[index]), is_known=count > 0),
         ]
         for index, count in enumerate(bins.counts)
     ]
@@ -224,8 +219,7 @@ def level_chart(calibration: CalibrationChart) -> Chart:
         for level, share in zip(bins.confidence, bins.accuracy, strict=True)
     ]
     parts.append(line_between(left, top + size, left + size, top, class_="diagonal"))
-    parts.append(polyline(points, class_="curve first"))
-    parts += [tag("circle", cx=x, cy=y, r=4, class_="dot first") for x, y in points]
+    parts += _curve(points, "first")
     distance, right = f"{bins.calibration_error:.1f} %", left + size + 24
     num_values = max(bins.counts, default=0)
     facts = [
@@ -235,9 +229,7 @@ def level_chart(calibration: CalibrationChart) -> Chart:
         (f"{num_values:,}", "strong"),
         (f"{calibration.unit}s", "muted"),
     ]
-    for number, (text, kind) in enumerate(facts):
-        y = top + 24 + 18 * number + (16 if number > 2 else 0)
-        parts.append(text_at(right, y, text, class_=kind))
+    parts += _facts(facts, right, top + 24)
     parts.append(text_at(left + size / 2, top + size + 32, "level (%)", class_="middle muted"))
     rows = [
         [f"{100 * level:g} %", f"{100 * share:.1f} %"]
@@ -321,6 +313,25 @@ def range_text(each: LengthBin) -> str:
     if each.shortest == each.longest:
         return f"{each.shortest:,}"
     return f"{each.shortest:,}–{each.longest:,}"
+
+
+def _curve(points: Sequence[tuple[float, float]], kind: str) -> list[Markup]:
+    """Draw a curve with a dot at each point, of a class of the style sheet."""
+    dots = [tag("circle", cx=x, cy=y, r=4, class_=f"dot {kind}") for x, y in points]
+    return [polyline(points, class_=f"curve {kind}"), *dots]
+
+
+def _facts(facts: Sequence[tuple[str, str]], left: float, top: float) -> Iterator[Markup]:
+    """Write texts of classes of the style sheet below each other, the first three apart."""
+    for number, (text, kind) in enumerate(facts):
+        y = top + 18 * number + (16 if number > 2 else 0)
+        yield text_at(left, y, text, class_=kind)
+
+
+def _percents(fractions: Sequence[float], *, is_known: bool) -> Iterator[str]:
+    """Yield fractions in percent; a dash where they are not known."""
+    for fraction in fractions:
+        yield f"{100 * fraction:.1f} %" if is_known else "–"
 
 
 def _square(left: float, top: float, size: float, bottom: float) -> list[Markup]:

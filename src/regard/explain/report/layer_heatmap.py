@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -41,9 +42,10 @@ def heat_chart(
         marks: Layer and step of each problem.
         label: What the figures are.
     """
-    scale = LogScale.of_figures(v for layer in layers for v in figures.get(layer, ()))
-    known = [[figures[layer][index] or 0.0 for layer in layers] for index in range(len(steps))]
-    columns = thin([*map(math.fsum, known)], _MOST_COLUMNS)
+    rows = [figures[layer] for layer in layers]
+    scale = LogScale.of_figures(itertools.chain(*rows))
+    totals = [math.fsum(filter(None, column)) for column in zip(*rows, strict=True)]
+    columns = thin(totals or [0.0] * len(steps), _MOST_COLUMNS)
     grid = _Grid.of_size(len(layers), len(columns))
     bottom = grid.top(len(layers))
     kinds = dict.fromkeys(dict(marks), "problem")
@@ -51,7 +53,7 @@ def heat_chart(
     for row, layer in enumerate(layers):
         parts.append(grid.row_name(row, layer, kind=kinds.get(layer, "")))
         parts += grid.row(row, [scale.step(figures[layer][column]) for column in columns])
-    parts += _steps([steps[column] for column in columns], marks, grid.cell, bottom)
+    parts += _steps(steps, columns, marks, grid.cell, bottom)
     parts += _legend(scale, _LEFT, bottom + 26)
     columns = columns[:: max(1, math.ceil(len(columns) / 8))]
     return Chart(
@@ -60,14 +62,19 @@ def heat_chart(
 
 
 def _steps(
-    steps: Sequence[int], marks: Sequence[tuple[str, int]], cell: float, bottom: float
+    steps: Sequence[int],
+    columns: Sequence[int],
+    marks: Sequence[tuple[str, int]],
+    cell: float,
+    bottom: float,
 ) -> Iterator[Markup]:
     """Draw the axis of steps, and a line where each problem began."""
-    for number in range(0, len(steps), max(1, math.ceil(48 / cell))):
+    for number in range(0, len(columns), max(1, math.ceil(48 / cell))):
         x = _LEFT + (number + 0.5) * cell
-        yield text_at(x, bottom + 14, f"{steps[number]:,}", class_="middle small muted")
-    for _, first in marks:
-        x = _LEFT + cell * sum(step < first for step in steps)
+        text = f"{steps[columns[number]]:,}"
+        yield text_at(x, bottom + 14, text, class_="middle small muted")
+    for _, step in marks:
+        x = _LEFT + cell * sum(steps[column] < step for column in columns)
         yield line_between(x, _TOP - 4, x, bottom + 2, class_="problem-line")
     yield text_at(_LEFT - 6, bottom + 14, "step", class_="end small muted")
 
