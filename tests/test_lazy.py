@@ -12,12 +12,14 @@ import pytest
 import regard.attention
 import regard.attention.backends.cpu_kernels
 import regard.attention.patterns
+import regard.explain
 import regard.generation
 import regard.generation.native
 import regard.layers
 import regard.metrics
 import regard.models
 import regard.optim
+import regard.plots
 import regard.training
 from regard.lazy import Registry, load
 from regard.models import (
@@ -35,12 +37,14 @@ PACKAGES = [
     regard.attention,
     regard.attention.backends.cpu_kernels,
     regard.attention.patterns,
+    regard.explain,
     regard.generation,
     regard.generation.native,
     regard.layers,
     regard.metrics,
     regard.models,
     regard.optim,
+    regard.plots,
     regard.training,
 ]
 

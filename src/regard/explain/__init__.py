@@ -1,7 +1,8 @@
 """Looking into a model: why it gave an output, what its layers cost, its architecture as a diagram.
 
 `explain` computes everything that is known about one prediction; `show` is its page in a notebook,
-`save_page` in a file, and `explanation_svg` its picture.
+`save_page` in a file, and `explanation_svg` its picture. `predict` opens a prediction, for methods
+of attribution (`regard.explain.attribution`), measures of their faithfulness, heads and lenses.
 
 >>> from regard.explain import layer_table
 >>> from regard.models import Gpt, GptConfig
@@ -10,18 +11,55 @@
 ['embedding', 'blocks.0-1', 'norm', 'output_weight']
 """
 
-from regard.explain.diagram import draw_diagram, save_diagram
-from regard.explain.document import Explanation
-from regard.explain.explanation import ModelFacts, explain
-from regard.explain.layer_table import (
-    LayerRow,
-    format_table,
-    forward_flops_per_token,
-    layer_table,
-    training_flops_per_token,
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.explain.diagram import draw_diagram, save_diagram
+    from regard.explain.document import Explanation
+    from regard.explain.explanation import ModelFacts, explain
+    from regard.explain.heads import head_effects, head_importance
+    from regard.explain.layer_table import (
+        LayerRow,
+        format_table,
+        forward_flops_per_token,
+        layer_table,
+        training_flops_per_token,
+    )
+    from regard.explain.lens import encoder_lens, logit_lens
+    from regard.explain.open_prediction import predict
+    from regard.explain.page import (
+        NotebookFrame,
+        explanation_svg,
+        format_text,
+        page_html,
+        save_page,
+    )
+    from regard.explain.query_key import query_key_attribution
+    from regard.explain.show import show
+
+import_lazily(
+    __name__,
+    {
+        ".diagram": ["draw_diagram", "save_diagram"],
+        ".document": ["Explanation"],
+        ".explanation": ["ModelFacts", "explain"],
+        ".heads": ["head_effects", "head_importance"],
+        ".layer_table": [
+            "LayerRow",
+            "format_table",
+            "forward_flops_per_token",
+            "layer_table",
+            "training_flops_per_token",
+        ],
+        ".lens": ["encoder_lens", "logit_lens"],
+        ".open_prediction": ["predict"],
+        ".page": ["NotebookFrame", "explanation_svg", "format_text", "page_html", "save_page"],
+        ".query_key": ["query_key_attribution"],
+        ".show": ["show"],
+    },
 )
-from regard.explain.page import NotebookFrame, explanation_svg, format_text, page_html, save_page
-from regard.tasks import Predictor
 
 __all__ = [
     "Explanation",
@@ -29,46 +67,21 @@ __all__ = [
     "ModelFacts",
     "NotebookFrame",
     "draw_diagram",
+    "encoder_lens",
     "explain",
     "explanation_svg",
     "format_table",
     "format_text",
     "forward_flops_per_token",
+    "head_effects",
+    "head_importance",
     "layer_table",
+    "logit_lens",
     "page_html",
+    "predict",
+    "query_key_attribution",
     "save_diagram",
     "save_page",
     "show",
     "training_flops_per_token",
 ]
-
-
-def show(
-    predictor: Predictor,
-    text: str,
-    *,
-    context: str | None = None,
-    output: str | None = None,
-    contrast: str | None = None,
-    height: int = 720,
-) -> NotebookFrame:
-    """Explain the prediction of a model for an input, as a page in a cell of a notebook.
-
-    Args:
-        predictor: From `regard.load`.
-        text: The input: a text, a question, or the path of an image, recording or series.
-        context: The text that a question is asked of.
-        output: The output that is explained; None is the model's own.
-        contrast: Another output that it is compared with.
-        height: Height of the page in the cell, in pixels.
-
-    Returns:
-        What a notebook shows as the page, and a terminal as text.
-
-    Raises:
-        ConfigError: The text is empty, or an option does not fit the task.
-        DataError: A file cannot be read.
-    """
-    return NotebookFrame(
-        explain(predictor, text, context=context, output=output, contrast=contrast), height
-    )

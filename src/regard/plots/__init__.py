@@ -1,4 +1,53 @@
 """Pictures in one style, by matplotlib, which is imported when one is drawn and not before.
 
-Each module has the plain records that its pictures show, and the functions that draw them.
+Each module has the plain records that its pictures show, and the functions that draw them:
+
+>>> from regard.plots import Curves, draw_curves
+>>> curves = Curves.from_metrics([{"event": "evaluated", "step": 10, "train_loss": 2.5}])
+>>> draw_curves(curves, "curves.svg")  # doctest: +SKIP
 """
+
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.plots.confusion_matrix import ClassificationPicture
+    from regard.plots.curves import Curves, draw_curves
+    from regard.plots.flowchart import Edge, Frame, Node, draw_flowchart, flowchart_svg
+    from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
+    from regard.plots.score_by_length import ScoreByLengthPicture
+    from regard.plots.stability_maps import StabilityPicture
+    from regard.plots.style import FORMATS, PictureFormat, picture_format, require_writable
+
+import_lazily(
+    __name__,
+    {
+        ".confusion_matrix": ["ClassificationPicture"],
+        ".curves": ["Curves", "draw_curves"],
+        ".flowchart": ["Edge", "Frame", "Node", "draw_flowchart", "flowchart_svg"],
+        ".forecast_panels": ["ForecastPanel", "draw_forecasts"],
+        ".score_by_length": ["ScoreByLengthPicture"],
+        ".stability_maps": ["StabilityPicture"],
+        ".style": ["FORMATS", "PictureFormat", "picture_format", "require_writable"],
+    },
+)
+
+__all__ = [
+    "FORMATS",
+    "ClassificationPicture",
+    "Curves",
+    "Edge",
+    "ForecastPanel",
+    "Frame",
+    "Node",
+    "PictureFormat",
+    "ScoreByLengthPicture",
+    "StabilityPicture",
+    "draw_curves",
+    "draw_flowchart",
+    "draw_forecasts",
+    "flowchart_svg",
+    "picture_format",
+    "require_writable",
+]
