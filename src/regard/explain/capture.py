@@ -8,6 +8,7 @@ weights of the layers that are held at once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -243,7 +244,7 @@ def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], obj
         without attention. In float32 it is rounding, below 1e-5.
     """
     records = record_attention(layers, run)
-    outputs: dict[str, list[Tensor]] = {path: [] for path in layers}
+    outputs: dict[str, list[Tensor]] = defaultdict(list)
     mixing = {path: layer for path, layer in layers.items() if isinstance(layer, Mixing)}
 
     def keep(path: str, output: Tensor) -> Tensor:
@@ -255,14 +256,19 @@ def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], obj
     }
     with torch.no_grad(), replace_head_outputs(replacements):
         run()
-    errors = [0.0]
-    for path, calls in records.items():
-        if calls and all(record.weights is not None for record in calls):
-            recomputed = torch.cat([recompute(record) for record in calls], dim=2)
-            used = torch.cat(outputs[path], dim=2)
-            largest = used.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-            errors.append(float(((recomputed - used).abs().amax() / largest).detach()))
-    return max(errors)
+    errors = (
+        _relative_error(calls, outputs[path])
+        for path, calls in records.items()
+        if calls and all(record.weights is not None for record in calls)
+    )
+    return max(errors, default=0.0)
+
+
+def _relative_error(calls: list[AttentionRecord], outputs: list[Tensor]) -> float:
+    """Return the largest difference of weights times values to outputs, relative to these."""
+    recomputed, used = torch.cat([*map(recompute, calls)], dim=2), torch.cat(outputs, dim=2)
+    largest = used.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+    return float(((recomputed - used).abs().amax() / largest).detach())
 
 
 def recompute(record: AttentionRecord) -> Tensor:
@@ -296,10 +302,15 @@ def recompute(record: AttentionRecord) -> Tensor:
 
 def layer_sizes(prediction: Prediction, layer: RecordedAttention) -> tuple[int, int]:
     """Return the number of queries and of keys of a layer."""
+    stack, source = _stacks_of(prediction, layer)
+    return stack.stop - stack.start, source.stop - source.start
+
+
+def _stacks_of(prediction: Prediction, layer: RecordedAttention) -> tuple[Stack, Stack]:
+    """Return the stacks of a layer's queries and of its keys."""
     number, _ = find_block(prediction.stacks, layer)
     stack = prediction.stacks[number]
-    source = prediction.stacks[0] if layer.reads_source else stack
-    return stack.stop - stack.start, source.stop - source.start
+    return stack, prediction.stacks[0] if layer.reads_source else stack
 
 
 def find_block(stacks: tuple[Stack, ...], layer: nn.Module) -> tuple[int, int]:
@@ -324,8 +335,7 @@ def _locate(
 ) -> LayerAttention:
     """Return a layer's records with the features of its queries and keys."""
     number, depth = find_block(prediction.stacks, layer)
-    stack = prediction.stacks[number]
-    source = prediction.stacks[0] if layer.reads_source else stack
+    stack, source = _stacks_of(prediction, layer)
     # The pattern of the last call is that of the layer's own; global tokens come before.
     pattern = records[-1].pattern if records else layer.pattern
     refusal = ""

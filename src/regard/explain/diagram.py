@@ -162,12 +162,12 @@ class _Artist:
     def _leaf(self, part: Part, x: str | None, *, name: str = "") -> str:
         """Draw a node, fed by node `x`, and by the source where it attends to that."""
         kind, facts, _ = part.description
-        title = f"{name}: {kind}" if name and kind not in name else name or kind
+        title = name if kind in name else f"{name}: {kind}".removeprefix(": ")
         parameters = [f"{part.num_parameters:,} parameters"] if part.num_parameters else []
         node = self.chart.node([title, *facts, *parameters])
         if x is not None:
             self.chart.edge(x, node)
-        if isinstance(part.module, Layer) and part.module.reads_source:
+        if part.reads_source:
             for start, label in self.memory:
                 self.chart.edge(start, node, label)
         self.nodes[part.name] = node

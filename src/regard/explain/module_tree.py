@@ -57,6 +57,11 @@ class Part:
     is_source: bool = False
     parts: tuple[Part, ...] = ()
 
+    @property
+    def reads_source(self) -> bool:
+        """Whether it attends to the source of an encoder-decoder."""
+        return isinstance(self.module, Layer) and self.module.reads_source
+
     def equals_but_for_name(self, other: Part) -> bool:
         """Return whether another part does the same with weights of its own."""
         return (

@@ -322,7 +322,7 @@ def _best_window(
         inside = batch.is_context[0].nonzero()[:, 0].tolist()
         characters = {i: batches.characters(index, i, i) for i in inside}
         ends = [_best_tokens(rows, characters, span) for span in spans]
-        positions = [pair for pair in ends if pair is not None]
+        positions = [*filter(None, ends)]
         if len(positions) == len(spans):
             first, last = positions[0]
             windows[index] = float(rows[first, 0] + rows[last, 1]), positions

@@ -137,6 +137,9 @@ class MethodComparison(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_SCALES = {"%": 100.0}  # of fractions, by the unit in which they are given
+
+
 def _format(interval: Interval) -> str:
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
@@ -259,7 +262,7 @@ class _Measured:
 
     def compare(self) -> MethodComparison:
         """Return means with intervals, and the differences to the best method and to the floor."""
-        scale = 100.0 if self._unit == "%" else 1.0
+        scale = _SCALES.get(self._unit, 1.0)
         columns = {
             name: {measure: _column(rows, measure, scale) for measure in _MEASURES}
             for name, rows in self._rows.items()

@@ -108,8 +108,9 @@ def short_texts(explanation: Explanation) -> tuple[list[str], list[str]]:
     outputs = [output.text for output in explanation.output]
     if explanation.unit == "nats":
         return inputs, outputs
-    past = [i for i, feature in enumerate(explanation.input) if feature.part == "history"]
-    short = short_times([*(inputs[index] for index in past), *outputs])
+    features = enumerate(explanation.input)
+    past = {index: feature.text for index, feature in features if feature.part == "history"}
+    short = short_times([*past.values(), *outputs])
     for index, text in zip(past, short, strict=False):
         inputs[index] = text
     return inputs, short[len(past) :]

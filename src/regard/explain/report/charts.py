@@ -48,6 +48,16 @@ class Bar(NamedTuple):
     high: float | None = None
     is_own: bool = False
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None where one is not known."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def end(self) -> float:
+        """How far it is drawn."""
+        return self.high or self.value
+
 
 def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
     """Draw values as bars, with their intervals.
@@ -58,7 +68,7 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
     """
     names, right = 172.0, 144.0
     width, line = WIDTH - names - right, 32.0
-    largest = max((bar.high or bar.value for bar in bars), default=0.0) or 1.0
+    largest = max((bar.end for bar in bars), default=0.0) or 1.0
 
     def x(value: float) -> float:
         return names + width * min(1.0, max(0.0, value / largest))
@@ -66,19 +76,15 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
     parts: list[Markup] = []
     for number, bar in enumerate(bars):
         y = number * line
-        interval = ""
-        kind = "own" if bar.is_own else "floor"
+        interval, kind = "", "own" if bar.is_own else "floor"
         parts.append(text_at(names - 8, y + 20, shorten(bar.name, 25), class_=f"end {kind}-name"))
         parts.append(
             tag("rect", x=names, y=y + 8, width=x(bar.value) - names, height=16.0, class_=kind)
         )
-        if bar.low is not None and bar.high is not None:
-            parts.append(line_between(x(bar.low), y + 16, x(bar.high), y + 16, class_="whisker"))
-            parts += [
-                line_between(x(end), y + 12, x(end), y + 20, class_="whisker")
-                for end in (bar.low, bar.high)
-            ]
-            interval = f"  {number_text(bar.low)}–{number_text(bar.high)}"
+        if bar.interval is not None:
+            low, high = map(x, bar.interval)
+            parts += _whisker(low, high, y + 16)
+            interval = f"  {'–'.join(map(number_text, bar.interval))}"
         parts.append(
             tag(
                 "text",
@@ -89,10 +95,7 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
             )
         )
     parts.append(line_between(names, 2.0, names, len(bars) * line, class_="axis"))
-    rows = [
-        [bar.name, number_text(bar.value), number_text(bar.low), number_text(bar.high)]
-        for bar in bars
-    ]
+    rows = [[bar.name, *map(number_text, (bar.value, bar.low, bar.high))] for bar in bars]
     svg = draw_svg(parts, len(bars) * line + 4, label)
     return Chart(svg, table([label, "value", "95 % from", "to"], rows, label))
 
@@ -313,6 +316,13 @@ def range_text(each: LengthBin) -> str:
     if each.shortest == each.longest:
         return f"{each.shortest:,}"
     return f"{each.shortest:,}–{each.longest:,}"
+
+
+def _whisker(low: float, high: float, y: float) -> Iterator[Markup]:
+    """Draw an interval: a line, and one across each end."""
+    yield line_between(low, y, high, y, class_="whisker")
+    for end in (low, high):
+        yield line_between(end, y - 4, end, y + 4, class_="whisker")
 
 
 def _curve(points: Sequence[tuple[float, float]], kind: str) -> list[Markup]:

@@ -44,9 +44,9 @@ class _ForecastLines(NamedTuple):
         num_shown = min(len(panel.history), max(24, 2 * horizon))
         levels = {level: panel.quantile(level) for level in (0.025, 0.1, 0.5, 0.9, 0.975)}
         return cls(
-            history=[float(value) for value in panel.history[len(panel.history) - num_shown :]],
-            actual=[] if panel.actual is None else [float(value) for value in panel.actual],
-            quantiles={k: [float(v) for v in row] for k, row in levels.items() if row is not None},
+            history=panel.history[len(panel.history) - num_shown :].tolist(),
+            actual=[] if panel.actual is None else panel.actual.tolist(),
+            quantiles={level: row.tolist() for level, row in levels.items() if row is not None},
             times=list(panel.times)[-(num_shown + horizon) :],
             horizon=horizon,
         )
