@@ -1,12 +1,13 @@
 """Decoding speed next to `transformers` and CTranslate2: the same weights, the same lengths.
 
     python benchmarks/decoding.py [--dim 256] [--layers 4] [--sentences 64] [--tokens 32]
-        [--beams 1,4] [--rounds 3] [--threads 1] [--cpu-time] [--json]
+        [--beams 1,4] [--rounds 3] [--threads 2] [--workers 1] [--cpu-time] [--json]
     python benchmarks/decoding.py --family gpt2 [--sentences 1] [--tokens 32] [--rounds 3]
 
 A Marian model with random weights (vocabulary 8,000) decodes random sentences of 5 to 60 tokens;
 every output is forced to the same number of tokens, greedily and by a beam. The engines take turns
-in one process, each with the same number of threads; figures are medians of the rounds, in target
+in one process, each with the same number of threads (here a worker each, which decodes batches of
+its own, unless `--workers` says otherwise: fewer workers share their products); figures are medians of the rounds, in target
 tokens a second, and the ratio to the fastest peer in the same precision. Engines that are not
 installed are left out. On a machine that others use, `--cpu-time` counts the time of the processor
 instead. It also prints how many outputs are equal to those of `transformers`, and
@@ -150,8 +151,8 @@ def opened_model(folder: Path) -> EncoderDecoder[Any]:
     return model
 
 
-def regard_engines(folder: Path) -> dict[tuple[str, str], Engine]:
-    """Return an engine for each precision that this processor decodes by the compiled decoder."""
+def regard_engines(folder: Path, workers: int | None = None) -> dict[tuple[str, str], Engine]:
+    """Return an engine for each precision; None is a worker for each thread."""
     model = opened_model(folder)
     engines: dict[tuple[str, str], Engine] = {}
     for precision in get_args(DecodingPrecision):
@@ -166,6 +167,7 @@ def regard_engines(folder: Path) -> dict[tuple[str, str], Engine]:
                 min_length=length + 1,
                 max_length=length,
                 precision=precision,
+                num_workers=workers,
                 end_id=END,
             )
             return [output.ids for output in outputs]
@@ -321,6 +323,7 @@ def main() -> None:
     parser.add_argument("--beams", default="1,4")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -338,7 +341,7 @@ def main() -> None:
         model = make_model(options.dim, options.layers) if is_marian else make_language_model()
         model.save_pretrained(hf)
         if is_marian:
-            engines = regard_engines(hf)
+            engines = regard_engines(hf, options.workers)
             engines["transformers", "float32"] = transformers_engine(model)
             if find_spec("ctranslate2"):
                 engines |= ctranslate2_engines(model, Path(name) / "ct2", options.threads)
