@@ -7,11 +7,11 @@
 A Marian model with random weights (vocabulary 8,000) decodes random sentences of 5 to 60 tokens;
 every output is forced to the same number of tokens, greedily and by a beam. The engines take turns
 in one process, each with the same number of threads (here a worker each, which decodes batches of
-its own, unless `--workers` says otherwise: fewer workers share their products); figures are medians of the rounds, in target
-tokens a second, and the ratio to the fastest peer in the same precision. Engines that are not
-installed are left out. On a machine that others use, `--cpu-time` counts the time of the processor
-instead. It also prints how many outputs are equal to those of `transformers`, and
-the latency of one sentence. With `--family gpt2` a language model of the sizes of GPT-2 small
+its own, unless `--workers` says otherwise: fewer workers share their products); figures are medians
+of the rounds, in target tokens a second, and the ratio to the fastest peer in the same precision.
+Engines that are not installed are left out. On a machine that others use, `--cpu-time` counts the
+time of the processor instead. It also prints how many outputs are equal to those of `transformers`,
+and the latency of one sentence. With `--family gpt2` a language model of the sizes of GPT-2 small
 continues prompts of 32 tokens greedily.
 """
 
