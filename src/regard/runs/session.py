@@ -18,7 +18,7 @@ import torch
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import NextStep, ResourceError, WeightsError, resource_errors
+from regard.errors import ConfigError, NextStep, ResourceError, WeightsError, resource_errors
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.folder_lock import FolderLock
 from regard.hub.model_folder import ModelFolder
@@ -58,6 +58,7 @@ from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks import task_of
 from regard.tasks.choice import choose_task
 from regard.training.checkpoint import Counters, began_in_shards, load_checkpoint, save_checkpoint
+from regard.training.compilation import compile_blocks, compiles_blocks
 from regard.training.device import CPU, choose_device
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
@@ -75,6 +76,8 @@ from regard.training.events import (
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop, resumable
 from regard.training.steppers import build_stepper, computes_in_shards, threads_of
+
+_COMPILED_BATCHES = 4  # for which a model is compiled before its first step
 
 
 class RunSession:
@@ -98,6 +101,8 @@ class RunSession:
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, world.share(start_time)
         self._uses_fsdp = chooses_fsdp(setup)
+        # Refused here where it cannot be; what a run takes is known later.
+        self._compiles(in_shards=computes_in_shards(self.config.training, world), seconds=0.0)
         self._has_warned = False
         self._report_error: OSError | None = None
         self._event_files: EventFiles | None = None
@@ -281,6 +286,27 @@ class RunSession:
         with closing(files) as self._event_files:
             return self._finish(self._train(trainer, counters))
 
+    def _compiles(self, *, in_shards: bool, seconds: float) -> bool:
+        """Return whether the model is compiled; raise `ConfigError` where it should and cannot."""
+        training, optimizer = self.config.training, self.config.optimizer
+        device = self.setup.device
+        return compiles_blocks(training, optimizer, device, in_shards=in_shards, seconds=seconds)
+
+    def _compile(self, trainer: Trainer, counters: Counters) -> None:
+        """Compile the model where the settings ask for it or it pays, and say what it takes."""
+        if not self._compiles(in_shards=counters.in_shards, seconds=counters.estimate):
+            return
+        batches = map(trainer.batches.batch, trainer.batches.order(0)[:_COMPILED_BATCHES])
+        try:
+            seconds = compile_blocks(trainer.model.train(), trainer.stepper.loss_function, batches)
+        except ConfigError as error:
+            if self.config.training.compile != "auto":
+                raise
+            self._report(Warned(text=str(error)))
+            return
+        text = f"The blocks of the model were compiled in {seconds:.0f} s (`training.compile`)."
+        self._report(Warned(text=text))
+
     def _train(self, trainer: Trainer, counters: Counters) -> Counters:
         """Train; a report that cannot be written ends the run once its state is saved.
 
@@ -288,6 +314,7 @@ class RunSession:
         """
         try:
             with resource_errors(self._advice.describe):
+                self._compile(trainer, counters)
                 return trainer.run(counters)
         except WeightsError:
             self._show_curves()

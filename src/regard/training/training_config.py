@@ -72,6 +72,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             them. A process then uses one thread of a CPU.
         heartbeat_seconds: Time without a heartbeat after which one of several processes counts as
             stopped, and ends the run, 5 or more.
+        compile: Whether torch.compile compiles the blocks of the model: auto does on CUDA in a run
+            that is expected to take 10 minutes or more. What it takes is said.
         parallel: What several processes hold: ddp, the whole model each; fsdp, a part of it; auto,
             the whole model where it fits in memory.
     """
@@ -93,6 +95,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     shards: int = 12
     deterministic: bool = False
     parallel: Parallel = "auto"
+    compile: bool | Literal["auto"] = "auto"
     heartbeat_seconds: float = 20.0
 
     def __post_init__(self) -> None:

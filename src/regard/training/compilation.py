@@ -1,0 +1,115 @@
+"""The model of a training step, compiled by ``torch.compile``, block by block.
+
+Most of a step is in a model's blocks, and those of one kind run the same code: it is compiled once,
+for batches of any size and length, not anew for every layer and every length. Blocks are compiled
+in place, so that weights keep their names, and copies of the model, such as that of evaluations,
+are not compiled. What is computed is equal but for rounding; masks of dropout are others.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from regard.errors import ConfigError
+from regard.training.device import finish_work
+from regard.training.train_step import LossFunction
+from regard.training.training_config import OptimizerConfig, TrainingConfig, needs_full_batch
+
+_WORTHWHILE_SECONDS = 600.0  # of a run: compilation takes about a minute
+
+
+def compiles_blocks(
+    training: TrainingConfig,
+    optimizer: OptimizerConfig,
+    device: torch.device,
+    *,
+    in_shards: bool,
+    seconds: float,
+) -> bool:
+    """Return whether a run compiles its model.
+
+    Args:
+        training: With `compile`; ``auto`` compiles on CUDA, where a run is long enough.
+        optimizer: Of the run.
+        device: That computes.
+        in_shards: Whether batches are computed in shards.
+        seconds: That the run is expected to take.
+
+    Raises:
+        ConfigError: The settings ask for it, and the run cannot.
+    """
+    cause = ""
+    if needs_full_batch(optimizer.name):
+        cause = (
+            f"`optimizer.name={optimizer.name}` compares values of one point that must be equal, "
+            "and may need second derivatives, which compiled code does not have"
+        )
+    elif in_shards:
+        cause = (
+            "this run computes its batches in shards, whose masks of dropout may not depend on the "
+            "number of processes"
+        )
+    if training.compile == "auto":
+        return not cause and device.type == "cuda" and seconds >= _WORTHWHILE_SECONDS
+    if training.compile and cause:
+        raise ConfigError(f"training.compile=true: {cause}.  Take `training.compile=false`.")
+    return training.compile
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a model: what its lists hold, of lists within each other the inner."""
+    return [
+        block
+        for blocks in model.modules()
+        if isinstance(blocks, nn.ModuleList)
+        for block in blocks
+        if not any(isinstance(part, nn.ModuleList) for part in block.modules())
+    ]
+
+
+def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Iterable[Any]) -> float:
+    """Compile the blocks of a model, and compute gradients, which are dropped.
+
+    Args:
+        model: In training mode.
+        loss_function: Computes the loss of a batch.
+        batches: Of the training data, such as one with padding and one without.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        ConfigError: The model cannot be compiled here; it is as before.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # it takes seconds to load
+
+    start, blocks = time.perf_counter(), blocks_of(model)
+    device = next(model.parameters()).device
+    for block in blocks:
+        block.compile(dynamic=True)
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            # The compiler looks at what blocks read, of which no gradient is asked.
+            warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor")
+            for batch in batches:
+                loss_function(model, batch).loss.backward()
+        finish_work(device)
+    except TorchDynamoException as error:
+        for block in blocks:
+            block._compiled_call_impl = None
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2])[:300]  # the compiler's name, and what it says
+        raise ConfigError(
+            f"training.compile: torch.compile cannot compile this model here: {reason}.  Take "
+            "`training.compile=false`."
+        ) from error
+    finally:
+        model.zero_grad(set_to_none=True)
+    return time.perf_counter() - start
