@@ -74,6 +74,7 @@ class KeyValueMemory(PositionCounter):
     size: int
     keys: Tensor | None = field(default=None, init=False)  # [batch, heads, kept, head_dim]
     values: Tensor | None = field(default=None, init=False)  # [batch, heads, kept, head_dim]
+    distances: Tensor | None = field(default=None, init=False)  # [heads, distances, head_dim]
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
@@ -93,11 +94,36 @@ class KeyValueMemory(PositionCounter):
         """
         self.length += x.shape[1]
         keys, values = project(x)
+        is_view = self.keys is None
         if self.keys is not None and self.values is not None:
             keys = torch.cat([self.keys, keys], dim=2)
             values = torch.cat([self.values, values], dim=2)
-        self.keys, self.values = (part[:, :, -self.size :].clone() for part in (keys, values))
+        self.keys, self.values = keys, values
+        if is_view or keys.shape[2] > self.size:  # no more than what is kept stays in memory
+            self.keys = keys[:, :, -self.size :].clone()
+            self.values = values[:, :, -self.size :].clone()
         return keys, values
+
+    def relative_keys(self, num: int, compute: Callable[[int], Tensor]) -> Tensor:
+        """Return the keys of the first distances, which are the same at every step.
+
+        Those that a single position sees are kept.
+
+        Args:
+            num: Number of distances.
+            compute: Returns those of a number of distances, ``[heads, distances, head_dim]``.
+
+        Returns:
+            ``[heads, num, head_dim]``.
+        """
+        distances = self.distances
+        if distances is not None and distances.shape[1] >= num:
+            return distances[:, :num]
+        most = self.size + 1
+        distances = compute(max(num, min(2 * num, most)))
+        if not distances.requires_grad and num <= most:
+            self.distances = distances
+        return distances[:, :num]
 
 
 class RelativePositions(Layer):
@@ -185,7 +211,7 @@ class RelativeAttention(MultiHeadAttention):
             key_positions = torch.arange(start - num_kept, start + x.shape[1], device=x.device)
         out = self.attend(
             *(q, k, v),
-            score=self._score(k.shape[2], x.dtype),
+            score=self._score(k.shape[2], x.dtype, cache),
             lengths=None if lengths is None else (lengths, lengths),
             query_offset=start,
             key_positions=key_positions,
@@ -213,9 +239,15 @@ class RelativeAttention(MultiHeadAttention):
         keys, values = self._heads(self.key_value(x), 2)
         return keys, values
 
-    def _score(self, num_distances: int, dtype: torch.dtype) -> TransformerXL:
-        sinusoids = self.shared.sinusoids(0, num_distances).to(dtype)
-        relative = self.distance(sinusoids).unflatten(-1, (-1, self.head_dim)).transpose(0, 1)
+    def _score(
+        self, num: int, dtype: torch.dtype, cache: SegmentMemory | KeyValueMemory | None
+    ) -> TransformerXL:
+        def compute(num: int) -> Tensor:
+            sinusoids = self.shared.sinusoids(0, num).to(dtype)
+            return self.distance(sinusoids).unflatten(-1, (-1, self.head_dim)).transpose(0, 1)
+
+        is_generating = isinstance(cache, KeyValueMemory)
+        relative = cache.relative_keys(num, compute) if is_generating else compute(num)
         return TransformerXL(self.shared.content_bias, self.shared.position_bias, relative)
 
 

@@ -196,8 +196,8 @@ def count_kept(state):
     tensors = [
         tensor
         for cache in state.caches
-        for tensor in vars(cache).values()
-        if isinstance(tensor, torch.Tensor)
+        for name, tensor in vars(cache).items()
+        if isinstance(tensor, torch.Tensor) and name != "distances"
     ]
     return sum(tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in tensors)
 
@@ -215,6 +215,7 @@ def test_what_is_kept_is_bounded():
     assert sizes[0] == (3 * 2 * by_position, 3 * by_position)
     assert sizes[1:] == [(4 * 2 * by_position, 4 * by_position)] * 4
     assert len(state) == len(memory) == 15
+    assert {tuple(cache.distances.shape) for cache in state.caches} == {(2, 5, 8)}
 
 
 def test_the_memory_has_no_graph_and_stays_as_it_is():
@@ -301,3 +302,17 @@ def test_a_segment_after_another_sees_it_and_sends_no_gradient_there():
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
     assert not torch.allclose(found, model.hidden_states(ids))
     assert model.memory_length == 4
+
+
+@torch.inference_mode()
+def test_generation_projects_the_distances_only_when_there_are_more():
+    torch.manual_seed(0)
+    config = TransformerXlConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=20, memory=24)
+    model = TransformerXl(config, 30).eval()
+    counts = []
+    (distance,) = (m for name, m in model.named_modules() if name.endswith("distance"))
+    distance.register_forward_hook(lambda _, inputs, __: counts.append(len(inputs[0])))
+    state, ids = model.init_state(), torch.randint(3, 30, (2, 40))
+    for position in range(40):
+        model.decode_step(ids[:, position : position + 1], state)
+    assert counts == [2, 6, 14, 25]
