@@ -303,7 +303,7 @@ def _compute(
     return_weights: bool,
     return_lse: bool,
 ) -> AttentionOutput:
-    """Compute attention by the method that `choose_method` names."""
+    """Compute q, k, v ``[batch, heads, length, dim]`` by the method that is chosen."""
     facts = collect_facts(q, k, v, options, returns_weights=return_weights, returns_lse=return_lse)
     method = choose_method(pattern, facts)
     if isinstance(pattern, ScoreDependentPattern):

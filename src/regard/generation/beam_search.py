@@ -128,17 +128,17 @@ class Search(ABC, Generic[S]):
         self.joining_decoder = model if isinstance(model, JoiningDecoder) else None
         self.state: S | None = None
         self.device = torch.device("cpu")
-        self.indices = np.empty(0, dtype=np.int64)  # [sentences]
-        self.limits = np.empty(0, dtype=np.int64)  # [sentences], most tokens of each output
-        self.lengths = np.empty(0, dtype=np.int64)  # [sentences], tokens with the begin
+        self.indices = np.empty(0, dtype=np.int64)  # [batch]
+        self.limits = np.empty(0, dtype=np.int64)  # [batch], most tokens of each output
+        self.lengths = np.empty(0, dtype=np.int64)  # [batch], tokens with the begin
         self.tokens = np.empty((0, config.beam, 32), dtype=np.int64)
-        """Tokens so far with the begin, ``[sentences, beam, at least the longest]``."""
+        """Tokens so far with the begin, ``[batch, beam, at least the longest]``."""
         self.scores: NDArray[np.float32] = np.empty((0, config.beam), dtype=np.float32)
-        """Log-probabilities, ``[sentences, beam]``."""
+        """Log-probabilities, ``[batch, beam]``."""
         self.bars = np.empty(0, dtype=np.float64)
-        """Score that a hypothesis must exceed to be among the outputs, ``[sentences]``."""
+        """Score that a hypothesis must exceed to be among the outputs, ``[batch]``."""
         self.divisors = np.empty(0, dtype=np.float64)
-        """What log-probabilities at the limits are divided by, ``[sentences]``."""
+        """What log-probabilities at the limits are divided by, ``[batch]``."""
         self.reads_logits = _needs_logits(config)
         is_plain = not self.reads_logits and not config.forbidden
         has_enough = getattr(model, "vocab_size", 0) > 2 * config.beam
@@ -241,7 +241,7 @@ class Search(ABC, Generic[S]):
         return limits if config.max_length is None else np.minimum(limits, config.max_length)
 
     def _last_tokens(self) -> Tensor:
-        """Return the last token of each row, ``[sentences * beam]``."""
+        """Return the last token of each row, ``[batch * beam]``."""
         last = self.tokens[np.arange(self.num_sentences), :, self.lengths - 1]
         return torch.from_numpy(last.reshape(-1)).to(self.device)
 
@@ -253,7 +253,7 @@ class Search(ABC, Generic[S]):
 
         Returns:
             Log-probabilities of the best next tokens, highest first, and their ids,
-            ``[sentences, beam, num]``, or fewer where the vocabulary has no more.
+            ``[batch, beam, num]``, or fewer where the vocabulary has no more.
 
         Raises:
             ConfigError: The constraints forbid every token.
@@ -287,14 +287,14 @@ class Search(ABC, Generic[S]):
         """Set what is forbidden to minus infinity, and return the `num` best tokens that remain.
 
         Args:
-            scores: Log-probabilities, highest first, ``[sentences, beam, k]``.
+            scores: Log-probabilities, highest first, ``[batch, beam, k]``.
             tokens: Their ids.
             num: Number of tokens.
 
         Returns:
-            Scores and ids, ``[sentences, beam, num or fewer]``.
+            Scores and ids, ``[batch, beam, num or fewer]``.
         """
-        is_too_short = self.lengths < self.config.min_length  # [sentences]
+        is_too_short = self.lengths < self.config.min_length  # [batch]
         if not self.config.forbidden and not is_too_short.any():
             return scores[:, :, :num], tokens[:, :, :num]
         is_out = (tokens == self.ids.end) & is_too_short[:, None, None]
@@ -324,7 +324,7 @@ class Search(ABC, Generic[S]):
         return TopTokens(best, ids, log_sum.masked_fill(best == -torch.inf, 0.0)[:, 0])
 
     def _write(self, tokens: NDArray[np.int64]) -> None:
-        """Append a token to each hypothesis, ``[sentences, beam]``."""
+        """Append a token to each hypothesis, ``[batch, beam]``."""
         if self.lengths.max() == self.tokens.shape[2]:
             self._make_room()
         sentences = np.arange(self.num_sentences)[:, None]
@@ -337,7 +337,7 @@ class Search(ABC, Generic[S]):
         self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=2)
 
     def _remain(self, is_done: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Let sentences go that are done, ``[sentences]``; return those that remain.
+        """Let sentences go that are done, ``[batch]``; return those that remain.
 
         Those at the end take the places of the ones that leave, so that few rows move.
         """
@@ -351,7 +351,7 @@ class Search(ABC, Generic[S]):
         return remaining
 
     def _select(self, rows: NDArray[np.int64]) -> None:
-        """Keep, repeat or reorder the rows of the model's state."""
+        """Keep, repeat or reorder the rows of the model's state, ``[batch * beam]``."""
         assert self.state is not None
         self.state.select(torch.from_numpy(rows).to(self.device))
 
@@ -387,7 +387,7 @@ class _Greedy(Search[S]):
     def advance(self) -> None:
         if self.searching_decoder is None:
             best, ids = self._best_tokens(1)
-            scores, tokens = best[:, 0, 0], ids[:, 0, 0]  # [sentences]
+            scores, tokens = best[:, 0, 0], ids[:, 0, 0]  # [batch]
             is_dead = scores == -np.inf
             self.scores[:, 0] += np.where(is_dead, np.float32(0.0), scores)
             self._write(tokens[:, None])
@@ -442,7 +442,7 @@ class _Beams(Search[S]):
     def _candidates(self) -> Candidates:
         """Take a step of the model; return what may continue the hypotheses."""
         beam, num = self.config.beam, self.num_sentences
-        scores, tokens = self._best_tokens(2 * beam)  # [sentences, beam, k]
+        scores, tokens = self._best_tokens(2 * beam)  # [batch, beam, k]
         self._collect_dead(scores)
         # Twice the beam: at most `beam` of them end, so that `beam` always continue.
         totals = (self.scores[:, :, None] + scores).reshape(num, -1)
@@ -458,7 +458,7 @@ class _Beams(Search[S]):
         """Store outputs, and keep the best candidates that continue.
 
         Returns:
-            The hypothesis that each continues, ``[sentences, beam]``.
+            The hypothesis that each continues, ``[batch, beam]``.
         """
         beam, sentences = self.config.beam, np.arange(self.num_sentences)[:, None]
         best, origins, tokens = candidates
@@ -494,7 +494,7 @@ class _Beams(Search[S]):
         tokens: NDArray[np.int64],
         is_closed: NDArray[np.bool_],
     ) -> None:
-        """Store hypotheses that close within the best `beam` of [sentences, 2 * beam]."""
+        """Store hypotheses that close within the best `beam` of [batch, 2 * beam]."""
         is_output = is_closed[:, : self.config.beam] & (best[:, : self.config.beam] > -np.inf)
         if not is_output.any():
             return
@@ -525,7 +525,7 @@ class _Beams(Search[S]):
         return config.num_best if config.stopping == "certain" else config.beam
 
     def _collect_dead(self, scores: NDArray[np.float32]) -> None:
-        """Store hypotheses whose continuations, [sentences, beam, k], are all forbidden."""
+        """Store hypotheses whose continuations, [batch, beam, k], are all forbidden."""
         is_dead = (self.scores > -np.inf) & (scores[:, :, 0] == -np.inf)
         if not is_dead.any():
             return
@@ -547,7 +547,7 @@ class _Beams(Search[S]):
         return is_done | ((self.bars > -np.inf) & (self.bars >= best / divisors))
 
     def _finish(self, is_done: NDArray[np.bool_]) -> None:
-        """Hand out the outputs of sentences that are done."""
+        """Hand out the outputs of sentences that are done, ``[batch]``."""
         num_best = self.config.num_best
         for sentence in np.flatnonzero(is_done).tolist():
             index, length = int(self.indices[sentence]), int(self.lengths[sentence]) - 1
@@ -572,10 +572,10 @@ def _keep_in_place(origins: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return an order of the hypotheses in which one continues each row where it is.
 
     Args:
-        origins: The row of the sentence that each continues, ``[sentences, beam]``.
+        origins: The row of the sentence that each continues, ``[batch, beam]``.
 
     Returns:
-        The hypothesis for each row, ``[sentences, beam]``: the first that continues it, and in rows
+        The hypothesis for each row, ``[batch, beam]``: the first that continues it, and in rows
         that none continues one of the others.
     """
     num, beam = origins.shape

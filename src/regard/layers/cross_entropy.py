@@ -194,7 +194,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden, weight, targets, log_generate, log_copy, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():
             gradients = _gradients(hidden, weight, targets, ctx.smoothing, log_generate, log_copy)
-        of_hidden, of_weight, *of_others = (
+        of_hidden, of_weight, *of_others = (  # [rows, dim], [vocab, dim] and of the others
             None if gradient is None else gradient * grads[0].to(gradient.dtype)
             for gradient in gradients
         )

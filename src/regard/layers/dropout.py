@@ -174,7 +174,7 @@ def masks_by_row(rows: RowRange | None) -> Iterator[None]:
 
 
 def add_dropped(residual: Tensor, x: Tensor, dropout: nn.Module) -> Tensor:
-    """Compute ``residual + dropout(x)``; both have the same shape, and `dropout` is any module."""
+    """Compute ``residual + dropout(x)``; both are ``[..., dim]``, and `dropout` is any module."""
     return dropout.add(residual, x) if isinstance(dropout, Dropout) else residual + dropout(x)
 
 

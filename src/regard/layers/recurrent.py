@@ -189,7 +189,7 @@ def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor
 
 
 def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:
-    """Compute what `run_cells` computes, by PyTorch's kernel."""
+    """Compute what `run_cells` computes of ``[batch, length, dim]``, by PyTorch's kernel."""
     # PyTorch would write an exported graph for one length, position by position.
     compute = _lstm_operator if torch.compiler.is_exporting() else _run_kernel
     outputs, hidden, cell = compute(x, *state, *weights)
@@ -218,12 +218,13 @@ def _lstm_operator(
     x: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     outputs, hidden, cell = _run_kernel(x, hidden, cell, weight, recurrent, bias)
+    # [batch, length, dim], [batch, dim] twice, none a view of another
     return outputs.contiguous(), hidden.clone(), cell.clone()
 
 
 @_lstm_operator.register_fake
 def _(x: Tensor, hidden: Tensor, cell: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    outputs = x.new_empty(*x.shape[:2], hidden.shape[1])
+    outputs = x.new_empty(*x.shape[:2], hidden.shape[1])  # [batch, length, dim]
     return outputs, torch.empty_like(hidden), torch.empty_like(cell)
 
 

@@ -236,7 +236,7 @@ class RelativeAttention(MultiHeadAttention):
         return super().flops(length) + 2 * length**2 * self.num_heads * self.head_dim
 
     def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = self._heads(self.key_value(x), 2)
+        keys, values = self._heads(self.key_value(x), 2)  # [batch, heads, length, head_dim]
         return keys, values
 
     def _score(

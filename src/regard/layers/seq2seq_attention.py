@@ -80,7 +80,7 @@ class Seq2SeqAttention(RecordedAttention):
         return super().flops(length) + self.pattern.cost(length, length, dim=self.dim).flops
 
     def _map(self, queries: Tensor) -> Tensor:
-        return queries
+        return queries  # [batch, queries, dim]
 
     def _score(self, dtype: torch.dtype) -> ScoreFunction:  # noqa: ARG002
         return DotProduct(scale=1.0)
@@ -108,7 +108,7 @@ class BahdanauAttention(Seq2SeqAttention):
         return self.key(states), states
 
     def _map(self, queries: Tensor) -> Tensor:
-        return self.query(queries)
+        return self.query(queries)  # [batch, queries, dim]
 
     def _score(self, dtype: torch.dtype) -> ScoreFunction:
         return Additive(self.weight.to(dtype))

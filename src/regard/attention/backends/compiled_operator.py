@@ -160,7 +160,7 @@ def _compute_hidden(
 
 @_attend.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:  # noqa: ARG001
-    return v.new_empty((*q.shape[:3], v.shape[-1]))
+    return v.new_empty((*q.shape[:3], v.shape[-1]))  # [batch, heads, queries, value_dim]
 
 
 @torch.library.custom_op(

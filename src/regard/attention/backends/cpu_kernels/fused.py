@@ -60,6 +60,7 @@ class Fused:
         return torch.ops.regard.band_backward(*outputs, *cotangents, *self._inputs(tensors))
 
     def _inputs(self, tensors: Sequence[Tensor]) -> band.BandInputs:
+        """Return what the kernels take, of q, k and v ``[batch, heads, length, dim]`` first."""
         inputs = self.specs.unflatten(tensors)
         return band.BandInputs(
             q=inputs.q,
