@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -66,13 +66,17 @@ class Registry(MutableMapping[str, T]):
     """
 
     def __init__(self, entries: Mapping[str, T | str]) -> None:
-        self._entries = dict(entries)
+        self._entries: dict[str, Any] = dict(entries)
 
     def __getitem__(self, name: str) -> T:
-        entry = self._entries[name]
-        if isinstance(entry, str):
-            self._entries[name] = entry = load(entry)
-        return cast("T", entry)
+        if isinstance(self._entries[name], str):
+            self._entries[name] = load(self._entries[name])
+        return self._entries[name]
+
+    def import_all(self) -> None:
+        """Import all entries now, as a graph that is traced cannot."""
+        for name in self:
+            self[name]
 
     def __setitem__(self, name: str, value: T) -> None:
         self._entries[name] = value

@@ -507,7 +507,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_intact(
     from regard.training.checkpoint import checkpoint_path
 
     free = [1e12]
-    monkeypatch.setattr(storage, "_free", lambda folder: free[0])
+    monkeypatch.setattr(storage, "free_bytes", lambda _: free[0])
     folder = tmp_path / "model"
 
     def fill_after_first(*arguments, **options):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.attention.patterns import (
+    PATTERNS,
     Blocks,
     Causal,
     Full,
@@ -186,3 +187,7 @@ def test_a_pattern_without_a_text_form_is_refused():
     assert str(raised.value) == (
         f"Blocks(<1 x 1 blocks, 1 allowed>, size=4) has no text form.  {KNOWN}"
     )
+
+
+def test_no_pattern_is_left_to_import_while_a_graph_is_traced():
+    assert not any(isinstance(entry, str) for entry in PATTERNS._entries.values())

@@ -58,6 +58,7 @@ def count_pairs(terms: Sequence[MaskTerm], num_queries: int, num_keys: int) -> i
     Returns:
         The exact number of pairs.
 
+    >>> from regard.attention.patterns.mask_algebra import MaskTerm
     >>> count_pairs([MaskTerm(before=1, after=0)], 4, 4)
     7
     """

@@ -23,6 +23,7 @@ from regard.attention.patterns.base import (
 )
 from regard.errors import ConfigError, did_you_mean
 
+PATTERNS.import_all()
 _TOKEN = re.compile(r"[|&()]|[^|&()]+")
 
 
