@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from regard.errors import ShapeError
 from regard.optim import Muon, muon, orthogonalize
@@ -156,3 +157,27 @@ def test_the_state_restores_the_run_bit_for_bit():
 def test_a_vector_is_refused():
     with pytest.raises(ShapeError, match=r"shape \[4\] is not a matrix; Muon takes matrices only"):
         Muon([torch.nn.Parameter(torch.zeros(4))])
+
+
+class Calls(TorchDispatchMode):
+    """Counts what is asked of a device, views apart."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_asks_the_same_of_a_device_for_few_matrices_of_a_shape_and_for_many():
+    counts = []
+    for number in (2, 9):
+        matrices = [torch.nn.Parameter(draw(8, 12)) for _ in range(number)]
+        optimizer = Muon(matrices, weight_decay=0.1)
+        for matrix in matrices:
+            matrix.grad = draw(8, 12)
+        optimizer.step()  # makes the state
+        with Calls() as calls:
+            optimizer.step()
+        counts.append(calls.count)
+    assert counts[0] == counts[1]

@@ -268,12 +268,15 @@ class Muon(torch.optim.Optimizer):
                 yield unit._replace(parameters=parameters[start : start + size])
 
     def _update_momentum(self, unit: _Unit) -> None:
+        buffers, gradients = [], []
         for parameter in unit.parameters:
             state = self.state[parameter]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             assert parameter.grad is not None
-            state["momentum_buffer"].lerp_(parameter.grad, 1 - unit.group["momentum"])
+            buffers.append(local_part(state["momentum_buffer"]))
+            gradients.append(local_part(parameter.grad))
+        torch._foreach_lerp_(buffers, gradients, 1 - unit.group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
 
     def _compute_updates(self, unit: _Unit) -> Tensor:
         """Return the orthogonal updates of matrices, ``[matrices, rows, columns]``."""
@@ -281,12 +284,14 @@ class Muon(torch.optim.Optimizer):
         momenta = torch.stack([whole_tensor(x) for x in self._lookahead(unit)]).to(unit.dtype)
         return _orthogonal(unit, momenta)
 
-    def _lookahead(self, unit: _Unit) -> Iterator[Tensor]:
-        """Yield Nesterov's momentum of each matrix."""
-        for parameter in unit.parameters:
-            assert parameter.grad is not None
-            buffer = self.state[parameter]["momentum_buffer"]
-            yield parameter.grad.lerp(buffer, unit.group["momentum"])
+    def _lookahead(self, unit: _Unit) -> Sequence[Tensor]:
+        """Return Nesterov's momentum of each matrix."""
+        decay, parameters = unit.group["momentum"], unit.parameters
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        if any(map(is_sharded, gradients)):
+            return [x.lerp(buffer, decay) for x, buffer in zip(gradients, buffers, strict=True)]
+        return torch._foreach_lerp(gradients, buffers, decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def _share_updates(
         self, units: list[_Unit], sharing: MatrixSharing
@@ -370,9 +375,10 @@ def _move(unit: _Unit, updates: Iterable[Tensor]) -> None:
     group = unit.group
     scale = group["lr"] * 0.2 * math.sqrt(max(unit.map_shape))
     shrink = 1 - group["lr"] * group["weight_decay"]
-    for parameter, update in zip(unit.parameters, updates, strict=True):
-        own = local_part(parameter)
-        own.mul_(shrink).add_(update.to(own.dtype), alpha=-scale)
+    parts = [local_part(parameter) for parameter in unit.parameters]
+    changes = [update.to(parts[0].dtype) for update in updates]
+    torch._foreach_mul_(parts, shrink)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_add_(parts, changes, alpha=-scale)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _part_like(parameter: Tensor, update: Tensor) -> Tensor:

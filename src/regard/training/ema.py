@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from regard.optim.sharding import whole_tensor
+from regard.optim.sharding import local_part, whole_tensor
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
 _NEGLIGIBLE = 1e-16  # weight of the initial parameters, below the precision of float64
@@ -45,8 +45,9 @@ class ExponentialMovingAverage:
         if self.decay != 0 and step % _EVERY:
             return
         fraction = self._new_fraction(_EVERY)
-        for name, parameter in self._parameters.items():
-            self.tensors[name].lerp_(parameter, fraction)
+        averages = [local_part(self.tensors[name]) for name in self._parameters]
+        parameters = [local_part(parameter.detach()) for parameter in self._parameters.values()]
+        torch._foreach_lerp_(averages, parameters, fraction)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
