@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from encodings.aliases import aliases
 from functools import cache, partial
@@ -142,25 +142,52 @@ def open_text(data: SourceLike, encoding: str) -> TextFile:
 def numbered_lines(file: TextFile) -> Lines:
     """Decode a file line by line; a line that cannot be read becomes a problem and a blank line."""
     codec = _find_codec(file.encoding)
-    guess = cache(partial(_guess_from_faults, file.content or b"", codec))  # once for the file
-    if file.content is not None and _refuse_binary(file, file.content):
+    guess = _encoding_guesser(file.content, codec)
+    is_wide = "\n".encode(codec) != b"\n"  # UTF-16 and the like, where no single byte ends a line
+    codec = "utf-8" if is_wide else codec
+    for number, raw in enumerate(_raw_lines(file, is_wide=is_wide), start=1):
+        text = _decode(raw, codec)
+        if text is None:
+            reason, remedy = _describe_fault(raw, codec, file.name, guess)
+            file.refuse(number, reason, remedy=remedy)
+            if _are_all_alike(number, raw):
+                return
+            text = "\n"
+        yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _raw_lines(file: TextFile, *, is_wide: bool) -> Iterator[bytes]:
+    """Yield the bytes of each line, in UTF-8 where `is_wide`; none of a file that is not text."""
+    content = file.content
+    if content is not None and _refuse_binary(file, content):
         return
     with _open(file) as stream:
-        raw_lines: Iterator[bytes] = iter(stream)
-        if "\n".encode(codec) != b"\n":  # UTF-16 and the like, where no single byte ends a line
-            raw_lines, codec = _recode(file, stream), "utf-8"
-        for number, raw in enumerate(_split_at_returns(raw_lines), start=1):
-            if number == 1 and file.content is None and _refuse_binary(file, raw):
-                return
-            text = _decode(raw, codec)
-            if text is None:
-                likely = guess() if file.content is not None else _guess_encoding(raw)
-                reason, remedy = _describe_fault(raw, codec, file.name, likely)
-                file.refuse(number, reason, remedy=remedy)
-                if _find_wide_encoding(raw) or (number == 1 and b"\0" in raw):
-                    return  # every line is like it
-                text = "\n"
-            yield number, text.removeprefix("\ufeff") if number == 1 else text
+        lines = _split_at_returns(_recode(file, stream) if is_wide else iter(stream))
+        yield from lines if content is not None else _unless_binary(file, lines)
+
+
+def _unless_binary(file: TextFile, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a stream; none where its first one is not text, which is a problem."""
+    first = next(lines, b"")
+    if first and not _refuse_binary(file, first):
+        yield first
+        yield from lines
+
+
+def _are_all_alike(number: int, raw: bytes) -> bool:
+    """Return whether all lines of a file are like a line that cannot be decoded."""
+    return _find_wide_encoding(raw) is not None or (number == 1 and b"\0" in raw)
+
+
+def _encoding_guesser(content: bytes | None, codec: str) -> Callable[[bytes], str | None]:
+    """Return what guesses the encoding of a line that a codec cannot decode.
+
+    It guesses once, from all such lines of a file whose bytes are known; else from the line alone.
+    """
+    if content is None:
+        return _guess_encoding
+    guess = cache(partial(_guess_from_faults, content, codec))
+    return lambda _: guess()
 
 
 def _guess_from_faults(content: bytes, codec: str) -> str | None:
@@ -228,13 +255,38 @@ def _find_binary(content: bytes) -> tuple[str, str] | None:
     start = next(filter(content.startswith, _BINARY), None)
     if start is None or (start.isalnum() and not _NO_TEXT.search(content, 0, _SEARCHED)):
         return None
-    if start != _ZIP:
-        return _BINARY[start]
+    return _describe_zip(content) if start == _ZIP else _BINARY[start]
+
+
+def _describe_zip(content: bytes) -> tuple[str, str]:
+    """Return which document a ZIP archive is, by the names in it, and what to do with it."""
     with suppress(BadZipFile, OSError, ValueError, NotImplementedError):
         names = ZipFile(BytesIO(content)).namelist()
         documents = [begin for begin in _ZIPPED if any(name.startswith(begin) for name in names)]
         return _ZIPPED[documents[0]] if documents else ("a ZIP archive", "Unpack it: unzip")
     return _BINARY[_ZIP]
+
+
+def _describe_fault(
+    raw: bytes, codec: str, name: str, guess: Callable[[bytes], str | None]
+) -> tuple[str, str]:
+    """Return why a line cannot be decoded, and the remedy."""
+    likely = _find_wide_encoding(raw)
+    if b"\0" in raw and not raw.startswith(tuple(_MARKS)):
+        reason = f"a NUL byte at byte {raw.index(0) + 1}."
+        remedy = "Text files hold none; is this a binary file?"
+    else:
+        reason = _find_undecodable_byte(raw, codec)
+        remedy = "Which encoding is it? Name it, such as `data.encoding=cp1251`"
+        likely = likely or guess(raw)
+    fixed = f"{shlex.quote(name)} > {fixed_name(name)}"
+    if likely == codec:
+        remedy = f"A damaged character?  Drop it: iconv -c -f utf8 -t utf8 {fixed}"
+    elif likely:
+        title = _TITLES.get(likely, likely[:6].upper())
+        convert = f"iconv -f {likely} -t utf8 {fixed}"
+        remedy = f"Looks like {title}.  Convert: {convert}, or pass `data.encoding={likely}`"
+    return reason, remedy
 
 
 def _recode(file: TextFile, stream: BinaryIO) -> Iterator[bytes]:
@@ -257,26 +309,6 @@ def _decode(raw: bytes, codec: str) -> str | None:
         return raw.decode(codec)
     except UnicodeDecodeError:
         return None
-
-
-def _describe_fault(raw: bytes, codec: str, name: str, guess: str | None) -> tuple[str, str]:
-    """Return why a line cannot be decoded, and the remedy."""
-    likely = _find_wide_encoding(raw)
-    if b"\0" in raw and not raw.startswith(tuple(_MARKS)):
-        reason = f"a NUL byte at byte {raw.index(0) + 1}."
-        remedy = "Text files hold none; is this a binary file?"
-    else:
-        reason = _find_undecodable_byte(raw, codec)
-        remedy = "Which encoding is it? Name it, such as `data.encoding=cp1251`"
-        likely = likely or guess
-    if likely and likely != codec:
-        title = _TITLES.get(likely, likely[:6].upper())
-        convert = f"iconv -f {likely} -t utf8 {shlex.quote(name)} > {fixed_name(name)}"
-        remedy = f"Looks like {title}.  Convert: {convert}, or pass `data.encoding={likely}`"
-    elif likely:
-        drop = f"iconv -c -f utf8 -t utf8 {shlex.quote(name)} > {fixed_name(name)}"
-        remedy = f"A damaged character?  Drop it: {drop}"
-    return reason, remedy
 
 
 def _find_undecodable_byte(raw: bytes, codec: str) -> str:
