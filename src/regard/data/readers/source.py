@@ -25,6 +25,7 @@ from functools import cached_property
 from importlib import import_module
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from regard.data.free_memory import free_memory_bytes
@@ -75,17 +76,10 @@ class DataSource:
     @cached_property
     def suffix(self) -> str:
         """Suffix of the name in lower case; of a stream, the suffix that fits its content."""
-        if not self.is_stream:
-            suffixes = [suffix.lower() for suffix in Path(self.path).suffixes]
-            unpacked = suffixes[:-1] if suffixes[-1:] and suffixes[-1] in _PACKED else suffixes
-            return unpacked[-1] if unpacked else ""
-        # The zeros between the characters of UTF-16 would hide the first character.
-        first = self.content[:_BYTES_A_READ].lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
-        lines = [line for line in first.decode("latin-1").splitlines() if line.strip()]
-        line = lines[0].lstrip() if lines else ""
-        if line.startswith("{") or "\t" in line:
-            return ".jsonl" if line.startswith("{") else ".tsv"
-        return ".csv" if _is_csv(lines[:_NUM_CSV_LINES]) else ".txt"
+        if self.is_stream:
+            return _suffix_of_content(self.content[:_BYTES_A_READ])
+        path = Path(self.path.lower())
+        return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
 
     @cached_property
     def sha256(self) -> str:
@@ -143,20 +137,22 @@ def open_source(path: str | Path) -> DataSource:
         kind = None
     if kind == stat.S_IFDIR:
         return DataSource(name, None)
-    if kind in (stat.S_IFCHR, stat.S_IFBLK) and not Path(name).samefile(os.devnull):
-        raise DataError(f"{name}: a device, not a file.  Name a file.")
-    if kind == stat.S_IFIFO:
-        return DataSource(name, _unpack(name, _read_pipe(name)), is_stream=True)
-    with open_file(name) as stream:
-        try:
-            # A file that grows meanwhile is read as far as it went; those of /proc state no size.
-            size = os.fstat(stream.fileno()).st_size if kind == stat.S_IFREG else 0
-            _require_memory_for_file(name, size)
-            content = stream.read(size) if size else _read_stream(name, stream)
-        except OSError as error:
-            raise DataError(_describe_open_error(name, error)) from error
+    content = _read_pipe(name) if kind == stat.S_IFIFO else _read_file(name, kind)
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
     return DataSource(name, _unpack(name, content), is_stream=is_stream)
+
+
+def _suffix_of_content(content: bytes) -> str:
+    """Return the suffix of a file that begins with some bytes, by its first lines."""
+    # The zeros between the characters of UTF-16 would hide the first character.
+    first = content.lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
+    lines = list(filter(str.strip, first.decode("latin-1").splitlines()))
+    line = "".join(lines[:1]).lstrip()
+    if line.startswith("{"):
+        return ".jsonl"
+    if "\t" in line:
+        return ".tsv"
+    return ".csv" if _is_csv(lines[:_NUM_CSV_LINES]) else ".txt"
 
 
 SourceLike = DataSource | str | Path
@@ -221,7 +217,7 @@ def _describe_open_error(name: str, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         siblings: list[str] = []
         with suppress(OSError):
-            siblings = [str(file) for file in path.parent.iterdir() if file.is_file()]
+            siblings = list(map(str, filter(Path.is_file, path.parent.iterdir())))
         cause = f"no such file.{did_you_mean(str(path), siblings)}"
     elif isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
         cause = describe_folder_as_file()
@@ -230,6 +226,20 @@ def _describe_open_error(name: str, error: OSError | ValueError) -> str:
     else:
         cause = f"cannot be opened ({getattr(error, 'strerror', None) or error})."
     return f"{name}: {cause}"
+
+
+def _read_file(name: str, kind: int | None) -> bytes:
+    """Read a file of a kind, as `stat` has it; a device that may have no end is refused."""
+    if kind in (stat.S_IFCHR, stat.S_IFBLK) and not Path(name).samefile(os.devnull):
+        raise DataError(f"{name}: a device, not a file.  Name a file.")
+    with open_file(name) as stream:
+        try:
+            # A file that grows meanwhile is read as far as it went; those of /proc state no size.
+            size = os.fstat(stream.fileno()).st_size if kind == stat.S_IFREG else 0
+            _require_memory_for_file(name, size)
+            return stream.read(size) if size else _read_stream(name, stream)
+        except OSError as error:
+            raise DataError(_describe_open_error(name, error)) from error
 
 
 def _read_pipe(name: str) -> bytes:
@@ -301,16 +311,11 @@ def _unpack(name: str, content: bytes) -> bytes:
     if content.startswith(_GZIP):
         stream: Any = gzip.GzipFile(fileobj=BytesIO(content))
         faults: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+        command = "gzip -dc"
     elif content.startswith(_ZSTANDARD):
-        try:
-            zstandard = import_module("zstandard")
-        except ImportError as error:
-            raise DataError(
-                f"{name}: packed by Zstandard.  Unpack it: zstd -d {shlex.quote(name)}, or install "
-                "what reads it: pip install zstandard"
-            ) from error
+        zstandard = _import_zstandard(name)
         stream = zstandard.ZstdDecompressor().stream_reader(BytesIO(content))
-        faults = (zstandard.ZstdError,)
+        faults, command = (zstandard.ZstdError,), "zstd -dc"
     else:
         return content
     most = _most_bytes()
@@ -319,26 +324,37 @@ def _unpack(name: str, content: bytes) -> bytes:
     except faults as error:
         raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
     if len(unpacked) > most:
-        command = "gzip -dc" if content.startswith(_GZIP) else "zstd -dc"
         part = f"{command} {shlex.quote(name)} | head -n 1000000 > {_part_name(name)}"
         raise _too_long(f"{name}, unpacked", most, f"Name a part of it: {part}")
     return unpacked
 
 
+def _import_zstandard(name: str) -> ModuleType:
+    """Return the module that unpacks Zstandard; raise `DataError` where it is not installed."""
+    try:
+        return import_module("zstandard")
+    except ImportError as error:
+        raise DataError(
+            f"{name}: packed by Zstandard.  Unpack it: zstd -d {shlex.quote(name)}, or install "
+            "what reads it: pip install zstandard"
+        ) from error
+
+
 def _walk(folder: Path, root: str, entered: set[str]) -> Iterator[Path]:
     """Yield files at any depth; `root` and `entered` hold real paths of folders."""
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if not entry.is_dir():
-            if entry.is_file():
-                yield entry
-        elif not entry.name.startswith("_"):
-            real = os.path.realpath(entry)
-            leads_back = entry.is_symlink() and f"{real}{os.sep}".startswith(f"{root}{os.sep}")
-            if not leads_back and real not in entered:
-                entered.add(real)
-                yield from _walk(entry, root, entered)
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    yield from filter(Path.is_file, entries)
+    for inner in filter(Path.is_dir, entries):
+        real = os.path.realpath(inner)
+        is_known = real in entered or _is_link_into(root, inner)
+        if not is_known and not inner.name.startswith("_"):
+            entered.add(real)
+            yield from _walk(inner, root, entered)
+
+
+def _is_link_into(root: str, folder: Path) -> bool:
+    """Return whether a folder is a link to a folder within `root`, a real path, or to that."""
+    return folder.is_symlink() and Path(os.path.realpath(folder)).is_relative_to(root)
 
 
 def _is_data(path: Path) -> bool:
