@@ -5,6 +5,8 @@ Text is kept in lines: messages name them, and the parts of a split are runs of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from regard.data.readers import FORMATS
 from regard.data.readers.source import SourceLike, as_source
 from regard.data.readers.tables import read_records
@@ -37,6 +39,12 @@ class TextLines(Rows, frozen=True, kw_only=True):
         """Number of bytes in UTF-8, with one for the end of each line."""
         return sum(len(text.encode()) for text in self.texts) + len(self.texts)
 
+    def add_document(self, texts: list[str], numbers: Iterable[int]) -> None:
+        """Append the lines of a document, and their 1-based numbers in the file."""
+        self.texts.extend(texts)
+        self.numbers.extend(numbers)
+        self.ends_document.extend([False] * (len(texts) - 1) + [True] * bool(texts))
+
 
 def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
     """Return running text without the blank lines at its end.
@@ -55,16 +63,12 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
     if FORMATS.get(source.suffix) not in (None, "text", "tsv"):
         for number, (text,) in read_records(source, (column,), encoding=encoding):
             texts = text.strip().split("\n")
-            lines.texts.extend(texts)
-            lines.numbers.extend([number] * len(texts))
-            lines.ends_document.extend([False] * (len(texts) - 1) + [True])
+            lines.add_document(texts, [number] * len(texts))
     else:
         texts = list(read_lines(source, encoding=encoding))
         while texts and not texts[-1].strip():
             texts.pop()
-        lines.texts.extend(texts)
-        lines.numbers.extend(range(1, len(texts) + 1))
-        lines.ends_document.extend([False] * max(0, len(texts) - 1) + [True] * bool(texts))
-    if not any(text.strip() for text in lines.texts):
+        lines.add_document(texts, range(1, len(texts) + 1))
+    if not any(map(str.strip, lines.texts)):
         raise DataError(f"{source.path}: the file is empty.  Expected running text.")
     return lines
