@@ -12,6 +12,7 @@ from functools import cache
 from itertools import chain
 
 from regard.data.languages import is_language_code, language_names
+from regard.data.question_rows import QUESTION_COLUMNS
 from regard.errors import did_you_mean
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -76,11 +77,20 @@ def find_column(names: Sequence[str], column: str) -> str | None:
     """
     if column in names:
         return column
-    matches = [name for name in names if fold_name(name) == fold_name(column)]
-    for synonyms in (SYNONYMS, LESS_COMMON):
-        if not matches and column in synonyms:
-            matches = [name for name in names if fold_name(name) in synonyms[column]]
-    return matches[0] if len(matches) == 1 else None
+    for accepted in ((fold_name(column),), SYNONYMS.get(column, ()), LESS_COMMON.get(column, ())):
+        matches = [name for name in names if fold_name(name) in accepted]
+        if matches:
+            return matches[0] if len(matches) == 1 else None
+    return None
+
+
+def find_columns(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the name of each of some columns; a column without one keeps its own.
+
+    >>> find_columns(["label", "shade"], ["id", "Sentiment"])
+    ['Sentiment', 'shade']
+    """
+    return [find_column(names, column) or column for column in columns]
 
 
 def describe_missing(noun: str, name: str, names: Sequence[str]) -> str:
@@ -101,22 +111,38 @@ def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]
     type: there (`is_table` is false) a label has one of `SYNONYMS`. Next to a text with a label, a
     summary is one more field, unless the text is named as what is summarized.
     """
-    columns = {role: find_column(names, role) for role in ("text", "label")}
-    label = columns["label"]
-    if not is_table and label is not None and fold_name(label) in LESS_COMMON["label"]:
-        columns["label"] = None
-    columns |= dict(zip(PAIR_ROLES, find_pair(names) or (None, None), strict=True))
-    if summaries := find_pair(names, SUMMARY_ROLES):
-        is_usual = [
-            fold_name(name) in SYNONYMS[role]
-            for role, name in zip(SUMMARY_ROLES, summaries, strict=True)
-        ]
-        if is_usual[0] or (is_usual[1] and columns["label"] is None):
-            columns |= dict(zip(SUMMARY_ROLES, summaries, strict=True))
-    questions = {role: find_column(names, role) for role in ("context", "question", "answers")}
-    if questions["context"] is not None and questions["question"] is not None:
-        columns |= questions
-    return {role: name for role, name in columns.items() if name is not None}
+    columns = {
+        role: name for role in ("text", "label") if (name := find_column(names, role)) is not None
+    }
+    if not is_table and fold_name(columns.get("label", "")) in LESS_COMMON["label"]:
+        del columns["label"]
+    columns_of = {
+        PAIR_ROLES: find_pair(names),
+        SUMMARY_ROLES: _find_summaries(names, has_label="label" in columns),
+        QUESTION_COLUMNS: _find_questions(names),
+    }
+    for roles, columns_read in columns_of.items():
+        columns |= dict(zip(roles, columns_read or (), strict=False))
+    return columns
+
+
+def _find_summaries(names: Sequence[str], *, has_label: bool) -> tuple[str, str] | None:
+    """Return the columns of documents and summaries where their names are usual for that."""
+    pair = find_pair(names, SUMMARY_ROLES)
+    if pair is None:
+        return None
+    is_document, is_summary = (
+        fold_name(name) in SYNONYMS[role] for role, name in zip(SUMMARY_ROLES, pair, strict=True)
+    )
+    return pair if is_document or (is_summary and not has_label) else None
+
+
+def _find_questions(names: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the columns of context, question and, if there is one, answers."""
+    context, question, answers = (find_column(names, role) for role in QUESTION_COLUMNS)
+    if context is None or question is None:
+        return None
+    return (context, question) if answers is None else (context, question, answers)
 
 
 def find_pair(names: Sequence[str], roles: tuple[str, str] = PAIR_ROLES) -> tuple[str, str] | None:
@@ -127,9 +153,12 @@ def find_pair(names: Sequence[str], roles: tuple[str, str] = PAIR_ROLES) -> tupl
     first, second = (find_column(names, role) for role in roles)
     if first is not None and second is not None:
         return first, second
-    if roles != PAIR_ROLES:
-        return None
-    codes = [name for name in names if is_language_code(name)]
+    return _find_languages(names) if roles == PAIR_ROLES else None
+
+
+def _find_languages(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the only two columns that are named for languages in one way."""
+    codes = list(filter(is_language_code, names))
     if len(codes) > 2:  # then "id" is a number, not Indonesian
         codes = [name for name in codes if fold_name(name) != "id"]
     tests = (_is_language, _is_qualified_language, _is_language_elsewhere)

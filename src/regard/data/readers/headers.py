@@ -38,20 +38,42 @@ def looks_like_header(
     which has no header as a rule. Below two other names are texts of two words or more each, or
     labels next to texts; below more names are rows of as many cells.
     """
-    if any(set(roles) <= find_roles(names).keys() for roles in _TASKS):
+    if _advice_for_roles(names):
         return True
-    if not 1 < len(names) == len(set(names)) or not all(map(_NAME.fullmatch, names)):
+    if not _are_names(names):
         return False
-    rows = [cells for cells in below if len(cells) == len(names)]
-    has_labels = _find_label(names, below) is not None
-    longest_name = max(map(_num_words, names))
-    is_short = longest_name <= _MAX_LABEL_WORDS
-    if len(names) > 2:
-        return 2 * len(rows) > len(below) and (is_csv or (is_short and has_labels))
+    if len(names) == 2:
+        return _is_above_two_columns(names, below, is_csv=is_csv)
+    has_rows = 2 * len(_rows_below(names, below)) > len(below)
+    return has_rows and (is_csv or _is_above_labels(names, below))
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    """Return whether there are several names that differ, each in the form of a name."""
+    return 1 < len(names) == len(set(names)) and all(map(_NAME.fullmatch, names))
+
+
+def _is_above_two_columns(
+    names: Sequence[str], below: Sequence[Sequence[str]], *, is_csv: bool
+) -> bool:
+    """Return whether two names are a header: usual names, or above labels or long texts."""
     are_usual = any if is_csv else all
-    if is_short and (has_labels or are_usual(map(is_column_name, names))):
+    longest = max(map(_num_words, names))
+    if longest <= _MAX_LABEL_WORDS and are_usual(map(is_column_name, names)):
         return True
-    return longest_name == 1 and _are_texts(rows)
+    has_texts = longest == 1 and _are_texts(_rows_below(names, below))
+    return has_texts or _is_above_labels(names, below)
+
+
+def _is_above_labels(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Return whether names have few words, and a column below them holds labels."""
+    is_short = max(map(_num_words, names)) <= _MAX_LABEL_WORDS
+    return is_short and _find_label(names, below) is not None
+
+
+def _rows_below(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Return the rows with as many cells as there are names."""
+    return [cells for cells in below if len(cells) == len(names)]
 
 
 def _are_texts(rows: Sequence[Sequence[str]]) -> bool:
@@ -82,9 +104,8 @@ def advise_columns(
     roles: tuple[str, str] = PAIR_ROLES,
 ) -> str:
     """Return how the columns of two roles, or of labelled text, are named in the settings."""
-    for task_roles, advice in _TASKS.items():
-        if set(task_roles) <= find_roles(names).keys():
-            return advice
+    if advice := _advice_for_roles(names):
+        return advice
     source, target = _longest_columns(names, below)
     label = _find_label(names, below)
     if label is None or roles == SUMMARY_ROLES:
@@ -95,6 +116,12 @@ def advise_columns(
         f"Texts with labels? `data.columns={shlex.quote(f'{text},{label}')}` "
         f"`task=classification`.  Pairs? `data.columns={shlex.quote(f'{source},{target}')}`"
     )
+
+
+def _advice_for_roles(names: Sequence[str]) -> str:
+    """Return which task has the roles of some columns; empty where none of `_TASKS` has."""
+    roles = find_roles(names).keys()
+    return next((advice for task, advice in _TASKS.items() if roles >= {*task}), "")
 
 
 def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, str]:
@@ -110,19 +137,21 @@ def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tu
 
 def _find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:
     """Return the first column of a few short values, without its own name, next to texts."""
-    rows = [cells for cells in below if len(cells) == len(names)]
+    rows = _rows_below(names, below)
     if len(rows) < _MIN_TEXT_ROWS:
         return None
-    for index, name in enumerate(names):
-        values = {cells[index].strip() for cells in rows}
-        if 2 * len(values) > len(rows) or name in values:
-            continue
-        texts = ([*row[:index], *row[index + 1 :]] for row in rows)
-        num_words = sum(max(map(_num_words, cells), default=0) for cells in texts)
-        is_short = max(map(_num_words, values)) <= _MAX_LABEL_WORDS
-        if is_short and num_words > _MAX_LABEL_WORDS * len(rows):
-            return name
-    return None
+    return next((name for i, name in enumerate(names) if _holds_labels(i, name, rows)), None)
+
+
+def _holds_labels(index: int, name: str, rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a column of rows has a few short values, and texts are next to it."""
+    values = {cells[index].strip() for cells in rows}
+    if 2 * len(values) > len(rows) or name in values:
+        return False
+    texts = ([*row[:index], *row[index + 1 :]] for row in rows)
+    num_words = sum(max(map(_num_words, cells), default=0) for cells in texts)
+    longest = max(map(_num_words, values))
+    return longest <= _MAX_LABEL_WORDS < num_words / len(rows)
 
 
 def _num_words(text: str) -> int:

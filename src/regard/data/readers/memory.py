@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import msgspec
 import numpy as np
 
+from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
 from regard.errors import DataError
 
@@ -46,25 +47,33 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
     Raises:
         DataError: The data is empty or no sequence of rows, or a row is of another kind.
     """
-    rows: Iterable[Row]
-    index = _columns_of_index(data)
-    if isinstance(data, DataFrame):
-        columns = index | {str(column): list(data[column]) for column in data.columns}
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    elif index and isinstance(data, Iterable):  # one column with an index, as a series of pandas
-        columns = index | {str(getattr(data, "name", None) or "value"): list(data)}
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    elif isinstance(data, Mapping) or not isinstance(data, Iterable):
+    lines = [_json_line(name, number, row) for number, row in enumerate(_rows_of(name, data), 1)]
+    if not lines:
+        raise DataError(f"{name}: there are no rows.")
+    return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)
+
+
+def _rows_of(name: str, data: InMemory) -> Iterable[Row]:
+    """Return the rows of data in memory, those of a data frame as records."""
+    columns = _columns_of(data)
+    if columns is not None:
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise DataError(
             f"{name}: a {type(data).__name__}, not rows.  Expected a sequence of pairs (source, "
             "target), of records {'text': ..., 'label': ...} or of texts, or a data frame."
         )
-    else:
-        rows = data
-    lines = [_json_line(name, number, row) for number, row in enumerate(rows, start=1)]
-    if not lines:
-        raise DataError(f"{name}: there are no rows.")
-    return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)
+    return data
+
+
+def _columns_of(data: InMemory) -> dict[str, list[Any]] | None:
+    """Return the columns of a data frame, or of a series with an index; None for other rows."""
+    index = _columns_of_index(data)
+    if isinstance(data, DataFrame):
+        return index | {str(column): list(data[column]) for column in data.columns}
+    if index and isinstance(data, Iterable):  # one column with an index, as a series of pandas
+        return index | {str(getattr(data, "name", None) or "value"): list(data)}
+    return None
 
 
 def is_in_memory(data: object) -> TypeGuard[InMemory]:
@@ -77,8 +86,8 @@ def _json_line(name: str, number: int, row: object) -> bytes:
         fields: dict[str, Any] = {"text": row}
     elif isinstance(row, Mapping):
         fields = {str(key): value for key, value in row.items()}
-    elif isinstance(row, Sequence) and len(row) == 2 and all(isinstance(text, str) for text in row):
-        fields = dict(zip(("source", "target"), row, strict=True))
+    elif _is_pair(row):
+        fields = dict(zip(PAIR_ROLES, row, strict=True))
     else:
         raise DataError(
             f"{name}: row {number:,} is a {type(row).__name__}: {str(row)[:60]!r}.  Expected a "
@@ -90,32 +99,45 @@ def _json_line(name: str, number: int, row: object) -> bytes:
         raise DataError(f"{name}: row {number:,} cannot be written as JSON ({error}).") from error
 
 
+def _is_pair(row: object) -> TypeGuard[Sequence[str]]:
+    """Return whether a row is two texts."""
+    if not isinstance(row, Sequence) or len(row) != 2:
+        return False
+    return all(isinstance(text, str) for text in row)
+
+
 def _columns_of_index(data: object) -> dict[str, list[Any]]:
     """Return the levels of the index of a data frame by name, if one holds times; else none."""
     index = getattr(data, "index", None)
     index_names = getattr(index, "names", None)
     if index_names is None or not isinstance(index, Iterable):
         return {}
-    labels = list(index)
-    levels = (
-        [list(level) for level in zip(*labels, strict=True)] if _has_levels(labels) else [labels]
-    )
-    if not any(level and _is_time(level[0]) for level in levels):
+    levels = _levels_of(list(index))
+    if not any(map(_holds_times, levels)):
         return {}
-    names = [
-        str(name) if name is not None else "time" if _is_time(level[0]) else f"level {number}"
-        for number, (name, level) in enumerate(zip(index_names, levels, strict=True), start=1)
-    ]
-    return dict(zip(names, levels, strict=True))
+    numbered = enumerate(zip(index_names, levels, strict=True), start=1)
+    return {_name_of_level(number, name, level): level for number, (name, level) in numbered}
 
 
-def _has_levels(labels: Sequence[object]) -> bool:
-    return bool(labels) and isinstance(labels[0], tuple)
+def _levels_of(labels: list[Any]) -> list[list[Any]]:
+    """Return the levels of the labels of an index: one, unless each label is a tuple."""
+    if labels and isinstance(labels[0], tuple):
+        return [list(level) for level in zip(*labels, strict=True)]
+    return [labels]
 
 
-def _is_time(value: object) -> bool:
-    """Return whether a value is a date, a time, or a period of pandas."""
-    return hasattr(value, "isoformat") or hasattr(value, "to_timestamp")
+def _name_of_level(number: int, name: object, level: Sequence[object]) -> str:
+    """Return the name of a level of an index; one without is named for its times or its number."""
+    if name is not None:
+        return str(name)
+    return "time" if _holds_times(level) else f"level {number}"
+
+
+def _holds_times(values: Sequence[object]) -> bool:
+    """Return whether the first of some values is a date, a time, or a period of pandas."""
+    return any(
+        hasattr(first, "isoformat") or hasattr(first, "to_timestamp") for first in values[:1]
+    )
 
 
 def _plain_value(value: object) -> str | float | None:

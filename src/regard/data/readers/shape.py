@@ -30,6 +30,7 @@ from regard.errors import DataError
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
+_FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _KEY = re.compile(r'"(\w+)"\s*:')
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
@@ -84,55 +85,57 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     """
     if source.is_folder:
         return DataShape(kind=_kind_of_folder(source))
-    if is_idx(source.path) or FORMATS.get(source.suffix) in ("audio", "image"):
-        raise DataError(
-            f"{source.path}: one file of images or sound.  "
-            f"Name the folder: {_LAYOUTS.format('FOLDER')}"
-        )
+    _refuse_one_input(source)
     if is_squad(source, encoding):
         return DataShape(kind="squad")
     try:
         first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
     except DataError:
         return DataShape(kind="table")
-    keys = _keys_of(first) if first.lstrip().startswith("{") else ()
-    if keys:
+    if keys := _keys_of(first):
         return DataShape(
             kind="records",
             names=keys,
             columns=find_roles(keys, is_table=False),
             has_time_column=is_time_series(source, encoding),
         )
-    is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
-    return _shape_of_cells(source, encoding, kind="text" if is_text else "table")
+    return _shape_of_cells(source, encoding, has_tab="\t" in first)
 
 
-def _shape_of_cells(source: DataSource, encoding: str, *, kind: DataKind) -> DataShape:
+def _shape_of_cells(source: DataSource, encoding: str, *, has_tab: bool) -> DataShape:
     """Return the shape of a file whose lines have cells, by its first two rows."""
+    is_text = FORMATS.get(source.suffix) == "text" and not has_tab
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
-    names = tuple(name.strip() for name in header)
-    label = find_column(names, "label")
-    features = [cell for name, cell in zip(names, row, strict=False) if name != label]
+    names = tuple(map(str.strip, header))
     roles = find_roles(names)
     is_labeled = "label" in roles and not {"text", "source", "target"} & roles.keys()
+    max_texts = len(row) // 2 if is_labeled else 1
     return DataShape(
-        kind=kind,
+        kind="text" if is_text else "table",
         names=names,
         columns=roles,
-        has_numbers_beside_label=label is not None and _are_numbers(features, 1, max_texts=0),
-        has_row_of_numbers=_are_numbers(
-            row, _MIN_CELLS, max_texts=len(row) // 2 if is_labeled else 1
-        ),
-        has_time_column=is_time_series(source, encoding, is_text=kind == "text"),
+        has_numbers_beside_label=_has_numbers_beside_label(names, row),
+        has_row_of_numbers=_are_numbers(row, _MIN_CELLS, max_texts=max_texts),
+        has_time_column=is_time_series(source, encoding, is_text=is_text),
     )
+
+
+def _has_numbers_beside_label(names: Sequence[str], row: Sequence[str]) -> bool:
+    """Return whether there is a column of labels, and all other cells of a row are numbers."""
+    label = find_column(names, "label")
+    features = [cell for name, cell in zip(names, row, strict=False) if name != label]
+    return label is not None and _are_numbers(features, 1, max_texts=0)
 
 
 def _keys_of(line: str) -> tuple[str, ...]:
     """Return the keys of an object, with those of one under ``translation``, not of deeper ones.
 
-    In a damaged object, or one of several lines, all words before a colon are taken.
+    In a damaged object, or one of several lines, all words before a colon are taken. Any other line
+    has none.
     """
+    if not line.lstrip().startswith("{"):
+        return ()
     try:
         fields = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError):
@@ -141,7 +144,16 @@ def _keys_of(line: str) -> tuple[str, ...]:
     return (*fields, *inner) if isinstance(inner, dict) else tuple(fields)
 
 
-def _are_numbers(cells: list[str], min_filled: int, *, max_texts: int) -> bool:
+def _refuse_one_input(source: DataSource) -> None:
+    """Raise `DataError` for a file that is one image, one recording, or MNIST's images."""
+    if is_idx(source.path) or FORMATS.get(source.suffix) in ("audio", "image"):
+        raise DataError(
+            f"{source.path}: one file of images or sound.  "
+            f"Name the folder: {_LAYOUTS.format('FOLDER')}"
+        )
+
+
+def _are_numbers(cells: Sequence[str], min_filled: int, *, max_texts: int) -> bool:
     """Return whether enough cells are filled, with numbers except for dates and a few texts."""
     filled = [cell for cell in cells if cell.strip() and not is_date(cell)]
     num_texts = len(filled) - sum(map(is_like_number, filled))
@@ -153,15 +165,19 @@ def _kind_of_folder(source: DataSource) -> DataKind:
     root = Path(source.path)
     if find_idx(root):
         return "idx"
-    is_flat = [file.parent == root for file in source.files]
-    formats = [FORMATS.get(file.suffix.lower()) for file in source.files]
-    nested = Counter(name for name, flat in zip(formats, is_flat, strict=True) if not flat)
-    if nested["image"] or nested["audio"]:
-        return "recordings" if nested["audio"] >= nested["image"] else "images"
-    has_inputs = {"image", "audio"} & set(formats)
-    if not has_inputs and not any(entry.is_dir() for entry in root.iterdir()):
+    nested = Counter(_format_of(file) for file in source.files if file.parent != root)
+    most = max(_FOLDER_KINDS, key=nested.__getitem__)
+    if nested[most]:
+        return _FOLDER_KINDS[most]
+    has_inputs = not _FOLDER_KINDS.keys().isdisjoint(map(_format_of, source.files))
+    if not has_inputs and not any(map(Path.is_dir, root.iterdir())):
         raise DataError(f"{root}: {describe_folder_as_file()}")
     raise DataError(
         f"{root}: no WAV files and no images in folders named for their labels.  "
         f"Expected {_LAYOUTS.format(root)}  {describe_kinds(source.files)}".rstrip()
     )
+
+
+def _format_of(file: Path) -> str | None:
+    """Return the format of a file by its suffix; None for an unknown one."""
+    return FORMATS.get(file.suffix.lower())
