@@ -15,6 +15,7 @@ from regard.data.readers.headers import advise_columns
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
 from regard.errors import DataError
 
+_UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by lines of other text
 _NUM_SAMPLED = 20  # lines by which the columns of an object are advised
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
@@ -24,15 +25,11 @@ _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
 
 def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the 1-based number and the object of each line of JSONL; others become problems."""
-    for line, text in numbered_lines(file):
-        if not text.strip():
-            continue
+    for line, text in _filled(numbered_lines(file)):
         try:
             fields = json_fields(text)
-        except (msgspec.DecodeError, RecursionError) as error:
-            file.refuse(line, _describe_json_error(error, text), text)
-        except DataError as error:
-            file.refuse(line, str(error), text)
+        except _UNREADABLE as error:
+            file.refuse(line, _describe_error(error, text), text)
         else:
             yield line, fields
 
@@ -50,24 +47,26 @@ def json_records(
     Where it returns none, the keys are `names`. A first line that is not the first of such objects
     is the only problem of the file.
     """
-    ahead = list(islice(((line, text) for line, text in lines if text.strip()), _NUM_SAMPLED))
+    lines = _filled(lines)
+    ahead = list(islice(lines, _NUM_SAMPLED))
     keys: Sequence[str] | None = None
     if ahead and (problem := _describe_first_object(ahead, find_keys, names)):
         file.refuse(*problem)
         return
     for line, text in chain(ahead, lines):
-        if not text.strip():
-            continue
         try:
             fields = json_fields(text)
             keys = keys or find_keys(list(fields))
-            texts = [_json_text(fields, key, takes_numbers=takes_numbers) for key in keys or names]
-        except (msgspec.DecodeError, RecursionError) as error:
-            file.refuse(line, _describe_json_error(error, text), text)
-        except DataError as error:
-            file.refuse(line, str(error), text)
+            texts = _json_texts(fields, keys, names, takes_numbers=takes_numbers)
+        except _UNREADABLE as error:
+            file.refuse(line, _describe_error(error, text), text)
         else:
             yield line, texts
+
+
+def _filled(lines: Lines) -> Lines:
+    """Yield the lines that are not blank."""
+    return ((line, text) for line, text in lines if text.strip())
 
 
 def _describe_first_object(
@@ -79,30 +78,45 @@ def _describe_first_object(
     line, text = ahead[0]
     try:
         fields = json_fields(text)
-    except DataError as error:
-        return line, str(error), text, ""
-    except (msgspec.DecodeError, RecursionError) as error:
-        if len(ahead) == 1 or "truncated" not in str(error) or _SURROGATES.search(text):
-            return None
-        remedy = "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
-        return line, _describe_json_error(error, text), text, remedy
-    names = list(fields)
-    missing = [key for key in find_keys(names) or expected if key not in fields]
+    except _UNREADABLE as error:
+        reason, remedy = _describe_error(error, text), _remedy_of_start(error, ahead)
+        return None if remedy is None else (line, reason, text, remedy)
+    missing = [key for key in find_keys(list(fields)) or expected if key not in fields]
     if not missing:
         return None
-    reason = describe_missing("key", missing[0], names)
-    below = []
-    for _, other in ahead:
-        with suppress(DataError, msgspec.DecodeError, RecursionError):
-            below.append([str(json_fields(other).get(name, "")) for name in names])
+    reason = describe_missing("key", missing[0], list(fields))
+    return line, reason, text, _advise_keys(ahead, list(fields), expected)
+
+
+def _remedy_of_start(error: Exception, ahead: Sequence[tuple[int, str]]) -> str | None:
+    """Return what to do about a first line that is not an object; None where others may be one."""
+    if isinstance(error, DataError):
+        return ""
+    is_cut = "truncated" in str(error) and not _SURROGATES.search(ahead[0][1])
+    if len(ahead) == 1 or not is_cut:
+        return None
+    return "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
+
+
+def _advise_keys(
+    ahead: Sequence[tuple[int, str]], names: Sequence[str], expected: Sequence[str]
+) -> str:
+    """Return how the two keys of objects are named in the settings; empty for other objects."""
     if len(names) <= 1 or len(expected) == 1:
-        return line, reason, text, ""
+        return ""
+    below = []
+    for _, text in ahead:
+        with suppress(*_UNREADABLE):
+            fields = json_fields(text)
+            below.append([str(fields.get(name, "")) for name in names])
     roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
-    return line, reason, text, advise_columns(names, below, roles)
+    return advise_columns(names, below, roles)
 
 
-def _describe_json_error(error: Exception, text: str) -> str:
-    """Return why a line is not JSON: of half a surrogate pair msgspec says that it was cut."""
+def _describe_error(error: Exception, text: str) -> str:
+    """Return why a line is not an object: of half a surrogate pair msgspec says that it was cut."""
+    if isinstance(error, DataError):
+        return str(error)
     half = find_half_character(text)
     return f"not JSON: {f'half of a character ({half[1]})' if half else error}."
 
@@ -128,6 +142,17 @@ def json_fields(text: str) -> dict[str, object]:
     _require_distinct_keys(fields, text)
     inner = fields.get("translation")
     return inner if isinstance(inner, dict) else fields
+
+
+def _json_texts(
+    fields: dict[str, object],
+    keys: Sequence[str] | None,
+    names: Sequence[str],
+    *,
+    takes_numbers: bool,
+) -> list[str]:
+    """Return the texts under the keys of an object, where they are not known under `names`."""
+    return [_json_text(fields, key, takes_numbers=takes_numbers) for key in keys or names]
 
 
 def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:

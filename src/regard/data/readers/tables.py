@@ -10,9 +10,10 @@ import csv
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, islice, zip_longest
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +25,7 @@ from regard.data.readers.columns import (
     PAIR_ROLES,
     describe_missing,
     find_column,
+    find_columns,
     find_pair_or_usual,
 )
 from regard.data.readers.headers import advise_columns, find_header, looks_like_header
@@ -84,24 +86,47 @@ def read_pairs(
     )
     if problems:
         settings = {
-            "data.targets": None if targets is None else as_path(targets),
-            "data.encoding": None if encoding == "utf-8" else encoding,
-            "data.columns": ",".join(columns) if columns else None,
+            "data.targets": "" if targets is None else as_path(targets),
+            "data.encoding": "" if encoding == "utf-8" else encoding,
+            "data.columns": ",".join(columns or ()),
         }
-        step = NextStep(
-            f"See all {len(problems):,}",
-            "check",
-            (pairs.path,),
-            tuple((name, value) for name, value in settings.items() if value is not None),
-        )
-        can_be_read_again = not isinstance(data, DataSource) or not data.is_stream
-        steps = [step] if len(problems) > 1 and can_be_read_again else []
+        steps = _steps_to_check(data, pairs.path, len(problems), settings)
         first = str(problems[0])
         raise UnreadableRowsError(first, *steps, problems=problems, num_rows=len(pairs))
     if not pairs:
         expected = f"Expected one pair a line: {'<TAB>'.join(roles)}."
         raise DataError(f"{pairs.path}: the file is empty.  {expected}")
     return pairs
+
+
+def _steps_to_check(
+    data: SourceLike, path: str, num_problems: int, settings: dict[str, str]
+) -> list[NextStep]:
+    """Return the command that lists several problems; none for a stream, which is read once."""
+    is_stream = isinstance(data, DataSource) and data.is_stream
+    if num_problems == 1 or is_stream:
+        return []
+    set_options = tuple((name, value) for name, value in settings.items() if value)
+    return [NextStep(f"See all {num_problems:,}", "check", (path,), set_options)]
+
+
+def refuse_repeated(file: TextFile, line: int, header: Sequence[str]) -> bool:
+    """Return whether two columns of a header have one name, which is a problem; none is no name."""
+    repeated = next((name for name in header if name and header.count(name) > 1), None)
+    if repeated is None:
+        return False
+    file.refuse(line, f'two columns have the name "{repeated}".', remedy="Rename one of them.")
+    return True
+
+
+def describe_width(num_cells: int, num_columns: int) -> str:
+    """Return that a row has another number of columns than its table.
+
+    >>> describe_width(1, 2)
+    'one column, two expected.'
+    """
+    noun = "column" if num_cells == 1 else "columns"
+    return f"{spell_number(num_cells)} {noun}, {spell_number(num_columns)} expected."
 
 
 def parse_pairs(
@@ -218,12 +243,9 @@ def inspect_pairs(
     file = open_text(source, encoding)
     table, is_json = _open_pairs(file, source.suffix)
     if is_json:
-        find_keys = (
-            partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
-        )
-        return _inspect_objects(table, contents, find_keys)
+        return _inspect_objects(table, contents, _pair_finder(columns, roles))
     _, cells = next(_cell_records(file, table), (1, []))
-    names = [name.strip() for name in cells]
+    names = list(map(str.strip, cells))
     pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
     notes = _describe_separator(table, source.suffix, has_header=pair is not None)
     return _inspect_header(names, pair, contents, notes)
@@ -236,20 +258,26 @@ def inspect_records(
     file = open_text(source, encoding)
     table = _open_table(file, source.suffix)
     if FORMATS.get(source.suffix) == "jsonl" or table.is_json:
-        return _inspect_objects(table, contents, partial(_find_keys, names))
+        return _inspect_objects(table, contents, partial(find_columns, names))
     _, cells = next(_cell_records(file, table), (1, []))
-    header = [name.strip() for name in cells]
     notes = _describe_separator(table, source.suffix, has_header=True)
-    return _inspect_header(header, names, contents, notes)
+    return _inspect_header(list(map(str.strip, cells)), names, contents, notes)
 
 
 def _inspect_header(
     header: Sequence[str], names: Sequence[str] | None, contents: str, notes: Sequence[str]
 ) -> ReadAs:
     """Return what columns with some names, or the first ones, are read as."""
-    columns = [find_column(header, name) or name for name in names or ()]
+    columns = find_columns(names or (), header)
     unused = [name for name in header if name not in columns] if columns else []
     return ReadAs.of(contents, columns, unused, notes)
+
+
+def _pair_finder(
+    columns: tuple[str, str] | None, roles: tuple[str, str]
+) -> Callable[[list[str]], Sequence[str] | None]:
+    """Return what finds the two keys of an object: as set, else by what they hold."""
+    return partial(find_columns, columns) if columns else partial(find_pair_or_usual, roles=roles)
 
 
 def _inspect_objects(
@@ -300,20 +328,29 @@ class _Table(NamedTuple):
 def _open_table(file: TextFile, suffix: str) -> _Table:
     """Recognize by the first lines how a table is written."""
     lines = numbered_lines(file)
-    file_format = FORMATS.get(suffix)
-    if file_format in TABLE_READERS and file_format not in ("tsv", "csv"):
+    file_format = FORMATS.get(suffix, "")
+    if file_format in TABLE_READERS.keys() - {"tsv", "csv"}:
         return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
     ahead = list(islice(lines, _NUM_SAMPLED))
-    filled = [text for _, text in ahead if text.strip()]
-    declared = _SEPARATOR_LINE.fullmatch(filled[0]) if filled else None
-    if declared:
-        del ahead[: 1 + next(i for i, (_, text) in enumerate(ahead) if text.strip())], filled[0]
-    first = filled[0] if filled else ""
-    is_csv = suffix == ".csv" or declared is not None or "\t" not in first
-    separator = declared[1] if declared else _find_separator(filled) if is_csv else "\t"
+    declared = _take_declaration(ahead)
+    filled = list(filter(str.strip, map(itemgetter(1), ahead)))
+    first = "".join(filled[:1])
     is_json = first.lstrip().startswith("{")
-    table_format = "csv" if is_csv else "tsv"
-    return _Table(chain(ahead, lines), is_json, table_format, separator, declared is not None)
+    lines = chain(ahead, lines)
+    if suffix != ".csv" and not declared and "\t" in first:
+        return _Table(lines, is_json, format="tsv", separator="\t", is_declared=False)
+    return _Table(lines, is_json, "csv", declared or _find_separator(filled), bool(declared))
+
+
+def _take_declaration(ahead: list[tuple[int, str]]) -> str:
+    """Return the separator that a first line such as ``sep=;`` declares, and drop that line."""
+    filled = ((index, text) for index, (_, text) in enumerate(ahead) if text.strip())
+    index, text = next(filled, (0, ""))
+    declared = _SEPARATOR_LINE.fullmatch(text)
+    if declared is None:
+        return ""
+    del ahead[: 1 + index]
+    return declared[1]
 
 
 def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
@@ -330,23 +367,23 @@ def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
 def _find_separator(lines: Sequence[str]) -> str:
     """Return a separator in the first line of CSV, if possible one with the same count in all."""
     unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
-    candidates = [char for char in ",;\t" if unquoted and char in unquoted[0]]
-    steady = [char for char in candidates if len({line.count(char) for line in unquoted}) == 1]
-    return (steady or candidates or [","])[0]
+    candidates = [char for char in ",;\t" if char in "".join(unquoted[:1])]
+    steady = (char for char in candidates if len({line.count(char) for line in unquoted}) == 1)
+    return next(chain(steady, candidates, ","))
 
 
 def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
     """Return the named columns of each row, in whichever format they are."""
     table = _open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
-        find_keys = partial(_find_keys, names)
+        find_keys = partial(find_columns, names)
         yield from json_records(file, table.lines, find_keys, names, takes_numbers=True)
         return
     records = _cell_records(file, table)
     line, cells = next(records, (1, []))
-    header = [name.strip() for name in cells]
-    if not file.problems and (indices := _find_indices(file, line, header, names)) is not None:
-        yield from _select_cells(file, records, indices, len(header), table.separator)
+    header = list(map(str.strip, cells))
+    if not file.problems and (selection := _select(file, line, header, names)) is not None:
+        yield from _select_cells(file, records, selection, table.separator)
 
 
 def _pair_records(
@@ -355,32 +392,40 @@ def _pair_records(
     """Return the two texts of each row, in whichever format they are."""
     table, is_json = _open_pairs(file, suffix)
     if is_json:
-        find_keys = (
-            partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
-        )
+        find_keys = _pair_finder(columns, roles)
         yield from json_records(file, table.lines, find_keys, roles, takes_numbers=False)
         return
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
-    line, cells = ahead[0] if ahead else (1, [])
-    names, below = [name.strip() for name in cells], [row for _, row in ahead[1:]]
-    pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
-    indices, num_columns = [0, 1], 2
-    if pair and ahead:
-        indices, num_columns = _find_indices(file, line, names, pair), len(names)
-        if indices is None:
-            return
+    if not ahead:
+        return
+    selection = _take_pair_header(file, ahead, columns, roles, is_csv=table.is_csv)
+    if selection is not None:
+        yield from _select_cells(file, chain(ahead, records), selection, table.separator)
+
+
+def _take_pair_header(
+    file: TextFile,
+    ahead: list[tuple[int, list[str]]],
+    columns: tuple[str, str] | None,
+    roles: tuple[str, str],
+    *,
+    is_csv: bool,
+) -> _Selection | None:
+    """Return where the two texts of rows are, and take the header from them, if there is one.
+
+    It is None, and a problem, where a header does not say it.
+    """
+    line, cells = ahead[0]
+    names, below = list(map(str.strip, cells)), [row for _, row in ahead[1:]]
+    if pair := columns or find_header(names, is_csv=is_csv, roles=roles):
         del ahead[0]
-    elif looks_like_header(names, below, is_csv=table.is_csv):
+        return _select(file, line, names, pair)
+    if looks_like_header(names, below, is_csv=is_csv):
         remedy = advise_columns(names, below, roles)
         file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
-        return
-    yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
-
-
-def _find_keys(names: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Return the keys of an object for some columns; the name of a column that it does not have."""
-    return [find_column(keys, name) or name for name in names]
+        return None
+    return _Selection(indices=[0, 1], num_columns=2)
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
@@ -388,8 +433,8 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
     num_lines = num_others = 0
     both = zip_longest(numbered_lines(file), numbered_lines(other))
     for line, (source, target) in enumerate(both, start=1):
-        num_lines = line if source else num_lines
-        num_others = line if target else num_others
+        num_lines += source is not None
+        num_others += target is not None
         if source and target:
             yield line, [without_end(source[1]), without_end(target[1])]
     if num_lines != num_others and not file.problems:
@@ -398,10 +443,17 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
         file.refuse(None, reason, remedy=remedy)
 
 
-def _find_indices(
+class _Selection(NamedTuple):
+    """The columns of a table that are read, as indices, and how many there are in all."""
+
+    indices: list[int]
+    num_columns: int
+
+
+def _select(
     file: TextFile, line: int, header: Sequence[str], names: Sequence[str]
-) -> list[int] | None:
-    """Return the indices of columns in a header; None, and a problem, if one cannot be found.
+) -> _Selection | None:
+    """Return where columns are in a header; None, and a problem, if one cannot be found.
 
     Two columns with one name are a problem, also where neither is asked for; without one they are
     not.
@@ -413,18 +465,14 @@ def _find_indices(
             file.refuse(line, describe_missing("column", name, header))
             return None
         indices.append(header.index(column))
-    repeated = [name for name in header if name and header.count(name) > 1]
-    if repeated:
-        reason = f'two columns have the name "{repeated[0]}".'
-        file.refuse(line, reason, remedy="Rename one of them.")
-        return None
-    return indices
+    return None if refuse_repeated(file, line, header) else _Selection(indices, len(header))
 
 
 def _select_cells(
-    file: TextFile, records: Records, indices: Sequence[int], num_columns: int, separator: str
+    file: TextFile, records: Records, selection: _Selection, separator: str
 ) -> Records:
     """Return some cells of each record; a record of another width is a problem."""
+    indices, num_columns = selection
     for line, cells in records:
         if len(cells) == num_columns:
             yield line, [cells[index] for index in indices]
@@ -437,8 +485,7 @@ def _select_cells(
             remedy = f"Keep two of them: cut -f1,2 {shlex.quote(file.name)} > {fixed}"
         else:
             remedy = f'A {name} within a text? Put the text in quotes: "..."'
-        noun = "column" if len(cells) == 1 else "columns"
-        reason = f"{spell_number(len(cells))} {noun}, {spell_number(num_columns)} expected."
+        reason = describe_width(len(cells), num_columns)
         file.refuse(line, reason, separator.join(cells), remedy)
 
 
@@ -457,33 +504,43 @@ def _read_tsv(file: TextFile, lines: Lines, separator: str) -> Records:  # noqa:
 def _read_csv(file: TextFile, lines: Lines, separator: str) -> Records:
     """Split lines into cells; a quoted cell may span lines."""
     record: list[tuple[int, str]] = []
-
-    def feed() -> Iterator[str]:
-        for number, text in lines:
-            body = without_end(text)
-            record.append((number, body))
-            # A lone CR would end a row for csv; it is replaced by NUL, which no line holds.
-            yield body.replace("\r", "\0") + text[len(body) :]
-
-    reader = csv.reader(feed(), delimiter=separator, strict=True)
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
+    reader = csv.reader(_feed_csv(lines, record), delimiter=separator, strict=True)
+    with _long_fields(), suppress(StopIteration):
         while True:
             record.clear()
             try:
                 cells = [cell.replace("\0", "\r") for cell in next(reader)]
             except csv.Error as error:
-                reason = f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."
-                if str(error) == "unexpected end of data":
-                    reason = "a quote is opened here and never closed."
-                file.refuse(record[0][0], reason, record[0][1])
-            except StopIteration:
-                return
+                file.refuse(record[0][0], _describe_csv_error(error), record[0][1])
             else:
                 if len(cells) > 1 or "".join(cells).strip():
                     yield record[0][0], cells
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let `csv` read fields of any length."""
+    limit = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        yield
     finally:
         csv.field_size_limit(limit)
+
+
+def _feed_csv(lines: Lines, record: list[tuple[int, str]]) -> Iterator[str]:
+    """Yield lines for `csv`, and append each with its number to a record."""
+    for number, text in lines:
+        body = without_end(text)
+        record.append((number, body))
+        # A lone CR would end a row for csv; it is replaced by NUL, which no line holds.
+        yield body.replace("\r", "\0") + text[len(body) :]
+
+
+def _describe_csv_error(error: csv.Error) -> str:
+    """Return why a record is not CSV."""
+    if str(error) == "unexpected end of data":
+        return "a quote is opened here and never closed."
+    return f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."
 
 
 TableReader = Callable[[TextFile, Lines, str], Records]
