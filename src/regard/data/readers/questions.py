@@ -11,12 +11,13 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from itertools import starmap
+from typing import NamedTuple, TypeGuard
 
-from regard.data.dropped_rows import DroppedRow
+from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import describe_missing, find_column
+from regard.data.readers.columns import describe_missing, find_columns
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -75,35 +76,67 @@ def read_questions(
         try:
             answers = _answers(row.fields)
         except DataError as error:
-            line = None if row.json_path else row.line
-            problem = RowProblem(
-                source.path, line, str(error), row.question, json_path=row.json_path
-            )
-            problems.append(problem)
+            problems.append(row.refused(source.path, str(error)))
             continue
         if reason := _reason_to_drop(row):
-            text = row.question or row.context
-            drop = DroppedRow(line=row.line, reason=reason, text=text, json_path=row.json_path)
-            dropped.append(drop)
+            dropped.append(row.dropped(reason))
             continue
-        starts = [_find(row.context, text, start) for text, start in answers]
-        num_moved += sum(
-            start is not None and nearest not in (start, NOT_FOUND)
-            for (_, start), nearest in zip(answers, starts, strict=True)
-        )
+        texts, starts, num_elsewhere = _locate(row.context, answers)
+        num_moved += num_elsewhere
         questions.contexts.append(row.context)
         questions.questions.append(row.question.strip())
-        questions.answers.append(tuple(text for text, _ in answers))
-        questions.starts.append(tuple(starts))
+        questions.answers.append(texts)
+        questions.starts.append(starts)
         questions.ids.append(_id_of(row.fields))
         questions.lines.append(row.line)
         questions.json_paths.append(row.json_path)
     require_readable(problems)
     if not questions:
-        reasons = ", ".join(dict.fromkeys(row.reason for row in dropped))
+        reasons = ", ".join(count_reasons(dropped))
         cause = f"no usable question ({reasons})." if dropped else "the file has no questions."
         raise DataError(f"{questions.path}: {cause}  Expected rows with {', '.join(columns)}.")
     return ReadQuestions(questions, dropped, _notes(num_moved))
+
+
+def _locate(
+    context: str, answers: Sequence[tuple[str, int | None]]
+) -> tuple[tuple[str, ...], tuple[int, ...], int]:
+    """Return the texts of answers, where they begin, and how many are not where they should be."""
+    texts = tuple(text for text, _ in answers)
+    starts = tuple(_find(context, text, start) for text, start in answers)
+    num_moved = sum(
+        start is not None and nearest not in (start, NOT_FOUND)
+        for (_, start), nearest in zip(answers, starts, strict=True)
+    )
+    return texts, starts, num_moved
+
+
+def _parse_start(value: object) -> object:
+    """Return a start, as a number where it is the text of one; None where it is unknown."""
+    if isinstance(value, str):
+        if value.strip().lower() in ("", *_UNKNOWN):
+            return None
+        with suppress(ValueError):
+            value = float(value)
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return None if is_nan else value
+
+
+def _is_whole(number: object) -> TypeGuard[int | float]:
+    """Return whether a value is a number without a fraction; a truth value is none."""
+    return type(number) is int or (isinstance(number, float) and number.is_integer())
+
+
+def _is_true(value: object, key: str) -> bool:
+    """Return whether a field is true, which may be written as a number or a text.
+
+    Raises:
+        DataError: It is another value than true or false.
+    """
+    text = str(value).strip().lower()
+    if text not in _TRUE and text not in _FALSE:
+        raise DataError(f"{key}={value!r} is neither true nor false.")
+    return text in _TRUE
 
 
 def read_asked(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[tuple[int, str, str, str]]:
@@ -147,21 +180,28 @@ def _read(
     if is_squad(source, encoding):
         return read_squad(source, encoding, needs_answers=len(columns) > 2)
     if FORMATS.get(source.suffix) == "jsonl" or _begins_with_object(source, encoding):
-        file = open_text(source, encoding)
-        rows = []
-        for line, fields in read_objects(file):
-            names = [find_column(list(fields), column) or column for column in columns]
-            problem = _problem_of(fields, names)
-            if problem is None:
-                context, question, *answers = (fields[name] for name in names)
-                fields |= dict(zip(["answers"], answers, strict=False))
-                rows.append(RawQuestion(line, "", str(context), str(question), fields))
-                continue
-            file.refuse(line, problem)
-            if not rows and len(file.problems) == 1:  # a file of another kind
-                break
-        return rows, file.problems
+        return _read_objects(source, encoding, columns)
     return list(_table_rows(source, encoding, columns)), []
+
+
+def _read_objects(
+    source: DataSource, encoding: str, columns: Sequence[str]
+) -> tuple[list[RawQuestion], list[RowProblem]]:
+    """Return the questions of JSONL, and what cannot be read: the first line of another file."""
+    file = open_text(source, encoding)
+    rows: list[RawQuestion] = []
+    for line, fields in read_objects(file):
+        names = find_columns(columns, list(fields))
+        problem = _problem_of(fields, names)
+        if problem is None:
+            context, question, *answers = (fields[name] for name in names)
+            fields |= dict(zip(["answers"], answers, strict=False))
+            rows.append(RawQuestion(line, "", str(context), str(question), fields))
+            continue
+        file.refuse(line, problem)
+        if not rows and len(file.problems) == 1:  # a file of another kind
+            break
+    return rows, file.problems
 
 
 def _begins_with_object(source: DataSource, encoding: str) -> bool:
@@ -202,9 +242,15 @@ def _parse_cell(cell: str, context: str) -> object:
     for parse in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             value = parse(cell.strip())
-            is_texts = isinstance(value, list) and all(isinstance(v, str | dict) for v in value)
-            return value if is_texts or isinstance(value, dict) else cell
+            return value if _are_answers(value) else cell
     return cell
+
+
+def _are_answers(value: object) -> bool:
+    """Return whether a value is an object, or a list of texts or objects."""
+    if isinstance(value, list):
+        return all(isinstance(item, str | dict) for item in value)
+    return isinstance(value, dict)
 
 
 def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
@@ -244,13 +290,8 @@ def _answer_pairs(value: object, starts: object) -> list[tuple[object, object]]:
         return _pairs_of_lists(value)
     if not isinstance(value, list):
         raise DataError('"answers" is not a text, a list of texts, or {"text", "answer_start"}.')
-    starts = starts if isinstance(starts, list) else [None] * len(value)
-    if len(starts) != len(value):
-        raise DataError(f"{len(value)} answers, but {len(starts)} answer_start.")
-    return [
-        (item.get("text"), item.get("answer_start")) if isinstance(item, dict) else (item, start)
-        for item, start in zip(value, starts, strict=True)
-    ]
+    pairs = _with_starts(value, starts if isinstance(starts, list) else None)
+    return list(starmap(_as_pair, pairs))
 
 
 def _start_of(value: object) -> int | None:
@@ -261,45 +302,40 @@ def _start_of(value: object) -> int | None:
     Raises:
         DataError: It is not a whole number.
     """
-    number = value
-    if isinstance(value, str):
-        if not value.strip() or value.strip().lower() in _UNKNOWN:
-            return None
-        with suppress(ValueError):
-            number = float(value)
-    if number is None or (isinstance(number, float) and math.isnan(number)):
+    number = _parse_start(value)
+    if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 != 0:
+    if not _is_whole(number):
         text = repr(value)
         text = f"{text[:_LONGEST_VALUE]}…" if len(text) > _LONGEST_VALUE else text
         raise DataError(f"answer_start={text} is not a whole number.")
     return int(number) if number >= 0 else None
 
 
-def _is_true(value: object, key: str) -> bool:
-    """Return whether a field is true, which may be written as a number or a text.
-
-    Raises:
-        DataError: It is another value than true or false.
-    """
-    text = str(value).strip().lower()
-    if text not in _TRUE and text not in _FALSE:
-        raise DataError(f"{key}={value!r} is neither true nor false.")
-    return text in _TRUE
-
-
 def _pairs_of_lists(value: dict[object, object]) -> list[tuple[object, object]]:
     """Return texts and starts of ``{"text": [...], "answer_start": [...]}``; or of one of each."""
-    texts, starts = value.get("text"), value.get("answer_start")
+    texts, starts = _as_pair(value, None)
     if isinstance(texts, str):
         return [(texts, starts)]
     if not isinstance(texts, list):
         raise DataError('no list of texts under "text" in "answers".')
-    if starts is None:
-        starts = [None] * len(texts)
-    if not isinstance(starts, list) or len(starts) != len(texts):
-        number = len(starts) if isinstance(starts, list) else 1
-        raise DataError(f"{len(texts)} answers, but {number} answer_start.")
+    return _with_starts(texts, starts if isinstance(starts, list | None) else [starts])
+
+
+def _as_pair(answer: object, start: object) -> tuple[object, object]:
+    """Return the text of an answer with its start, which an object has itself."""
+    if isinstance(answer, dict):
+        return answer.get("text"), answer.get("answer_start")
+    return answer, start
+
+
+def _with_starts(
+    texts: Sequence[object], starts: Sequence[object] | None
+) -> list[tuple[object, object]]:
+    """Return each text with its start; None without starts."""
+    starts = [None] * len(texts) if starts is None else starts
+    if len(starts) != len(texts):
+        raise DataError(f"{len(texts)} answers, but {len(starts)} answer_start.")
     return list(zip(texts, starts, strict=True))
 
 
@@ -311,19 +347,12 @@ def _reason_to_drop(row: RawQuestion) -> str:
 
 
 def _find(context: str, answer: str, start: int | None) -> int:
-    """Return where an answer begins in a text: at a start, else at the occurrence nearest to it."""
-    if start is not None and start >= 0 and context.startswith(answer, start):
-        return start
-    nearest, position = NOT_FOUND, context.find(answer)
-    while position >= 0:
-        if nearest == NOT_FOUND or (
-            start is not None and abs(position - start) < abs(nearest - start)
-        ):
-            nearest = position
-        if start is None or position > start:
-            break
-        position = context.find(answer, position + 1)
-    return nearest
+    """Return where an answer begins in a text: at the occurrence nearest to a start."""
+    if start is None:
+        return context.find(answer)
+    before = context.rfind(answer, 0, start + len(answer))  # at the start, or before it
+    nearby = [index for index in (before, context.find(answer, start)) if index != NOT_FOUND]
+    return min(nearby, key=lambda index: abs(index - start), default=NOT_FOUND)
 
 
 def _id_of(fields: dict[str, object]) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from regard.data.dropped_rows import DroppedRow
 from regard.data.readers.json_lines import find_half_character
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource
@@ -37,6 +38,16 @@ class RawQuestion(NamedTuple):
     context: str
     question: str
     fields: dict[str, object]
+
+    def refused(self, path: str, reason: str) -> RowProblem:
+        """Return the problem of a question, in a file, that cannot be read."""
+        line = None if self.json_path else self.line
+        return RowProblem(path, line, reason, self.question, json_path=self.json_path)
+
+    def dropped(self, reason: str) -> DroppedRow:
+        """Return the entry of a question that was left out."""
+        text = self.question or self.context
+        return DroppedRow(line=self.line, reason=reason, text=text, json_path=self.json_path)
 
 
 class _Damage(NamedTuple):
@@ -77,9 +88,8 @@ def read_squad(
     text = "".join(line for _, line in numbered_lines(file))
     if file.problems:
         return [], file.problems
-    document = _parse(text, source.path)
-    articles = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(articles, list):
+    articles = _list_of(_parse(text, source.path), "data", "")
+    if isinstance(articles, _Damage):
         raise DataError(
             f'{source.path}: no list under the key "data".  Expected the JSON of SQuAD: '
             '{"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}'
@@ -120,29 +130,40 @@ def _walk(articles: list[object], *, needs_answers: bool) -> Iterator[RawQuestio
             continue
         for index, paragraph in enumerate(paragraphs):
             inner = f"{json_path}.paragraphs[{index}]"
-            questions = _list_of(paragraph, "qas", inner)
-            context = paragraph.get("context") if isinstance(paragraph, dict) else None
-            if isinstance(questions, _Damage):
-                yield questions
-            elif not isinstance(context, str):
-                yield _Damage(inner, 'no text under the key "context".')
-            else:
-                yield from _questions(questions, context, inner, needs_answers=needs_answers)
+            yield from _questions(paragraph, inner, needs_answers=needs_answers)
 
 
 def _questions(
-    questions: list[object], context: str, json_path: str, *, needs_answers: bool
+    paragraph: object, json_path: str, *, needs_answers: bool
 ) -> Iterator[RawQuestion | _Damage]:
-    """Yield the questions of a paragraph."""
-    for index, fields in enumerate(questions):
-        path = f"{json_path}.qas[{index}]"
-        question = fields.get("question") if isinstance(fields, dict) else None
-        if not isinstance(fields, dict) or not isinstance(question, str):
-            yield _Damage(path, 'no text under the key "question".')
-        elif needs_answers and "answers" not in fields and not fields.get("is_impossible"):
-            yield _Damage(path, f'no key "answers".  Keys seen: {", ".join(fields)}.')
-        else:
-            yield RawQuestion(0, path, context, question, fields)
+    """Yield the questions of a paragraph, or what is not as it should be."""
+    questions, context = _list_of(paragraph, "qas", json_path), _text_of(paragraph, "context")
+    if isinstance(questions, _Damage):
+        yield questions
+    elif context is None:
+        yield _Damage(json_path, 'no text under the key "context".')
+    else:
+        for index, fields in enumerate(questions):
+            path = f"{json_path}.qas[{index}]"
+            yield _question_of(fields, context, path, needs_answers=needs_answers)
+
+
+def _question_of(
+    fields: object, context: str, json_path: str, *, needs_answers: bool
+) -> RawQuestion | _Damage:
+    """Return a question on a text, or what is not as it should be."""
+    question = _text_of(fields, "question")
+    if question is None or not isinstance(fields, dict):
+        return _Damage(json_path, 'no text under the key "question".')
+    if needs_answers and "answers" not in fields and not fields.get("is_impossible"):
+        return _Damage(json_path, f'no key "answers".  Keys seen: {", ".join(fields)}.')
+    return RawQuestion(0, json_path, context, question, fields)
+
+
+def _text_of(value: object, key: str) -> str | None:
+    """Return the text under a key of an object; None where there is none."""
+    text = value.get(key) if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def _list_of(value: object, key: str, json_path: str) -> list[object] | _Damage:
