@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import filterfalse
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ _SURE_COMMA = re.compile(  # not 1,234, which may be a thousand
 )
 _SURE_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|(?:,\d{3})+\.\d+)")
 _EITHER = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_THOUSANDS = re.compile(f"{_EITHER.pattern}|{_SURE_THOUSANDS.pattern}")
 _DOTTED = re.compile(r"[-+]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
 _SIGNS = re.compile(r"([-+−]?)([$€£¥₹]?) ?(.*?) ?([%€£¥₹$]?)")
 _BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
@@ -83,24 +85,28 @@ def read_number_column(cells: Sequence[str], style: NumberStyle | None = None) -
     cells, sign = _without_sign(cells)
     style = style or find_number_style(cells)
     values = np.full(len(cells), np.nan)
+    if style == "point":
+        values[:] = list(map(_plain_number, cells))
     faults = []
-    for row, cell in enumerate(cells):
-        if style == "point" and "_" not in cell:
-            with suppress(ValueError):  # not a plain number
-                number = float(cell)
-                if abs(number) <= _LARGEST:
-                    values[row] = number
-                    continue
-        if is_missing(cell):
+    for row in np.flatnonzero(np.isnan(values)).tolist():
+        if is_missing(cells[row]):
             continue
-        number = _number_of(cell.strip(), style)
-        if number is None:
-            faults.append(_describe_fault(row, cell, style))
-        elif not math.isfinite(number) or abs(number) > _LARGEST:
-            faults.append(CellFault(row, "is too large, or not finite"))
-        else:
+        number = _number_of(cells[row].strip(), style)
+        fault = _find_fault(row, cells[row], number, style)
+        if fault is None:
             values[row] = number
+        else:
+            faults.append(fault)
     return NumberColumn(values, tuple(faults), style, sign)
+
+
+def _plain_number(cell: str) -> float:
+    """Return a number that is written as in Python; NaN for one that needs a closer look."""
+    try:
+        number = math.nan if "_" in cell else float(cell)  # Python allows _ between digits
+    except ValueError:
+        return math.nan
+    return number if abs(number) <= _LARGEST else math.nan
 
 
 def read_boolean_column(cells: Sequence[str]) -> NDArray[np.float64] | None:
@@ -147,16 +153,17 @@ def find_number_style(cells: Sequence[str]) -> NumberStyle:
         return "comma"
     if any(map(_SURE_THOUSANDS.fullmatch, texts)):
         return "thousands"
-    if not any(map(_EITHER.fullmatch, texts)):
-        return "point"
-    without_comma = [
-        cell.strip()
-        for cell in cells
-        if "," not in cell and _number_of(cell.strip(), "point") is not None
-    ]
-    is_small = all(abs(float(text)) < 1000 for text in without_comma)
-    has_points = any("." in text for text in without_comma)
-    return "thousands" if without_comma and (has_points or is_small) else "unclear"
+    return _style_by_others(cells) if any(map(_EITHER.fullmatch, texts)) else "point"
+
+
+def _style_by_others(cells: Sequence[str]) -> NumberStyle:
+    """Return what commas as in 1,234 are, by the other numbers: with points, or all below 1000."""
+    texts = [cell.strip() for cell in cells if "," not in cell]
+    numbers = [text for text in texts if _number_of(text, "point") is not None]
+    if not numbers:
+        return "unclear"
+    is_small = bool(np.abs(list(map(float, numbers))).max() < 1000)
+    return "thousands" if is_small or "." in "".join(numbers) else "unclear"
 
 
 def _split_sign(cell: str) -> tuple[str, str]:
@@ -173,7 +180,7 @@ def _split_sign(cell: str) -> tuple[str, str]:
 
 def _without_sign(cells: Sequence[str]) -> tuple[Sequence[str], str]:
     """Return cells without a sign that all of them have, and the sign; empty where some lack it."""
-    first = next((cell for cell in cells if not is_missing(cell)), "")
+    first = next(filterfalse(is_missing, cells), "")
     if not _split_sign(first)[1]:  # the usual case costs nothing
         return cells, ""
     pairs = [_split_sign(cell) for cell in cells]
@@ -192,29 +199,31 @@ def _without_spaces(text: str) -> str:
 def _number_of(text: str, style: NumberStyle) -> float | None:
     """Return the number of a cell in a style; None where it is not a number."""
     text = _without_spaces(text)
-    if "_" in text:  # which Python allows between digits
-        return None
     if style == "comma":
-        if "." in text and not _DOTTED.fullmatch(text):  # 1.234 alone may be a decimal point
-            return None
-        text = text.replace(".", "").replace(",", ".")
-    elif style == "thousands" and (_EITHER.fullmatch(text) or _SURE_THOUSANDS.fullmatch(text)):
+        is_clear = "." not in text or _DOTTED.fullmatch(text)  # 1.234 may have a decimal point
+        text = text.replace(".", "").replace(",", ".") if is_clear else ""
+    elif style == "thousands" and _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return float(text.replace("_", "?"))  # Python allows _ between digits
+    return None
 
 
-def _describe_fault(row: int, cell: str, style: NumberStyle) -> CellFault:
-    """Return why a cell of a column is not a number."""
+def _find_fault(row: int, cell: str, number: float | None, style: NumberStyle) -> CellFault | None:
+    """Return why a cell of a column is not a number; None where it is one."""
+    if number is not None:
+        is_usual = abs(number) <= _LARGEST
+        return None if is_usual else CellFault(row, "is too large, or not finite")
     text = cell.strip()
-    if style == "comma" and "." in text and _number_of(text, "point") is not None:
-        return CellFault(row, "has a decimal point, others have commas", "Write all in one way.")
-    if style == "thousands" and _number_of(text, "comma") is not None:
-        reason = "has a decimal comma, others have commas between thousands"
-        return CellFault(row, reason, "Write all in one way.")
-    if style == "unclear" and _EITHER.fullmatch(text):
-        point, whole = text.replace(",", "."), text.replace(",", "")
-        return CellFault(row, f"may be {point} or {whole}", f"Write {point} or {whole}.")
+    match style:
+        case "comma" if _number_of(text, "point") is not None:
+            return CellFault(
+                row, "has a decimal point, others have commas", "Write all in one way."
+            )
+        case "thousands" if _number_of(text, "comma") is not None:
+            reason = "has a decimal comma, others have commas between thousands"
+            return CellFault(row, reason, "Write all in one way.")
+        case "unclear" if _EITHER.fullmatch(text):
+            point, whole = text.replace(",", "."), text.replace(",", "")
+            return CellFault(row, f"may be {point} or {whole}", f"Write {point} or {whole}.")
     return CellFault(row, "holds no number")
