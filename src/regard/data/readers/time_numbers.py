@@ -42,53 +42,59 @@ def read_time_numbers(texts: Sequence[str], name: str) -> TimeColumn | None:
         if (column := read_pattern(texts, pattern)) is not None:
             return column
     if all(text.removeprefix("-").isdecimal() for text in texts):
-        return _read_whole_numbers(np.array([int(text) for text in texts], np.int64), name)
-    return _read_decimals(np.array([float(text) for text in texts]), name)
+        return _read_whole_numbers(np.array(list(map(int, texts)), np.int64), name)
+    return _read_decimals(np.array(list(map(float, texts))), name)
 
 
 def _read_whole_numbers(numbers: NDArray[np.int64], name: str) -> TimeColumn:
     """Return the times of whole numbers: years, a time since 1970, days, or a count."""
     least, most = int(numbers.min()), int(numbers.max())
-    is_count = has_word(name, _COUNT_NAMES)
-    if least >= _FIRST_YEAR and most <= _LAST_YEAR and not is_count:
+    if _FIRST_YEAR <= least <= most <= _LAST_YEAR and not has_word(name, _COUNT_NAMES):
         years = (numbers - 1970).astype("M8[Y]").astype("M8[s]").astype(np.int64)
         return TimeColumn(years, form="%Y")
-    for smallest, size in reversed(_EPOCHS.items()):
-        if least >= smallest:
-            if most > _LAST_EPOCH / 1e8 * smallest:
-                break
-            microseconds = numbers * size if size else numbers // 1000
-            note = f"times are {_EPOCH_UNITS[size]} since 1970"
-            form = _EPOCH_FORMS.get(size, "%Y-%m-%dT%H:%M:%S")
-            return to_seconds(microseconds, form, "", [note])
-    if least in _EXCEL_DAYS and most in _EXCEL_DAYS and has_word(name, _SERIAL_NAMES):
+    if (since_1970 := _read_epoch(numbers)) is not None:
+        return since_1970
+    if _EXCEL_DAYS[0] <= least <= most <= _EXCEL_DAYS[-1] and has_word(name, _SERIAL_NAMES):
         return _read_serials(numbers.astype(np.float64))
     return TimeColumn(numbers, is_count=True)
+
+
+def _read_epoch(numbers: NDArray[np.int64]) -> TimeColumn | None:
+    """Return the times of numbers of seconds, or smaller units, since 1970, by their size."""
+    least, most = int(numbers.min()), int(numbers.max())
+    smallest = next((number for number in reversed(_EPOCHS) if number <= least), None)
+    if smallest is None or most > _LAST_EPOCH / 1e8 * smallest:
+        return None
+    size = _EPOCHS[smallest]
+    microseconds = numbers * size if size else numbers // 1000
+    note = f"times are {_EPOCH_UNITS[size]} since 1970"
+    return to_seconds(microseconds, _EPOCH_FORMS.get(size, "%Y-%m-%dT%H:%M:%S"), "", [note])
 
 
 def _read_decimals(numbers: NDArray[np.float64], name: str) -> TimeColumn | None:
     """Return the times of numbers with decimals; None where they are not times."""
     least, most = float(numbers.min()), float(numbers.max())
-    if least >= min(_EPOCHS) and most <= _LAST_EPOCH:
+    if min(_EPOCHS) <= least <= most <= _LAST_EPOCH:
         microseconds = np.rint(numbers * MICROSECONDS).astype(np.int64)
         return to_seconds(microseconds, "%s", "", ["times are seconds since 1970"])
-    if least >= _FIRST_YEAR and most <= _LAST_YEAR + 1:
-        months = 12 * numbers + _MONTH_ROUNDING
-        fractions = months % 1
-        if fractions.max() - fractions.min() < 3 * _MONTH_ROUNDING:
-            datetimes = (np.floor(months).astype(np.int64) - 12 * 1970).astype("M8[M]")
-            seconds = datetimes.astype("M8[s]").astype(np.int64)
-            return TimeColumn(seconds, form="%Y-%m", notes=("decimals of years are months",))
-    if (
-        least >= _EXCEL_DAYS.start
-        and most < _EXCEL_DAYS.stop
-        and has_word(name, _SERIAL_NAMES | {"time"})
-    ):
+    months = 12 * numbers + _MONTH_ROUNDING
+    is_monthly = np.ptp(months % 1) < 3 * _MONTH_ROUNDING
+    if _FIRST_YEAR <= least <= most <= _LAST_YEAR + 1 and is_monthly:
+        datetimes = (np.floor(months).astype(np.int64) - 12 * 1970).astype("M8[M]")
+        seconds = datetimes.astype("M8[s]").astype(np.int64)
+        return TimeColumn(seconds, form="%Y-%m", notes=("decimals of years are months",))
+    is_serial = has_word(name, _SERIAL_NAMES | {"time"})
+    if _EXCEL_DAYS.start <= least <= most < _EXCEL_DAYS.stop and is_serial:
         return _read_serials(numbers)
+    return _count_steps(numbers)
+
+
+def _count_steps(numbers: NDArray[np.float64]) -> TimeColumn | None:
+    """Return numbers that rise by a step as a count of steps; None where they do not."""
     rising = np.unique(numbers)
     step = float(np.median(np.diff(rising))) if len(rising) > 1 else 1.0
-    counts = np.rint((numbers - least) / step)
-    is_regular = np.abs(numbers - least - counts * step).max() <= _COUNT_ROUNDING * step
+    counts = np.rint((numbers - rising[0]) / step)
+    is_regular = np.abs(numbers - rising[0] - counts * step).max() <= _COUNT_ROUNDING * step
     if not is_regular or counts.max() > _MAX_COUNT:
         return None
     note = f"times rise by {step:g} and are counted from 0"

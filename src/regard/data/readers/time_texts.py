@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.data.readers.number_columns import CellFault
 from regard.data.readers.time_column import MICROSECONDS, TimeColumn, to_seconds
@@ -72,8 +73,9 @@ _FORMS = {
 CLOCK = re.compile(_CLOCK)
 _ORDERS = ("dm", "md", "ymd")  # the last of 24-01-31
 _ORDER_CODES = {  # what the groups i, j and Y hold
-    "dm": {"i": "d", "j": "m"},
-    "md": {"i": "m", "j": "d"},
+    "": {"Y": "y", "d": "d"},
+    "dm": {"Y": "y", "i": "d", "j": "m"},
+    "md": {"Y": "y", "i": "m", "j": "d"},
     "ymd": {"i": "y", "j": "m", "Y": "d"},
 }
 _INTERVAL = re.compile(r"(.+?) +[-–] +(?=\d.*\d)(.+)|(\d{4}-\d\d-\d\d.*?)/(\d{4}-.+)")
@@ -124,25 +126,32 @@ def read_time_texts(
     in_rows = [start_of.get(text, "") for text in texts]
     readings = _readings(matches, form, in_rows, step)
     reading = readings[0]
-    faults = []
-    for row, text in enumerate(in_rows):
-        if text in reading.times:
-            continue
-        if text not in matches:
-            is_name = _FORMS[form].fullmatch(text) is not None
-            remedy = "Write English names of months, or 2024-01." if is_name else ""
-            faults.append(CellFault(row, "holds no time" if text else "is empty", remedy))
-        else:
-            order = {"dm": " with the day first", "md": " with the month first"}.get(reading.order)
-            faults.append(CellFault(row, f"has no such date{order or ''}", _REMEDY_ORDER))
+    faults = _find_faults(in_rows, matches, form, reading)
     if len(readings) > 1:
         row = next(row for row, text in enumerate(in_rows) if len(_times_in(text, readings)) > 1)
         days = " or ".join(_times_in(in_rows[row], readings))
         faults = [CellFault(row, f"may be {days}, and no row decides it", _REMEDY_ORDER)]
-    microseconds = [reading.times.get(text, 0) for text in in_rows]
+    column = _with_zone(in_rows, matches, reading)
     notes = _describe_reading(reading, matches)
-    column = _with_zone(microseconds, in_rows, matches, reading)
     return column._replace(faults=(*faults, *column.faults), notes=(*notes, *column.notes))
+
+
+def _find_faults(
+    in_rows: Sequence[str], matches: Mapping[str, re.Match[str]], form: str, reading: _Reading
+) -> list[CellFault]:
+    """Return the cells without a time, of which some do not have the form of the others."""
+    faults = []
+    order = {"dm": " with the day first", "md": " with the month first"}.get(reading.order, "")
+    for row, text in enumerate(in_rows):
+        if text in reading.times:
+            continue
+        if text in matches:
+            faults.append(CellFault(row, f"has no such date{order}", _REMEDY_ORDER))
+        else:
+            is_name = _FORMS[form].fullmatch(text) is not None
+            remedy = "Write English names of months, or 2024-01." if is_name else ""
+            faults.append(CellFault(row, "holds no time" if text else "is empty", remedy))
+    return faults
 
 
 def read_pattern(texts: Sequence[str], pattern: re.Pattern[str]) -> TimeColumn | None:
@@ -189,30 +198,35 @@ def _readings(
     matches: Mapping[str, re.Match[str]], form: str, in_rows: Sequence[str], step: str
 ) -> list[_Reading]:
     """Return the readings of a column that differ: one, unless nothing decides between them."""
-    centuries = _centuries(matches, in_rows)
-    if form != "numbers":
-        return [_reading(matches, "", centuries)]
-    sample = next(iter(matches.values()))
-    orders = _ORDERS if len(sample["Y"]) == 2 else _ORDERS[:2]
+    readings = _possible_readings(matches, form, _centuries(matches, in_rows))
+    is_sure = len(readings) == 1 or bool(readings[0].invalid)
+    if is_sure or next(iter(matches.values()))["s"] == ".":  # with points the day comes first
+        return readings[:1]
+    different = {tuple(reading.times.values()): reading for reading in reversed(readings)}
+    if len(different) == 1:  # 5/5/2024 in all rows: only ISO form can continue
+        return [readings[0]._replace(order="")]
+    return _regular_readings(list(reversed(different.values())), step)
+
+
+def _possible_readings(
+    matches: Mapping[str, re.Match[str]], form: str, centuries: Mapping[str, int]
+) -> list[_Reading]:
+    """Return the readings in the orders of day and month that leave the fewest invalid dates."""
+    orders: Sequence[str] = ("",)
+    if form == "numbers":
+        has_short_years = len(next(iter(matches.values()))["Y"]) == 2
+        orders = _ORDERS if has_short_years else _ORDERS[:2]
     readings = [_reading(matches, order, centuries) for order in orders]
     fewest = min(len(reading.invalid) for reading in readings)
-    readings = [reading for reading in readings if len(reading.invalid) == fewest]
-    if fewest or sample["s"] == ".":  # the day comes first wherever dates have points
-        return readings[:1]
-    num_readings = len(readings)
-    different = {tuple(reading.times.values()): reading for reading in reversed(readings)}
-    readings = list(reversed(different.values()))
-    if len(different) == 1:  # 5/5/2024 in all rows: only ISO form can continue
-        return [readings[0]._replace(order="")] if num_readings > 1 else readings
-    return _regular_readings(readings, step)
+    return [reading for reading in readings if len(reading.invalid) == fewest]
 
 
 def _regular_readings(readings: Sequence[_Reading], step: str) -> list[_Reading]:
     """Return the one reading whose times have the step, or are on a grid without gaps; else all."""
-    seconds = [
-        np.array(list(reading.times.values()), np.int64) // MICROSECONDS for reading in readings
+    grids = [
+        regular_grid(np.array(list(reading.times.values()), np.int64) // MICROSECONDS)
+        for reading in readings
     ]
-    grids = [regular_grid(times) for times in seconds]
     of_reading = [(reading, grid) for reading, grid in zip(readings, grids, strict=True) if grid]
     expected = [reading for reading, (grid_step, _) in of_reading if str(grid_step) == step]
     regular = [reading for reading, (_, num_empty) in of_reading if num_empty == 0]
@@ -236,18 +250,26 @@ def _reading(
 def _microseconds(parts: Mapping[str, str | None], order: str, centuries: Mapping[str, int]) -> int:
     """Return the microseconds since 1970 of the parts of a text; raise ValueError if no date."""
     days = _date_of(parts, order, centuries).toordinal() - UNIX_DAY
-    hour, minute, second = (
-        int(parts.get(name) or parts.get(f"{name}2") or 0) for name in ("H", "M", "S")
-    )
+    fraction = int((parts.get("f") or "0")[:6].ljust(6, "0"))
+    return (days * _DAY + _seconds_of_day(parts)) * MICROSECONDS + fraction
+
+
+def _seconds_of_day(parts: Mapping[str, str | None]) -> int:
+    """Return the seconds since midnight, up to 24:00; raise ValueError for no time of a day."""
+    hour, minute, second = _number_at(parts, "H"), _number_at(parts, "M"), _number_at(parts, "S")
     if half := parts.get("p"):
         if not 1 <= hour <= 12:
             raise ValueError("no hour of a half day")
-        hour = hour % 12 + (12 if half[0] in "pP" else 0)
-    is_end = hour == 24 and minute == second == 0
-    if not (is_end or hour < 24) or minute > 59 or second > 60:
+        hour = hour % 12 + 12 * (half[0] in "pP")
+    last_hour = 24 if minute == second == 0 else 23
+    if hour > last_hour or max(minute, second - 1) > 59:
         raise ValueError("no time of a day")
-    fraction = int((parts.get("f") or "0")[:6].ljust(6, "0"))
-    return (days * _DAY + hour * 3600 + minute * 60 + second) * MICROSECONDS + fraction
+    return hour * 3600 + minute * 60 + second
+
+
+def _number_at(parts: Mapping[str, str | None], name: str, default: int = 0) -> int:
+    """Return the number of a part of a text, of which some forms have the name with a 2."""
+    return int(parts.get(name) or parts.get(f"{name}2") or default)
 
 
 def _date_of(
@@ -255,16 +277,12 @@ def _date_of(
 ) -> datetime.date:
     """Return the date of the parts of a text; raise ValueError if there is none."""
     if week_year := parts.get("G"):
-        week, weekday = int(parts["V"] or 1), int(parts.get("u") or 1)
+        week, weekday = _number_at(parts, "V"), _number_at(parts, "u", 1)
         return datetime.date.fromisocalendar(int(week_year), week, weekday)
-    year, first, second = parts["Y"] or "", parts.get("i") or "", parts.get("j") or ""
-    if order == "ymd":
-        year, month, day = first, int(second), int(year)
-    elif order:
-        day, month = (int(first), int(second)) if order == "dm" else (int(second), int(first))
-    else:
-        month, day = _month_of(parts), int(parts.get("d") or 1)
-    return datetime.date(centuries.get(year, 0) + int(year), month, day)
+    written = {code: parts.get(name) or "" for name, code in _ORDER_CODES[order].items()}
+    month = int(written["m"]) if order else _month_of(parts)
+    year = centuries.get(written["y"], 0) + int(written["y"])
+    return datetime.date(year, month, int(written["d"] or 1))
 
 
 def _month_of(parts: Mapping[str, str | None]) -> int:
@@ -281,17 +299,16 @@ def _centuries(matches: Mapping[str, re.Match[str]], in_rows: Sequence[str]) -> 
 
     They are 1950 to 2049, or all in one century where the years of the rows then vary less.
     """
-    years = {match.groupdict().get("Y") or "" for match in matches.values()}
-    if not any(len(year) == 2 for year in years):
+    short = _short_parts(matches, "Y")
+    if not short:
         return {}
-    years |= {match.groupdict().get("i") or "" for match in matches.values()}
-    short = {year for year in years if len(year) == 2}
+    short |= _short_parts(matches, "i")
     candidates = [
         {year: 2000 if int(year) < 50 else 1900 for year in short},
         dict.fromkeys(short, 1900),
         dict.fromkeys(short, 2000),
     ]
-    written = [matches[text].groupdict().get("Y") or "" for text in in_rows if text in matches]
+    written = [matches[text]["Y"] for text in in_rows if text in matches]
 
     def variation(candidate: dict[str, int]) -> int:
         years = [candidate.get(year, 0) + int(year) for year in written]
@@ -300,58 +317,78 @@ def _centuries(matches: Mapping[str, re.Match[str]], in_rows: Sequence[str]) -> 
     return min(candidates, key=variation)
 
 
+def _short_parts(matches: Mapping[str, re.Match[str]], name: str) -> set[str]:
+    """Return the parts with a name that have two digits."""
+    parts = (match.groupdict().get(name) for match in matches.values())
+    return {part for part in parts if part is not None and len(part) == 2}
+
+
 def _describe_reading(reading: _Reading, matches: Mapping[str, re.Match[str]]) -> list[str]:
     """Return notes on the order of day and month, and on the century."""
     notes = []
-    words = {"dm": "the day", "md": "the month", "ymd": "the year"}
-    if reading.order:
-        notes.append(f"in dates {words[reading.order]} comes first")
     sample = next(iter(matches.values())).groupdict()
-    if sample.get("i") and not reading.order:
+    if reading.order:
+        words = {"dm": "the day", "md": "the month", "ymd": "the year"}
+        notes.append(f"in dates {words[reading.order]} comes first")
+    elif sample.get("i"):
         notes.append("times continue as year-month-day")
     if len(sample.get("Y") or "") == 2 and reading.times:
-        first, last = (
-            np.datetime64(time // (_DAY * MICROSECONDS), "D").astype("M8[Y]")
-            for time in (min(reading.times.values()), max(reading.times.values()))
-        )
-        years = f"{first}" if first == last else f"{first} to {last}"
-        notes.append(f"years of two digits are {years}")
+        first, last = min(reading.times.values()), max(reading.times.values())
+        years = np.array([first, last], "M8[us]").astype("M8[Y]")
+        notes.append(f"years of two digits are {' to '.join(dict.fromkeys(map(str, years)))}")
     return notes
 
 
 def _with_zone(
-    microseconds: Sequence[int],
-    in_rows: Sequence[str],
-    matches: Mapping[str, re.Match[str]],
-    reading: _Reading,
+    in_rows: Sequence[str], matches: Mapping[str, re.Match[str]], reading: _Reading
 ) -> TimeColumn:
     """Return times to the second, in their zone, or in UTC where UTC offsets change."""
     form = _strftime_of(matches, reading.order)
-    texts = [matches[t].groupdict().get("z") if t in reading.times else None for t in in_rows]
-    written = next((text for text in texts if text), "")
-    offsets = [_offset_of(text) for text in texts]
+    zone_of = {text: matches[text].groupdict().get("z") for text in reading.times}
+    zones = list(map(zone_of.get, in_rows))
+    offsets = list(map(_offset_of, zones))
     distinct = sorted({offset for offset in offsets if offset is not None})
-    times = np.array(microseconds, np.int64)
-    if len(distinct) < 2:
-        zone = _offset_text(distinct[0]) if distinct else ""
-        column = to_seconds(times, form.replace("%z", written), zone)
+    times = np.array([reading.times.get(text, 0) for text in in_rows], np.int64)
+    if len(distinct) > 1:
+        column = _with_changes(times, offsets, distinct, form)
     else:
-        change = f"UTC offsets change ({', '.join(map(_offset_text, distinct))})"
-        in_day = times[[offset is not None for offset in offsets]] % (_DAY * MICROSECONDS)
-        if len(np.unique(in_day)) == 1:
-            note = f"{change}: days are those of the local time"
-            column = to_seconds(times, form.replace("%z", "").rstrip(), "", [note])
-        else:
-            minutes = np.array([offset or 0 for offset in offsets], np.int64)
-            times = times - minutes * 60 * MICROSECONDS
-            form, note = form.replace("%z", "+00:00"), f"{change}: times are in UTC"
-            column = to_seconds(times, form, "+00:00", [note])
-    faults = tuple(
-        CellFault(row, "has no UTC offset, others have one", "Write it for all, or for none.")
-        for row, (text, offset) in enumerate(zip(in_rows, offsets, strict=True))
-        if distinct and offset is None and text in reading.times
-    )
+        form = form.replace("%z", next(filter(None, zones), ""))
+        column = to_seconds(times, form, "".join(map(_offset_text, distinct)))
+    faults = _find_lacking_offsets(in_rows, zone_of) if distinct else ()
     return column._replace(faults=faults)
+
+
+def _find_lacking_offsets(
+    in_rows: Sequence[str], zone_of: Mapping[str, str | None]
+) -> tuple[CellFault, ...]:
+    """Return the cells without a UTC offset, by the zone of each text that is a time."""
+    without = {text for text, zone in zone_of.items() if not zone}
+    reason, remedy = "has no UTC offset, others have one", "Write it for all, or for none."
+    return tuple(
+        CellFault(row, reason, remedy) for row, text in enumerate(in_rows) if text in without
+    )
+
+
+def _with_changes(
+    times: NDArray[np.int64], offsets: Sequence[int | None], distinct: Sequence[int], form: str
+) -> TimeColumn:
+    """Return times with UTC offsets that change: in UTC, but days at one time are local ones.
+
+    Args:
+        times: Microseconds since 1970 in the zone of each, ``[rows]``.
+        offsets: UTC offset of each in minutes; None without one.
+        distinct: The offsets, sorted.
+        form: How times are written.
+    """
+    change = f"UTC offsets change ({', '.join(map(_offset_text, distinct))})"
+    in_day = times[[offset is not None for offset in offsets]] % (_DAY * MICROSECONDS)
+    if len(np.unique(in_day)) == 1:
+        note = f"{change}: days are those of the local time"
+        return to_seconds(times, form.replace("%z", "").rstrip(), "", [note])
+    minutes = np.array([offset or 0 for offset in offsets], np.int64)
+    note = f"{change}: times are in UTC"
+    utc = times - minutes * 60 * MICROSECONDS
+    return to_seconds(utc, form.replace("%z", "+00:00"), "+00:00", [note])
 
 
 def _offset_of(zone: str | None) -> int | None:
@@ -372,32 +409,38 @@ def _offset_text(minutes: int) -> str:
 
 def _strftime_of(matches: Mapping[str, re.Match[str]], order: str) -> str:
     """Return the form of the texts of a column, by the one with the most parts."""
-    exemplar = max(
-        matches.values(),
-        key=lambda match: (sum(part is not None for part in match.groups()), len(match[0])),
-    )
+    exemplar = max(matches.values(), key=lambda match: (-match.groups().count(None), len(match[0])))
     if "i" in exemplar.groupdict() and not order:  # times continue in ISO form
-        has_clock = (exemplar["H"] or exemplar["H2"]) is not None
-        return f"%Y-%m-%d %H:%M:%S{'%z' if exemplar['z'] else ''}" if has_clock else ""
-    unpadded = _unpadded_parts(matches.values())
-    names = _ORDER_CODES.get(order, {})
+        has_clock = exemplar["H"] or exemplar["H2"]
+        return "%Y-%m-%d %H:%M:%S" + "%z" * bool(exemplar["z"]) if has_clock else ""
+    form = _form_of(exemplar, _ORDER_CODES[order], _unpadded_parts(matches.values()))
+    return "" if form == "%Y-%m-%d" else form
+
+
+def _form_of(match: re.Match[str], codes: Mapping[str, str], unpadded: Collection[str]) -> str:
+    """Return a text with the codes of ``strftime`` for its parts.
+
+    Args:
+        match: The text and its parts.
+        codes: Letter of the code of parts whose name is another.
+        unpadded: Names of the parts that have no leading zero.
+    """
     form, end = "", 0
-    text = exemplar[0]
-    parts = [(exemplar.span(name), name) for name, part in exemplar.groupdict().items() if part]
-    for (first, last), name in sorted(parts):
-        literal = text[end:first]
+    parts = match.groupdict()
+    hour = "I" if parts.get("p") else "H"  # of half a day, before or after noon
+    for (first, last), name in sorted(
+        (match.span(name), name) for name in filter(parts.get, parts)
+    ):
+        literal, part = match[0][end:first], match[0][first:last]
         end = last
-        if name == "s":
-            form += literal + text[first:last]
-        elif name == "f":
+        code = codes.get(name, name).removesuffix("2").replace("H", hour)
+        if name == "f":
             form += literal[:-1]
         else:
-            part = text[first:last]
-            code = names.get(name, name).removesuffix("2")
-            is_half = exemplar.groupdict().get("p") is not None
-            form += literal + _code_of(code, part, is_half=is_half, is_short=name in unpadded)
-    form += text[end:]
-    return "" if form == "%Y-%m-%d" else form
+            form += literal + (
+                part if name == "s" else _code_of(code, part, is_short=name in unpadded)
+            )
+    return form + match[0][end:]
 
 
 def _unpadded_parts(matches: Collection[re.Match[str]]) -> set[str]:
@@ -415,19 +458,14 @@ def _unpadded_parts(matches: Collection[re.Match[str]]) -> set[str]:
     return names | dates if dates & names else names
 
 
-def _code_of(code: str, part: str, *, is_half: bool, is_short: bool) -> str:
+def _code_of(code: str, part: str, *, is_short: bool) -> str:
     """Return the code of ``strftime`` for a part of a text.
 
     Args:
         code: Its letter.
         part: The part.
-        is_half: Whether hours are those of half a day, before or after noon.
         is_short: Whether numbers have no leading zero.
     """
-    if code in "Yy":
-        return "%Y" if len(part) == 4 else "%y"
-    if code in "ab":
-        return f"%{code.upper()}" if len(part) > 3 else f"%{code}"
-    if code == "H" and is_half:
-        code = "I"
+    if code in "Yyab":
+        return f"%{code.upper()}" if len(part) > 3 else f"%{code.lower()}"
     return f"%-{code}" if is_short and code in "mdHIV" else f"%{code}"

@@ -9,7 +9,7 @@ of a regular expression for each distinct text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -48,8 +48,8 @@ def is_time_name(name: str) -> bool:
 
 def are_times(cells: Sequence[str], name: str) -> bool:
     """Return whether most cells that are not empty are dates, or numbers in a column for times."""
-    filled = list(dict.fromkeys(cell.strip() for cell in cells if cell.strip()))[:_NUM_SAMPLED]
-    numbers = [text for text in filled if NUMBER.fullmatch(text)]
+    filled = _distinct(map(str.strip, cells))[:_NUM_SAMPLED]
+    numbers = list(filter(NUMBER.fullmatch, filled))
     if len(numbers) > len(filled) / 2 and not match_form(filled, "year.month"):
         return is_time_name(name) and read_time_numbers(numbers, name) is not None
     starts, _ = starts_of_intervals(filled)
@@ -58,7 +58,7 @@ def are_times(cells: Sequence[str], name: str) -> bool:
 
 def are_clocks(cells: Sequence[str]) -> bool:
     """Return whether all cells are times of a day: ``12:30``."""
-    filled = [cell.strip() for cell in cells if cell.strip()]
+    filled = _distinct(map(str.strip, cells))
     return bool(filled) and all(map(CLOCK.fullmatch, filled))
 
 
@@ -70,13 +70,12 @@ def read_time_column(cells: Sequence[str], name: str, step: str = "") -> TimeCol
         name: Name of the column, by which numbers are years, dates or a count.
         step: The step, such as ``30 minutes``; empty if it is not known.
     """
-    texts = [cell.strip() for cell in cells]
-    distinct = list(dict.fromkeys(text for text in texts if text))
+    texts = list(map(str.strip, cells))
+    distinct = _distinct(texts)
     if not distinct:
         return None
-    is_number = [NUMBER.fullmatch(text) is not None for text in distinct]
-    if 2 * sum(is_number) > len(distinct) and not match_form(distinct, "year.month"):
-        numbers = [t for t, is_one in zip(distinct, is_number, strict=True) if is_one]
+    numbers = list(filter(NUMBER.fullmatch, distinct))
+    if 2 * len(numbers) > len(distinct) and not match_form(distinct, "year.month"):
         column = read_time_numbers(numbers, name)
         return None if column is None else _spread(texts, numbers, column)
     starts, notes = starts_of_intervals(distinct)
@@ -85,6 +84,11 @@ def read_time_column(cells: Sequence[str], name: str, step: str = "") -> TimeCol
         return None
     column = read_time_texts(starts, texts, dict(zip(distinct, starts, strict=True)), form, step)
     return column._replace(notes=(*notes, *column.notes))
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    """Return texts that are not empty, each once, in the order of the first."""
+    return list(dict.fromkeys(filter(None, texts)))
 
 
 def _spread(texts: Sequence[str], numbers: Sequence[str], column: TimeColumn) -> TimeColumn:
