@@ -7,6 +7,7 @@ months follow the calendar. Cost: a sort, and one pass over the differences.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from regard.data.time_series import MONTHS, SECONDS, TimeStep, TimeUnit, days_of_months
 
 _DAY = SECONDS["day"]
-_LEAST_CALENDAR = 28 * _DAY  # seconds of the shortest month
 _LEAST_MONTHLY = 20 * _DAY  # between days of two months, such as their last working days
+_UNITS: dict[int, TimeUnit] = {3: "quarter"}  # of a number of months that is not all years
 _MIN_FREQUENT = 0.1  # fraction of the distances that are the step, where others are multiples
 _MAX_EMPTY = 3  # times of such a grid for each time with a value
 _LONGEST_SPARSE = 1000  # values of a grid that may be mostly empty
@@ -84,20 +85,15 @@ def find_grid(
         expected: The step, if it is known. It is taken where all distances are multiples of it, and
             the grid is not mostly empty.
     """
-    differences = [np.diff(times) for times in series]
-    pooled = np.concatenate(differences) if differences else np.zeros(0, np.int64)
+    pooled = np.concatenate([np.zeros(0, np.int64), *map(np.diff, series)])
     if not len(pooled):
         return None
-    if is_count:
-        return _fixed_grid(series, differences, pooled, expected, is_count=True)
-    if pooled.min() >= _LEAST_CALENDAR:
-        calendar = _calendar_grid(series, expected)
-        if calendar is not None:
-            return calendar
-    fixed = _fixed_grid(series, differences, pooled, expected, is_count=False)
-    if isinstance(fixed, OffGrid) and pooled.min() >= _LEAST_MONTHLY:
-        return _calendar_grid(series, expected, is_by_month=True) or fixed
-    return fixed
+    fixed = _fixed_grid(series, pooled, expected, is_count=is_count)
+    if is_count or pooled.min() < _LEAST_MONTHLY:
+        return fixed
+    ways = (False, True) if isinstance(fixed, OffGrid) else (False,)
+    calendars = (_calendar_grid(series, expected, is_by_month=is_by_month) for is_by_month in ways)
+    return next(filter(None, calendars), fixed)
 
 
 def regular_grid(times: NDArray[np.int64]) -> tuple[TimeStep, int] | None:
@@ -130,31 +126,43 @@ def step_of_seconds(seconds: int) -> TimeStep:
 
 def _fixed_grid(
     series: Sequence[NDArray[np.int64]],
-    differences: Sequence[NDArray[np.int64]],
     pooled: NDArray[np.int64],
     expected: TimeStep | None,
     *,
     is_count: bool,
 ) -> TimeGrid | OffGrid:
     """Return a grid of a fixed step, of which all differences are multiples."""
-    frequent = _frequent_step(pooled)
-    if expected is not None:
-        least = expected.count if is_count else expected.seconds
-        frequent = least if least and _is_filled(pooled, least) else frequent
-    step = TimeStep(count=frequent) if is_count else step_of_seconds(frequent)
-    for number, distances in enumerate(differences):
-        off = np.flatnonzero(distances % frequent)
-        if len(off):
-            return OffGrid(number, int(off[0]), step)
-    for number, distances in enumerate(differences):
-        own_step = None if is_count else _longer_step(distances, frequent)
-        if own_step is not None:
-            return OffGrid(number, 0, step, own_step=own_step)
-    for number, (times, distances) in enumerate(zip(series, differences, strict=True)):
-        num_steps = int(times[-1] - times[0]) // frequent + 1 if len(times) else 0
-        if num_steps > max(_LONGEST_SPARSE, _MAX_SPARSE * len(times)):
-            return OffGrid(number, int(np.argmax(distances)), step, is_sparse=True)
-    return TimeGrid(step)
+    differences = list(map(np.diff, series))
+    length = _fixed_step(pooled, expected, is_count=is_count)
+    step = TimeStep(count=length) if is_count else step_of_seconds(length)
+    off_grid = (
+        OffGrid(number, int(np.flatnonzero(distances % length)[0]), step)
+        for number, distances in enumerate(differences)
+        if np.any(distances % length)
+    )
+    with_own_step = (
+        OffGrid(number, 0, step, own_step=own_step)
+        for number, distances in enumerate(differences)
+        if not is_count and (own_step := _longer_step(distances, length)) is not None
+    )
+    sparse = (
+        OffGrid(number, int(np.argmax(differences[number])), step, is_sparse=True)
+        for number, times in enumerate(series)
+        if _is_sparse(times, length)
+    )
+    return next(chain(off_grid, with_own_step, sparse), TimeGrid(step))
+
+
+def _fixed_step(distances: NDArray[np.int64], expected: TimeStep | None, *, is_count: bool) -> int:
+    """Return the step of times: the one that is expected where it fits, else a frequent one."""
+    step = None if expected is None else expected.count if is_count else expected.seconds
+    return step if step and _is_filled(distances, step) else _frequent_step(distances)
+
+
+def _is_sparse(times: NDArray[np.int64], step: int) -> bool:
+    """Return whether most times of a long grid have no value."""
+    num_steps = int(times[-1] - times[0]) // step + 1 if len(times) else 0
+    return num_steps > max(_LONGEST_SPARSE, _MAX_SPARSE * len(times))
 
 
 def _longer_step(distances: NDArray[np.int64], frequent: int) -> TimeStep | None:
@@ -204,21 +212,30 @@ def _calendar_grid(
         is_by_month: Whether the times may be on different days of their months.
     """
     day = _day_of_months(np.concatenate(list(series)), is_by_month=is_by_month)
-    if day is None:
-        return None
     distances = np.concatenate([np.diff(_months(times)) for times in series])
+    frequent = _frequent_months(distances, is_by_month=is_by_month)
+    if day is None or frequent is None:
+        return None
+    months = _expected_months(distances, expected) or frequent
+    unit = _UNITS.get(months, "month" if months % 12 else "year")
+    return TimeGrid(TimeStep(count=months // MONTHS[unit], unit=unit), day, is_by_month)
+
+
+def _frequent_months(distances: NDArray[np.int64], *, is_by_month: bool) -> int | None:
+    """Return the divisor of all distances in months; None where it is rare, or a distance is 0."""
     steps, counts = np.unique(distances, return_counts=True)
     divisor, frequent = int(np.gcd.reduce(distances)), int(steps[np.argmax(counts)])
-    if divisor == 0 or steps[0] < 1 or (is_by_month and frequent != divisor):
-        return None
     is_usual = counts[steps == divisor].sum() >= _MIN_FREQUENT * len(distances)
-    if divisor != frequent and not is_usual:
+    is_step = divisor == frequent or (is_usual and not is_by_month)
+    return divisor if is_step and steps[0] > 0 else None
+
+
+def _expected_months(distances: NDArray[np.int64], expected: TimeStep | None) -> int | None:
+    """Return the months of the step that is expected; None where it does not fit the distances."""
+    if expected is None or expected.unit not in MONTHS:
         return None
-    if expected is not None and expected.unit in MONTHS:
-        least = expected.count * MONTHS[expected.unit]
-        divisor = least if _is_filled(distances, least) else divisor
-    unit: TimeUnit = "quarter" if divisor == 3 else "month" if divisor % 12 else "year"
-    return TimeGrid(TimeStep(count=divisor // MONTHS[unit], unit=unit), day, is_by_month)
+    months = expected.count * MONTHS[expected.unit]
+    return months if _is_filled(distances, months) else None
 
 
 def _day_of_months(times: NDArray[np.int64], *, is_by_month: bool) -> int | None:

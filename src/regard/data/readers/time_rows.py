@@ -80,18 +80,12 @@ def merge_rows(series: SeriesRows, clock_step: int | None) -> MergedRows:
     if len(times) == len(series.times):
         return MergedRows(series, [], [], [])
     values = series.values[starts].copy()
-    twice = _twice(times, counts, clock_step)
-    repeated, conflicts, hours_back = [], [], []
+    hours_back = _hours_twice(set(times[counts == 2].tolist()), clock_step)
+    repeated, conflicts = [], []
     for index in np.flatnonzero(counts > 1):
         first = starts[index]
-        is_twice = int(times[index]) in twice
-        if is_twice:
-            pair = series.values[first : first + 2]  # [2, columns]
-            num_values = np.sum(~np.isnan(pair), axis=0)
-            sums = np.nansum(pair, axis=0)
-            values[index] = np.where(num_values, sums / np.maximum(num_values, 1), np.nan)
-            if int(times[index]) % _HOUR == 0:
-                hours_back.append(int(times[index]))
+        if times[index] - times[index] % _HOUR in hours_back:
+            values[index] = _mean_of(series.values[first : first + 2])
             continue
         for other in range(first + 1, first + counts[index]):
             added, row = series.values[other], values[index]
@@ -104,6 +98,12 @@ def merge_rows(series: SeriesRows, clock_step: int | None) -> MergedRows:
                 repeated.append(int(series.rows[other]))
     merged = SeriesRows(times, values, series.rows[starts])
     return MergedRows(merged, repeated, conflicts, hours_back)
+
+
+def _mean_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each column of ``[rows, columns]`` without NaN; NaN where all are NaN."""
+    num_values = np.sum(~np.isnan(rows), axis=0)
+    return np.where(num_values, np.nansum(rows, axis=0) / np.maximum(num_values, 1), np.nan)
 
 
 def find_hours_forward(times: NDArray[np.int64], clock_step: int | None) -> list[int]:
@@ -120,19 +120,24 @@ def find_hours_forward(times: NDArray[np.int64], clock_step: int | None) -> list
     return [start for start in starts if _is_change(start)]
 
 
-def _twice(times: NDArray[np.int64], counts: NDArray[np.int64], clock_step: int | None) -> set[int]:
-    """Return the times of whole hours that are there twice, in a night in which clocks are set."""
+def _hours_twice(pairs: set[int], clock_step: int | None) -> list[int]:
+    """Return the starts of hours that are there twice, in a night in which clocks are set.
+
+    Args:
+        pairs: Times that two rows have.
+        clock_step: Seconds between local times without a UTC offset; None for other times.
+    """
     if clock_step is None:
-        return set()
-    pairs = set(times[counts == 2].tolist())
-    twice: set[int] = set()
-    for start in sorted(pairs):
-        hour = list(range(start, start + _HOUR, clock_step))
-        around = {start - clock_step, start + _HOUR}
-        is_hour = start % _HOUR == 0 and pairs.issuperset(hour) and not around & pairs
-        if is_hour and _is_change(start):
-            twice.update(hour)
-    return twice
+        return []
+    return [start for start in sorted(pairs) if _is_twice(start, pairs, clock_step)]
+
+
+def _is_twice(start: int, pairs: set[int], clock_step: int) -> bool:
+    """Return whether all times of a whole hour are in pairs, those next to it are not."""
+    around = {start - clock_step, start + _HOUR}
+    hour = range(start, start + _HOUR, clock_step)
+    is_hour = start % _HOUR == 0 and pairs.issuperset(hour) and not around & pairs
+    return is_hour and _is_change(start)
 
 
 def _is_change(time: int) -> bool:

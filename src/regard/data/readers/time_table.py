@@ -8,20 +8,21 @@ pass over the rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from itertools import filterfalse, islice, repeat, takewhile, zip_longest
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.listing import list_first, spell_number
+from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import fold_name
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.number_columns import is_like_a_number, is_missing
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import Records, read_cells
+from regard.data.readers.tables import Records, describe_width, read_cells, refuse_repeated
 from regard.data.readers.text_lines import TextFile
 from regard.data.readers.times import are_clocks, are_times, is_time_name
 
@@ -45,6 +46,15 @@ _FORMS = {  # of times by the parts that they are put together of
     ("year", "month", "day"): "{}-{:0>2}-{:0>2}",
     ("year", "month", "day", "hour"): "{}-{:0>2}-{:0>2} {:0>2}:00",
     ("year", "month", "day", "hour", "minute"): "{}-{:0>2}-{:0>2} {:0>2}:{:0>2}",
+}
+_LARGEST = {
+    "year": 2199,
+    "month": 53,
+    "quarter": 53,
+    "week": 53,
+    "day": 59,
+    "hour": 59,
+    "minute": 59,
 }
 _REASON_REMARK = "not a row of the table"
 
@@ -70,6 +80,14 @@ class TimeTable(NamedTuple):
         """Return the name of a column, its number where it has none."""
         return self.names[index] or f"column {1 + index}"
 
+    def names_of(self, indices: Iterable[int]) -> list[str]:
+        """Return the names of some columns."""
+        return list(map(self.name_of, indices))
+
+    def list_names(self) -> str:
+        """Return the names of the first columns, for messages."""
+        return list_first(self.names_of(range(len(self.names))), _NUM_NAMED)
+
     def filled(self, index: int) -> list[str]:
         """Return the cells of a column that are not empty."""
         return [cell for cell in self.columns[index] if cell]
@@ -82,6 +100,19 @@ class TimeTable(NamedTuple):
         """Return the first rows."""
         columns = [cells[:_NUM_SAMPLED] for cells in self.columns]
         return self._replace(columns=columns, lines=self.lines[:_NUM_SAMPLED])
+
+    @classmethod
+    def of(
+        cls,
+        names: list[str],
+        rows: Sequence[tuple[int, list[str]]],
+        dropped: list[DroppedRow],
+        first_line: int,
+    ) -> TimeTable:
+        """Return a table by columns, of lines with as many cells as there are names."""
+        cells = [row for _, row in rows]
+        columns = [[row[index].strip() for row in cells] for index in range(len(names))]
+        return cls(names, columns, [line for line, _ in rows], dropped, first_line)
 
 
 class TimeCells(NamedTuple):
@@ -113,16 +144,21 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
         return TimeTable([], [], [], dropped)
     first_line = records[0][0]
     names = _take_header(records, dropped)
-    rows = [(line, cells) for line, cells in records if len(cells) == len(names)]
+    rows = _take_width(file, records, len(names))
+    refuse_repeated(file, first_line, names)
+    return TimeTable.of(names, rows, dropped, first_line)
+
+
+def _take_width(
+    file: TextFile, records: Sequence[tuple[int, list[str]]], width: int
+) -> list[tuple[int, list[str]]]:
+    """Return the rows with a number of cells; others become problems."""
     for line, cells in records:
-        if len(cells) != len(names):
-            _refuse_width(file, line, cells, len(names))
-    repeated = next((name for name in names if name and names.count(name) > 1), None)
-    if repeated is not None:
-        reason = f'two columns have the name "{repeated}".'
-        file.refuse(first_line, reason, remedy="Rename one of them.")
-    columns = [[cells[index].strip() for _, cells in rows] for index in range(len(names))]
-    return TimeTable(names, columns, [line for line, _ in rows], dropped, first_line)
+        if len(cells) != width:
+            is_wide = len(cells) > width
+            remedy = "A comma within a number or a text? Put it in quotes." if is_wide else ""
+            file.refuse(line, describe_width(len(cells), width), ",".join(cells), remedy)
+    return [(line, cells) for line, cells in records if len(cells) == width]
 
 
 def _take_header(records: list[tuple[int, list[str]]], dropped: list[DroppedRow]) -> list[str]:
@@ -132,17 +168,22 @@ def _take_header(records: list[tuple[int, list[str]]], dropped: list[DroppedRow]
         records: Lines of a table with their cells; the header is taken, if there is one.
         dropped: Receives lines of units, and a second line of names.
     """
-    names = records[0][1]
-    if _is_row_of_values(names):
-        names = _default_names(names)
+    if _is_row_of_values(records[0][1]):
+        names = _default_names(records[0][1])
     else:
-        names = [name.strip() for name in records.pop(0)[1]]
+        names = list(map(str.strip, records.pop(0)[1]))
     while len(records) > 1 and len(dropped) < _MAX_TITLE_LINES and _has_words_only(records[0][1]):
         dropped.append(_remark(*records.pop(0)))
-    widths = Counter(len(cells) for _, cells in records).most_common(1)
-    if widths and widths[0][0] == len(names) + 1:
-        names = _with_unnamed(names, [cells for _, cells in records[:_NUM_SAMPLED]])
-    return names
+    wide = _wider_rows(records, 1 + len(names))
+    return names if wide is None else _with_unnamed(names, wide)
+
+
+def _wider_rows(records: Sequence[tuple[int, list[str]]], width: int) -> list[list[str]] | None:
+    """Return the rows of a width among the first ones; None where that is not the usual width."""
+    widths = Counter(len(cells) for _, cells in records)
+    if max(widths, key=widths.__getitem__, default=0) != width:
+        return None
+    return [cells for _, cells in records[:_NUM_SAMPLED] if len(cells) == width]
 
 
 def find_times(table: TimeTable) -> TimeCells | None:
@@ -152,30 +193,28 @@ def find_times(table: TimeTable) -> TimeCells | None:
     column that is named for times; of several, the first that is named for times.
     """
     head = table.head()
-    dates, numbers = [], []
+    dates, numbers = columns = [], []
     for index, name in enumerate(head.names):
         if are_times(head.columns[index], name):
-            is_number = all(map(is_like_a_number, head.filled(index)))
-            (numbers if is_number else dates).append(index)
+            columns[all(map(is_like_a_number, head.filled(index)))].append(index)
     if dates:
-        named = [index for index in dates if is_time_name(head.names[index])]
-        return _with_clock(table, head, (named or dates)[0])
+        first = min(dates, key=lambda index: not is_time_name(head.names[index]))
+        return _with_clock(table, head, first)
     return _join_parts(table, head) or (times_of_column(table, numbers[0]) if numbers else None)
 
 
 def describe_no_times(table: TimeTable) -> str:
     """Return what a table holds that has no column of times, and what would work."""
-    times = [name for name in table.names if name and are_times([name], "time")]
+    times = [name for name in filter(None, table.names) if are_times([name], "time")]
     if len(times) > 1:
         return (
             f"no column of dates or times, but columns that are times: "
             f"{list_first(times, _NUM_NAMED)}.  Write a row for each time: time,value,series"
         )
-    seen = list_first([table.name_of(index) for index in range(len(table.names))], _NUM_NAMED)
     remedy = "Name it: `data.columns=NAME`"
-    if len(table.names) == 1 and any(" " in cell for cell in table.columns[0][:_NUM_SAMPLED]):
+    if len(table.names) == 1 and " " in "".join(table.columns[0][:_NUM_SAMPLED]):
         remedy = "Separated by spaces? Use a comma."
-    return f"no column of dates or times.  Columns seen: {seen}.  {remedy}"
+    return f"no column of dates or times.  Columns seen: {table.list_names()}.  {remedy}"
 
 
 def times_of_column(table: TimeTable, index: int) -> TimeCells:
@@ -201,19 +240,24 @@ def _text_of(value: object) -> str:
 def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
     """Return the rows of a table, the header first; titles and remarks go to `dropped`."""
     rows = _without_comments(records, dropped)
-    first = next((index for index, (_, cells) in enumerate(rows) if _is_wide(cells)), None)
-    if first is None:
+    if not any(_is_wide(cells) for _, cells in rows):
         return rows
-    first = first if first <= _MAX_TITLE_LINES else 0
-    if first and _is_row_of_values(rows[first][1]):  # the header may have one name
-        above, width = rows[first - 1][1], len(rows[first][1])
-        is_header = len(above) == width - 1 or (len(above) == width and above[-1].strip())
-        first -= bool(is_header)
-    end = len(rows)
+    first, end = _find_header(rows), len(rows)
     while not _is_wide(rows[end - 1][1]) and not _is_row_of_time(rows[end - 1][1]):
         end -= 1
     dropped += [_remark(line, cells) for line, cells in [*rows[:first], *rows[end:]]]
     return rows[first:end]
+
+
+def _find_header(rows: Sequence[tuple[int, list[str]]]) -> int:
+    """Return the index of the first row with several cells, or of a header with one name above."""
+    ahead = rows[: 1 + _MAX_TITLE_LINES]
+    first = next((index for index, (_, cells) in enumerate(ahead) if _is_wide(cells)), 0)
+    if not first or not _is_row_of_values(rows[first][1]):
+        return first
+    above, width = rows[first - 1][1], len(rows[first][1])
+    has_name = len(above) == width - 1 or (len(above) == width and bool(above[-1].strip()))
+    return first - has_name
 
 
 def _without_comments(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
@@ -224,16 +268,19 @@ def _without_comments(records: Records, dropped: list[DroppedRow]) -> list[tuple
     """
     filled = [(line, cells) for line, cells in records if "".join(cells).strip()]
     rows = []
-    for number, (line, cells) in enumerate(filled):
+    for (line, cells), (_, below) in zip_longest(filled, filled[1:], fillvalue=(0, [])):
         if not cells[0].lstrip().startswith("#"):
             rows.append((line, cells))
-            continue
-        below = filled[number + 1][1] if number + 1 < len(filled) else []
-        if not rows and len(below) == len(cells) > 1 and _is_row_of_values(below):
+        elif not rows and _is_above_values(cells, below):
             rows.append((line, [cells[0].lstrip("# "), *cells[1:]]))
         else:
             dropped.append(_remark(line, cells))
     return rows
+
+
+def _is_above_values(cells: Sequence[str], below: Sequence[str]) -> bool:
+    """Return whether the row below another has values in the same columns, two or more."""
+    return len(below) == len(cells) > 1 and _is_row_of_values(below)
 
 
 def _is_wide(cells: Sequence[str]) -> bool:
@@ -253,10 +300,14 @@ def _is_row_of_time(cells: Sequence[str]) -> bool:
 
 def _is_row_of_values(cells: Sequence[str]) -> bool:
     """Return whether a row is not a header: it has a date and numbers, and nothing else."""
-    values = [cell for cell in cells if not are_times([cell], "") and not are_clocks([cell])]
-    has_date = len(values) < len(cells)
-    numbers = [cell for cell in values if is_like_a_number(cell)]
-    return has_date and bool(numbers) and all(c in numbers or is_missing(c) for c in values)
+    values = list(filterfalse(_is_time, cells))
+    others = list(filterfalse(is_like_a_number, values))
+    return len(others) < len(values) < len(cells) and all(map(is_missing, others))
+
+
+def _is_time(cell: str) -> bool:
+    """Return whether a cell is a date or a time of day."""
+    return are_times([cell], "") or are_clocks([cell])
 
 
 def _has_words_only(cells: Sequence[str]) -> bool:
@@ -267,7 +318,7 @@ def _has_words_only(cells: Sequence[str]) -> bool:
 
 def _default_names(cells: Sequence[str]) -> list[str]:
     """Return names for the columns of a table without a header, by the cells of its first row."""
-    is_time = [are_times([cell], "") or are_clocks([cell]) for cell in cells]
+    is_time = list(map(_is_time, cells))
     num_values = is_time.count(False)
     names = []
     for index, is_one in enumerate(is_time):
@@ -285,54 +336,49 @@ def _with_unnamed(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
     The first column has no name where it holds numbers of rows, as R writes them, or the times; the
     last one where it is empty. Else a comma may be within a number: the header stays as it is.
     """
-    if not any(row[-1].strip() for row in rows if len(row) == len(names) + 1):
+    if not any(row[-1].strip() for row in rows):
         return [*names, ""]
-    firsts = [row[0].strip() for row in rows if len(row) == len(names) + 1]
+    firsts = list(map(itemgetter(0), rows))
     has_times = are_times(firsts, "") and not all(map(is_like_a_number, firsts))
     return names if has_times and any(map(is_time_name, names)) else ["", *names]
 
 
-def _refuse_width(file: TextFile, line: int, cells: Sequence[str], width: int) -> None:
-    """Make a row that is wider or narrower than the table a problem."""
-    noun = "column" if len(cells) == 1 else "columns"
-    reason = f"{spell_number(len(cells))} {noun}, {spell_number(width)} expected."
-    remedy = "A comma within a number or a text? Put it in quotes." if len(cells) > width else ""
-    file.refuse(line, reason, ",".join(cells), remedy)
-
-
 def _with_clock(table: TimeTable, head: TimeTable, date: int) -> TimeCells:
     """Return the cells of a column of dates, with those of a time of day next to them."""
-    if any(":" in cell for cell in head.columns[date]):
+    dates, clocks = head.filled(date), _clock_columns(head)
+    is_daily = len(set(dates)) == len(dates) and bool(_hour_columns(head))
+    if not clocks or is_daily or ":" in "".join(dates):
         return times_of_column(table, date)
-    columns = [index for index in range(len(table.names)) if index != date]
-    clocks = [index for index in columns if are_clocks(head.columns[index])]
-    hours = [
-        index
-        for index in columns
-        if fold_name(table.names[index]) in _PARTS["hour"] and _are_whole(head, index, 24)
-    ]
-    dates = head.filled(date)
-    if not (clocks or hours) or (hours and len(set(dates)) == len(dates)):
-        return times_of_column(table, date)
-    column, form = (clocks[0], "{} {}") if clocks else (hours[0], "{} {:0>2}:00")
+    column, form = clocks[0]
     return _format_times(table, (date, column), form)
+
+
+def _clock_columns(table: TimeTable) -> list[tuple[int, str]]:
+    """Return the columns of times of a day, then those of hours, with their forms after dates."""
+    clocks = [index for index, cells in enumerate(table.columns) if are_clocks(cells)]
+    hours = _hour_columns(table)
+    return [*zip(clocks, repeat("{} {}")), *zip(hours, repeat("{} {:0>2}:00"))]
+
+
+def _hour_columns(table: TimeTable) -> list[int]:
+    """Return the columns that are named for hours, and have whole numbers up to 24."""
+    named = (i for i, name in enumerate(table.names) if fold_name(name) in _PARTS["hour"])
+    return [index for index in named if _are_whole(table, index, 24)]
 
 
 def _join_parts(table: TimeTable, head: TimeTable) -> TimeCells | None:
     """Return times that are put together of a year, and a month, a quarter or a week, and more."""
     index_of = _part_columns(table)
-    second = next((part for part in ("month", "quarter", "week") if part in index_of), None)
-    if second is None or "year" not in index_of:
+
+    def is_part(part: str) -> bool:
+        return part in index_of and _are_whole(head, index_of[part], _LARGEST[part])
+
+    second = next(filter(index_of.__contains__, ("month", "quarter", "week")), "month")
+    if not (is_part("year") and is_part(second)):
         return None
-    if not _are_whole(head, index_of["year"], 2199) or not _are_whole(head, index_of[second], 53):
-        return None
-    parts = ["year", second]
-    if second == "month":
-        for part in ("day", "hour", "minute"):
-            if part not in index_of or not _are_whole(head, index_of[part], 59):
-                break
-            parts.append(part)
-    return _format_times(table, [index_of[part] for part in parts], _FORMS[tuple(parts)])
+    more = takewhile(is_part, ("day", "hour", "minute")) if second == "month" else ()
+    parts = ("year", second, *more)
+    return _format_times(table, [index_of[part] for part in parts], _FORMS[parts])
 
 
 def _part_columns(table: TimeTable) -> dict[str, int]:
