@@ -11,10 +11,9 @@ commas are read where they cannot be taken for thousands. Cost: one pass over th
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +38,7 @@ _DATE = re.compile(
     rf"\s*(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}(?:(?:T| +){_TIME})?"
     rf"|\d{{1,2}}([-/.])\d{{1,2}}\2(?:\d{{4}}|\d{{2}})(?:(?:T| +){_TIME})?|{_TIME})\s*"
 )
+_LARGEST = 1e30  # squares of larger numbers are not finite in float32
 _MISSING = frozenset(["na", "n/a", "#n/a", "<na>", "null", "none", "-", "?", "missing"])
 
 
@@ -117,22 +117,29 @@ def read_unlabeled_rows(
     source = as_source(data)
     file = open_text(source, encoding)
     records = list(read_cells(file, source.suffix))
-    header: list[str] = []
-    if records and not all(
-        is_like_number(cell) or is_date(cell) for cell in records[0][1] if cell.strip()
-    ):
-        line, first = records.pop(0)
-        header = [name.strip() for name in first]
-        if _are_numbers(header):
-            file.refuse(line, f"a text among numbers.{_describe_header(header)[0]}")
+    header = _take_header(file, records)
     widest = max((len(cells) for _, cells in records), default=0)
-    names = header or [str(number) for number in range(1, 1 + widest)]
-    column = find_column(header, label)
-    rows = list(_number_rows(file, iter(records), names, column))
+    names = header or list(map(str, range(1, 1 + widest)))
+    rows = list(_number_rows(file, iter(records), names, find_column(header, label)))
     require_readable(file.problems[:1])
     if not rows:
         raise DataError(f"{file.name}: there are no rows of numbers.  Expected one series a row.")
     return rows
+
+
+def _take_header(file: TextFile, records: list[tuple[int, list[str]]]) -> list[str]:
+    """Return the names of columns, and take them from records; empty where all are rows.
+
+    A first row of numbers and a text becomes a problem.
+    """
+    filled = list(filter(str.strip, records[0][1])) if records else []
+    if all(is_like_number(cell) or is_date(cell) for cell in filled):
+        return []
+    line, cells = records.pop(0)
+    header = list(map(str.strip, cells))
+    if _are_numbers(header):
+        file.refuse(line, f"a text among numbers.{_describe_header(header)[0]}")
+    return header
 
 
 def find_index_column(header: Sequence[str]) -> int | None:
@@ -191,17 +198,29 @@ def _describe_header(header: Sequence[str]) -> tuple[str, str]:
     return f"  Columns seen: {columns}.", "Name the one: `data.columns=NAME`"
 
 
+class _Fault(NamedTuple):
+    """Why a row cannot be read, the text that shows it, and what to do."""
+
+    reason: str
+    text: str | None = None
+    remedy: str = ""
+
+
 class _Columns(NamedTuple):
     """The columns of a table.
 
     Args:
+        header: Names of all.
         label: Index of that of labels; None without one.
         left_out: Indices of the columns that hold no numbers of the series.
+        numbered: Indices of those that do, in their order.
         has_decimal_commas: Whether numbers have a comma where English has a point.
     """
 
+    header: Sequence[str]
     label: int | None
     left_out: frozenset[int]
+    numbered: tuple[int, ...]
     has_decimal_commas: bool
 
     @classmethod
@@ -222,20 +241,24 @@ class _Columns(NamedTuple):
             has_commas: Whether commas separate the cells.
         """
         index = None if label is None else header.index(label)
-        dates = set()
-        for column in range(len(header)):
-            cells = [row[column] for row in first_rows if column < len(row) and row[column].strip()]
-            if column != index and cells and all(map(is_date, cells)):
-                dates.add(column)
+        columns = list(zip_longest(*first_rows, fillvalue=""))
+        dates = {column for column, cells in enumerate(columns[: len(header)]) if _are_dates(cells)}
         left_out = frozenset({find_index_column(header), *dates} - {None, index})
-        numbers = [
-            cell
-            for row in first_rows
-            for column, cell in enumerate(row)
-            if column != index and column not in left_out and "," in cell
-        ]
-        is_decimal = not has_commas and any(map(_SURE_COMMA.fullmatch, numbers))
-        return cls(index, left_out, is_decimal)
+        others = {index, *left_out}
+        numbers = [cells for column, cells in enumerate(columns) if column not in others]
+        numbered = tuple(column for column in range(len(header)) if column not in others)
+        is_decimal = not has_commas and any(map(_SURE_COMMA.fullmatch, chain(*numbers)))
+        return cls(header, index, left_out, numbered, is_decimal)
+
+    def label_of(self, cells: Sequence[str]) -> str | None:
+        """Return the label of a row, None where it lacks one; empty where rows have none."""
+        if self.label is None:
+            return ""
+        return "".join(cells[self.label :][:1]).strip() or None
+
+    def select(self, cells: Sequence[str]) -> list[str]:
+        """Return those of some cells, or names, that are in the columns of numbers."""
+        return [cells[index] for index in self.numbered if index < len(cells)]
 
 
 def _number_rows(
@@ -245,35 +268,39 @@ def _number_rows(
     first = list(islice(records, _NUM_INSPECTED))
     has_commas = _has_commas(file.content or b"")
     columns = _Columns.of(header, label_name, [cells for _, cells in first], has_commas=has_commas)
-    unnumbered = {*columns.left_out, columns.label}
-    numbered = [index for index in range(len(header)) if index not in unnumbered]
-    names = [header[index] for index in numbered]
+    names = columns.select(header)
     for line, all_cells in chain(first, records):
         cells = _without_empty_end(all_cells, len(header))
-        if len(cells) > len(header):
-            file.refuse(line, f"{len(cells):,} columns, {len(header):,} expected.")
-            continue
-        label = _label_of(cells, columns)
-        if label is None:
-            file.refuse(line, "the label is empty.", remedy="Fill it in, or leave the row out.")
-            continue
-        values = _without_empty_end([cells[index] for index in numbered if index < len(cells)])
-        if not values:
-            file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
-            continue
-        if columns.has_decimal_commas:
-            if _has_decimal_point(file, line, values, names):
-                continue
-            values = [_with_point(cell) for cell in values]
-        if _are_readable(file, line, values, names):
-            yield NumberRow(line, label, np.array([float(cell) for cell in values]))
+        row = _read_row(columns, names, line, cells)
+        if isinstance(row, _Fault):
+            file.refuse(line, *row)
+        else:
+            yield row
 
 
-def _label_of(cells: Sequence[str], columns: _Columns) -> str | None:
-    """Return the label of a row, None where it lacks one; empty where rows have none."""
-    if columns.label is None:
-        return ""
-    return "".join(cells[columns.label :][:1]).strip() or None
+def _read_row(
+    columns: _Columns, names: Sequence[str], line: int, cells: Sequence[str]
+) -> NumberRow | _Fault:
+    """Return the label and the numbers of a row, or why it cannot be read.
+
+    Args:
+        columns: The columns of the table.
+        names: Names of those of numbers.
+        line: 1-based line of the row.
+        cells: Its cells.
+    """
+    if len(cells) > len(columns.header):
+        return _Fault(f"{len(cells):,} columns, {len(columns.header):,} expected.")
+    label, values = columns.label_of(cells), _without_empty_end(columns.select(cells))
+    if label is None:
+        return _Fault("the label is empty.", remedy="Fill it in, or leave the row out.")
+    if not values:
+        return _Fault("no numbers.", remedy="Fill them in, or leave the row out.")
+    points: Iterable[_Fault | None] = ()
+    if columns.has_decimal_commas:
+        points, values = map(_find_point, names, values), list(map(_with_point, values))
+    fault = next(filter(None, chain(points, map(_find_fault, names, values))), None)
+    return fault or NumberRow(line, label, np.array(list(map(float, values))))
 
 
 def _without_empty_end(cells: Sequence[str], least: int = 0) -> list[str]:
@@ -284,16 +311,18 @@ def _without_empty_end(cells: Sequence[str], least: int = 0) -> list[str]:
     return list(cells[:end])
 
 
-def _has_decimal_point(
-    file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]
-) -> bool:
-    """Return whether a cell has a point where others have commas; it becomes a problem."""
-    index = next((i for i, cell in enumerate(cells) if "." in cell and "," not in cell), None)
-    if index is None:
-        return False
-    reason = f"column {names[index]} has a decimal point, others have commas."
-    file.refuse(line, reason, cells[index], "Write all in one way.")
-    return True
+def _find_point(name: str, cell: str) -> _Fault | None:
+    """Return that a cell of a column has a point where others have commas; None if it has not."""
+    if "." not in cell or "," in cell:
+        return None
+    reason = f"column {name} has a decimal point, others have commas."
+    return _Fault(reason, cell, "Write all in one way.")
+
+
+def _are_dates(cells: Sequence[str]) -> bool:
+    """Return whether the cells of a column that are not empty, one or more, are dates."""
+    filled = list(filter(str.strip, cells))
+    return bool(filled) and all(map(is_date, filled))
 
 
 def _has_commas(content: bytes) -> bool:
@@ -307,21 +336,16 @@ def _with_point(cell: str) -> str:
     return cell.replace(".", "").replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
-def _are_readable(file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Return whether all cells hold numbers; the first that does not becomes a problem."""
-    for name, cell in zip(names, cells, strict=False):
-        if not cell.strip():
-            remedy = "Only the end of a row may be."
-            file.refuse(line, f"column {name} is empty, and numbers follow.", remedy=remedy)
-        elif cell.strip().casefold() in _MISSING:
-            remedy = "Fill it in, or leave the row out."
-            file.refuse(line, f"column {name} has no value.", cell, remedy)
-        elif not is_number(cell):
-            remedy = "A decimal comma?  Write a point." if _DECIMAL_COMMA.fullmatch(cell) else ""
-            file.refuse(line, f"column {name} holds no number.", cell, remedy)
-        elif not math.isfinite(float(cell)) or abs(float(cell)) > 1e30:
-            file.refuse(line, f"column {name} is too large, or not finite.", cell.strip())
-        else:
-            continue
-        return False
-    return True
+def _find_fault(name: str, cell: str) -> _Fault | None:
+    """Return why a cell of a column holds no number; None if it does."""
+    if not cell.strip():
+        remedy = "Only the end of a row may be."
+        return _Fault(f"column {name} is empty, and numbers follow.", remedy=remedy)
+    if cell.strip().casefold() in _MISSING:
+        return _Fault(f"column {name} has no value.", cell, "Fill it in, or leave the row out.")
+    if not is_number(cell):
+        remedy = "A decimal comma?  Write a point." if _DECIMAL_COMMA.fullmatch(cell) else ""
+        return _Fault(f"column {name} holds no number.", cell, remedy)
+    if not abs(float(cell)) <= _LARGEST:
+        return _Fault(f"column {name} is too large, or not finite.", cell.strip())
+    return None
