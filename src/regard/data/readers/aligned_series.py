@@ -6,6 +6,7 @@ Cost: a sort for each series.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +19,9 @@ from regard.data.readers.series_columns import ColumnRoles, group_rows
 from regard.data.readers.tables import require_readable
 from regard.data.readers.text_lines import TextFile
 from regard.data.readers.time_column import TimeColumn
-from regard.data.readers.time_grid import TimeGrid, find_grid
+from regard.data.readers.time_grid import OffGrid, TimeGrid, find_grid
 from regard.data.readers.time_rows import (
+    Conflict,
     SeriesRows,
     clock_step_of,
     days_of_clocks,
@@ -111,10 +113,8 @@ class SeriesAligner:
 
     def _grid(self, groups: dict[str, SeriesRows]) -> TimeGrid:
         """Return the grid of all series; raise DataError where there is none."""
-        unique = [np.unique(rows.times, return_index=True) for rows in groups.values()]
-        grid = find_grid(
-            [times for times, _ in unique], is_count=self.times.is_count, expected=self.expected
-        )
+        times = [np.unique(rows.times) for rows in groups.values()]
+        grid = find_grid(times, is_count=self.times.is_count, expected=self.expected)
         if isinstance(grid, TimeGrid):
             return grid
         if grid is None:
@@ -122,19 +122,22 @@ class SeriesAligner:
                 f"{self.file.name}: {self._num_times()}.  A series needs two or more rows with "
                 "different times."
             )
-        rows = list(groups.values())[grid.series]
-        index = unique[grid.series][1][grid.position : grid.position + 2]
+        name, rows = list(groups.items())[grid.series]
+        raise DataError(self._describe_off_grid(grid, name, rows))
+
+    def _describe_off_grid(self, grid: OffGrid, name: str, rows: SeriesRows) -> str:
+        """Return between which rows of a series the times are on no grid, and what to do."""
+        index = np.unique(rows.times, return_index=True)[1][grid.position : grid.position + 2]
         lines = [self.table.lines[row] for row in rows.rows[index]]
-        first, second = (self._time_text(time) for time in rows.times[index])
+        first, second = map(self._time_text, rows.times[index])
         where = f"{self.file.name}:{lines[1]}"
         if grid.own_step is not None:
-            name = list(groups)[grid.series]
-            raise DataError(
+            return (
                 f"{where}: series {name} has a step of one {grid.own_step}, others of one "
                 f"{grid.step}.  Put series with different steps into different files."
             )
         if grid.is_sparse:
-            raise DataError(
+            return (
                 f"{where}: no row from {first} (line {lines[0]:,}) to {second}, and for most other "
                 f"times of the usual step ({grid.step}).  Add up or average the values of a longer "
                 "step, such as a day."
@@ -144,7 +147,7 @@ class SeriesAligner:
             remedy += ": add up or average the values of an hour or a day"
         if grid.step.unit in ("minute", "hour"):
             remedy += ".  Clocks set forward or back?  Write times with their UTC offset"
-        raise DataError(
+        return (
             f"{where}: from {first} (line {lines[0]:,}) to {second} is not a multiple of the usual "
             f"step ({grid.step}).  {remedy}."
         )
@@ -175,24 +178,28 @@ class SeriesAligner:
             reason = "repeats the time of another row"
             self.dropped.append(DroppedRow(line=line, reason=reason, text=text))
         for conflict in merged.conflicts:
-            first, second = conflict.rows
-            column = self.roles.numbers[conflict.column]
-            before, after = (self.table.columns[column][row] for row in (first, second))
-            time = self._time_text(self.times.times[second])
-            of_series = f" of series {name}" if name else ""
-            reason = (
-                f"a second value{of_series} for {time} in column {self.table.name_of(column)}, "
-                f"{after} after {before} in line {self.table.lines[first]:,}."
-            )
-            remedy = "Keep one of the rows."
-            if not name:
-                remedy = "Several series?  Name the columns: `data.columns=TIME,VALUE,SERIES`"
-            self.file.refuse(self.table.lines[second], reason, remedy=remedy)
+            self._refuse_conflict(name, conflict)
         self.hours_back += merged.hours_back
         hours_forward = find_hours_forward(merged.rows.times, clock_step)
         self.hours_forward += hours_forward
         self.num_forward += len(hours_forward) * _HOUR // (clock_step or _HOUR)
         return merged.rows
+
+    def _refuse_conflict(self, name: str, conflict: Conflict) -> None:
+        """Make two rows with one time and different numbers a problem."""
+        first, second = conflict.rows
+        column = self.roles.numbers[conflict.column]
+        before, after = (self.table.columns[column][row] for row in conflict.rows)
+        of_series = f" of series {name}" if name else ""
+        reason = (
+            f"a second value{of_series} for {self._time_text(self.times.times[second])} in column "
+            f"{self.table.name_of(column)}, {after} after {before} in line "
+            f"{self.table.lines[first]:,}."
+        )
+        remedy = "Keep one of the rows."
+        if not name:
+            remedy = "Several series?  Name the columns: `data.columns=TIME,VALUE,SERIES`"
+        self.file.refuse(self.table.lines[second], reason, remedy=remedy)
 
     def _note_clocks(self) -> None:
         """Add notes on hours that are there twice, or do not exist, since clocks are set."""
@@ -213,37 +220,30 @@ class SeriesAligner:
         num_empty = sum(int(np.sum(~table.has_row)) for table in tables)
         if num_empty == self.num_forward:
             return
-        if step == TimeStep(unit="day") and all(table.has_only_workdays() for table in tables):
-            num_others = sum(int(np.sum(~table.has_row & ~table.is_weekend())) for table in tables)
-            words = f" and on {num_others:,} other days" if num_others else ""
-            self.notes.append(f"no rows on Saturdays and Sundays{words}: their values are missing")
+        if step == TimeStep(unit="day") and all(map(_GridTable.has_only_workdays, tables)):
+            self.notes.append(_describe_weekends(tables))
             return
         table = next(table for table in tables if not table.has_row.all())
         first = table.time_index.times(int(np.argmin(table.has_row)), 1)[0]
-        words = "time has no row: its value is"
-        if num_empty > 1:
-            words = "times have no row: their values are"
-        self.notes.append(f"{num_empty:,} {words} missing (first: {first})")
+        words = "time has no row: its value is", "times have no row: their values are"
+        self.notes.append(f"{pluralize(num_empty, *words)} missing (first: {first})")
 
     def _series(self, tables: Sequence[_GridTable]) -> TimeSeries:
         """Return the series of all tables, one for each column to be forecast."""
-        placed = [
-            self._cut(table, number)
-            for table in tables
-            for number in range(len(self.roles.targets))
-        ]
+        placed = [self._cut(table, i) for table in tables for i in range(len(self.roles.targets))]
         empty = [series.name for series in placed if not len(series.values)]
         if empty:
             names = list_first(empty, _NUM_NAMED)
             raise DataError(f"{self.file.name}: no value at all in {names}.  Leave it out.")
         self._note_missing(placed)
+        names, values, indices, known, observed, *_ = map(list, zip(*placed, strict=True))
         return TimeSeries(
             path=self.file.name,
-            names=[series.name for series in placed],
-            values=[series.values for series in placed],
-            indices=[series.time_index for series in placed],
-            known=[series.known for series in placed],
-            observed=[series.observed for series in placed],
+            names=names,
+            values=values,
+            indices=indices,
+            known=known,
+            observed=observed,
         )
 
     def _cut(self, table: _GridTable, number: int) -> _PlacedSeries:
@@ -276,21 +276,24 @@ class SeriesAligner:
 
     def _note_missing(self, placed: Sequence[_PlacedSeries]) -> None:
         """Add notes on values that are missing, rows of the future, and constant series."""
-        ahead = list_first([self.table.name_of(i) for i in self.roles.known], _NUM_NAMED)
+        ahead = list_first(self.table.names_of(self.roles.known), _NUM_NAMED)
         future, outside = f"no value yet, but {ahead}: the future", "after the last value"
+        num_missing, num_left_out = (
+            sum(map(attrgetter(count), placed)) for count in ("num_missing", "num_left_out")
+        )
         counts = (
             (
-                sum(series.num_missing for series in placed),
+                num_missing,
                 "value is missing",
                 "values are missing",
             ),
             (
-                max(len(series.known) - len(series.values) for series in placed),
+                max(series.num_future for series in placed),
                 f"row has {future}",
                 f"rows have {future}",
             ),
             (
-                sum(series.num_left_out for series in placed),
+                num_left_out,
                 f"row before the first or {outside} is left out",
                 f"rows before the first or {outside} are left out",
             ),
@@ -300,13 +303,14 @@ class SeriesAligner:
                 "values of columns known ahead are missing",
             ),
         )
-        self.notes += [
-            pluralize(count, singular, plural) for count, singular, plural in counts if count > 0
-        ]
-        constant = [series.name for series in placed if series.is_constant]
-        if constant:
-            verb = "has" if len(constant) == 1 else "have"
-            self.notes.append(f"{list_first(constant, _NUM_NAMED)} {verb} one value only")
+        self.notes += [pluralize(*words) for words in counts if words[0] > 0]
+        self._note_constant([series.name for series in placed if series.is_constant])
+
+    def _note_constant(self, names: Sequence[str]) -> None:
+        """Add a note on series that have one value only."""
+        if names:
+            verb = "has" if len(names) == 1 else "have"
+            self.notes.append(f"{list_first(names, _NUM_NAMED)} {verb} one value only")
 
 
 class _PlacedSeries(NamedTuple):
@@ -329,6 +333,11 @@ class _PlacedSeries(NamedTuple):
     observed: NDArray[np.float64]
     num_missing: int
     num_left_out: int
+
+    @property
+    def num_future(self) -> int:
+        """Number of rows after the last value, of columns known ahead."""
+        return len(self.known) - len(self.values)
 
     @property
     def is_constant(self) -> bool:
@@ -386,6 +395,13 @@ class _GridTable(NamedTuple):
         is_mostly_there = 2 * np.sum(self.has_row) > np.sum(~is_weekend)
         has_weekend = np.any(is_weekend) and not np.any(self.has_row & is_weekend)
         return bool(is_mostly_there and has_weekend)
+
+
+def _describe_weekends(tables: Sequence[_GridTable]) -> str:
+    """Return a note on tables of days without rows on weekends, and on other days without one."""
+    num_others = sum(int(np.sum(~table.has_row & ~table.is_weekend())) for table in tables)
+    words = f" and on {num_others:,} other days" if num_others else ""
+    return f"no rows on Saturdays and Sundays{words}: their values are missing"
 
 
 def _end_of(flags: NDArray[np.bool_]) -> int:

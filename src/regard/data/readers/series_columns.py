@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.listing import list_first
 from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.number_columns import are_mostly_numbers, is_missing
 from regard.data.readers.problems import quote
@@ -23,7 +23,6 @@ from regard.data.readers.time_table import TimeCells, TimeTable
 from regard.data.readers.times import TIME_NAMES
 from regard.errors import DataError, did_you_mean
 
-_NUM_NAMED = 10  # columns in a message
 _MAX_COLUMNS = 3  # that are set: of times, values, and names of series
 _MIN_REPEATED = 0.05  # fraction of rows with the time of another, in a table of several series
 _MAX_DISTINCT = 0.75  # names of series for each row
@@ -59,6 +58,11 @@ class ColumnRequest(NamedTuple):
         times = [] if self.time is None else [self.time]
         return [*times, *(self.targets or ()), *self.known, *self.observed, *(self.keys or ())]
 
+    @property
+    def repeated(self) -> int | None:
+        """The first column that is set for two things; None where each is for one."""
+        return next((index for index in self.columns if self.columns.count(index) > 1), None)
+
 
 class ColumnRoles(NamedTuple):
     """The columns of a table by what they hold, as indices."""
@@ -84,58 +88,60 @@ def find_request(
     observed: Sequence[str],
 ) -> ColumnRequest:
     """Return the columns that are set; one that is missing or set twice becomes a problem."""
-
-    def index_of(name: str) -> int:
-        column = find_column(table.names, name)
-        if column is None:
-            seen = [table.name_of(index) for index in range(len(table.names))]
-            hint = did_you_mean(name, table.names)
-            reason = f'no column "{name}".  Columns seen: {list_first(seen, _NUM_NAMED)}.{hint}'
-            file.refuse(table.first_line, reason)
-            return -1
-        return table.names.index(column)
-
     if len(columns) > _MAX_COLUMNS:
         raise DataError(
             f"{file.name}: {len(columns)} columns are set.  Set one to three: that of the times, "
             "that of the values, and that of the names of series; others are `forecast.targets`."
         )
-    named = [index_of(name) for name in columns]
-    values = tuple(named[1:2]) + tuple(index_of(name) for name in targets)
+    index_of = partial(_index_of, file, table)
+    named = list(map(index_of, columns))
+    values = (*named[1:2], *map(index_of, targets))
     request = ColumnRequest(
-        time=named[0] if named else None,
+        time=next(iter(named), None),
         targets=tuple(dict.fromkeys(values)) or None,
-        known=tuple(index_of(name) for name in known),
-        observed=tuple(index_of(name) for name in observed),
+        known=tuple(map(index_of, known)),
+        observed=tuple(map(index_of, observed)),
         keys=tuple(named[2:]) if len(named) > 1 else None,
     )
-    repeated = [index for index in request.columns if request.columns.count(index) > 1]
-    if repeated and not file.problems:
-        name = table.name_of(repeated[0])
+    if request.repeated is not None and not file.problems:
+        name = table.name_of(request.repeated)
         file.refuse(table.first_line, f'the column "{name}" is set for two things.')
     return request
+
+
+def _index_of(file: TextFile, table: TimeTable, name: str) -> int:
+    """Return the index of a column that is set; -1, and a problem, where the table lacks it."""
+    column = find_column(table.names, name)
+    if column is not None:
+        return table.names.index(column)
+    hint = did_you_mean(name, table.names)
+    reason = f'no column "{name}".  Columns seen: {table.list_names()}.{hint}'
+    file.refuse(table.first_line, reason)
+    return -1
 
 
 def find_column_roles(
     table: TimeTable, cells: TimeCells, times: TimeColumn, request: ColumnRequest
 ) -> ColumnRoles:
     """Return what the columns hold: as set, else by their names and cells."""
-    taken = {*cells.columns, *request.columns}
-    free = [index for index in range(len(table.names)) if index not in taken]
+    free = sorted({*range(len(table.names))} - {*cells.columns, *request.columns})
     numbers = [index for index in free if are_mostly_numbers(table.columns[index])]
-    keys = request.keys
+    keys, targets = request.keys, request.targets
     if keys is None:
-        empty = [index for index in free if all(map(is_missing, table.columns[index]))]
-        texts = sorted({*free} - {*numbers, *empty})
-        named = [index for index in numbers if _is_series_name(table.names[index])]
-        keys = _find_keys(table, times, [*texts, *named])
-    targets = request.targets
+        keys = _find_keys(table, times, _key_candidates(table, free, numbers))
     if targets is None:
-        values = [index for index in numbers if index not in keys]
+        values = sorted({*numbers} - {*keys})
         targets = tuple(index for index in values if not _describes_row(table, index))
-    used = {*taken, *targets, *keys}
-    unused = tuple(index for index in free if index not in used and table.names[index])
+    unused = sorted({*free} - {*targets, *keys})
+    unused = tuple(index for index in unused if table.names[index])
     return ColumnRoles(targets, request.known, request.observed, keys, unused)
+
+
+def _key_candidates(table: TimeTable, free: Sequence[int], numbers: Sequence[int]) -> list[int]:
+    """Return columns of texts, and of numbers that are named for series, of some free columns."""
+    empty = [index for index in free if all(map(is_missing, table.columns[index]))]
+    texts = sorted({*free} - {*numbers, *empty})
+    return [*texts, *(index for index in numbers if _is_series_name(table.names[index]))]
 
 
 def _is_series_name(name: str) -> bool:
@@ -170,17 +176,34 @@ def _find_keys(table: TimeTable, times: TimeColumn, candidates: Sequence[int]) -
     # A number or a remark of each row is not the name of a series.
     candidates = [i for i in candidates if codes[i].max() + 1 <= _MAX_DISTINCT * num_rows]
     named = [index for index in candidates if _is_series_name(table.names[index])]
-    ordered = [*named, *(index for index in candidates if index not in named)]
     groups = np.unique(times.times, return_inverse=True)[1]  # of rows with one time and one name
-    num_groups = int(groups.max()) + 1
-    if num_groups == num_rows:
+    if int(groups.max()) + 1 == num_rows:
         return tuple(index for index in named if _is_in_blocks(table.columns[index]))[:1]
+    ordered = sorted(candidates, key=lambda index: index not in named)
+    return _split_rows(groups, codes, ordered, named)
+
+
+def _split_rows(
+    groups: NDArray[np.int64],
+    codes: dict[int, NDArray[np.int64]],
+    candidates: Sequence[int],
+    named: Sequence[int],
+) -> tuple[int, ...]:
+    """Return the columns that split groups into single rows, those that split most of them first.
+
+    Args:
+        groups: Number of each row's group, ``[rows]``.
+        codes: Number of each row's text, ``[rows]``, in each column.
+        candidates: Columns that may split them.
+        named: Those that may also split off a few rows.
+    """
     keys: list[int] = []
+    num_rows, num_groups = len(groups), int(groups.max()) + 1
     while num_groups < num_rows:
         is_much = num_rows - num_groups > _MIN_REPEATED * num_rows
         split = {
             index: np.unique(groups * num_rows + codes[index], return_inverse=True)[1]
-            for index in (ordered if is_much else named)
+            for index in (candidates if is_much else named)
             if index not in keys
         }
         best = max(split, key=lambda index: split[index].max(), default=None)
@@ -211,7 +234,7 @@ def group_rows(table: TimeTable, keys: Sequence[int]) -> dict[str, NDArray[np.in
     rows: dict[tuple[str, ...], list[int]] = {}
     for row, name in enumerate(zip(*(table.columns[index] for index in keys), strict=True)):
         rows.setdefault(name, []).append(row)
-    names = [" ".join(name) for name in rows]
+    names = list(map(" ".join, rows))
     if len(set(names)) < len(names):  # "a b", "c" and "a", "b c"
         names = [" ".join(map(quote, name)) for name in rows]
-    return {name: np.array(of_name) for name, of_name in zip(names, rows.values(), strict=True)}
+    return dict(zip(names, map(np.array, rows.values()), strict=True))

@@ -22,6 +22,7 @@ from regard.data.listing import list_first
 from regard.data.readers.aligned_series import SeriesAligner
 from regard.data.readers.columns import find_roles, fold_name
 from regard.data.readers.number_columns import (
+    CellFault,
     NumberColumn,
     NumberStyle,
     are_mostly_numbers,
@@ -130,10 +131,7 @@ def read_time_series(
     roles = find_column_roles(table, cells, times, request)
     if not roles.targets:
         raise DataError(_describe_no_numbers(file, table, roles))
-    for index in roles.keys:
-        for row in (row for row, cell in enumerate(table.columns[index]) if not cell):
-            reason = f"column {table.name_of(index)}, the name of the series, is empty."
-            file.refuse(table.lines[row], reason, table.row_text(row))
+    _refuse_unnamed(file, table, roles.keys)
     numbers, notes = _read_numbers(file, table, roles)
     require_readable(_in_order(file))
     expected = TimeStep.parse(step) if step else None
@@ -142,8 +140,8 @@ def read_time_series(
     columns_read = [*cells.columns, *roles.keys, *roles.numbers]
     read_as = ReadAs.of(
         "time series" if times.is_count else f"time series every {grid_step}",
-        [table.name_of(index) for index in columns_read],
-        [table.name_of(index) for index in roles.unused],
+        table.names_of(columns_read),
+        table.names_of(roles.unused),
         [*times.notes, *notes],
     )
     return TimeSeriesFile(
@@ -152,9 +150,17 @@ def read_time_series(
         notes=aligner.notes,
         dropped=sorted([*table.dropped, *aligner.dropped], key=lambda row: row.line),
         read_as=read_as,
-        known_names=tuple(table.name_of(index) for index in roles.known),
-        observed_names=tuple(table.name_of(index) for index in roles.observed),
+        known_names=tuple(table.names_of(roles.known)),
+        observed_names=tuple(table.names_of(roles.observed)),
     )
+
+
+def _refuse_unnamed(file: TextFile, table: TimeTable, keys: Sequence[int]) -> None:
+    """Make rows without the name of a series problems."""
+    for index in keys:
+        reason = f"column {table.name_of(index)}, the name of the series, is empty."
+        for row in (row for row, cell in enumerate(table.columns[index]) if not cell):
+            file.refuse(table.lines[row], reason, table.row_text(row))
 
 
 def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool = False) -> bool:
@@ -169,46 +175,58 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
         encoding: Encoding of the file.
         is_text: Whether the file is named as running text.
     """
+    table = _first_rows(source, encoding, is_text=is_text)
+    cells = find_times(table)
+    if cells is None or _has_texts(table):
+        return False
+    times = read_time_column(cells.cells, table.names[cells.columns[0]])
+    return times is not None and _are_forecast(table, cells, times)
+
+
+def _first_rows(source: DataSource, encoding: str, *, is_text: bool) -> TimeTable:
+    """Return the first rows of a file; none of one that is no table: less than two, or damaged."""
+    nothing = TimeTable([], [], [], [])
     try:
         file = open_text(source, encoding)
         table = read_time_table(file, source, limit=_MAX_ROWS_SHAPE)
     except DataError:
-        return False
-    is_damaged = bool(file.problems) and is_text
-    cells = None if is_damaged or len(table.lines) < 2 else find_times(table)
-    if cells is None or _has_texts(table):
-        return False
-    times = read_time_column(cells.cells, table.names[cells.columns[0]])
-    if times is None:
-        return False
+        return nothing
+    is_damaged = is_text and bool(file.problems)
+    return nothing if is_damaged or len(table.lines) < 2 else table
+
+
+def _are_forecast(table: TimeTable, cells: TimeCells, times: TimeColumn) -> bool:
+    """Return whether rows with times are for a forecast, not to be classified."""
     roles = find_column_roles(table, cells, times, ColumnRequest())
-    has_label = any(fold_name(name) in LABEL_NAMES for name in table.names)
+    has_label = not LABEL_NAMES.isdisjoint(map(fold_name, table.names))
     if not roles.targets or (has_label and len(roles.targets) > 1):
         return False
-    if not times.is_count and not has_label:
-        return True
+    is_sure = not times.is_count and not has_label
+    return is_sure or _are_regular(table, roles, times)
+
+
+def _are_regular(table: TimeTable, roles: ColumnRoles, times: TimeColumn) -> bool:
+    """Return whether the times of each series rise, all on one regular grid."""
     groups = [times.times[rows] for rows in group_rows(table, roles.keys).values()]
-    return _are_regular(groups, is_count=times.is_count)
-
-
-def _are_regular(groups: Sequence[NDArray[np.int64]], *, is_count: bool) -> bool:
-    """Return whether the times of each series, ``[rows]``, rise, all on one regular grid."""
-    is_rising = all(np.all(np.diff(times) > 0) for times in groups)
-    return is_rising and isinstance(find_grid(groups, is_count=is_count), TimeGrid)
+    is_rising = all(np.all(np.diff(group) > 0) for group in groups)
+    return is_rising and isinstance(find_grid(groups, is_count=times.is_count), TimeGrid)
 
 
 def _has_texts(table: TimeTable) -> bool:
-    """Return whether a column has texts of several words that differ, unlike names of series."""
-    for index in range(len(table.names)):
-        cells = table.filled(index)
-        if not cells or are_mostly_numbers(cells) or are_times(cells, table.names[index]):
-            continue
-        num_words = sum(len(cell.split()) for cell in cells)
-        if num_words > _MAX_WORDS * len(cells) and 2 * len(set(cells)) > len(cells):
-            return True
+    """Return whether a column has texts, which differ, unlike names of series, or are named so."""
+    if any(map(_are_texts, table.names, map(table.filled, range(len(table.names))))):
+        return True
     roles = find_roles(table.names, is_table=False)
     texts = [roles[role] for role in _TEXT_ROLES if role in roles]
     return any(not are_mostly_numbers(table.columns[table.names.index(name)]) for name in texts)
+
+
+def _are_texts(name: str, cells: Sequence[str]) -> bool:
+    """Return whether cells of a column are texts of several words that differ."""
+    if not cells or are_mostly_numbers(cells) or are_times(cells, name):
+        return False
+    num_words = sum(len(cell.split()) for cell in cells)
+    return num_words > _MAX_WORDS * len(cells) and 2 * len(set(cells)) > len(cells)
 
 
 def _in_order(file: TextFile) -> list[RowProblem]:
@@ -225,23 +243,30 @@ def _read_times(
         DataError: No column has times.
     """
     cells = find_times(table)
-    if request.time is not None and (cells is None or cells.columns[0] != request.time):
+    if request.time is not None and request.time not in (cells.columns[:1] if cells else ()):
         cells = times_of_column(table, request.time)
     if cells is None:
         raise DataError(f"{file.name}: {describe_no_times(table)}")
     name = table.name_of(cells.columns[0])
     times = read_time_column(cells.cells, table.names[cells.columns[0]], step)
     if times is None:
-        first = next((cell for cell in cells.cells if cell), "")
+        first = next(filter(None, cells.cells), "")
         raise DataError(
             f"{file.name}:{table.lines[0]}: column {name} holds no times.  {quote(first)}  "
             "Expected dates such as 2024-01-31 or 2024-01-31 12:30."
         )
-    for fault in times.faults:
-        text = table.row_text(fault.row) if fault.reason == "is empty" else cells.cells[fault.row]
+    _refuse_cells(file, table, name, times.faults, cells.cells)
+    return cells, times
+
+
+def _refuse_cells(
+    file: TextFile, table: TimeTable, name: str, faults: Sequence[CellFault], cells: Sequence[str]
+) -> None:
+    """Make cells of a column that cannot be read problems; of an empty one the row is shown."""
+    for fault in faults:
+        text = table.row_text(fault.row) if fault.reason == "is empty" else cells[fault.row]
         reason = f"column {name} {fault.reason}."
         file.refuse(table.lines[fault.row], reason, text, fault.remedy)
-    return cells, times
 
 
 def _describe_no_numbers(file: TextFile, table: TimeTable, roles: ColumnRoles) -> str:
@@ -252,11 +277,8 @@ def _describe_no_numbers(file: TextFile, table: TimeTable, roles: ColumnRoles) -
     lists = [table.name_of(i) for i in roles.unused if table.columns[i][0].startswith("[")]
     if lists:
         return f"{file.name}: column {lists[0]} holds lists.  Write a row for each value."
-    seen = [table.name_of(index) for index in range(len(table.names))]
-    return (
-        f"{file.name}: no column of numbers to be forecast.  "
-        f"Columns seen: {list_first(seen, _NUM_NAMED)}."
-    )
+    seen = table.list_names()
+    return f"{file.name}: no column of numbers to be forecast.  Columns seen: {seen}."
 
 
 def _read_numbers(
@@ -267,27 +289,36 @@ def _read_numbers(
     Returns:
         Float64 ``[rows, columns]``, and notes on how numbers are written.
     """
-    styles: dict[int, NumberStyle] = {
-        index: find_number_style(table.columns[index]) for index in roles.numbers
-    }
-    clear: set[NumberStyle] = {
-        style for style in styles.values() if style in ("comma", "thousands")
-    }
-    if len(clear) == 1:  # the other columns decide
-        styles = {i: s if s != "unclear" else next(iter(clear)) for i, s in styles.items()}
+    styles = _find_styles(table, roles)
     columns, notes = [], []
     for index, style in styles.items():
         cells, name = table.columns[index], table.name_of(index)
-        truth = read_boolean_column(cells) if index in (*roles.known, *roles.observed) else None
+        truth = None if index in roles.targets else read_boolean_column(cells)
         column = read_number_column(cells, style) if truth is None else NumberColumn(truth, ())
-        for fault in column.faults:
-            line, reason = table.lines[fault.row], f"column {name} {fault.reason}."
-            file.refuse(line, reason, cells[fault.row], fault.remedy)
+        _refuse_cells(file, table, name, column.faults, cells)
         columns.append(column.values)
         if column.sign:
             notes.append(f'numbers of {name} are read without "{column.sign}"')
+    return np.stack(columns, axis=1), [*notes, *_describe_styles(table, styles)]
+
+
+def _describe_styles(table: TimeTable, styles: dict[int, NumberStyle]) -> list[str]:
+    """Return notes on columns of numbers with commas."""
+    notes = []
     for style, words in (("comma", "decimal commas"), ("thousands", "commas between thousands")):
         written = [table.name_of(index) for index, one in styles.items() if one == style]
         if written:
             notes.append(f"numbers have {words} ({list_first(written, _NUM_NAMED)})")
-    return np.stack(columns, axis=1), notes
+    return notes
+
+
+def _find_styles(table: TimeTable, roles: ColumnRoles) -> dict[int, NumberStyle]:
+    """Return how the numbers of each column are written; the others decide where one is unclear."""
+    styles: dict[int, NumberStyle] = {
+        index: find_number_style(table.columns[index]) for index in roles.numbers
+    }
+    clear: set[NumberStyle] = {s for s in styles.values() if s not in ("point", "unclear")}
+    if len(clear) != 1:
+        return styles
+    (usual,) = clear
+    return {index: usual if style == "unclear" else style for index, style in styles.items()}
