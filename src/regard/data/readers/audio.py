@@ -294,31 +294,45 @@ def _parse(content: bytes) -> _Wav:
     riff, whole, kind = struct.unpack_from("<4sI4s", content)
     if (riff, kind) != (b"RIFF", b"WAVE"):
         raise ValueError("it does not begin with RIFF and WAVE")
-    channels = rate = width = 0
-    start = _RIFF_BYTES
-    while True:
+    channels = rate = width = length = 0
+    start, name = _RIFF_BYTES, b""
+    while name != b"data":
         name, length = struct.unpack_from("<4sI", content, start)
         start += _CHUNK_BYTES
-        if name == b"data":
-            break
         if name == b"fmt ":
             channels, rate, width = _parse_format(content, start, length)
-        start += length + length % 2
+        if name != b"data":
+            start += length + length % 2
     if not width:
         raise ValueError("data chunk before fmt chunk")
     size = width * channels
     is_cut_short = whole + _CHUNK_BYTES != len(content)
-    if length >= _UNKNOWN_LENGTH or (
-        length == 0 and (is_cut_short or not _are_chunks(content[start:]))
-    ):
-        length = len(content) - start
-    behind = content[start + length + length % 2 :]
-    if len(behind) > length and not _are_chunks(behind):
-        raise ValueError(
-            f"its header says {length:,} bytes of samples, {len(behind):,} bytes follow them"
-        )
+    length = _length_of_samples(content[start:], length, is_cut_short=is_cut_short)
     raw = content[start : start + length]
     return _Wav(channels, rate, width, length // size, raw[: len(raw) // size * size])
+
+
+def _length_of_samples(content: bytes, length: int, *, is_cut_short: bool) -> int:
+    """Return how many bytes of samples there are, by the header or where it does not say it.
+
+    Args:
+        content: The samples and what follows them.
+        length: Their length in bytes by the header.
+        is_cut_short: Whether the file has another length than its header says.
+
+    Raises:
+        ValueError: More bytes follow the samples than they have, and these are no chunks.
+    """
+    if length >= _UNKNOWN_LENGTH or (length, is_cut_short) == (0, True):
+        return len(content)
+    behind = content[length + length % 2 :]
+    if len(behind) <= length or _are_chunks(behind):
+        return length
+    if length == 0:
+        return len(content)
+    raise ValueError(
+        f"its header says {length:,} bytes of samples, {len(behind):,} bytes follow them"
+    )
 
 
 def _are_chunks(content: bytes) -> bool:

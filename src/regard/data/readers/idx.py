@@ -34,11 +34,11 @@ class IdxPart(NamedTuple):
 
 def find_idx(folder: str | Path) -> dict[str, IdxPart]:
     """Return those of the parts ``train`` and ``test`` of a folder that have both files."""
-    paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    paths = sorted(filter(Path.is_file, Path(folder).iterdir()))
     parts = {}
     for part, words in _PARTS.items():
-        images = _find_file(paths, [f"{word}-images" for word in words], "idx3-ubyte")
-        labels = _find_file(paths, [f"{word}-labels" for word in words], "idx1-ubyte")
+        images = _find_file(paths, words, "images", "idx3-ubyte")
+        labels = _find_file(paths, words, "labels", "idx1-ubyte")
         if images is not None and labels is not None:
             parts[part] = IdxPart(images, labels)
     return parts
@@ -94,6 +94,11 @@ def read_idx(path: str | Path, *, num_axes: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, size, start).reshape(shape)
 
 
-def _find_file(paths: Sequence[Path], words: Sequence[str], layout: str) -> Path | None:
-    """Return the first path whose name holds the layout and one of the words."""
-    return next((p for p in paths if layout in p.name and any(w in p.name for w in words)), None)
+def _find_file(
+    paths: Sequence[Path], words: Sequence[str], contents: str, layout: str
+) -> Path | None:
+    """Return the first path whose name holds the layout, and a word with the contents."""
+    for path in paths:
+        if layout in path.name and any(f"{word}-{contents}" in path.name for word in words):
+            return path
+    return None

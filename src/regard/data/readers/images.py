@@ -176,9 +176,9 @@ def _pixels(image: Any, image_format: str, channels: int) -> NDArray[Any]:
     Raises:
         ValueError: Some are not finite.
     """
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if image.mode.startswith(("I", "F")):
         return _deep_pixels(image, image_format)[None].repeat(channels, 0)
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+    if "a" in image.mode.lower() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = _pillow().Image.new("RGBA", image.size, "white")
         image = _pillow().Image.alpha_composite(white, image)
@@ -189,14 +189,14 @@ def _pixels(image: Any, image_format: str, channels: int) -> NDArray[Any]:
 def _deep_pixels(image: Any, image_format: str) -> NDArray[Any]:
     """Return the pixels of a gray image with more than 8 bits, ``[height, width]``."""
     values = np.asarray(image)
-    if image.mode != "F":
-        if image.mode != "I" or image_format in _SCALED_TO_16_BITS:
-            return values.astype(np.float32) / 257  # 255 * 257 = 65535
-        is_exact = int(values.max()) <= _EXACT and int(values.min()) >= -_EXACT
-        return values.astype(np.float32 if is_exact else np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("some of its values are not finite")
-    return values
+    if image.mode == "F":
+        if not np.isfinite(values).all():
+            raise ValueError("some of its values are not finite")
+        return values
+    if image.mode != "I" or image_format in _SCALED_TO_16_BITS:
+        return values.astype(np.float32) / 257  # 255 * 257 = 65535
+    is_exact = -_EXACT <= values.min() <= values.max() <= _EXACT
+    return values.astype(np.float32 if is_exact else np.float64)
 
 
 @contextmanager
@@ -242,14 +242,15 @@ def _check_size(path: str | Path, image: Any, num_bytes: int) -> None:
 
 def _has_deep_color(image: Any) -> bool:
     """Return whether Pillow reads the channels of a color image with fewer bits than they have."""
-    if len(image.getbands()) == 1:
-        return False
-    for tile in getattr(image, "tile", ()):
-        layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        is_deep_ppm = image.format == "PPM" and bool(rest) and int(rest[0]) > 255
-        if ";16" in str(layout) or is_deep_ppm:
-            return True
-    return False
+    tiles = getattr(image, "tile", ())
+    return len(image.getbands()) > 1 and any(_is_deep(image.format, tile.args) for tile in tiles)
+
+
+def _is_deep(image_format: str, arguments: Any) -> bool:
+    """Return whether a part of an image has 16 bits a channel, by the arguments of its decoder."""
+    layout, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+    is_deep_ppm = image_format == "PPM" and bool(rest) and int(rest[0]) > 255
+    return is_deep_ppm or ";16" in str(layout)
 
 
 def _read_orientation(image: Any) -> int:
