@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import mimetypes
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import filterfalse
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -68,16 +69,20 @@ def labeled_files(data: SourceLike, suffixes: Collection[str]) -> list[LabeledFi
         )
     parts = part_folders(source, suffixes)
     files = []
-    for path in source.files:
+    for path in _with_suffix(source, suffixes):
         names = path.relative_to(root).parts
-        depth = 1 if names[0] in parts else 0  # of the folders of labels
-        if path.suffix.lower() in suffixes and len(names) > depth + 1:
-            part_root = root / names[0] if depth else root
+        depth = int(names[0] in parts)  # of the folders of labels
+        if len(names) > depth + 1:
             part = parts.get(names[0], "train")
-            files.append(LabeledFile(path, names[depth], part, part_root))
+            files.append(LabeledFile(path, names[depth], part, root.joinpath(*names[:depth])))
     if not any(file.path.parent.parent == file.root for file in files if file.part == "train"):
         raise DataError(_describe_unlabeled(source, suffixes))
     return files
+
+
+def _with_suffix(source: DataSource, suffixes: Collection[str]) -> list[Path]:
+    """Return the files of a folder, at any depth, with some suffixes."""
+    return [path for path in source.files if path.suffix.lower() in suffixes]
 
 
 def part_folders(source: DataSource, suffixes: Collection[str]) -> dict[str, str]:
@@ -88,30 +93,43 @@ def part_folders(source: DataSource, suffixes: Collection[str]) -> dict[str, str
     Raises:
         DataError: Some are parts and others are not, or files of training have no label.
     """
-    is_nested: dict[str, bool] = {}  # whether a folder has files in folders of its own
-    for path in source.files:
-        names = path.relative_to(source.path).parts
-        if path.suffix.lower() in suffixes and len(names) > 1:
-            is_nested[names[0]] = is_nested.get(names[0], False) or len(names) > 2
-    parts = {name: _PART_OF_NAME.get(name.casefold(), "") for name in is_nested}
-    num_parts = len(set(parts.values()) - {""})
-    labels = [name for name, part in parts.items() if not part]
-    has_labels = any(is_nested[name] for name, part in parts.items() if part == "train")
+    folders, nested = _top_folders(source, suffixes)
+    parts = {
+        name: _PART_OF_NAME[name.casefold()]
+        for name in sorted(folders)
+        if name.casefold() in _PART_OF_NAME
+    }
+    labels = sorted(folders - parts.keys())
+    has_labels = "train" in map(parts.get, nested)
     if has_labels and not labels:
         return parts
-    if has_labels and num_parts > 1:
-        named = list_first([name for name in parts if name not in labels], _NUM_NAMED)
-        raise DataError(
-            f"{source.path}: the folders {named} are parts of the data, "
-            f"{list_first(labels, _NUM_NAMED)} is not.  Move it to another folder, or name the "
-            f"parts: {source.path}/train with `data.valid=FOLDER`, `data.test=FOLDER`"
-        )
-    if num_parts > 1 and not labels:
-        raise DataError(
-            f"{source.path}: the folders {list_first(sorted(parts), _NUM_NAMED)} are parts of the "
+    if len(set(parts.values())) > 1 and has_labels == bool(labels):
+        raise DataError(_describe_parts(source, list(parts), labels, suffixes))
+    return {}
+
+
+def _top_folders(source: DataSource, suffixes: Collection[str]) -> tuple[set[str], set[str]]:
+    """Return the folders at the top that hold files with some suffixes, and that do deeper down."""
+    paths = [path.relative_to(source.path).parts for path in _with_suffix(source, suffixes)]
+    folders = {names[0] for names in paths if len(names) > 1}
+    return folders, {names[0] for names in paths if len(names) > 2}
+
+
+def _describe_parts(
+    source: DataSource, parts: Sequence[str], labels: Sequence[str], suffixes: Collection[str]
+) -> str:
+    """Return that folders are parts of the data, and others, or the files in them, are not."""
+    named = list_first(parts, _NUM_NAMED)
+    if not labels:
+        return (
+            f"{source.path}: the folders {named} are parts of the "
             f"data, not labels.  Expected {source.path}/train/LABEL/FILE{_first_suffix(suffixes)}."
         )
-    return {}
+    return (
+        f"{source.path}: the folders {named} are parts of the data, "
+        f"{list_first(labels, _NUM_NAMED)} is not.  Move it to another folder, or name the "
+        f"parts: {source.path}/train with `data.valid=FOLDER`, `data.test=FOLDER`"
+    )
 
 
 def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> list[str]:
@@ -124,27 +142,31 @@ def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> l
     """
     source = as_source(data)
     root = Path(source.path)
-    roots = [root / name for name in part_folders(source, suffixes)] or [root]  # of the labels
+    roots = {root, *(root / name for name in part_folders(source, suffixes))}  # of the labels
     files = labeled_files(data, suffixes)
-    labels = {file.root / file.label for file in files}
-    unread = set(source.files) - {file.path for file in files}
-    counts = _count_unread(unread, {root, *roots}, suffixes)
+    unread = {*source.files} - {file.path for file in files}
+    counts = _count_unread(filterfalse(_is_left_by_system, unread), roots, suffixes)
     notes = [f"Files that are not read: {list_first(counts, _NUM_KINDS)}."] if counts else []
-    empty = [
-        folder.relative_to(root).as_posix()
-        for label_root in sorted({root, *roots})
-        for folder in sorted(label_root.iterdir())
-        if folder.is_dir() and not folder.name.startswith((".", "_"))
-        if folder not in labels and folder not in roots
-    ]
+    empty = _empty_folders(root, roots, files)
     if empty:
         noun, verb = ("folder", "not a label") if len(empty) == 1 else ("folders", "not labels")
         notes.append(f"No {unit} in the {noun} {list_first(empty, _NUM_KINDS)}: {verb}.")
     return notes
 
 
+def _empty_folders(root: Path, roots: Collection[Path], files: Sequence[LabeledFile]) -> list[str]:
+    """Return the folders in the folders of labels that hold no file that is read."""
+    labels = {file.root / file.label for file in files}
+    return [
+        folder.relative_to(root).as_posix()
+        for label_root in sorted(roots)
+        for folder in sorted({*filter(Path.is_dir, label_root.iterdir())} - labels - {*roots})
+        if not folder.name.startswith((".", "_"))
+    ]
+
+
 def _count_unread(
-    paths: Collection[Path], roots: Collection[Path], suffixes: Collection[str]
+    paths: Iterable[Path], roots: Collection[Path], suffixes: Collection[str]
 ) -> list[str]:
     """Return the number of unread files of each kind, in words, first those within labels.
 
@@ -155,15 +177,30 @@ def _count_unread(
     """
     within, outside = Counter[str](), Counter[str]()
     for path in sorted(paths):
-        is_outside, suffix = path.parent in roots, path.suffix.lower()
-        is_media = (mimetypes.guess_type(path.name)[0] or "").split("/")[0] in _MEDIA
-        is_counted = not is_outside or is_media or suffix in suffixes
-        if is_counted and path.name.lower() not in _LEFT_BY_SYSTEMS:
-            (outside if is_outside else within)[suffix or "without a suffix"] += 1
+        if path.parent not in roots:
+            within[_kind_of(path)] += 1
+        elif _is_input(path, suffixes):
+            outside[_kind_of(path)] += 1
     counts = [f"{count:,} {kind}" for kind, count in within.most_common()]
     return counts + [
         f"{count:,} {kind} outside the folders of labels" for kind, count in outside.items()
     ]
+
+
+def _kind_of(path: Path) -> str:
+    """Return the suffix of a file in lower case, or that it has none."""
+    return path.suffix.lower() or "without a suffix"
+
+
+def _is_left_by_system(path: Path) -> bool:
+    """Return whether a file is one that Windows writes into folders."""
+    return path.name.lower() in _LEFT_BY_SYSTEMS
+
+
+def _is_input(path: Path, suffixes: Collection[str]) -> bool:
+    """Return whether a file has one of some suffixes, or that of an image, sound or film."""
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return kind.split("/")[0] in _MEDIA or path.suffix.lower() in suffixes
 
 
 def describe_kinds(files: Sequence[Path]) -> str:
@@ -172,8 +209,7 @@ def describe_kinds(files: Sequence[Path]) -> str:
     >>> describe_kinds([Path("a.heic"), Path("b.HEIC"), Path("README")])
     'Kinds of files: 2 .heic, 1 without a suffix.'
     """
-    kinds = Counter(path.suffix.lower() or "without a suffix" for path in files)
-    counts = [f"{count:,} {kind}" for kind, count in kinds.most_common()]
+    counts = [f"{count:,} {kind}" for kind, count in Counter(map(_kind_of, files)).most_common()]
     return f"Kinds of files: {list_first(counts, _NUM_KINDS)}." if counts else ""
 
 
@@ -184,7 +220,7 @@ def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
         DataError: No such file exists.
     """
     source = as_source(data)
-    files = [path for path in source.files if path.suffix.lower() in suffixes]
+    files = _with_suffix(source, suffixes)
     if not files:
         raise DataError(f"{source.path}: no file that ends in {', '.join(sorted(suffixes))}.")
     return files
@@ -197,21 +233,22 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
         UnreadableRowsError: Some files cannot be read; the message counts them.
     """
     values: list[T] = []
+    errors: list[DataError] = []
     problems: list[RowProblem] = []
-    first: DataError | None = None
     for path in paths:
         try:
             values.append(read(path))
         except DataError as error:
-            first = first or error
+            errors.append(error)
             problems.append(RowProblem(str(path), None, str(error).removeprefix(f"{path}: ")))
-    if first is None:
+    if not errors:
         return values
-    message = str(first)
+    message = str(errors[0])
     if len(problems) > 1:
         names = list_first([problem.path for problem in problems], _NUM_NAMED)
         message += f"  {len(problems):,} of {len(paths):,} files cannot be read: {names}."
-    raise UnreadableRowsError(message, *first.next_steps, problems=problems, num_rows=len(values))
+    steps = errors[0].next_steps
+    raise UnreadableRowsError(message, *steps, problems=problems, num_rows=len(values))
 
 
 def official_parts(data: SourceLike) -> dict[str, set[str]]:
@@ -237,13 +274,14 @@ def _first_suffix(suffixes: Collection[str]) -> str:
 def _describe_unlabeled(source: DataSource, suffixes: Collection[str]) -> str:
     """Return what a folder without labels should hold, and what it holds."""
     root, first = Path(source.path), _first_suffix(suffixes)
-    names = [path.relative_to(root).as_posix() for path in source.files]
+    paths = [path.relative_to(root) for path in source.files]
+    names = list(map(Path.as_posix, paths))
     seen = f"Seen: {list_first(names, _NUM_NAMED)}." if names else "The folder is empty."
-    if not any(path.suffix.lower() in suffixes for path in source.files):
+    if not _with_suffix(source, suffixes):
         seen += f"  {describe_kinds(source.files)}".rstrip()
-    folders = {name.split("/")[0] for name in names}
-    if len(folders) == 1 and all(name.count("/") > 1 for name in names):
-        seen += f"  Name the folder of the labels: {root / folders.pop()}"
+    folders = {path.parts[:-2][:1] for path in paths}  # () for files that are less deep
+    if len(folders - {()}) == len(folders) == 1:
+        seen += f"  Name the folder of the labels: {root.joinpath(*folders.pop())}"
     return (
         f"{root}: no {first} file or the like in folders named for their labels.  "
         f"Expected {root}/LABEL/FILE{first}.  {seen}"
