@@ -103,7 +103,7 @@ def precision_of(values: Sequence[NDArray]) -> type[np.float32] | type[np.float6
     Times in seconds since 1970, or measurements around a billion, would all be one number.
     """
     largest = max(float(np.abs(value).max()) for value in values)
-    count = sum(value.size for value in values)
+    count = sum(map(np.size, values))
     mean = sum(float(value.sum(dtype=np.float64)) for value in values) / count
     squares = sum(float(np.square(value - mean).sum(dtype=np.float64)) for value in values)
     spread = math.sqrt(squares / count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -111,13 +111,16 @@ def guess_language(texts: Sequence[str]) -> str | None:
     if words["kana"] and words["han"] + words["kana"] > total / 2:
         # Chinese has a few kana too, in trade names.
         return "ja" if words["kana"] > 0.05 * words["han"] else "zh"
-    if not total:
-        return None
     script, count = words.most_common(1)[0]
     if count <= total / 2:
         return None
     if script == "latin":
         return _guess_by_function_words(texts)
+    return _guess_by_letters(texts, script)
+
+
+def _guess_by_letters(texts: Iterable[str], script: str) -> str | None:
+    """Return the language of a script by the letters that only it has, else the usual one."""
     letters = Counter("".join(_SCRIPTS[script].findall("\n".join(texts).lower())))
     for language, own_letters in _LETTERS.get(script, {}).items():
         if sum(map(letters.__getitem__, own_letters)) > _MIN_LETTER_FRACTION * letters.total():
@@ -185,12 +188,16 @@ def _codes_in_name(name: str) -> tuple[str, str] | None:
     """Find two language codes in the name of a file, else in that of its folder."""
     path = Path(name)
     for part in (path.name, path.absolute().parent.name):
-        for match in _DELIMITED_CODES.finditer(part):
-            source, target = (code.lower() for code in match.groups() if code)
-            if {source, target} <= english_names().keys() and source != target:
-                return source, target
-        for source, target in _JOINED_CODES.findall(part):
-            # Only languages that are guessed here: "data" is not Danish and Tamil.
-            if {source, target} <= _GUESSABLE and source != target:
+        for source, target, known in _pairs_of_codes(part):
+            if {source, target} <= known and source != target:
                 return source, target
     return None
+
+
+def _pairs_of_codes(name: str) -> Iterator[tuple[str, str, Set[str]]]:
+    """Yield what may be two codes in a name, and the languages that they may be of."""
+    for match in _DELIMITED_CODES.finditer(name):
+        source, target = (code.lower() for code in match.groups() if code)
+        yield source, target, english_names().keys()
+    # Only languages that are guessed here: "data" is not Danish and Tamil.
+    yield from ((source, target, _GUESSABLE) for source, target in _JOINED_CODES.findall(name))

@@ -10,7 +10,7 @@ has a peak. Cost: O(n log n) for each of some series, and O(n) for each length.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,22 +47,25 @@ def find_seasons(values: Sequence[NDArray[np.float64]], step: TimeStep) -> tuple
     Returns:
         Lengths in steps, shortest first, at most two; none where nothing repeats.
     """
+    filled = _usable(values)
+    seasons: list[int] = []
+    for length in calendar_seasons(step):
+        if len(seasons) < _MAX_SEASONS and _is_season(filled, length):
+            seasons.append(length)
+            filled = [_without_season(series, length) for series in filled]
+    return tuple(seasons) or _strongest_season(filled)
+
+
+def _usable(values: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return the last values of some series that vary, ``[length]``, without missing ones."""
     filled = [
         _interpolated(series[-_MAX_LENGTH:])
         for series in values
         if len(series) > 3 and np.isnan(series).mean() <= _MAX_MISSING
     ]
     filled = [series for series in filled if np.ptp(series) > 0]
-    if len(filled) > _MAX_SERIES:
-        filled = [filled[len(filled) * i // _MAX_SERIES] for i in range(_MAX_SERIES)]
-    seasons: list[int] = []
-    for length in calendar_seasons(step):
-        if len(seasons) < _MAX_SEASONS and _is_season(filled, length):
-            seasons.append(length)
-            filled = [_without_season(series, length) for series in filled]
-    if not seasons and (free := _strongest_season(filled)) is not None:
-        seasons.append(free)
-    return tuple(seasons)
+    num_series = min(len(filled), _MAX_SERIES)
+    return [filled[len(filled) * i // num_series] for i in range(num_series)]
 
 
 def calendar_seasons(step: TimeStep) -> tuple[int, ...]:
@@ -74,15 +77,14 @@ def calendar_seasons(step: TimeStep) -> tuple[int, ...]:
     ((2, 48, 336), (7, 365))
     """
     if step.unit in MONTHS:
-        months = step.count * MONTHS[step.unit]
-        return (12 // months,) if months < 12 and 12 % months == 0 else ()
-    if step.seconds is None:
+        length, cycles = step.count * MONTHS[step.unit], [12]
+    elif step.seconds is None:
         return ()
-    cycles = [SECONDS["hour"], SECONDS["day"], SECONDS["week"]]
-    seasons = [cycle // step.seconds for cycle in cycles if cycle % step.seconds == 0]
-    if step.seconds >= SECONDS["day"]:
-        seasons.append(365 * SECONDS["day"] // step.seconds)
-    return tuple(season for season in seasons if season > 1)
+    else:
+        length, cycles = step.seconds, [SECONDS["hour"], SECONDS["day"], SECONDS["week"]]
+        if length >= SECONDS["day"]:
+            cycles.append(365 * SECONDS["day"] // length * length)
+    return tuple(cycle // length for cycle in cycles if cycle > length and cycle % length == 0)
 
 
 def _interpolated(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,26 +176,33 @@ def _without_season(values: NDArray[np.float64], length: int) -> NDArray[np.floa
     return values - shape[phase]
 
 
-def _strongest_season(series: Sequence[NDArray[np.float64]]) -> int | None:
+def _strongest_season(series: Sequence[NDArray[np.float64]]) -> tuple[int, ...]:
     """Return the length, not proposed by the calendar, at which most series repeat most."""
     shares: defaultdict[int, float] = defaultdict(float)  # summed over series
     num_sure: Counter[int] = Counter()  # of series
     num_peaks: Counter[int] = Counter()
     for values in series:
         least = _MIN_EXPLAINED_FREE + _MORE_OF_SHORT / np.sqrt(len(values))
-        peaks = {length for peak in _peaks(values) for length in (peak - 1, peak, peak + 1)}
-        parts = {length // part for length in peaks for part in range(1, _MAX_PART + 1)}
+        peaks = _peaks(values)
         num_peaks.update(peaks)
-        for length in parts - {0, 1}:
-            result = _explained(values, length)
-            if result is not None and result.num_cycles >= _FEW_CYCLES:
-                shares[length] += max(0.0, result.share)
-                num_sure[length] += result.share >= least
+        for length, share in _shares_of_parts(values, peaks):
+            shares[length] += max(0.0, share)
+            num_sure[length] += share >= least
     sure = [length for length, count in num_sure.items() if 2 * count > len(series)]
     if not sure:
-        return None
-    best = max(sure, key=lambda length: shares[length])
-    # The season is the shortest of its multiples that is a peak or explains about as much.
+        return ()
+    best = max(sure, key=shares.__getitem__)
+    return (_shortest_part(best, shares, num_peaks),)
+
+
+def _shortest_part(best: int, shares: Mapping[int, float], num_peaks: Counter[int]) -> int:
+    """Return the shortest length of which another is a multiple, and that is a season as well.
+
+    Args:
+        best: The other length.
+        shares: What each length explains.
+        num_peaks: Number of series with a peak at a length, which may explain less.
+    """
     return min(
         length
         for length, share in shares.items()
@@ -202,8 +211,19 @@ def _strongest_season(series: Sequence[NDArray[np.float64]]) -> int | None:
     )
 
 
-def _peaks(values: NDArray[np.float64]) -> list[int]:
-    """Return the lengths at which the autocorrelation of a series without a line is highest."""
+def _shares_of_parts(
+    values: NDArray[np.float64], peaks: Collection[int]
+) -> Iterator[tuple[int, float]]:
+    """Yield peaks and their parts, and what other cycles of such a length explain."""
+    parts = {length // part for length in peaks for part in range(1, _MAX_PART + 1)}
+    for length in parts - {0, 1}:
+        result = _explained(values, length)
+        if result is not None and result.num_cycles >= _FEW_CYCLES:
+            yield length, result.share
+
+
+def _peaks(values: NDArray[np.float64]) -> set[int]:
+    """Return lengths next to which the autocorrelation of a series without a line is highest."""
     index = np.arange(len(values))
     rest = values - np.polyval(np.polyfit(index, values, 1), index)
     size = 2 ** int(np.ceil(np.log2(2 * len(rest))))
@@ -213,4 +233,4 @@ def _peaks(values: NDArray[np.float64]) -> list[int]:
     is_peak = (inner > correlation[:-2]) & (inner >= correlation[2:]) & (inner > 0)
     lags = np.flatnonzero(is_peak) + 1
     best = lags[np.argsort(-correlation[lags])][:_NUM_PEAKS]
-    return [int(lag) for lag in best if lag > 1]
+    return {int(lag) + offset for lag in best if lag > 1 for offset in (-1, 0, 1)}

@@ -79,24 +79,28 @@ def clean(
     """
     cleaned, drops = ParallelCorpus(path=pairs.path, sources=[], targets=[], lines=[]), []
     seen: set[tuple[str, str]] = set()
-    too_long = f"longer than {max_chars:,} characters"
     rows = zip(map(str.strip, pairs.sources), map(str.strip, pairs.targets), strict=True)
-    for line, pair in zip(pairs.lines, rows, strict=True):
-        source, target = pair
-        if not source or not target:
-            drops.append(DroppedRow(line=line, reason="empty side", text=source or target))
-        elif max(len(source), len(target)) > max_chars:
-            drops.append(DroppedRow(line=line, reason=too_long, text=source))
-        elif pair in seen:
-            drops.append(DroppedRow(line=line, reason="repeated pair", text=source))
-        else:
-            seen.add(pair)
-            cleaned.sources.append(source)
-            cleaned.targets.append(target)
-            cleaned.lines.append(line)
+    for line, (source, target) in zip(pairs.lines, rows, strict=True):
+        reason = _reason_to_drop(source, target, max_chars, seen)
+        if reason:
+            drops.append(DroppedRow(line=line, reason=reason, text=source or target))
+            continue
+        seen.add((source, target))
+        cleaned.sources.append(source)
+        cleaned.targets.append(target)
+        cleaned.lines.append(line)
     if len(cleaned) < max(1, min_pairs):
         raise DataError(f"{pairs.path}: {_describe_too_few(len(cleaned), drops, min_pairs)}")
     return cleaned, drops
+
+
+def _reason_to_drop(source: str, target: str, max_chars: int, seen: set[tuple[str, str]]) -> str:
+    """Return why a pair is dropped: empty, too long, or seen before; empty if it is not."""
+    if not source or not target:
+        return "empty side"
+    if max(len(source), len(target)) > max_chars:
+        return f"longer than {max_chars:,} characters"
+    return "repeated pair" if (source, target) in seen else ""
 
 
 def _describe_too_few(num_pairs: int, drops: Sequence[DroppedRow], min_pairs: int) -> str:
@@ -170,6 +174,28 @@ def split(
             f"{rows.path}: cannot hold out {sizes[0]:,} + {sizes[1]:,} rows of {num_rows:,}.  "
             "Add rows, or name files of your own: `data.valid=FILE`, `data.test=FILE`"
         )
+    parts = _assign_parts(rows, sizes, seed)
+    train, valid, test, leaking = (np.flatnonzero(parts == part).tolist() for part in range(4))
+    _require_held_out(rows, sizes, (valid, test))
+    return Splits(
+        train=rows.select(train),
+        valid=rows.select(valid),
+        test=rows.select(test),
+        dropped=[rows.drop(row, "repeats across splits") for row in leaking],
+    )
+
+
+def _require_held_out(rows: Rows, sizes: Sequence[int], parts: Sequence[list[int]]) -> None:
+    """Raise `DataError` where no row is in a part that should have some."""
+    if any(size and not part for size, part in zip(sizes, parts, strict=True)):
+        raise DataError(
+            f"{rows.path}: no row can be held out: nearly all {_describe_shared(rows)} others.  "
+            "Name files of your own: `data.valid=FILE`, `data.test=FILE`"
+        )
+
+
+def _assign_parts(rows: T, sizes: Sequence[int], seed: int) -> NDArray[np.int8]:
+    """Return the part of each row, ``[rows]``, for sizes of validation and test."""
     source_texts, target_texts = rows.keys()
     columns = [list(map(content_key, texts)) for texts in (source_texts, target_texts)]
     sources, targets = map(_number_texts, columns)
@@ -183,21 +209,14 @@ def split(
         stratified = parts[by_hash]
         _stratify(stratified, groups[by_hash], labels[by_hash])
         parts[by_hash] = stratified
-    train, valid, test = (
-        rows.select(np.flatnonzero(parts == part).tolist()) for part in (_TRAIN, _VALID, _TEST)
-    )
-    if (sizes[0] and not len(valid)) or (sizes[1] and not len(test)):
-        cause = "are the same as"
-        if isinstance(rows, ParallelCorpus | Questions):
-            shared = "a source or a target" if isinstance(rows, ParallelCorpus) else "a context"
-            cause = f"share {shared} with"
-        raise DataError(
-            f"{rows.path}: no row can be held out: nearly all {cause} others.  "
-            "Name files of your own: `data.valid=FILE`, `data.test=FILE`"
-        )
-    leaking = np.flatnonzero(parts == _DROPPED).tolist()
-    dropped = [rows.drop(row, "repeats across splits") for row in leaking]
-    return Splits(train=train, valid=valid, test=test, dropped=dropped)
+    return parts
+
+
+def _describe_shared(rows: Rows) -> str:
+    """Return what rows that leak have in common with others, the beginning of a sentence."""
+    if isinstance(rows, ParallelCorpus):
+        return "share a source or a target with"
+    return "share a context with" if isinstance(rows, Questions) else "are the same as"
 
 
 def _stratify(

@@ -7,10 +7,11 @@ that is a large part of the text, such as a book without line ends, is cut betwe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
@@ -68,6 +69,26 @@ def split_text(
             "Break the text into lines, or name files of your own: "
             "`data.valid=FILE`, `data.test=FILE`"
         )
+    part_of_line = _draw_parts(lines, held_out, seed)
+    train, valid, test = (
+        _select_joined(lines, np.flatnonzero(part_of_line == part).tolist(), line_of_piece)
+        for part in range(3)
+    )
+    valid, repeated_valid = without_repeats(train, valid)
+    test, repeated_test = without_repeats(train, test)
+    return Splits(train=train, valid=valid, test=test, dropped=[*repeated_valid, *repeated_test])
+
+
+def _draw_parts(
+    lines: TextLines, held_out: Mapping[int, float | None], seed: int
+) -> NDArray[np.int8]:
+    """Return the part of each line, ``[lines]``: runs of lines are drawn for parts held out.
+
+    Args:
+        lines: The text.
+        held_out: Fraction of the text for each part; None is one run. The rest is part 0.
+        seed: Seed of the choice.
+    """
     part_of_line = np.zeros(len(lines), dtype=np.int8)
     runs = _runs(lines)
     # Positions in the text, whatever the number of runs: a line more hardly moves the parts.
@@ -83,13 +104,7 @@ def split_text(
             f"{lines.path}: nothing is left to train on.  Hold out less: `data.valid=5%`, "
             "`data.test=5%`"
         )
-    train, valid, test = (
-        _select_joined(lines, np.flatnonzero(part_of_line == part).tolist(), line_of_piece)
-        for part in range(3)
-    )
-    valid, repeated_valid = without_repeats(train, valid)
-    test, repeated_test = without_repeats(train, test)
-    return Splits(train=train, valid=valid, test=test, dropped=[*repeated_valid, *repeated_test])
+    return part_of_line
 
 
 def _runs(lines: TextLines) -> list[slice]:
@@ -111,16 +126,15 @@ def _cut_huge_lines(lines: TextLines) -> tuple[TextLines, list[int]]:
     if max(map(len, lines.texts), default=0) <= longest:
         return lines, list(range(len(lines)))
     pieces = [_cut(text, size) if len(text) > longest else [text] for text in lines.texts]
-    line_of_piece = [line for line, texts in enumerate(pieces) for _ in texts]
-    is_last = [line != after for line, after in pairwise([*line_of_piece, -1])]
+    num_pieces = list(map(len, pieces))
+    line_of_piece = np.repeat(np.arange(len(lines)), num_pieces).tolist()
+    ends_document = np.zeros(len(line_of_piece), bool)
+    ends_document[np.cumsum(num_pieces) - 1] = lines.ends_document  # the last piece of a line
     cut = TextLines(
         path=lines.path,
-        texts=[text for texts in pieces for text in texts],
+        texts=list(chain.from_iterable(pieces)),
         numbers=[lines.numbers[line] for line in line_of_piece],
-        ends_document=[
-            last and lines.ends_document[line]
-            for line, last in zip(line_of_piece, is_last, strict=True)
-        ],
+        ends_document=ends_document.tolist(),
     )
     return cut, line_of_piece
 

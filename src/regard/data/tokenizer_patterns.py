@@ -10,6 +10,7 @@ references back; and the extended form, which is not read here. No known vocabul
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -74,12 +75,12 @@ def check_patterns(text: str, *, name: str) -> None:
 
 def _collect(value: object) -> list[str]:
     """Return the texts under the key ``Regex`` in nested objects."""
-    if isinstance(value, list):
-        return [pattern for item in value for pattern in _collect(item)]
-    if not isinstance(value, dict):
-        return []
-    patterns = [value["Regex"]] if isinstance(value.get("Regex"), str) else []
-    return patterns + [pattern for item in value.values() for pattern in _collect(item)]
+    if isinstance(value, dict):
+        pattern, inner = value.get("Regex"), value.values()
+    else:
+        pattern, inner = None, value if isinstance(value, list) else ()
+    patterns = list(chain.from_iterable(map(_collect, inner)))
+    return [pattern, *patterns] if isinstance(pattern, str) else patterns
 
 
 def _check(pattern: str) -> None:
@@ -167,10 +168,11 @@ def _repeated(cost: _Cost, pattern: str, position: int) -> tuple[_Cost, int]:
     while (match := _QUANTIFIER.match(pattern, position)) is not None and match[0] != "{}":
         position = match.end()
         least, most = _bounds(match)
-        if max(least, most or 0) > _MOST_REPEATS:
+        copies = most or 1
+        if max(least, copies) > _MOST_REPEATS:
             raise _TooCostlyError(f"more than {_MOST_REPEATS:,} repeats")
-        if cost.is_ambiguous and most != 1 and (most is None or most > _MOST_UNLIMITED):
+        if cost.is_ambiguous and most not in range(_MOST_UNLIMITED + 1):
             raise _TooCostlyError("a repeated group that can match in several ways")
-        unlimited = cost.num_unlimited * (most or 1) + (most is None)
+        unlimited = cost.num_unlimited * copies + (most is None)
         cost = _Cost(unlimited, cost.is_ambiguous or least != most)
     return cost, position
