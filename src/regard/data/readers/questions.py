@@ -347,11 +347,11 @@ def _reason_to_drop(row: RawQuestion) -> str:
 
 
 def _find(context: str, answer: str, start: int | None) -> int:
-    """Return where an answer begins in a text: at the occurrence nearest to a start."""
-    if start is None:
-        return context.find(answer)
-    before = context.rfind(answer, 0, start + len(answer))  # at the start, or before it
-    nearby = [index for index in (before, context.find(answer, start)) if index != NOT_FOUND]
+    """Return where an answer begins in a text: at a start, else at the occurrence nearest to it."""
+    if start is None or context.startswith(answer, start):
+        return context.find(answer, start)
+    before, after = context.rfind(answer, 0, start + len(answer)), context.find(answer, start)
+    nearby = [index for index in (before, after) if index != NOT_FOUND]
     return min(nearby, key=lambda index: abs(index - start), default=NOT_FOUND)
 
 
