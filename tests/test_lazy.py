@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,8 @@ import pytest
 import regard.attention
 import regard.attention.backends.cpu_kernels
 import regard.attention.patterns
+import regard.data
+import regard.data.readers
 import regard.explain
 import regard.generation
 import regard.generation.native
@@ -37,6 +40,8 @@ PACKAGES = [
     regard.attention,
     regard.attention.backends.cpu_kernels,
     regard.attention.patterns,
+    regard.data,
+    regard.data.readers,
     regard.explain,
     regard.generation,
     regard.generation.native,
@@ -82,6 +87,16 @@ def test_a_function_goes_before_the_module_of_its_name():
 def test_an_unknown_name_of_a_lazy_package_is_refused():
     with pytest.raises(AttributeError, match=r"'regard\.layers' has no attribute 'zzz'"):
         _ = regard.layers.zzz
+
+
+def test_readers_and_rows_of_text_load_no_torch():
+    script = (
+        "import sys; from regard.data import ParallelCorpus, TimeSeries, guess_language; "
+        "from regard.data.readers import read_pairs, read_questions, read_time_series; "
+        "print('torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout == "False\n"
 
 
 def test_an_entry_is_imported_when_it_is_first_used():

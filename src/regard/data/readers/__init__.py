@@ -1,8 +1,92 @@
 """Readers of files, one module a format.
 
 `FORMATS` is the format of a file by its suffix. Files of other names, and standard input, are
-recognized by their first line.
+recognized by their first line. A name is loaded when it is first used.
 """
+
+from typing import TYPE_CHECKING
+
+from regard.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from regard.data.readers.audio import LogMelConfig, Recording, log_mel, read_log_mel, read_wav
+    from regard.data.readers.idx import find_idx, read_idx_part
+    from regard.data.readers.images import Image, ImageSize, read_image, read_image_size
+    from regard.data.readers.labeled import read_labeled_texts
+    from regard.data.readers.labeled_folders import LabeledFile, labeled_files
+    from regard.data.readers.memory import source_of_rows
+    from regard.data.readers.problems import RowProblem, UnreadableRowsError, list_problems
+    from regard.data.readers.questions import ReadQuestions, read_asked, read_questions
+    from regard.data.readers.running_text import TextLines, read_text
+    from regard.data.readers.series import NumberRow, read_number_rows, read_unlabeled_rows
+    from regard.data.readers.series_tables import TimeSeriesFile, read_time_series
+    from regard.data.readers.shape import DataShape, inspect_shape
+    from regard.data.readers.source import DataSource, open_source
+    from regard.data.readers.tables import TABLE_READERS, parse_pairs, read_pairs, read_records
+    from regard.data.readers.text_lines import TextFile, read_lines
+
+import_lazily(
+    __name__,
+    {
+        ".audio": ["LogMelConfig", "Recording", "log_mel", "read_log_mel", "read_wav"],
+        ".idx": ["find_idx", "read_idx_part"],
+        ".images": ["Image", "ImageSize", "read_image", "read_image_size"],
+        ".labeled": ["read_labeled_texts"],
+        ".labeled_folders": ["LabeledFile", "labeled_files"],
+        ".memory": ["source_of_rows"],
+        ".problems": ["RowProblem", "UnreadableRowsError", "list_problems"],
+        ".questions": ["ReadQuestions", "read_asked", "read_questions"],
+        ".running_text": ["TextLines", "read_text"],
+        ".series": ["NumberRow", "read_number_rows", "read_unlabeled_rows"],
+        ".series_tables": ["TimeSeriesFile", "read_time_series"],
+        ".shape": ["DataShape", "inspect_shape"],
+        ".source": ["DataSource", "open_source"],
+        ".tables": ["TABLE_READERS", "parse_pairs", "read_pairs", "read_records"],
+        ".text_lines": ["TextFile", "read_lines"],
+    },
+)
+
+__all__ = [
+    "FORMATS",
+    "TABLE_READERS",
+    "DataShape",
+    "DataSource",
+    "Image",
+    "ImageSize",
+    "LabeledFile",
+    "LogMelConfig",
+    "NumberRow",
+    "ReadQuestions",
+    "Recording",
+    "RowProblem",
+    "TextFile",
+    "TextLines",
+    "TimeSeriesFile",
+    "UnreadableRowsError",
+    "find_idx",
+    "inspect_shape",
+    "labeled_files",
+    "list_problems",
+    "log_mel",
+    "open_source",
+    "parse_pairs",
+    "read_asked",
+    "read_idx_part",
+    "read_image",
+    "read_image_size",
+    "read_labeled_texts",
+    "read_lines",
+    "read_log_mel",
+    "read_number_rows",
+    "read_pairs",
+    "read_questions",
+    "read_records",
+    "read_text",
+    "read_time_series",
+    "read_unlabeled_rows",
+    "read_wav",
+    "source_of_rows",
+]
 
 _IMAGES = ".png .jpg .jpeg .bmp .gif .pbm .pgm .ppm .tif .tiff .webp"
 
