@@ -149,6 +149,13 @@ def test_commas_that_may_be_thousands_are_refused(tmp_path, text):
         read_number_rows(write(tmp_path, text))
 
 
+def test_decimal_commas_are_read_below_blank_lines(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("\n\r\nlabel;x;y\na;1,5;2,5\nb;2,5;1\n")
+    assert [row.numbers.tolist() for row in read_number_rows(path)] == [[1.5, 2.5], [2.5, 1]]
+    assert inspect_number_table(path).has_decimal_commas
+
+
 def test_a_point_among_decimal_commas_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"column b has a decimal point, others have commas"):
         read_number_rows(write(tmp_path, "label;a;b\nx;1,5;1.234\n"))

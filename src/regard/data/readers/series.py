@@ -326,8 +326,8 @@ def _are_dates(cells: Sequence[str]) -> bool:
 
 
 def _has_commas(content: bytes) -> bool:
-    """Return whether commas separate the cells: the first line has no semicolon and no tab."""
-    first = content.split(b"\n", 1)[0]
+    """Return whether commas separate the cells: the header has no semicolon and no tab."""
+    first = content.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
     return b";" not in first and b"\t" not in first
 
 
