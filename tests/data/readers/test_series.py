@@ -156,6 +156,13 @@ def test_decimal_commas_are_read_below_blank_lines(tmp_path):
     assert inspect_number_table(path).has_decimal_commas
 
 
+def test_digits_with_an_underscore_are_no_number(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("label,x,y\na,1_5,2\nb,2,1\n")
+    with pytest.raises(DataError, match=r'rows.csv:2: column x holds no number.  "1_5"'):
+        read_number_rows(path)
+
+
 def test_a_point_among_decimal_commas_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"column b has a decimal point, others have commas"):
         read_number_rows(write(tmp_path, "label;a;b\nx;1,5;1.234\n"))

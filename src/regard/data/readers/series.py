@@ -154,14 +154,14 @@ def find_index_column(header: Sequence[str]) -> int | None:
 def is_number(text: str) -> bool:
     """Return whether a cell is a number.
 
-    >>> is_number(" -1.5e3"), is_number("one")
-    (True, False)
+    >>> is_number(" -1.5e3"), is_number("one"), is_number("1_000")
+    (True, False, False)
     """
     try:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # which Python allows between digits
 
 
 def is_like_number(text: str) -> bool:
