@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regard.data.dropped_rows import DroppedRow
+from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_text import COLUMNS, LabeledTexts
 from regard.data.readers.source import SourceLike
 from regard.data.readers.tables import as_path, read_records
@@ -36,6 +36,8 @@ def read_labeled_texts(
         rows.labels.append(label.strip())
         rows.lines.append(line)
     if not rows:
-        names = " and ".join(columns)
-        raise DataError(f"{rows.path}: the file is empty.  Expected rows with {names}.")
+        cause = "the file is empty."
+        if dropped:
+            cause = f"no usable row: all have an {' or an '.join(count_reasons(dropped))}."
+        raise DataError(f"{rows.path}: {cause}  Expected rows with {' and '.join(columns)}.")
     return rows, dropped
