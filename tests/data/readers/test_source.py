@@ -16,12 +16,21 @@ import pytest
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, as_source, open_file, open_source
 from regard.data.readers.text_lines import read_lines
-from regard.errors import DataError, ResourceError
+from regard.errors import ConfigError, DataError, ResourceError
 from regard.runs.text_check import require_texts
 
 
 def give_input(monkeypatch, content: bytes) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content), closed=False))
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "no-such"])
+def test_an_encoding_that_is_not_for_text_is_named(tmp_path, encoding):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("a\tb\n")
+    with pytest.raises(ConfigError, match=f'unknown encoding "{encoding}"'):
+        inspect_shape(open_source(path), encoding)
+    assert inspect_shape(open_source(path), "idna").names == ("a", "b")  # it replaces nothing
 
 
 def test_a_file_keeps_its_bytes_and_their_hash(tmp_path):

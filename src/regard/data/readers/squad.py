@@ -63,7 +63,7 @@ def is_squad(source: DataSource, encoding: str = "utf-8") -> bool:
         return False
     try:
         start = source.content[:_SEARCHED].decode(encoding, errors="replace")
-    except LookupError:  # the reader says which encodings are known
+    except (LookupError, UnicodeError):  # the reader says which encodings are known
         return False
     start = start.lstrip("\ufeff \t\r\n")
     if not start.startswith("{") or not _DATA.search(start):
