@@ -196,6 +196,14 @@ def test_lists_of_held_out_files_are_read(words):
     assert official_parts(words) == {"test": {"yes/b.wav", "no/c.wav"}}
 
 
+def test_a_list_of_held_out_files_that_cannot_be_read_is_named(words):
+    (words / "testing_list.txt").write_bytes(b"yes/b.wav\r\nno/c.wav\r\n")
+    assert official_parts(words) == {"test": {"yes/b.wav", "no/c.wav"}}
+    (words / "validation_list.txt").write_bytes(b"yes/b.wav\nno/\xe9.wav\n")
+    with pytest.raises(DataError, match=r"validation_list.txt:2: not UTF-8 at byte 4 \(0xE9\)"):
+        official_parts(words)
+
+
 def test_the_hash_changes_with_names_and_contents_of_data_files_only(words):
     first = open_source(words).sha256
     (words / "no/notes.txt").write_text("changed")

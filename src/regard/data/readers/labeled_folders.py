@@ -21,6 +21,7 @@ from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.problems import RowProblem, UnreadableRowsError
 from regard.data.readers.source import OFFICIAL_LISTS, DataSource, SourceLike, as_source
+from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError
 
 T = TypeVar("T")
@@ -256,14 +257,13 @@ def official_parts(data: SourceLike) -> dict[str, set[str]]:
 
     Speech Commands (Warden 2018) has ``validation_list.txt`` and ``testing_list.txt``, one
     ``LABEL/FILE`` a line, so that no speaker is in two parts.
+
+    Raises:
+        DataError: A list cannot be read.
     """
     root = Path(as_source(data).path)
     lists = ((part, root / name) for name, part in OFFICIAL_LISTS.items())
-    return {
-        part: set(path.read_text(encoding="utf-8").split("\n")) - {""}
-        for part, path in lists
-        if path.is_file()
-    }
+    return {part: set(read_lines(path)) - {""} for part, path in lists if path.is_file()}
 
 
 def _first_suffix(suffixes: Collection[str]) -> str:
