@@ -1,5 +1,7 @@
 """Folders with one folder a label."""
 
+import os
+
 import pytest
 
 from regard.data.readers.labeled_folders import (
@@ -202,6 +204,14 @@ def test_a_list_of_held_out_files_that_cannot_be_read_is_named(words):
     (words / "validation_list.txt").write_bytes(b"yes/b.wav\nno/\xe9.wav\n")
     with pytest.raises(DataError, match=r"validation_list.txt:2: not UTF-8 at byte 4 \(0xE9\)"):
         official_parts(words)
+
+
+def test_names_that_are_not_unicode_are_hashed(words):
+    first = open_source(words).sha256
+    name = os.fsdecode(b"\xe9.wav")
+    (words / "no" / name).write_text("d")
+    assert (words / "no" / name) in open_source(words).files
+    assert open_source(words).sha256 != first
 
 
 def test_the_hash_changes_with_names_and_contents_of_data_files_only(words):

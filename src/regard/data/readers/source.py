@@ -91,7 +91,8 @@ class DataSource:
             return hashlib.sha256(self._content).hexdigest()
         root, digest = Path(self.path), hashlib.sha256()
         for file in self.data_files:
-            digest.update(f"{file.relative_to(root).as_posix()}\0{file_hash(file)}\n".encode())
+            name = os.fsencode(file.relative_to(root).as_posix())  # which may not be Unicode
+            digest.update(name + f"\0{file_hash(file)}\n".encode())
         return digest.hexdigest()
 
     @cached_property
