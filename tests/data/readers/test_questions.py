@@ -71,6 +71,7 @@ def test_a_json_file_of_squad_is_for_question_answering(tmp_path: Path, indent: 
     ("answers", "fields"),
     [
         ({"text": ["Rome"], "answer_start": [15]}, {}),
+        ({"text": ["Rome"], "answer_start": 15}, {}),
         (["Rome"], {}),
         (["Rome"], {"answer_start": [15]}),
         ("Rome", {"answer_start": 15}),
