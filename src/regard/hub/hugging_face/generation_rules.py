@@ -8,15 +8,16 @@ outputs would not be those that the folder was published for.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig
 from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG
-from regard.hub.hugging_face.weight_files import read_json
+from regard.hub.hugging_face.tokenizer_rows import warn_of_missing_rows
+from regard.hub.hugging_face.weight_files import as_list, is_whole_number, read_json
 
 OWN_FIELD = "regard"
 """Field of ``generation_config.json`` for what ``transformers`` has no name for and ignores."""
@@ -105,6 +106,40 @@ class GenerationRules(NamedTuple):
     own_settings: Mapping[str, Any] = {}
 
 
+class _Fields(NamedTuple):
+    """The fields of a file, and its path for messages."""
+
+    path: Path
+    values: Mapping[str, Any]
+
+    def require(self, name: str, expected: str, *, is_met: bool) -> None:
+        """Raise ConfigError where the value of a field is not what is expected."""
+        if not is_met:
+            text = json.dumps(self.values[name])[:80]
+            raise ConfigError(f"{self.path}: {name}={text}: {expected} was expected.")
+
+    def number(self, name: str, default: Any, kind: type[int | float] = float) -> Any:
+        """Return the number in a field, a count where `kind` is int; `default` without one."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if kind is int:
+            self.require(name, "0 or more", is_met=is_whole_number(value))
+        self.require(name, "a number", is_met=type(value) in (int, float))
+        self.require(name, "more than 0", is_met=name not in _POSITIVE or value > 0)
+        return kind(value)
+
+    def counts(self, *names: str) -> dict[str, int | None]:
+        """Return the counts in fields, by name; None where there is none."""
+        return {name: self.number(name, None, int) for name in names}
+
+    def tokens(self, name: str) -> list[Any]:
+        """Return the list in a field; empty where there is none."""
+        value = self.values.get(name)
+        self.require(name, "a list", is_met=value is None or isinstance(value, list))
+        return value or []
+
+
 def read_generation_rules(folder: Path) -> GenerationRules:
     """Read the settings of search, first and last tokens, lengths and repetitions.
 
@@ -118,7 +153,7 @@ def read_generation_rules(folder: Path) -> GenerationRules:
         ConfigError: A token other than the end of a text is forced last, a value is of another
             type, or asks for another search.
     """
-    path, fields = _generation_fields(folder)
+    path, fields = rules = _generation_fields(folder)
     _check_supported(path, fields, _NEUTRAL_OF_SEARCH)
     ends = fields.get("eos_token_id")
     if isinstance(ends, list) and len(ends) > 1:
@@ -127,34 +162,25 @@ def read_generation_rules(folder: Path) -> GenerationRules:
             "several.  Leave the one that the vocabulary names as its end."
         )
     _check_start(path, fields)
-    counts = {name: _number(path, fields, name, int) for name in _COUNTS}
-    is_forced = fields.get("force_bos_token_to_be_generated") is True  # in files of old releases
-    if is_forced and counts["forced_bos_token_id"] is None:
-        counts["forced_bos_token_id"] = fields.get("bos_token_id", 0)
-    # `transformers` counts the token that begins the decoder's input, and not the end.
-    max_length, min_length = counts["max_new_tokens"], counts["min_length"] or 0
-    if max_length is None and counts["max_length"] is not None:
-        max_length = counts["max_length"] - 1
-    if counts["min_new_tokens"] is not None:
-        min_length = counts["min_new_tokens"] + 1
+    counts = rules.counts(*_COUNTS)
+    max_length, min_length = _output_lengths(counts)
     early_stopping = fields.get("early_stopping")
-    if early_stopping not in (None, True, False, "never"):
-        raise ConfigError(
-            f"{path}: early_stopping={json.dumps(early_stopping)}: true, false or "
-            '"never" was expected.'
-        )
+    is_known = early_stopping in (None, True, False, "never")
+    rules.require("early_stopping", 'true, false or "never"', is_met=is_known)
+    own_settings = fields.get(OWN_FIELD) or {}
+    rules.require(OWN_FIELD, "an object", is_met=isinstance(own_settings, dict))
     return GenerationRules(
-        first_id=counts["forced_bos_token_id"],
+        first_id=_first_id(fields, counts["forced_bos_token_id"]),
         has_end=_has_end(path, fields),
-        max_length=None if max_length is None else max(1, max_length),
+        max_length=max_length,
         min_length=min_length,
         no_repeat_size=counts["no_repeat_ngram_size"] or 0,
         beam=counts["num_beams"],
-        length_penalty=_number(path, fields, "length_penalty", float, 1.0),
+        length_penalty=rules.number("length_penalty", 1.0),
         early_stopping=early_stopping or False,
-        repetition_penalty=_number(path, fields, _REPETITION, float, 1.0),
+        repetition_penalty=rules.number(_REPETITION, 1.0),
         is_renormalized=fields.get("renormalize_logits") is True,
-        own_settings=fields.get(OWN_FIELD) or {},
+        own_settings=own_settings,
     )
 
 
@@ -175,30 +201,24 @@ def read_sampling(folder: Path, num_rows: int, *, max_positions: int | None) -> 
     Raises:
         ConfigError: A value is of another type or out of its range, or asks for another way.
     """
-    path, fields = _generation_fields(folder)
+    path, fields = rules = _generation_fields(folder)
     _check_supported(path, fields, _NEUTRAL_OF_SAMPLING)
-    counts = {name: _number(path, fields, name, int) for name in _COUNTS_OF_SAMPLING}
-    samples, default = fields.get("do_sample"), SamplingConfig()
-    temperature = _number(path, fields, "temperature", float, 1.0)
-    top_k = counts["top_k"]
-    if top_k is None:
-        top_k = _TOP_K if samples is True else 0
-    max_tokens, max_length = counts["max_new_tokens"], counts["max_length"]
-    if max_tokens is None and max_length is not None and max_positions is not None:
-        max_length = min(max_length, max_positions)
+    counts = rules.counts(*_COUNTS_OF_SAMPLING)
+    samples, min_tokens = fields.get("do_sample"), counts["min_new_tokens"]
+    temperature = rules.number("temperature", 1.0)
+    settings = {
+        "temperature": 0.0 if samples is False else temperature,
+        "top_k": rules.number("top_k", _TOP_K if samples is True else 0, int),
+        "top_p": rules.number("top_p", 1.0),
+        **_continuation_limit(counts, max_positions),
+        # `transformers` does not count the end.
+        "min_tokens": min_tokens + 1 if min_tokens else 0,
+        "repetition_penalty": rules.number(_REPETITION, 1.0),
+        "no_repeat_size": counts["no_repeat_ngram_size"] or 0,
+        "forbidden": forbidden_ids(folder, num_rows),
+    }
     try:
-        return SamplingConfig(
-            temperature=0.0 if samples is False else temperature,
-            top_k=top_k,
-            top_p=_number(path, fields, "top_p", float, 1.0),
-            max_tokens=max_tokens or default.max_tokens,
-            max_length=None if max_tokens else max_length or None,
-            # `transformers` does not count the end.
-            min_tokens=counts["min_new_tokens"] + 1 if counts["min_new_tokens"] else 0,
-            repetition_penalty=_number(path, fields, _REPETITION, float, 1.0),
-            no_repeat_size=counts["no_repeat_ngram_size"] or 0,
-            forbidden=forbidden_ids(folder, num_rows),
-        )
+        return SamplingConfig(**settings)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from error
 
@@ -214,34 +234,28 @@ def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
         Their ids.
 
     Raises:
-        ConfigError: Sequences of several tokens are forbidden.
+        ConfigError: Sequences of several tokens are forbidden, or what is no token.
     """
-    path, fields = _generation_fields(folder)
-    ends = fields.get("eos_token_id")
-    ends = ends if isinstance(ends, list) else [ends]
-    rows = fields.get("bad_words_ids") or []
-    if any(not isinstance(row, list) or len(row) != 1 for row in rows):
+    path, fields = rules = _generation_fields(folder)
+    rows = rules.tokens("bad_words_ids")
+    if not all(map(_is_single, rows)):
         raise ConfigError(
             f"{path}: bad_words_ids={json.dumps(rows)[:80]}: only single tokens can be forbidden.  "
             "Take out what is longer."
         )
-    tokens = [*(row[0] for row in rows), *(fields.get("suppress_tokens") or [])]
-    if any(type(token) is not int or token < 0 for token in tokens):
+    tokens = [*chain.from_iterable(rows), *rules.tokens("suppress_tokens")]
+    if not all(map(is_whole_number, tokens)):
         raise ConfigError(f"{path}: bad_words_ids or suppress_tokens: ids of tokens were expected.")
-    if outside := [token for token in tokens if token >= num_rows]:
-        warnings.warn(
-            f"{path}: the forbidden tokens {', '.join(map(str, outside[:10]))} left out: the model "
-            f"has {num_rows:,} tokens.",
-            stacklevel=3,
-        )
-    allowed = (token for token in tokens if token not in ends and token < num_rows)
-    return tuple(dict.fromkeys(allowed))
+    outside = [str(token) for token in tokens if token >= num_rows]
+    warn_of_missing_rows(path, "the forbidden tokens ", outside, num_rows)
+    ends = as_list(fields.get("eos_token_id"))
+    return tuple(t for t in dict.fromkeys(tokens) if t not in ends and t < num_rows)
 
 
-def _generation_fields(folder: Path) -> tuple[Path, dict[str, Any]]:
+def _generation_fields(folder: Path) -> _Fields:
     path = folder / GENERATION_CONFIG
     path = path if path.is_file() else folder / HF_CONFIG
-    return path, read_json(path)
+    return _Fields(path, read_json(path))
 
 
 def _check_supported(
@@ -268,34 +282,51 @@ def _check_start(path: Path, fields: Mapping[str, Any]) -> None:
         )
 
 
-def _number(
-    path: Path,
-    fields: Mapping[str, Any],
-    name: str,
-    kind: type[int | float],
-    default: float | None = None,
-) -> Any:
-    """Return the number in a field, of the kind that is expected; `default` where there is none."""
-    value = fields.get(name)
-    if value is None:
-        return default
-    is_number = type(value) is int or (kind is float and type(value) is float)
-    if not is_number or (kind is int and value < 0):
-        expected = "a number" if kind is float else "0 or more"
-        raise ConfigError(f"{path}: {name}={json.dumps(value)}: {expected} was expected.")
-    if name in _POSITIVE and value <= 0:
-        raise ConfigError(f"{path}: {name}={json.dumps(value)}: more than 0 was expected.")
-    return kind(value)
+def _first_id(fields: Mapping[str, Any], forced_id: int | None) -> int | None:
+    """Return the token that every output begins with, also by the field of old releases."""
+    is_forced = fields.get("force_bos_token_to_be_generated") is True
+    return fields.get("bos_token_id", 0) if is_forced and forced_id is None else forced_id
+
+
+def _output_lengths(counts: Mapping[str, int | None]) -> tuple[int | None, int]:
+    """Return the maximum, None without one, and the minimum number of tokens with the end.
+
+    `transformers` counts the token that begins the decoder's input, and not the end.
+    """
+    longest, in_all = counts["max_new_tokens"], counts["max_length"]
+    if longest is None and in_all is not None:
+        longest = in_all - 1
+    num_new = counts["min_new_tokens"]
+    shortest = counts["min_length"] or 0 if num_new is None else num_new + 1
+    return None if longest is None else max(1, longest), shortest
+
+
+def _continuation_limit(
+    counts: Mapping[str, int | None], max_positions: int | None
+) -> dict[str, int]:
+    """Return the limit of new tokens, or else that of prompt and output, by its setting."""
+    if num_new := counts["max_new_tokens"]:
+        return {"max_tokens": num_new}
+    length = counts["max_length"]
+    return {"max_length": min(length, max_positions or length)} if length else {}
+
+
+def _is_single(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 1
+
+
+def _content(value: Any) -> Any:
+    """Return the element of a list of one; other values as they are."""
+    return value[0] if _is_single(value) else value
 
 
 def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
     """Return whether the end of a text is forced at the limit of an output."""
     # `transformers` has it by default in its classes of models, not in that of generation.
     default = True if path.name == HF_CONFIG else None
-    last, end = fields.get("forced_eos_token_id", default), fields.get("eos_token_id")
-    end = end[0] if isinstance(end, list) and end else end
-    last = last[0] if isinstance(last, list) and len(last) == 1 else last
-    if last is not None and last is not True and end is not None and last != end:
+    ends = fields.get("forced_eos_token_id", default), fields.get("eos_token_id")
+    last, end = (_content(value) for value in ends)
+    if last is not True and end is not None and last not in (None, end):
         raise ConfigError(
             f"{path}: forced_eos_token_id={json.dumps(last)}: only what ends a text "
             f"(eos_token_id={json.dumps(end)}) can be forced last."

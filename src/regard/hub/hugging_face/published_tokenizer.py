@@ -8,9 +8,10 @@ WordPiece (Schuster & Nakajima 2012; the pipeline of BERT, Devlin et al. 2019) i
 from __future__ import annotations
 
 import json
-import warnings
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,13 @@ from regard.hub.hugging_face.tokenizer_overrides import (
     max_length_of,
     tokenizer_class,
 )
-from regard.hub.hugging_face.tokenizer_rows import drop_tokens_without_rows
-from regard.hub.hugging_face.weight_files import dump_json, read_json
+from regard.hub.hugging_face.tokenizer_rows import drop_tokens_without_rows, warn_of_missing_rows
+from regard.hub.hugging_face.weight_files import (
+    as_list,
+    dump_json,
+    is_whole_number,
+    read_optional_json,
+)
 
 _ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 _WORD_PIECE_TOKENS = {
@@ -60,9 +66,11 @@ _DEFAULTS = {  # special tokens of the classes of `transformers`
     **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE_TOKENS),
     **dict.fromkeys(ROBERTA_CLASSES, _ROBERTA_TOKENS),
 }
+_ROLES_OF_IDS = {"stop": "eos", "first": "bos"}
+"""Roles of the ids that end and begin a continuation, as ``generation_config.json`` names them."""
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
-_ROLES_OF_TOKENS = {token: role for role, token in _WORD_PIECE_TOKENS.items()} | {"<mask>": "mask"}
+_ROLES_OF_TOKENS = {"<mask>": "mask"} | {token: role for role, token in _WORD_PIECE_TOKENS.items()}
 """Roles of the special tokens that many folders have and do not declare."""
 
 
@@ -98,9 +106,7 @@ class PublishedTokenizer:
         self._backend = backend
         self._path = path
         self.max_length, self.is_cut_left, self.first_id = max_length, is_cut_left, first_id
-        # `transformers` ignores the setting where a space belongs to a token.
-        has_pairs = backend is not None and isinstance(backend.model, models.BPE)
-        self._cleans_spaces = cleans_spaces and not has_pairs
+        self._cleans_spaces = cleans_spaces
         self.special_ids = dict(special_ids)
         self.bos_id = special_ids.get("bos")
         """The id that begins a text; None, as for those that follow, where there is none."""
@@ -114,12 +120,7 @@ class PublishedTokenizer:
         """The id that ends an output: that of the end of a text, or else BERT's separator."""
         ends = [] if self.eos_id is None else [self.eos_id]
         self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
-        self._num_rows = None
-        if backend is not None:
-            backend.no_padding()
-            backend.no_truncation()
-            if num_rows is not None and len(self) > num_rows:
-                self._num_rows = num_rows
+        self._num_rows = num_rows
 
     def __len__(self) -> int:
         """Return the number of rows that a table of its tokens needs: the highest id plus one."""
@@ -156,8 +157,7 @@ class PublishedTokenizer:
         backend.encode_special_tokens = not reads_specials
         encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
         rows = [encoding.ids for encoding in encodings]
-        if self._num_rows is not None:
-            self._check_rows(rows, self._num_rows)
+        self._check_rows(rows)
         return rows
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:
@@ -170,8 +170,7 @@ class PublishedTokenizer:
         backend.encode_special_tokens = True
         encodings = backend.encode_batch(list(texts), add_special_tokens=False)
         rows = [TokenOffsets(encoding.ids, encoding.offsets) for encoding in encodings]
-        if self._num_rows is not None:
-            self._check_rows([row.ids for row in rows], self._num_rows)
+        self._check_rows([row.ids for row in rows])
         return rows
 
     @property
@@ -314,9 +313,16 @@ class PublishedTokenizer:
         """Return the token before a text that names the target language: empty, there is none."""
         return ""
 
-    def _check_rows(self, rows: Sequence[Sequence[int]], num_rows: int) -> None:
+    @cached_property
+    def _has_all_rows(self) -> bool:
+        return self._num_rows is None or len(self) <= self._num_rows
+
+    def _check_rows(self, rows: Sequence[Sequence[int]]) -> None:
         """Raise where a token has no row in the model's table."""
-        token = max((token for row in rows for token in row), default=0)
+        num_rows = self._num_rows
+        if num_rows is None or self._has_all_rows:
+            return
+        token = max(chain.from_iterable(rows), default=0)
         if token >= num_rows:
             raise WeightsError(
                 f"{self._path.parent}: the weights have {num_rows} rows of tokens, the vocabulary "
@@ -352,41 +358,30 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         WeightsError: A file exists and cannot be read.
     """
     settings = _read_settings(folder)
-    config = _read_optional(folder / HF_CONFIG)
+    config = read_optional_json(folder / HF_CONFIG)
     name = tokenizer_class(settings, config.get("model_type"))
-    path = folder / TOKENIZER
-    backend = None
-    if path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise WeightsError(f"{path}: cannot be read ({error}).") from error
-        check_patterns(text, name=str(path))
-        try:
-            backend = Backend.from_str(text)
-        except Exception as error:
-            raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
-    elif (folder / WORD_PIECES).is_file():
-        check_class_of_file(folder / WORD_PIECES, name)
-        backend = _word_piece(folder / WORD_PIECES, settings)
-    elif (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
-        check_class_of_file(folder / VOCABULARY, name)
-        backend = _byte_pairs(folder, settings, name)
+    num_rows = config.get("vocab_size")
+    num_rows = num_rows if type(num_rows) is int else None
+    cleans_spaces = settings.get("clean_up_tokenization_spaces") is True
+    backend = _read_backend(folder, settings, name)
     if backend is not None:
+        backend.no_padding()
+        backend.no_truncation()
         tokens = _DEFAULTS.get(name, {}) | _tokens(settings)
         apply_settings(backend, folder, settings, tokens, name)
-    num_rows = config.get("vocab_size")
-    backend = drop_tokens_without_rows(backend, num_rows, folder)
-    declared = _declared_ids(folder, config)
+        backend = drop_tokens_without_rows(backend, num_rows, folder)
+        # `transformers` ignores the setting where a space belongs to a token.
+        cleans_spaces &= not isinstance(backend.model, models.BPE)
+    declared = _declared_ids(folder, config, num_rows)
     return PublishedTokenizer(
         backend,
-        path,
+        folder / TOKENIZER,
         _special_ids(declared, settings, backend),
         declared.get("stop"),
         max_length=max_length_of(settings),
         is_cut_left=settings.get("truncation_side") == "left",
-        cleans_spaces=settings.get("clean_up_tokenization_spaces") is True,
-        num_rows=num_rows if type(num_rows) is int else None,
+        cleans_spaces=cleans_spaces,
+        num_rows=num_rows,
         first_id=next(iter(declared.get("first", [])), None),
     )
 
@@ -397,9 +392,35 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     As in ``transformers`` that file counts before the settings, except where they have
     ``added_tokens_decoder``, which newer releases write.
     """
-    settings = _read_optional(folder / TOKENIZER_CONFIG)
-    specials = _read_optional(folder / SPECIAL_TOKENS)
+    settings = read_optional_json(folder / TOKENIZER_CONFIG)
+    specials = read_optional_json(folder / SPECIAL_TOKENS)
     return specials | settings if "added_tokens_decoder" in settings else settings | specials
+
+
+def _read_backend(folder: Path, settings: Mapping[str, Any], name: str) -> Backend | None:
+    """Read ``tokenizer.json``, or else a vocabulary by its class; None where there is neither."""
+    path = folder / TOKENIZER
+    if path.is_file():
+        text = _read_text(path)
+        check_patterns(text, name=str(path))
+        try:
+            return Backend.from_str(text)
+        except Exception as error:
+            raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
+    if (folder / WORD_PIECES).is_file():
+        check_class_of_file(folder / WORD_PIECES, name)
+        return _word_piece(folder / WORD_PIECES, settings)
+    if (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
+        check_class_of_file(folder / VOCABULARY, name)
+        return _byte_pairs(folder, settings, name)
+    return None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}).") from error
 
 
 def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:
@@ -438,10 +459,7 @@ def _clean_spaces(text: str) -> str:
 
 def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
     """Build BERT's tokenizer from a list of word pieces, one a line."""
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}).") from error
+    lines = _read_text(path).removesuffix("\n").split("\n")
     vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
     tokens = _WORD_PIECE_TOKENS | _tokens(settings)
     backend = Backend(models.WordPiece(vocab, unk_token=tokens["unk"]))
@@ -505,39 +523,34 @@ def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
     return tokens
 
 
-def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int]]:
+def _declared_ids(
+    folder: Path, config: Mapping[str, Any], num_rows: int | None
+) -> dict[str, list[int]]:
     """Read the ids of special tokens in ``config.json``, without those that have no row.
 
     Args:
         folder: Folder with ``generation_config.json``, whose ids count for ``stop`` and ``first``.
         config: Fields of ``config.json``.
+        num_rows: Rows of the model's table of tokens; None where it is unknown.
 
     Returns:
         The ids by role; those of ``stop`` end a continuation, that of ``first`` begins one.
     """
-    fields = {role: config.get(f"{role}_token_id") for role in _ROLES}
-    generation = _read_optional(folder / GENERATION_CONFIG)
-    fields["stop"] = generation.get("eos_token_id", fields["eos"])
-    fields["first"] = generation.get("bos_token_id")
-    num_rows = config.get("vocab_size")
+    generation = read_optional_json(folder / GENERATION_CONFIG)
+    sources = dict.fromkeys((*_ROLES, "stop"), config) | {"first": generation}
+    table = range(sys.maxsize if num_rows is None else num_rows)
     declared: dict[str, list[int]] = {}
     outside: dict[int, str] = {}
-    for role, value in fields.items():
-        values = value if isinstance(value, list) else [value]
-        ids = [token for token in values if type(token) is int and token >= 0]
-        if type(num_rows) is int:
-            name = {"stop": "eos", "first": "bos"}.get(role, role)
-            for token in ids:
-                if token >= num_rows:
-                    outside.setdefault(token, name)
-            ids = [token for token in ids if token < num_rows]
-        if ids or (role == "stop" and "eos_token_id" in generation):
-            declared[role] = ids
-    if outside:
-        named = ", ".join(f"{role}_token_id={token}" for token, role in outside.items())
-        warnings.warn(
-            f"{folder}: {named} left out: the model has {num_rows:,} tokens.", stacklevel=3
-        )
+    if "eos_token_id" in generation:
+        sources["stop"], declared["stop"] = generation, []
+    for role, fields in sources.items():
+        name = f"{_ROLES_OF_IDS.get(role, role)}_token_id"
+        for token in filter(is_whole_number, as_list(fields.get(name))):
+            if token in table:
+                declared.setdefault(role, []).append(token)
+            else:
+                outside.setdefault(token, f"{name}={token}")
+    warn_of_missing_rows(folder, "", list(outside.values()), len(table))
     return declared
 
 
@@ -546,17 +559,11 @@ def _special_ids(
 ) -> dict[str, int]:
     """Return the ids of special tokens; those of the tokenizer count before ``config.json``."""
     ids = {role: declared[role][0] for role in _ROLES if role in declared}
-    if backend is not None:
-        for role, token in _tokens(settings).items():
-            if (token_id := backend.token_to_id(token)) is not None:
-                ids[role] = token_id
-        added = backend.get_added_tokens_decoder()
-        special = {token.content: token_id for token_id, token in added.items() if token.special}
-        for token, role in _ROLES_OF_TOKENS.items():
-            if token in special:
-                ids.setdefault(role, special[token])
-    return ids
-
-
-def _read_optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    if backend is None:
+        return ids
+    known = backend.get_vocab(with_added_tokens=True)
+    named = {role: known[token] for role, token in _tokens(settings).items() if token in known}
+    added = backend.get_added_tokens_decoder()
+    special = {token.content: token_id for token_id, token in added.items() if token.special}
+    usual = {role: special[token] for token, role in _ROLES_OF_TOKENS.items() if token in special}
+    return usual | ids | named

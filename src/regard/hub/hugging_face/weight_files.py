@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors.torch
 from torch import Tensor
@@ -44,6 +44,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: a JSON object was expected.")
     return content
+
+
+def read_optional_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one where there is no such file."""
+    return read_json(path) if path.is_file() else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the value of a field as a list; one that is no list is its only element."""
+    return value if isinstance(value, list) else [value]
+
+
+def is_whole_number(value: object, least: int = 0) -> TypeGuard[int]:
+    """Return whether the value of a field is a whole number of at least `least`."""
+    return type(value) is int and value >= least
 
 
 def read_all_tensors(folder: Path) -> dict[str, Tensor]:
@@ -99,25 +114,19 @@ def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: 
         ResourceError: The disk is full.
     """
     shards = _shards(tensors, shard_bytes)
-    count = len(shards)
-    names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
-    names = [WEIGHTS] if count == 1 else names
     old_shards = folder.glob("model-*-of-*.safetensors")
     for path in (folder / WEIGHTS, folder / WEIGHTS_INDEX, *old_shards):
-        if path.name not in names:
+        if path.name not in shards:
             path.unlink(missing_ok=True)
-    for name, shard in zip(names, shards, strict=True):
+    for name, shard in shards.items():
         # Releases of transformers before 5 refuse a file that does not name its format.
         write_atomic(folder / name, safetensors.torch.save(shard, {"format": "pt"}))
-    if count > 1:
-        total = sum(tensor.nbytes for tensor in tensors.values())
-        shard_of = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        index = {"metadata": {"total_size": total}, "weight_map": shard_of}
-        write_atomic(folder / WEIGHTS_INDEX, dump_json(index))
+    if len(shards) > 1:
+        write_atomic(folder / WEIGHTS_INDEX, dump_json(_index(shards)))
 
 
-def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, Tensor]]:
-    """Divide tensors, in their order, among as few files as that allows."""
+def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, dict[str, Tensor]]:
+    """Divide tensors, in their order, among as few files as that allows, by their names."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -126,7 +135,22 @@ def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, T
             size = 0
         shards[-1][name] = tensor
         size += tensor.nbytes
-    return shards
+    if len(shards) == 1:
+        return {WEIGHTS: shards[0]}
+    return {
+        f"model-{number:05}-of-{len(shards):05}.safetensors": shard
+        for number, shard in enumerate(shards, start=1)
+    }
+
+
+def _index(shards: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Return the content of the file that names the shard of each tensor."""
+    return {
+        "metadata": {
+            "total_size": sum(t.nbytes for shard in shards.values() for t in shard.values())
+        },
+        "weight_map": {key: name for name, shard in shards.items() for key in shard},
+    }
 
 
 def dump_json(content: Mapping[str, Any]) -> str:
@@ -155,8 +179,7 @@ def _shard_names(index: Path) -> list[str]:
     if not isinstance(shard_of, dict) or not shard_of:
         raise WeightsError(f"{index}: holds no weight_map, which names the shard of each tensor.")
     for shard in shard_of.values():
-        is_name = isinstance(shard, str) and shard not in ("", ".", "..")
-        if not is_name or any(char in shard for char in "/\\:\0"):
+        if not _is_file_name(shard):
             raise WeightsError(
                 f"{index}: the shard {json.dumps(shard)} leaves the folder.  "
                 "Expected the name of a file next to the index."
@@ -167,6 +190,12 @@ def _shard_names(index: Path) -> list[str]:
                 "Expected the name of a .safetensors file."
             )
     return sorted(set(shard_of.values()))
+
+
+def _is_file_name(value: object) -> bool:
+    return (
+        isinstance(value, str) and value not in ("", ".", "..") and not set("/\\:\0") & set(value)
+    )
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
