@@ -175,6 +175,8 @@ def change_modules(folder: Path, kinds) -> None:
     ("name", "fields", "message"),
     [
         ("1_Pooling/config.json", {"pooling_mode": "middle"}, "pooling_mode=.*known are cls, max"),
+        ("1_Pooling/config.json", {"pooling_mode": 5}, "pooling_mode=5: known are cls, max"),
+        ("1_Pooling/config.json", {"pooling_mode": [["mean"]]}, "known are cls, max"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "max_seq_length=0: expected 1"),
         ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "not computed here"),
         (
@@ -185,6 +187,11 @@ def change_modules(folder: Path, kinds) -> None:
         ("sentence_bert_config.json", {"config_kwargs": {"hidden_act": "relu"}}, "hidden_act: not"),
         ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim=8"),
         ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "no such prompt"),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": ["q"], "prompts": {"q": "x"}},
+            "no such prompt",
+        ),
     ],
 )
 def test_settings_that_are_not_computed_are_refused(name, fields, message, folder):

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import HF_CONFIG, SENTENCE_MODULES
-from regard.hub.hugging_face.weight_files import dump_json, read_json
+from regard.hub.hugging_face.weight_files import (
+    as_list,
+    dump_json,
+    is_whole_number,
+    read_json,
+    read_optional_json,
+)
 
 PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
@@ -40,6 +49,18 @@ _MODES: dict[str, PoolingMode] = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+
+_Modes = Annotated[tuple[PoolingMode, ...], msgspec.Meta(min_length=1)]
+_ONLY = {"transformer_task": "feature-extraction", "processing_kwargs": {}}
+"""Settings of the Transformer of which one value alone is computed here."""
+
+
+class _Module(msgspec.Struct):
+    """A module of ``modules.json``: its position, its class and its folder."""
+
+    idx: int
+    type: str
+    path: str
 
 
 class SentencePooling(NamedTuple):
@@ -100,31 +121,13 @@ def read_sentence_pooling(folder: Path) -> SentencePooling | None:
             f"{path}: the modules {', '.join(kinds)}: read are Transformer, Pooling and, after "
             "them, Normalize.  Without the others the vectors would not be those of this model."
         )
-    settings = _read_optional(folder / _SETTINGS)
-    prompt = _default_prompt(folder / _SETTINGS, settings)
+    prompt = _default_prompt(folder / _SETTINGS)
     modes = _read_modes(modules[0][1] / HF_CONFIG, has_prompt=bool(prompt))
-    fields_path = next(
-        (transformer / name for name in _TRANSFORMER_SETTINGS if (transformer / name).is_file()),
-        transformer / _TRANSFORMER_SETTINGS[0],
-    )
-    fields = _read_optional(fields_path)
-    max_length = fields.get("max_seq_length")
-    if max_length is not None and (type(max_length) is not int or max_length < 1):
-        raise ConfigError(
-            f"{fields_path}: max_seq_length={json.dumps(max_length)}: expected 1 or more."
-        )
-    only = {"transformer_task": "feature-extraction", "processing_kwargs": {}}
-    for name, value in only.items():
-        if fields.get(name) not in (None, value):
-            raise ConfigError(
-                f"{fields_path}: {name}={json.dumps(fields[name])[:80]}: not computed here, "
-                f"{json.dumps(value)} alone is."
-            )
-    _check_arguments(fields_path, fields)
+    fields = _transformer_fields(transformer)
     return SentencePooling(
         modes=modes,
         is_normalized="Normalize" in kinds,
-        max_length=max_length,
+        max_length=fields.get("max_seq_length"),
         lowercases=fields.get("do_lower_case") is True,
         prompt=prompt,
     )
@@ -166,15 +169,32 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
     """Return the kind and the folder of each module, in order."""
     path = folder / SENTENCE_MODULES
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = sorted(content, key=lambda entry: entry["idx"])
-        modules = [(str(entry["type"]).split(".")[-1], str(entry["path"])) for entry in entries]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        modules = msgspec.json.decode(path.read_bytes(), type=list[_Module])
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not a list of modules with idx, type and path.") from error
-    for _, name in modules:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise WeightsError(f"{path}: the module {json.dumps(name)} leaves the folder.")
-    return [(kind, folder / name) for kind, name in modules]
+    modules.sort(key=attrgetter("idx"))
+    for module in modules:
+        if Path(module.path).is_absolute() or ".." in Path(module.path).parts:
+            raise WeightsError(f"{path}: the module {json.dumps(module.path)} leaves the folder.")
+    return [(module.type.split(".")[-1], folder / module.path) for module in modules]
+
+
+def _transformer_fields(folder: Path) -> dict[str, Any]:
+    """Read the settings of the Transformer, in the first of their files; empty without one."""
+    paths = [folder / name for name in _TRANSFORMER_SETTINGS]
+    path = next(filter(Path.is_file, paths), paths[0])
+    fields = read_optional_json(path)
+    length = fields.get("max_seq_length")
+    if length is not None and not is_whole_number(length, least=1):
+        raise ConfigError(f"{path}: max_seq_length={json.dumps(length)}: expected 1 or more.")
+    for name, value in _ONLY.items():
+        if fields.get(name) not in (None, value):
+            raise ConfigError(
+                f"{path}: {name}={json.dumps(fields[name])[:80]}: not computed here, "
+                f"{json.dumps(value)} alone is."
+            )
+    _check_arguments(path, fields)
+    return fields
 
 
 def _check_arguments(path: Path, fields: Mapping[str, Any]) -> None:
@@ -191,25 +211,30 @@ def _check_arguments(path: Path, fields: Mapping[str, Any]) -> None:
 
 def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
     fields = read_json(path)
-    pooling_mode = fields.get("pooling_mode")
-    modes = [pooling_mode] if isinstance(pooling_mode, str) else pooling_mode
+    modes = fields.get("pooling_mode")
     if modes is None:
-        modes = [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
-    mode_names: dict[str, PoolingMode] = {mode: mode for mode in _MODES.values()}
-    if not modes or not set(modes) <= mode_names.keys():
+        modes = _flagged_modes(fields)
+    try:
+        read = msgspec.convert(as_list(modes), _Modes)
+    except msgspec.ValidationError as error:
         raise ConfigError(
-            f"{path}: pooling_mode={json.dumps(pooling_mode)}: "
-            f"known are {', '.join(_MODES.values())}."
-        )
+            f"{path}: pooling_mode={json.dumps(modes)}: known are {', '.join(_MODES.values())}."
+        ) from error
     if has_prompt and fields.get("include_prompt") is False:
         raise ConfigError(
             f"{path}: include_prompt=false: vectors that leave a prompt out are not computed here."
         )
-    return tuple(mode_names[mode] for mode in modes)
+    return read
 
 
-def _default_prompt(path: Path, settings: Mapping[str, Any]) -> str:
-    name = settings.get("default_prompt_name")
+def _flagged_modes(fields: Mapping[str, Any]) -> list[PoolingMode]:
+    """Return the modes of a file that has a flag for each."""
+    return [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
+
+
+def _default_prompt(path: Path) -> str:
+    settings = read_optional_json(path)
+    name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     if settings.get("truncate_dim") is not None:
         raise ConfigError(
             f"{path}: truncate_dim={json.dumps(settings['truncate_dim'])}: vectors are not "
@@ -217,11 +242,8 @@ def _default_prompt(path: Path, settings: Mapping[str, Any]) -> str:
         )
     if name is None:
         return ""
-    prompts = settings.get("prompts")
-    if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
+    texts = prompts if isinstance(prompts, dict) else {}
+    prompt = texts.get(name) if isinstance(name, str) else None
+    if not isinstance(prompt, str):
         raise ConfigError(f"{path}: default_prompt_name={json.dumps(name)}: no such prompt.")
-    return prompts[name]
-
-
-def _read_optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    return prompt
