@@ -193,6 +193,13 @@ def test_added_tokens_that_cannot_be_read_are_named(content, tmp_path):
         read_tokenizer(tmp_path)
 
 
+def test_a_special_token_without_its_text_is_named(tmp_path):
+    write(tmp_path, word_pieces(), tokenizer_class="BertTokenizer", additional_special_tokens=[{}])
+    (tmp_path / "added_tokens.json").write_text('{"<x>": 9}')
+    with pytest.raises(WeightsError, match=r"added_tokens.json: the added tokens cannot be read"):
+        read_tokenizer(tmp_path)
+
+
 def test_an_added_token_without_a_row_is_left_out_with_a_warning(tmp_path):
     size = len(WORDS) + 1
     write(tmp_path, word_pieces(), rows=size)

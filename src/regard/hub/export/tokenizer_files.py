@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 
-from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import TOKENIZER, TOKENIZER_CONFIG
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
+from regard.hub.hugging_face.tokenizer_overrides import surround
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.models import Classifier, Decoder, Encoder, SpanModel, TextModel
 
@@ -58,29 +59,22 @@ def tokenizer_files(
 def _with_ends(tokenizer: Tokenizer, model: TextModel) -> str:
     """Return the text of a ``tokenizer.json`` that adds what the model was trained with."""
     backend = Backend.from_str(tokenizer.to_json())
-    newline, end = tokenizer.newline_id, tokenizer.eos_id
-    is_running = isinstance(model, Decoder) or (
-        isinstance(model, Encoder) and not isinstance(model, Classifier) and model.head is not None
-    )
-    begins, ends = ([newline], [newline]) if is_running else ([], [end])
+    begin, end = [], [tokenizer.eos_id]
     if isinstance(model, SpanModel):
-        begins = list(tokenizer.pair_template.begin)
-    if isinstance(model, Decoder):
-        ends = []
-    if is_running:
+        begin = tokenizer.pair_template.begin
+    elif _reads_running_text(model):
+        newline = tokenizer.newline_id
+        begin, end = [newline], [] if isinstance(model, Decoder) else [newline]
         _split_lines(backend)
-    names = {token: backend.id_to_token(token) for token in (*begins, *ends)}
-    first, last = ([names[token] for token in tokens] for tokens in (begins, ends))
-    single, second = (
-        " ".join(f"{piece}:{segment}" for piece in (*before, text, *last))
-        for segment, before, text in ((0, first, "$A"), (1, [], "$B"))
-    )
-    backend.post_processor = processors.TemplateProcessing(
-        single=single,
-        pair=f"{single} {second}",
-        special_tokens=[(str(name), token) for token, name in names.items()],
-    )
+    before, after = ([str(backend.id_to_token(t)) for t in tokens] for tokens in (begin, end))
+    backend.post_processor = surround(before, after, backend.get_vocab())
     return backend.to_str()
+
+
+def _reads_running_text(model: TextModel) -> bool:
+    """Return whether a model was trained with running text: a decoder, or one with masks."""
+    has_masks = isinstance(model, Encoder) and not isinstance(model, Classifier | SpanModel)
+    return isinstance(model, Decoder) or (has_masks and model.head is not None)
 
 
 def _split_lines(backend: Backend) -> None:

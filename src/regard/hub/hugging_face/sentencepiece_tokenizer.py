@@ -30,11 +30,12 @@ from regard.hub.file_names import (
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
 from regard.hub.hugging_face.recognize import has_sentencepiece
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
-from regard.hub.hugging_face.tokenizer_overrides import max_length_of
-from regard.hub.hugging_face.weight_files import read_json
+from regard.hub.hugging_face.tokenizer_overrides import ends_of, max_length_of
+from regard.hub.hugging_face.weight_files import read_json, read_optional_json
 
 # By default: whether the model of this name puts a token before and after a text.
 _SINGLE = {SENTENCEPIECE_T5: (False, True), SENTENCEPIECE_LLAMA: (True, False)}
+_MARIAN_TOKENS = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
 _SETTINGS = (TOKENIZER_CONFIG, SPECIAL_TOKENS)
 _SPACE = "▁"
 _TAG = re.compile(r">>[^<>]+<<")  # Marian's target language, before the source
@@ -104,11 +105,13 @@ class SentencePieceTokenizer(PublishedTokenizer):
         Returns:
             The ids of each text.
         """
-        return [self._encode(self._source, text, adds_specials, reads_specials) for text in texts]
+        specials = self._specials if reads_specials else {}
+        rows = [self._encode(self._source, text, specials) for text in texts]
+        return [[*self._begin_ids, *row, *self._end_ids] for row in rows] if adds_specials else rows
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode target texts as token ids, without special tokens around them."""
-        return [self._encode(self._target, text) for text in texts]
+        return [self._encode(self._target, text, {}) for text in texts]
 
     def language_tag(self, text: str) -> str:
         """Return the token before a text that names the target language, such as ``>>fra<<``."""
@@ -151,26 +154,17 @@ class SentencePieceTokenizer(PublishedTokenizer):
         """Whether the folder has no tokenizer: never."""
         return False
 
-    def _encode(
-        self,
-        processor: Any,
-        text: str,
-        adds_specials: bool = False,
-        reads_specials: bool = False,
-    ) -> list[int]:
+    def _encode(self, processor: Any, text: str, specials: Mapping[str, int]) -> list[int]:
+        """Encode a text, in which the tokens `specials` may be written."""
         tag = self.language_tag(text)
-        row, text = [self._vocab[tag]] if tag else [], text.removeprefix(tag)
-        parts = [text]
-        if reads_specials:  # split around those that are written in the text
-            parts = re.split(f"({'|'.join(map(re.escape, self._specials))})", text)
-        unknown = self.special_ids["unk"]
+        pieces, rest = [tag] if tag else [], text.removeprefix(tag)
+        parts = [rest]
+        if specials:
+            parts = re.split(f"({'|'.join(map(re.escape, specials))})", rest)
         for part in parts:
-            if reads_specials and part in self._specials:
-                row.append(self._specials[part])
-            else:
-                pieces = processor.encode(part, out_type=str)
-                row += [self._vocab.get(piece, unknown) for piece in pieces]
-        return [*self._begin_ids, *row, *self._end_ids] if adds_specials else row
+            pieces += [part] if part in specials else processor.encode(part, out_type=str)
+        unknown = self.special_ids["unk"]
+        return [self._vocab.get(piece, unknown) for piece in pieces]
 
 
 class _Unread(PublishedTokenizer):
@@ -236,18 +230,14 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     """
     if (folder / MARIAN_SOURCE).is_file():
         return _read_marian(folder)
-    path = next(folder / name for name in _SINGLE if (folder / name).is_file())
-    settings = _read_optional(folder / TOKENIZER_CONFIG)
+    path = next(filter(Path.is_file, map(folder.joinpath, _SINGLE)))
+    settings = read_optional_json(folder / TOKENIZER_CONFIG)
     processor = _load(path)
     _check_settings(folder, settings, len(processor))
     vocab = {processor.id_to_piece(token): token for token in range(len(processor))}
     roles = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
     ids = {role: token for role, token in roles.items() if token >= 0}
-    is_added = zip(("bos", "eos"), _SINGLE[path.name], strict=True)
-    before, after = (
-        [ids[role]] if role in ids and settings.get(f"add_{role}_token", default) is True else []
-        for role, default in is_added
-    )
+    before, after = ends_of(settings, ids, _SINGLE[path.name])
     files = _files(folder, path.name)
     length = max_length_of(settings)
     return SentencePieceTokenizer(
@@ -259,7 +249,9 @@ def _check_settings(folder: Path, settings: Mapping[str, Any], num_pieces: int) 
     """Raise where a folder asks for what its model alone does not do."""
     declared = settings.get("added_tokens_decoder")
     added = (
-        _read_optional(folder / ADDED_TOKENS).values() if declared is None else map(int, declared)
+        read_optional_json(folder / ADDED_TOKENS).values()
+        if declared is None
+        else map(int, declared)
     )
     problems = {
         "added tokens": any(number >= num_pieces for number in added),
@@ -275,10 +267,6 @@ def _check_settings(folder: Path, settings: Mapping[str, Any], num_pieces: int) 
         )
 
 
-def _read_optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
 def _read_marian(folder: Path) -> SentencePieceTokenizer:
     for name in (MARIAN_TARGET, VOCABULARY):
         if not (folder / name).is_file():
@@ -288,17 +276,22 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
             f"{folder}/target_vocab.json: separate vocabularies of source and target are not read."
         )
     path = folder / VOCABULARY
-    vocab = read_json(path)
-    names = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
-    if not all(type(token) is int for token in vocab.values()):
-        raise WeightsError(f"{path}: a whole number was expected for every piece.")
-    if missing := [name for name in names.values() if name not in vocab]:
-        raise WeightsError(f"{path}: has no {', '.join(missing)}.")
-    ids = {role: vocab[name] for role, name in names.items()}
+    vocab = _read_vocabulary(path)
+    ids = {role: vocab[name] for role, name in _MARIAN_TOKENS.items()}
     source, target = _load(folder / MARIAN_SOURCE), _load(folder / MARIAN_TARGET)
     files = _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY)
-    length = max_length_of(_read_optional(folder / TOKENIZER_CONFIG))
+    length = max_length_of(read_optional_json(folder / TOKENIZER_CONFIG))
     return SentencePieceTokenizer(source, target, vocab, path, ids, [], [ids["eos"]], files, length)
+
+
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    """Read the ids of Marian's pieces, those of the special tokens among them."""
+    vocab = read_json(path)
+    if not all(type(token) is int for token in vocab.values()):
+        raise WeightsError(f"{path}: a whole number was expected for every piece.")
+    if missing := [name for name in _MARIAN_TOKENS.values() if name not in vocab]:
+        raise WeightsError(f"{path}: has no {', '.join(missing)}.")
+    return vocab
 
 
 def _files(folder: Path, *names: str) -> dict[str, bytes]:

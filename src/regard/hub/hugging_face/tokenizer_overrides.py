@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import ADDED_TOKENS, TOKENIZER, TOKENIZER_CONFIG
-from regard.hub.hugging_face.weight_files import read_json
+from regard.hub.hugging_face.weight_files import read_optional_json
+
+T = TypeVar("T")
 
 WORD_PIECE_CLASSES = {
     "BertTokenizer",
@@ -182,24 +184,14 @@ def _add_tokens(
     """Add the tokens that came after the vocabulary, with the ids that the folder names."""
     declared = settings.get("added_tokens_decoder")
     path = folder / (ADDED_TOKENS if declared is None else TOKENIZER_CONFIG)
-    if declared is None:
-        ids = read_json(path) if path.is_file() else {}
-        special = {*tokens.values(), *_named(settings.get("additional_special_tokens"))}
-        declared = {
-            number: {"content": text, "special": text in special, "normalized": text not in special}
-            for text, number in ids.items()
-        }
     try:
-        entries = sorted((int(number), dict(fields)) for number, fields in declared.items())
-        added = [
-            (number, AddedToken(fields["content"], special=fields.get("special", False), **flags))
-            for number, fields in entries
-            if (flags := {flag: fields[flag] for flag in _FLAGS if flag in fields}) is not None
-        ]
+        added = _added_tokens(
+            _older_tokens(path, settings, tokens) if declared is None else declared
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: the added tokens cannot be read ({error}).") from error
-    backend.add_tokens([token for _, token in added])
-    for number, token in added:
+    backend.add_tokens(list(added.values()))
+    for number, token in added.items():
         if (actual := backend.token_to_id(token.content)) != number:
             raise WeightsError(
                 f"{path}: the added token {token.content!r} has id {number}, the vocabulary gives "
@@ -217,6 +209,28 @@ def _surround(backend: Backend, tokens: Mapping[str, str], name: str) -> None:
         is_bert = name in WORD_PIECE_CLASSES
         kind = processors.BertProcessing if is_bert else processors.RobertaProcessing
         backend.post_processor = kind((tokens["sep"], last), (tokens["cls"], first))
+
+
+def _older_tokens(
+    path: Path, settings: Mapping[str, Any], tokens: Mapping[str, str]
+) -> dict[Any, dict[str, Any]]:
+    """Return the entries of ``added_tokens.json``, by id, as ``added_tokens_decoder`` has them."""
+    special = {*tokens.values(), *_named(settings.get("additional_special_tokens"))}
+    return {
+        number: {"content": text, "special": text in special, "normalized": text not in special}
+        for text, number in read_optional_json(path).items()
+    }
+
+
+def _added_tokens(entries: Mapping[Any, Mapping[str, Any]]) -> dict[int, AddedToken]:
+    """Return tokens by their ids, in order, from the entries of ``added_tokens_decoder``."""
+    added = {}
+    for number, entry in entries.items():
+        fields = dict(entry)
+        flags = {flag: fields[flag] for flag in _FLAGS if flag in fields}
+        is_special = fields.get("special", False)
+        added[int(number)] = AddedToken(fields["content"], special=is_special, **flags)
+    return dict(sorted(added.items()))
 
 
 def _named(tokens: object) -> list[str]:
@@ -248,19 +262,53 @@ def _check_ends(
 
 def _apply_ends(backend: Backend, settings: Mapping[str, Any], tokens: Mapping[str, str]) -> None:
     """Put the tokens that begin and end a text around it, where a setting names one of the two."""
-    names = {role: f"add_{role}_token" for role in ("bos", "eos")}
-    if all(settings.get(name) is None for name in names.values()):
+    if settings.get("add_bos_token") is None and settings.get("add_eos_token") is None:
         return
-    ids = {role: backend.token_to_id(tokens.get(role, "")) for role in names}
-    is_added = {
-        role: settings.get(name) is True and ids[role] is not None for role, name in names.items()
-    }
-    special = {tokens[role]: ids[role] for role in names if is_added[role]}
-    begin, end = (tokens[role] if is_added[role] else "" for role in names)
-    single, second = (
-        " ".join(f"{piece}:{segment}" for piece in (begin, text, end) if piece)
-        for segment, text in enumerate(("$A", "$B"))
+    vocab = backend.get_vocab(with_added_tokens=True)
+    known = {role: token for role, token in tokens.items() if token in vocab}
+    begin, end = ends_of(settings, known)
+    backend.post_processor = surround(begin, end, vocab, second_begin=begin)
+
+
+def ends_of(
+    settings: Mapping[str, Any], tokens: Mapping[str, T], defaults: Sequence[bool] = (False, False)
+) -> tuple[list[T], list[T]]:
+    """Return the tokens that settings put before and after a text: bos and eos, or none.
+
+    Args:
+        settings: Settings of ``tokenizer_config.json``, such as ``add_bos_token``.
+        tokens: Tokens, or their ids, by their roles.
+        defaults: Whether bos and eos are put there without a setting.
+    """
+    begin, end = (
+        [tokens[role]]
+        if role in tokens and settings.get(f"add_{role}_token", default) is True
+        else []
+        for role, default in zip(("bos", "eos"), defaults, strict=True)
     )
-    backend.post_processor = processors.TemplateProcessing(
+    return begin, end
+
+
+def surround(
+    begin: Sequence[str],
+    end: Sequence[str],
+    ids: Mapping[str, int],
+    *,
+    second_begin: Sequence[str] = (),
+) -> processors.PostProcessor:
+    """Return what puts special tokens before and after a text, and after each of two.
+
+    Args:
+        begin: Tokens before the first text.
+        end: Tokens after each text.
+        ids: Ids of these tokens.
+        second_begin: Tokens before the second of two texts.
+    """
+    single, second = (
+        " ".join(f"{piece}:{segment}" for piece in pieces)
+        for segment, pieces in enumerate(([*begin, "$A", *end], [*second_begin, "$B", *end]))
+    )
+    special = {token: ids[token] for token in (*begin, *end)}
+    return processors.TemplateProcessing(
         single=single, pair=f"{single} {second}", special_tokens=list(special.items())
     )
