@@ -30,6 +30,7 @@ from regard.errors import ConfigError, NextStep, RegardError, ResourceError, Wei
 from regard.hub import storage
 from regard.hub.storage import (
     append_line,
+    read_state,
     read_tensors,
     sweep_temporaries,
     write_atomic,
@@ -556,6 +557,13 @@ def test_a_state_that_json_would_change_is_refused(tmp_path: Path, state, messag
 def test_a_missing_file_is_named(tmp_path: Path):
     path = tmp_path / "last.safetensors"
     assert error_of_reading(path) == f"{path}: no such file."
+
+
+def test_a_missing_file_is_named_where_its_state_alone_is_read(tmp_path: Path):
+    path = tmp_path / "last.safetensors"
+    with pytest.raises(WeightsError) as error:
+        read_state(path)
+    assert str(error.value) == f"{path}: no such file."
 
 
 def test_a_folder_is_refused(tmp_path: Path):

@@ -152,20 +152,19 @@ class Manifest:
             document = self._read()
         except WeightsError:
             document = _Document()
-        after = {}
-        for path in (*self.folder.iterdir(), *(self.folder / SOURCE_FOLDER).glob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            is_hidden = path.name.startswith(".")
-            if not path.is_file() or is_hidden or name in _FOR_PEOPLE:
-                continue
-            if name == WEIGHTS:
-                after[name] = FileEntry((stored_checksum(path) or "",))
-                continue
-            content = path.read_bytes()
-            after[name] = FileEntry((_hash(content),), len(content) if name == METRICS else None)
+        after = {name: _entry_of(path) for name, path in self._files().items()}
         self._write(msgspec.structs.replace(document, files=after))
         before = {name: entry.sha256 for name, entry in document.files.items()}
         return sorted(name for name in after if after[name].sha256[0] not in before.get(name, ()))
+
+    def _files(self) -> dict[str, Path]:
+        """Return the files that have an entry, by their paths within the folder."""
+        files = {}
+        for path in (*self.folder.iterdir(), *(self.folder / SOURCE_FOLDER).glob("*")):
+            name, is_hidden = path.relative_to(self.folder).as_posix(), path.name.startswith(".")
+            if path.is_file() and not is_hidden and name not in _FOR_PEOPLE:
+                files[name] = path
+        return files
 
     def _read(self) -> _Document:
         if not self.exists:
@@ -194,6 +193,14 @@ class Manifest:
     def _accept_step(self) -> NextStep:
         purpose = "If the change was intended, accept it"
         return NextStep(purpose, "info", (str(self.folder),), (("accept", "true"),))
+
+
+def _entry_of(path: Path) -> FileEntry:
+    """Return the entry of a file with its present content."""
+    if path.name == WEIGHTS:
+        return FileEntry((stored_checksum(path) or "",))
+    content = path.read_bytes()
+    return FileEntry((_hash(content),), len(content) if path.name == METRICS else None)
 
 
 def _hash(content: bytes) -> str:

@@ -189,8 +189,7 @@ class ModelFolder:
             from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 
             return SourceTargetTokenizer(read_any_tokenizer(source), read_any_tokenizer(self.path))
-        is_published = (self.path / TOKENIZER_CONFIG).is_file()
-        if is_published or has_sentencepiece(self.path) or is_hugging_face(self.path):
+        if self._has_published_tokenizer:
             from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 
             return read_any_tokenizer(self.path)
@@ -202,6 +201,11 @@ class ModelFolder:
         from regard.data.tokenizer import Tokenizer
 
         return Tokenizer.from_json(self._read_text(path), name=str(path))
+
+    @property
+    def _has_published_tokenizer(self) -> bool:
+        has_settings = (self.path / TOKENIZER_CONFIG).is_file()
+        return has_settings or has_sentencepiece(self.path) or is_hugging_face(self.path)
 
     def write_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Write the vocabulary."""

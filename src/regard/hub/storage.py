@@ -40,6 +40,10 @@ _BLOCK_BYTES = 4096  # read at a time to find the end of a line
 _METADATA = "regard"
 _HEADER_ENTRY = 256  # bytes, a generous part of the header for one tensor
 _LONGEST_HEADER = 8_000_000  # bytes, of 50,000 tensors
+_FOLDER_FAULTS = {
+    code: code for code in (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+} | {errno.EEXIST: errno.ENOTDIR}  # a file has the name of a folder to be created
+"""Errors of the system that another folder would not give, and what each is called."""
 _RESTORE = "Restore the file from a copy, or train again with another `output`."
 _PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # the zip of torch.save, or a bare pickle
 
@@ -120,19 +124,9 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
     Raises:
         WeightsError: The file is missing, cut short, damaged, or not a safetensors file.
     """
-    try:
-        if path.is_dir():
-            raise WeightsError(f"{path}: a folder, a .safetensors file was expected.")
-        _require_short_header(path)
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: no such file.") from error
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: {_fault(path, str(error))}") from error
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     stored, state = _document(path, metadata)
     if not check:
         return tensors, state
@@ -143,6 +137,23 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
         problem = f"damaged: the checksum does not agree {checksums}."
         raise WeightsError(f"{path}: {problem}  {_RESTORE}")
     return tensors, state
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """Yield a safetensors file; raise WeightsError within ``with`` where it cannot be read."""
+    try:
+        if path.is_dir():
+            raise WeightsError(f"{path}: a folder, a .safetensors file was expected.")
+        _require_short_header(path)
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: {_fault(path, str(error))}") from error
 
 
 def tensor_ends(path: Path) -> dict[str, int]:
@@ -203,14 +214,10 @@ def read_state(path: Path) -> dict[str, object]:
     """Return the state of a file of `write_tensors` by its header; empty where it has none.
 
     Raises:
-        WeightsError: The file is damaged.
+        WeightsError: The file is missing or damaged.
     """
-    try:
-        _require_short_header(path)
-        with safe_open(path, framework="pt") as file:
-            return _document(path, file.metadata() or {})[1]
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: {_fault(path, str(error))}") from error
+    with _opened(path) as file:
+        return _document(path, file.metadata() or {})[1]
 
 
 def _require_short_header(path: Path) -> None:
@@ -363,17 +370,15 @@ def _raise_unwritable(
 ) -> NoReturn:
     """Raise with why a file could not be written: disk full, wrong folder, or failing device."""
     intact = f"  The previous {noun} is intact." if path.exists() else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    code = error.errno or errno.EIO
+    if code in (errno.ENOSPC, errno.EDQUOT):
         need, free = math.ceil(size / _MEGABYTE) + 1, int(free_bytes(path.parent) // _MEGABYTE)
         problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
         raise ResourceError(f"{path}: {problem}{intact}", *next_steps) from error
-    folder, reason = path.parent, os.strerror(error.errno or errno.EIO)
-    if isinstance(error, FileExistsError):
-        reason = os.strerror(errno.ENOTDIR)  # a file has the name of a folder to be created
-    elif isinstance(error, IsADirectoryError):
-        folder = path
-    elif not isinstance(error, PermissionError | NotADirectoryError) and error.errno != errno.EROFS:
+    reason = os.strerror(_FOLDER_FAULTS.get(code, code))
+    if code not in _FOLDER_FAULTS:
         raise ResourceError(f"{path}: cannot be written ({reason}).{intact}") from error
+    folder = path if code == errno.EISDIR else path.parent
     raise ConfigError(
         f"{folder}: cannot be written ({reason}).  Choose another folder with `output`."
     ) from error
