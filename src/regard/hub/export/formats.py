@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from regard.errors import ConfigError
+from regard.hub.hugging_face.published_folder import CheckpointWriter, checkpoint_writer
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
     DECODERS,
@@ -19,18 +21,17 @@ from regard.models import (
     EncoderDecoder,
     Family,
     ModelConfig,
-    SpanModel,
     TextModel,
     family_of,
 )
 from regard.models.base.checkpoint_format import SettingError, setting_text
-from regard.models.base.classifier_checkpoints import checkpoint_of
-from regard.models.base.span_checkpoints import span_checkpoint_of
-
-StoreModel = Callable[[Any, CheckpointFormat, int], tuple[dict[str, Any], Any]]
-"""Returns how a format stores a model, from its configuration, the format and the vocabulary."""
 
 _MOST_CHANGES = 20
+_FAMILIES: tuple[tuple[type, Mapping[str, Family]], ...] = (
+    (Decoder, DECODERS),
+    (EncoderDecoder, ENCODER_DECODERS),
+)
+"""Families by the kind of their models; those of others are encoders."""
 
 
 class _Obstacles(NamedTuple):
@@ -43,6 +44,11 @@ class _Obstacles(NamedTuple):
 
     sentences: list[str]
     settings: dict[str, Any] | None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The settings by their names in a run's configuration."""
+        return {f"model.{name}": value for name, value in (self.settings or {}).items()}
 
 
 def choose_format(
@@ -60,33 +66,21 @@ def choose_format(
         ConfigError: There is none; with all obstacles to the nearest one, and the settings of a
             model without them.
     """
-    families: Mapping[str, Family] = ENCODERS
-    if isinstance(model, Decoder | EncoderDecoder):
-        families = DECODERS if isinstance(model, Decoder) else ENCODER_DECODERS
+    families = next((of for kind, of in _FAMILIES if isinstance(model, kind)), ENCODERS)
     name, refused = family_of(config), []
     patterns, settings = attention_obstacles(attention)
+    store = checkpoint_writer(model, labels)
     for checkpoint_format in families[name].formats:
-        store = _store_of(model, labels)
         obstacles = _find_obstacles(config, checkpoint_format, model.vocab_size, store)
         if not obstacles.sentences:
             _, mappings = store(config, checkpoint_format, model.vocab_size)
-            names = {mapping.local for mapping in mappings}
+            names = set(map(attrgetter("local"), mappings))
             if names != dict(model.named_parameters()).keys():
                 continue  # that of another role of the family
             if not patterns:
                 return checkpoint_format
         refused.append(obstacles)
-    store = _store_of(model, labels)
     raise ConfigError(_refusal(name, families, refused, patterns, settings, store))
-
-
-def _store_of(model: TextModel, labels: Sequence[str]) -> StoreModel:
-    """Return how a checkpoint format stores a model, by its kind."""
-    return (
-        span_checkpoint_of
-        if isinstance(model, SpanModel)
-        else partial(checkpoint_of, labels=labels)
-    )
 
 
 def attention_obstacles(attention: AttentionConfig) -> tuple[list[str], dict[str, Any]]:
@@ -118,34 +112,36 @@ def _refusal(
     refused: Sequence[_Obstacles],
     patterns: list[str],
     settings: dict[str, Any],
-    store: StoreModel,
+    store: CheckpointWriter,
 ) -> str:
     """Return all obstacles to the nearest format, and the settings of a model without them."""
     opening = f"model.family={name}: no published layout has a place for this model.  "
     possible = [obstacles for obstacles in refused if obstacles.settings is not None]
-    if not possible:
+    if possible:
+        nearest = min(possible, key=_num_obstacles)
+        reasons = nearest.sentences
+    else:
         with_format = {other: family for other, family in families.items() if family.formats}
-        reasons = [sentence for obstacles in refused for sentence in obstacles.sentences]
-        reasons += [f"Families of this kind that have one: {', '.join(with_format)}."]
         other, family = next(iter(with_format.items()))
-        settings = settings | {"model.family": other}
         nearest = min(
             (_find_obstacles(family.config(), form, 8, store) for form in family.formats),
-            key=lambda obstacles: len(obstacles.sentences),
+            key=_num_obstacles,
         )
-        changes = nearest.settings or {}
-    else:
-        nearest = min(possible, key=lambda obstacles: len(obstacles.sentences))
-        reasons, changes = nearest.sentences, nearest.settings or {}
-    settings = settings | {f"model.{key}": value for key, value in changes.items()}
-    return opening + "  ".join([*patterns, *reasons, advice(settings)])
+        reasons = [*chain.from_iterable(map(attrgetter("sentences"), refused))]
+        reasons += [f"Families of this kind that have one: {', '.join(with_format)}."]
+        settings = settings | {"model.family": other}
+    return opening + "  ".join([*patterns, *reasons, advice(settings | nearest.changes)])
+
+
+def _num_obstacles(obstacles: _Obstacles) -> int:
+    return len(obstacles.sentences)
 
 
 def _find_obstacles(
     config: ModelConfig,
     checkpoint_format: CheckpointFormat,
     vocab_size: int,
-    store: StoreModel,
+    store: CheckpointWriter,
 ) -> _Obstacles:
     """Change settings, one refusal after another, until a format can express the model."""
     sentences: list[str] = []

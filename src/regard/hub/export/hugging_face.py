@@ -8,6 +8,7 @@ setting of the model; where there is none, the model is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +34,20 @@ from regard.models import (
     SpanModel,
     TextModel,
     Vit,
+    VitConfig,
     family_of,
 )
 from regard.models.base.checkpoint_format import label_fields
 from regard.models.base.encoder import EncoderConfig
 
+_UNSET = {  # by which `transformers` computes what it does without the field
+    "bad_words_ids": [],
+    "suppress_tokens": [],
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "no_repeat_ngram_size": 0,
+    "renormalize_logits": False,
+}
 BRIGHTEST = 255
 """Greatest value of a pixel."""
 _BILINEAR = 2  # the number of the filter in Pillow
@@ -63,6 +73,35 @@ def export_hugging_face(trained: TrainedModel, folder: Path) -> str:
 
 
 def _export_text(trained: TrainedModel, folder: Path) -> str:
+    model, tokenizer, config = _require_text_model(trained)
+    if type(config) not in {family.config for family in FAMILIES.values()}:
+        raise ConfigError("export: no published layout has a Transformer's encoder alone.")
+    checkpoint_format = choose_format(model, config, trained.labels, trained.attention)
+    limit = _longest_text(model, config, trained)
+    files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
+    if trained.pooling is not None and isinstance(config, EncoderConfig):
+        files |= sentence_files(trained.pooling, config.dim)
+    if generation := _generation_fields(trained, model, tokenizer, has_vocabulary=bool(files)):
+        files[GENERATION_CONFIG] = dump_json(generation)
+    write_hugging_face(
+        folder,
+        model,
+        config,
+        checkpoint_format,
+        model.vocab_size,
+        files=files,
+        special_ids=tokenizer.special_ids,
+        labels=trained.labels,
+    )
+    return checkpoint_format.model_type
+
+
+def _require_text_model(trained: TrainedModel) -> tuple[TextModel, AnyTokenizer, ModelConfig]:
+    """Return model, vocabulary and configuration, of a classifier that of its encoder.
+
+    Raises:
+        ConfigError: The model reads no texts, or which words of a text are in the question.
+    """
     model, tokenizer = trained.model, trained.tokenizer
     if not isinstance(model, TextModel) or tokenizer is None:
         raise ConfigError(
@@ -77,29 +116,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
             "question.  A model that can be written is trained with `qa.match_words=false` "
             "`model.rotary_base=none`, or starts from a published head for questions."
         )
-    if type(config) not in {family.config for family in FAMILIES.values()}:
-        raise ConfigError("export: no published layout has a Transformer's encoder alone.")
-    checkpoint_format = choose_format(model, config, trained.labels, trained.attention)
-    limit = _longest_text(model, config, trained)
-    files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
-    if trained.pooling is not None and isinstance(config, EncoderConfig):
-        files |= sentence_files(trained.pooling, config.dim)
-    if isinstance(model, EncoderDecoder) and trained.search is not None:
-        files[GENERATION_CONFIG] = _generation_config(model, tokenizer, trained.search)
-    if isinstance(model, Decoder) and trained.sampling is not None and files:
-        files[GENERATION_CONFIG] = _sampling_config(model, tokenizer, trained.sampling)
-    write_hugging_face(
-        folder,
-        model,
-        config,
-        checkpoint_format,
-        model.vocab_size,
-        files=files,
-        special_ids=tokenizer.special_ids,
-        labels=trained.labels,
-        finds_spans=isinstance(model, SpanModel),
-    )
-    return checkpoint_format.model_type
+    return model, tokenizer, config
 
 
 def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) -> int | None:
@@ -113,10 +130,27 @@ def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) 
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _generation_config(
+def _generation_fields(
+    trained: TrainedModel, model: TextModel, tokenizer: AnyTokenizer, *, has_vocabulary: bool
+) -> dict[str, Any]:
+    """Return the fields of ``generation_config.json``; none of a model that writes no texts."""
+    fields: dict[str, Any] = {}
+    if isinstance(model, EncoderDecoder) and trained.search is not None:
+        fields = _search_fields(model, tokenizer, trained.search)
+    if isinstance(model, Decoder) and trained.sampling is not None and has_vocabulary:
+        fields = _sampling_fields(model, tokenizer, trained.sampling)
+    return _set_fields(fields)
+
+
+def _set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without which `transformers` would compute something else."""
+    return {name: value for name, value in fields.items() if value not in (None, _UNSET.get(name))}
+
+
+def _search_fields(
     model: EncoderDecoder[Any], tokenizer: AnyTokenizer, search: BeamSearchConfig
-) -> str:
-    """Return ``generation_config.json``; `OWN_FIELD` has the settings that only regard reads."""
+) -> dict[str, Any]:
+    """Return the settings of a search; `OWN_FIELD` has those that only regard reads."""
     forbidden = dict.fromkeys((*search.forbidden, *tokenizer.unused_ids(model.vocab_size)))
     fields = {
         "bos_token_id": tokenizer.bos_id,
@@ -124,55 +158,53 @@ def _generation_config(
         "pad_token_id": model.pad_id,
         "decoder_start_token_id": model.start_id,
         "num_beams": search.beam,
-        "bad_words_ids": [[token] for token in forbidden] or None,
-        "min_length": search.min_length or None,
-        "no_repeat_ngram_size": search.no_repeat_size or None,
+        "bad_words_ids": [[token] for token in forbidden],
+        "min_length": search.min_length,
+        "no_repeat_ngram_size": search.no_repeat_size,
         "repetition_penalty": None if search.repetition_penalty == 1 else search.repetition_penalty,
-        "renormalize_logits": search.is_renormalized or None,
+        "renormalize_logits": search.is_renormalized,
         "forced_bos_token_id": search.forced_first,
         "forced_eos_token_id": tokenizer.eos_id if search.forces_end else None,
-        # `transformers` counts the token that begins the decoder's input.
-        "max_length": 1 + (search.max_length or getattr(model.config, "max_positions", None) or 0),
     }
-    if fields["max_length"] == 1:
-        fields["max_length"] = None
+    if limit := search.max_length or getattr(model.config, "max_positions", None):
+        # `transformers` counts the token that begins the decoder's input.
+        fields["max_length"] = 1 + limit
+    return fields | _ranking_fields(search)
+
+
+def _ranking_fields(search: BeamSearchConfig) -> dict[str, Any]:
+    """Return how hypotheses are ranked, and when the search stops."""
     own: dict[str, Any] = {"max_length_ratio": search.max_length_ratio}
     if search.ranking == "transformers":
-        stopping = {"certain": "never", "likely": None, "first": True}
-        fields["length_penalty"] = search.length_penalty
-        fields["early_stopping"] = stopping[search.stopping]
-    else:
-        names = ("ranking", "stopping", "length_penalty")
-        own |= {name: getattr(search, name) for name in names}
-    fields[OWN_FIELD] = own
-    return dump_json({name: value for name, value in fields.items() if value is not None})
+        stopping = {"certain": "never", "likely": None, "first": True}[search.stopping]
+        fields = {"length_penalty": search.length_penalty, "early_stopping": stopping}
+        return fields | {OWN_FIELD: own}
+    names = ("ranking", "stopping", "length_penalty")
+    return {OWN_FIELD: own | {name: getattr(search, name) for name in names}}
 
 
-def _sampling_config(model: Decoder, tokenizer: AnyTokenizer, sampling: SamplingConfig) -> str:
-    """Return ``generation_config.json``; without a prompt a text begins as documents do."""
+def _sampling_fields(
+    model: Decoder, tokenizer: AnyTokenizer, sampling: SamplingConfig
+) -> dict[str, Any]:
+    """Return the settings of sampling; without a prompt a text begins as documents do."""
     forbidden = dict.fromkeys((*sampling.forbidden, *tokenizer.unused_ids(model.vocab_size)))
     ends, limits = sorted(tokenizer.stop_ids), {"max_new_tokens": sampling.max_tokens}
     if sampling.max_length is not None:
         limits = {"max_length": sampling.max_length}
     is_sampled = sampling.temperature > 0
-    sampled_fields = {
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-    }
-    fields = {
+    sampled_fields = ("temperature", "top_k", "top_p") if is_sampled else ()
+    return {
         "bos_token_id": next(iter(tokenizer.document_start), None),
         "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
         "pad_token_id": tokenizer.pad_id,
         "do_sample": is_sampled,
-        **(sampled_fields if is_sampled else {}),
+        **{name: getattr(sampling, name) for name in sampled_fields},
         **limits,
-        "min_new_tokens": sampling.min_tokens - 1 if sampling.min_tokens > 1 else None,
+        "min_new_tokens": max(0, sampling.min_tokens - 1),
         "repetition_penalty": sampling.repetition_penalty,
-        "no_repeat_ngram_size": sampling.no_repeat_size or None,
-        "suppress_tokens": list(forbidden) or None,
+        "no_repeat_ngram_size": sampling.no_repeat_size,
+        "suppress_tokens": list(forbidden),
     }
-    return dump_json({name: value for name, value in fields.items() if value is not None})
 
 
 def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
@@ -192,8 +224,16 @@ def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
     if obstacles:
         raise ConfigError("  ".join([*obstacles, advice(settings)]))
     (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
+    files = {PREPROCESSOR_CONFIG: dump_json(_pixel_preparation(trained, config))}
+    fields = label_fields(trained.labels)
+    write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)
+    return checkpoint_format.model_type
+
+
+def _pixel_preparation(trained: TrainedModel, config: VitConfig) -> dict[str, Any]:
+    """Return ``preprocessor_config.json``: the size of images, mean and deviation of pixels."""
     mean, std = trained.mean or [0.0] * config.channels, trained.std or [1.0] * config.channels
-    preparation = {
+    return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
         "size": {"height": config.height, "width": config.width},
@@ -204,6 +244,3 @@ def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
         "image_mean": [value / BRIGHTEST for value in mean],
         "image_std": [value / BRIGHTEST for value in std],
     }
-    files, fields = {PREPROCESSOR_CONFIG: dump_json(preparation)}, label_fields(trained.labels)
-    write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)
-    return checkpoint_format.model_type

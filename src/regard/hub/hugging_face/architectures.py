@@ -132,14 +132,14 @@ def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str])
         ConfigError: It gives scores, several labels at once, or labels of pairs of texts.
     """
     problem, task = fields.get("problem_type"), str(fields.get("finetuning_task")).lower()
-    pairs = [label for label in labels if label.lower() in _LABELS_OF_PAIRS]
+    pair = next((label for label in labels if label.lower() in _LABELS_OF_PAIRS), "")
     kinds = {
         "one label, a model of scores (regression)": len(labels) < 2 or problem == "regression",
         "problem_type=multi_label_classification, several labels at once": (
             problem == "multi_label_classification"
         ),
         f"finetuning_task={task}, labels of pairs of texts": task in _TASKS_OF_PAIRS,
-        f"the label {pairs[0] if pairs else ''}, which is of pairs of texts": bool(pairs),
+        f"the label {pair}, which is of pairs of texts": bool(pair),
     }
     if kind := next((kind for kind, is_met in kinds.items() if is_met), None):
         name = architecture_of(fields) or "a classifier"

@@ -5,8 +5,7 @@ An error names the tensors that do not fit, by their names in the file: the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -60,28 +59,55 @@ def match_tensors(
     Raises:
         WeightsError: Tensors are missing or surplus; ten of them at most are named.
     """
-    names = list(chain.from_iterable(mapping.remote for mapping in mappings))
-    # The names of a bare model lack the prefix; a head next to it may have its own.
-    is_bare = not any(name.startswith(checkpoint_format.prefix) for name in tensors)
-    prefix = checkpoint_format.prefix if is_bare else ""
-    file_names = {name: name.removeprefix(prefix) for name in names}
+    file_names = _names_in_file(mappings, checkpoint_format.prefix, tensors)
     parts = {name: tensors[key] for name, key in file_names.items() if key in tensors}
-    problems = []
-    if missing := [file_names[name] for name in names if name not in parts]:
-        noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
-        counted = f"{len(parts)} of {len(names)} found"
-        problems.append(f"{noun} {cut_list(missing)} {verb} missing ({counted}).")
-    for name in sorted(tensors.keys() - set(file_names.values())):
-        original = checkpoint_format.tied_names.get(name)
-        if name.endswith(checkpoint_format.ignored or "\0"):
-            continue
-        if original not in parts:
-            problems.append(f"tensor {name} does not belong to this model.")
-        elif not torch.equal(tensors[name].double(), parts[original].double()):
-            problems.append(f"tensor {name} differs from {original}, to which config.json ties it.")
+    problems = [
+        *_describe_missing(list(file_names.values()), tensors),
+        *_describe_surplus(file_names.values(), checkpoint_format, tensors, parts),
+    ]
     if problems:
         raise WeightsError(f"{folder}/: {join_problems(problems)}")
     return parts
+
+
+def _names_in_file(
+    mappings: Iterable[ParameterMapping], prefix: str, tensors: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Return the names that the tensors of all parameters have in a file, by published name.
+
+    Those of a bare model lack the prefix; a head next to it may have its own.
+    """
+    is_bare = not any(name.startswith(prefix) for name in tensors)
+    lacking = prefix if is_bare else ""
+    return {name: name.removeprefix(lacking) for mapping in mappings for name in mapping.remote}
+
+
+def _describe_missing(names: Sequence[str], tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield a sentence about the names that no tensor of a file has, where there are some."""
+    if missing := [name for name in names if name not in tensors]:
+        noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
+        counted = f"{len(names) - len(missing)} of {len(names)} found"
+        yield f"{noun} {cut_list(missing)} {verb} missing ({counted})."
+
+
+def _describe_surplus(
+    names: Iterable[str],
+    checkpoint_format: CheckpointFormat,
+    tensors: Mapping[str, Tensor],
+    parts: Mapping[str, Tensor],
+) -> Iterator[str]:
+    """Yield a sentence about each tensor of a file that is not one of some names.
+
+    A tensor is ignored where the format says so, and where it equals the one that it is tied to.
+    """
+    for name in sorted(tensors.keys() - set(names)):
+        original = checkpoint_format.tied_names.get(name, "")
+        if name.endswith(checkpoint_format.ignored):
+            continue
+        if original not in parts:
+            yield f"tensor {name} does not belong to this model."
+        elif not torch.equal(tensors[name].double(), parts[original].double()):
+            yield f"tensor {name} differs from {original}, to which config.json ties it."
 
 
 def describe_mismatches(

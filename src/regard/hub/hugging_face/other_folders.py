@@ -67,18 +67,9 @@ def describe_folder(path: Path) -> str:
     Args:
         path: A folder without ``config.toml`` and without a ``config.json`` of Hugging Face.
     """
-    if path.name.startswith(_CACHE) or (path / "snapshots").is_dir():
-        return _describe_cache(path)
-    caches = sorted(entry.name for entry in path.glob(f"{_CACHE}*"))
-    if caches:
-        return (
-            f"{path}: a cache of the Hugging Face hub, with {cut_list(caches)}.  Name a folder in "
-            "its snapshots, such as "
-            f"{_snapshot(path / caches[0]) or path / caches[0] / 'snapshots' / 'HASH'}"
-        )
-    if (path / ADAPTER).is_file():
-        return describe_adapter(path)
-    if files := sorted(entry.name for entry in path.glob(f"*{_GGUF}")):
+    if text := _describe_cache(path) or describe_adapter(path):
+        return text
+    if files := _names(path, f"*{_GGUF}"):
         return f"{path}: weights of llama.cpp (GGUF), {cut_list(files)}.  {_ORIGINAL}"
     if text := _describe_distributed(path):
         return text
@@ -87,17 +78,16 @@ def describe_folder(path: Path) -> str:
             f"{path}/{HF_CONFIG}: has no model_type, which says what the model is.  Write it "
             'there, such as "model_type": "bert".'
         )
-    library, files = _files_of_library(path)
-    if library:
-        return f"{path}: has a model for {library} only ({cut_list(files)}).  {_ORIGINAL}"
-    return ""
+    return _describe_library(path, f"{path}: has a model")
 
 
 _ORIGINAL = f"Take the original folder, with {HF_CONFIG} and .safetensors."
 
 
 def describe_adapter(path: Path) -> str:
-    """Return what a folder with adapters of peft is, and how they are merged."""
+    """Return what a folder with adapters of peft is, and how they are merged; else empty."""
+    if not (path / ADAPTER).is_file():
+        return ""
     try:
         fields = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
         base = fields.get("base_model_name_or_path")
@@ -137,32 +127,22 @@ def describe_weights(folder: Path) -> str:
     Args:
         folder: Folder with a ``config.json`` of Hugging Face.
     """
-    pickles = sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.suffix in _PICKLES and entry.name.partition(".")[0] not in _NOT_WEIGHTS
-    )
-    if pickles:
+    if pickles := [name for name in _names(folder, "*") if _is_pickle(name)]:
         return (
             f"{folder}/: has its weights in {cut_list(pickles)} only, a pickle.  Opening one can "
             "run any program, so only .safetensors is read.  Convert a folder that you trust, with "
             f"all its heads and biases:\n    python -c {_quote(conversion(folder, pickles))}"
         )
-    if files := sorted(entry.name for entry in folder.glob(f"*{_GGUF}")):
+    if files := _names(folder, f"*{_GGUF}"):
         return (
             f"{folder}/: has its weights for llama.cpp (GGUF) only, {cut_list(files)}.  {_ORIGINAL}"
         )
-    if text := _describe_distributed(folder):
-        return text
-    library, files = _files_of_library(folder)
-    if library:
-        return f"{folder}/: has its weights for {library} only ({cut_list(files)}).  {_ORIGINAL}"
-    return ""
+    return _describe_distributed(folder) or _describe_library(folder, f"{folder}/: has its weights")
 
 
 def _describe_distributed(folder: Path) -> str:
     """Return what a checkpoint of PyTorch's processes is; empty for other folders."""
-    files = sorted(entry.name for entry in folder.glob("*.distcp"))
+    files = _names(folder, "*.distcp")
     if not files:
         return ""
     return (
@@ -199,10 +179,27 @@ def cut_list(names: list[str]) -> str:
     return f"{named} and {rest:,} more" if rest > 0 else named
 
 
+def _names(folder: Path, pattern: str) -> list[str]:
+    return sorted(entry.name for entry in folder.glob(pattern))
+
+
+def _is_pickle(name: str) -> bool:
+    return name.endswith(_PICKLES) and name.partition(".")[0] not in _NOT_WEIGHTS
+
+
 def _describe_cache(path: Path) -> str:
-    snapshot = _snapshot(path)
-    advice = f"Name the folder in it: {snapshot}" if snapshot else "It has no snapshot yet."
-    return f"{path}: a cache of the Hugging Face hub.  {advice}"
+    """Return which folder is meant of a cache of the hub, or of several; empty for others."""
+    if path.name.startswith(_CACHE) or (path / "snapshots").is_dir():
+        snapshot = _snapshot(path)
+        advice = f"Name the folder in it: {snapshot}" if snapshot else "It has no snapshot yet."
+        return f"{path}: a cache of the Hugging Face hub.  {advice}"
+    if caches := _names(path, f"{_CACHE}*"):
+        return (
+            f"{path}: a cache of the Hugging Face hub, with {cut_list(caches)}.  Name a folder in "
+            "its snapshots, such as "
+            f"{_snapshot(path / caches[0]) or path / caches[0] / 'snapshots' / 'HASH'}"
+        )
+    return ""
 
 
 def _snapshot(path: Path) -> Path | None:
@@ -216,10 +213,10 @@ def _snapshot(path: Path) -> Path | None:
     return folders[-1] if folders else None
 
 
-def _files_of_library(folder: Path) -> tuple[str, list[str]]:
-    names = sorted(entry.relative_to(folder).as_posix() for entry in folder.glob("*"))
-    names += sorted(entry.relative_to(folder).as_posix() for entry in folder.glob("onnx/*.onnx"))
+def _describe_library(folder: Path, opening: str) -> str:
+    """Return for which other library a folder has weights; empty for other folders."""
+    names = _names(folder, "*") + [f"onnx/{name}" for name in _names(folder, "onnx/*.onnx")]
     for ending, library in _LIBRARIES.items():
         if files := [name for name in names if name.endswith(ending)]:
-            return library, files
-    return "", []
+            return f"{opening} for {library} only ({cut_list(files)}).  {_ORIGINAL}"
+    return ""

@@ -8,8 +8,9 @@ Reading and writing need memory for the weights twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,6 @@ from regard.hub.hugging_face.name_mapping import (
     to_remote,
 )
 from regard.hub.hugging_face.other_folders import (
-    ADAPTER,
     describe_adapter,
     describe_quantization,
 )
@@ -45,12 +45,13 @@ from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.weight_files import (
     SHARD_BYTES,
     dump_json,
+    is_whole_number,
     read_all_tensors,
     read_json,
     write_all_tensors,
 )
 from regard.hub.storage import warn_if_not_finite, write_atomic
-from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, VitConfig
+from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, SpanModel, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.models.base.classifier_checkpoints import (
     checkpoint_of,
@@ -67,6 +68,11 @@ from regard.models.base.span_checkpoints import (
 
 if TYPE_CHECKING:
     from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
+
+CheckpointWriter = Callable[
+    [Any, "CheckpointFormat", int], tuple[dict[str, Any], list["ParameterMapping"]]
+]
+"""Gives fields and mappings of a checkpoint, from configuration, format and size of vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -139,17 +145,12 @@ def read_hugging_face(
     folder = transformer_folder(folder)
     fields = read_json(folder / HF_CONFIG)
     checkpoint_format = _format_of(folder, fields, formats)
-    if (folder / ADAPTER).is_file():
-        raise ConfigError(describe_adapter(folder))
+    if adapter := describe_adapter(folder):
+        raise ConfigError(adapter)
     if quantization := describe_quantization(fields):
         raise ConfigError(f"{folder}/{HF_CONFIG}: {quantization}")
     check_head(folder, fields, checkpoint_format)
-    try:
-        config = checkpoint_format.read(fields)
-    except ConfigError as error:
-        raise ConfigError(f"{folder}/{error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{folder}/config.json: {error}.") from error
+    config = _read_config(folder, fields, checkpoint_format)
     architecture = architecture_of(fields)
     tensors = rename_tensors(read_all_tensors(folder), checkpoint_format)
     require_tensors_for_layers(config, len(tensors), f"{folder}/")
@@ -190,7 +191,6 @@ def write_hugging_face(
     files: Mapping[str, str | bytes] = MappingProxyType({}),
     special_ids: Mapping[str, int] = MappingProxyType({}),
     labels: Sequence[str] = (),
-    finds_spans: bool = False,
     fields: Mapping[str, Any] = MappingProxyType({}),
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
@@ -205,7 +205,6 @@ def write_hugging_face(
         files: Other files by name, such as those of the vocabulary.
         special_ids: Ids of special tokens, by their roles; bos, eos and pad are written.
         labels: Labels of a `Classifier`, in the order of its logits.
-        finds_spans: Whether it is a `SpanModel`.
         fields: Fields of ``config.json``, which replace those of the format.
         shard_bytes: Weights larger than this are written to several files with an index.
 
@@ -216,10 +215,7 @@ def write_hugging_face(
     if (folder / CONFIG).exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
     # The format overrides ids of the vocabulary: RoBERTa counts its positions from pad_token_id.
-    if finds_spans:
-        written, mappings = span_checkpoint_of(config, checkpoint_format, vocab_size)
-    else:
-        written, mappings = checkpoint_of(config, checkpoint_format, vocab_size, labels)
+    written, mappings = checkpoint_writer(model, labels)(config, checkpoint_format, vocab_size)
     roles = ("bos", "eos", "pad") if vocab_size else ()
     ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
     content = dump_json({**ids, **written, **fields})
@@ -229,9 +225,20 @@ def write_hugging_face(
         tensors |= to_remote(mapping, parameters[mapping.local].detach())
     write_all_tensors(folder, tensors, shard_bytes)
     for name, file in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
         write_atomic(folder / name, file)
     write_atomic(folder / HF_CONFIG, content)
+
+
+def checkpoint_writer(model: nn.Module, labels: Sequence[str]) -> CheckpointWriter:
+    """Return how a checkpoint format stores a model, by its kind.
+
+    Args:
+        model: The model.
+        labels: Labels of a `Classifier`, in the order of its logits.
+    """
+    if isinstance(model, SpanModel):
+        return span_checkpoint_of
+    return partial(checkpoint_of, labels=labels)
 
 
 def _format_of(
@@ -247,11 +254,22 @@ def _format_of(
     )
 
 
+def _read_config(
+    folder: Path, fields: Mapping[str, Any], checkpoint_format: CheckpointFormat
+) -> Any:
+    try:
+        return checkpoint_format.read(fields)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}/{error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder}/config.json: {error}.") from error
+
+
 def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
     size = fields.get("vocab_size")
     if size is None and "image_size" in fields:
         return 0  # the model reads no text
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if not is_whole_number(size, least=1):
         raise ConfigError(
             f"{folder}/config.json: vocab_size={json.dumps(size)}: "
             "a whole number of 1 or more was expected."
@@ -267,12 +285,19 @@ def _label_head(
 ) -> LabelHead | None:
     """Return the head of a classifier of texts, by the class named, or else by the tensors."""
     head, name = checkpoint_format.label_head, head_of(architecture)
-    if head is None or (name and name != LABELS_OF_TEXTS):
+    if head is None or name not in ("", LABELS_OF_TEXTS):
         return None
     dense, output = f"{head.dense}.weight", f"{head.output}.weight"
-    if name and output not in tensors:
-        raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
+    _require_head(folder, architecture, output, tensors)
     return head if name or {dense, output} <= tensors.keys() else None
+
+
+def _require_head(
+    folder: Path, architecture: str, output: str, tensors: Mapping[str, Tensor]
+) -> None:
+    """Raise where the output layer is missing that the head of a named class has."""
+    if head_of(architecture) and output not in tensors:
+        raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
 
 
 def _has_span_head(
@@ -285,8 +310,7 @@ def _has_span_head(
     output, name = f"{SPAN_OUTPUT}.weight", head_of(architecture)
     if checkpoint_format.label_head is None or name not in ("", SPANS_OF_TEXTS):
         return False
-    if name and output not in tensors:
-        raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
+    _require_head(folder, architecture, output, tensors)
     return output in tensors
 
 
@@ -302,11 +326,10 @@ def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, .
     `transformers` omits those of its own default, ``LABEL_0``; old releases wrote two of them
     whatever ``num_labels`` was.
     """
-    named = fields.get("id2label")
-    numbers = [str(number) for number in range(count)]
-    if named is None or named == {number: f"LABEL_{number}" for number in ("0", "1")}:
-        return tuple(f"LABEL_{number}" for number in numbers)
-    if not isinstance(named, dict) or sorted(named) != sorted(numbers):
+    named, numbers = fields.get("id2label"), list(map(str, range(count)))
+    if named in (None, {"0": "LABEL_0", "1": "LABEL_1"}):
+        return tuple(map("LABEL_{}".format, numbers))
+    if not isinstance(named, dict) or named.keys() != set(numbers):
         raise ConfigError(
             f"{folder}/config.json: id2label={json.dumps(named)[:80]}: "
             f"a name for each of 0 to {count - 1} was expected."
