@@ -18,6 +18,7 @@ from regard.settings.validation import (
     require_even_heads,
     require_fraction,
     require_multiple,
+    require_number,
     require_options,
     require_positive,
     require_probability,
@@ -139,3 +140,9 @@ def test_a_check_of_a_configuration_names_its_settings_in_backticks():
     with pytest.raises(ConfigError, match=r"^`num_best` must be 1 to `beam` \(2\), not 3\.$"):
         replace_values(config, num_best=3)
     assert replace_values(config, num_best=2).num_best == 2
+
+
+def test_a_whole_number_may_be_longer_than_a_float_can_be():
+    require_number("beam", 10**400, is_whole=True)
+    with pytest.raises(ConfigError, match="`beam`: a whole number was expected, not nan"):
+        require_number("beam", float("nan"), is_whole=True)

@@ -188,9 +188,7 @@ def check_type(value: object, hint: object, name: str) -> object:
     if structs:
         names = ", ".join(struct.__name__ for struct in structs.values())
         raise ConfigError(f"{name}={type(value).__name__}: one of {names} was expected.")
-    item = getattr(value, "item", None)
-    if getattr(value, "ndim", None) == 0 and callable(item):
-        value = item()  # a number of NumPy or PyTorch
+    value = _plain_number(value)
     try:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError:
@@ -256,6 +254,12 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
         raise ConfigError(f'{name}:{line}: {match[1]}.  "{quote}"') from error
 
 
+def _plain_number(value: object) -> object:
+    """Return a number of NumPy or PyTorch as one of Python; other values as they are."""
+    item = getattr(value, "item", None)
+    return item() if getattr(value, "ndim", None) == 0 and callable(item) else value
+
+
 def describe(
     config_type: _Struct,
     section: str | None = None,
@@ -282,10 +286,11 @@ def describe(
             message = _unknown_name(section, "", _Names(names, {}, {}), is_section=True)
             raise ConfigError(message, _all_settings(""))
         entries = [entry for entry in entries if f"{entry.name}.".startswith(f"{section}.")]
-    entries = [
-        entry._replace(allowed=", ".join(choices[entry.name])) if entry.name in choices else entry
-        for entry in entries
-    ]
+    return _align([entry.with_choices(choices.get(entry.name)) for entry in entries])
+
+
+def _align(entries: Sequence[_Entry]) -> str:
+    """Return the lines of entries, settings in columns."""
     columns = zip(*[entry.cells for entry in entries if not entry.is_section], strict=True)
     widths = [min(max(map(len, column)), _WIDEST_CELL) for column in columns]
     lines = []
@@ -326,14 +331,17 @@ def _select_struct(
     selected = structs[base_tag if base_tag in structs else first]
     tag_field, _ = _tag(selected)
     tag = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
-    if tag is not None and not isinstance(tag, dict):
-        word = word_of(tag).strip()
-        if word not in structs:
-            meant = did_you_mean(word, list(structs))
-            expected = f"one of {', '.join(structs)} was expected.{meant}"
-            raise ConfigError(f"{_join(path, tag_field)}={word}: {expected}")
-        selected = structs[word]
+    if not isinstance(tag, dict | None):
+        selected = _struct_of_tag(structs, word_of(tag).strip(), _join(path, tag_field))
     return selected, base if isinstance(base, selected) else None
+
+
+def _struct_of_tag(structs: Mapping[str, _Struct], tag: str, name: str) -> _Struct:
+    """Return the struct with a tag, which the setting `name` has."""
+    if tag not in structs:
+        meant = did_you_mean(tag, list(structs))
+        raise ConfigError(f"{name}={tag}: one of {', '.join(structs)} was expected.{meant}")
+    return structs[tag]
 
 
 def _join(path: str, name: str) -> str:
@@ -352,6 +360,27 @@ class _Names(NamedTuple):
     is_section: dict[str, bool]
     structs: dict[str, Mapping[str, _Struct]]
     selected: dict[str, _Struct]
+
+    def similar_settings(self, parent: str, last: str) -> dict[str, str]:
+        """Return the settings of a section, and those elsewhere of one name, by the last part."""
+        settings = {}
+        for name in (name for name, is_section in self.is_section.items() if not is_section):
+            section, _, key = name.rpartition(".")
+            if section == parent or key == last:
+                settings[key] = name
+        return settings
+
+    def describe_owners(self, parent: str, last: str, *, is_section: bool) -> str:
+        """Return which structs of a section have a name, or else the names of the selected one."""
+        selected = self.selected.get(parent)
+        if selected is None:
+            return ""
+        structs, (tag_field, tag) = self.structs[parent], _tag(selected)
+        owners = [name for name in structs if last in structs[name].__struct_fields__]
+        if owners:
+            return f"  It goes with {_join(parent, tag_field)}={' or '.join(owners)}."
+        settings = ", ".join(selected.__struct_fields__)
+        return "" if is_section else f"  {_join(parent, tag_field)}={tag} has {settings}."
 
 
 def _collect_names(
@@ -394,30 +423,15 @@ def _unknown_name(name: str, parent: str, names: _Names, *, is_section: bool) ->
     """Return the message for an unknown name, with similar names."""
     last = name.rpartition(".")[2]
     if is_section:
-        sections = {
-            candidate: candidate
-            for candidate, candidate_is_section in names.is_section.items()
-            if candidate_is_section
-        }
+        sections = [
+            other for other, other_is_section in names.is_section.items() if other_is_section
+        ]
         message = f"unknown section {name}.{did_you_mean(name, sections)}"
     else:
-        settings = {}
-        for candidate, candidate_is_section in names.is_section.items():
-            candidate_parent, _, candidate_last = candidate.rpartition(".")
-            if not candidate_is_section and (candidate_parent == parent or candidate_last == last):
-                settings[candidate_last] = candidate
-        message = f"unknown setting {name}.{did_you_mean(last, settings)}"
-    selected = names.selected.get(parent)
-    if selected is None:
-        return message
-    structs, (tag_field, tag) = names.structs[parent], _tag(selected)
-    owners = [name for name in structs if last in structs[name].__struct_fields__]
-    if owners:
-        message += f"  It goes with {_join(parent, tag_field)}={' or '.join(owners)}."
-    elif not is_section:
-        settings_of_tag = ", ".join(selected.__struct_fields__)
-        message += f"  {_join(parent, tag_field)}={tag} has {settings_of_tag}."
-    return message
+        message = (
+            f"unknown setting {name}.{did_you_mean(last, names.similar_settings(parent, last))}"
+        )
+    return message + names.describe_owners(parent, last, is_section=is_section)
 
 
 def _all_settings(section: str) -> NextStep:
@@ -451,6 +465,11 @@ def _build(config_type: type[T], table: Mapping[str, object], base: object, *, p
             raise ConfigError(f"setting {name} is missing.", _all_settings(path))
         else:
             values[field.name] = default
+    return _construct(config_type, values, path)
+
+
+def _construct(config_type: type[T], values: Mapping[str, object], path: str) -> T:
+    """Return a struct of checked values."""
     try:
         return config_type(**values)
     except ConfigError:
@@ -478,13 +497,17 @@ def _to_table(config: msgspec.Struct, base: object, path: str) -> dict[str, obje
             tag = dict([_tag(type(value))]) if len(structs) > 1 else {}
             inner_base = _select_struct(structs, tag, default, name)[1]
             table[field.name] = tag | _to_table(value, inner_base, name)
-        elif value == NONE and is_optional(kind_of(field.type)):
-            raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
-        elif value is not None:
-            table[field.name] = msgspec.to_builtins(value)
-        elif default is not None:
-            table[field.name] = NONE
+        elif value is not None or default is not None:
+            table[field.name] = _toml_value(value, field, name)
     return table
+
+
+def _toml_value(value: object, field: FieldInfo, name: str) -> object:
+    if value is None:
+        return NONE
+    if value == NONE and is_optional(kind_of(field.type)):
+        raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
+    return msgspec.to_builtins(value)
 
 
 class _Entry(NamedTuple):
@@ -509,6 +532,10 @@ class _Entry(NamedTuple):
         """The columns of a setting."""
         return self.name, self.default, self.allowed, self.text
 
+    def with_choices(self, choices: Sequence[str] | None) -> _Entry:
+        """Return the setting with its allowed values; without these as it is."""
+        return self if choices is None else self._replace(allowed=", ".join(choices))
+
 
 def _entries(config_type: _Struct, base: object, path: str) -> Iterator[_Entry]:
     """Yield the settings of a struct, then each section after its title.
@@ -525,20 +552,27 @@ def _entries(config_type: _Struct, base: object, path: str) -> Iterator[_Entry]:
         word = "required" if default is msgspec.NODEFAULT else word_of(default)
         allowed = describe_values(kind_of(field.type)).removeprefix("one of ").removeprefix("a ")
         yield _Entry(name, meanings.get(field.name, ""), word, allowed)
-    for name, structs, default in sections:
-        selected, inner_base = _select_struct(structs, None, default, name)
-        tag_field, tag = _tag(selected)
-        yield _Entry(name, _title(selected), is_section=True)
-        if len(structs) > 1:
-            tags = ", ".join(structs)
-            text = "Which of these the section describes."
-            yield _Entry(_join(name, tag_field), text, tag, tags)
-        yield from _entries(selected, inner_base, name)
-        for struct in structs.values():
-            if struct is not selected:
-                title = f"({tag_field}={_tag(struct)[1]})  {_title(struct)}"
-                yield _Entry(name, title, is_section=True)
-                yield from _entries(struct, None, name)
+    for section in sections:
+        yield from _section_entries(*section)
+
+
+def _section_entries(
+    name: str, structs: Mapping[str, _Struct], default: object
+) -> Iterator[_Entry]:
+    """Yield a section's title and settings, then those of its other structs."""
+    selected, inner_base = _select_struct(structs, None, default, name)
+    tag_field, tag = _tag(selected)
+    yield _Entry(name, _title(selected), is_section=True)
+    if len(structs) > 1:
+        tags = ", ".join(structs)
+        text = "Which of these the section describes."
+        yield _Entry(_join(name, tag_field), text, tag, tags)
+    yield from _entries(selected, inner_base, name)
+    for struct in structs.values():
+        if struct is not selected:
+            title = f"({tag_field}={_tag(struct)[1]})  {_title(struct)}"
+            yield _Entry(name, title, is_section=True)
+            yield from _entries(struct, None, name)
 
 
 def _title(struct: _Struct) -> str:

@@ -80,14 +80,17 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
     ...
     regard.errors.ConfigError: `beam`: a whole number was expected, not '4' (str).
     """
-    kind = Integral if is_whole else Real
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
-        noun = "a whole number" if is_whole else "a number"
+    kind, noun = (Integral, "a whole number") if is_whole else (Real, "a number")
+    if value is not None and not _is_number(value, kind):
         text = repr(value)
         text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
         raise ConfigError(f"`{name}`: {noun} was expected, not {text} ({type(value).__name__}).")
+
+
+def _is_number(value: Any, kind: type[Integral | Real]) -> bool:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return isinstance(value, Integral) or not math.isnan(value)
 
 
 def require_options(kind: type, options: Mapping[str, object]) -> None:
@@ -108,7 +111,7 @@ def require_options(kind: type, options: Mapping[str, object]) -> None:
         types = get_args(hints[name]) or (hints[name],)
         if str not in types:
             require_number(name, value, is_whole=float not in types)
-        elif value is not None and not isinstance(value, str):
+        elif not isinstance(value, str | None):
             raise ConfigError(f"`{name}`: a text was expected, not {type(value).__name__}.")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -56,12 +58,8 @@ def parse_toml(text: str) -> dict[str, Any]:
 def convert_value(value: object, hint: object, name: str) -> object:
     """Return one value converted to its field's type; in TOML only `None` needs a word."""
     kind = kind_of(hint)
-    if isinstance(value, Word):
-        plain = _parse_word(str(value), kind)
-    else:
-        plain = None if value == NONE and is_optional(kind) else value
     try:
-        converted = msgspec.convert(plain, hint)
+        converted = msgspec.convert(_plain_value(value, kind), hint)
     except msgspec.ValidationError as error:
         words = [choice for choice, is_value in _choices(kind) if is_value]
         expected = f"{describe_values(kind)} was expected.{did_you_mean(word_of(value), words)}"
@@ -72,6 +70,12 @@ def convert_value(value: object, hint: object, name: str) -> object:
         except ValueError as error:
             raise ConfigError(f"{name}={word_of(value)}: {error}") from error
     return converted
+
+
+def _plain_value(value: object, kind: kinds.Type) -> object:
+    if isinstance(value, Word):
+        return _parse_word(str(value), kind)
+    return None if value == NONE and is_optional(kind) else value
 
 
 def kind_of(hint: object) -> kinds.Type:
@@ -91,25 +95,35 @@ def is_optional(kind: kinds.Type) -> bool:
 
 def _parse_word(text: str, kind: kinds.Type) -> object:
     """Return the value of a word; text that is not of the type stays text and is refused later."""
-    match kind:
-        case kinds.UnionType():
-            return _parse_union(text, kind)
-        case kinds.LiteralType():
-            return next((v for v in kind.values if word_of(v) == text.strip()), text)
-        case kinds.BoolType():
-            return {"true": True, "false": False}.get(text.strip().lower(), text)
-        case kinds.IntType() | kinds.FloatType():
-            try:
-                value = int(text) if isinstance(kind, kinds.IntType) else float(text)
-            except ValueError:
-                return text
-            return text if isinstance(value, float) and math.isnan(value) else value
-        case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
-            if text.strip() == "[]":
-                return []
-            items = [item.strip() for item in text.split(",") if text.strip()]
-            return _parse_array(text) or [_parse_word(item, inner) for item in items]
-    return text
+    parse = _PARSERS.get(type(kind))
+    return text if parse is None else parse(text, kind)
+
+
+def _parse_choice(text: str, kind: kinds.LiteralType) -> object:
+    return next((value for value in kind.values if word_of(value) == text.strip()), text)
+
+
+def _parse_flag(text: str, _: kinds.BoolType) -> object:
+    return {"true": True, "false": False}.get(text.strip().lower(), text)
+
+
+def _parse_number(text: str, kind: kinds.IntType | kinds.FloatType) -> object:
+    try:
+        value = int(text) if isinstance(kind, kinds.IntType) else float(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, float) and math.isnan(value) else value
+
+
+def _parse_list(text: str, kind: kinds.VarTupleType | kinds.TupleType) -> list[object]:
+    if text.strip() in ("", "[]"):
+        return []
+    inner = _item_type(kind)
+    return _parse_array(text) or [_parse_word(item.strip(), inner) for item in text.split(",")]
+
+
+def _item_type(kind: kinds.VarTupleType | kinds.TupleType) -> kinds.Type:
+    return kind.item_type if isinstance(kind, kinds.VarTupleType) else kind.item_types[0]
 
 
 def _parse_union(text: str, kind: kinds.UnionType) -> object:
@@ -120,6 +134,18 @@ def _parse_union(text: str, kind: kinds.UnionType) -> object:
     members = [m for m in kind.types if is_array or not isinstance(m, _LISTS)]
     values = list(map(partial(_parse_word, text), members))
     return next((value for value in values if not isinstance(value, str)), text)
+
+
+_PARSERS: dict[type[kinds.Type], Callable[[str, Any], object]] = {
+    kinds.UnionType: _parse_union,
+    kinds.LiteralType: _parse_choice,
+    kinds.BoolType: _parse_flag,
+    kinds.IntType: _parse_number,
+    kinds.FloatType: _parse_number,
+    kinds.VarTupleType: _parse_list,
+    kinds.TupleType: _parse_list,
+}
+"""Readers of words by the type of their setting; words of other types stay text."""
 
 
 def _has_single_values(kind: kinds.UnionType) -> bool:
@@ -150,21 +176,22 @@ def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
     """Return every alternative of a type, True where it is a value and not a description."""
     match kind:
         case kinds.UnionType():
-            members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
-            choices = [choice for member in members for choice in _choices(member)]
-            if _has_single_values(kind):
-                return [(c.replace("comma-separated", "bracketed"), v) for c, v in choices]
-            return choices
+            return _choices_of_members(kind)
         case kinds.LiteralType():
             return [(word_of(value), True) for value in kind.values]
-        case kinds.VarTupleType():
-            return [(f"a comma-separated list of {_plural(kind.item_type)}", False)]
-        case kinds.TupleType():
-            count, items = len(kind.item_types), _plural(kind.item_types[0])
-            return [(f"a comma-separated list of {count} {items}", False)]
+        case kinds.VarTupleType() | kinds.TupleType():
+            return [(f"a comma-separated list of {_items(kind)}", False)]
         case kinds.NoneType():
             return [(NONE, True)]
     return [(_NOUNS[type(kind)], False)]
+
+
+def _choices_of_members(kind: kinds.UnionType) -> list[tuple[str, bool]]:
+    members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
+    choices = list(chain.from_iterable(map(_choices, members)))
+    if _has_single_values(kind):
+        return [(text.replace("comma-separated", "bracketed"), v) for text, v in choices]
+    return choices
 
 
 def describe_values(kind: kinds.Type) -> str:
@@ -173,6 +200,11 @@ def describe_values(kind: kinds.Type) -> str:
     if firsts and all(is_value for _, is_value in _choices(kind)):
         return f"one of {', '.join([*firsts, last])}"
     return f"{', '.join(firsts)} or {last}" if firsts else last
+
+
+def _items(kind: kinds.VarTupleType | kinds.TupleType) -> str:
+    count = f"{len(kind.item_types)} " if isinstance(kind, kinds.TupleType) else ""
+    return count + _plural(_item_type(kind))
 
 
 def _plural(kind: kinds.Type) -> str:
