@@ -231,7 +231,7 @@ class ForecastConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         require_at_least(1, self, "horizon")
         seasons = self.seasons or ()
-        if any(season < 2 for season in seasons) or list(seasons) != sorted(set(seasons)):
+        if min(seasons, default=2) < 2 or list(seasons) != sorted(set(seasons)):
             raise ValueError(
                 f"seasons must be 2 or more steps long, shortest first, not "
                 f"{','.join(map(str, seasons))}"

@@ -257,6 +257,36 @@ def _steps_per_epoch(setup: TrainingSetup) -> int:
     return 1 if setup.config.optimizer.name in _PASSES else len(setup.batches.order(0))
 
 
+def _plan_steps(
+    setup: TrainingSetup, measured: Measurement, elapsed: float, steps_per_epoch: int
+) -> Plan:
+    """Return the steps that fit a time budget, or else the passes over the data."""
+    training, budget = setup.config.training, make_budget(setup)
+    if budget is not None:
+        num_evaluations = budget.num_evaluations(
+            measured.evaluation_seconds, most=training.evaluations
+        )
+        steps = budget.steps_left(
+            0,
+            elapsed,
+            seconds_per_step=measured.step_seconds,
+            evaluation=measured.evaluation_seconds,
+            num_evaluations=num_evaluations,
+        )
+        return Plan.from_start(steps, evaluate_every=max(1, steps // num_evaluations))
+    if setup.config.optimizer.name in _PASSES:
+        steps = training.epochs or _FULL_BATCH_STEPS
+        return Plan.from_start(steps, evaluate_every=max(1, steps // _FULL_BATCH_EVALUATIONS))
+    if training.epochs is not None:
+        steps = training.epochs * steps_per_epoch
+        return Plan.from_start(steps, evaluate_every=steps_per_epoch)
+    epochs = choose_epochs(setup.batches.num_tokens)
+    steps = max(epochs * steps_per_epoch, _FEWEST_STEPS)
+    # A pass over few rows is a step or two: not each needs an evaluation.
+    every = max(steps_per_epoch, -(-steps // _MOST_EVALUATIONS))
+    return Plan.from_start(steps, evaluate_every=every)
+
+
 def make_plan(
     setup: TrainingSetup, measured: Measurement, elapsed: float, *, uses_fsdp: bool = False
 ) -> tuple[Plan, Planned]:
@@ -274,30 +304,7 @@ def make_plan(
     training, optimizer = setup.config.training, setup.config.optimizer
     assert training.batch_tokens is not None
     steps_per_epoch = _steps_per_epoch(setup)
-    budget = make_budget(setup)
-    if budget is not None:
-        num_evaluations = budget.num_evaluations(
-            measured.evaluation_seconds, most=training.evaluations
-        )
-        steps = budget.steps_left(
-            0,
-            elapsed,
-            seconds_per_step=measured.step_seconds,
-            evaluation=measured.evaluation_seconds,
-            num_evaluations=num_evaluations,
-        )
-        plan = Plan.from_start(steps, evaluate_every=max(1, steps // num_evaluations))
-    elif optimizer.name in _PASSES:
-        steps = training.epochs or _FULL_BATCH_STEPS
-        plan = Plan.from_start(steps, evaluate_every=max(1, steps // _FULL_BATCH_EVALUATIONS))
-    else:
-        steps, every = (training.epochs or 0) * steps_per_epoch, steps_per_epoch
-        if training.epochs is None:
-            epochs = choose_epochs(setup.batches.num_tokens)
-            steps = max(epochs * steps_per_epoch, _FEWEST_STEPS)
-            # A pass over few rows is a step or two: not each needs an evaluation.
-            every = max(steps_per_epoch, -(-steps // _MOST_EVALUATIONS))
-        plan = Plan.from_start(steps, evaluate_every=every)
+    plan = _plan_steps(setup, measured, elapsed, steps_per_epoch)
     evaluations = plan.evaluations_after(0) + setup.final_evaluations
     step_seconds = plan.total_steps * measured.step_seconds
     evaluation_seconds = evaluations * measured.evaluation_seconds

@@ -6,6 +6,7 @@ All weights, the last layers, or low-rank adapters (Hu et al. 2021).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -23,6 +24,17 @@ _HEAD_OF_TEXTS = ("output_weight", "output_bias")  # parameters with a row for e
 _HEAD_OF_INPUTS = ("head.weight", "head.bias")
 _COPY_HEAD = "copy_head."  # beginning of names
 _NUM_NAMED = 10  # labels in a message
+
+_OUTPUTS = (
+    (Vit, "head"),
+    (EncoderDecoder, "copy_head"),
+    (SpanModel, "output_weight"),
+    (SpanModel, "roles"),
+    (Classifier, "output_weight"),
+    (Classifier, "output_bias"),
+    (Classifier, "encoder.pooler"),
+)
+"""Parts that belong to the data of a run, by the class of the model: always trained."""
 
 
 def load_pretrained(model: Model, config: RunConfig) -> str:
@@ -100,9 +112,11 @@ def _fill_whole(model: Model, tensors: dict[str, Tensor], folder: Path) -> str:
     has_copies = any(name.startswith(_COPY_HEAD) for name in tensors)
     copies = isinstance(model, EncoderDecoder) and model.copy_head is not None
     fill_from_pretrained(model, tensors, folder, skip=() if has_copies else (_COPY_HEAD,))
-    if copies and not has_copies:
+    if copies == has_copies:
+        return ""
+    if copies:
         return f"The copy mechanism is new: {folder} has none."
-    return f"The copy mechanism of {folder} is left out." if has_copies and not copies else ""
+    return f"The copy mechanism of {folder} is left out."
 
 
 def _known_rows(
@@ -196,24 +210,17 @@ def freeze(model: Model, config: RunConfig) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(ADAPTED in name)
     else:
-        layers = model.layers()
-        for layer in layers[-tuning.layers :]:
-            layer.requires_grad_(True)
-        for layer in layers[: -tuning.layers]:  # what all layers share, such as biases, stays
-            layer.requires_grad_(False)
-    if isinstance(model, Vit) and model.head is not None:
-        model.head.requires_grad_(True)
-    if isinstance(model, EncoderDecoder) and model.copy_head is not None:
-        model.copy_head.requires_grad_(True)
-    if isinstance(model, SpanModel):
-        model.output_weight.requires_grad_(True)
-        if model.roles is not None:
-            model.roles.requires_grad_(True)
-    if isinstance(model, Classifier):
-        model.output_weight.requires_grad_(True)
-        model.output_bias.requires_grad_(True)
-        if model.encoder.pooler is not None:
-            model.encoder.pooler.requires_grad_(True)
+        for depth, layer in enumerate(reversed(model.layers())):
+            # From the last on: what it shares with frozen ones, such as biases, is frozen.
+            layer.requires_grad_(depth < tuning.layers)
+    _train_outputs(model)
+
+
+def _train_outputs(model: Model) -> None:
+    for kind, name in _OUTPUTS:
+        part = attrgetter(name)(model) if isinstance(model, kind) else None
+        if part is not None:
+            part.requires_grad_(True)
 
 
 def merged_weights(tensors: dict[str, Tensor], config: RunConfig) -> dict[str, Tensor]:

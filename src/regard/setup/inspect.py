@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -101,11 +101,7 @@ def located(data: DataConfig, folder: ModelFolder) -> DataConfig:
     relative to the run's folder where it names no file, or one that is not that of the run.
     """
     hashes, paths = folder.manifest.sources(), {}
-    for name, location in folder.manifest.locations().items():
-        typed = Path(getattr(data, name) or "")
-        path = Path(os.path.normpath(folder.path / location))
-        if not path.exists() or (typed.exists() and path.samefile(typed)):
-            continue
+    for name, typed, path in _other_paths(data, folder):
         if not typed.exists() or open_source(typed).sha256 != hashes.get(name):
             paths[name] = str(path)
     return replace(data, **paths)
@@ -117,13 +113,24 @@ def with_present_paths(data: DataConfig, folder: ModelFolder) -> DataConfig:
     No file is read. The location relative to the model's folder replaces a path as typed where that
     names no file, or where it is relative, so that it may name another file of the same name.
     """
-    paths = {}
+    paths = {
+        name: str(path)
+        for name, typed, path in _other_paths(data, folder)
+        if not (typed.is_absolute() and typed.exists())
+    }
+    return replace(data, **paths)
+
+
+def _other_paths(data: DataConfig, folder: ModelFolder) -> Iterator[tuple[str, Path, Path]]:
+    """Yield the settings whose data is at its location relative to a folder, and not as typed.
+
+    Each with the path as typed, which may be that of another file, and the present one.
+    """
     for name, location in folder.manifest.locations().items():
         typed = Path(getattr(data, name) or "")
         path = Path(os.path.normpath(folder.path / location))
-        if path.exists() and not (typed.exists() and (typed.is_absolute() or path.samefile(typed))):
-            paths[name] = str(path)
-    return replace(data, **paths)
+        if path.exists() and not (typed.exists() and path.samefile(typed)):
+            yield name, typed, path
 
 
 def warn_of_other_data(data: DataConfig) -> None:
@@ -131,8 +138,7 @@ def warn_of_other_data(data: DataConfig) -> None:
     if not data.path or not data.sha256:
         return
     try:
-        names = {name: getattr(data, name) for name in _HASHED}
-        sources = {name: open_source(path) for name, path in names.items() if path}
+        sources = {name: open_source(path) for name in _HASHED if (path := getattr(data, name))}
         if sources_hash(sources) == data.sha256:
             return
         note = "has changed since the training: rows that were in both may not be noticed."

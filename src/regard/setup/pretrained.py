@@ -20,9 +20,11 @@ from regard.models import (
     INPUT_ENCODERS,
     EncoderDecoderConfig,
     Model,
+    ModelConfig,
     VitConfig,
     family_of,
 )
+from regard.models.base.checkpoint_format import LabelHead
 from regard.models.base.classifier_checkpoints import with_label_head
 from regard.models.base.encoder import EncoderConfig
 from regard.models.base.span_checkpoints import with_span_head
@@ -97,31 +99,26 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     checkpoint = read_hugging_face(Path(folder))
     config = published_config(checkpoint)
     kinds = {_kind(task.defaults), _kind(config)}
-    if task.name != config.task and not (kinds <= _ENCODER_TASKS or kinds <= _TARGET_TASKS):
+    if not (task.name == config.task or kinds <= _ENCODER_TASKS or kinds <= _TARGET_TASKS):
         raise ConfigError(
             f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "
             f"the data is for {task.name}."
             f"{_proposed_kind(kinds)}"
         )
     _require_same_kind(folder, config, defaults)
-    if isinstance(config.model, VitConfig):
+    model = config.model
+    if isinstance(model, VitConfig):
         return replace(
             defaults,
-            model=config.model,
+            model=model,
             tokenizer=replace(defaults.tokenizer, kind="published"),
             data=replace(defaults.data, mean=config.data.mean, std=config.data.std),
         )
-    model = config.model
     head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
-    if task.name == "classification" and head and isinstance(model, EncoderConfig):
-        model = model if model.has_pooler else with_label_head(model, head)
-    if isinstance(model, EncoderConfig):
-        is_asked = task.name == "question-answering"
-        model = with_span_head(model) if is_asked else model.for_single_texts()
     max_length = min(defaults.data.max_length, config.data.max_length)
     return replace(
         defaults,
-        model=model,
+        model=_model_for(task, model, head),
         tokenizer=config.tokenizer,
         search=config.search,
         sampling=config.sampling,
@@ -139,20 +136,16 @@ def _own_config(folder: str, task: Task) -> RunConfig:
     source = ModelFolder(folder).read_config(RunConfig)
     reads_inputs = family_of(source.model) in INPUT_ENCODERS | FORECASTERS
     kinds = {_kind(source), _kind(task.defaults)}
-    is_other_kind = reads_inputs or bool(kinds & _ENCODER_TASKS and kinds & _TARGET_TASKS)
+    is_other_kind = reads_inputs or (kinds & _ENCODER_TASKS and kinds & _TARGET_TASKS)
     if source.task != task.name and is_other_kind:
         raise ConfigError(
             f"{folder}: made for {source.task}; the data is for {task.name}.{_proposed_kind(kinds)}"
         )
     _require_same_kind(folder, source, task.defaults)
-    model = source.model
-    if isinstance(model, EncoderConfig):
-        is_asked = task.name == "question-answering"
-        model = with_span_head(model) if is_asked else model.for_single_texts()
     return replace(
         task.defaults,
         preset=source.preset,
-        model=model,
+        model=_model_for(task, source.model),
         attention=source.attention,
         tokenizer=source.tokenizer,
         search=source.search,
@@ -168,6 +161,23 @@ def _own_config(folder: str, task: Task) -> RunConfig:
             std=source.data.std,
         ),
     )
+
+
+def _model_for(task: Task, model: ModelConfig, head: LabelHead | None = None) -> ModelConfig:
+    """Return a model as a task uses it, of which encoders read questions or single texts.
+
+    Args:
+        task: The task of the data.
+        model: The trained model.
+        head: Where its published format has the pooler of a classifier.
+    """
+    if not isinstance(model, EncoderConfig):
+        return model
+    if task.name == "question-answering":
+        return with_span_head(model)
+    if task.name == "classification" and head is not None and not model.has_pooler:
+        model = with_label_head(model, head)
+    return model.for_single_texts()
 
 
 def _kind(config: RunConfig) -> str:

@@ -236,17 +236,19 @@ def _split_alike(source: AnyTokenizer, target: AnyTokenizer) -> bool:
     An exported vocabulary has rules for the ends of lines which its original lacks: there the
     tables of tokens and the ids of some texts decide.
     """
-    contents = [
-        tokenizer.files() if isinstance(tokenizer, SentencePieceTokenizer) else tokenizer.to_json()
-        for tokenizer in (source, target)
-    ]
-    if contents[0] == contents[1]:
+    if SentencePieceTokenizer in (type(source), type(target)):
+        return type(source) is type(target) and source.files() == target.files()
+    if source.to_json() == target.to_json():
         return True
-    texts = [content for content in contents if isinstance(content, str)]
-    if len(texts) < 2 or type(source) is type(target):
+    if type(source) is type(target) or _table_of(source) != _table_of(target):
         return False
-    tables = [[json.loads(text)[key] for key in ("model", "added_tokens")] for text in texts]
-    return tables[0] == tables[1] and source.encode(_PROBES) == target.encode(_PROBES)
+    return source.encode(_PROBES) == target.encode(_PROBES)
+
+
+def _table_of(tokenizer: AnyTokenizer) -> list[Any]:
+    """Return the pieces of a vocabulary, without the rules for what is around them."""
+    content = json.loads(tokenizer.to_json())
+    return [content["model"], content["added_tokens"]]
 
 
 def _share_vocabulary(source: PretrainedPart, target: PretrainedPart) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
@@ -26,7 +29,7 @@ from regard.hub.hugging_face.generation_rules import (
 )
 from regard.hub.hugging_face.published_folder import Published
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
-from regard.hub.hugging_face.weight_files import read_json
+from regard.hub.hugging_face.weight_files import read_json, read_optional_json
 from regard.layers.attention_config import AttentionConfig
 from regard.models import GptConfig, ModelConfig, TransformerConfig, VitConfig
 from regard.models.base.encoder import EncoderConfig
@@ -54,50 +57,45 @@ def published_config(
     if isinstance(model, VitConfig):
         data = _image_data(published.folder, model)
         return RunConfig(task="image-classification", model=model, data=data)
-    data, search, task = (
-        DataConfig(labels=published.labels),
-        BeamSearchConfig(),
-        "language-modeling",
-    )
-    sampling = SamplingConfig()
+    task, search, sampling = "language-modeling", BeamSearchConfig(), SamplingConfig()
+    longest = DataConfig().max_length
     if isinstance(model, TransformerConfig):
         task = "translation"
         # The start and the end of a text are not counted, in a table of positions.
-        num_ends = 2 if model.positions == "learned" else 1
+        num_ends = 1 + (model.positions == "learned")
         longest = min(model.max_positions - num_ends, _longest_text(published.folder) - 1)
-        data = replace(data, max_length=max(2, longest))
         search = _search(published.folder, model.max_positions, published.vocab_size)
-    elif isinstance(model, EncoderConfig) and published.labels:
-        task = "classification"
-        longest = min(model.max_positions, _longest_text(published.folder))
-        data = replace(data, max_length=max(2, longest))
-    elif isinstance(model, EncoderConfig) and published.finds_spans:
-        task = "question-answering"
-        longest = min(_WINDOW, model.max_positions, _longest_text(published.folder))
-        data = replace(data, max_length=max(2, longest))
     elif isinstance(model, EncoderConfig):
-        task = "masked-language-modeling"
+        task, longest = _encoder_task(published, model)
     elif isinstance(model, GptConfig):
-        has_table = model.positions == "learned"
-        limit = model.max_positions if has_table else None
+        limit = model.max_positions if model.positions == "learned" else None
         sampling = read_sampling(published.folder, published.vocab_size, max_positions=limit)
-        data = replace(data, max_length=max(2, min(data.max_length, limit or LARGEST)))
+        longest = min(filter(None, (longest, limit)))
     return RunConfig(
         task=task,
         model=model,
         attention=attention,
         tokenizer=TokenizerConfig(kind="published", table_rows=published.vocab_size),
-        data=data,
+        data=DataConfig(labels=published.labels, max_length=max(2, longest)),
         search=search,
         sampling=sampling,
         qa=QuestionAnsweringConfig(max_answer_tokens=_ANSWER_TOKENS, match_words=False),
     )
 
 
+def _encoder_task(published: Published, model: EncoderConfig) -> tuple[str, int]:
+    """Return the task of an encoder by its head, and the longest text in tokens."""
+    longest = min(model.max_positions, _longest_text(published.folder))
+    if published.labels:
+        return "classification", longest
+    if published.finds_spans:
+        return "question-answering", min(_WINDOW, longest)
+    return "masked-language-modeling", DataConfig().max_length
+
+
 def _longest_text(folder: Path) -> int:
     """Return the maximum number of tokens of a text by the settings of the vocabulary."""
-    path = folder / TOKENIZER_CONFIG
-    limit = max_length_of(read_json(path)) if path.is_file() else None
+    limit = max_length_of(read_optional_json(folder / TOKENIZER_CONFIG))
     return LARGEST if limit is None else limit
 
 
@@ -105,19 +103,56 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
     """Return the labels, and the mean and standard deviation of pixels.
 
     Without ``preprocessor_config.json`` pixels are scaled to -1 to 1, the default of ViT.
+
+    Raises:
+        ConfigError: A value is of another type, or images are cropped.
     """
-    names = read_json(folder / HF_CONFIG).get("id2label") or {}
-    labels = tuple(str(names.get(str(n), f"LABEL_{n}")) for n in range(model.num_labels))
     path = folder / PREPROCESSOR_CONFIG
-    fields = read_json(path) if path.is_file() else {}
-    mean, std = (fields.get(name) or _HALF for name in ("image_mean", "image_std"))
+    fields = read_optional_json(path)
+    if fields.get("do_center_crop"):
+        raise ConfigError(
+            f"{path}: do_center_crop=true: images are not cropped here, so the labels would not be "
+            "those of this model.  To have whole images classified, take do_center_crop out."
+        )
+    mean, std = (
+        _channel_values(path, fields, "image_mean"),
+        _channel_values(path, fields, "image_std"),
+    )
     if not fields.get("do_normalize", True):
         mean, std = [0.0] * model.channels, [1.0] * model.channels
-    return DataConfig(
-        labels=labels,
-        mean=tuple(BRIGHTEST * float(value) for value in mean[: model.channels]),
-        std=tuple(BRIGHTEST * float(value) for value in std[: model.channels]),
+    brightest = _brightest(path, fields)
+    mean, std = (
+        [brightest * value for value in values[: model.channels]] for values in (mean, std)
     )
+    return DataConfig(
+        labels=_image_labels(folder, model.num_labels), mean=tuple(mean), std=tuple(std)
+    )
+
+
+def _image_labels(folder: Path, count: int) -> tuple[str, ...]:
+    names = read_json(folder / HF_CONFIG).get("id2label") or {}
+    return tuple(str(names.get(str(number), f"LABEL_{number}")) for number in range(count))
+
+
+def _channel_values(path: Path, fields: Mapping[str, Any], name: str) -> list[float]:
+    """Return the value of each channel of images in a field; the default of ViT without one."""
+    try:
+        return msgspec.convert(fields.get(name) or _HALF, list[float])
+    except msgspec.ValidationError as error:
+        text = json.dumps(fields[name])[:80]
+        raise ConfigError(f"{path}: {name}={text}: a list of numbers was expected.") from error
+
+
+def _brightest(path: Path, fields: Mapping[str, Any]) -> float:
+    """Return the value of a pixel that is 1 before mean and standard deviation are applied."""
+    if not fields.get("do_rescale", True):
+        return 1.0
+    factor = fields.get("rescale_factor", 1 / BRIGHTEST)
+    if type(factor) not in (int, float) or not 0 < factor < math.inf:
+        raise ConfigError(
+            f"{path}: rescale_factor={json.dumps(factor)[:80]}: a number above 0 was expected."
+        )
+    return 1 / factor
 
 
 def _search(folder: Path, max_length: int, num_rows: int) -> BeamSearchConfig:

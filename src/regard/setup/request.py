@@ -69,19 +69,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
                 names other data than `paths`.
         """
         typed = parse_settings(settings)
-        typed_data = typed.get("data", {})
-        if not isinstance(typed_data, dict):
+        if not isinstance(typed.get("data", {}), dict):
             paths = {}  # a section set like a setting: `check_names` refuses it
-        for name, path in paths.items():
-            if typed_data.get(name, path) != path:
-                raise ConfigError(
-                    f"data.{name}={typed_data[name]}: {path} is named as well.  "
-                    "Name one of the two."
-                )
+        _check_paths(typed.get("data", {}), paths)
         table = {} if file is None else _read_file(Path(file))
+        _drop_facts(table)
         earlier = table.pop("settings", None)
-        if earlier is not None and "device" not in parse_settings(earlier).get("training", {}):
-            table.get("training", {}).pop("device", None)  # it was that of another machine
         file_preset, preset = table.get("preset", "auto"), str(typed.get("preset", "auto"))
         if file_preset not in ("auto", preset) and "preset" in typed:
             raise ConfigError(
@@ -91,7 +84,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         explicit = copy.deepcopy(table) if earlier is None else parse_settings(earlier)
         merge(explicit, typed)
         merge(table, typed)
-        merge(table, {"data": dict(paths)} if paths else {})
+        if paths:
+            merge(table, {"data": dict(paths)})
         return cls(settings=(*(earlier or ()), *settings), table=table, explicit=explicit)
 
     @property
@@ -200,8 +194,20 @@ def _differences(
         if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
             yield from _differences(old, new, f"{path}{name}.")
         elif old != new:
-            before, after = (f"{v:,}" if type(v) is int else str(v) for v in (old, new))
-            yield f"{path}{name}", before, after
+            yield f"{path}{name}", _text(old), _text(new)
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _check_paths(data: Table, paths: Mapping[str, str]) -> None:
+    """Raise where settings of section data name other data than `paths`."""
+    for name, path in paths.items():
+        if data.get(name, path) != path:
+            raise ConfigError(
+                f"data.{name}={data[name]}: {path} is named as well.  Name one of the two."
+            )
 
 
 def _read_file(path: Path) -> Table:
@@ -212,8 +218,14 @@ def _read_file(path: Path) -> Table:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}).") from error
     from_toml(text, RunConfig, name=str(path))
-    table = parse_toml(text)
+    return parse_toml(text)
+
+
+def _drop_facts(table: Table) -> None:
+    """Take out of a run's settings what it learned of its data, and a device that it chose."""
     for section, names in _WRITTEN_BY_RUNS.items():
         for name in names:
             table.get(section, {}).pop(name, None)
-    return table
+    settings = table.get("settings")
+    if settings is not None and "device" not in parse_settings(settings).get("training", {}):
+        table.get("training", {}).pop("device", None)  # it was that of another machine

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,9 +71,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
         ConfigError: A setting is unknown or refused, or settings do not fit together.
     """
     start = task.defaults if facts.pretrained is None else facts.pretrained.config
-    preset = bind(RunConfig, {"preset": request.table.get("preset", start.preset)}).preset
-    if preset == "auto" and not facts.has_whole_model:
-        preset = choose_preset(facts.data.num_chars)
+    preset = _preset(request, facts, start)
     model = _base_model(request, facts, task, start.model, preset)
     base = replace(
         start,
@@ -89,7 +88,8 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
         config = _without_copies_for_gauss_newton(config)
     _check_copying(config, task)
     presets = task.presets[family_of(config.model)]
-    config = _with_batch_and_rate(config, request, facts, presets.get(preset) or presets["small"])
+    sizes = presets.get(preset, presets["small"])
+    config = _with_batch_and_rate(config, request, facts, sizes)
     config = _with_precision(config, request, machine)
     config = _with_source_limit(config, request, facts, machine, task)
     _check_positions(config)
@@ -110,6 +110,13 @@ def choose_epochs(num_tokens: int) -> int:
     (60, 20, 10)
     """
     return max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(_USUAL_TOKENS / max(1, num_tokens))))
+
+
+def _preset(request: Request, facts: Facts, start: RunConfig) -> PresetName:
+    """Return the preset that is set, or else that for the size of the data."""
+    preset = bind(RunConfig, {"preset": request.table.get("preset", start.preset)}).preset
+    is_open = preset == "auto" and not facts.has_whole_model
+    return choose_preset(facts.data.num_chars) if is_open else preset
 
 
 def _base_model(
@@ -133,18 +140,32 @@ def _base_model(
         raise ConfigError(f"model.{error}") from error
     if not isinstance(model, EncoderDecoderConfig):
         return model
-    pretrained_parts = {} if facts.pretrained is None else facts.pretrained.parts
-    changes: dict[str, Any] = {}
+    names = {} if facts.pretrained is None else facts.pretrained.parts
+    return replace(model, **_parts(table, names, start, preset))
+
+
+def _parts(
+    table: Table, pretrained: Collection[str], start: ModelConfig, preset: PresetName
+) -> dict[str, Any]:
+    """Return the fields of an encoder-decoder that trained parts or the families set.
+
+    Args:
+        table: Settings of the model.
+        pretrained: Names of the parts that are trained.
+        start: Their configuration.
+        preset: Sizes of the others.
+    """
+    fields: dict[str, Any] = {}
     for part in _PARTS:
-        if part in pretrained_parts:
-            changes[part] = getattr(start, part)
+        if part in pretrained:
+            fields[part] = getattr(start, part)
         elif part_family := table.get(part, {}).get("family"):
-            part_table = {"family": family, part: {"family": part_family}}
+            part_table = {"family": "encoder_decoder", part: {"family": part_family}}
             part_config = getattr(bind(RunConfig, {"model": part_table}).model, part)
-            changes[part] = part_sizes(family_of(part_config), preset)
-    if pretrained_parts and isinstance(start, EncoderDecoderConfig):
-        changes |= {"source_rows": start.source_rows, "start_id": start.start_id}
-    return replace(model, **changes)
+            fields[part] = part_sizes(family_of(part_config), preset)
+    if pretrained and isinstance(start, EncoderDecoderConfig):
+        fields |= {"source_rows": start.source_rows, "start_id": start.start_id}
+    return fields
 
 
 def _with_divisible_heads(table: Table, facts: Facts, model: ModelConfig, task: Task) -> Table:
@@ -163,16 +184,22 @@ def _with_divisible_heads(table: Table, facts: Facts, model: ModelConfig, task: 
         ]
     else:
         parts = [(values, model, task.presets.get(family_of(model), {}))]
-    for part_values, config, presets in parts:
-        digits = str(part_values.get("dim", "")).strip().replace("_", "")
-        dim = int(digits) if digits.isdecimal() else 0  # other values are refused later
-        num_heads = getattr(config, "num_heads", None)
-        has_heads = bool({"num_heads", "head_dim"} & part_values.keys())
-        if num_heads is not None and not has_heads and dim % num_heads:
-            models: list[Any] = [preset.model for preset in presets.values()]
-            nearest = min(models, key=lambda preset: abs(preset.dim - dim))
-            part_values["num_heads"] = math.gcd(dim, nearest.num_heads)
+    for part in parts:
+        _set_heads(*part)
     return table
+
+
+def _set_heads(values: Table, config: ModelConfig, presets: Mapping[Any, Preset]) -> None:
+    """Set the heads of a part in its values, where these have a size alone that needs others."""
+    digits = str(values.get("dim", "")).strip().replace("_", "")
+    dim = int(digits) if digits.isdecimal() else 0  # other values are refused later
+    num_heads = getattr(config, "num_heads", None)
+    if num_heads is None or {"num_heads", "head_dim"} & values.keys():
+        return
+    if dim % num_heads:
+        models: list[Any] = [preset.model for preset in presets.values()]
+        nearest = min(models, key=lambda preset: abs(preset.dim - dim))
+        values["num_heads"] = math.gcd(dim, nearest.num_heads)
 
 
 def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
@@ -201,21 +228,30 @@ def _with_source_limit(
     sources = facts.sources
     if sources is None:
         return config
-    data, search, attention = config.data, config.search, config.attention
+    data, search = config.data, config.search
     if data.max_source_length is None:
         limit = _longest_source(config, facts, sources, machine, task)
         data = replace(data, max_source_length=limit)
     if facts.has_whole_model:
         return replace(config, data=data)
-    is_long = min(data.max_source_length or 0, sources.usual) > _LONGEST_FULL
-    is_set = request.is_explicit("attention.pattern") or request.is_explicit("attention.encoder")
-    if is_long and not is_set and isinstance(config.model, TransformerConfig):
-        positions = range(min(sources.beginning, _MOST_GLOBAL))
-        attention = replace(attention, encoder=_SPARSE + ",".join(map(str, positions)))
     if search.max_length is None:
         longest = min(sources.longest_target, data.max_length)
         search = replace(search, max_length=math.ceil(_OUTPUT_ROOM * longest) + 1)
-    return replace(config, data=data, search=search, attention=attention)
+    config = replace(config, data=data, search=search)
+    return _with_sparse_encoder(config, request, sources)
+
+
+def _with_sparse_encoder(config: RunConfig, request: Request, sources: SourceLengths) -> RunConfig:
+    """Return the settings with windows and global first tokens, where usual sources are long."""
+    names = ("attention.pattern", "attention.encoder")
+    is_long = min(config.data.max_source_length or 0, sources.usual) > _LONGEST_FULL
+    if not is_long or any(map(request.is_explicit, names)):
+        return config
+    if not isinstance(config.model, TransformerConfig):
+        return config
+    positions = range(min(sources.beginning, _MOST_GLOBAL))
+    encoder = _SPARSE + ",".join(map(str, positions))
+    return replace(config, attention=replace(config.attention, encoder=encoder))
 
 
 def _longest_source(
@@ -296,15 +332,9 @@ def _with_batch_and_rate(
     config: RunConfig, request: Request, facts: Facts, preset: Preset
 ) -> RunConfig:
     """Set batch size, patience, optimizer and learning rate where the user did not."""
-    training, optimizer = config.training, config.optimizer
-    rate = preset.learning_rate
+    training, optimizer, rate = config.training, config.optimizer, preset.learning_rate
     if facts.pretrained is not None:
-        is_low_rank = config.fine_tuning.method == "lora"
-        is_published = config.tokenizer.kind == "published"
-        if not request.is_explicit("optimizer.name") and (is_published or is_low_rank):
-            optimizer = replace(optimizer, name="adamw")
-        rate = _PRETRAINED_RATE if optimizer.name == "adamw" else _OWN_FRACTION * rate
-        rate = _LOW_RANK_RATE if is_low_rank else rate
+        optimizer, rate = _fine_tuning_rate(config, request, rate)
     if optimizer.learning_rate is None and optimizer.name not in METHODS:
         optimizer = replace(optimizer, learning_rate=rate)
     training = replace(training, batch_tokens=training.batch_tokens or preset.batch_tokens)
@@ -313,6 +343,20 @@ def _with_batch_and_rate(
     ):
         training = replace(training, patience_steps=0)  # a patience that is set is exact
     return replace(config, training=training, optimizer=optimizer)
+
+
+def _fine_tuning_rate(
+    config: RunConfig, request: Request, preset_rate: float
+) -> tuple[OptimizerConfig, float]:
+    """Return the optimizer of trained weights, and its learning rate where none is set."""
+    optimizer, is_low_rank = config.optimizer, config.fine_tuning.method == "lora"
+    takes_adamw = is_low_rank or config.tokenizer.kind == "published"
+    if takes_adamw and not request.is_explicit("optimizer.name"):
+        optimizer = replace(optimizer, name="adamw")
+    if is_low_rank:
+        return optimizer, _LOW_RANK_RATE
+    is_adamw = optimizer.name == "adamw"
+    return optimizer, _PRETRAINED_RATE if is_adamw else _OWN_FRACTION * preset_rate
 
 
 def _with_precision(config: RunConfig, request: Request, machine: Machine) -> RunConfig:
@@ -349,18 +393,29 @@ def _with_dropout(
     is_full_batch = needs_full_batch(config.optimizer.name)
     if not is_full_batch and _expected_epochs(config, facts, machine, task) >= _FEW_EPOCHS:
         return config
+    model = _without_dropout(config.model, "model", request, keeps_others=not is_full_batch)
+    return replace(config, model=model)
 
-    def clear(part: Any, path: str) -> Any:
-        changes: dict[str, Any] = {}
-        for name, value in msgspec.structs.asdict(part).items():
-            if isinstance(value, msgspec.Struct):
-                changes[name] = clear(value, f"{path}.{name}")
-            elif name == "dropout" and not request.is_explicit(f"{path}.{name}"):
-                is_default = value == getattr(type(part)(), name)
-                changes[name] = 0.0 if is_default or is_full_batch else value
-        return replace(part, **changes)
 
-    return replace(config, model=clear(config.model, "model"))
+def _without_dropout(part: Any, path: str, request: Request, *, keeps_others: bool) -> Any:
+    """Return a model, or a part of one, without dropout where the user did not set it.
+
+    Args:
+        part: The configuration.
+        path: Name of its section.
+        request: What the user set.
+        keeps_others: Whether a rate other than the default is kept.
+    """
+    changes: dict[str, Any] = {
+        name: _without_dropout(value, f"{path}.{name}", request, keeps_others=keeps_others)
+        for name, value in msgspec.structs.asdict(part).items()
+        if isinstance(value, msgspec.Struct)
+    }
+    rate = getattr(part, "dropout", 0.0)
+    if rate and not request.is_explicit(f"{path}.dropout"):
+        is_kept = keeps_others and rate != type(part)().dropout
+        changes["dropout"] = rate if is_kept else 0.0
+    return replace(part, **changes)
 
 
 def _expected_epochs(config: RunConfig, facts: Facts, machine: Machine, task: Task) -> float:

@@ -1,6 +1,7 @@
 """Vision Transformers in Hugging Face's layout, used and gone on from."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,42 @@ def test_it_classifies_as_its_makers_library_does(published, pictures):
         wanted = theirs(pixel_values=prepared).logits.softmax(-1)[0]
         for label, share in zip(opened.labels, wanted.tolist(), strict=True):
             assert found.probabilities[label] == pytest.approx(share, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "mean", "std"),
+    [
+        ({}, 0.25 * 255, 0.5 * 255),
+        ({"rescale_factor": 1 / 127.5}, 0.25 * 127.5, 0.5 * 127.5),
+        ({"do_rescale": False}, 0.25, 0.5),
+        ({"do_normalize": False}, 0.0, 255.0),
+    ],
+)
+def test_pixels_are_scaled_as_the_folder_says(fields, mean, std, published, tmp_path):
+    folder = shutil.copytree(published[0], tmp_path / "vit")
+    prepared = {"image_mean": [0.25], "image_std": [0.5], **fields}
+    (folder / "preprocessor_config.json").write_text(json.dumps(prepared))
+    data = load(folder).config.data
+    assert (*data.mean, *data.std) == pytest.approx((mean, std))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_mean": 0.5}, "image_mean=0.5: a list of numbers was expected."),
+        ({"image_std": ["x"]}, 'image_std=["x"]: a list of numbers was expected.'),
+        ({"rescale_factor": 0}, "rescale_factor=0: a number above 0 was expected."),
+        ({"do_center_crop": True}, "do_center_crop=true: images are not cropped here"),
+    ],
+)
+def test_a_preparation_that_is_not_computed_is_refused_by_name(
+    fields, message, published, tmp_path
+):
+    folder = shutil.copytree(published[0], tmp_path / "vit")
+    (folder / "preprocessor_config.json").write_text(json.dumps(fields))
+    with pytest.raises(ConfigError) as error:
+        load(folder)
+    assert str(error.value).startswith(f"{folder}/preprocessor_config.json: {message}")
 
 
 def test_the_verb_classifies_with_it(capsys, published, pictures):
