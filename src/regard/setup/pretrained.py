@@ -99,7 +99,7 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     checkpoint = read_hugging_face(Path(folder))
     config = published_config(checkpoint)
     kinds = {_kind(task.defaults), _kind(config)}
-    if not (task.name == config.task or kinds <= _ENCODER_TASKS or kinds <= _TARGET_TASKS):
+    if task.name != config.task and not _share_models(kinds):
         raise ConfigError(
             f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "
             f"the data is for {task.name}."
@@ -161,6 +161,10 @@ def _own_config(folder: str, task: Task) -> RunConfig:
             std=source.data.std,
         ),
     )
+
+
+def _share_models(kinds: set[str]) -> bool:
+    return kinds <= _ENCODER_TASKS or kinds <= _TARGET_TASKS
 
 
 def _model_for(task: Task, model: ModelConfig, head: LabelHead | None = None) -> ModelConfig:

@@ -75,12 +75,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         table = {} if file is None else _read_file(Path(file))
         _drop_facts(table)
         earlier = table.pop("settings", None)
-        file_preset, preset = table.get("preset", "auto"), str(typed.get("preset", "auto"))
-        if file_preset not in ("auto", preset) and "preset" in typed:
-            raise ConfigError(
-                f"preset={preset}: {file} has the sizes of preset={file_preset}.  "
-                "Leave `preset` out."
-            )
+        _check_preset(typed, table, file)
         explicit = copy.deepcopy(table) if earlier is None else parse_settings(earlier)
         merge(explicit, typed)
         merge(table, typed)
@@ -208,6 +203,15 @@ def _check_paths(data: Table, paths: Mapping[str, str]) -> None:
             raise ConfigError(
                 f"data.{name}={data[name]}: {path} is named as well.  Name one of the two."
             )
+
+
+def _check_preset(typed: Table, table: Table, file: object) -> None:
+    """Raise where another preset is set than the one whose sizes a file has."""
+    file_preset, preset = table.get("preset", "auto"), str(typed.get("preset", "auto"))
+    if file_preset not in ("auto", preset) and "preset" in typed:
+        raise ConfigError(
+            f"preset={preset}: {file} has the sizes of preset={file_preset}.  Leave `preset` out."
+        )
 
 
 def _read_file(path: Path) -> Table:

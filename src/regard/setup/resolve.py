@@ -140,8 +140,8 @@ def _base_model(
         raise ConfigError(f"model.{error}") from error
     if not isinstance(model, EncoderDecoderConfig):
         return model
-    names = {} if facts.pretrained is None else facts.pretrained.parts
-    return replace(model, **_parts(table, names, start, preset))
+    pretrained = getattr(facts.pretrained, "parts", {})
+    return replace(model, **_parts(table, pretrained, start, preset))
 
 
 def _parts(
