@@ -18,11 +18,15 @@ import regard.data.readers
 import regard.explain
 import regard.generation
 import regard.generation.native
+import regard.hub
+import regard.hub.hugging_face
 import regard.layers
 import regard.metrics
 import regard.models
 import regard.optim
 import regard.plots
+import regard.settings
+import regard.setup
 import regard.training
 from regard.lazy import Registry, load
 from regard.models import (
@@ -45,11 +49,15 @@ PACKAGES = [
     regard.explain,
     regard.generation,
     regard.generation.native,
+    regard.hub,
+    regard.hub.hugging_face,
     regard.layers,
     regard.metrics,
     regard.models,
     regard.optim,
     regard.plots,
+    regard.settings,
+    regard.setup,
     regard.training,
 ]
 
