@@ -45,7 +45,7 @@ def test_a_model_in_use_has_the_options_of_the_command_line():
     assert arguments(evaluate) - own <= arguments(regard.evaluate)
 
 
-@pytest.mark.parametrize("name", SETTINGS.keys() - {"task"})
+@pytest.mark.parametrize("name", sorted(SETTINGS.keys() - {"task"}))
 def test_messages_name_the_option_of_a_setting(name):
     assert _OPTIONS[SETTINGS[name]] == {"start_from": "--from"}.get(
         name, f"--{name.replace('_', '-')}"
