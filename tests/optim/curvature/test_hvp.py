@@ -195,8 +195,10 @@ def test_the_remedy_that_is_named_for_fused_attention_works(fused):
 
 
 @pytest.mark.slow
-def test_a_compiled_model_is_named_where_it_has_no_products():
-    model = torch.compile(torch.nn.Linear(2, 1), backend="aot_eager")
+@pytest.mark.parametrize("layers", [[], [torch.nn.Tanh(), torch.nn.Linear(1, 1)]])
+def test_a_compiled_model_is_named_where_it_has_no_products(layers):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 1), *layers)  # tanh leaves buffers to reuse
+    model = torch.compile(module, backend="aot_eager")
     parameters = list(model.parameters())
     loss = model(torch.ones(3, 2)).pow(3).sum()
     with pytest.raises(ConfigError, match=r"compiled by torch\.compile has no second derivative"):

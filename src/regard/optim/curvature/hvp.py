@@ -15,7 +15,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 
-_COMPILED = "does not currently support double backward"
+_COMPILED = re.compile(r"does not currently support double backward|non-empty donated buffers")
 _NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 
 
@@ -109,7 +109,7 @@ def _differentiate(
             materialize_grads=True,
         )
     except RuntimeError as error:
-        if _COMPILED in str(error):
+        if _COMPILED.search(str(error)):
             raise ConfigError(
                 "a model compiled by torch.compile has no second derivative, so there are no "
                 "products with the curvature.  Compute them with the model before compilation."
