@@ -155,6 +155,23 @@ def test_what_the_compiler_cannot_do_is_refused_and_the_model_is_as_before(monke
     assert float(loss(model, batch).loss.detach()) > 0
 
 
+@pytest.mark.slow
+def test_a_compiler_that_loses_gradients_is_noticed(monkeypatch):
+    """As with `torch.compile` of PyTorch 2.11 on a GPU."""
+
+    def detach(graph, inputs):
+        return lambda *arguments: [out.detach() for out in graph.forward(*arguments)]
+
+    monkeypatch.setattr(Graphs, "__call__", lambda _, graph, inputs: detach(graph, inputs))
+    Graphs(monkeypatch)
+    model, batches, loss = language_model()
+    batch = batches.batch(batches.in_sequence()[0])
+    with pytest.raises(ConfigError, match=r"^training\.compile: .* blocks\.0\..* has no gradient"):
+        compile_blocks(model.train(), loss, [batch])
+    loss(model, batch).loss.backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
 class Block(nn.Module):
     """A block of which a compiler makes few kernels."""
 

@@ -89,21 +89,20 @@ def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Itera
     """
     from torch._dynamo.exc import TorchDynamoException  # it takes seconds to load
 
-    start, blocks = time.perf_counter(), blocks_of(model)
+    start, blocks, batches = time.perf_counter(), blocks_of(model), list(batches)
     device = next(model.parameters()).device
-    for block in blocks:
-        block.compile(dynamic=True)
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), warnings.catch_warnings():
             # The compiler looks at what blocks read, of which no gradient is asked.
             warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor")
-            for batch in batches:
-                loss_function(model, batch).loss.backward()
+            expected = _names_with_gradient(model, loss_function, batches[:1])
+            for block in blocks:
+                block.compile(dynamic=True)
+            names = _names_with_gradient(model, loss_function, batches)
         finish_work(device)
     except TorchDynamoException as error:
-        for block in blocks:
-            block._compiled_call_impl = None
+        _undo(blocks)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2])[:300]  # the compiler's name, and what it says
         raise ConfigError(
@@ -112,4 +111,28 @@ def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Itera
         ) from error
     finally:
         model.zero_grad(set_to_none=True)
+    if missing := sorted(set(expected) - set(names)):
+        _undo(blocks)
+        raise ConfigError(
+            f"training.compile: compiled by this torch.compile ({torch.__version__}), {missing[0]} "
+            "has no gradient.  Take `training.compile=false`."
+        )
     return time.perf_counter() - start
+
+
+def _undo(blocks: Iterable[nn.Module]) -> None:
+    """Let blocks be computed as they are."""
+    for block in blocks:
+        block._compiled_call_impl = None
+
+
+def _names_with_gradient(
+    model: nn.Module, loss_function: LossFunction, batches: Iterable[Any]
+) -> list[str]:
+    """Compute the gradients of some batches; return the names of the parameters that have one."""
+    model.zero_grad(set_to_none=True)
+    for batch in batches:
+        loss = loss_function(model, batch).loss
+        if loss.requires_grad:
+            loss.backward()
+    return [name for name, parameter in model.named_parameters() if parameter.grad is not None]
