@@ -117,3 +117,8 @@ def test_texts_with_an_index_are_texts():
 def test_a_value_of_another_kind_is_refused():
     with pytest.raises(DataError, match=r"row 1 cannot be written as JSON .*type object"):
         source_of_rows([{"ds": object()}])
+
+
+def test_half_a_character_is_named_with_its_row():
+    with pytest.raises(DataError, match=r"data: row 2 cannot be written as JSON \('utf-8' codec"):
+        source_of_rows([("a", "b"), ("c", "\ud800")])

@@ -95,7 +95,7 @@ def _json_line(name: str, number: int, row: object) -> bytes:
         )
     try:
         return msgspec.json.encode(fields, enc_hook=_plain_value) + b"\n"
-    except (TypeError, msgspec.MsgspecError) as error:
+    except (TypeError, UnicodeError, msgspec.MsgspecError) as error:
         raise DataError(f"{name}: row {number:,} cannot be written as JSON ({error}).") from error
 
 
