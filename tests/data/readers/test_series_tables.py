@@ -207,6 +207,12 @@ def test_year_month_day_and_hour_may_be_columns(read):
     assert first(file)[:2] == ("month", ["1949-12", "1950-01", "1950-02"])
 
 
+def test_numbers_whose_difference_has_more_than_64_bits_are_no_times(read):
+    with pytest.raises(DataError, match=r"f.csv: no column of dates or times"):
+        read(table(["-4999999999999999999", "4999999999999999999"], "time,v"))
+    assert read(table(["-9", "4000000000000000001"], "t,v")).step.count == 4000000000000000010
+
+
 def test_a_part_of_a_second_is_counted(read):
     file = read(table(["2024-01-01T00:00:00.000", "2024-01-01T00:00:00.010"]))
     assert first(file) == ("10 rows", ["0", "10", "20"], [0, 1])

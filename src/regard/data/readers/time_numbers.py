@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from regard.data.readers.time_column import MICROSECONDS, TimeColumn, has_word, to_seconds
 from regard.data.readers.time_texts import UNIX_DAY, read_pattern
 
-NUMBER = re.compile(r"-?(?:\d{1,18}|[1-4]\d{18})(?:\.\d*)?|-?\d+(?:\.\d+)?[eE]\+?\d{1,2}")
+# A number may have 19 digits where no difference of two is beyond 64 bits.
+NUMBER = re.compile(r"(?:-?\d{1,18}|[1-4]\d{18})(?:\.\d*)?|-?\d+(?:\.\d+)?[eE]\+?\d{1,2}")
 _COUNT_NAMES = frozenset(["t", "step", "hour", "minute", "second", "stunde", "heure", "hora"])
 _WEEK_NAMES = frozenset(["week", "woche", "semaine", "semana", "yearweek", "yyyyww"])
 _FIRST_YEAR, _LAST_YEAR = 1500, 2199  # of years written as numbers
