@@ -24,6 +24,7 @@ from regard.tasks.classification.loss import ClassificationLoss
 from regard.tasks.language_modeling.loss import LanguageModelLoss
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
 from regard.training.ema import ExponentialMovingAverage
+from regard.training.full_batch_step import FullBatchStep, MicroBatches
 from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import OptimizerConfig
 
@@ -90,6 +91,22 @@ def test_a_step_waits_once(build, optimizer):
     assert output.loss.nll.device == output.gradient_norms.device == torch.device("cpu")
     assert float(output.loss.nll) > 0
     assert output.gradient_norm == pytest.approx(float(output.gradient_norms.norm()))
+
+
+@pytest.mark.parametrize("name", ["cg", "lbfgs"])
+def test_a_step_of_all_rows_waits_once_an_evaluation_and_once_for_its_figures(name):
+    torch.manual_seed(0)
+    model, batches, loss = translator()
+    with PretendedGpu() as gpu:
+        model.to(DEVICE).train()
+        config = OptimizerConfig(name=name)
+        stepper = FullBatchStep(model, loss, config, MicroBatches(batches), torch.manual_seed)
+        for number in range(4):
+            gpu.waits.clear()
+            output = stepper.step(None, 0.0)
+            if number:  # the first step also guesses its length, and evaluates its start twice
+                assert len(gpu.waits) == stepper.optimizer.last.evaluations + 1
+    assert output.loss.nll.device == output.gradient_norms.device == torch.device("cpu")
 
 
 @pytest.mark.parametrize("build", [translator, copying_translator, language_model, classifier])
