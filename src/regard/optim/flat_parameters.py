@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from regard.errors import ConfigError
+from regard.optim.foreach import foreach_add_
 from regard.optim.sharding import is_sharded, local_part
 
 _BLOCK = 1 << 17  # entries that are multiplied at a time: their sums stay in the cache
@@ -125,7 +126,8 @@ class FlatParameters:
             torch.split_with_sizes_copy(start, self._sizes, out=self._flat_parts)
             if direction is not None:
                 along = direction.split(self._sizes)
-                torch._foreach_add_(self._flat_parts, along, alpha=min(step_size, limit))  # pyright: ignore[reportPrivateImportUsage]
+                alpha = min(step_size, limit)
+                foreach_add_(self._flat_parts, along, alpha=alpha)
             return
         starts = self._views(start)
         if direction is None:

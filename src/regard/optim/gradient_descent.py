@@ -26,9 +26,9 @@ from regard.optim.line_search.trial import (
 )
 from regard.optim.line_search_optimizer import (
     LineSearchOptimizer,
-    ObjectiveAlongDirection,
     StepReport,
 )
+from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
 
 _REMEMBERED_VALUES = 10

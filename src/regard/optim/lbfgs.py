@@ -20,9 +20,9 @@ from regard.optim.line_search_optimizer import (
     NOT_DESCENDING,
     RETRY_SCALE,
     LineSearchOptimizer,
-    ObjectiveAlongDirection,
     StepReport,
 )
+from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
 
 _UNKNOWN = "nothing is known of the curvature"

@@ -25,6 +25,7 @@ from regard.optim.flat_parameters import FlatParameters
 from regard.optim.limited_memory import MATRICES
 from regard.optim.line_search.initial_step import record_step
 from regard.optim.line_search.trial import LineSample, LineSearch, LineSearchResult, LineSearchState
+from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import (
     Closure,
@@ -463,7 +464,12 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         figures = self._flat.read({"value": value, **scalars})
         return figures.pop("value"), figures
 
-    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def _measure(
+        self,
+        old: Tensor,  # noqa: ARG002
+        new: Tensor,
+        change: Tensor,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
         """Compute the scalars of a step by which a method decides on the next one.
 
         Args:
@@ -578,80 +584,6 @@ class _Group(dict[str, Any]):
 
 class NonFiniteStartError(ConfigError):
     """The objective is not finite where the optimizer starts."""
-
-
-class ObjectiveAlongDirection:
-    """The objective along a direction from the present point.
-
-    Args:
-        optimizer: Whose parameters move; the gradient of the last sample is in its buffer ``next``.
-        objective: The objective.
-        direction: ``[n]``.
-        slope: At the start. Where it is a scalar of a device, it is read with the first sample.
-    """
-
-    def __init__(
-        self,
-        optimizer: LineSearchOptimizer,
-        objective: DeterministicObjective,
-        direction: Tensor,
-        slope: float | Tensor,
-    ) -> None:
-        self.objective = objective
-        self._optimizer, self._direction, self._slope = optimizer, direction, slope
-        self.start = optimizer._flat.copy_parameters(optimizer._buffer("start"))
-        optimizer._has_start = True
-        self.step_size = math.nan
-        """Step size of the last sample; NaN where the parameters have moved since."""
-        self.figures: dict[str, float] = {}
-        """Scalars of the last sample, on a device."""
-        self._early: LineSample | None = None  # a sample that no search has asked for yet
-
-    @property
-    def slope(self) -> float:
-        """Slope at the start."""
-        self._slope = float(self._slope)
-        return self._slope
-
-    def slope_with_sample(self, step_size: float) -> float:
-        """Return the slope at the start; from a device it comes with the sample at a step size."""
-        if isinstance(self._slope, Tensor):
-            self._early = self.sample(step_size)
-        return self.slope
-
-    def sample(self, step_size: float) -> LineSample:
-        """Compute value and slope."""
-        if self._early is not None and self._early.step_size == step_size:
-            early, self._early = self._early, None
-            return early
-        optimizer, flat, self._early = self._optimizer, self._optimizer._flat, None
-        flat.move(self.start, self._direction, step_size)
-        gradient = optimizer._buffer("next")
-
-        def measure() -> dict[str, Tensor]:
-            scalars = {"slope": flat.product(gradient, self._direction)}
-            if flat.waits:
-                scalars |= optimizer._measure(optimizer._gradient, gradient, optimizer._change)
-            if isinstance(self._slope, Tensor):
-                scalars["first"] = self._slope
-            return scalars
-
-        value, self.figures = optimizer._evaluate(self.objective, gradient, measure)
-        self._slope = self.figures.pop("first", self._slope)
-        self.step_size = step_size
-        return LineSample(step_size, value, self.figures["slope"])
-
-    def value(self, step_size: float) -> float:
-        """Compute the value alone."""
-        if self._early is not None and self._early.step_size == step_size:
-            return self._early.value
-        self._early = None
-        self._optimizer._flat.move(self.start, self._direction, step_size)
-        self.step_size = math.nan
-        scalars = {"first": self._slope} if isinstance(self._slope, Tensor) else {}
-        value, figures = self._optimizer._evaluate_value(self.objective, scalars)
-        self._slope = figures.get("first", self._slope)
-        return value
 
 
 def _copied(entry: Any) -> Any:

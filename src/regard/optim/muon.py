@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
+from regard.optim.foreach import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_
 from regard.optim.matrix_sharing import MatrixSharing, Shape
 from regard.optim.sharding import is_sharded, local_part, whole_tensor
 
@@ -276,7 +277,7 @@ class Muon(torch.optim.Optimizer):
             assert parameter.grad is not None
             buffers.append(local_part(state["momentum_buffer"]))
             gradients.append(local_part(parameter.grad))
-        torch._foreach_lerp_(buffers, gradients, 1 - unit.group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+        foreach_lerp_(buffers, gradients, 1 - unit.group["momentum"])
 
     def _compute_updates(self, unit: _Unit) -> Tensor:
         """Return the orthogonal updates of matrices, ``[matrices, rows, columns]``."""
@@ -291,7 +292,7 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[p]["momentum_buffer"] for p in parameters]
         if any(map(is_sharded, gradients)):
             return [x.lerp(buffer, decay) for x, buffer in zip(gradients, buffers, strict=True)]
-        return torch._foreach_lerp(gradients, buffers, decay)  # pyright: ignore[reportPrivateImportUsage]
+        return foreach_lerp(gradients, buffers, decay)
 
     def _share_updates(
         self, units: list[_Unit], sharing: MatrixSharing
@@ -377,8 +378,8 @@ def _move(unit: _Unit, updates: Iterable[Tensor]) -> None:
     shrink = 1 - group["lr"] * group["weight_decay"]
     parts = [local_part(parameter) for parameter in unit.parameters]
     changes = [update.to(parts[0].dtype) for update in updates]
-    torch._foreach_mul_(parts, shrink)  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_add_(parts, changes, alpha=-scale)  # pyright: ignore[reportPrivateImportUsage]
+    foreach_mul_(parts, shrink)
+    foreach_add_(parts, changes, alpha=-scale)
 
 
 def _part_like(parameter: Tensor, update: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from regard.optim.foreach import foreach_lerp_
 from regard.optim.sharding import local_part, whole_tensor
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
@@ -47,7 +48,7 @@ class ExponentialMovingAverage:
         fraction = self._new_fraction(_EVERY)
         averages = [local_part(self.tensors[name]) for name in self._parameters]
         parameters = [local_part(parameter.detach()) for parameter in self._parameters.values()]
-        torch._foreach_lerp_(averages, parameters, fraction)  # pyright: ignore[reportPrivateImportUsage]
+        foreach_lerp_(averages, parameters, fraction)
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regard.layers.dropout import masks_by_row
 from regard.layers.transformer_block import DecoderBlock, TransformerBlock
+from regard.optim.foreach import foreach_mul_
 from regard.training.distribution import World
 from regard.training.shards import Shard, ShardedBatch, seed_shard
 from regard.training.train_step import Loss, LossFunction
@@ -246,7 +247,7 @@ def _zeros(parameters: Iterable[Tensor]) -> Tensor:
 def _scale(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
-        torch._foreach_mul_(gradients, float(factor))  # pyright: ignore[reportPrivateImportUsage]
+        foreach_mul_(gradients, float(factor))
 
 
 def _loss(sums: Tensor) -> Loss:

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from regard.optim.foreach import foreach_norm
 from regard.optim.sharding import is_sharded, local_part
 
 
@@ -25,7 +26,7 @@ def norms_of(tensors: Sequence[Tensor], owners: Sequence[Tensor] | None = None) 
     """
     owners = tensors if owners is None else owners
     parts = [local_part(tensor) for tensor in tensors]
-    norms = list(torch._foreach_norm(parts))  # pyright: ignore[reportPrivateImportUsage]
+    norms = list(foreach_norm(parts))
     shared = [index for index, owner in enumerate(owners) if is_sharded(owner)]
     if shared:
         squares = torch.stack([norms[index].double() for index in shared]).square()

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from regard.optim.foreach import foreach_add_
 from regard.training.distribution import World
 from regard.training.shards import own_shards
 
@@ -41,8 +42,7 @@ def _add(first: Terms, second: Terms) -> Terms:
         return first or second
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if both:
-        add = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
-        add([a for a, _ in both], [b for _, b in both])
+        foreach_add_([a for a, _ in both], [b for _, b in both])
     return [b if a is None else a for a, b in zip(first, second, strict=True)]
 
 

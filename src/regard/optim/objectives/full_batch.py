@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, Wei
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
+from regard.optim.foreach import foreach_div, foreach_mul_
 from regard.optim.objectives.objective import Reduce, num_processes
 from regard.optim.sharding import is_sharded, is_sharded_module
 
@@ -395,7 +396,7 @@ class FullBatch:
             return [_required(product) / count for product in totals]
         zero = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
         _, count = self._reduced(zero, num_terms, products)
-        return list(torch._foreach_div(products, float(count)))  # pyright: ignore[reportPrivateImportUsage]
+        return list(foreach_div(products, float(count)))
 
     def _curvature_batches(self) -> list[_ChosenBatch]:
         loader = self._loader
@@ -510,7 +511,7 @@ def _divide_gradients(parameters: Sequence[Tensor], count: Tensor | float) -> No
             by_factor.setdefault(num_summed, []).append(parameter.grad)
     for num_summed, gradients in by_factor.items():
         factor = math.inf if isinstance(count, float) and not count else num_summed / count
-        torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
+        foreach_mul_(gradients, factor)
 
 
 def _required(total: Tensor | None) -> Tensor:
