@@ -21,6 +21,7 @@ from regard.attention.argument_checks import (
     split_lengths,
 )
 from regard.attention.backends.compiled_operator import compiled_attention
+from regard.attention.backends.gpu import attend_on_gpu
 from regard.attention.biases import Bias
 from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import AttentionOutput, dense_attention, dense_lse, dense_scores
@@ -313,6 +314,11 @@ def _compute(
                 "with a mask of keys alone, [batch, heads, 1, keys], it does not."
             )
         return pattern.attend(q, k, v, options)
+    if method in (Method.SDPA, Method.FLEX):
+        assert isinstance(pattern, MaskPattern)
+        return attend_on_gpu(
+            *(q, k, v), pattern=pattern, options=options, method=method, returns_lse=return_lse
+        )
     if method is Method.COMPILED:
         return AttentionOutput(compiled_attention(q, k, v, pattern, options))
     if method is not Method.DENSE:

@@ -2,8 +2,8 @@
 
 `attend` asks with its tensors, the prediction of memory with sizes alone. A call is computed by one
 `Method`; a term of a blockwise call has a `FirstOrder` of its own for its value and first
-derivative. All methods give the same numbers and derivatives of every order. FlexAttention on CUDA
-would be one more `FirstOrder`.
+derivative. On a GPU one kernel computes value and first derivative of a whole call where it can.
+All methods give the same numbers and derivatives of every order.
 
 A method that is slower than what the call could expect gives a warning, once.
 """
@@ -17,7 +17,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from regard.attention.backends import flex
 from regard.attention.backends.cpu_kernels import Fused, instructions
 from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.biases import Alibi, T5Relative
@@ -41,6 +43,10 @@ class Method(Enum):
     """By the definition: all scores at once (`dense.py`)."""
     BLOCKWISE = "blockwise"
     """Block by block, in memory linear in the length (`blockwise/`)."""
+    SDPA = "sdpa"
+    """By PyTorch's own attention on a GPU; blockwise above the first order (`backends/gpu.py`)."""
+    FLEX = "flex"
+    """The same by FlexAttention (`backends/flex/`)."""
     COMPILED = "compiled operator"
     """Blockwise, as one operator of a graph (`backends/compiled_operator.py`)."""
     BLOCKWISE_SPARSE_WEIGHTS = "blockwise with sparse weights"
@@ -67,6 +73,21 @@ class FirstOrder(Enum):
 
 
 @dataclass(frozen=True)
+class GpuFacts:
+    """What the choice of a kernel for a GPU depends on.
+
+    Args:
+        sdpa_terms: Patterns, of one term, that PyTorch's own attention computes.
+        flex_applies: Whether FlexAttention computes the call.
+        flex_refusal: What it does not take, where it could be asked.
+    """
+
+    sdpa_terms: tuple[MaskTerm, ...] = ()
+    flex_applies: bool = False
+    flex_refusal: str | None = None
+
+
+@dataclass(frozen=True)
 class AttentionFacts:
     """What the choice of a method depends on.
 
@@ -76,6 +97,7 @@ class AttentionFacts:
         kernels_apply: Whether the kernels on the CPU can read q, k and v.
         is_plain: Whether scores are scaled dot products, without soft cap, bias and dropout.
         is_compilable: Whether score and bias are what the compiled operator takes.
+        gpu: Of kernels for a GPU, elsewhere none.
         mask_shape: Shape of the mask, ``[batch, heads, queries, keys]`` or 1 each; None without
             one.
         has_key_positions: Whether keys are at other positions than 0, 1, ...
@@ -92,6 +114,7 @@ class AttentionFacts:
     kernels_apply: bool
     is_plain: bool = True
     is_compilable: bool = True
+    gpu: GpuFacts = GpuFacts()
     mask_shape: tuple[int, ...] | None = None
     has_key_positions: bool = False
     returns_weights: bool = False
@@ -130,6 +153,7 @@ def collect_facts(
         kernels_apply=not is_compiling and Fused.takes((q, k, v)),
         is_plain=options.is_plain,
         is_compilable=is_compilable,
+        gpu=_collect_gpu_facts(q, k, v, options),
         mask_shape=None if options.mask is None else tuple(options.mask.shape),
         has_key_positions=options.key_positions is not None,
         returns_weights=returns_weights,
@@ -138,6 +162,30 @@ def collect_facts(
         needs_definition=torch.compiler.is_exporting()
         or (not is_compiling and (0 in (q.numel(), k.numel(), v.numel()) or not has_data(q))),
     )
+
+
+def computes_on_gpu(q: Tensor) -> bool:
+    """Return whether kernels for a GPU take a tensor of any shape."""
+    return q.is_cuda
+
+
+def _collect_gpu_facts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> GpuFacts:
+    """Return what kernels for a GPU take of a call, ``[batch, heads, length, dim]``."""
+    if not computes_on_gpu(q) or _is_transformed():
+        return GpuFacts()  # for transforms and dual numbers the kernels have no rule
+    terms = (MaskTerm(), MaskTerm(after=0)) if options.is_plain else ()
+    sdpa_terms = tuple(term for term in terms if SdpaBackend.takes(term, q, k, v, options))
+    if torch.compiler.is_compiling():
+        return GpuFacts(sdpa_terms)
+    refusal = flex.refusal(q, v, options)
+    return GpuFacts(sdpa_terms, refusal is None, refusal)
+
+
+def _is_transformed() -> bool:
+    """Return whether `torch.func` transforms, or dual numbers may be among the tensors."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def has_few_scores(q: Tensor, k: Tensor) -> bool:
@@ -167,7 +215,29 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         pairs = pattern.count_pairs(facts.num_queries, facts.num_keys).attended
         is_sparse = pairs < facts.num_pairs // 4
         return Method.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else Method.DENSE
+    return _choose_for_many_pairs(pattern, facts)
+
+
+def _choose_for_many_pairs(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
+    """Choose among the methods that hold no scores of all pairs."""
+    if _is_by_sdpa(pattern, facts):
+        return Method.SDPA
+    if facts.gpu.flex_applies:
+        return Method.FLEX
+    if facts.gpu.flex_refusal is not None:
+        warn_once(
+            "attention on this GPU is computed block by block, which is slower: FlexAttention does "
+            f"not take {facts.gpu.flex_refusal}."
+        )
     return Method.COMPILED if _is_compiled(pattern, facts) else Method.BLOCKWISE
+
+
+def _is_by_sdpa(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
+    """Return whether PyTorch's own attention computes the call on a GPU."""
+    if not facts.gpu.sdpa_terms or facts.returns_lse or facts.returns_weights:
+        return False
+    terms = pattern.terms()
+    return len(terms) == 1 and terms[0] in facts.gpu.sdpa_terms
 
 
 def _is_compiled(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
@@ -178,7 +248,12 @@ def _is_compiled(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
 
 
 def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:
-    """Return the number of pairs below which the definition is the fastest method."""
+    """Return the number of pairs below which the definition is the fastest method.
+
+    FlexAttention has the higher one: to compile it takes seconds.
+    """
+    if _is_by_sdpa(pattern, facts):
+        return DENSE_BELOW_KERNELS
     is_by_kernels = (
         (facts.kernels_apply, facts.is_plain, facts.has_pair_mask, facts.returns_weights)
         == (True, True, False, False)

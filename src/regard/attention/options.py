@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TypedDict
@@ -9,8 +10,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from regard.attention.biases import ALWAYS_FINITE, Bias
-from regard.attention.scores import DotProduct, ScoreFunction
+from regard.attention.biases import ALWAYS_FINITE, Alibi, Bias, T5Relative
+from regard.attention.scores import Cosine, DotProduct, ScoreFunction, TransformerXL
 from regard.errors import ConfigError, ShapeError
 
 Lengths = Tensor | tuple[Tensor | None, Tensor | None] | None
@@ -67,6 +68,24 @@ class AttentionOptions:
         if queries is not None:
             return queries[:, None, :, None], keys
         return torch.arange(first, first + q.shape[2], device=device)[:, None], keys
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the tensors of the score and of the bias, or the bias itself."""
+        bias = self.bias
+        of_bias = (bias,) if isinstance(bias, Tensor) else () if bias is None else bias.tensors()
+        return *self.score.tensors(), *of_bias
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> AttentionOptions:
+        """Return the options with other tensors in the place of what `tensors` returns.
+
+        The score and the bias must be of this package.
+        """
+        count = len(self.score.tensors())
+        return replace(
+            self,
+            score=_replace_score_tensors(self.score, *tensors[:count]),
+            bias=_replace_bias_tensors(self.bias, *tensors[count:]),
+        )
 
     @property
     def is_plain(self) -> bool:
@@ -147,6 +166,23 @@ class AttentionOptions:
             raise ConfigError(f"query_offset={self.query_offset}: must be 0 or more.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout}: must be at least 0 and below 1.")
+
+
+def _replace_score_tensors(score: ScoreFunction, *tensors: Tensor) -> ScoreFunction:
+    if isinstance(score, Cosine) and tensors:
+        return Cosine(tensors[0], score.soft_cap)
+    if isinstance(score, TransformerXL):
+        content_bias, position_bias, relative = tensors
+        return TransformerXL(content_bias, position_bias, relative, score.offset)
+    return score
+
+
+def _replace_bias_tensors(bias: Bias | Tensor | None, *tensors: Tensor) -> Bias | Tensor | None:
+    if isinstance(bias, Alibi):
+        return Alibi(*tensors)
+    if isinstance(bias, T5Relative):
+        return replace(bias, table=tensors[0])
+    return None if bias is None else tensors[0]
 
 
 def number_segments(query_segments: Tensor, key_segments: Tensor) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ class Cosine:
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
-        cosine = torch.matmul(_unit(q), _unit(k).transpose(-1, -2))
+        cosine = torch.matmul(unit(q), unit(k).transpose(-1, -2))
         temperature = tensors[0][:, None, None] if tensors else self.temperature
         scores = cosine * temperature
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
@@ -275,7 +275,7 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
         )
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """Scale ``[..., dim]`` to norm 1; zero stays zero, and its derivatives are zero."""
     if x.shape[-1] == 0:
         return x

@@ -1,4 +1,4 @@
-"""PyTorch's own fused attention, the shortcut for full and causal patterns."""
+"""PyTorch's own fused attention, for full and causal patterns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from regard.attention.blockwise.any_order import Operation
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.mask_algebra import MaskTerm
+from regard.attention.scores import DotProduct, dim_scale
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SdpaBackend:
             (term == MaskTerm() or (term == MaskTerm(after=0) and is_square))
             and (options.mask is None and options.lengths is None and options.segments is None)
             and q.shape[-1] == v.shape[-1]
-            and (q.shape[1] == k.shape[1] or q.is_cuda)
+            and _has_fused_kernel(q, k)
             # It has no batching rule for `torch.func` transforms.
             and not torch._C._are_functorch_transforms_active()
         )
@@ -79,3 +80,37 @@ class SdpaBackend:
         return F.scaled_dot_product_attention(
             q, k, v, is_causal=self.is_causal, scale=self.scale, enable_gqa=True
         )
+
+
+def _has_fused_kernel(q: Tensor, k: Tensor) -> bool:
+    """Return whether a kernel takes these types and heads: without one, all scores would be held.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+    """
+    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        return True
+    return q.shape[1] == k.shape[1] and not (q.is_cuda and q.dtype == torch.float64)
+
+
+def sdpa_attention(
+    q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions, *, is_causal: bool
+) -> Tensor:
+    """Compute plain full or causal attention, differentiable once.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, dim]``.
+        options: With a score of scaled dot products.
+        is_causal: Whether query i sees the keys up to i, or all.
+
+    Returns:
+        ``[batch, heads, queries, dim]``.
+    """
+    assert isinstance(options.score, DotProduct)
+    scale = dim_scale(q) if options.score.scale is None else options.score.scale
+    return F.scaled_dot_product_attention(
+        q, k, v, is_causal=is_causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+    )

@@ -1,0 +1,156 @@
+"""A function that is differentiable once, with another one for all further derivatives.
+
+Kernels for a GPU have a first derivative and no second. `FirstOrder` keeps what their gradient
+needs, as they left it; where the gradient itself is to be differentiated, it is computed from the
+inputs again, by a function that has all derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+TensorFunction = Callable[..., tuple[Tensor, ...]]
+"""Maps tensors to tensors."""
+
+
+class OnceDifferentiable(Protocol):
+    """A function of tensors that autograd records, differentiable once."""
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Compute it; tensors may have any shape."""
+        ...
+
+    def has_no_kernel(self, error: RuntimeError, *tensors: Tensor) -> bool:
+        """Return whether an error means that it cannot be computed here, and remember that."""
+        ...
+
+
+def differentiate_once(
+    once: OnceDifferentiable, again: TensorFunction, *tensors: Tensor
+) -> tuple[Tensor, ...]:
+    """Compute a function.
+
+    Args:
+        once: Computes it, differentiable once.
+        again: Computes the same, differentiable to any order.
+        tensors: What both take, of any shape. What is not among them has no derivative.
+
+    Returns:
+        What `once` returns.
+    """
+    if not torch.is_grad_enabled():
+        return _compute(once, tensors)
+    return _FirstOrder.apply(once, again, *tensors)
+
+
+class _FirstOrder(torch.autograd.Function):
+    """Its inputs are the two functions, and their tensors."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        once: OnceDifferentiable,
+        again: TensorFunction,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        ctx.once, ctx.again, ctx.graph = once, again, None
+        ctx.save_for_backward(*tensors)
+        if not any(ctx.needs_input_grad):
+            return _compute(once, tensors)
+        outputs, ctx.graph = _record(once, tensors, ctx.needs_input_grad[2:])
+        return tuple(out.detach() for out in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors  # raises where they were freed, or changed in place
+        needs = ctx.needs_input_grad[2:]
+        # Compiled kernels free what they saved: a second backward pass computes it again.
+        graph, ctx.graph = ctx.graph, None
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            gradients = _pull_back(ctx.again, tensors, needs, cotangents)
+        else:
+            gradients = _pull_back_once(ctx, graph, tensors, cotangents)
+        remaining = iter(gradients)
+        return None, None, *(next(remaining) if needed else None for needed in needs)
+
+
+_Graph = tuple[list[Tensor], list[GradientEdge]]
+"""Stand-ins of the needed tensors, and the edges of the outputs that were computed of them."""
+
+
+def _pull_back_once(
+    ctx: Any, graph: _Graph | None, tensors: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Return the cotangents of the needed tensors by the kernels, where there are any."""
+    needs = ctx.needs_input_grad[2:]
+    stand_ins, edges = graph or _record(ctx.once, tensors, needs)[1]
+    try:
+        return torch.autograd.grad(edges, stand_ins, cotangents)
+    except RuntimeError as error:
+        if not ctx.once.has_no_kernel(error, *tensors):
+            raise
+    return _pull_back(ctx.again, tensors, needs, cotangents)
+
+
+def _record(
+    function: TensorFunction, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[tuple[Tensor, ...], _Graph]:
+    """Return what a function computes of tensors, and its graph.
+
+    The graph holds nothing but what the operations of the function saved, which activation
+    checkpointing leaves out: leaves would hold the tensors.
+    """
+    stand_ins: list[Tensor] = []
+    inputs = []
+    with torch.enable_grad():
+        for tensor, needed in zip(tensors, needs, strict=True):
+            if needed:
+                stand_ins.append(tensor.new_empty(1).expand(tensor.shape).requires_grad_())
+                inputs.append(_Enter.apply(stand_ins[-1], tensor.detach()))
+            else:
+                inputs.append(tensor.detach())
+        outputs = _compute(function, tuple(inputs))
+    return outputs, (stand_ins, [get_gradient_edge(out) for out in outputs])
+
+
+class _Enter(torch.autograd.Function):
+    """Return a tensor whose cotangent goes to another one of its shape, which has no memory."""
+
+    @staticmethod
+    def forward(ctx: Any, stand_in: Tensor, tensor: Tensor) -> Tensor:  # noqa: ARG004
+        return tensor.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
+        return cotangents[0], None
+
+
+def _pull_back(
+    function: TensorFunction,
+    tensors: tuple[Tensor, ...],
+    needs: tuple[bool, ...],
+    cotangents: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
+    """Return the cotangents of the needed tensors, differentiable where gradients are enabled."""
+    is_differentiated = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: where one tensor was computed from another, its cotangent does not reach that.
+        views = tuple(tensor.view_as(tensor) for tensor in tensors)
+        outputs = _compute(function, views)
+    return torch.autograd.grad(
+        outputs, _needed(views, needs), cotangents, create_graph=is_differentiated
+    )
+
+
+def _compute(function: TensorFunction, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return function(*tensors)
+
+
+def _needed(tensors: tuple[Tensor, ...], needs: tuple[bool, ...]) -> list[Tensor]:
+    return [tensor for tensor, needed in zip(tensors, needs, strict=True) if needed]

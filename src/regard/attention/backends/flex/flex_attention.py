@@ -1,0 +1,135 @@
+"""Attention by FlexAttention (Dong et al. 2024), which is differentiable once.
+
+Pattern, masks, score and bias become functions of a pair that PyTorch compiles into one kernel for
+value and one for the gradient, for a GPU, for all lengths. Cost: that of the allowed blocks of 128
+queries and 128 keys; nothing of the size of all pairs is held. The first call of a kind compiles,
+which takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.attention.backends.flex.block_mask import Sizes, block_mask
+from regard.attention.backends.flex.score_change import change_score, is_bias, is_score, masks_of
+from regard.attention.options import AttentionOptions
+from regard.attention.patterns.base import MaskPattern
+from regard.attention.scores import TransformerXL
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_FEWEST_NUMBERS = 16  # of a query and of a value, for products of its kernels
+_MOST_DISTANCES = 1024  # of a table, of which a row is held for each query
+_MOST_KERNELS = 64  # compiled: kinds of pattern, score, bias, masks, type, heads and dimension
+
+
+def refusal(q: Tensor, v: Tensor, options: AttentionOptions) -> str | None:
+    """Return what of a call FlexAttention cannot express; None where it can.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: All but the pattern, which must be one of pairs.
+    """
+    score, bias = options.score, options.bias
+    num_distances = score.relative.shape[1] if isinstance(score, TransformerXL) else 0
+    has_positions = options.key_positions is not None or options.query_positions is not None
+    fewest = min(q.shape[-1], v.shape[-1])
+    refusals = {
+        f"the score {type(score).__name__}": not is_score(score),
+        f"a table of more than {_MOST_DISTANCES} distances": num_distances > _MOST_DISTANCES,
+        f"the bias {type(bias).__name__}": not is_bias(bias),
+        "dropout of weights": options.dropout > 0,
+        "positions of keys": has_positions,
+        f"heads of fewer than {_FEWEST_NUMBERS} dimensions": fewest < _FEWEST_NUMBERS,
+        f"numbers of {q.dtype}": q.dtype not in _DTYPES,
+    }
+    for refusal, applies in refusals.items():
+        if applies:
+            return refusal
+    return _FAILURES.get(_kind(q, v, options))
+
+
+_Kind = tuple[torch.device, torch.dtype, int, int, type, type]
+_FAILURES: dict[_Kind, str] = {}
+"""Why no kernel was made, so that this is tried once."""
+
+
+def _kind(q: Tensor, v: Tensor, options: AttentionOptions) -> _Kind:
+    """Return what decides whether kernels can be made."""
+    score, bias = type(options.score), type(options.bias)
+    return q.device, q.dtype, q.shape[-1], v.shape[-1], score, bias
+
+
+def remember_failure(error: RuntimeError, q: Tensor, v: Tensor, options: AttentionOptions) -> bool:
+    """Return whether an error says that no kernel was made; then `refusal` says so from now on.
+
+    Args:
+        error: Any, such as that there is no compiler, or too little memory on the chip.
+        q: ``[batch, heads, queries, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: Of the call.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    if not isinstance(error, TorchDynamoException):
+        return False
+    cause = getattr(error, "inner_exception", error)
+    reason = str(cause).strip().partition("\n")[0]
+    _FAILURES[_kind(q, v, options)] = f"this call here ({type(cause).__name__}: {reason})"
+    return True
+
+
+@lru_cache(maxsize=1)
+def compiled() -> Callable[..., Any]:
+    """Return FlexAttention, which is compiled when called: once for all lengths of a kind."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Not compiled it would hold all scores: with a whole graph PyTorch raises instead.
+    return torch.compile(  # pyright: ignore[reportCallIssue] - the stub forgets the limit
+        flex_attention, dynamic=True, fullgraph=True, recompile_limit=_MOST_KERNELS
+    )
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    pattern: MaskPattern,
+    options: AttentionOptions,
+    returns_lse: bool = False,
+) -> tuple[Tensor, ...]:
+    """Compute a call for which `refusal` is None.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        pattern: Which pairs may attend.
+        options: All else.
+        returns_lse: Compute the log-sum-exp too.
+
+    Returns:
+        The output ``[batch, heads, queries, value_dim]``, and the log-sum-exp ``[batch, heads,
+        queries]`` where it is asked for.
+    """
+    from torch.nn.attention.flex_attention import AuxRequest
+
+    sizes = Sizes(q.shape[2], k.shape[2], options.query_offset)
+    mask = block_mask(pattern.terms(), sizes, masks_of(options), q.device)
+    q, k, change = change_score(q, k, options)
+    result = compiled()(
+        q,
+        k,
+        v,
+        score_mod=change,
+        block_mask=mask,
+        enable_gqa=q.shape[1] != k.shape[1],
+        return_aux=AuxRequest(lse=True) if returns_lse else None,
+    )
+    return (result[0], result[1].lse) if returns_lse else (result,)

@@ -1,0 +1,604 @@
+"""Kernels for a GPU give the definition's value, gradient and Hessian-vector product.
+
+Without a GPU their place is taken by what PyTorch has on a CPU: its own attention; FlexAttention as
+operators, by `as_operators`, which reads the tables of blocks as the kernels do; and FlexAttention
+compiled, with its gradient by operators, or without one by generated C++.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.attention.flex_attention as torch_flex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.covering import covering_pairs
+from torch.autograd import forward_ad
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.checkpoint import checkpoint
+
+from regard.attention import (
+    Additive,
+    Alibi,
+    AttentionOptions,
+    Blocks,
+    Causal,
+    Cosine,
+    DotProduct,
+    Full,
+    Global,
+    Local,
+    Strided,
+    T5Relative,
+    TransformerXL,
+    allowed_matrix,
+    attend,
+    dense_attention,
+    dispatch,
+)
+from regard.attention.backends import flex
+from regard.attention.backends.flex import block_mask, flex_attention
+from regard.attention.backends.flex.block_mask import Sizes, block_tables
+from regard.attention.dense import dense_lse
+from regard.attention.dispatch import Method, choose_method, collect_facts
+
+# The operators that stand for the kernels look at the gradients of what is not a leaf.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+HEADS, DIM = 2, 16
+flex_compiled = flex_attention.compiled
+PATTERNS = {
+    "full": Full(),
+    "causal": Causal(),
+    "window": Local(3, 0),
+    "band": Local(20, 33),
+    "strided": Strided(3),
+    "causal stride": Strided(2) & Causal(),
+    "global": Global((0, 7)),
+    "union": (Local(2, 0) | Global((0,)) | Strided(40)) & Causal(),
+    "blocks": Blocks.random(6, 6, 30, per_row=2, seed=1) | Local(1, 1),
+    "nothing": Local(1, 1) & Global(()),
+}
+SCORES = {
+    "dot": lambda t: DotProduct(),
+    "capped": lambda t: DotProduct(scale=0.7, soft_cap=2.0),
+    "cosine": lambda t: Cosine(t["temperature"]),
+    "fixed cosine": lambda t: Cosine(3.0, soft_cap=2.0),
+    "transformer_xl": lambda t: TransformerXL(t["u"], t["w"], t["relative"], offset=4),
+}
+BIASES = {
+    "none": lambda t: None,
+    "alibi": lambda t: Alibi(t["slopes"]),
+    "t5": lambda t: T5Relative(t["table"], max_distance=40),
+    "tensor": lambda t: t["pairs"],
+    "forbidding": lambda t: t["pairs"].masked_fill(t["pairs"].detach() > 1, -torch.inf),
+}
+
+
+def draw(*shape, seed, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def leaves(queries, keys, kv_heads=HEADS, dtype=torch.float64):
+    """Return everything that a derivative is taken of."""
+    shapes = {
+        "q": (2, HEADS, queries, DIM),
+        "k": (2, kv_heads, keys, DIM),
+        "v": (2, kv_heads, keys, DIM),
+        "temperature": (HEADS,),
+        "u": (HEADS, DIM),
+        "w": (HEADS, DIM),
+        "relative": (HEADS, 9, DIM),
+        "slopes": (HEADS,),
+        "table": (HEADS, 8),
+        "pairs": (1, HEADS, queries, keys),
+    }
+    tensors = {
+        name: draw(*shape, seed=seed, dtype=dtype)
+        for seed, (name, shape) in enumerate(shapes.items())
+    }
+    tensors["slopes"] = tensors["slopes"].abs() / 20
+    return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+
+
+def as_operators(q, k, v, *, score_mod, block_mask, enable_gqa, return_aux):
+    """Compute what FlexAttention's kernels do: blocks that are listed, by pairs or whole."""
+    mask = block_mask
+    block, (queries, keys) = mask.BLOCK_SIZE[0], mask.seq_lengths
+    b = torch.arange(q.shape[0])[:, None, None, None]
+    h = torch.arange(q.shape[1])[:, None, None]
+    i, j = torch.arange(queries)[:, None].int(), torch.arange(keys).int()
+    by_pairs, whole = (
+        listed(*lists, mask.kv_indices.shape[-1])
+        for lists in (
+            (mask.kv_num_blocks, mask.kv_indices),
+            (mask.full_kv_num_blocks, mask.full_kv_indices),
+        )
+    )
+    num_rows = mask.q_indices.shape[-1]
+    for table, lists in (
+        (by_pairs, (mask.q_num_blocks, mask.q_indices)),
+        (whole, (mask.full_q_num_blocks, mask.full_q_indices)),
+    ):
+        assert torch.equal(listed(*lists, num_rows).T, table)  # as the gradient reads it
+    assert not (by_pairs & whole).any()
+    by_pairs, whole = (
+        table.repeat_interleave(block, 0).repeat_interleave(block, 1)[:queries, :keys]
+        for table in (by_pairs, whole)
+    )
+    allowed = (by_pairs & mask.mask_mod(b, h, i, j)) | whole
+    repeats = q.shape[1] // k.shape[1]
+    assert enable_gqa == (repeats > 1)
+    k, v = (x.repeat_interleave(repeats, 1) for x in (k, v))
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if score_mod is not None:
+        scores = score_mod(scores, b, h, i, j)
+    out, _ = dense_attention(q, k, v, mask=allowed.expand(scores.shape), scores=scores)
+    if return_aux is None:
+        return out
+    lse = scores.masked_fill(~allowed, -1e30).logsumexp(-1)
+    return out, torch_flex.AuxOutput(lse.masked_fill(~allowed.any(-1), -torch.inf))
+
+
+def listed(numbers, indices, width):
+    """Return a table ``[rows, width]``, True where a block is listed."""
+    table = torch.zeros(indices.shape[2], width, dtype=torch.bool)
+    for row, number in enumerate(numbers[0, 0].tolist()):
+        table[row, indices[0, 0, row, :number].long()] = True
+    return table
+
+
+@contextmanager
+def as_on_gpu():
+    """Choose as on a GPU, for all numbers of pairs, and compute by operators."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "computes_on_gpu", lambda q: True)
+        patch.setattr(dispatch, "DENSE_BELOW", 2)
+        patch.setattr(dispatch, "DENSE_BELOW_KERNELS", 2)
+        patch.setattr(flex_attention, "compiled", lambda: as_operators)
+        patch.setattr(flex_attention, "_FAILURES", {})
+        patch.setattr(flex_attention, "_DTYPES", {*flex_attention._DTYPES, torch.float64})
+        yield patch
+    dispatch.warn_once.cache_clear()
+
+
+@pytest.fixture
+def gpu():
+    with as_on_gpu() as patch:
+        yield patch
+
+
+def by_definition(tensors, pattern, options):
+    """Compute output and log-sum-exp in float64."""
+    q, k, v = (tensors[name] for name in "qkv")
+    allowed = allowed_matrix(pattern, q.shape[2], k.shape[2], query_offset=options.query_offset)
+    mask = options.allowed(allowed[None, None], q, k)
+    out = dense_attention(q, k, v, mask=mask, options=options)[0]
+    return out, dense_lse(q, k, mask=mask, options=options)
+
+
+def derivatives(outputs, tensors):
+    """Return outputs, the gradient of every tensor, with and without a graph, and an HVP."""
+    inputs = list(tensors.values())
+    total = sum((x * draw(*x.shape, seed=30, dtype=x.dtype)).sum() for x in outputs)
+
+    def gradients(of, **options):
+        return torch.autograd.grad(
+            of, inputs, allow_unused=True, materialize_grads=True, retain_graph=True, **options
+        )
+
+    first = gradients(total)
+    with_graph = gradients(total, create_graph=True)
+    product = sum((x * draw(*x.shape, seed=31, dtype=x.dtype)).sum() for x in with_graph)
+    return [*outputs, *first, *with_graph, *gradients(product)]
+
+
+def check(pattern, score="dot", bias="none", *, queries=40, keys=50, kv_heads=HEADS, **options):
+    """Compare value, gradient and Hessian-vector product with the definition."""
+    returns_lse = options.pop("returns_lse", False)
+    tensors = leaves(queries, keys, kv_heads)
+    options |= {"score": SCORES[score](tensors), "bias": BIASES[bias](tensors)}
+    q, k, v = (tensors[name] for name in "qkv")
+    outputs = attend(q, k, v, pattern=pattern, return_lse=returns_lse, **options)
+    outputs = outputs if returns_lse else (outputs,)
+    assert type(outputs[0].grad_fn).__name__ == "_FirstOrderBackward"
+    expected = by_definition(tensors, pattern, AttentionOptions(**options))[: 1 + returns_lse]
+    torch.testing.assert_close(
+        derivatives(outputs, tensors), derivatives(expected, tensors), rtol=1e-8, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "score", "bias"), covering_pairs(list(PATTERNS), list(SCORES), list(BIASES))
+)
+def test_every_pattern_score_and_bias_equals_the_definition(gpu, pattern, score, bias):
+    check(PATTERNS[pattern], score, bias)
+
+
+@settings(max_examples=30)
+@given(
+    queries=st.integers(2, 300),
+    keys=st.integers(2, 300),
+    offset=st.sampled_from([0, 0, 1, 40, 127, 128]),
+    pattern=st.sampled_from(list(PATTERNS)),
+    bias=st.sampled_from(list(BIASES)),
+    limits=st.sampled_from(["", "lengths", "segments", "mask", "lengths segments mask"]),
+    kv_heads=st.sampled_from([1, 2]),
+    returns_lse=st.booleans(),
+)
+def test_drawn_lengths_masks_and_offsets_equal_the_definition(
+    queries, keys, offset, pattern, bias, limits, kv_heads, returns_lse
+):
+    generator = torch.Generator().manual_seed(queries)
+    segments = tuple(torch.randint(3, (2, n), generator=generator) for n in (queries, keys))
+    mask = torch.rand(2, 1, queries, keys, generator=generator) < 0.7
+    with as_on_gpu():
+        check(
+            PATTERNS[pattern],
+            bias=bias,
+            queries=queries,
+            keys=keys,
+            kv_heads=kv_heads,
+            returns_lse=returns_lse,
+            query_offset=offset,
+            lengths=torch.tensor([keys, keys // 2]) if "lengths" in limits else None,
+            segments=segments if "segments" in limits else None,
+            mask=mask if "mask" in limits else None,
+        )
+
+
+@pytest.mark.parametrize("pattern", [Full(), Causal()], ids=repr)
+def test_plain_patterns_are_computed_by_pytorch_and_equal_the_definition(gpu, pattern):
+    gpu.setattr(flex_attention, "compiled", None)
+    check(pattern, keys=40)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("pattern", [Full(), Local(20, 0)], ids=repr)
+def test_half_precision_is_as_near_as_its_rounding(gpu, pattern, dtype):
+    tensors = leaves(200, 200, dtype=dtype)
+    out = attend(*(tensors[name] for name in "qkv"), pattern=pattern)
+    assert out.dtype == dtype
+    out.float().sum().backward()
+    wide = {name: x.detach().double().requires_grad_() for name, x in tensors.items()}
+    expected = by_definition(wide, pattern, AttentionOptions())[0]
+    expected.sum().backward()
+    torch.testing.assert_close(out.double(), expected, rtol=0.02, atol=0.02)
+    for name in "qkv":
+        torch.testing.assert_close(
+            tensors[name].grad.double(), wide[name].grad, rtol=0.05, atol=0.03
+        )
+
+
+SEGMENTS = torch.arange(80).view(2, 40) // 9, torch.arange(100).view(2, 50) // 9
+COMPILED = [
+    ("window", "dot", "none", {}),
+    ("causal", "dot", "alibi", {"lengths": torch.tensor([50, 0])}),
+    ("union", "cosine", "t5", {}),
+    ("blocks", "transformer_xl", "none", {"returns_lse": True}),
+    ("band", "capped", "forbidding", {"mask": torch.ones(2, 1, 40, 50).tril().bool()}),
+    (
+        "full",
+        "dot",
+        "none",
+        {"segments": (torch.arange(80).view(2, 40) // 9, torch.arange(100).view(2, 50) // 9)},
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("pattern", "score", "bias", "options"), COMPILED)
+def test_flex_attention_itself_takes_the_call(gpu, pattern, score, bias, options):
+    """Compiled, with operators for its kernels, its gradients of score and bias too."""
+    torch._dynamo.reset()
+    gpu.setattr(torch_flex, "_validate_device", lambda *_: None)
+    compiled = torch.compile(
+        torch_flex.flex_attention, backend="aot_eager", dynamic=True, fullgraph=True
+    )
+    gpu.setattr(flex_attention, "compiled", lambda: compiled)
+    check(PATTERNS[pattern], score, bias, **dict(options))
+    assert not flex_attention._FAILURES
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("pattern", "bias", "lengths"),
+    [
+        ("window", "none", None),
+        ("causal", "alibi", torch.tensor([260, 131])),
+        ("union", "tensor", None),
+        ("blocks", "none", None),
+    ],
+)
+def test_generated_kernels_compute_the_listed_blocks(gpu, pattern, bias, lengths):
+    """Those for a CPU, which have no gradient; one serves two lengths."""
+    torch._dynamo.reset()
+    flex_compiled.cache_clear()
+    gpu.setattr(flex_attention, "compiled", flex_compiled)
+    for queries, keys in ((300, 260), (200, 261)):
+        tensors = {name: x.detach().float() for name, x in leaves(queries, keys).items()}
+        options = {"bias": BIASES[bias](tensors), "lengths": lengths}
+        out = attend(*(tensors[name] for name in "qkv"), pattern=PATTERNS[pattern], **options)
+        expected = by_definition(tensors, PATTERNS[pattern], AttentionOptions(**options))[0]
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    assert not flex_attention._FAILURES
+    flex_compiled.cache_clear()
+    torch._dynamo.reset()
+
+
+def test_where_keys_are_computed_from_queries_each_has_its_own_cotangent(gpu):
+    q = draw(1, 1, 30, DIM, seed=1).requires_grad_()
+    gradients = []
+    for run in (
+        lambda q: attend(q, q * 2, q, pattern=Local(3, 1)),
+        lambda q: by_definition({"q": q, "k": q * 2, "v": q}, Local(3, 1), AttentionOptions())[0],
+    ):
+        first = torch.autograd.grad(run(q).square().sum(), q, create_graph=True)[0]
+        gradients.append((first, torch.autograd.grad(first.square().sum(), q)[0]))
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_second_backward_pass_gives_the_same_gradient(gpu):
+    q = draw(1, 1, 30, DIM, seed=1).requires_grad_()
+    loss = attend(q, q, q, pattern=Local(3, 1)).square().sum()
+    first = torch.autograd.grad(loss, q, retain_graph=True)[0]
+    assert torch.equal(torch.autograd.grad(loss, q)[0], first)
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(loss, q)
+
+
+def test_activation_checkpointing_gives_the_same_gradient_and_keeps_nothing(gpu):
+    q = draw(1, 1, 30, DIM, seed=1).requires_grad_()
+    memory = []
+
+    def run(q):
+        k = q.sin()
+        memory.append(StorageWeakRef(k.untyped_storage()))
+        return attend(q, k, k, pattern=Local(3, 1)).square().sum()
+
+    loss = checkpoint(run, q, use_reentrant=False)
+    assert memory[0].expired()
+    gradient = torch.autograd.grad(loss, q)[0]
+    torch.testing.assert_close(gradient, torch.autograd.grad(run(q), q)[0])
+
+
+def test_transforms_and_dual_numbers_are_left_to_the_recursion(gpu):
+    q = draw(1, 1, 30, DIM, seed=1)
+
+    def run(q):
+        return attend(q, q, q, pattern=Local(3, 1))
+
+    def definition(q):
+        return by_definition({"q": q, "k": q, "v": q}, Local(3, 1), AttentionOptions())[0]
+
+    def tangent(function):
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(function(forward_ad.make_dual(q, q.sin()))).tangent
+
+    for transform in (
+        lambda f: torch.func.jvp(f, (q,), (q.sin(),))[1],
+        lambda f: torch.func.grad(lambda q: f(q).square().sum())(q),
+        tangent,
+    ):
+        torch.testing.assert_close(transform(run), transform(definition))
+
+
+def test_many_cotangents_at_once_are_left_to_the_recursion(gpu):
+    q = draw(1, 1, 30, DIM, seed=1).requires_grad_()
+    out = attend(q, q, q, pattern=Local(3, 1))
+    cotangents = torch.stack([out.detach(), out.detach().sin()])
+    many = torch.autograd.grad(out, q, cotangents, is_grads_batched=True, retain_graph=True)[0]
+    for gradient, cotangent in zip(many, cotangents, strict=True):
+        one = torch.autograd.grad(out, q, cotangent, retain_graph=True)[0]
+        torch.testing.assert_close(gradient, one)
+
+
+def failing(*_, **__):
+    """Raise what PyTorch raises where there is no compiler."""
+    raise torch._dynamo.exc.BackendCompilerFailed("inductor", RuntimeError("no compiler"), None)
+
+
+class FailsInGradient(torch.autograd.Function):
+    """The identity, whose gradient cannot be compiled."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        failing()
+
+
+@pytest.mark.parametrize("part", ["value", "gradient"])
+def test_where_no_kernel_can_be_made_the_recursion_computes_and_that_is_said(gpu, part):
+    def compute(*args, **kwargs):
+        return (
+            failing() if part == "value" else FailsInGradient.apply(as_operators(*args, **kwargs))
+        )
+
+    gpu.setattr(flex_attention, "compiled", lambda: compute)
+    tensors = {name: leaves(40, 50)[name] for name in "qkv"}
+    expected = torch.autograd.grad(
+        by_definition(tensors, Local(3, 0), AttentionOptions())[0].square().sum(),
+        list(tensors.values()),
+    )
+
+    def gradients():
+        out = attend(*tensors.values(), pattern=Local(3, 0))
+        return torch.autograd.grad(out.square().sum(), list(tensors.values()))
+
+    torch.testing.assert_close(gradients(), expected)
+    gpu.setattr(flex_attention, "compiled", None)  # it is not tried again
+    with pytest.warns(UserWarning, match=r"block by block.*\(RuntimeError: no compiler\)"):
+        torch.testing.assert_close(gradients(), expected)
+    gradients()  # without another warning, which would be an error
+
+
+WIDE_TABLE = torch.ones(1, DIM), torch.ones(1, DIM), torch.ones(1, 1025, DIM)
+
+
+def test_other_errors_are_raised(gpu):
+    def compute(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    gpu.setattr(flex_attention, "compiled", lambda: compute)
+    q = draw(1, 1, 30, DIM, seed=1)
+    with pytest.raises(torch.OutOfMemoryError):
+        attend(q, q, q, pattern=Local(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"score": Additive(torch.ones(HEADS, DIM))}, "the score Additive"),
+        ({"dropout": 0.1, "seed": torch.tensor([1])}, "dropout of weights"),
+        ({"key_positions": torch.arange(5)}, "positions of keys"),
+        (
+            {
+                "score": TransformerXL(
+                    torch.ones(1, DIM), torch.ones(1, DIM), torch.ones(1, 1025, DIM)
+                )
+            },
+            "a table of more than 1024 distances",
+        ),
+    ],
+)
+def test_what_flex_attention_cannot_express_is_named(options, refusal):
+    q = torch.zeros(1, HEADS, 5, DIM)
+    assert flex.refusal(q, q, AttentionOptions(**options)) == refusal
+
+
+def test_flex_attention_takes_types_and_heads_of_its_kernels():
+    q = torch.zeros(1, HEADS, 5, DIM)
+    assert flex.refusal(q, q, AttentionOptions()) is None
+    assert flex.refusal(q.double(), q.double(), AttentionOptions()) == "numbers of torch.float64"
+    narrow = q[..., :8]
+    assert flex.refusal(narrow, q, AttentionOptions()) == "heads of fewer than 16 dimensions"
+
+
+def test_a_slower_method_on_a_gpu_is_said_once(gpu):
+    q = draw(1, 1, 30, DIM, seed=1)
+    with pytest.warns(UserWarning, match="FlexAttention does not take the score Additive"):
+        attend(q, q, q, pattern=Local(3, 1), score=Additive(torch.ones(1, DIM, dtype=q.dtype)))
+    attend(q, q, q, pattern=Local(3, 1), score=Additive(torch.ones(1, DIM, dtype=q.dtype)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "length", "options", "method"),
+    [
+        (Full(), 100, {}, Method.DENSE),
+        (Full(), 130, {}, Method.SDPA),
+        (Causal(), 600, {}, Method.SDPA),
+        (Causal(), 600, {"query_offset": 1}, Method.FLEX),
+        (Causal(), 600, {"lengths": torch.tensor([600])}, Method.FLEX),
+        (Causal(), 600, {"bias": torch.zeros(1, 1, 600, 600)}, Method.FLEX),
+        (Causal(), 600, {"score": DotProduct(soft_cap=3.0)}, Method.FLEX),
+        (Local(9, 0), 200, {}, Method.DENSE),
+        (Local(9, 0), 600, {}, Method.FLEX),
+    ],
+    ids=str,
+)
+def test_the_method_on_a_gpu_and_on_a_cpu(monkeypatch, pattern, length, options, method):
+    q = torch.zeros(1, HEADS, length, DIM)
+
+    def choose():
+        facts = collect_facts(
+            q, q, q, AttentionOptions(**options), returns_weights=False, returns_lse=False
+        )
+        return choose_method(pattern, facts)
+
+    assert choose() in (Method.DENSE, Method.BLOCKWISE)
+    monkeypatch.setattr(dispatch, "computes_on_gpu", lambda q: True)
+    monkeypatch.setattr(dispatch.Fused, "takes", staticmethod(lambda tensors: False))
+    assert choose() is method
+
+
+def test_the_log_sum_exp_is_left_to_flex_attention(gpu):
+    q = torch.zeros(1, HEADS, 600, DIM)
+    facts = collect_facts(q, q, q, AttentionOptions(), returns_weights=False, returns_lse=True)
+    assert choose_method(Full(), facts) is Method.FLEX
+
+
+def test_a_compiled_graph_on_a_gpu_holds_pytorchs_own_attention(gpu):
+    torch._dynamo.reset()
+    q, k, v = (draw(1, HEADS, 40, DIM, seed=seed).requires_grad_() for seed in range(3))
+    names = []
+
+    def backend(module, _):
+        names.extend(str(node.target) for node in module.graph.nodes)
+        return module
+
+    def run(q, k, v):
+        return attend(q, k, v, pattern=Causal())
+
+    out = torch.compile(run, backend=backend, fullgraph=True)(q, k, v)
+    assert any("scaled_dot_product_attention" in name for name in names)
+    expected = by_definition({"q": q, "k": k, "v": v}, Causal(), AttentionOptions())[0]
+    torch.testing.assert_close(out, expected)
+    torch._dynamo.reset()
+
+
+def test_what_inference_mode_has_cached_serves_training(gpu):
+    block_mask._tables_on_device.cache_clear()
+    block_mask._pattern_mask.cache_clear()
+    q = draw(1, 1, 30, DIM, seed=1).requires_grad_()
+    with torch.inference_mode():
+        expected = attend(q, q, q, pattern=Local(3, 1) | Global((2,)))
+    out = attend(q, q, q, pattern=Local(3, 1) | Global((2,)))
+    out.sum().backward()
+    assert torch.equal(out, expected)
+    assert not block_mask._tables_on_device(
+        (Local(3, 1) | Global((2,))).terms(), Sizes(30, 30, 0), False, q.device
+    )[0].is_inference()
+
+
+@given(
+    pattern=st.sampled_from(list(PATTERNS)),
+    queries=st.integers(1, 700),
+    keys=st.integers(1, 700),
+    offset=st.sampled_from([0, 1, 127, 128, 300]),
+)
+def test_tables_of_blocks_hold_the_pairs_of_a_pattern(pattern, queries, keys, offset):
+    sizes = Sizes(queries, keys, offset)
+    touched, whole = block_tables(PATTERNS[pattern].terms(), sizes)
+    allowed = allowed_matrix(PATTERNS[pattern], queries, keys, query_offset=offset).numpy()
+    for row, column in np.ndindex(touched.shape):
+        rows, columns = (slice(128 * n, 128 * (n + 1)) for n in (row, column))
+        pairs = allowed[rows, columns]
+        assert touched[row, column] or not pairs.any()
+        assert pairs.all() or not whole[row, column]
+
+
+def test_a_window_touches_few_blocks_and_a_full_pattern_has_whole_ones():
+    touched, whole = block_tables(Local(255, 0).terms(), Sizes(4096, 4096, 0))
+    assert touched.sum(1).max() == 3
+    assert not whole.diagonal().any()
+    assert block_tables(Full().terms(), Sizes(300, 500, 0))[1].all()
+    touched, whole = block_tables(Causal().terms(), Sizes(512, 512, 0))
+    assert (touched.sum(), whole.sum()) == (10, 6)
+
+
+def test_tables_of_long_texts_have_larger_blocks():
+    assert Sizes(4096, 300_000, 0).block == 256
+    assert block_tables(Local(255, 0).terms(), Sizes(1 << 20, 1 << 20, 0))[0].shape == (2048, 2048)
+
+
+def test_a_cpu_imports_no_part_of_it():
+    script = """
+import sys, torch
+from regard.attention import Local, attend
+q = torch.ones(1, 1, 600, 16, requires_grad=True)
+attend(q, q, q, pattern=Local(9, 0)).sum().backward()
+print([name for name in sys.modules if name in ("triton", "torch.nn.attention.flex_attention")])
+"""
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
