@@ -28,9 +28,9 @@ def read_labeled_texts(
     rows = LabeledTexts(path=as_path(data), texts=[], labels=[], lines=[])
     dropped = []
     for line, (text, label) in read_records(data, columns, encoding=encoding):
-        if not text.strip() or not label.strip():
-            reason = "empty text" if label.strip() else "empty label"
-            dropped.append(DroppedRow(line=line, reason=reason, text=text))
+        empty = [name for name, cell in (("label", label), ("text", text)) if not cell.strip()]
+        if empty:
+            dropped.append(DroppedRow(line=line, reason=f"empty {empty[0]}", text=text))
             continue
         rows.texts.append(text.strip())
         rows.labels.append(label.strip())
