@@ -8,13 +8,14 @@ packed. Cost: one pass
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from regard.explain.allowed_pairs import AllowedPairs, allowed_pairs
+from regard.explain.allowed_pairs import allowed_pairs
 from regard.explain.capture import (
     LayerAttention,
     attention_layers,
@@ -83,16 +84,13 @@ def attention_maps(
     """
     scale = _choose_scale(prediction, most_bytes)
     maps, notes = [], []
-    pairs: dict[Hashable, AllowedPairs] = {}  # of a pattern: most layers share one
+    find_pairs = cache(partial(allowed_pairs, tile=scale.tile))  # most layers share a pattern
     limits = {} if memory is None else {"most_bytes": memory}
     for layer in capture_in_parts(prediction, **limits):
         if layer.refusal:
             notes.append(layer.refusal)
             continue
-        key = (layer.pattern, layer.num_queries, layer.num_keys)
-        if key not in pairs:
-            pairs[key] = allowed_pairs(*key, tile=scale.tile)
-        allowed = pairs[key]
+        allowed = find_pairs(layer.pattern, layer.num_queries, layer.num_keys)
         measured = None if effects is None else effects.get(layer.path)
         sinks = find_sinks(layer, prediction.features, allowed.equal_shares)
         maps.append(

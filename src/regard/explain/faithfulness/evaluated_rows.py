@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -65,21 +65,24 @@ def _read_rows(predictor: Predictor, data: DataSource) -> list[OpenRow]:
     """Return a function for each row of a file."""
     config = predictor.config.data
     if isinstance(predictor, InputClassifier):
-        values = predictor.read_test(data).values
-        return [partial(classify_values, predictor, value) for value in values]
+        return _open_each(classify_values, predictor, predictor.read_test(data).values)
     if isinstance(predictor, Forecaster):
         series = predictor.read(data).series
-        return [
-            partial(forecast_series, predictor, series.select([index]))
-            for index in range(len(series))
-        ]
+        each = [series.select([index]) for index in range(len(series))]
+        return _open_each(forecast_series, predictor, each)
     if isinstance(predictor, QuestionAnswerer | AnswerWriter):
         questions = read_questions_of(data, config)
         return [
             partial(predict, predictor, question, context=context)
             for question, context in zip(questions.questions, questions.contexts, strict=True)
         ]
-    return [partial(predict, predictor, text) for text in _read_texts(predictor, data)]
+    return _open_each(predict, predictor, _read_texts(predictor, data))
+
+
+def _open_each(
+    open_row: Callable[..., Prediction], predictor: Predictor, rows: Iterable[object]
+) -> list[OpenRow]:
+    return [partial(open_row, predictor, row) for row in rows]
 
 
 def _read_texts(predictor: Predictor, data: DataSource) -> Sequence[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +71,16 @@ class AttributedWords(NamedTuple):
     words: list[WordScore]
     notes: list[str]
 
+    @property
+    def largest(self) -> float:
+        """The largest magnitude of a score."""
+        return max((abs(w.score) for w in self.words if math.isfinite(w.score)), default=0.0)
+
+    def draw_notes(self) -> Iterator[Markup]:
+        """Yield the notes as paragraphs."""
+        for note in self.notes:
+            yield tag("p", f"Note: {note}", class_="note")
+
 
 def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWords | str:
     """Compute the scores of the words of an input.
@@ -129,25 +139,20 @@ def _mark_beginnings(pieces: Sequence[WordScore]) -> Sequence[WordScore]:
 
 def draw_words(attributed: AttributedWords) -> Markup:
     """Return the words of an input, colored by their scores."""
-    words = attributed.words
-    largest = max((abs(word.score) for word in words if math.isfinite(word.score)), default=0.0)
+    words, largest = attributed.words, attributed.largest
     first, last = _shown(words)
     parts: list[Markup] = [tag("span", "… ", class_="muted")] if first else []
-    for index in range(first, last):
-        word = words[index]
+    for index, word in enumerate(words[first:last], first):
         if index and word.part != words[index - 1].part:
             parts.append(tag("span", f" {word.part} ", class_="muted small"))
-        text = word.text if word.text.strip() else "␣"
-        separator = " " if index > first and word.text.startswith(" ") else ""
+        if index > first and word.text.startswith(" "):
+            parts.append(Markup(" "))
         title = f"{word.score:+.3g} {attributed.unit}"
-        parts += [
-            Markup(separator),
-            tag("span", text.strip() or text, class_=_shade(word, largest), title=title),
-        ]
+        text, color = word.text.strip() or "␣", _shade(word, largest)
+        parts.append(tag("span", text, class_=color, title=title))
     if last < len(words):
         parts.append(tag("span", f" … {len(words) - last:,} more", class_="muted"))
-    notes = [tag("p", f"Note: {note}", class_="note") for note in attributed.notes]
-    return join([tag("p", *parts, class_="words", dir="auto"), *notes])
+    return join([tag("p", *parts, class_="words", dir="auto"), *attributed.draw_notes()])
 
 
 def draw_cells(attributed: AttributedWords, file: Path) -> Markup:
@@ -157,16 +162,15 @@ def draw_cells(attributed: AttributedWords, file: Path) -> Markup:
         attributed: Scores of the patches or rows.
         file: The input; a small image is shown next to them.
     """
-    largest = max((abs(w.score) for w in attributed.words if math.isfinite(w.score)), default=0.0)
     rows: dict[str, list[Markup]] = {}
+    largest = attributed.largest
     for word in attributed.words[:_MOST_CELLS]:
         line = word.text.partition(", ")[0] if word.part == "image" else ""
         title = f"{word.text}: {word.score:+.3g} {attributed.unit}"
         rows.setdefault(line, []).append(tag("td", class_=_shade(word, largest), title=title))
     cells = tag("table", *(tag("tr", *row) for row in rows.values()), class_="cells")
     scroll = tag("div", cells, class_="scroll", tabindex="0")
-    notes = [tag("p", f"Note: {note}", class_="note") for note in attributed.notes]
-    return tag("div", _picture(file), scroll, *notes, class_="input")
+    return tag("div", _picture(file), scroll, *attributed.draw_notes(), class_="input")
 
 
 def _picture(file: Path) -> Markup | None:

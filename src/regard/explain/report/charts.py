@@ -7,6 +7,7 @@ texts, so that the reader's fonts draw them in every script.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -105,11 +106,7 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
     left, top, height, bottom = 36.0, 28.0, 168.0, 52.0
     width = WIDTH - left - 16
     step = width / max(1, len(picture.bins))
-    ends = [
-        mean + margin
-        for each in picture.bins
-        for mean, margin in zip(each.means, each.margins, strict=True)
-    ]
+    ends = [max(map(operator.add, each.means, each.margins)) for each in picture.bins]
     most = _round_up(min(100.0, max([1.0, *ends])))
 
     def y(value: float) -> float:
@@ -150,10 +147,7 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
         [
             range_text(each),
             f"{each.num_rows:,}",
-            *(
-                f"{number_text(mean)} ± {number_text(margin)}"
-                for mean, margin in zip(each.means, each.margins, strict=True)
-            ),
+            *map(_with_margin, each.means, each.margins),
         ]
         for each in picture.bins
     ]
@@ -309,6 +303,10 @@ class _CountBox(NamedTuple):
             x, y = self.left + self.width / 2, self.top + self.width / 2 + 3.5
             parts.append(text_at(x, y, f"{count:,}", class_=f"middle small {ink}"))
         return [*parts, Markup("</g>")]
+
+
+def _with_margin(mean: float, margin: float) -> str:
+    return f"{number_text(mean)} ± {number_text(margin)}"
 
 
 def range_text(each: LengthBin) -> str:
