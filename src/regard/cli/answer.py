@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
@@ -70,34 +70,15 @@ def answer(
     from regard.settings.validation import LARGEST, require_range
 
     require_range("--threshold", threshold, -LARGEST, LARGEST)
-    if context == "-" and question in (None, "-"):
-        raise ConfigError("standard input holds one: the question or the context.  Name a file.")
     answerer = open_answerer(model, compute)
     if threshold is not None:
         answerer.threshold = threshold
-    if context is None:
-        rows = _rows_of_file("-" if question is None else question, encoding)
-    else:
-        text = read_context(context, encoding)
-        lines = input_lines(question, TextOptions(as_text, encoding), role="question")
-        rows = (_Row(number, line, text) for number, line in enumerate(lines, start=1))
-    buffered: list[_Row] = []
-
-    def remember() -> Iterator[tuple[str, str]]:
-        for row in rows:
-            buffered.append(row)
-            yield row.question, row.context
-
+    rows = _read_rows(question, context, TextOptions(as_text, encoding))
+    write = _as_json if json or context is None else _plain
     num_cut = 0
-    for result in answerer.stream(remember()):
-        row = buffered.pop(0)
+    for row, result in _answer_rows(answerer, rows):
         num_cut += result.truncated > 0
-        if json or context is None:
-            entry: dict[str, object] = {"line": row.line, "question": row.question}
-            entry |= {"id": row.id} if row.id else {}
-            print(msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode())
-        else:
-            print(_plain(result), flush=True)
+        print(write(row, result), flush=True)
     if num_cut:
         are = pluralize(num_cut, "context is", "contexts are")
         print(
@@ -124,7 +105,44 @@ class _Row(NamedTuple):
     id: str = ""
 
 
-def _plain(result: Answer) -> str:
+def _read_rows(question: str | None, context: str | None, options: TextOptions) -> Iterator[_Row]:
+    """Return questions with their texts: those of a file of rows, or some on one text.
+
+    Raises:
+        ConfigError: Both are to be read from standard input.
+    """
+    if context == "-" and question in (None, "-"):
+        raise ConfigError("standard input holds one: the question or the context.  Name a file.")
+    if context is None:
+        return _rows_of_file("-" if question is None else question, options.encoding)
+    text = read_context(context, options.encoding)
+    lines = input_lines(question, options, role="question")
+    return (_Row(number, line, text) for number, line in enumerate(lines, start=1))
+
+
+def _answer_rows(
+    answerer: QuestionAnswerer | AnswerWriter, rows: Iterable[_Row]
+) -> Iterator[tuple[_Row, Answer]]:
+    """Yield the rows with their answers, while they are read."""
+    buffered: list[_Row] = []
+
+    def remember() -> Iterator[tuple[str, str]]:
+        for row in rows:
+            buffered.append(row)
+            yield row.question, row.context
+
+    for result in answerer.stream(remember()):
+        yield buffered.pop(0), result
+
+
+def _as_json(row: _Row, result: Answer) -> str:
+    """Return a result as an object."""
+    entry: dict[str, object] = {"line": row.line, "question": row.question}
+    entry |= {"id": row.id} if row.id else {}
+    return msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode()
+
+
+def _plain(_: _Row, result: Answer) -> str:
     """Return a result as a line of cells: answer, position, probability."""
     if result.answer is None:
         return f"{_NO_ANSWER}\t\t{result.probability:.3f}"

@@ -16,7 +16,8 @@ from regard.errors import DataError, NextStep
 
 if TYPE_CHECKING:
     from regard.data.readers.problems import RowProblem
-    from regard.setup.dataset import Dataset
+    from regard.setup.base_task import Task
+    from regard.setup.dataset import Dataset, ReadOptions
 
 _PRINTED_DROPS = 10
 _PRINTED_PROBLEMS = 100
@@ -43,7 +44,6 @@ def check(
     json
         One JSON object instead of text.
     """
-    from regard.data.readers.problems import RowProblem, UnreadableRowsError
     from regard.setup.config import RunConfig
     from regard.setup.dataset import ReadOptions
     from regard.setup.inspect import open_sources
@@ -56,30 +56,45 @@ def check(
     task = choose_task(request, sources["path"])
     draft = request.check(task.defaults)
     read_options = ReadOptions.from_request(request, draft, sources, has_sizes=False)
-    try:
-        dataset = task.read(read_options)
-    except UnreadableRowsError as error:
-        _report_problems(data, task.name, error.problems, error.num_rows, json=json)
-        if json or len(error.problems) == 1:
-            raise
-        noun = "files" if all(problem.is_of_file for problem in error.problems) else "rows"
-        rows = f"{len(error.problems):,} {noun}"
-        raise DataError(f"{data}: {rows} cannot be read, as listed above.") from error
-    except DataError as error:
-        problem = RowProblem(data, None, error_text(error))
-        _report_problems(data, task.name, [problem], 0, json=json)
-        raise
-    next_command = None
-    if not any(source.is_stream for source in sources.values()):
-        values = [(name, value) for name, _, value in (text.partition("=") for text in typed)]
-        step = NextStep("Train", "train", (data,), (*values, ("output", "FOLDER")))
-        next_command = command_text(step)
+    dataset = _read(task, read_options, data, json=json)
+    is_stream = any(source.is_stream for source in sources.values())
+    next_command = None if is_stream else _training_command(data, typed)
     if json:
         _print_json(task.name, dataset, next_command)
         return
     _print(task.name, dataset)
     if next_command:
         print(f"Next    {next_command}")
+
+
+def _training_command(data: str, settings: Sequence[str]) -> str:
+    """Return the command that trains on some data."""
+    values = [(name, value) for name, _, value in (text.partition("=") for text in settings)]
+    return command_text(NextStep("Train", "train", (data,), (*values, ("output", "FOLDER"))))
+
+
+def _read(task: Task, options: ReadOptions, path: str, *, json: bool) -> Dataset[Any]:
+    """Read data; print every problem that it has."""
+    from regard.data.readers.problems import RowProblem, UnreadableRowsError
+
+    try:
+        return task.read(options)
+    except UnreadableRowsError as error:
+        _report_problems(path, task.name, error.problems, error.num_rows, json=json)
+        if json or len(error.problems) == 1:
+            raise
+        rows = _count(error.problems)
+        raise DataError(f"{path}: {rows} cannot be read, as listed above.") from error
+    except DataError as error:
+        problem = RowProblem(path, None, error_text(error))
+        _report_problems(path, task.name, [problem], 0, json=json)
+        raise
+
+
+def _count(problems: Sequence[RowProblem]) -> str:
+    """Return the number of rows with problems, or of files where these are files."""
+    noun = "files" if all(problem.is_of_file for problem in problems) else "rows"
+    return f"{len(problems):,} {noun}"
 
 
 def _report_problems(

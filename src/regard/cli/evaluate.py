@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import nullcontext
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
+from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOptions
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
 from regard.cli.torchrun import join_run, runs_on_all_ranks
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
+
+if TYPE_CHECKING:
+    from regard.setup.evaluation_report import EvaluationReport
 
 
 def evaluate(
@@ -68,8 +71,7 @@ def evaluate(
 
     require_range("--worst", worst, 0, LARGEST)
     use_threads(compute.threads)
-    if html is not None:
-        _require_page(html)
+    _require_page(html)
     start_time = time.monotonic()
     is_shared = runs_on_all_ranks(["evaluate", model, data, compare, plot, html])
     with join_run() if is_shared else nullcontext() as launch:
@@ -90,30 +92,42 @@ def evaluate(
         )
     if not world.is_first:
         return
-    if json:
-        fields = report.json_fields() | {"seconds": time.monotonic() - start_time}
-        print(msgspec.json.encode({"task": task, **fields}).decode())
-    else:
-        for title, text in report.lines():
-            print(escape(f"{title:<7} {text}"))
+    _print(report, task, time.monotonic() - start_time, json=json)
     if plot is not None:  # last: a full disk costs no scores
         report.draw(plot)
         print(f"{plot}: drawn", file=sys.stderr)
     if html is not None:
-        from regard.explain.report import ReportFacts, report_html, save_report
-        from regard.tasks.opening import open_model
-
-        page = report_html(
-            report, ReportFacts(task=task, model=model), open_model(model, compute.device)
-        )
-        save_report(page, html)
-        print(f"{html}: written", file=sys.stderr)
+        _write_page(report, task, html, model, compute)
 
 
-def _require_page(path: str) -> None:
-    """Check that a page can be written, before the work for it begins."""
+def _print(report: EvaluationReport, task: str, seconds: float, *, json: bool) -> None:
+    """Print a report as lines, or as one object."""
+    if json:
+        fields = report.json_fields() | {"seconds": seconds}
+        print(msgspec.json.encode({"task": task, **fields}).decode())
+        return
+    for title, text in report.lines():
+        print(escape(f"{title:<7} {text}"))
+
+
+def _write_page(
+    report: EvaluationReport, task: str, path: str, model: str, compute: ComputeOptions
+) -> None:
+    """Write the page of a report, with what the model looked at in the worst rows."""
+    from regard.explain.report import ReportFacts, report_html, save_report
+    from regard.tasks.opening import open_model
+
+    facts = ReportFacts(task=task, model=model)
+    save_report(report_html(report, facts, open_model(model, compute.device)), path)
+    print(f"{path}: written", file=sys.stderr)
+
+
+def _require_page(path: str | None) -> None:
+    """Check that a page can be written, before the work for it begins; None is no page."""
     from regard.plots.style import require_writable_file
 
+    if path is None:
+        return
     if not path.lower().endswith((".html", ".htm")):
         raise ConfigError(f"--html {path}: a page ends in .html.")
     require_writable_file(path)

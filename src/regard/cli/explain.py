@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,20 +58,27 @@ class OutputOptions:
         Raises:
             ConfigError: They do not go together.
         """
-        if self.json and self.format not in (None, "json"):
-            raise ConfigError(f"--json and --format {self.format}: leave one out.")
-        kind = "json" if self.json else self.format
+        by_option = self._format_of_options()
         if self.file is None:
-            return kind or "text"
+            return by_option or "text"
         by_name = _FORMATS.get(Path(self.file).suffix.lower())
-        if by_name is None and kind is None:
+        kind = by_option or by_name
+        if kind is None:
             raise ConfigError(
                 f"-o {self.file}: the name says no format.  Take {', '.join(_FORMATS)}, or add "
                 "--format."
             )
-        if by_name is not None and kind not in (None, by_name):
+        if by_name not in (None, kind):
             raise ConfigError(f"-o {self.file}: not the suffix of {kind}.  Leave --format out.")
-        return kind or by_name or "text"
+        return kind
+
+    def _format_of_options(self) -> Format | None:
+        """Return the format that the options name; None where they name none."""
+        if not self.json:
+            return self.format
+        if self.format not in (None, "json"):
+            raise ConfigError(f"--json and --format {self.format}: leave one out.")
+        return "json"
 
 
 _TO_STANDARD_OUTPUT = OutputOptions()
@@ -130,8 +138,12 @@ def explain(
     text_options
         How TEXT is read.
     """
+    from regard.cli.progress import show_progress
     from regard.explain.attribution import method_names
+    from regard.explain.explanation import ModelFacts
+    from regard.explain.explanation import explain as explain_text
     from regard.plots.style import require_writable_file
+    from regard.runs.information import hash_weights
     from regard.tasks.opening import open_model
 
     require_range("--line", line, 1, LARGEST)
@@ -148,36 +160,27 @@ def explain(
             "--line": None if line == 1 else line,
             "-o": outputs.file,
         }
-        for option, value in options.items():
-            if value is not None:
-                raise ConfigError(f"--evaluate goes with rows of a file.  Leave {option} out.")
-        if kind in ("html", "svg"):
-            raise ConfigError(f"--evaluate prints a table: text or json, not {kind}.")
+        _refuse_with_rows(options, kind)
         predictor = open_model(model, compute.device, threads=compute.threads)
         _evaluate(predictor, evaluate, methods, rows, memory, json=kind == "json")
         return
     if outputs.file is not None:
         require_writable_file(outputs.file)
+    question_on = None
     if context is None:
         predictor = open_model(model, compute.device, threads=compute.threads)
     else:
         predictor = open_answerer(model, compute)
-    from regard.cli.progress import show_progress
-    from regard.explain.explanation import ModelFacts
-    from regard.explain.explanation import explain as explain_text
-    from regard.runs.information import hash_weights
-    from regard.tasks.classification.input_predictor import InputClassifier
-    from regard.tasks.forecasting.predictor import Forecaster
-
-    explained = _read_text(predictor, text, text_options, line)
+        question_on = read_context(context, text_options.encoding)
+    explained, row = _read_text(predictor, text, text_options, line)
     with show_progress(memory) as on_progress:
         explanation = explain_text(
             predictor,
             explained,
-            context=None if context is None else read_context(context, text_options.encoding),
+            context=question_on,
             output=target,
             contrast=contrast,
-            row=line if isinstance(predictor, InputClassifier | Forecaster) else 1,
+            row=row,
             methods=methods,
             memory=memory * _MEGABYTE,
             draws_model=kind == "html",
@@ -187,8 +190,21 @@ def explain(
     _write(explanation, kind, outputs.file)
 
 
-def _read_text(predictor: Predictor, text: str | None, options: TextOptions, line: int) -> str:
+def _refuse_with_rows(options: Mapping[str, object], kind: Format) -> None:
+    """Raise ConfigError for what does not go with the rows of a file of test data."""
+    if set_options := [option for option, value in options.items() if value is not None]:
+        raise ConfigError(f"--evaluate goes with rows of a file.  Leave {set_options[0]} out.")
+    if kind in ("html", "svg"):
+        raise ConfigError(f"--evaluate prints a table: text or json, not {kind}.")
+
+
+def _read_text(
+    predictor: Predictor, text: str | None, options: TextOptions, line: int
+) -> tuple[str, int]:
     """Return the one text, document or question that is explained, or the name of a file.
+
+    Returns:
+        It, and the row of the file that is explained; 1 for a text.
 
     Raises:
         DataError: The file has fewer lines, or the text is empty.
@@ -200,21 +216,21 @@ def _read_text(predictor: Predictor, text: str | None, options: TextOptions, lin
 
     name = "-" if text is None else text
     if isinstance(predictor, InputClassifier | Forecaster):
-        return name
-    if isinstance(predictor, Summarizer | TextGenerator):
-        texts = list(input_documents(text, options))
-    else:
-        role = "source" if predictor.config.task == "translation" else "text"
-        texts = list(input_lines(text, options, role=role))
+        return name, line
+    is_document = isinstance(predictor, Summarizer | TextGenerator)
+    role = {"translation": "source"}.get(predictor.config.task, "text")
+    texts = list(
+        input_documents(text, options) if is_document else input_lines(text, options, role=role)
+    )
     if len(texts) < line:
         raise DataError(f"{name}: {len(texts):,} lines; line {line:,} is asked for.")
-    if len(texts) > 1 and line == 1:
+    if line == 1 < len(texts):
         print(
             f"regard: note: {name}: the first of {len(texts):,} lines is explained; "
             "another one: --line",
             file=sys.stderr,
         )
-    return texts[line - 1]
+    return texts[line - 1], 1
 
 
 def _write(explanation: Explanation, kind: Format, output: str | None) -> None:

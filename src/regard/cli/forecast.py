@@ -15,13 +15,23 @@ from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import write_rows
 from regard.cli.parameters import Flag, Name, Output
 from regard.cli.predictors import open_predictor
+from regard.errors import ConfigError
 
 if TYPE_CHECKING:
+    from regard.data.readers.series_tables import TimeSeriesFile
     from regard.tasks.forecasting.predictor import Forecast
 
-_PICTURES = (".svg", ".png", ".pdf")
-_JSON = (".json", ".jsonl")
-_TABLES = (".csv", ".tsv")
+_Kind = Literal["csv", "tsv", "json", "picture"]
+_KINDS: dict[str, _Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".svg": "picture",
+    ".png": "picture",
+    ".pdf": "picture",
+}
+"""What is written, by the ending of the file's name."""
 
 
 def forecast(
@@ -59,18 +69,15 @@ def forecast(
     json
         One JSON object for each series.
     """
-    from regard.data.dropped_rows import count_reasons
     from regard.tasks.forecasting.predictor import Forecaster
 
     kind = _check_output(output, json=json)
     forecaster = open_predictor(model, Forecaster, "forecast series", compute)
     file = forecaster.read("-" if data is None else data, encoding)
-    dropped = count_reasons(file.dropped)
-    reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]
-    for note in (f"read as {file.read_as.text}", *file.notes, *reasons):
-        print(f"regard: note: {file.series.path}: {note}.", file=sys.stderr)
+    _note_reading(file)
     results = forecaster.forecast(file, horizon)
-    if output is not None and kind == "picture":
+    if kind == "picture":
+        assert output is not None
         forecaster.draw(file, results, output)
     elif kind == "json":
         write_rows((msgspec.json.encode(result).decode() for result in results), output)
@@ -78,31 +85,42 @@ def forecast(
         write_rows(_table(results, "\t" if kind == "tsv" else ","), output)
 
 
-def _check_output(output: str | None, *, json: bool) -> Literal["picture", "json", "csv", "tsv"]:
+def _note_reading(file: TimeSeriesFile) -> None:
+    """Note on standard error what a file was read as, and what was left out."""
+    from regard.data.dropped_rows import count_reasons
+
+    dropped = count_reasons(file.dropped)
+    reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]
+    for note in (f"read as {file.read_as.text}", *file.notes, *reasons):
+        print(f"regard: note: {file.series.path}: {note}.", file=sys.stderr)
+
+
+def _check_output(output: str | None, *, json: bool) -> _Kind:
     """Return what is written, by the name of the file and the option.
 
     Raises:
-        ConfigError: The name has another ending, or one that is not for JSON; the picture cannot be
-            written.
+        ConfigError: The name does not suit, or a picture cannot be written.
     """
-    from regard.errors import ConfigError
-
-    suffix = "" if output in (None, "-") else Path(output).suffix.lower()
-    if suffix in _PICTURES or suffix in _TABLES:
-        if json:
-            raise ConfigError(f"{output}: --json writes JSON lines.  Name a .jsonl file.")
-    elif output not in (None, "-") and suffix not in _JSON:
-        endings = ", ".join((*_TABLES, *_JSON, *_PICTURES))
-        raise ConfigError(f"{output}: a name that ends in one of {endings} was expected.")
-    if output is not None and suffix in _PICTURES:
+    kind = _kind_of(output, json=json)
+    if kind == "picture":
         from regard.plots.style import require_matplotlib, require_writable
 
         require_matplotlib()
-        require_writable(output)
-        return "picture"
-    if json or suffix in _JSON:
-        return "json"
-    return "tsv" if suffix == ".tsv" else "csv"
+        require_writable(str(output))
+    return kind
+
+
+def _kind_of(output: str | None, *, json: bool) -> _Kind:
+    """Return what is written; raise ConfigError for a name of another ending, or not for JSON."""
+    if output in (None, "-"):
+        return "json" if json else "csv"
+    kind = _KINDS.get(Path(str(output)).suffix.lower())
+    if kind is None:
+        endings = ", ".join(_KINDS)
+        raise ConfigError(f"{output}: a name that ends in one of {endings} was expected.")
+    if json and kind != "json":
+        raise ConfigError(f"{output}: --json writes JSON lines.  Name a .jsonl file.")
+    return kind
 
 
 def _table(results: Sequence[Forecast], delimiter: str) -> Iterator[str]:

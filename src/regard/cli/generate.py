@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -11,6 +13,9 @@ from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.parameters import Flag, Name, Text
 from regard.cli.predictors import open_predictor
 from regard.settings.validation import LARGEST, require_range
+
+if TYPE_CHECKING:
+    from regard.tasks.language_modeling.predictor import Generation
 
 _MOST_CONTINUATIONS = 1_000
 
@@ -79,29 +84,41 @@ def generate(
     require_range("--num", num, 1, _MOST_CONTINUATIONS)
     require_range("--seed", seed, 0, LARGEST)
     generator = open_predictor(model, TextGenerator, "generate text", compute)
-    text = prompt or ""
-    if prompt == "-":
-        from regard.data.readers.text_lines import read_lines
-
-        text = "\n".join(read_lines("-"))
+    text = _read_prompt(prompt)
     if prompt is not None and not text.strip():
-        generations = [Generation(text="", num_tokens=0, is_complete=True)] * num
-        text = ""
+        nothing = Generation(text="", num_tokens=0, is_complete=True)
+        _write("", [nothing] * num, json=json)
     elif num == 1 and not json:
-        sys.stdout.write(text)
-        for piece in generator.stream(text, **options):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
-        return
+        _write_stream(text, generator.stream(text, **options))
     else:
         result = generator.generate(text, num=num, **options)
-        generations = [result] if num == 1 else result
+        _write(text, [result] if num == 1 else result, json=json)
+
+
+def _read_prompt(prompt: str | None) -> str:
+    """Return the text to continue, of standard input for ``-``."""
+    if prompt != "-":
+        return prompt or ""
+    from regard.data.readers.text_lines import read_lines
+
+    return "\n".join(read_lines("-"))
+
+
+def _write_stream(prompt: str, pieces: Iterable[str]) -> None:
+    """Print a prompt and its continuation, as it is generated."""
+    for piece in chain([prompt], pieces):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _write(prompt: str, generations: Sequence[Generation], *, json: bool) -> None:
+    """Print continuations of a prompt: as one object, or as texts, several of them numbered."""
     if json:
         outputs = msgspec.to_builtins(generations)
-        entry = {"line": 1, "text": text, "prompt": text, "outputs": outputs}
+        entry = {"line": 1, "text": prompt, "prompt": prompt, "outputs": outputs}
         print(msgspec.json.encode(entry).decode())
         return
     for number, generation in enumerate(generations, start=1):
-        title = "" if num == 1 else f"--- {number}\n"
-        print(f"{title}{text}{generation.text}")
+        title = "" if len(generations) == 1 else f"--- {number}\n"
+        print(f"{title}{prompt}{generation.text}")

@@ -117,22 +117,18 @@ def train(
         print(_describe_settings(help_config))
         return
     typed = [*run_options.settings(), *options.settings(), *settings]
-    if resume and dry_run:
-        raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
     if resume:
-        output = _folder_to_resume(output, config)
-    elif not _names_data(data, typed) and config is None:
-        example = NextStep("Name a file", "train", ("pairs.tsv",), (("output", "FOLDER"),))
-        raise ConfigError("no data.", example)
-    if output is None and not dry_run:
-        raise ConfigError("no output folder.  Add one: `output=FOLDER`")
+        output = _folder_to_resume(output, config, dry_run=dry_run)
+    else:
+        _require_data(data, typed, config)
     from regard.training.device import use_threads
 
     use_threads(run_options.threads)
     if dry_run:
         _estimate(data, output, typed, config, data_from_rank_0=data_from_rank_0, json=json)
         return
-    assert output is not None
+    if output is None:
+        raise ConfigError("no output folder.  Add one: `output=FOLDER`")
     command = _Command(data, output, typed, config, resume, data_from_rank_0)
     with join_run() as launch, make_report(json=json) as report:
         if launch is None:
@@ -148,12 +144,21 @@ def _names_data(data: str | None, typed: list[str]) -> bool:
     return data is not None or any(setting.startswith("data.path=") for setting in typed)
 
 
-def _folder_to_resume(output: str | None, config: str | None) -> str:
+def _require_data(data: str | None, typed: list[str], config: str | None) -> None:
+    """Raise ConfigError where nothing names data."""
+    if config is None and not _names_data(data, typed):
+        example = NextStep("Name a file", "train", ("pairs.tsv",), (("output", "FOLDER"),))
+        raise ConfigError("no data.", example)
+
+
+def _folder_to_resume(output: str | None, config: str | None, *, dry_run: bool) -> str:
     """Return the folder of the run to resume: the output, or the one of the configuration.
 
     Raises:
-        ConfigError: Neither is named.
+        ConfigError: Neither is named, or the run is to be predicted.
     """
+    if dry_run:
+        raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
     if output is not None:
         return output
     if config is None:

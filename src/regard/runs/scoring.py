@@ -63,18 +63,13 @@ def evaluate(
         DataError: The data cannot be read, or overlaps with the training data.
         WeightsError: A folder holds no model.
     """
-    if plot is not None:
-        world.on_first(lambda: _require_drawable(plot))
-    predictor = world.together(lambda: open_model(model, device))
+    world.on_first(lambda: _require_drawable(plot))
+    opened = world.together(lambda: _open_models(model, compare, device))
+    predictors = [predictor for _, predictor in opened]
+    predictor, *others = predictors
     task = task_of(predictor.config)
-    other = None if compare is None else world.together(lambda: open_model(compare, device))
-    if other is not None and other.config.task != task.name:
-        raise ConfigError(f"{model} and {compare} were trained for different tasks.")
-    opened = [(str(model), predictor)] + ([] if other is None else [(str(compare), other)])
-    _decode_with([item for _, item in opened], task, beam=beam, precision=precision)
-    if plot is not None and not task.has_picture:
-        name = task.name
-        raise ConfigError(f"`plot={plot}`: the evaluation of a model for {name} has no picture.")
+    _decode_with(predictors, task, beam=beam, precision=precision)
+    _require_picture(task, plot)
     if not allow_overlap:
         warn_of_other_data(predictor.config.data)
     options = EvaluationOptions(
@@ -86,13 +81,10 @@ def evaluate(
         allow_overlap=allow_overlap,
         has_details=has_details,
     )
-    source = world.together(
-        lambda: open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
-    )
-    if world.is_shared:
-        _share(world, source, opened)
+    source = world.together(lambda: _open_data(data))
+    _share(world, source, opened)
     try:
-        return task.evaluate(predictor, source, options, other), task.name
+        return task.evaluate(predictor, source, options, *others), task.name
     except DataError as error:
         if (actual := _task_of_other_data(source, task)) is not None:
             message = f"{source.path}: data for {actual}; {model} is for {task.name}."
@@ -100,10 +92,36 @@ def evaluate(
         raise
 
 
-def _require_drawable(plot: str | Path) -> None:
-    """Check that a picture can be drawn and written."""
-    require_writable(plot)
-    require_matplotlib()
+def _require_drawable(plot: str | Path | None) -> None:
+    """Check that a picture can be drawn and written; None is none."""
+    if plot is not None:
+        require_writable(plot)
+        require_matplotlib()
+
+
+def _require_picture(task: Task, plot: str | Path | None) -> None:
+    """Raise ConfigError where a picture is asked for, and the evaluation of a task has none."""
+    if plot is not None and not task.has_picture:
+        name = task.name
+        raise ConfigError(f"`plot={plot}`: the evaluation of a model for {name} has no picture.")
+
+
+def _open_data(data: str | Path | InMemory) -> DataSource:
+    """Return a file, a folder, standard input, or rows in memory as a source."""
+    return open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
+
+
+def _open_models(
+    model: str | Path, compare: str | Path | None, device: str
+) -> list[tuple[str, Predictor]]:
+    """Return a model, and another one for the same task, with the names of their folders."""
+    predictor = open_model(model, device)
+    if compare is None:
+        return [(str(model), predictor)]
+    other = open_model(compare, device)
+    if other.config.task != predictor.config.task:
+        raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    return [(str(model), predictor), (str(compare), other)]
 
 
 def _decode_with(
@@ -120,10 +138,11 @@ def _decode_with(
             does not write in this precision.
     """
     writers = [predictor for predictor in predictors if isinstance(predictor, TargetWriter)]
-    if beam is not None and not writers:
-        raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
-    if precision is not None and not writers:
-        raise ConfigError(f"`precision={precision}`: a model for {task.name} writes no text.")
+    if not writers:
+        if beam is not None:
+            raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
+        if precision is not None:
+            raise ConfigError(f"`precision={precision}`: a model for {task.name} writes no text.")
     for writer in writers:
         set_precision(writer, precision)
 
@@ -132,13 +151,15 @@ def _share(world: World, source: DataSource, opened: Sequence[tuple[str, Predict
     """Let predictors share their batches between processes that have the same data and weights.
 
     Args:
-        world: The processes.
+        world: The processes; one alone has nothing to share.
         source: The data.
         opened: The folders of the predictors, and the predictors.
 
     Raises:
         ConfigError: A process has other data or other weights than rank 0.
     """
+    if not world.is_shared:
+        return
     contents = {f"the content of {source.path}": source.sha256}
     for folder, predictor in opened:
         checksum = weights_checksum(predictor.model)
