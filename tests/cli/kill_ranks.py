@@ -1,18 +1,16 @@
 """Kills random ranks of a run at random moments, and resumes it on a random number of processes.
 
-Run by hand for many kills: ``python -m tests.cli.kill_ranks --kills 20``
+For many kills, and those of torchrun itself: ``python -m tests.cli.kill_torchrun --kills 20``.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import tempfile
 import time
 from pathlib import Path
 
 from tests.cli.rank_process import Ranks
-from tests.conftest import TINY, toy_pairs, write_tsv
+from tests.conftest import TINY
 
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import is_finished
@@ -66,33 +64,3 @@ def run_with_kills(folder: Path, data: Path, num_kills: int, *more: str, seed: i
         ranks = train(folder, data, rng.randint(1, 4), *more)
         assert set(ranks.wait(600)) == {0}, ranks.errors()
     return model.path
-
-
-def run_undisturbed(folder: Path, data: Path, size: int, *more: str) -> Path:
-    """Train the same model without kills."""
-    ranks = train(folder, data, size, *more)
-    assert set(ranks.wait(600)) == {0}, ranks.errors()
-    return folder / "model"
-
-
-def main() -> None:
-    """Compare the weights of a run with kills with those of an undisturbed one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=5)
-    options = parser.parse_args()
-    more = ("--set", f"training.epochs={options.epochs}", "--set", "training.patience=1000")
-    with tempfile.TemporaryDirectory() as name:
-        folders = [Path(name) / part for part in ("killed", "undisturbed")]
-        for folder in folders:
-            folder.mkdir()
-        data = write_tsv(Path(name) / "pairs.tsv", toy_pairs(400))
-        killed = run_with_kills(folders[0], data, options.kills, *more, seed=options.seed)
-        undisturbed = run_undisturbed(folders[1], data, 2, *more)
-        weights = [ModelFolder(path).weights_path.read_bytes() for path in (killed, undisturbed)]
-        print("the weights are", "equal" if weights[0] == weights[1] else "NOT EQUAL")
-
-
-if __name__ == "__main__":
-    main()

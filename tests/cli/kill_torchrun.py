@@ -2,34 +2,42 @@
 
 Run by hand: ``python -m tests.cli.kill_torchrun --kills 20``. Ranks, and torchrun itself, are
 killed in the first seconds, between steps, while a checkpoint is written, about an evaluation, and
-after the last step; a run is resumed on 1 to 4 processes. Its weights must be those of an
-undisturbed run, bit by bit.
+after the last step; a run is resumed on 1 to 4 processes. Its weights, the state of its optimizer
+and its figures must be those of an undisturbed run, bit by bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from tests.conftest import TINY, toy_pairs, write_tsv
+from tests.processes import start_process
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import regard
+from regard.__main__ import main as main_of_regard
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import is_finished
+from regard.training.checkpoint import checkpoint_path
 
 _LONGEST_SECONDS = 900  # of what is waited for
 _SOURCE = str(Path(regard.__file__).parent)
 _MOMENTS = ("start", "steps", "checkpoint", "evaluation", "end")
-_SECONDS = {"start": 20.0, "steps": 5.0, "checkpoint": 0.002, "evaluation": 0.5, "end": 0.5}
+_SECONDS = {"start": 10.0, "steps": 5.0, "checkpoint": 0.002, "evaluation": 0.5, "end": 0.5}
 """The longest time from a moment to the kill."""
 
 
@@ -55,15 +63,9 @@ class Torchrun:
         )
         words = ["train", str(data), "-o", str(self.model.path), "--resume", "--json"]
         words += [word for setting in settings for word in ("--set", setting)]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         self._output = folder / "output"
-        with self._output.open("w") as stream:
-            self._process = subprocess.Popen(
-                [*launcher, "--nproc-per-node", str(size), "-m", "regard", *words],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
+        self._output.write_text("")
+        self._process = start_process(launch, size, words, self._output)
 
     @property
     def output(self) -> str:
@@ -87,7 +89,7 @@ class Torchrun:
         """Return whether a condition becomes true before the run ends."""
         deadline = time.monotonic() + _LONGEST_SECONDS
         while not condition():
-            if self._process.poll() is not None:
+            if self._process.exitcode is not None:
                 return False
             assert time.monotonic() < deadline, self.output
             time.sleep(0.002)
@@ -116,15 +118,49 @@ class Torchrun:
         }
         return self.wait_until(conditions[moment])
 
-    def end(self) -> int:
+    def end(self) -> int | None:
         """Wait until all processes have ended; return torchrun's exit code."""
         processes = self.processes
-        code = self._process.wait(_LONGEST_SECONDS)
+        self._process.join(_LONGEST_SECONDS)
+        code = self._process.exitcode
         deadline = time.monotonic() + _LONGEST_SECONDS
         while any(Path(f"/proc/{pid}").exists() for pid in processes):
             assert time.monotonic() < deadline, f"a process is left over: {self.output}"
             time.sleep(0.05)
         return code
+
+
+def launch(size: int, words: list[str], output: Path) -> None:
+    """Run a command as ``torchrun --standalone`` does, with ranks that are forked.
+
+    They have imported PyTorch, which each would take many seconds for.
+    """
+    for descriptor in (1, 2):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), descriptor)
+    for name in ("stdout", "stderr"):
+        stream = io.FileIO(getattr(sys, f"__{name}__").fileno(), "w")
+        setattr(sys, name, io.TextIOWrapper(stream, encoding="utf-8", write_through=True))
+    os.environ["OMP_NUM_THREADS"] = "1"
+    multiprocessing.current_process()._config["daemon"] = False  # it has children of its own
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=size,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, run_rank)(words)
+    except ChildFailedError as error:
+        sys.exit(error.get_first_failure()[1].exitcode)
+
+
+def run_rank(words: list[str]) -> None:
+    """Run a command as a rank."""
+    sys.exit(main_of_regard(words))
 
 
 class Kills:
@@ -184,6 +220,17 @@ class Kills:
         )
 
 
+def outcome(model: ModelFolder) -> dict[str, Any]:
+    """Return what a run ends in: the kept weights, all state after the last step, all figures."""
+    last = load_file(checkpoint_path(model.path))
+    evaluated = [line for line in model.read_metrics() if line["event"] == "evaluated"]
+    return {
+        "weights": model.weights_path.read_bytes(),
+        "state": {name: tensor.numpy().tobytes() for name, tensor in sorted(last.items())},
+        "figures": [(line["step"], line["measures"], line["train_loss"]) for line in evaluated],
+    }
+
+
 def main() -> None:
     """Kill, resume and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -198,7 +245,7 @@ def main() -> None:
         run = Torchrun(folder / "undisturbed", data, 2, options.epochs)
         assert run.end() == 0, run.output
         evaluated = [event["step"] for event in run.events("evaluated")]
-        expected = run.model.weights_path.read_bytes()
+        expected = outcome(run.model)
         print(f"{evaluated[-1]} steps, an evaluation each {evaluated[0]}", flush=True)
         kills = Kills(
             data, options.epochs, evaluated[0], evaluated[-1], random.Random(options.seed)
@@ -206,8 +253,10 @@ def main() -> None:
         number = 0
         while kills.count < options.kills:
             path = kills.disturb(folder / f"killed-{number}", options.kills - kills.count)
-            is_equal = ModelFolder(path).weights_path.read_bytes() == expected
-            print("the weights are", "equal" if is_equal else "NOT EQUAL", flush=True)
+            is_equal = outcome(ModelFolder(path)) == expected
+            print(
+                "weights, state and figures are", "equal" if is_equal else "NOT EQUAL", flush=True
+            )
             number += 1
 
 

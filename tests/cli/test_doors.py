@@ -66,8 +66,7 @@ def test_a_disk_without_room_for_the_run_is_refused_before_it_begins(
     (needed,) = re.findall(r"([\d.]+) MB disk", out)
     assert err == (
         f"regard: {tmp_path / 'm'}: the disk has 1 MB free, and the run needs about "
-        f"{needed} MB.  Make room there, or choose another -o; a smaller model needs less, such "
-        "as --preset tiny.\n"
+        f"{needed} MB.  Make room there, or choose another -o.\n"
     )
     assert not (tmp_path / "m" / "config.toml").exists()
 
