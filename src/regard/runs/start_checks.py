@@ -215,8 +215,7 @@ def require_disk_space(world: World, folder: Path, planned: Planned) -> None:
             needed = max(1, round(planned.disk_bytes / _MEGABYTE))
             raise ResourceError(
                 f"{folder}: the disk has {free // _MEGABYTE:,.0f} MB free, and the run needs about "
-                f"{needed:,} MB.  Make room there, or choose another `output`; a smaller model "
-                "needs less, such as `preset=tiny`."
+                f"{needed:,} MB.  Make room there, or choose another `output`."
             )
 
     world.on_first(check)
