@@ -55,19 +55,28 @@ def info(
     if accept:
         _accept(model)
     if stability:
-        if diagram is not None or length is not None:
-            raise ConfigError("--stability goes with -o and --json only.")
+        _require_unset("--stability goes with -o and --json only.", diagram, length)
         _show_stability(model, output, json=json)
-        return
-    if diagram is not None:
-        if json or length is not None:
-            raise ConfigError("--diagram goes with -o only.  Leave --json and --length out.")
+    elif diagram is not None:
+        text = "--diagram goes with -o only.  Leave --json and --length out."
+        _require_unset(text, json or None, length)
         _draw(model, diagram, output)
-        return
-    if output is not None:
+    elif output is not None:
         suffix = output.rpartition(".")[2]
-        kind = suffix if suffix in ("svg", "png", "pdf") else "mermaid"
+        kind = {"svg": "svg", "png": "png", "pdf": "pdf"}.get(suffix, "mermaid")
         raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram {kind}.")
+    else:
+        _show_information(model, length, json=json)
+
+
+def _require_unset(message: str, *values: object) -> None:
+    """Raise ConfigError where an option is set that does not go with another one."""
+    if any(value is not None for value in values):
+        raise ConfigError(message)
+
+
+def _show_information(model: str, length: int | None, *, json: bool) -> None:
+    """Print what a folder holds, and what its model costs at a length."""
     from regard.explain.layer_table import layer_table, training_flops_per_token
     from regard.runs.information import inspect_folder
 

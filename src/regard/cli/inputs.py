@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from regard.cli.parameters import AsText
 from regard.errors import DataError
+
+if TYPE_CHECKING:
+    from regard.data.readers.shape import DataShape
+    from regard.data.readers.source import DataSource
 
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
@@ -150,29 +154,42 @@ def _field_texts(name: str, encoding: str, role: str) -> list[str]:
 
     TSV without a header has it in its first column.
     """
-    from regard.data.readers.columns import find_column, is_language_code
     from regard.data.readers.shape import inspect_shape
     from regard.data.readers.source import open_source
-    from regard.data.readers.tables import read_cells, read_records, require_readable
-    from regard.data.readers.text_lines import open_text
+    from regard.data.readers.tables import read_records
 
     source = open_source(name)
     shape = inspect_shape(source, encoding)
-    if role == "document":
-        column = find_column(shape.names, role)
-    else:
-        other = "text" if role == "source" else "source"
-        column = shape.columns.get(role) or shape.columns.get(other)
     is_tsv = source.suffix == ".tsv"
-    if is_tsv and column is not None and is_language_code(column):
-        column = None  # a word list may begin with "so" and "da"
-    if column is not None or shape.kind == "records" or not is_tsv:
+    column = _find_column(shape, role, is_tsv=is_tsv)
+    if column is None and is_tsv and shape.kind != "records":
+        column, texts = "1", _first_cells(source, encoding)
+    else:
         column = column or role
         texts = [text for _, (text,) in read_records(source, (column,), encoding=encoding)]
-    else:
-        column = "1"
-        file = open_text(source, encoding)
-        texts = [cells[0] for _, cells in read_cells(file, source.suffix)]
-        require_readable(file.problems)
     print(f"regard: note: {name}: read as a table, column {column}.", file=sys.stderr)
+    return texts
+
+
+def _find_column(shape: DataShape, role: str, *, is_tsv: bool) -> str | None:
+    """Return the column with the texts; None where none has a name that says so."""
+    from regard.data.readers.columns import find_column, is_language_code
+
+    if role == "document":
+        return find_column(shape.names, role)
+    other = {"source": "text"}.get(role, "source")
+    column = shape.columns.get(role) or shape.columns.get(other)
+    if is_tsv and column is not None and is_language_code(column):
+        return None  # a word list may begin with "so" and "da"
+    return column
+
+
+def _first_cells(source: DataSource, encoding: str) -> list[str]:
+    """Return the first cell of each line of a table without a header."""
+    from regard.data.readers.tables import read_cells, require_readable
+    from regard.data.readers.text_lines import open_text
+
+    file = open_text(source, encoding)
+    texts = [cells[0] for _, cells in read_cells(file, source.suffix)]
+    require_readable(file.problems)
     return texts

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -82,24 +83,10 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     stored = _read_stored(folder)
     config, task = stored.config, task_of(stored.config)
     shapes = {} if stored.layout else folder.weight_shapes()
-    if shapes:
-        require_tensors_for_layers(config.model, len(shapes), str(folder.weights_path))
-    with torch.device("meta"):
-        model = task.build(config, stored.vocab_size)
-    if shapes:
-        check_shapes(model, shapes, name=str(folder.weights_path))
-    tensors = [
-        (name, " x ".join(map(str, parameter.shape)), parameter.numel())
-        for name, parameter in model.named_parameters()
-    ]
-    num_parameters = sum(count for _, _, count in tensors)
-    decoding = ""
-    if isinstance(model, Decoder | EncoderDecoder):
-        is_int8 = bool(shapes) and folder.has_int8_weights
-        own = default_precision(model, config.training.precision)
-        decoding = decoding_path(model, "int8" if is_int8 else own)
+    model = _build(stored, shapes, str(folder.weights_path))
+    num_parameters = sum(map(torch.numel, model.parameters()))
     lines = folder.read_metrics()
-    evaluated = [line for line in lines if line.get("event") == "evaluated"]
+    events = [line.get("event") for line in lines]
     information = FolderInformation(
         config=config,
         summary=task.summarize(config),
@@ -108,20 +95,53 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         num_parameters=num_parameters,
         weight_bytes=4 * num_parameters,
         length=_longest_row(config),
-        is_finished=any(line.get("event") == "finished" for line in lines),
-        step=max(
-            (line.get("step", 0) for line in lines if line.get("event") != "diverged"), default=0
-        ),
-        num_evaluations=len(evaluated),
+        is_finished="finished" in events,
+        step=_last_step(lines),
+        num_evaluations=events.count("evaluated"),
         figures=_figures(lines),
-        tensors=tensors,
+        tensors=[
+            (name, " x ".join(map(str, parameter.shape)), parameter.numel())
+            for name, parameter in model.named_parameters()
+        ],
         layout=stored.layout,
         has_vocabulary=stored.has_vocabulary,
         uses=_commands(task, str(path)),
         search=config.search.summary() if task.writes_targets else "",
-        decoding=decoding,
+        decoding=_decoding(model, config, is_int8=bool(shapes) and folder.has_int8_weights),
     )
     return information, model
+
+
+def _build(stored: _Stored, shapes: Mapping[str, tuple[int, ...]], name: str) -> Model:
+    """Return the model of a folder without weights; those that it has must fit.
+
+    Args:
+        stored: What its files say.
+        shapes: Of its weights, by their names; empty where they are not looked at.
+        name: Of the file of the weights, for messages.
+    """
+    task = task_of(stored.config)
+    if shapes:
+        require_tensors_for_layers(stored.config.model, len(shapes), name)
+    with torch.device("meta"):
+        model = task.build(stored.config, stored.vocab_size)
+    if shapes:
+        check_shapes(model, shapes, name=name)
+    return model
+
+
+def _decoding(model: Model, config: RunConfig, *, is_int8: bool) -> str:
+    """Return in a line what writes the outputs of a model; empty where it writes none."""
+    if not isinstance(model, Decoder | EncoderDecoder):
+        return ""
+    own = default_precision(model, config.training.precision)
+    return decoding_path(model, "int8" if is_int8 else own)
+
+
+def _last_step(lines: Sequence[Mapping[str, Any]]) -> int:
+    """Return the last step that was taken; one that diverged is not."""
+    steps = (line.get("step", 0) for line in lines if line.get("event") != "diverged")
+    return max(steps, default=0)
 
 
 class _Stored(NamedTuple):
