@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from tests.conftest import toy_pairs, write_tsv
 
 from regard.__main__ import main
+from regard.cli import progress
 from regard.tasks import opening
 
 METHODS = ("--method", "ig,attention")
+
+
+@pytest.fixture(autouse=True)
+def without_lines_of_progress(monkeypatch):
+    """A busy machine takes long enough for some."""
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", math.inf)
 
 
 def test_an_explanation_is_printed_with_error_faithfulness_and_the_honest_sentence(trained, capsys):
