@@ -210,7 +210,7 @@ class Kills:
             run.end()
             return
         code = run.end()
-        # torchrun shows a traceback of its own, and Python an interrupt that a callback cannot raise.
+        # torchrun shows a traceback of its own, Python one of an interrupt within a callback.
         parts = run.output.split("Traceback")[1:]
         faults = [part for part in parts if _SOURCE in part and "Terminated" not in part]
         assert not faults, run.output
