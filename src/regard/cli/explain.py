@@ -84,6 +84,25 @@ class OutputOptions:
 _TO_STANDARD_OUTPUT = OutputOptions()
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SubjectOptions:
+    """Which output is explained; by default the model's own.
+
+    Attributes:
+        contrast: Another output: why this one, and not that? Of a translation, summary or
+            continuation the first token where the two differ is explained, of a classifier the
+            label.
+        target: Output that is explained in place of the model's own: a text, a label, an answer.
+    """
+
+    contrast: str | None = None
+    target: str | None = None
+
+
+_OWN_OUTPUT = SubjectOptions()
+
+
 def explain(
     model: Annotated[str, Name],
     text: Annotated[str | None, Text] = None,
@@ -91,8 +110,7 @@ def explain(
     *,
     outputs: OutputOptions = _TO_STANDARD_OUTPUT,
     method: str | None = None,
-    contrast: str | None = None,
-    target: str | None = None,
+    subject: SubjectOptions = _OWN_OUTPUT,
     context: Annotated[str | None, Name] = None,
     line: int = 1,
     evaluate: Annotated[str | None, Name] = None,
@@ -118,11 +136,8 @@ def explain(
         Where the explanation is written, and in which format.
     method
         Methods, separated by commas; by default all that fit the model.
-    contrast
-        Another output: why this one, and not that? Of a translation, summary or continuation the
-        first token where the two differ is explained, of a classifier the label.
-    target
-        Output that is explained in place of the model's own: a text, a label, an answer.
+    subject
+        Which output is explained.
     context
         File of the text that has the answer to a question.
     line
@@ -154,8 +169,8 @@ def explain(
     if evaluate is not None:
         options = {
             "TEXT": text,
-            "--contrast": contrast,
-            "--target": target,
+            "--contrast": subject.contrast,
+            "--target": subject.target,
             "--context": context,
             "--line": None if line == 1 else line,
             "-o": outputs.file,
@@ -178,8 +193,8 @@ def explain(
             predictor,
             explained,
             context=question_on,
-            output=target,
-            contrast=contrast,
+            output=subject.target,
+            contrast=subject.contrast,
             row=row,
             methods=methods,
             memory=memory * _MEGABYTE,

@@ -165,7 +165,7 @@ class Prediction(ABC):
         return torch.ones(rows, len(self.features))
 
     def effect_scale(self, scores: Tensor) -> Tensor:
-        """Return scores on the scale on which faithfulness compares them: here as they are."""
+        """Return scores, of shape ``[rows, outputs]``, as faithfulness compares them: unchanged."""
         return scores
 
 
@@ -221,7 +221,7 @@ class ClassPrediction(Prediction):
             outputs: The one output of each row that is computed, ``[rows]``; None computes all.
 
         Returns:
-            ``[rows, outputs, classes]``, or ``[rows, classes]``, float32 at least.
+            Of shape ``[rows, outputs, classes]``, or ``[rows, classes]``; float32 at least.
         """
 
     def scores(
@@ -231,7 +231,11 @@ class ClassPrediction(Prediction):
         baseline: Baseline = "reference",
         outputs: Tensor | None = None,
     ) -> Tensor:
-        """Compute log-probabilities, or their differences to the contrast; see `Prediction`."""
+        """Compute log-probabilities, or their differences to the contrast.
+
+        Returns:
+            Of shape ``[rows, outputs]``, or ``[rows]`` where `outputs` are given.
+        """
         log_probabilities = self.log_probabilities(weights, baseline=baseline, outputs=outputs)
         return self.scores_of(log_probabilities, outputs=outputs)
 

@@ -76,7 +76,7 @@ class SdpaBackend:
             return torch.autograd.grad(self._attend(q, k, v), (q, k, v), cotangents[0])
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend over ``[batch, heads or kv_heads, length, dim]``."""
+        """Attend over ``[batch, heads, length, dim]``; keys may have fewer heads."""
         return F.scaled_dot_product_attention(
             q, k, v, is_causal=self.is_causal, scale=self.scale, enable_gqa=True
         )

@@ -113,7 +113,7 @@ class _Native:
         self._packed = PackedModel(model, precision)
 
     def decode_step(self, ids: Tensor, state: NativeState) -> Tensor:
-        """Decode the next tokens: ids ``[rows]`` or ``[rows, new]`` to logits ``[rows, vocab]``."""
+        """Decode ids of shape ``[rows]`` or ``[rows, new]`` to logits, ``[rows, vocab]``."""
         ids = self._read_prompt(ids, state)
         logits = torch.empty(state.num_rows, self.vocab_size)
         self._step(ids, state, logits=logits)
@@ -123,7 +123,7 @@ class _Native:
         """Decode the next tokens and find the best ones after them.
 
         Args:
-            ids: The last token of each row, ``[rows]``, or the next ones, ``[rows, new]``.
+            ids: The last token of each row, or the next ones, of shape ``[rows, new]``.
             state: Updated in place.
             k: Number of tokens of each row, 1 to the size of the vocabulary.
 
@@ -144,7 +144,7 @@ class _Native:
         return top
 
     def _read_prompt(self, ids: Tensor, state: NativeState) -> Tensor:
-        """Check ids, ``[rows]`` or ``[rows, new]``; decode all but the last few of long rows."""
+        """Check ids of shape ``[rows, new]`` or ``[rows]``; decode long ones but for the last."""
         if ids.dim() == 1:
             ids = ids[:, None]
         if ids.dim() != 2 or len(ids) != state.num_rows or ids.shape[1] == 0:
@@ -162,6 +162,7 @@ class _Native:
         logits: Tensor | None = None,
         top: TopTokens | None = None,
     ) -> None:
+        """Decode ids of shape ``[rows, new]``; what is computed after them is written in place."""
         ids = ids.long().contiguous()
         num_new = ids.shape[1]
         positions = self._packed.target_positions.up_to(len(state) + num_new)
