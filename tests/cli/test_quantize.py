@@ -59,6 +59,9 @@ def test_the_folder_is_described_and_keeps_its_precision(capsys, quantized):
     code, out, _ = run(capsys, "info", quantized)
     assert code == 0
     assert "Writes  by compiled decoder, int8\n" in out
+    size = (quantized / "model.safetensors").stat().st_size
+    assert f"{size / 1e6:.1f} MB of weights in int8\n" in out
+    assert "figures of the weights before int8" in out
     assert run(capsys, "translate", quantized, WORDS[0])[0] == 0
     assert run(capsys, "translate", quantized, WORDS[0], "--precision", "float32")[0] == 0
 
@@ -71,9 +74,10 @@ def test_it_is_refused_by_name_where_the_compiled_decoder_does_not_write(quantiz
 
 def test_training_does_not_start_from_it(capsys, quantized, pairs_file, tmp_path):
     words = ("train", pairs_file, "-o", tmp_path / "new", "--from", quantized)
-    code, _, err = run(capsys, *words)
+    code, out, err = run(capsys, *words)
     assert code == 4
     assert "holds int8 weights, which are for use alone" in err
+    assert "Data" not in out + err  # refused before the data is read
 
 
 def test_it_is_not_quantized_again_nor_over_a_model(capsys, trained, quantized, tmp_path):

@@ -152,6 +152,7 @@ def _print(
 ) -> None:
     from regard.explain.layer_table import format_table
 
+    is_int8 = folder.precision == "int8"
     print(f"Model   {folder.summary}   {folder.num_parameters:,} parameters   sha {folder.sha}")
     if folder.layout:
         _print_published(folder)
@@ -160,7 +161,7 @@ def _print(
     print(
         f"Cost    {flops_per_token / 1e6:.1f} MFLOP a token in training "
         f"(forward and backward, length {length:,}), "
-        f"{folder.weight_bytes / 1e6:.1f} MB of weights"
+        f"{folder.weight_bytes / 1e6:.1f} MB of weights{' in int8' if is_int8 else ''}"
     )
     if folder.layout:
         for index, step in enumerate(folder.uses):
@@ -168,11 +169,14 @@ def _print(
     else:
         state = "finished" if folder.is_finished else "not finished"
         print(f"Run     {state}, {folder.num_evaluations} evaluations, {folder.step:,} steps")
+        if is_int8:
+            print("        figures of the weights before int8; of these: regard evaluate")
         for name, value in folder.figures.items():
             print(f"        {name} {value:.3f}")
     if folder.decoding:
         print(f"Writes  by {folder.decoding}")
-    print(f"Parts   FLOP of a forward pass at length {length:,}")
+    sizes = "; sizes are those of float32" if is_int8 else ""
+    print(f"Parts   FLOP of a forward pass at length {length:,}{sizes}")
     for line in format_table(layers):
         print(f"        {line}")
 

@@ -230,17 +230,26 @@ class ModelFolder:
                 f"{self.weights_path}: missing; no evaluation has been reached yet.",
                 NextStep("Continue", "train", (), resume),
             )
+        if not takes_int8:
+            self.require_trainable()
         tensors, _ = read_tensors(self.weights_path)
         self.manifest.check_weights()
         warn_if_not_finite(tensors, str(self.weights_path))
         if not is_quantized(tensors):
             return tensors
-        if not takes_int8:
+        return dequantize(tensors, name=str(self.weights_path))
+
+    def require_trainable(self) -> None:
+        """Raise where the weights have 8 bits, by the header of their file.
+
+        Raises:
+            WeightsError: They have, so that no training can start from them.
+        """
+        if self.has_int8_weights:
             raise WeightsError(
                 f"{self.path}: holds int8 weights, which are for use alone.  Take the folder that "
                 "it was made from."
             )
-        return dequantize(tensors, name=str(self.weights_path))
 
     @property
     def has_int8_weights(self) -> bool:

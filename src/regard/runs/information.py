@@ -36,7 +36,9 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
         sha: First hexadecimal digits of the hash of its weights; empty before the first evaluation.
         vocab_size: Number of token ids; 0 for a model that reads no text.
         num_parameters: Number of trainable weights.
-        weight_bytes: Size of the weights in float32.
+        weight_bytes: Size of the weights, in float32 or as they are stored in 8 bits.
+        precision: ``int8`` where the weights have 8 bits; the figures are those of the model that
+            they were made from. Otherwise ``float32``.
         length: Tokens of the longest row that the model can read.
         is_finished: Whether its run is finished.
         step: Step of the last evaluation.
@@ -57,6 +59,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int
     num_parameters: int
     weight_bytes: int
+    precision: str
     length: int
     is_finished: bool
     step: int
@@ -85,6 +88,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     shapes = {} if stored.layout else folder.weight_shapes()
     model = _build(stored, shapes, str(folder.weights_path))
     num_parameters = sum(map(torch.numel, model.parameters()))
+    is_int8 = bool(shapes) and folder.has_int8_weights
     lines = folder.read_metrics()
     events = [line.get("event") for line in lines]
     information = FolderInformation(
@@ -93,7 +97,8 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         sha=_hash(stored.weights),
         vocab_size=stored.vocab_size,
         num_parameters=num_parameters,
-        weight_bytes=4 * num_parameters,
+        weight_bytes=folder.weights_path.stat().st_size if is_int8 else 4 * num_parameters,
+        precision="int8" if is_int8 else "float32",
         length=_longest_row(config),
         is_finished="finished" in events,
         step=_last_step(lines),
@@ -107,7 +112,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         has_vocabulary=stored.has_vocabulary,
         uses=_commands(task, str(path)),
         search=config.search.summary() if task.writes_targets else "",
-        decoding=_decoding(model, config, is_int8=bool(shapes) and folder.has_int8_weights),
+        decoding=_decoding(model, config, is_int8=is_int8),
     )
     return information, model
 

@@ -57,7 +57,7 @@ def read_pretrained(request: Request, task: Task) -> Pretrained | None:
 
     Raises:
         ConfigError: The model of a folder is not for the task.
-        WeightsError: A folder holds no model.
+        WeightsError: A folder holds no model, or one that is for use alone.
     """
     folders = part_folders(request.table)
     if request.start_from is None:
@@ -134,6 +134,7 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
 def _own_config(folder: str, task: Task) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in regard's format."""
     source = ModelFolder(folder).read_config(RunConfig)
+    ModelFolder(folder).require_trainable()
     reads_inputs = family_of(source.model) in INPUT_ENCODERS | FORECASTERS
     kinds = {_kind(source), _kind(task.defaults)}
     is_other_kind = reads_inputs or (kinds & _ENCODER_TASKS and kinds & _TARGET_TASKS)
