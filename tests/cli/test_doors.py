@@ -245,6 +245,24 @@ def test_an_export_that_fails_leaves_what_was_there(capsys, trained, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
 
+def test_an_export_over_another_one_says_that_it_replaces_it(
+    capsys, trained, tmp_path, monkeypatch
+):
+    def write(opened, folder, to, texts_path):
+        (folder / "config.json").write_text("new")
+        return export_check.Exported(
+            folder=str(folder), model_type="marian", difference=0.0, scale=1.0, peer_difference=None
+        )
+
+    monkeypatch.setattr(export_check, "export_model", write)
+    output = tmp_path / "hf"
+    code, out, err = run(capsys, "export", trained, "-o", output)
+    assert (code, out.startswith(f"Written {output}   hf"), err) == (0, True, "")
+    code, out, err = run(capsys, "export", trained, "-o", output, "--json")
+    assert (code, json.loads(out)["model_type"]) == (0, "marian")
+    assert f"{output}: the model that was there is replaced." in err
+
+
 def test_an_export_replaces_its_files_and_keeps_others(tmp_path):
     folder = tmp_path / "hf"
     folder.mkdir()

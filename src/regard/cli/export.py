@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,16 +37,19 @@ def export(
     json
         One JSON object instead of text.
     """
-    from regard.hub.file_names import CONFIG
+    from regard.hub.file_names import CONFIG, HF_CONFIG
     from regard.runs.export_check import export_model
     from regard.tasks.opening import open_model
 
     if (Path(output) / CONFIG).exists():
         raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
+    is_replaced = (Path(output) / HF_CONFIG).exists()
     opened = open_model(model, "cpu")
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
     exported = msgspec.structs.replace(exported, folder=output)
+    if is_replaced:
+        print(f"{output}: the model that was there is replaced.", file=sys.stderr)
     if json:
         print(msgspec.json.encode(exported).decode())
         return

@@ -31,7 +31,7 @@ from regard.models import (
     Vit,
 )
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
-from regard.runs.transformers_peer import TRANSFORMERS
+from regard.runs.transformers_peer import TRANSFORMERS, silent
 from regard.tasks import task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
@@ -262,7 +262,8 @@ def _peer_outputs(
         (EncoderDecoder, "AutoModelForSeq2SeqLM"),
     )
     name = next(name for kind, name in auto_classes if isinstance(model, kind))
-    peer = getattr(transformers, name).from_pretrained(folder).eval()
+    with silent(transformers):
+        peer = getattr(transformers, name).from_pretrained(folder).eval()
     first = "pixel_values" if isinstance(model, Vit) else "input_ids"
     names = (first, "decoder_input_ids")
     outputs = []

@@ -38,7 +38,7 @@ def transformers_outputs(
         library = import_module("transformers")
     except ImportError:
         return None
-    with _silent(library), torch.inference_mode():
+    with silent(library), torch.inference_mode():
         tokenizer = library.AutoTokenizer.from_pretrained(folder)
         if isinstance(opened, TargetWriter):
             return _translate(library, folder, opened, tokenizer, texts)
@@ -59,7 +59,7 @@ TRANSFORMERS = Peer("transformers", transformers_outputs)
 
 
 @contextmanager
-def _silent(library: Any) -> Iterator[None]:
+def silent(library: Any) -> Iterator[None]:
     """Show no warnings and no progress of the library."""
     logging = library.utils.logging
     verbosity, has_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
