@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from regard.cli.outputs import replacing_folder
 from regard.cli.parameters import Flag, Name, Output
 from regard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from regard.runs.text_check import TextCheck
 
 
 def export(
@@ -61,9 +64,12 @@ def export(
         f"Logits  largest difference {exported.difference:.1e} when read again{peer} "
         f"(their standard deviation is {exported.scale:.2f})"
     )
-    check = exported.texts
+    _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
+
+
+def _print_check(check: TextCheck, command: str) -> None:
+    """Print what real texts gave, or the command that would check them."""
     if not check.num_texts:
-        command = f"regard export {model} -o {output} --to {to} --texts FILE"
         advice = f"  Check: {command}" if check.needs_texts else ""
         print(f"Not checked on real texts: {check.reason}.{advice}")
     elif check.is_equal:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from regard.runs.information import FolderInformation
 
 _PRINTED_LABELS = 10
+_OF_PRECISION = {"int8": (" in int8", "; sizes are those of float32")}
+"""What the lines of weights and of parts say of their type; float32 goes without saying."""
 _LONGEST = 10**9  # tokens
 
 
@@ -152,7 +154,7 @@ def _print(
 ) -> None:
     from regard.explain.layer_table import format_table
 
-    is_int8 = folder.precision == "int8"
+    weights, parts = _OF_PRECISION.get(folder.precision, ("", ""))
     print(f"Model   {folder.summary}   {folder.num_parameters:,} parameters   sha {folder.sha}")
     if folder.layout:
         _print_published(folder)
@@ -161,24 +163,31 @@ def _print(
     print(
         f"Cost    {flops_per_token / 1e6:.1f} MFLOP a token in training "
         f"(forward and backward, length {length:,}), "
-        f"{folder.weight_bytes / 1e6:.1f} MB of weights{' in int8' if is_int8 else ''}"
+        f"{folder.weight_bytes / 1e6:.1f} MB of weights{weights}"
     )
     if folder.layout:
-        for index, step in enumerate(folder.uses):
-            print(f"{'' if index else 'Use':8}{command_text(step)}")
+        _print_uses(folder)
     else:
-        state = "finished" if folder.is_finished else "not finished"
-        print(f"Run     {state}, {folder.num_evaluations} evaluations, {folder.step:,} steps")
-        if is_int8:
-            print("        figures of the weights before int8; of these: regard evaluate")
-        for name, value in folder.figures.items():
-            print(f"        {name} {value:.3f}")
+        _print_run(folder)
     if folder.decoding:
         print(f"Writes  by {folder.decoding}")
-    sizes = "; sizes are those of float32" if is_int8 else ""
-    print(f"Parts   FLOP of a forward pass at length {length:,}{sizes}")
+    print(f"Parts   FLOP of a forward pass at length {length:,}{parts}")
     for line in format_table(layers):
         print(f"        {line}")
+
+
+def _print_uses(folder: FolderInformation) -> None:
+    for index, step in enumerate(folder.uses):
+        print(f"{'' if index else 'Use':8}{command_text(step)}")
+
+
+def _print_run(folder: FolderInformation) -> None:
+    state = "finished" if folder.is_finished else "not finished"
+    print(f"Run     {state}, {folder.num_evaluations} evaluations, {folder.step:,} steps")
+    if folder.precision == "int8":
+        print("        figures of the weights before int8; of these: regard evaluate")
+    for name, value in folder.figures.items():
+        print(f"        {name} {value:.3f}")
 
 
 def _print_published(folder: FolderInformation) -> None:
