@@ -21,6 +21,7 @@ from torch.autograd import forward_ad
 
 from regard.attention.backends import flex
 from regard.attention.backends.cpu_kernels import Fused, instructions
+from regard.attention.backends.gpu_kernels import BandKernels
 from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.biases import Alibi, T5Relative
 from regard.attention.nan_propagation import has_data
@@ -64,6 +65,8 @@ class FirstOrder(Enum):
 
     CPU_KERNELS = "cpu kernels"
     """C++ (`backends/cpu_kernels`)."""
+    GPU_KERNELS = "gpu kernels"
+    """Triton (`backends/gpu_kernels`), with the second derivative."""
     SDPA = "sdpa"
     """PyTorch's own fused attention (`backends/sdpa.py`)."""
     FLASH = "tiled flash"
@@ -144,15 +147,12 @@ def collect_facts(
 ) -> AttentionFacts:
     """Return the facts of a call; q, k, v are ``[batch, heads or kv_heads, length, dim]``."""
     is_compiling = torch.compiler.is_compiling()
-    is_compilable = isinstance(options.score, (DotProduct, Cosine)) and (
-        options.bias is None or isinstance(options.bias, (Tensor, Alibi, T5Relative))
-    )
     return AttentionFacts(
         num_queries=q.shape[2],
         num_keys=k.shape[2],
         kernels_apply=not is_compiling and Fused.takes((q, k, v)),
         is_plain=options.is_plain,
-        is_compilable=is_compilable,
+        is_compilable=_is_compilable(options),
         gpu=_collect_gpu_facts(q, k, v, options),
         mask_shape=None if options.mask is None else tuple(options.mask.shape),
         has_key_positions=options.key_positions is not None,
@@ -161,6 +161,13 @@ def collect_facts(
         is_compiling=is_compiling,
         needs_definition=torch.compiler.is_exporting()
         or (not is_compiling and (0 in (q.numel(), k.numel(), v.numel()) or not has_data(q))),
+    )
+
+
+def _is_compilable(options: AttentionOptions) -> bool:
+    """Return whether the compiled operator takes score and bias."""
+    return isinstance(options.score, (DotProduct, Cosine)) and (
+        options.bias is None or isinstance(options.bias, (Tensor, Alibi, T5Relative))
     )
 
 
@@ -292,15 +299,25 @@ def choose_first_order(
     if not options.is_plain:
         return FirstOrder.RECURSION
     if term.is_band and is_first and options.mask is None:
-        if Fused.takes((q, k, v)):
-            return FirstOrder.CPU_KERNELS
-        if q.device.type == "cpu" and instructions() is None:
-            warn_once(
-                "attention's kernels were not compiled, so attention takes about twice the time.  "
-                "Install regard again where there is a C++ compiler."
-            )
+        kernels = _choose_kernels(q, k, v)
+        if kernels is not None:
+            return kernels
     is_sdpa = is_alone and not returns_lse and SdpaBackend.takes(term, q, k, v, options)
     return FirstOrder.SDPA if is_sdpa else FirstOrder.FLASH
+
+
+def _choose_kernels(q: Tensor, k: Tensor, v: Tensor) -> FirstOrder | None:
+    """Return whose kernels compute a band of ``[batch, heads, length, dim]``; None where none."""
+    if Fused.takes((q, k, v)):
+        return FirstOrder.CPU_KERNELS
+    if BandKernels.takes(q, k, v):
+        return FirstOrder.GPU_KERNELS
+    if q.device.type == "cpu" and instructions() is None:
+        warn_once(
+            "attention's kernels were not compiled, so attention takes about twice the time.  "
+            "Install regard again where there is a C++ compiler."
+        )
+    return None
 
 
 @cache

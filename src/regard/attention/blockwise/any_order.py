@@ -100,6 +100,7 @@ class Operation:
             function=function.vjp(indices) if isinstance(function, HasVjp) else pull_back,
             inputs=self.inputs + tuple(map(spec_of_derivative, self.outputs)),
             outputs=tuple(self.inputs[i] for i in indices),
+            fast=self.fast.vjp(indices) if isinstance(self.fast, ShortcutWithVjp) else None,
         )
 
     def jvp(self, indices: tuple[int, ...]) -> Operation:
@@ -155,8 +156,28 @@ class Shortcut(Protocol):
         tensors: Sequence[Tensor],
         outputs: Sequence[Tensor],
         cotangents: Sequence[Tensor],
-    ) -> tuple[Tensor, ...]:
-        """Compute the cotangents of the first three inputs, ``[batch, heads, length, dim]``."""
+    ) -> tuple[Tensor | None, ...]:
+        """Compute the cotangents of the first inputs; None for those without derivative.
+
+        Args:
+            operation: What is differentiated.
+            tensors: Its inputs, q, k and v first, ``[batch, heads, length, dim]``.
+            outputs: What it computed.
+            cotangents: Those of the outputs.
+        """
+        ...
+
+
+@runtime_checkable
+class ShortcutWithVjp(Shortcut, Protocol):
+    """A shortcut whose vector-Jacobian product has one, too."""
+
+    def vjp(self, indices: tuple[int, ...]) -> Shortcut:
+        """Return the shortcut of what `Operation.vjp` returns.
+
+        Args:
+            indices: Indices of the inputs whose cotangents it computes.
+        """
         ...
 
 
@@ -192,8 +213,8 @@ class _Blockwise(torch.autograd.Function):
         indices = tuple(i for i, needs in enumerate(ctx.needs_input_grad[1:]) if needs)
         if operation.fast is not None and not torch.is_grad_enabled():
             with torch.autocast(tensors[0].device.type, enabled=False):
-                of_qkv = operation.fast.backward(operation, tensors, outputs, cotangents)
-            gradients = {i: of_qkv[i] for i in indices}
+                of_inputs = operation.fast.backward(operation, tensors, outputs, cotangents)
+            gradients = {i: of_inputs[i] for i in indices}
         else:
             products = operation.vjp(indices)(*tensors, *cotangents)
             gradients = dict(zip(indices, products, strict=True))

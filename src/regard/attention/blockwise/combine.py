@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from regard.attention.backends.cpu_kernels import Fused
+from regard.attention.backends.gpu_kernels import BandKernels
 from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.backends.tiled_flash import FlashBackend
 from regard.attention.blockwise.any_order import Operation, Shortcut
 from regard.attention.blockwise.block_attention import BlockAttention
 from regard.attention.blockwise.closed_form import DotProductBlock
-from regard.attention.blockwise.schedule import plan_blocks
+from regard.attention.blockwise.schedule import BlockGroup, plan_blocks
 from regard.attention.blockwise.tiling import (
     AttentionShape,
     BlockInputs,
@@ -185,8 +186,7 @@ def _plan(
         out, lse = (PerQuery(shape, None if covered else fill) for fill in (0.0, -torch.inf))
         specs = function.specs._replace(q=PerQuery(shape, None if covered else 0.0))
         term = groups[0].term
-        fast: Shortcut | None = None
-        match choose_first_order(
+        first_order = choose_first_order(
             term,
             q,
             k,
@@ -195,15 +195,28 @@ def _plan(
             is_first=not groups[0].earlier,
             is_alone=len(plan) == 1,
             returns_lse=return_lse,
-        ):
-            case FirstOrder.CPU_KERNELS:
-                fast = Fused(scale, term.before, term.after, groups[0].offset, function.specs)
-            case FirstOrder.SDPA:
-                fast = SdpaBackend(is_causal=term.after == 0, scale=scale)
-            case FirstOrder.FLASH:
-                fast = FlashBackend(function, scale)
+        )
+        fast = _shortcut(first_order, groups[0], function, scale)
         operations.append(Operation(shape, groups, block, specs.flatten(), (out, lse), fast))
     return _Plan(inputs, operations)
+
+
+def _shortcut(
+    first_order: FirstOrder, group: BlockGroup, function: BlockAttention, scale: float
+) -> Shortcut | None:
+    """Return what computes the first derivative of the term of a group; None for the recursion."""
+    term = group.term
+    match first_order:
+        case FirstOrder.CPU_KERNELS:
+            return Fused(scale, term.before, term.after, group.offset, function.specs)
+        case FirstOrder.GPU_KERNELS:
+            return BandKernels(scale, term.before, term.after, group.offset, function.specs)
+        case FirstOrder.SDPA:
+            return SdpaBackend(is_causal=term.after == 0, scale=scale)
+        case FirstOrder.FLASH:
+            return FlashBackend(function, scale)
+        case FirstOrder.RECURSION:
+            return None
 
 
 def _combine(

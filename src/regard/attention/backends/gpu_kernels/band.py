@@ -1,0 +1,194 @@
+"""Launches of the Triton kernels: value, gradient and second derivative of a band, by tensors."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+FAR = 1 << 29
+"""The reach of a band without bound; sums with positions stay within 32 bits."""
+
+
+class BandInputs(NamedTuple):
+    """What a band of dot-product attention is computed of.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        lengths: Valid keys of each row, ``[batch]``.
+        query_segments: ``[batch, 1, queries, 1]``.
+        key_segments: ``[batch, 1, keys, 1]``.
+        before: Keys that are seen before a query.
+        after: Keys that are seen after it.
+        offset: Position of query 0.
+        scale: Factor on the dot products.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    lengths: Tensor | None
+    query_segments: Tensor | None
+    key_segments: Tensor | None
+    before: int
+    after: int
+    offset: int
+    scale: float
+
+
+def value(inputs: BandInputs) -> tuple[Tensor, Tensor]:
+    """Compute the output and the log-sum-exp, float32, ``[batch, heads, queries, dim or 1]``."""
+    q, v = inputs.q, inputs.v
+    out = _empty_like(q, v.shape[-1], v.dtype)
+    lse = q.new_empty((*q.shape[:3], 1), dtype=torch.float32)
+    launch = _Launch(inputs)
+    launch.for_queries("value", *launch.heads(q, inputs.k, v, out), lse)
+    return out, lse
+
+
+def gradient(
+    inputs: BandInputs, out: Tensor, lse: Tensor, g: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the cotangents of q, k and v.
+
+    Args:
+        inputs: Of the value.
+        out: The output, ``[batch, heads, queries, value_dim]``.
+        lse: The log-sum-exp, ``[batch, heads, queries, 1]``.
+        g: Cotangent of the output.
+        c: Cotangent of the log-sum-exp.
+
+    Returns:
+        ``[batch, heads or kv_heads, length, dim]`` each.
+    """
+    q, k, v = inputs.q, inputs.k, inputs.v
+    rows = lse.contiguous(), (c - _row_products(g, out)).contiguous()
+    dq, dk, dv = (_empty_like(x, x.shape[-1], x.dtype) for x in (q, k, v))
+    launch = _Launch(inputs)
+    views = launch.heads(q, k, v, g.to(q.dtype))
+    launch.for_queries("gradient_of_queries", views, rows, *launch.heads(dq))
+    launch.for_keys("gradient_of_keys", views, rows, *launch.heads(dk, dv))
+    return dq, dk, dv
+
+
+def second(
+    inputs: BandInputs, g: Tensor, c: Tensor, cotangents: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Compute the cotangents of what the gradient is computed of.
+
+    Args:
+        inputs: Of the value.
+        g: Cotangent of the output, ``[batch, heads, queries, value_dim]``.
+        c: Cotangent of the log-sum-exp, ``[batch, heads, queries, 1]``.
+        cotangents: Those of dq, dk and dv, of their shapes.
+
+    Returns:
+        Those of q, k, v, g and c.
+    """
+    q, k, v = inputs.q, inputs.k, inputs.v
+    out, lse = value(inputs)
+    mean = _row_products(g, out)
+    shift = (c - mean).contiguous()
+    of_q, of_k, of_v, of_g = (_empty_like(x, x.shape[-1], x.dtype) for x in (q, k, v, g))
+    a, f = torch.empty_like(lse), torch.empty_like(lse)
+    launch = _Launch(inputs)
+    x, y, z = (cotangent.to(q.dtype) for cotangent in cotangents)
+    views = launch.heads(q, k, v, g.to(q.dtype), x, y, z)
+    launch.for_queries(
+        "second_of_queries", views, (lse, shift, mean), (*launch.heads(of_q, of_g), a, f)
+    )
+    launch.for_keys("second_of_keys", views, (lse, shift, a, f), launch.heads(of_k, of_v))
+    return of_q, of_k, of_v, of_g, a.to(c.dtype)
+
+
+class _Launch:
+    """What the launches of one call share."""
+
+    def __init__(self, inputs: BandInputs) -> None:
+        # Triton is there on machines with a GPU, and is imported when it is first needed.
+        from regard.attention.backends.gpu_kernels import kernels
+
+        self._kernels = kernels
+        q, k, v = inputs.q, inputs.k, inputs.v
+        self._like = q
+        self._batch, self._heads, queries, dim = q.shape
+        self._kv_heads, keys, value_dim = k.shape[1], k.shape[2], v.shape[3]
+        segments = (inputs.query_segments, inputs.key_segments)
+        of_queries, of_keys = (
+            None if numbers is None else numbers[:, 0, :, 0].long().contiguous()
+            for numbers in segments
+        )
+        self._band = kernels.Band(
+            queries=queries,
+            keys=keys,
+            before=min(inputs.before, queries + inputs.offset),
+            after=min(inputs.after, keys),
+            offset=inputs.offset,
+            lengths=None if inputs.lengths is None else inputs.lengths.long().contiguous(),
+            query_segments=of_queries,
+            key_segments=of_keys,
+        )
+        self._scale = inputs.scale
+        self._dims = (dim, value_dim, _padded(dim), _padded(value_dim))
+        is_exact = torch.get_float32_matmul_precision() == "highest"
+        self._precision = "ieee" if is_exact else "tf32"
+        self._tile = _tile(max(self._dims[2:]), q.dtype)
+
+    def heads(self, *tensors: Tensor) -> tuple[Any, ...]:
+        """Return ``[batch, heads, length, dim]`` as the kernels take them."""
+        readable = (x if x.stride(-1) == 1 else x.contiguous() for x in tensors)
+        return tuple(self._kernels.Heads(x, *x.stride()[:3]) for x in readable)
+
+    def for_queries(self, name: str, *arguments: Any) -> None:
+        """Launch a program for each tile of queries of each head."""
+        tiles = -(-self._band.queries // self._tile[0])
+        self._run(name, (tiles, self._batch * self._heads), arguments)
+
+    def for_keys(self, name: str, *arguments: Any) -> None:
+        """Launch a program for each tile of keys of each head of keys."""
+        tiles = -(-self._band.keys // self._tile[1])
+        self._run(name, (tiles, self._batch * self._kv_heads), arguments)
+
+    def _run(self, name: str, grid: tuple[int, int], arguments: tuple[Any, ...]) -> None:
+        with torch.cuda.device_of(self._like):
+            getattr(self._kernels, name)[grid](
+                *arguments,
+                self._band,
+                self._scale,
+                self._heads,
+                self._heads // self._kv_heads,
+                DIMS=self._dims,
+                TILE=self._tile,
+                PRECISION=self._precision,
+                num_warps=4,
+                num_stages=2,
+            )
+
+
+def _padded(dim: int) -> int:
+    """Return the power of two, 16 or more, to which the kernels pad a dimension."""
+    return max(16, 1 << (dim - 1).bit_length())
+
+
+def _tile(dim: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Return queries and keys of a tile: what the registers and the shared memory hold."""
+    wide = dim * dtype.itemsize
+    if wide <= 128:
+        return 64, 64
+    return (32, 32) if wide <= 512 else (16, 16)
+
+
+def _row_products(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply ``[batch, heads, queries, dim]`` row by row, into float32 ``[.., queries, 1]``."""
+    return (left.float() * right.float()).sum(-1, keepdim=True)
+
+
+def _empty_like(tensor: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """Return an empty ``[batch, heads, length, dim]`` in the order of axes of another tensor."""
+    batch, heads, length, _ = tensor.shape
+    if tensor.stride(1) < tensor.stride(2):
+        return tensor.new_empty((batch, length, heads, dim), dtype=dtype).transpose(1, 2)
+    return tensor.new_empty((batch, heads, length, dim), dtype=dtype)

@@ -1,0 +1,416 @@
+"""A band of dot-product attention on a GPU, in Triton: value, gradient, and the gradient of that.
+
+Formulas and letters are those of `blockwise/closed_form.py`; the value is FlashAttention's (Dao et
+al. 2022, algorithms 1 and 4). Each program holds a tile of queries and goes over the keys of its
+band, or holds keys and goes over queries. Scores exist for one tile at a time, so memory is linear
+in the length, and time in the pairs of the band.
+
+On a machine without a GPU ``TRITON_INTERPRET=1``, set before Triton is imported, runs them.
+"""
+
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+class Heads(NamedTuple):
+    """``[batch, heads, length, dim]`` in memory; the last axis is contiguous."""
+
+    data: Any
+    batch_stride: int
+    head_stride: int
+    length_stride: int
+
+
+class Band(NamedTuple):
+    """Which pairs may attend.
+
+    Query i sees the keys from ``i + offset - before`` to ``i + offset + after``. Lengths are
+    ``[batch]``, segments ``[batch, queries]`` and ``[batch, keys]``, or None.
+    """
+
+    queries: int
+    keys: int
+    before: int
+    after: int
+    offset: int
+    lengths: Any
+    query_segments: Any
+    key_segments: Any
+
+
+@triton.jit
+def _load(x, b, h, rows, num_rows, columns, num_columns: tl.constexpr):
+    """Load rows of a head, ``[rows, columns]``; zeros beyond them."""
+    start = x.data + b.to(tl.int64) * x.batch_stride + h.to(tl.int64) * x.head_stride
+    where = rows.to(tl.int64)[:, None] * x.length_stride + columns[None, :]
+    is_inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
+    return tl.load(start + where, mask=is_inside, other=0.0)
+
+
+@triton.jit
+def _store(x, b, h, rows, num_rows, columns, num_columns: tl.constexpr, values):
+    """Store rows of a head, ``[rows, columns]``."""
+    start = x.data + b.to(tl.int64) * x.batch_stride + h.to(tl.int64) * x.head_stride
+    where = rows.to(tl.int64)[:, None] * x.length_stride + columns[None, :]
+    is_inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
+    tl.store(start + where, values.to(x.data.dtype.element_ty), mask=is_inside)
+
+
+@triton.jit
+def _count_keys(band, b):
+    """Return the number of valid keys of a row."""
+    num_keys = band.keys
+    if band.lengths is not None:
+        num_keys = tl.minimum(num_keys, tl.load(band.lengths + b).to(tl.int32))
+    return num_keys
+
+
+@triton.jit
+def _first_key(band, first_query, N: tl.constexpr):
+    """Return the first key that a tile of queries sees, or one of the same tile before it."""
+    return tl.maximum(first_query + band.offset - band.before, 0) // N * N
+
+
+@triton.jit
+def _last_key(band, first_query, num_keys, M: tl.constexpr):
+    """Return the key after the last that a tile of queries sees."""
+    last_query = tl.minimum(first_query + M, band.queries) - 1
+    return tl.minimum(last_query + band.offset + band.after + 1, num_keys)
+
+
+@triton.jit
+def _allowed(band, b, i, j, num_keys):
+    """Return which pairs may attend, ``[queries, keys]``."""
+    distance = j[None, :] - i[:, None] - band.offset
+    allowed = (distance >= -band.before) & (distance <= band.after)
+    allowed = allowed & (j < num_keys)[None, :] & (i < band.queries)[:, None]
+    if band.query_segments is not None:
+        row = b.to(tl.int64)
+        of_queries = tl.load(
+            band.query_segments + row * band.queries + i, mask=i < band.queries, other=0
+        )
+        of_keys = tl.load(band.key_segments + row * band.keys + j, mask=j < num_keys, other=0)
+        allowed = allowed & (of_queries[:, None] == of_keys[None, :])
+    return allowed
+
+
+@triton.jit
+def _dot(left, right, PRECISION: tl.constexpr):
+    """Multiply ``[n, k]`` by ``[k, m]`` in the narrower type, into float32."""
+    return tl.dot(left.to(right.dtype), right, input_precision=PRECISION)
+
+
+@triton.jit
+def _weights(q_rows, k_rows, lse, allowed, scale, PRECISION: tl.constexpr):
+    """Compute P of a tile, ``[queries, keys]``."""
+    scores = _dot(q_rows, tl.trans(k_rows), PRECISION) * scale - lse[:, None]
+    return tl.exp2(tl.where(allowed, scores * LOG2_E, float("-inf")))
+
+
+@triton.jit(do_not_specialize=["heads", "repeats"])
+def value(
+    q,
+    k,
+    v,
+    out,
+    lse,
+    band,
+    scale,
+    heads,
+    repeats,
+    DIMS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Compute o and the log-sum-exp, one program for a tile of queries of a head."""
+    M: tl.constexpr = TILE[0]
+    N: tl.constexpr = TILE[1]
+    first = tl.program_id(0) * M
+    b, h = tl.program_id(1) // heads, tl.program_id(1) % heads
+    i = first + tl.arange(0, M)
+    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    num_keys = _count_keys(band, b)
+    q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
+    highest = tl.full([M], float("-inf"), tl.float32)
+    total = tl.zeros([M], tl.float32)
+    o = tl.zeros([M, DIMS[3]], tl.float32)
+    for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
+        j = begin + tl.arange(0, N)
+        k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
+        v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
+        scores = _dot(q_rows, tl.trans(k_rows), PRECISION) * (scale * LOG2_E)
+        scores = tl.where(_allowed(band, b, i, j, num_keys), scores, float("-inf"))
+        new = tl.maximum(highest, tl.max(scores, 1))
+        shift = tl.where(new == float("-inf"), 0.0, new)  # of a query that sees nothing
+        weights = tl.exp2(scores - shift[:, None])
+        factor = tl.exp2(highest - shift)
+        total = total * factor + tl.sum(weights, 1)
+        o = o * factor[:, None] + _dot(weights, v_rows, PRECISION)
+        highest = new
+    sees = total != 0.0  # also where it is not a number
+    total = tl.where(sees, total, 1.0)
+    _store(out, b, h, i, band.queries, e, DIMS[1], o / total[:, None])
+    log_sum = tl.where(sees, (highest + tl.log2(total)) / LOG2_E, float("-inf"))
+    where = tl.program_id(1).to(tl.int64) * band.queries + i
+    tl.store(lse + where, log_sum, mask=i < band.queries)
+
+
+@triton.jit
+def _row(x, h, i, num):
+    """Load numbers of the queries of a head, ``[batch * heads, queries]`` in memory."""
+    return tl.load(x + h.to(tl.int64) * num + i, mask=i < num, other=0.0)
+
+
+@triton.jit
+def _finite_row(x, h, i, num):
+    """Load log-sum-exps; 0 where a query sees nothing, whose weights are masked."""
+    lse = _row(x, h, i, num)
+    return tl.where(lse == float("-inf"), 0.0, lse)
+
+
+@triton.jit(do_not_specialize=["heads", "repeats"])
+def gradient_of_queries(
+    inputs,
+    rows,
+    dq,
+    band,
+    scale,
+    heads,
+    repeats,
+    DIMS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Compute dq. `inputs` are q, k, v, g; `rows` the log-sum-exp and ``c - g . o``."""
+    M: tl.constexpr = TILE[0]
+    N: tl.constexpr = TILE[1]
+    q, k, v, g = inputs
+    first = tl.program_id(0) * M
+    head = tl.program_id(1)
+    b, h = head // heads, head % heads
+    i = first + tl.arange(0, M)
+    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    num_keys = _count_keys(band, b)
+    q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
+    g_rows = _load(g, b, h, i, band.queries, e, DIMS[1])
+    lse = _finite_row(rows[0], head, i, band.queries)
+    shift = _row(rows[1], head, i, band.queries)
+    total = tl.zeros([M, DIMS[2]], tl.float32)
+    for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
+        j = begin + tl.arange(0, N)
+        k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
+        v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
+        allowed = _allowed(band, b, i, j, num_keys)
+        p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
+        d_p = _dot(g_rows, tl.trans(v_rows), PRECISION)
+        d_s = p * (d_p + shift[:, None])
+        total += _dot(d_s, k_rows, PRECISION)
+    _store(dq, b, h, i, band.queries, d, DIMS[0], total * scale)
+
+
+@triton.jit
+def _first_query(band, first_key, M: tl.constexpr):
+    """Return the first query that sees a tile of keys, or one of the same tile before it."""
+    return tl.maximum(first_key - band.after - band.offset, 0) // M * M
+
+
+@triton.jit
+def _last_query(band, first_key, num_keys, N: tl.constexpr):
+    """Return the query after the last that sees a tile of keys; 0 where no key is valid."""
+    last_key = tl.minimum(first_key + N, num_keys) - 1
+    last = tl.minimum(last_key + band.before - band.offset + 1, band.queries)
+    return tl.where(first_key < num_keys, last, 0)
+
+
+@triton.jit(do_not_specialize=["heads", "repeats"])
+def gradient_of_keys(
+    inputs,
+    rows,
+    dk,
+    dv,
+    band,
+    scale,
+    heads,
+    repeats,
+    DIMS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Compute dk and dv, one program for a tile of keys. All else is as in the other kernel."""
+    M: tl.constexpr = TILE[0]
+    N: tl.constexpr = TILE[1]
+    q, k, v, g = inputs
+    first = tl.program_id(0) * N
+    kv_heads = heads // repeats
+    b, kv_head = tl.program_id(1) // kv_heads, tl.program_id(1) % kv_heads
+    j = first + tl.arange(0, N)
+    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    num_keys = _count_keys(band, b)
+    k_rows = _load(k, b, kv_head, j, num_keys, d, DIMS[0])
+    v_rows = _load(v, b, kv_head, j, num_keys, e, DIMS[1])
+    total_k = tl.zeros([N, DIMS[2]], tl.float32)
+    total_v = tl.zeros([N, DIMS[3]], tl.float32)
+    for h in range(kv_head * repeats, (kv_head + 1) * repeats):
+        head = b * heads + h
+        for begin in range(_first_query(band, first, M), _last_query(band, first, num_keys, N), M):
+            i = begin + tl.arange(0, M)
+            q_rows = _load(q, b, head % heads, i, band.queries, d, DIMS[0])
+            g_rows = _load(g, b, head % heads, i, band.queries, e, DIMS[1])
+            lse = _finite_row(rows[0], head, i, band.queries)
+            shift = _row(rows[1], head, i, band.queries)
+            allowed = _allowed(band, b, i, j, num_keys)
+            p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
+            d_p = _dot(g_rows, tl.trans(v_rows), PRECISION)
+            d_s = p * (d_p + shift[:, None])
+            total_k += _dot(tl.trans(d_s), q_rows, PRECISION)
+            total_v += _dot(tl.trans(p), g_rows, PRECISION)
+    _store(dk, b, kv_head, j, band.keys, d, DIMS[0], total_k * scale)
+    _store(dv, b, kv_head, j, band.keys, e, DIMS[1], total_v)
+
+
+@triton.jit
+def _tile(q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION: tl.constexpr):
+    """Compute ``g v^T``, ``g z^T`` and A of a tile, ``[queries, keys]``."""
+    d_p = _dot(g_rows, tl.trans(v_rows), PRECISION)
+    gz = _dot(g_rows, tl.trans(z_rows), PRECISION)
+    a = _dot(x_rows, tl.trans(k_rows), PRECISION) + _dot(q_rows, tl.trans(y_rows), PRECISION)
+    return d_p, gz, a * scale
+
+
+@triton.jit(do_not_specialize=["heads", "repeats"])
+def second_of_queries(
+    inputs,
+    rows,
+    outputs,
+    band,
+    scale,
+    heads,
+    repeats,
+    DIMS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Compute the cotangents of q and g, and of each query the sums a and ``rowsum(P * F)``.
+
+    `inputs` are q, k, v, g, and the cotangents x, y, z of their gradient; `rows` the log-sum-exp,
+    ``c - g . o`` and ``g . o``; `outputs` the cotangents and the sums. A first pass over the keys
+    makes the sums, a second one the cotangents.
+    """
+    M: tl.constexpr = TILE[0]
+    N: tl.constexpr = TILE[1]
+    q, k, v, g, x, y, z = inputs
+    first = tl.program_id(0) * M
+    head = tl.program_id(1)
+    b, h = head // heads, head % heads
+    i = first + tl.arange(0, M)
+    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    num_keys = _count_keys(band, b)
+    q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
+    x_rows = _load(x, b, h, i, band.queries, d, DIMS[0])
+    g_rows = _load(g, b, h, i, band.queries, e, DIMS[1])
+    lse = _finite_row(rows[0], head, i, band.queries)
+    shift = _row(rows[1], head, i, band.queries)
+    a = tl.zeros([M], tl.float32)
+    f = tl.zeros([M], tl.float32)
+    for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
+        j = begin + tl.arange(0, N)
+        k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
+        y_rows = _load(y, b, h // repeats, j, num_keys, d, DIMS[0])
+        v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
+        z_rows = _load(z, b, h // repeats, j, num_keys, e, DIMS[1])
+        allowed = _allowed(band, b, i, j, num_keys)
+        p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
+        d_p, gz, a_tile = _tile(
+            q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION
+        )
+        a += tl.sum(p * a_tile, 1)
+        f += tl.sum(p * (gz + a_tile * d_p), 1)
+    # rowsum(P * F) with F = g z^T + A * T - a * D_P and T = D_P + shift
+    f += a * (shift - _row(rows[2], head, i, band.queries))
+    where = head.to(tl.int64) * band.queries + i
+    tl.store(outputs[2] + where, a, mask=i < band.queries)
+    tl.store(outputs[3] + where, f, mask=i < band.queries)
+    of_q = tl.zeros([M, DIMS[2]], tl.float32)
+    of_g = tl.zeros([M, DIMS[3]], tl.float32)
+    for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
+        j = begin + tl.arange(0, N)
+        k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
+        y_rows = _load(y, b, h // repeats, j, num_keys, d, DIMS[0])
+        v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
+        z_rows = _load(z, b, h // repeats, j, num_keys, e, DIMS[1])
+        allowed = _allowed(band, b, i, j, num_keys)
+        p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
+        d_p, gz, a_tile = _tile(
+            q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION
+        )
+        t = d_p + shift[:, None]
+        g_tile = p * (gz + a_tile * t - a[:, None] * d_p - f[:, None])
+        of_q += _dot(g_tile, k_rows, PRECISION) + _dot(p * t, y_rows, PRECISION)
+        of_g += _dot(p * (a_tile - a[:, None]), v_rows, PRECISION) + _dot(p, z_rows, PRECISION)
+    _store(outputs[0], b, h, i, band.queries, d, DIMS[0], of_q * scale)
+    _store(outputs[1], b, h, i, band.queries, e, DIMS[1], of_g)
+
+
+@triton.jit(do_not_specialize=["heads", "repeats"])
+def second_of_keys(
+    inputs,
+    rows,
+    outputs,
+    band,
+    scale,
+    heads,
+    repeats,
+    DIMS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Compute the cotangents of k and v, one program for a tile of keys.
+
+    `rows` are the log-sum-exp, ``c - g . o``, a and ``rowsum(P * F)``.
+    """
+    M: tl.constexpr = TILE[0]
+    N: tl.constexpr = TILE[1]
+    q, k, v, g, x, y, z = inputs
+    first = tl.program_id(0) * N
+    kv_heads = heads // repeats
+    b, kv_head = tl.program_id(1) // kv_heads, tl.program_id(1) % kv_heads
+    j = first + tl.arange(0, N)
+    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    num_keys = _count_keys(band, b)
+    k_rows = _load(k, b, kv_head, j, num_keys, d, DIMS[0])
+    y_rows = _load(y, b, kv_head, j, num_keys, d, DIMS[0])
+    v_rows = _load(v, b, kv_head, j, num_keys, e, DIMS[1])
+    z_rows = _load(z, b, kv_head, j, num_keys, e, DIMS[1])
+    of_k = tl.zeros([N, DIMS[2]], tl.float32)
+    of_v = tl.zeros([N, DIMS[3]], tl.float32)
+    for h in range(kv_head * repeats, (kv_head + 1) * repeats):
+        head = b * heads + h
+        for begin in range(_first_query(band, first, M), _last_query(band, first, num_keys, N), M):
+            i = begin + tl.arange(0, M)
+            q_rows = _load(q, b, head % heads, i, band.queries, d, DIMS[0])
+            x_rows = _load(x, b, head % heads, i, band.queries, d, DIMS[0])
+            g_rows = _load(g, b, head % heads, i, band.queries, e, DIMS[1])
+            lse = _finite_row(rows[0], head, i, band.queries)
+            shift = _row(rows[1], head, i, band.queries)
+            a = _row(rows[2], head, i, band.queries)
+            f = _row(rows[3], head, i, band.queries)
+            allowed = _allowed(band, b, i, j, num_keys)
+            p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
+            d_p, gz, a_tile = _tile(
+                q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION
+            )
+            t = d_p + shift[:, None]
+            g_tile = p * (gz + a_tile * t - a[:, None] * d_p - f[:, None])
+            of_k += _dot(tl.trans(g_tile), q_rows, PRECISION)
+            of_k += _dot(tl.trans(p * t), x_rows, PRECISION)
+            of_v += _dot(tl.trans(p * (a_tile - a[:, None])), g_rows, PRECISION)
+    _store(outputs[0], b, kv_head, j, band.keys, d, DIMS[0], of_k * scale)
+    _store(outputs[1], b, kv_head, j, band.keys, e, DIMS[1], of_v)
