@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
+
+_AGAIN_SECONDS = 0.02
 
 
 class Stopped(KeyboardInterrupt):
@@ -80,13 +83,25 @@ def resumable(folder: str, holds_run: Callable[[], bool] = lambda: True) -> Iter
 
 
 def raise_on_termination() -> None:
-    """Let SIGTERM raise `Terminated` in the main thread, instead of ending the process unheard."""
+    """Let SIGTERM raise `Terminated` in the main thread, instead of ending the process unheard.
+
+    A finalizer or a weak reference's callback ignores what is raised in it: the signal is then
+    raised again.
+    """
+    report = sys.unraisablehook
 
     def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
         raise Terminated
 
+    def raise_again(ignored: sys.UnraisableHookArgs) -> None:
+        if issubclass(ignored.exc_type, Terminated):
+            threading.Timer(_AGAIN_SECONDS, signal.raise_signal, [signal.SIGTERM]).start()
+        else:
+            report(ignored)
+
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)
+        sys.unraisablehook = raise_again
 
 
 def request_stop() -> None:
