@@ -24,10 +24,10 @@ class MaskedBatches(StreamBatches):
         stream: The tokens, two or more.
         length: Tokens of a segment; a shorter stream is one segment.
         batch_tokens: Maximum number of tokens in a batch; a longer segment is a batch of its own.
-        mask_id: Mask token.
+        mask_id: Id of the mask token.
         vocab_size: Number of token ids, from which random tokens are drawn.
         seed: Seed of order and masks.
-        pad_id: Token after the end of the stream.
+        pad_id: Id of the token after the end of the stream.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MaskedBatches(StreamBatches):
         return len(self.stream)
 
     def batch(self, rows: NDArray[np.int64]) -> TextBatch:
-        """Build the batch of the segments at `rows`; labels of tokens not predicted are -1."""
+        """Build the batch of the segments at `rows`; labels are -1 where nothing is predicted."""
         positions = rows[:, None] + np.arange(self.length)  # [batch, length]
         inside = positions < len(self.stream)
         tokens = self.stream.ids[np.minimum(positions, len(self.stream) - 1)].astype(np.int64)

@@ -24,7 +24,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
         return len(next(iter(self._columns().values())))
 
     def select(self, rows: Iterable[int]) -> Self:
-        """Return the rows at the given 0-based indices, in the order of the indices."""
+        """Return the rows at some indices (from 0), in the order of the indices."""
         rows = list(rows)
         columns = self._columns().items()
         return msgspec.structs.replace(

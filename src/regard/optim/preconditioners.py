@@ -13,20 +13,20 @@ from regard.errors import ConfigError
 
 Precondition = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric positive matrix."""
-Largest = Callable[[Tensor], Tensor]
+MaxAbs = Callable[[Tensor], Tensor]
 """Returns the largest absolute entry of a vector, ``[n]``, over all processes, as a scalar."""
 
 
 class Preconditioner(Protocol):
-    """A preconditioner, of shape ``[n, n]``, that may learn from gradients."""
+    """A preconditioner, of shape ``[n, n]``, that may follow the gradients."""
 
     apply: Precondition | None
     """Multiplies with the matrix; None for the identity."""
     changes: ClassVar[bool]
-    """Whether the matrix is another one at every step."""
+    """Whether the matrix changes at every step."""
 
-    def update(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
-        """Learn from the gradient at the present point, ``[n]``."""
+    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+        """Update the matrix by the gradient at the current point, ``[n]``."""
         ...
 
 
@@ -38,7 +38,7 @@ class FixedPreconditioner:
 
     apply: Precondition | None
 
-    def update(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
+    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
         """Do nothing: the matrix stays."""
 
 
@@ -57,15 +57,15 @@ class AdamDiagonal:
     epsilon: float = 1e-4
     apply: Precondition | None = field(default=None, init=False)
 
-    def update(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
+    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
         """Update the mean of squared gradients, ``[n]``, and the matrix."""
         if "squares" not in state:
             state["squares"], state["num_seen"] = torch.zeros_like(gradient), 0
         state["num_seen"] += 1
         state["squares"].lerp_(gradient.square(), 1 - self.decay)
         root = (state["squares"] / (1 - self.decay ** state["num_seen"])).sqrt_()
-        size = largest(root).double().clamp_min(1e-30)
-        inverse = root.add_(self.epsilon * size).reciprocal_()
+        scale = max_abs(root).double().clamp_min(1e-30)
+        inverse = root.add_(self.epsilon * scale).reciprocal_()
         self.apply = inverse.mul
 
 

@@ -17,7 +17,7 @@ def write_curves(folder: ModelFolder, unit: str) -> Drawn | Warned | None:
         unit: Unit of the losses.
 
     Returns:
-        The picture; why there is none, where drawing has failed; None without evaluations.
+        The picture; a warning with the reason, where drawing has failed; None without evaluations.
     """
     path = folder.path / CURVES
     try:
@@ -25,7 +25,7 @@ def write_curves(folder: ModelFolder, unit: str) -> Drawn | Warned | None:
         if not figures.steps:
             return None
         curves.draw_curves(figures, path)
-    # The model is there: whatever goes wrong in a library that draws must not end its run.
+    # The model is saved already: no error of the plotting library may end the run.
     except (RegardError, ImportError, OSError, MemoryError, RuntimeError, ValueError) as error:
         reason = describe_lack_of_memory(error) or str(error)
         reason = reason if isinstance(error, RegardError) else f"{path}: not drawn ({reason})."

@@ -49,7 +49,7 @@ Predictor: TypeAlias = """(
     Translator | Summarizer | QuestionAnswerer | AnswerWriter | TextGenerator
     | TextClassifier | InputClassifier | Forecaster | TextEncoder
 )"""
-"""A trained model in use; all have ``.model`` and ``.config``."""
+"""A trained model, ready for inference; all have ``.model`` and ``.config``."""
 
 
 def task_named(name: str) -> Task:

@@ -1,4 +1,4 @@
-"""Detection of fast bfloat16 products, and the type to compute in.
+"""Detection of fast bfloat16 matrix products, and the type to compute in.
 
 Weights and optimizer state are always float32; only activations and the products take the type
 chosen here.

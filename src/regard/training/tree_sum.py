@@ -37,7 +37,7 @@ class _Block(NamedTuple):
 
 
 def _add(first: Terms, second: Terms) -> Terms:
-    """Add in place, tensor by tensor; what is missing on one side is the other's."""
+    """Add in place, tensor by tensor; where one of the two is None, take the other."""
     if not first or not second:
         return first or second
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
@@ -89,15 +89,15 @@ class TreeSum:
         ]
         self._blocks: list[_Block] = []
         self._next = self._own.start  # first shard that is not in a block
-        self._open: Terms | None = None  # of that shard, where it has been begun
+        self._open: Terms | None = None  # sum of the parts of that shard so far
         self._templates: list[Tensor] = []
 
     def add(self, index: int, terms: Terms) -> None:
-        """Add the tensors of a part of a shard, in the order of shards; they are taken over.
+        """Add the tensors of a part of a shard, in the order of shards; they are changed in place.
 
         Args:
-            index: Of the part, or of the shard; it is not before that of the last call.
-            terms: As many in every call.
+            index: Index of the part, or of the shard; not below that of the last call.
+            terms: The tensors, the same number in every call.
         """
         shard = index if self._shard_of is None else self._shard_of(index)
         assert shard in self._own
@@ -153,10 +153,10 @@ class TreeSum:
         indices: Sequence[int],
     ) -> list[list[Terms]]:
         """Return some terms of the blocks of every process, ``[processes][blocks][terms]``."""
-        chosen = [templates[index] for index in indices]
-        sizes = [template.numel() for template in chosen]
+        bucket = [templates[index] for index in indices]
+        sizes = [template.numel() for template in bucket]
         width = max(map(len, self._layout))
-        sent = chosen[0].new_zeros(width, sum(sizes))
+        sent = bucket[0].new_zeros(width, sum(sizes))
         for row, terms in zip(sent, own, strict=False):
             for part, index in zip(row.split(sizes), indices, strict=True):
                 if (term := terms[index]) is not None:
@@ -166,10 +166,10 @@ class TreeSum:
         return [
             [
                 [
-                    part.view(template.shape) if is_there[index] else None
-                    for part, index, template in zip(row.split(sizes), indices, chosen, strict=True)
+                    part.view(template.shape) if has_term[index] else None
+                    for part, index, template in zip(row.split(sizes), indices, bucket, strict=True)
                 ]
-                for row, is_there in zip(rows, block_flags, strict=False)
+                for row, has_term in zip(rows, block_flags, strict=False)
             ]
             for rows, block_flags in zip(received, has_terms, strict=True)
         ]

@@ -216,7 +216,7 @@ def test_gradients_are_computed_where_the_caller_computes_none():
 
 def test_where_many_outputs_need_more_points_those_with_the_largest_errors_get_them(monkeypatch):
     module = sys.modules[integrated_gradients.__module__]
-    monkeypatch.setattr(module, "_MOST_ROWS", 40)  # one output with 40 points
+    monkeypatch.setattr(module, "_MAX_REFINED_ROWS", 40)  # one output with 40 points
     monkeypatch.setattr(module, "MOST_ERROR", 1e-5)
     totals = []
     budget = Budget(on_progress=lambda done, total: totals.append(total))

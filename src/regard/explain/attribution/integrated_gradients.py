@@ -24,14 +24,14 @@ from regard.explain.prediction import Baseline, Prediction
 
 FIRST_STEPS = 20
 MOST_STEPS = 160
-MOST_ERROR = 0.01  # that is accepted, as a fraction of the change of the output
-_LEAST_CHANGE = 0.01  # that an error is a fraction of, as a fraction of all scores' absolute values
-_MOST_ROWS = 2000  # of a pass with more points; the outputs with the largest errors are in it
-_CONVERGED = 0.1  # more points do not help where they change the error by less than this fraction
+MOST_ERROR = 0.01  # accepted completeness error, as a fraction of the change of the output
+_LEAST_CHANGE = 0.01  # by which an error is divided, as a fraction of the sum of |scores|
+_MAX_REFINED_ROWS = 2000  # outputs x points of a refinement; the largest errors come first
+_CONVERGED = 0.1  # relative change of the error below which more points do not help
 
 
 def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
-    """Share out the change of each output from the baseline to the input among the features.
+    """Attribute the change of each output from the baseline to the input to the features.
 
     Args:
         prediction: What is explained.
@@ -51,15 +51,16 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
     while True:
         scores[pending] = integrate(prediction, pending, steps, budget=budget, num_done=num_done)
         num_done += steps
-        before = error[pending]
+        previous_error = error[pending]
         error[pending] = completeness_error(scores[pending], change[pending])
-        has_converged = (before - error[pending]).abs() < _CONVERGED * before
+        change_of_error = (previous_error - error[pending]).abs()
+        has_converged = change_of_error < _CONVERGED * previous_error
         pending = pending[(error[pending] > MOST_ERROR) & ~has_converged]
         if not len(pending) or 2 * steps > max_steps:
             break
         steps *= 2
-        if len(pending) > _MOST_ROWS // steps:
-            pending = pending[error[pending].topk(_MOST_ROWS // steps).indices]
+        if len(pending) > _MAX_REFINED_ROWS // steps:
+            pending = pending[error[pending].topk(_MAX_REFINED_ROWS // steps).indices]
     return Attribution(scores.masked_fill(~prediction.reads, torch.nan), error, steps)
 
 
@@ -72,7 +73,7 @@ def integrate(
     budget: Budget,
     num_done: int = 0,
 ) -> Tensor:
-    """Compute the integrals with a number of points.
+    """Approximate the integral of equation 1 by a number of points.
 
     Args:
         prediction: What is explained.
@@ -116,7 +117,7 @@ def total_changes(prediction: Prediction) -> Tensor:
 
 
 def completeness_error(scores: Tensor, change: Tensor) -> Tensor:
-    """Compute how far sums of scores miss the changes that they share out, as fractions of these.
+    """Compute the relative error of completeness: |sum of scores - change| / |change|.
 
     Where scores cancel each other, the change is small by chance: the error is then a fraction of
     1 % of the sum of their absolute values.

@@ -31,7 +31,7 @@ _SEED = 0
 
 
 class SoftErasure(NamedTuple):
-    """The two measures; NaN where the output is no lower without all features.
+    """The two measures; NaN where erasing all features does not lower the output.
 
     Args:
         comprehensiveness: Soft-NC, 0 to 1; higher is better.
@@ -83,15 +83,15 @@ def soft_erasure(
         with torch.no_grad():
             result = prediction.scores(rows[part].float(), baseline="zero", outputs=index)
         values[part] = prediction.effect_scale(result.double())
-    full, none = float(values[0]), float(values[1])
-    kept = float(values[2 : 2 + num_draws].mean())
-    erased = float(values[2 + num_draws :].mean())
-    most = full - none
-    if not most > 0:
+    full, empty = float(values[0]), float(values[1])
+    with_important = float(values[2 : 2 + num_draws].mean())
+    without_important = float(values[2 + num_draws :].mean())
+    largest_drop = full - empty
+    if not largest_drop > 0:
         return SoftErasure(math.nan, math.nan)
     return SoftErasure(
-        comprehensiveness=min(max(0.0, full - erased) / most, 1.0),
-        sufficiency=max(0.0, 1.0 - max(0.0, full - kept) / most),
+        comprehensiveness=min(max(0.0, full - without_important) / largest_drop, 1.0),
+        sufficiency=max(0.0, 1.0 - max(0.0, full - with_important) / largest_drop),
     )
 
 
@@ -106,10 +106,10 @@ def mean_erasure(results: list[SoftErasure]) -> SoftErasure:
 def _scale(scores: Tensor, is_removable: Tensor) -> Tensor:
     """Scale the scores of removable features to 0 to 1; those without a score are 0."""
     values = scores[is_removable].nan_to_num(torch.nan, posinf=torch.nan, neginf=torch.nan)
-    known = values[~values.isnan()]
+    finite = values[~values.isnan()]
     result = torch.zeros_like(scores)
-    if len(known):
-        low, high = known.min(), known.max()
+    if len(finite):
+        low, high = finite.min(), finite.max()
         scaled = (values - low) / (high - low) if high > low else torch.full_like(values, 0.5)
         result[is_removable] = scaled.nan_to_num(0.0)
     return result

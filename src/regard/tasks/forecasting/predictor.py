@@ -1,4 +1,4 @@
-"""Trained forecasters in use: the history of series goes in, quantiles of what follows come out."""
+"""Inference with trained forecasters: the history of series in, quantiles of what follows out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecaster:
-    """A forecaster in use.
+    """A trained forecaster.
 
     Args:
         model: Model in evaluation mode.

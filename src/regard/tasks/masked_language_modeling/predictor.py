@@ -1,4 +1,4 @@
-"""A trained encoder in use: vectors of texts, and candidates for masked tokens."""
+"""Inference with a trained encoder: vectors of texts, and candidates for masked tokens."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pool_states(states: Tensor, pooling: SentencePooling) -> Tensor:
 
 @dataclass(eq=False, repr=False)
 class TextEncoder:
-    """An encoder of texts in use.
+    """A trained encoder of texts.
 
     Args:
         model: Model in evaluation mode.

@@ -1,4 +1,4 @@
-"""A trained model in use that writes a target for a source."""
+"""Inference with a trained model that writes a target for a source."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
 
 @dataclass(eq=False, repr=False)
 class TargetWriter:
-    """A model in use that writes a target for a source; each task has a subclass.
+    """A trained model that writes a target for a source; each task has a subclass.
 
     Args:
         model: Model in evaluation mode.

@@ -1,4 +1,4 @@
-"""A trained summarizer in use: documents in, summaries out."""
+"""Inference with a trained summarizer: documents in, summaries out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from regard.settings.validation import require_texts
 from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
 
-_STREAMED_DOCUMENTS = 64  # that are sorted by length and summarized together
+_CHUNK_SIZE = 64  # documents of a stream that are sorted by length and summarized together
 
 
 class Summary(Candidate, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class Summary(Candidate, frozen=True, kw_only=True):
 
 
 class Summarizer(TargetWriter):
-    """A summarizer in use."""
+    """A trained summarizer, which also scores and streams its summaries."""
 
     @overload
     def summarize(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
@@ -106,7 +106,7 @@ class Summarizer(TargetWriter):
             ConfigError: An option is out of its range.
         """
         documents = iter(documents)
-        while chunk := list(itertools.islice(documents, _STREAMED_DOCUMENTS)):
+        while chunk := list(itertools.islice(documents, _CHUNK_SIZE)):
             yield from zip(chunk, self.summarize_best(chunk, **options), strict=True)
 
     def describe_cut(self, num_cut: int, num_documents: int) -> str:

@@ -1,4 +1,4 @@
-"""A trained translation model in use: text in, text out."""
+"""Inference with a trained translation model: text in, text out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOKENS_PER_CHARACTER = 5  # at most four bytes, and one token more per word
 
 
 class Translator(TargetWriter):
-    """A translation model in use."""
+    """A trained translation model, which also scores and streams its translations."""
 
     @overload
     def translate(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
