@@ -123,7 +123,7 @@ def _write_page(
 
 
 def _require_page(path: str | None) -> None:
-    """Check that a page can be written, before the work for it begins; None is no page."""
+    """Check that a page can be written, before the work for it begins; None asks for no page."""
     from regard.plots.style import require_writable_file
 
     if path is None:

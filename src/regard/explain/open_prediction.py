@@ -258,7 +258,7 @@ def classify_values(
 
 
 def _label_index(classifier: LabelPredictor[Any], label: str | None) -> int | None:
-    """Return the index of a label, or None of None; raise ConfigError where there is no such."""
+    """Return the index of a label, None for None; raise ConfigError for an unknown one."""
     if label is None:
         return None
     if label not in classifier.labels:

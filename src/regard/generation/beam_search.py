@@ -583,6 +583,6 @@ def _keep_in_place(origins: NDArray[np.int64]) -> NDArray[np.int64]:
     children = np.full((num, beam), -1)
     children[sentences, origins[:, ::-1]] = ranks[::-1]  # the last that is written is the first
     is_first = children[sentences, origins] == ranks
-    free, others = children < 0, ~is_first  # as many in each sentence
-    children[free] = np.broadcast_to(ranks, (num, beam))[others]
+    free, unassigned = children < 0, ~is_first  # as many in each sentence
+    children[free] = np.broadcast_to(ranks, (num, beam))[unassigned]
     return children

@@ -183,9 +183,9 @@ def decoder_of(
         ConfigError: The model cannot be decoded in this precision.
     """
     # In the module's own dictionary: a copy or a pickle of the model has it, too, without decoders.
-    kept: dict[DecodingPrecision | None, CurrentDecoder[Seq2SeqDecoder[Any]]]
-    kept = vars(model).setdefault("_decoders", {})
-    return kept.setdefault(precision, CurrentDecoder()).get(model, precision, seq2seq_decoder)
+    decoders: dict[DecodingPrecision | None, CurrentDecoder[Seq2SeqDecoder[Any]]]
+    decoders = vars(model).setdefault("_decoders", {})
+    return decoders.setdefault(precision, CurrentDecoder()).get(model, precision, seq2seq_decoder)
 
 
 def _versions(model: nn.Module) -> list[tuple[int, int]]:

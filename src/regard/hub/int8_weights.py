@@ -21,7 +21,7 @@ def quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights with the matrices as integers, and with their scales.
 
     Args:
-        tensors: Weights by name. Tables of positions, and what is no matrix, stay as they are.
+        tensors: Weights by name. Position tables, and tensors other than matrices, are unchanged.
     """
     quantized: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

@@ -15,7 +15,7 @@ finds the first token of a phrase long before it finds the next one each time. S
 learned bonus where the token before it is the one that the decoder has just written: the rule of
 induction heads (Olsson et al. 2022, "In-context Learning and Induction Heads"), here given instead
 of learned, with the purpose of CopyNet's selective read (Gu et al. 2016, section 3.3). Whether the
-copy goes on, or begins elsewhere, remains a matter of all scores.
+copy continues, or begins elsewhere, is decided by all scores.
 
 In the paper the attention also reads its coverage, the sum of the attention so far (equation 11);
 all positions of a target could not be computed at once then. Here coverage has a loss alone

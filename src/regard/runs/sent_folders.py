@@ -37,17 +37,17 @@ def share_folder(world: World, source: DataSource | None, path: str) -> DataSour
         ResourceError: A machine cannot keep the files.
     """
     sha256 = world.on_first(lambda: DataSource(path, None).sha256)
-    kept = Path(tempfile.gettempdir()) / f"regard-{os.getuid()}-{sha256[:24]}"
+    received = Path(tempfile.gettempdir()) / f"regard-{os.getuid()}-{sha256[:24]}"
     if source is None:
-        source = _find(Path(path), sha256) or _find(kept, sha256)
+        source = _find(Path(path), sha256) or _find(received, sha256)
     present = world.gather(source is not None)
     if not all(present):
         files = _sent_files(world, path)
         if world.rank in _receivers(world, present):
-            world.together(lambda: _keep(files, kept))
+            world.together(lambda: _keep(files, received))
         else:
             world.together(lambda: deque(files, maxlen=0))
-    return world.together(lambda: source or _found(kept, sha256))
+    return world.together(lambda: source or _found(received, sha256))
 
 
 def _receivers(world: World, present: Sequence[bool]) -> set[int]:

@@ -178,5 +178,5 @@ def inspect_machine(name: str = "auto") -> Machine:
         finish_work(device)
         seconds = time.perf_counter() - start
         flops[precision] = 2 * _TIMED_SIZE**3 * _TIMED_PRODUCTS / seconds
-    chosen = device.type if name == "auto" else name
-    return Machine(has_fast_bf16=is_fast, flops=flops, device=chosen)
+    device_name = device.type if name == "auto" else name
+    return Machine(has_fast_bf16=is_fast, flops=flops, device=device_name)

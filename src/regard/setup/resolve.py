@@ -426,8 +426,8 @@ def _expected_epochs(config: RunConfig, facts: Facts, machine: Machine, task: Ta
     with torch.device("meta"):
         model = task.build(config, facts.vocab_size)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
-    kept = facts.sources.kept if facts.sources is not None else {}
-    num_tokens = facts.num_tokens * kept.get(config.data.max_source_length or 0, 1.0)
+    fractions = facts.sources.kept if facts.sources is not None else {}
+    num_tokens = facts.num_tokens * fractions.get(config.data.max_source_length or 0, 1.0)
     flops = _FLOPS_PER_WEIGHT * num_weights * max(1, num_tokens)
     speed = _UTILIZATION[training.precision] * machine.flops[training.precision]
     epochs = _TRAINING_FRACTION * 60 * training.minutes * speed / flops

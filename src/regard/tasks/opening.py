@@ -41,20 +41,20 @@ def open_model(
         WeightsError: It is missing, incomplete or damaged.
     """
     use_threads(threads)
-    chosen = choose_device(device)
+    target_device = choose_device(device)
     if is_hugging_face(Path(folder)):
         predictor = open_published(folder)
     else:
         config = ModelFolder(folder).read_config(RunConfig)
         predictor = task_of(config).open(folder, config)
-    if chosen.type != "cpu" and getattr(predictor, "precision", None) == "int8":
+    if target_device.type != "cpu" and getattr(predictor, "precision", None) == "int8":
         if device != "auto":
             raise ConfigError(
                 f"{device}: {folder} holds int8 weights, with which the CPU writes.  Take "
                 "`device=cpu`, or the folder that it was made from."
             )
-        chosen = CPU
-    predictor.model.to(chosen)
+        target_device = CPU
+    predictor.model.to(target_device)
     set_precision(predictor, precision)
     return predictor
 

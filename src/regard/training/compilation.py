@@ -1,7 +1,7 @@
 """The model of a training step, compiled by ``torch.compile``, block by block.
 
 Most of a step is in a model's blocks, and those of one kind run the same code: it is compiled once,
-for batches of any size and length, not anew for every layer and every length. Blocks are compiled
+for batches of any size and length, not again for every layer and every length. Blocks are compiled
 in place, so that weights keep their names, and copies of the model, such as that of evaluations,
 are not compiled. What is computed is equal but for rounding; masks of dropout are others.
 """

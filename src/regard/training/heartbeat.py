@@ -438,9 +438,9 @@ class Watch:
                 self._ask(lambda store: store.set("said", "1"))
             self._ask(lambda store: store.add("heard", 1))
             deadline = time.monotonic() + _SPEAKING_SECONDS
-            others = len(self._processes) - (failure.lost_rank >= 0)
+            num_others = len(self._processes) - (failure.lost_rank >= 0)
             while self._runs_store and time.monotonic() < deadline:
-                if self._ask(lambda store: store.add("heard", 0)) >= others:
+                if self._ask(lambda store: store.add("heard", 0)) >= num_others:
                     break
                 time.sleep(_LOOK_SECONDS)
         except RuntimeError:

@@ -8,8 +8,8 @@ checkpoint as it was. No process holds more than its part, and a serialized copy
 
 No file is pickled, and none is read that ``last.json`` does not name. (PyTorch's `FileSystemWriter`
 would pickle its ``.metadata``; `HuggingFaceStorageWriter`, which is used here, has the position of
-each part in the headers of the files. In memory, PyTorch pickles what the processes of a job tell
-each other about who writes what.)
+each part in the headers of the files. In memory, PyTorch pickles the messages in which
+the processes of a job agree on who writes what.)
 """
 
 from __future__ import annotations

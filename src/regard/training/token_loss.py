@@ -71,7 +71,8 @@ class TokenLoss(ABC, Generic[M]):
     def __call__(self, model: M, batch: Any) -> Loss:
         """Compute the loss of a batch.
 
-        A batch in main memory tells there which labels count, so that no device is waited for.
+        Which labels count is read in main memory where the batch is there, without waiting for a
+        device.
         """
         hidden, copies = self.states_and_copies(model, batch)
         taken = _Taken(batch.labels, self.nothing, hidden.device)

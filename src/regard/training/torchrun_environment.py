@@ -1,4 +1,4 @@
-"""What torchrun tells a process of the run, in the environment.
+"""The environment variables by which torchrun describes a run to its processes.
 
 torchrun gives each process its rank, their number, and the address where they meet. A Kubernetes
 PyTorchJob gives the same variables to its pods. This module loads no torch.

@@ -244,9 +244,9 @@ class _Columns(NamedTuple):
         columns = list(zip_longest(*first_rows, fillvalue=""))
         dates = {column for column, cells in enumerate(columns[: len(header)]) if _are_dates(cells)}
         left_out = frozenset({find_index_column(header), *dates} - {None, index})
-        others = {index, *left_out}
-        numbers = [cells for column, cells in enumerate(columns) if column not in others]
-        numbered = tuple(column for column in range(len(header)) if column not in others)
+        not_numbers = {index, *left_out}
+        numbers = [cells for column, cells in enumerate(columns) if column not in not_numbers]
+        numbered = tuple(column for column in range(len(header)) if column not in not_numbers)
         is_decimal = not has_commas and any(map(_SURE_COMMA.fullmatch, chain(*numbers)))
         return cls(header, index, left_out, numbered, is_decimal)
 

@@ -184,7 +184,7 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
 
 
 def _first_rows(source: DataSource, encoding: str, *, is_text: bool) -> TimeTable:
-    """Return the first rows of a file; none of one that is no table: less than two, or damaged."""
+    """Return the first rows of a table; none of another file: less than two rows, or damaged."""
     nothing = TimeTable([], [], [], [])
     try:
         file = open_text(source, encoding)

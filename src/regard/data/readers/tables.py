@@ -111,7 +111,7 @@ def _steps_to_check(
 
 
 def refuse_repeated(file: TextFile, line: int, header: Sequence[str]) -> bool:
-    """Return whether two columns of a header have one name, which is a problem; none is no name."""
+    """Return whether two columns of a header share a name, a problem; empty names do not count."""
     repeated = next((name for name in header if name and header.count(name) > 1), None)
     if repeated is None:
         return False

@@ -301,8 +301,8 @@ def _is_row_of_time(cells: Sequence[str]) -> bool:
 def _is_row_of_values(cells: Sequence[str]) -> bool:
     """Return whether a row is not a header: it has a date and numbers, and nothing else."""
     values = list(filterfalse(_is_time, cells))
-    others = list(filterfalse(is_like_a_number, values))
-    return len(others) < len(values) < len(cells) and all(map(is_missing, others))
+    not_numbers = list(filterfalse(is_like_a_number, values))
+    return len(not_numbers) < len(values) < len(cells) and all(map(is_missing, not_numbers))
 
 
 def _is_time(cell: str) -> bool:

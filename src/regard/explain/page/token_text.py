@@ -30,9 +30,9 @@ def token_label(text: str, most: int | None = None) -> str:
     >>> token_label("extraordinarily", 8)
     'extraor…'
     """
-    shown = text.replace("\n", "⏎").replace("\t", "⇥")
-    shown = "".join(char for char in shown if not _is_control(char))
-    word = _CONTINUED.sub("", shown.strip()) or ("␣" if shown else "∅")
+    visible = text.replace("\n", "⏎").replace("\t", "⇥")
+    visible = "".join(char for char in visible if not _is_control(char))
+    word = _CONTINUED.sub("", visible.strip()) or ("␣" if visible else "∅")
     return word if most is None or len(word) <= most else word[: most - 1] + "…"
 
 

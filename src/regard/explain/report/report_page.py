@@ -292,9 +292,9 @@ def _worst_forecasts(details: EvaluationDetails) -> Markup:
 def _card(row: ScoredRow, words: Markup | None) -> Markup:
     texts = []
     for role, text in row.texts.items():
-        shown, num_more = _cut(text)
+        beginning, num_more = _cut(text)
         more = tag("span", f" … {num_more:,} more words", class_="muted") if num_more else None
-        content = [shown if shown.strip() else tag("span", "(empty)", class_="muted"), more]
+        content = [beginning if beginning.strip() else tag("span", "(empty)", class_="muted"), more]
         texts += [tag("dt", role), tag("dd", *content, dir="auto")]
     return tag(
         "li",

@@ -147,7 +147,7 @@ def self_attention_of(block: Block) -> SelfAttention:
 
 
 def band_of(pattern: Pattern) -> MaskTerm | None:
-    """Return the one band of keys that a pattern allows each query; None where it is no band."""
+    """Return the one band of keys that a pattern allows each query; None for other patterns."""
     terms = getattr(pattern, "terms", tuple)()
     return terms[0] if len(terms) == 1 and terms[0].is_band else None
 

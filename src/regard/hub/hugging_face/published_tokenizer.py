@@ -561,8 +561,8 @@ def _special_ids(
     ids = {role: declared[role][0] for role in _ROLES if role in declared}
     if backend is None:
         return ids
-    known = backend.get_vocab(with_added_tokens=True)
-    named = {role: known[token] for role, token in _tokens(settings).items() if token in known}
+    vocab = backend.get_vocab(with_added_tokens=True)
+    named = {role: vocab[token] for role, token in _tokens(settings).items() if token in vocab}
     added = backend.get_added_tokens_decoder()
     special = {token.content: token_id for token_id, token in added.items() if token.special}
     usual = {role: special[token] for token, role in _ROLES_OF_TOKENS.items() if token in special}

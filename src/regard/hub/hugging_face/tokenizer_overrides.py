@@ -265,8 +265,8 @@ def _apply_ends(backend: Backend, settings: Mapping[str, Any], tokens: Mapping[s
     if settings.get("add_bos_token") is None and settings.get("add_eos_token") is None:
         return
     vocab = backend.get_vocab(with_added_tokens=True)
-    known = {role: token for role, token in tokens.items() if token in vocab}
-    begin, end = ends_of(settings, known)
+    present = {role: token for role, token in tokens.items() if token in vocab}
+    begin, end = ends_of(settings, present)
     backend.post_processor = surround(begin, end, vocab, second_begin=begin)
 
 

@@ -47,12 +47,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty one where there is no such file."""
+    """Return the object in a JSON file; an empty one where the file is missing."""
     return read_json(path) if path.is_file() else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return the value of a field as a list; one that is no list is its only element."""
+    """Return the value of a field as a list; any other value becomes its only element."""
     return value if isinstance(value, list) else [value]
 
 

@@ -374,16 +374,16 @@ class FullBatch:
         products = [torch.zeros_like(p) for p in parameters]
         num_terms, summation = 0.0, self._summation
         with self._evaluating(), torch.enable_grad():
-            for chosen in batches:
+            for numbered in batches:
                 if self._cached is not None and self._cached[0] == key:
                     part = self._cached[1]
                 else:
-                    self._seed_masks(chosen.number)
-                    part = self._batch_matrix(chosen.batch, outputs)
+                    self._seed_masks(numbered.number)
+                    part = self._batch_matrix(numbered.batch, outputs)
                 added = part.matrix.matvec(vector)
                 if summation is not None:
                     copies = [term.clone() for term in added]  # two may be one tensor
-                    summation.add(chosen.index, [self._zeros(1) + part.num_terms, *copies])
+                    summation.add(numbered.index, [self._zeros(1) + part.num_terms, *copies])
                 else:
                     for product, term in zip(products, added, strict=True):
                         product.add_(term)
