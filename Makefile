@@ -58,7 +58,7 @@ all-tests: $(VENV)/.tested
 	$(PYTEST)
 
 quick: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile=quick
 
 draws: $(VENV)/.tested
 	$(PYTEST) --hypothesis-profile=many tests/cli/test_drawn_commands.py

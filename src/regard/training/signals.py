@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -93,9 +94,12 @@ def raise_on_termination() -> None:
     def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
         raise Terminated
 
+    def interrupt() -> None:  # also a main thread that sleeps
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def raise_again(ignored: sys.UnraisableHookArgs) -> None:
         if issubclass(ignored.exc_type, Terminated):
-            threading.Timer(_AGAIN_SECONDS, signal.raise_signal, [signal.SIGTERM]).start()
+            threading.Timer(_AGAIN_SECONDS, interrupt).start()
         else:
             report(ignored)
 
