@@ -15,7 +15,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 
 help:
 	@echo "make demo     train and try a translator on the embedded corpus (about 4 minutes on 2 cores)"
 	@echo "make test     lint, types, layers, tests and doctests (about 9 minutes on two cores)"
-	@echo "make quick    lint, and the tests that are not slow (about 3 minutes)"
+	@echo "make quick    lint, and the tests that are not slow (about 80 seconds)"
 	@echo "make draws    2,000 drawn commands on damaged files and folders (about 5 minutes)"
 	@echo "make clean    remove the virtual environment and what tests left behind"
 	@echo "Both install into $(VENV) first; pip's own settings (PIP_INDEX_URL, ...) are honoured."

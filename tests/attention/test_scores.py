@@ -251,6 +251,7 @@ def test_the_slopes_of_other_numbers_of_heads_are_those_of_the_authors():
     torch.testing.assert_close(alibi_slopes(6), torch.tensor(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_t5_buckets_equal_those_of_transformers(bidirectional):
     t5 = pytest.importorskip("transformers.models.t5.modeling_t5")

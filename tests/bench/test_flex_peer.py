@@ -11,6 +11,7 @@ from regard.bench.peers import Case, Computation, Implementation, Operands, buil
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 
+@pytest.mark.slow
 def test_the_mask_of_a_set_of_positions_is_made_without_a_warning():
     found = build_implementation(
         "flex", Case(pattern="local:8|global:0", length=64, num_heads=1, dim=8)

@@ -41,6 +41,7 @@ def test_claims_for_which_no_time_remains_are_named(capsys):
     assert all(line["note"].startswith("left out: the time is up") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_claim_that_fails_does_not_end_the_others(capsys, monkeypatch):
     def fail(bench):
         raise RuntimeError("too little memory")

@@ -31,6 +31,7 @@ def test_importing_the_package_loads_no_torch():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 def test_a_model_is_opened_without_the_symbols_of_sharded_training():
     script = (
         "import regard.tasks.opening, sys; "

@@ -30,6 +30,7 @@ def finished(trained, monkeypatch):
     return trained
 
 
+@pytest.mark.slow
 def test_the_demonstration_ends_by_naming_the_page_that_it_wrote(finished, capsys):
     assert main(["demo"]) == 0
     page = finished / "explained.html"
@@ -38,6 +39,7 @@ def test_the_demonstration_ends_by_naming_the_page_that_it_wrote(finished, capsy
     assert open_model(finished).translate("bir") is not None  # the folder opens as before
 
 
+@pytest.mark.slow
 def test_the_page_is_named_in_json_too(finished, capsys):
     assert main(["demo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["page"] == str(finished / "explained.html")

@@ -217,6 +217,7 @@ def test_a_full_standard_output_gives_a_sentence(capsys, trained, monkeypatch):
     assert "No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_whose_report_is_closed_saves_first(tmp_path, pairs_file):
     def fail(event):
         if isinstance(event, Evaluated):

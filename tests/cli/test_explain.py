@@ -41,6 +41,7 @@ def test_json_is_the_document_of_the_page(trained, capsys):
     assert "".join(pieces).strip() == "bir</s>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "begin"), [("why.html", "<!doctype html>"), ("why.svg", "<svg"), ("why.json", "{")]
 )
@@ -51,6 +52,7 @@ def test_the_suffix_of_a_file_decides_the_format(trained, tmp_path, capsys, name
     assert path.read_text().lstrip().lower().startswith(begin)
 
 
+@pytest.mark.slow
 def test_one_line_of_a_file_is_explained_and_which_one_is_said(trained, tmp_path, capsys):
     path = tmp_path / "lines.txt"
     path.write_text("bir\niki\n")
@@ -120,6 +122,7 @@ def test_the_table_of_methods_ends_with_the_best(trained, tmp_path, capsys):
     assert last.endswith(", not clearly ahead of random")  # two rows cannot show a difference
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_rows_of_a_test_file(trained, tmp_path, capsys):
     path = write_tsv(tmp_path / "new.tsv", [(f"ein {a}", b) for a, b in toy_pairs(3, seed=9)])
     words = ["explain", str(trained), "--evaluate", str(path), "--method", "occlusion,attention"]

@@ -67,6 +67,7 @@ def test_a_diagram_goes_to_a_file(info, tmp_path):
     assert path.read_text(encoding="utf-8") == shown
 
 
+@pytest.mark.slow
 def test_a_picture_goes_to_a_file_or_as_svg_to_standard_output(info, tmp_path):
     code, out, err = info("--diagram", "svg")
     assert (code, err) == (0, "")

@@ -67,6 +67,7 @@ def shown(folder, capsys, *words):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "task", "use"),
     [
@@ -98,6 +99,7 @@ def test_a_classifier_tells_its_labels(write, capsys):
     assert "Labels  2: joy, anger\n" in out
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_vocabulary_says_so(write, capsys):
     folder = write("llama", has_vocabulary=False)
     expected = "Tokens  published 259   no vocabulary in the folder: token ids only, no text\n"
@@ -105,6 +107,7 @@ def test_a_folder_without_a_vocabulary_says_so(write, capsys):
     assert json.loads(shown(folder, capsys, "--json"))["has_vocabulary"] is False
 
 
+@pytest.mark.slow
 def test_json_has_layout_layers_and_no_run(write, capsys):
     found = json.loads(shown(write("marian"), capsys, "--json", "--length", 7))
     assert (found["layout"], found["length"], found["vocab_size"]) == ("marian", 7, 259)
@@ -116,11 +119,13 @@ def test_json_has_layout_layers_and_no_run(write, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_diagram_is_drawn(write, capsys):
     out = shown(write("bert", labels=("joy", "anger")), capsys, "--diagram", "mermaid")
     assert out.splitlines()[1] == "flowchart TB"
 
 
+@pytest.mark.slow
 def test_the_hash_covers_all_shards(write, capsys):
     folder = write("llama")
     before = json.loads(shown(folder, capsys, "--json"))["sha"]

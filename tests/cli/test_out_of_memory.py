@@ -66,7 +66,8 @@ def test_a_run_names_the_settings_that_take_less(capsys, monkeypatch, tmp_path, 
     assert main(["train", str(pairs_file), "-o", str(tmp_path / "m"), *SETTINGS]) == 5
     err = capsys.readouterr().err
     if step == "measure":  # the preset is tiny, the pattern saves nothing at this length
-        assert re.search(r"Less fits: --set training\.batch_tokens=\d+ \(\d(\.\d)? GB\)\.$", err), err
+        size = r"\(\d(\.\d)? GB\)"
+        assert re.search(rf"Less fits: --set training\.batch_tokens=\d+ {size}\.$", err), err
     else:
         assert err.endswith("  Less fits: a part of the data.\n")
     assert not (tmp_path / "m").exists()
@@ -86,6 +87,7 @@ def test_a_run_that_starts_again_without_its_checkpoint_names_what_takes_less(
     )
 
 
+@pytest.mark.slow
 def test_a_prediction_of_a_deterministic_run_takes_one_thread(monkeypatch, pairs_file):
     numbers = []
 

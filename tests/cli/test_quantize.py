@@ -118,6 +118,7 @@ def test_rounding_is_half_a_step_of_each_row_and_happens_once():
     assert torch.equal(quantize(once)["w"], quantize(weights)["w"])
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_precision(capsys, trained, quantized, few_pairs_file):
     words = ("evaluate", trained, few_pairs_file, "--allow-overlap", "--beam", 1, "--json")
     scores = []

@@ -95,6 +95,7 @@ def test_6_no_window(verb, refused):
     )
 
 
+@pytest.mark.slow
 def test_7_a_resumed_run_with_another_vocabulary(refused, tmp_path):
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
     write_tsv(tmp_path / "pairs.tsv", toy_pairs(120))

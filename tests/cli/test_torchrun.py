@@ -101,6 +101,7 @@ def test_an_evaluation_that_names_standard_input_is_of_the_first_process_alone(
     assert f"{tmp_path}/nothing: no such folder" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_whose_other_processes_do_not_come_ends(monkeypatch, capsys, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

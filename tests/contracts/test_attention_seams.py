@@ -201,6 +201,7 @@ def test_without_dimensions_all_scores_are_equal():
     assert attend(q, q, v, score=Cosine(2.0)).flatten().tolist() == [3.0, 3.0, 3.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", EVERY_KIND, ids=repr)
 def test_tensors_without_numbers_give_shapes_and_types(pattern):
     for n in (4, 600):

@@ -48,6 +48,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "score", "bias", "length"), CASES)
 def test_attention(device, pattern, score, bias, length):
     """The lengths are on both sides of the one from which on it is computed block by block."""
@@ -79,6 +80,7 @@ FAMILIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_models(device, name):
     role, family = name.split(" ", 1)

@@ -22,6 +22,7 @@ def tokenizer(request):
     return Tokenizer.train(TEXTS, config)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(text=st.text())
 def test_every_unicode_string_comes_back_exactly(tokenizer, text):

@@ -153,6 +153,7 @@ def test_every_model_gives_a_chart_that_parses(name):
             assert chart.reaches(start, ends[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "bahdanau", "gpt", "encoder_decoder"])
 def test_the_picture_has_every_text_of_the_chart(name, tmp_path):
     model = MODELS[name]()

@@ -101,11 +101,13 @@ def test_a_method_that_does_not_fit_the_model_is_refused_where_it_is_asked_for()
         explain(predictors.translator(model), "the cat", output="a", methods=["rollout"])
 
 
+@pytest.mark.slow
 def test_an_unknown_method_is_refused_with_those_that_exist():
     with pytest.raises(ConfigError, match="occlusion"):
         explain(predictors.text_classifier(), "the cat", methods=["shap"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["text_generator", "text_classifier"])
 def test_other_tasks_have_an_explanation(name):
     explanation = explain(
@@ -142,6 +144,7 @@ def test_an_input_that_changes_nothing_is_said_to_change_nothing():
     assert any("do not depend on it" in note for note in explanation.notes)
 
 
+@pytest.mark.slow
 def test_a_contrast_names_both_tokens_with_their_probabilities():
     explanation = explain(
         predictors.translator(),
@@ -183,6 +186,7 @@ def test_an_answer_is_named_with_its_first_and_its_last_token():
     assert explanation.notes[0].startswith('The answer is "cat sat";')
 
 
+@pytest.mark.slow
 def test_outputs_that_were_not_the_most_probable_are_counted():
     own = explain(predictors.translator(), "the cat sat", methods=["attention"])
     assert own.model.search == "beam search of 4"
@@ -191,6 +195,7 @@ def test_outputs_that_were_not_the_most_probable_are_counted():
     assert not any("most probable" in note for note in given.notes)
 
 
+@pytest.mark.slow
 def test_a_target_is_compared_with_its_source():
     explanation = explain(
         predictors.translator(),

@@ -153,6 +153,7 @@ def test_the_mesa_layer_counts_its_chunks_whole(length):
     assert ours(model, length) == counted(model, length) + not_counted(model, length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["local:3", "strided:4|global:0", "top_k:2"])
 def test_pairs_that_a_pattern_forbids_are_not_counted(pattern):
     model = build("transformer", pattern, cross="local:2,5")

@@ -99,6 +99,7 @@ def test_no_continuations_are_refused():
         next(sample(Counting(), [1], SamplingConfig(), num=0))
 
 
+@pytest.mark.slow
 def test_draws_are_as_frequent_as_the_model_says():
     generator = torch.Generator().manual_seed(1)
 

@@ -86,6 +86,7 @@ def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_while_the_first_still_plans(few_pairs_file, tmp_path):
     folder, refusals = tmp_path / "model", []
 
@@ -100,6 +101,7 @@ def test_a_second_run_is_refused_while_the_first_still_plans(few_pairs_file, tmp
     assert [f"in use by process {os.getpid()} on" in text for text in refusals] == [True]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_deleted_ends_the_run_and_is_not_made_again(few_pairs_file, tmp_path):
     folder = tmp_path / "model"
 
@@ -139,6 +141,7 @@ def test_a_changed_validation_file_is_refused_by_name(stopped, tmp_path):
         resume(stopped)
 
 
+@pytest.mark.slow
 def test_a_missing_checkpoint_is_reported_before_the_run_starts_again(stopped):
     (stopped / "checkpoints" / "last.safetensors").unlink()
     texts = []
@@ -146,6 +149,7 @@ def test_a_missing_checkpoint_is_reported_before_the_run_starts_again(stopped):
     assert any("last.safetensors is missing: the run starts again" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_is_in_use_and_not_one_to_resume(few_pairs_file, tmp_path):
     folder, refusals = tmp_path / "model", []
 

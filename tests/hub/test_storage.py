@@ -514,6 +514,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters()), values, max_size=4))
 @settings(max_examples=20)
 def test_the_state_comes_back_exactly(state):

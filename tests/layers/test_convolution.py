@@ -75,6 +75,7 @@ def test_a_cache_selects_rows():
     torch.testing.assert_close(layer(x[rows, 3:], cache), layer(x)[rows, 3:])
 
 
+@pytest.mark.slow
 def test_first_and_second_derivatives_are_right():
     layer = build(3, is_causal=True)
     inputs = [draw(2, 4, 4).requires_grad_()]

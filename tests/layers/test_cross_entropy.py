@@ -40,6 +40,7 @@ def test_value_and_gradient_equal_those_of_torch(smoothing):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_first_and_second_derivatives_pass_the_checks(smoothing):
     hidden, weight, targets = draw()
 

@@ -180,6 +180,7 @@ def test_checkpointing_with_a_passed_generator_is_refused(use_reentrant):
         out.sum().backward()
 
 
+@pytest.mark.slow
 def test_a_compiled_graph_draws_masks_by_the_seed():
     dropout = Dropout(0.5)
     compiled = torch.compile(dropout.add, fullgraph=True, backend="eager")

@@ -162,6 +162,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_naive_mixture(smoothing, mo
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_derivatives_of_the_loss_pass_the_checks(smoothing):
     rows, labels = draw(4, DIM), torch.tensor([3, 3, 0, 10])

@@ -533,6 +533,7 @@ def test_steps_are_limited(method):
         minimize(rosenbrock, start(-1.2, 1.0), maxiter=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "fun", [lambda x: x.sum(), lambda x: -x.square().sum(), lambda x: -x.exp().sum()]

@@ -68,6 +68,7 @@ class Problem:
         return torch.cat([p.detach().cpu().reshape(-1) for p in self.model.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_the_weights_are_those_of_the_cpu(name):
     on_cpu = Problem(name, "cpu")
@@ -94,6 +95,7 @@ def test_an_evaluation_waits_for_its_device_once(name):
                 assert len(gpu.waits) == problem.optimizer.last.evaluations, gpu.waits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_product_waits_once_too(name):
     with PretendedGpu() as gpu:

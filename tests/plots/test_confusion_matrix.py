@@ -30,6 +30,7 @@ def draw(drawn, labels, counts):
     return drawn(lambda path: picture(labels, counts).draw(path))
 
 
+@pytest.mark.slow
 def test_ten_labels_have_their_numbers_in_the_cells(drawn):
     labels = [f"digit {number}" for number in range(10)]
     counts = diagonal(10)

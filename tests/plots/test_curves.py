@@ -28,6 +28,7 @@ def metrics(count, *, score="chrf", best=None, rate=0.01):
     return [*lines, {"event": "finished", "step": 10 * count, "valid": {}, "test": {}}]
 
 
+@pytest.mark.slow
 def test_losses_score_and_rate_have_axes_units_and_a_legend(drawn):
     curves = Curves.from_metrics(metrics(8, best=5), unit="nats per token")
     svg = drawn(draw_curves, curves)

@@ -43,6 +43,7 @@ def test_fourteen_origins_have_a_panel_each(drawn):
     assert "2000-01-04 00:00" in svg.texts  # the first step of the forecast
 
 
+@pytest.mark.slow
 def test_of_many_panels_some_are_shown_and_the_others_counted(drawn, monkeypatch):
     monkeypatch.setattr(forecast_panels, "_MOST_PANELS", 3)
     svg = drawn(draw_forecasts, [panel(10, 4, title=f"origin {row}") for row in range(99)])

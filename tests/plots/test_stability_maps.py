@@ -32,6 +32,7 @@ def test_it_shows_verdict_layers_steps_and_a_color_for_every_magnitude(tmp_path)
     assert all(f"fill: {color.light}" in content for color in SCALE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -43,6 +43,7 @@ def write(path, *texts):
             canvas.text(10, 30 + 20 * row, sheet.text(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
 def test_equal_pictures_are_equal_bytes_whatever_matplotlib_is_set_to(tmp_path, suffix):
     first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"

@@ -96,6 +96,7 @@ def opened(kind: str, tokenizer: Tokenizer) -> Predictor:
     return task.predictor(model.eval(), tokenizer, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_real_texts_give_the_same_in_an_exported_folder(kind, tokenizer, transformers, tmp_path):
     model = opened(kind, tokenizer)
@@ -110,6 +111,7 @@ def test_real_texts_give_the_same_in_an_exported_folder(kind, tokenizer, transfo
     assert ("token_type_ids" in inputs) == has_segments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "labels", "bert", "marian"])
 def test_an_exported_folder_opened_here_gives_the_same(kind, tokenizer, tmp_path):
     model: Any = opened(kind, tokenizer)
@@ -192,6 +194,7 @@ def test_the_validation_data_is_used_only_while_it_is_unchanged(trained):
     assert validation_texts(RunConfig()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_texts", [True, False])
 def test_the_command_says_what_was_checked(has_texts, tokenizer, transformers, tmp_path, capsys):
     export_model(opened("llama", tokenizer), tmp_path / "hf")

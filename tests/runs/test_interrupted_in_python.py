@@ -50,6 +50,7 @@ def interrupted(tmp_path, monkeypatch, pairs_file):
     return tmp_path / "here" / "model"
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_from_another_working_directory(interrupted, monkeypatch):
     monkeypatch.chdir(interrupted.parent.parent / "there")
     metrics = interrupted / "metrics.jsonl"

@@ -29,6 +29,7 @@ def test_pairs_of_the_training_data_are_named_as_such(trained, pairs_file):
         evaluate(trained, pairs_file)
 
 
+@pytest.mark.slow
 def test_rows_in_memory_are_scored_as_their_file_is(trained, pairs_file, tmp_path):
     pairs = [line.split("\t") for line in pairs_file.read_text().splitlines()[:8]]
     path = tmp_path / "pairs.tsv"

@@ -127,6 +127,7 @@ def little_memory(monkeypatch):
     monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda *_: 3 * NOW // 2)
 
 
+@pytest.mark.slow
 def test_a_smaller_preset_is_proposed_where_it_fits(kernels, little_memory):
     config, presets = request_of(*BASE, "training.batch_tokens=256")
     text = refusal(config, 100, presets)
@@ -169,6 +170,7 @@ def test_a_run_that_is_resumed_needs_another_folder(kernels):
     assert text.endswith("With another -o, fits: --set training.batch_tokens=12500 (1.6 GB).")
 
 
+@pytest.mark.slow
 def test_after_a_failure_what_needs_clearly_less_is_proposed(kernels):
     config, presets = request_of(*BASE, "training.batch_tokens=4096")
     advice = advice_of(config, presets)

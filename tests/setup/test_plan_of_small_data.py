@@ -34,6 +34,7 @@ def test_one_batch_a_pass_is_planned_for_three_hundred_steps(forty):
     assert (planned.steps_per_epoch, planned.total_steps, plan.evaluate_every) == (1, 300, 5)
 
 
+@pytest.mark.slow
 def test_both_sides_of_five_batches_a_pass(forty):
     sizes = {}
     for tokens in (80, 40, 32):

@@ -70,6 +70,7 @@ def saved_steps(folder, monkeypatch, saving_seconds, **training):
     return [event.step for event in events if isinstance(event, Saved)], clock.now
 
 
+@pytest.mark.slow
 def test_a_cheap_checkpoint_is_written_after_every_evaluation_and_every_50_seconds(
     tmp_path, monkeypatch
 ):
@@ -78,6 +79,7 @@ def test_a_cheap_checkpoint_is_written_after_every_evaluation_and_every_50_secon
     assert max(np.diff([0, *steps])) <= 51
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1.01, 4.0])
 def test_a_costly_checkpoint_takes_at_most_2_percent_of_the_time(tmp_path, monkeypatch, seconds):
     steps, total = saved_steps(tmp_path, monkeypatch, seconds)
@@ -87,6 +89,7 @@ def test_a_costly_checkpoint_takes_at_most_2_percent_of_the_time(tmp_path, monke
     assert steps[-1] == STEPS
 
 
+@pytest.mark.slow
 def test_a_longer_interval_that_is_set_counts(tmp_path, monkeypatch):
     steps, _ = saved_steps(tmp_path, monkeypatch, 1.5, checkpoint_seconds=5_000.0)
     assert max(np.diff(steps)) <= EVERY  # evaluations are kept, no oftener than every 75 seconds

@@ -69,6 +69,7 @@ def test_processes_that_give_heartbeats_are_left_alone():
     assert (run.said, run.ended) == ([], {})
 
 
+@pytest.mark.slow
 def test_a_silent_process_of_another_machine_is_named_within_30_seconds():
     run = Run([elsewhere("a"), elsewhere("b"), elsewhere("c")])
     run.pass_seconds(5, [0, 1, 2])
@@ -132,6 +133,7 @@ def test_a_stopped_process_of_the_same_machine_is_named_and_killed():
     assert run.ended == {0: LOST}
 
 
+@pytest.mark.slow
 def test_a_process_that_computes_in_one_long_operation_is_left_alone():
     program, process = child("while True: pass")
     run = Run([Process.present(), process])
@@ -216,6 +218,7 @@ def blocked_in_read(look):
     os.close(writer)
 
 
+@pytest.mark.slow
 def test_the_system_call_in_which_the_main_thread_waits_is_known():
     calls = [present_call()]
     blocked_in_read(lambda: calls.append(present_call()))
@@ -228,6 +231,7 @@ def test_the_system_call_in_which_the_main_thread_waits_is_known():
     assert calls[2] is None
 
 
+@pytest.mark.slow
 def test_a_process_that_waits_for_the_system_is_named_first_and_ended_much_later():
     run = Run([Process.present(), elsewhere("b")])
     blocked_in_read(lambda: run.pass_seconds(30, [0, 1]))

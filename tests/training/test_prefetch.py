@@ -146,6 +146,7 @@ def train(folder, num_steps):
         return {name: value.cpu() for name, value in model.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_run_that_builds_ahead_ends_with_the_same_bits(tmp_path, monkeypatch):
     ahead = train(tmp_path, 7)
     assert threads() == []

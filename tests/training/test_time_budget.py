@@ -88,6 +88,7 @@ def pause_at(moment):
     return slowness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.0, 4.0, 30.0, 50.0])
 def test_a_pause_costs_no_more_than_it_lasts(tmp_path, moment):
     counters, warnings = train(tmp_path, Clock(pause_at(moment)))
@@ -112,6 +113,7 @@ def test_a_plan_that_a_burst_of_other_work_cuts_grows_back(tmp_path, factor):
     assert warnings == []
 
 
+@pytest.mark.slow
 def test_a_first_plan_that_is_much_too_short_grows_without_more_evaluations(tmp_path):
     counters, warnings = train(tmp_path, Clock(lambda _: 1.0), num_steps=1, evaluate_every=1)
     assert counters.elapsed == pytest.approx(SECONDS - RESERVE - EVALUATION_SECONDS, abs=3.0)

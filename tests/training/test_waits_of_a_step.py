@@ -70,6 +70,7 @@ def classifier():
     return Classifier(encoder, num_labels=2), batches, ClassificationLoss(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [translator, copying_translator, language_model, classifier])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_step_waits_once(build, optimizer):
@@ -93,6 +94,7 @@ def test_a_step_waits_once(build, optimizer):
     assert output.gradient_norm == pytest.approx(float(output.gradient_norms.norm()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cg", "lbfgs"])
 def test_a_step_of_all_rows_waits_once_an_evaluation_and_once_for_its_figures(name):
     torch.manual_seed(0)

@@ -213,6 +213,7 @@ def check(pattern, score="dot", bias="none", *, queries=40, keys=50, kv_heads=HE
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "score", "bias"), covering_pairs(list(PATTERNS), list(SCORES), list(BIASES))
 )
@@ -220,6 +221,7 @@ def test_every_pattern_score_and_bias_equals_the_definition(gpu, pattern, score,
     check(PATTERNS[pattern], score, bias)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     queries=st.integers(2, 300),
@@ -528,6 +530,7 @@ def test_the_log_sum_exp_is_left_to_flex_attention(gpu):
     assert choose_method(Full(), facts) is Method.FLEX
 
 
+@pytest.mark.slow
 def test_a_compiled_graph_on_a_gpu_holds_pytorchs_own_attention(gpu):
     torch._dynamo.reset()
     q, k, v = (draw(1, HEADS, 40, DIM, seed=seed).requires_grad_() for seed in range(3))
@@ -587,11 +590,13 @@ def test_a_window_touches_few_blocks_and_a_full_pattern_has_whole_ones():
     assert (touched.sum(), whole.sum()) == (10, 6)
 
 
+@pytest.mark.slow
 def test_tables_of_long_texts_have_larger_blocks():
     assert Sizes(4096, 300_000, 0).block == 256
     assert block_tables(Local(255, 0).terms(), Sizes(1 << 20, 1 << 20, 0))[0].shape == (2048, 2048)
 
 
+@pytest.mark.slow
 def test_a_cpu_imports_no_part_of_it():
     script = """
 import sys, torch

@@ -47,6 +47,7 @@ class HalfPrefix(LengthDependentPattern):
         return Prefix(num_keys // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [20, 140, 530])
 @pytest.mark.parametrize(
     "pattern", [Prefix(3), Prefix(3) & Local(9, 9), HalfPrefix(), HalfPrefix() | Causal()], ids=repr

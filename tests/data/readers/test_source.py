@@ -118,6 +118,7 @@ def test_a_pipe_without_a_writer_is_refused_after_a_while(tmp_path, monkeypatch)
         open_source(tmp_path / "pipe")
 
 
+@pytest.mark.slow
 def test_a_pipe_whose_writer_takes_time_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr("regard.data.readers.source._SECONDS_TO_WAIT", 0.05)
     path = tmp_path / "pipe"
@@ -182,6 +183,7 @@ def test_what_would_fill_the_memory_is_refused_with_a_part_to_take(tmp_path, mon
         open_source(plain)
 
 
+@pytest.mark.slow
 def test_a_packed_file_that_expands_without_bound_is_refused_before_the_memory_ends(
     tmp_path, monkeypatch
 ):

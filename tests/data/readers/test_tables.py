@@ -173,6 +173,7 @@ def test_a_lone_carriage_return_ends_no_csv_row():
     assert read("a\rb,c\n\rd,e", "pairs.csv") == [("a\rb", "c"), ("\rd", "e")]
 
 
+@pytest.mark.slow
 def test_very_long_lines_are_read():
     long = "word " * 400_000
     assert read(f"{long}\tx\n") == [(long, "x")]

@@ -92,6 +92,7 @@ def test_scores_are_those_of_captum(name):
     assert expected.abs().max() > 0.05
 
 
+@pytest.mark.slow
 def test_scores_of_a_model_that_copies_are_those_of_captum():
     captum_attr = pytest.importorskip("captum.attr", reason="captum is the oracle")
     prediction = copied(dtype=torch.float64)

@@ -29,6 +29,7 @@ def test_with_weights_of_0_and_1_scores_are_those_of_the_replaced_tokens(probabi
     torch.testing.assert_close(prediction.scores(weights), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("separator", [None, "sat"])
 def test_scores_are_differentiable_in_every_weight(separator):
     prediction = copied(separator=separator, dtype=torch.float64)

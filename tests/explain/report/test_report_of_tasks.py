@@ -86,6 +86,7 @@ def evaluate(predictor: Any, path: Path, num_worst: int = 20) -> tuple[Any, Page
     return report, Page(text), text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "write", "name", "first_score"),
     [

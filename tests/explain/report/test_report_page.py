@@ -184,6 +184,7 @@ def test_a_classifier_has_calibration_and_confusion():
     assert "no-such-folder: no such folder." in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 40, 61])
 def test_any_number_of_labels_fits(count):
     page = Page(page_of(classified(labels=tuple(f"label {n}" for n in range(count)))))

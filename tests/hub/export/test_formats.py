@@ -54,6 +54,7 @@ def test_a_family_without_a_layout_names_one_that_has_some():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "name"),
     [

@@ -72,6 +72,7 @@ def test_another_head_is_refused_by_its_name(family, head, output, transformers,
     )
 
 
+@pytest.mark.slow
 def test_a_class_that_is_named_without_a_list_decides_too(transformers, tmp_path):
     publish(transformers, "Bert", "ForTokenClassification", tmp_path)
     change_config(tmp_path, architectures="BertForTokenClassification")

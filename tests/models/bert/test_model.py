@@ -50,6 +50,7 @@ def transformers():
     return package
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     layers=st.integers(1, 3),

@@ -58,6 +58,7 @@ def run(theirs, ids, num_global: int, **inputs):
     return theirs(ids, attention_mask=mask, global_attention_mask=is_global, **inputs)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     layers=st.integers(1, 3),

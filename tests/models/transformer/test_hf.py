@@ -292,6 +292,7 @@ def test_padding_changes_nothing_and_token_0_counts():
     assert not torch.allclose(model(changed, target)[1:2], alone)
 
 
+@pytest.mark.slow
 def test_greedy_search_writes_what_generate_writes(tmp_path, transformers):
     outputs = []
     for seed in SEEDS:

@@ -284,6 +284,7 @@ def test_classify_reads_rows_from_standard_input(capsys, models, monkeypatch):
     assert code == 0 and label in ("sine", "saw", "square") and 0 < float(probability) <= 1
 
 
+@pytest.mark.slow
 def test_every_verb_says_that_only_first_frames_are_read(capsys, tmp_path):
     image = pytest.importorskip("PIL.Image")
     generator = np.random.default_rng(3)

@@ -75,6 +75,7 @@ def test_the_end_of_the_training_file_is_scored(folder, capsys):
     assert "picture" not in report
 
 
+@pytest.mark.slow
 def test_a_file_of_what_comes_after_has_the_history_of_the_training_file(folder, capsys, tmp_path):
     longer = write_series(tmp_path / "longer.csv", 0, 180)
     after = write_series(tmp_path / "after.csv", 150, 180)
@@ -88,6 +89,7 @@ def test_a_file_of_what_comes_after_has_the_history_of_the_training_file(folder,
     }
 
 
+@pytest.mark.slow
 def test_a_file_without_anything_new_is_refused_and_may_be_allowed(folder, capsys, tmp_path):
     path = write_series(tmp_path / "seen.csv", 0, 144)
     code, _, err = evaluate(folder, capsys, path)
@@ -97,6 +99,7 @@ def test_a_file_without_anything_new_is_refused_and_may_be_allowed(folder, capsy
     assert evaluate_json(folder, capsys, path, "--allow-overlap")["rows"] > 10
 
 
+@pytest.mark.slow
 def test_a_model_is_compared_and_drawn(folder, capsys, tmp_path):
     path = write_series(tmp_path / "longer.csv", 0, 180)
     picture = tmp_path / "rolling.svg"

@@ -172,6 +172,7 @@ def test_a_difference_that_may_be_chance_is_said(evaluate: Any) -> None:
     assert report.intervals["mase"]["low"] is None
 
 
+@pytest.mark.slow
 def test_intervals_of_few_windows_are_said_to_be_too_narrow(evaluate: Any) -> None:
     def notes(length: int) -> list[str]:
         values = wave(length)
@@ -191,6 +192,7 @@ def test_another_model_is_compared_on_the_same_windows(evaluate: Any) -> None:
     assert ("Compare", "ours against theirs") in [(t, x[:19]) for t, x in report.lines()]
 
 
+@pytest.mark.slow
 def test_windows_are_those_that_neither_model_has_seen(
     evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +266,7 @@ def test_nothing_but_missing_values_is_refused(evaluate: Any) -> None:
         evaluate(series_of(a=values), Oracle(), seen=series_of(a=values[:100]))
 
 
+@pytest.mark.slow
 def test_two_hundred_series_of_different_lengths_are_scored_quickly(evaluate: Any) -> None:
     lengths = np.random.default_rng(3).integers(1, 40, size=200)
     series = series_of(**{f"s{row}": wave(size, row) for row, size in enumerate(lengths.tolist())})

@@ -133,6 +133,7 @@ def test_a_picture_and_tables_are_written_by_their_names(folder, data, capsys, t
     assert (code, "jsonl" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_resumes_to_the_same_weights(tmp_path, data, folder):
     def stop_at_the_first(event: object) -> None:
         if isinstance(event, Evaluated):
@@ -228,6 +229,7 @@ def test_a_series_shorter_than_the_window_is_forecast(folder, tmp_path, capsys):
     assert len(forecast(folder, file, capsys)) == 25
 
 
+@pytest.mark.slow
 def test_gaps_of_a_tenth_are_noted_and_forecast_all_the_same(tmp_path, capsys):
     values = season(400)
     values[np.random.default_rng(1).random(400) < 0.1] = math.nan
@@ -238,6 +240,7 @@ def test_gaps_of_a_tenth_are_noted_and_forecast_all_the_same(tmp_path, capsys):
     assert np.abs(found - season(424, noise=0)[400:]).mean() < 0.6
 
 
+@pytest.mark.slow
 def test_series_of_different_lengths_are_one_run(tmp_path, capsys):
     lines = ["day,shop,sales"]
     start = np.datetime64("2024-01-01")
@@ -307,6 +310,7 @@ def test_a_model_of_another_task_does_not_forecast(trained, data, capsys):
     assert "does not forecast series" in err
 
 
+@pytest.mark.slow
 def test_a_trained_forecaster_is_trained_further(folder, data, tmp_path):
     longer = write(tmp_path / "b.csv", {"demand": season(500, seed=4)})
     model = regard.train(longer, tmp_path / "m", start_from=folder, settings=["training.epochs=1"])
@@ -338,6 +342,7 @@ def median_of(folder: Path, file: Path) -> np.ndarray:
     return np.array(result.median)
 
 
+@pytest.mark.slow
 def test_a_trend_continues(tmp_path):
     file = write(tmp_path / "trend.csv", {"y": 0.5 * np.arange(400.0)})
     train(file, tmp_path / "m", settings=(*SETTINGS, "forecast.horizon=12"))
@@ -345,6 +350,7 @@ def test_a_trend_continues(tmp_path):
     assert np.abs(median_of(tmp_path / "m", file) - expected).max() < 0.5
 
 
+@pytest.mark.slow
 def test_after_a_level_shift_the_new_level_is_forecast(tmp_path):
     values = season(400)
     values[250:] += 20
@@ -354,6 +360,7 @@ def test_after_a_level_shift_the_new_level_is_forecast(tmp_path):
     assert np.abs(median_of(tmp_path / "m", file) - expected).mean() < 1
 
 
+@pytest.mark.slow
 def test_the_median_of_noise_does_not_dance_and_the_band_covers(tmp_path):
     noise = np.random.default_rng(7).normal(size=800)
     file = write(tmp_path / "noise.csv", {"y": noise[:700]})

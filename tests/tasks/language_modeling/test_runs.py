@@ -153,6 +153,7 @@ def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_worst_lines_are_those_with_the_most_bits_per_byte(run, tmp_path, capsys):
     generator, path = load(run[0]), tmp_path / "new.txt"
     easy = [f"{number} red cat sees the dog." for number in range(60, 75)]
@@ -240,6 +241,7 @@ def test_other_optimizers_train_it_too(tmp_path, book, optimizer):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_windowed_attention_trains_and_generates_with_a_bounded_cache(tmp_path, book):
     settings = (*SMALL, "attention.pattern=local:8", "training.epochs=1")
     generator = train(book, tmp_path / "model", settings=settings)

@@ -125,6 +125,7 @@ def their_answer(
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer"])
 def test_published_heads_give_the_spans_of_transformers(kind, transformers, tmp_path):
     model = published(transformers, kind, tmp_path / "hf")
@@ -171,6 +172,7 @@ def test_a_published_head_goes_out_as_it_came(kind, transformers, tmp_path):
     assert exported.texts.is_equal, exported.texts
 
 
+@pytest.mark.slow
 def test_a_model_of_a_run_goes_out_with_its_vocabulary(transformers, tmp_path):
     rows = [
         {"context": f"{n} Ada met Bob in {p}.", "question": f"Where is {n}?", "answers": [p]}
@@ -249,6 +251,7 @@ def test_a_longformer_of_answers_starts_a_classifier_of_single_texts(transformer
         assert (model.question_end_id, model.num_global) == (None, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["Model", "ForQuestionAnswering"])
 def test_a_run_begins_with_the_weights_of_a_published_encoder(head, transformers, tmp_path):
     model = published(transformers, "Bert", tmp_path / "hf", head=head)

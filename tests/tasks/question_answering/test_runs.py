@@ -345,6 +345,7 @@ def test_data_without_any_answer_has_nothing_to_learn(tmp_path) -> None:
         train(path, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["longformer", "transformer"])
 def test_every_family_of_encoders_learns_and_opens_again(data, tmp_path, family) -> None:
     name = "model.num_encoder_layers=1" if family == "transformer" else "model.num_layers=1"

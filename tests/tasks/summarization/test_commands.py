@@ -196,6 +196,7 @@ def test_several_best_come_numbered_with_scores(capsys, summarizer_folder):
     assert float(fields[0][1]) >= float(fields[1][1])
 
 
+@pytest.mark.slow
 def test_what_is_cut_off_is_said_by_every_verb(capsys, limited_folder, documents_file):
     capsys.readouterr()
     code, out, err = run(capsys, "summarize", limited_folder, DOCUMENT, "--json")
@@ -230,6 +231,7 @@ def test_a_run_prints_what_it_cuts(capsys, documents_file, tmp_path):
     assert "cut to 12 tokens" in (folder / "data_report.txt").read_text()
 
 
+@pytest.mark.slow
 def test_evaluate_prints_intervals_floors_and_a_verdict(capsys, summarizer_folder, tmp_path):
     path = write_jsonl(tmp_path / "test.jsonl", draw_documents(30, seed=9))
     words = ("evaluate", summarizer_folder, path, "--worst", 2, "--drop-overlap")
@@ -252,6 +254,7 @@ def test_evaluate_prints_intervals_floors_and_a_verdict(capsys, summarizer_folde
     assert report["worst"][0]["rougeL"] <= report["worst"][1]["rougeL"]
 
 
+@pytest.mark.slow
 def test_two_summarizers_are_compared_on_the_same_rows(capsys, summarizer_folder, tmp_path):
     path = write_jsonl(tmp_path / "test.jsonl", draw_documents(20, seed=8))
     words = ("evaluate", summarizer_folder, path, "--allow-overlap", "--beam", 1)
@@ -307,6 +310,7 @@ def test_an_exported_summarizer_gives_the_same_summaries(capsys, documents_file,
     assert "test ROUGE-L" in out
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_summarizer_keeps_the_limit_of_its_documents(
     capsys, limited_folder, documents_file, tmp_path
 ):

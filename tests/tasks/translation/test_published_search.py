@@ -204,6 +204,7 @@ def test_what_the_folder_leaves_open_is_as_ever(barts):
     assert (search.ranking, search.stopping, search.max_length) == ("transformers", "likely", 60)
 
 
+@pytest.mark.slow
 def test_a_model_that_goes_out_and_comes_back_searches_as_before(barts, tmp_path):
     ask_for(barts[0], SEARCHES["all of it"] | {"early_stopping": "never"})
     opened: Any = regard.load(barts[0])
