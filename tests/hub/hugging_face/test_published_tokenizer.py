@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -84,6 +85,17 @@ def test_a_special_token_that_is_spelled_out_is_text_unless_asked_for(word_piece
 def test_lower_case_is_as_the_settings_say(word_piece, lower, ids):
     settle(word_piece, do_lower_case=lower)
     assert read_tokenizer(word_piece).encode(["The é"]) == ids
+
+
+def test_a_guess_that_capitals_do_not_count_is_said_where_pieces_have_some(word_piece):
+    path = word_piece / "vocab.txt"
+    path.write_text("\n".join([*WORDS, "[unused1]", "Br", "Cl"]) + "\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="lower case.* so 2 of its pieces .* such as 'Br'"):
+        read_tokenizer(word_piece)
+    settle(word_piece, do_lower_case=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_tokenizer(word_piece)
 
 
 def test_byte_pairs_are_merged_in_their_order(byte_pairs):

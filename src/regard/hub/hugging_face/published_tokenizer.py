@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
@@ -462,12 +463,31 @@ def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
     lines = _read_text(path).removesuffix("\n").split("\n")
     vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
     tokens = _WORD_PIECE_TOKENS | _tokens(settings)
+    if "do_lower_case" not in settings:
+        _warn_of_capitals(path, vocab.keys() - set(tokens.values()))
     backend = Backend(models.WordPiece(vocab, unk_token=tokens["unk"]))
     backend.normalizer = bert_normalizer(settings)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
     _add_specials(backend, tokens, vocab, processors.BertProcessing)
     return backend
+
+
+def _warn_of_capitals(path: Path, pieces: Iterable[str]) -> None:
+    """Warn where texts are put in lower case by default, and word pieces have capitals."""
+    lost = [piece for piece in pieces if piece.lower() != piece and not _is_marked(piece)]
+    if lost:
+        warnings.warn(
+            f"{path}: texts are put in lower case, as transformers does where the folder does not "
+            f"say otherwise, so {len(lost):,} of its pieces never occur, such as {min(lost)!r}.  "
+            f'For texts as they are: "do_lower_case": false in {path.parent / TOKENIZER_CONFIG}.',
+            stacklevel=5,
+        )
+
+
+def _is_marked(piece: str) -> bool:
+    """Return whether a piece is written like a special token, such as ``[CLS]`` or ``<S>``."""
+    return piece[:1] + piece[-1:] in ("[]", "<>")
 
 
 def _byte_pairs(folder: Path, settings: Mapping[str, Any], name: str) -> Backend:
