@@ -216,3 +216,20 @@ def test_documents_without_any_valid_key_give_zeros_and_zero_gradients(pattern):
     )
     assert not out.any()
     assert not any(x.any() for x in torch.autograd.grad(out.sum(), (q, k, v)))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"return_weights": True}, "return_weights"), ({"query_offset": 1}, "query_offset")],
+)
+def test_a_window_of_each_document_says_what_it_does_not_go_with(options, reason):
+    q, k, v = torch.randn(3, 1, 1, 6, 4)
+    numbers = torch.tensor([[0, 0, 0, 1, 1, 1]])
+    with pytest.raises(ConfigError, match=f"each document and does not go with {reason}"):
+        attend(
+            *(q[:, :, :5], k, v),
+            pattern="local:0.5",
+            segments=(numbers[:, :5], numbers),
+            segments_are_documents=True,
+            **options,
+        )

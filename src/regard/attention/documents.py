@@ -17,7 +17,7 @@ from regard.attention.dense import AttentionOutput
 from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions, number_segments
 from regard.attention.patterns import Full
-from regard.attention.patterns.base import Pattern
+from regard.attention.patterns.base import LengthDependentPattern, Pattern
 from regard.errors import ConfigError
 
 Attend = Callable[[Tensor, Tensor, Tensor, Pattern, AttentionOptions], AttentionOutput]
@@ -50,12 +50,19 @@ def attend_documents(
         numbers cannot be read (`torch.func`, ``torch.compile``) it takes all pairs of a row.
 
     Raises:
-        ConfigError: There are no segments, or the keys have positions of their own.
+        ConfigError: There are no segments, the keys have positions of their own, or the pattern
+            depends on the lengths of documents that are not computed one by one.
     """
     if options.segments is None or options.key_positions is not None:
         problem = "needs segments" if options.segments is None else "does not go with key_positions"
         raise ConfigError(f"segments_are_documents {problem}.")
-    if returns_weights or options.query_offset > 0 or not _has_numbers(q, k):
+    reasons = {
+        "return_weights": returns_weights,
+        "query_offset": options.query_offset > 0,
+        "torch.func, torch.compile and tensors without numbers": not _has_numbers(q, k),
+    }
+    if (reason := next((name for name, holds in reasons.items() if holds), None)) is not None:
+        _require_fixed(pattern, reason)
         return attend(q, k, v, pattern, _count_from_starts(options))
     outputs, rows_of_outputs, num_done = [], [], 0
     for group in _groups(options, q.shape[2], k.shape[2]):
@@ -84,6 +91,15 @@ def attend_documents(
         out=put([(x.out, is_valid) for x, is_valid in outputs], 0.0),
         lse=put(lse, -torch.inf).squeeze(-1) if lse else None,
     )
+
+
+def _require_fixed(pattern: Pattern, reason: str) -> None:
+    """Raise ConfigError for a pattern that depends on the length of each document."""
+    if isinstance(pattern, LengthDependentPattern):
+        raise ConfigError(
+            f"{pattern!r} depends on the length of each document and does not go with {reason}.  "
+            "Resolve it first: .resolve(num_queries, num_keys)."
+        )
 
 
 def _has_numbers(q: Tensor, k: Tensor) -> bool:
