@@ -103,6 +103,9 @@ def attend_hidden(
         compute: Computes attention of q, k and v.
         queries_that_see: Returns which queries may see a vector that is not finite, boolean
             ``[batch, heads, queries, 1]``.
+
+    Returns:
+        The output, with the weights, dense, and the log-sum-exp where `compute` returns them.
     """
     (q, bad_q), (k, bad_k), (v, bad_v) = (hide_nonfinite(x) for x in (q, k, v))
     out, weights, lse, _ = compute(q, k, v)

@@ -46,7 +46,7 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
 
 
 def is_interactive() -> bool:
-    """Whether output goes to a terminal or a notebook, where a line can be updated.
+    """Return whether output goes to a terminal or a notebook, where a line can be updated.
 
     ``FORCE_COLOR`` asks for color in a file, too, but a file has no lines to update.
     """

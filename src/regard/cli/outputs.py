@@ -67,6 +67,7 @@ def replacing(name: str) -> Iterator[TextIO]:
         ConfigError: The name is that of a folder or of a model's file, or its folder cannot be
             written.
         ResourceError: The disk is full, or fails.
+        BrokenPipeError: The reader of a pipe left.
     """
     path = Path(os.path.realpath(name))
     folder = _temporary_folder(path)

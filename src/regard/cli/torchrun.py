@@ -121,6 +121,9 @@ def join_run() -> Iterator[Launch | None]:
 
     Yields:
         The processes; None outside torchrun.
+
+    Raises:
+        ResourceError: The processes cannot be connected.
     """
     environment = TorchrunEnvironment.from_environment()
     if environment is None:

@@ -88,6 +88,9 @@ def _draw_parts(
         lines: The text.
         held_out: Fraction of the text for each part; None is one run. The rest is part 0.
         seed: Seed of the choice.
+
+    Raises:
+        DataError: No line is left to train on.
     """
     part_of_line = np.zeros(len(lines), dtype=np.int8)
     runs = _runs(lines)

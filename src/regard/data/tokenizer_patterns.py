@@ -86,6 +86,9 @@ def _collect(value: object) -> list[str]:
 def _check(pattern: str) -> None:
     """Raise _TooCostlyError for an expression that could take forever.
 
+    Raises:
+        _TooCostlyError: It has a form that is not taken, which the message names.
+
     >>> _check(r" ?[^\\s\\p{L}]+|\\s+(?!\\S)")
     >>> _check(r"(a+)+$")
     Traceback (most recent call last):

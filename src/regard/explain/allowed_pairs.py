@@ -38,6 +38,9 @@ def allowed_pairs(
         tile: Positions of a row and of a column of the runs; a tile is allowed where one of its
             pairs is.
 
+    Returns:
+        The runs of keys of each row, and the share of each key, ``[keys]``.
+
     >>> from regard.attention import Local
     >>> allowed_pairs(Local(1, 0), 3, 3).runs
     [[(0, 1)], [(0, 2)], [(1, 3)]]

@@ -205,6 +205,9 @@ def _largest_of_sparse(weights: Tensor, num_keys: int) -> tuple[Tensor, Tensor, 
 def _join_runs(runs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
     """Join the runs that are nearest to each other until few enough are left.
 
+    Returns:
+        At most `most` runs, with all keys of the given ones.
+
     >>> _join_runs([(0, 1), (2, 3), (9, 10)], 2)
     [(0, 3), (9, 10)]
     """

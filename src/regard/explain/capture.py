@@ -123,6 +123,9 @@ class LayerAttention:
 
         Args:
             query: Its index.
+
+        Raises:
+            IndexError: There is no such query.
         """
         for record in self.records:
             if query < record.output.shape[2]:
@@ -227,6 +230,9 @@ def check(prediction: Prediction) -> float:
 
     Args:
         prediction: Whose model runs twice.
+
+    Returns:
+        The largest error.
     """
     layers = attention_layers(prediction)
     return largest_error(layers, lambda: prediction.scores(prediction.full_weights()))
@@ -272,7 +278,7 @@ def _relative_error(calls: list[AttentionRecord], outputs: list[Tensor]) -> floa
 
 
 def recompute(record: AttentionRecord) -> Tensor:
-    """Compute weights times values, ``[batch, heads, queries, value_dim]``, float32 at least.
+    """Return weights times values, ``[batch, heads, queries, value_dim]``, float32 at least.
 
     Args:
         record: With weights, dense or sparse.

@@ -248,6 +248,12 @@ class _Explainer:
         Args:
             methods: Their names; None takes all that fit the model, and notes the others, but for
                 attention flow, which takes long. Random scores are next to each as its floor.
+
+        Returns:
+            Scores and measures of each method that was computed, by name.
+
+        Raises:
+            ConfigError: A name is unknown, or its method does not fit the model.
         """
         names = list(DEFAULT_METHODS) if methods is None else method_names(methods)
         seconds: dict[str, float] = {}

@@ -293,6 +293,9 @@ def _rank(name: str, entry: nn.Module | nn.Parameter, is_double: bool) -> tuple[
     """Order source before target; embeddings, maps into the blocks, blocks, others, the output.
 
     What reads the output's logits is last.
+
+    Returns:
+        A key to sort by.
     """
     last = name.rpartition(".")[2]
     rank = next((rank for rank, has_rank in _RANKS if has_rank(last, entry)), _RANK_OF_OTHERS)

@@ -238,6 +238,9 @@ def classify_values(
         values: Values of the input, not standardized.
         output: The label that is explained; None is the most probable.
         contrast: Another label that it is compared with.
+
+    Returns:
+        The prediction; for an image with its pixels.
     """
     inputs, lengths = classifier.collator.lay_out([values])
     if lengths is not None:

@@ -337,7 +337,7 @@ class Search(ABC, Generic[S]):
         self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=2)
 
     def _remain(self, is_done: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Let sentences go that are done, ``[batch]``; return those that remain.
+        """Return the sentences that remain, ``[remaining]``; those that are done, ``[batch]``, go.
 
         Those at the end take the places of the ones that leave, so that few rows move.
         """

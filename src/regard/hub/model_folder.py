@@ -273,7 +273,7 @@ class ModelFolder:
         )
 
     def read_calibration(self) -> dict[str, float]:
-        """Read what was tuned after training, by name; empty where nothing was.
+        """Return what was tuned after training, by name; empty where nothing was.
 
         Raises:
             WeightsError: The file is damaged, was removed, or is not of this run.

@@ -327,6 +327,7 @@ def writing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Iterator
     Raises:
         ConfigError: The folder cannot be written.
         ResourceError: The disk is full, or fails.
+        SafetensorError: The tensors cannot be written for a reason that is not the system's.
     """
     try:
         yield

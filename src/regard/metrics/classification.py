@@ -99,7 +99,7 @@ def reliability(
 def confusion_matrix(
     predictions: Sequence[int], labels: Sequence[int], num_labels: int
 ) -> list[list[int]]:
-    """Count rows by label and prediction, ``[labels, labels]``.
+    """Return how many rows have each label and prediction, ``[labels, labels]``.
 
     >>> confusion_matrix([0, 1, 1], [0, 0, 1], 2)
     [[1, 1], [0, 1]]

@@ -205,7 +205,7 @@ def worst_translations(
 
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
-    """Compute chrF of each translation, ``[sentences]``, 0 to 100.
+    """Return chrF of each translation, ``[sentences]``, 0 to 100.
 
     Args:
         hypotheses: Translations.

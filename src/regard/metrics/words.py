@@ -54,7 +54,7 @@ def first_words(text: str, count: int) -> str:
 
 
 def word_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each word of a text begins and ends, as it is written.
+    """Return an iterator over where each word of a text begins and ends, as it is written.
 
     >>> text = "E_IO: Read(2)."
     >>> [text[start:end] for start, end in word_spans(text)]

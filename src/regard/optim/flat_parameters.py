@@ -273,7 +273,7 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _device_inner_product(first: Tensor, second: Tensor) -> Tensor:
-    """Compute the inner product of two vectors, ``[n]``, by few calls: float64, a scalar.
+    """Return the inner product of two vectors, ``[n]``, by few calls: float64, a scalar.
 
     Each product is rounded once to float32; they are summed in float64.
     """
@@ -313,7 +313,7 @@ def inner_products(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
 
 
 def _products_in_runs(rows: Tensor, vectors: Sequence[Tensor], run: int = _RUN) -> Tensor:
-    """Compute the products of k vectors, [width], with rows, [m, width]: [k, m] in float64.
+    """Return the products of k vectors, [width], with rows, [m, width]: [k, m] in float64.
 
     Of float32 vectors, `run` terms are added to each other in float32.
     """

@@ -70,6 +70,9 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
             unit: What is measured.
             row: What a row is.
             names: Names of the scores.
+
+        Returns:
+            The picture, with the mean of each score in each bin.
         """
         bins = [
             _summarize([lengths[index] for index in part], [[s[i] for i in part] for s in scores])

@@ -258,6 +258,9 @@ class Page:
             top: Distance from the upper edge.
             width: Width of the frame.
             height: Height of the frame.
+
+        Returns:
+            The new axes.
         """
         bottom = self.height - top - height
         frame = (left / self.width, bottom / self.height, width / self.width, height / self.height)

@@ -311,6 +311,14 @@ class RunSession:
         """Train; a report that cannot be written ends the run once its state is saved.
 
         A run that is stopped, or fails, has its curves so far.
+
+        Returns:
+            The counters at the end of training.
+
+        Raises:
+            ResourceError: The report cannot be written, or there is not enough memory.
+            Stopped: A signal asked for it; a checkpoint has been written.
+            WeightsError: Loss or gradient is not finite; the last good state has been written.
         """
         try:
             with resource_errors(self._advice.describe):

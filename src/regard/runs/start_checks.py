@@ -109,6 +109,9 @@ def open_shared_sources(
         opened: Sources that are already open, by the name of their setting.
         from_first: Whether rank 0 sends its files to the others. Streams it always sends.
 
+    Returns:
+        The open sources by the name of their setting.
+
     Raises:
         ConfigError: A folder is to be sent that has links to others.
         DataError: A file is missing, or has another content than on rank 0.

@@ -160,6 +160,9 @@ def inspect_machine(name: str = "auto") -> Machine:
     Args:
         name: Of the device: auto, cpu, cuda or cuda:N.
 
+    Returns:
+        The device, and its operations a second in each type.
+
     Raises:
         ConfigError: The machine has no such device.
     """

@@ -95,6 +95,9 @@ class MemoryAdvice:
         Args:
             setup: The run.
             uses_fsdp: Whether each process holds a part of the model.
+
+        Raises:
+            ResourceError: It does; the message says what would fit.
         """
         self._num_parts = self._num_ranks if uses_fsdp else 1
         self._length = setup.batches.longest

@@ -224,6 +224,9 @@ def _with_source_limit(
     Only data with long sources sets them, and trained weights keep what they were trained with;
     those that were trained on other data get a limit. Where a time budget has room for few passes
     over whole sources, and a beginning says what a source is about, less of each is read.
+
+    Returns:
+        The configuration with these settings.
     """
     sources = facts.sources
     if sources is None:
@@ -280,6 +283,9 @@ def _check_positions(config: RunConfig) -> None:
     """Raise where texts of training are longer than a table of positions.
 
     Encoders and inputs that are not text are cut to their table.
+
+    Raises:
+        ConfigError: They are; the message says which lengths fit.
     """
     most = _num_positions(config.model)
     if most is None:

@@ -281,6 +281,9 @@ def _read_whole(path: Path, *, check: bool) -> _Contents:
         path: The file, or the file that names a folder.
         check: Whether to compare the content with its checksums.
 
+    Returns:
+        Its tensors, state and checksum.
+
     Raises:
         WeightsError: It is missing or damaged.
     """

@@ -60,6 +60,9 @@ def write_index(
 def read_index(checkpoints: Path) -> Index:
     """Read the file that names the last checkpoint.
 
+    Returns:
+        Its folder, checksums and state.
+
     Raises:
         WeightsError: It is damaged.
     """

@@ -88,6 +88,9 @@ def connect(environment: TorchrunEnvironment) -> Launch:
     Args:
         environment: Rank and address.
 
+    Returns:
+        The connected processes, watched by their heartbeats.
+
     Raises:
         ResourceError: The others cannot be reached.
     """

@@ -70,6 +70,8 @@ def resumable(folder: str, holds_run: Callable[[], bool] = lambda: True) -> Iter
 
     Raises:
         Aborted: In place of a `KeyboardInterrupt` other than `Stopped`.
+        Stopped: The block's own, as it is.
+        KeyboardInterrupt: The block's own, where the folder has no run to resume.
     """
     try:
         yield

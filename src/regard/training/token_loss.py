@@ -73,6 +73,9 @@ class TokenLoss(ABC, Generic[M]):
 
         Which labels count is read in main memory where the batch is there, without waiting for a
         device.
+
+        Returns:
+            The loss over the labels that count.
         """
         hidden, copies = self.states_and_copies(model, batch)
         taken = _Taken(batch.labels, self.nothing, hidden.device)
@@ -112,7 +115,7 @@ class TokenLoss(ABC, Generic[M]):
         return Loss(loss=loss, nll=nll, num_tokens=len(rows))
 
     def outputs(self, model: M, batch: Any) -> Tensor:
-        """Compute the logits of all labels, ``[tokens, vocab]``.
+        """Return the logits of all labels, ``[tokens, vocab]``.
 
         Raises:
             ConfigError: The model copies: its loss is not that of logits alone.

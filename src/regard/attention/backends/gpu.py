@@ -44,6 +44,9 @@ def attend_on_gpu(
     Returns:
         The output, and the log-sum-exp where it is asked for. Where no kernel can be made, both are
         computed block by block.
+
+    Raises:
+        RuntimeError: The kernel fails for another reason, such as lack of memory.
     """
     call = _Call(pattern, options, method, returns_lse)
     tensors = (q, k, v, *options.tensors())

@@ -90,6 +90,9 @@ def group_problems(problems: Sequence[RowProblem]) -> list[ProblemGroup]:
     """Group problems that differ only in numbers and quoted names, in the order of the first.
 
     Files that are wrong as a whole are grouped by the reason.
+
+    Returns:
+        The groups, each with its first problem, the locations of the first few, and their number.
     """
     groups: dict[tuple[str, str], list[RowProblem]] = {}
     for problem in problems:

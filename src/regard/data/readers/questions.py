@@ -140,11 +140,14 @@ def _is_true(value: object, key: str) -> bool:
 
 
 def read_asked(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[tuple[int, str, str, str]]:
-    """Yield line, question, context and id of the questions of a file; answers are not needed.
+    """Read line, question, context and id of the questions of a file; answers are not needed.
 
     Args:
         data: As for `read_questions`.
         encoding: Encoding of the file.
+
+    Returns:
+        An iterator over these four of each question, in the order of the file.
 
     Raises:
         DataError: The file is missing, empty, or has rows that cannot be read; before the first.

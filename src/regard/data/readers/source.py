@@ -168,6 +168,9 @@ def as_source(data: SourceLike) -> DataSource:
 def open_file(name: str) -> BufferedReader:
     """Open a file to read bytes.
 
+    Returns:
+        The open file.
+
     Raises:
         DataError: It is missing, cannot be opened, or is a pipe or a device, which may have no end.
     """

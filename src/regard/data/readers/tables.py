@@ -79,7 +79,8 @@ def read_pairs(
         The pairs, at least one.
 
     Raises:
-        DataError: A file is missing, empty, or has rows that cannot be read.
+        DataError: A file is missing or empty, or its format or columns are not clear.
+        UnreadableRowsError: Rows cannot be read; its problems tell which.
     """
     pairs, problems = parse_pairs(
         data, targets=targets, encoding=encoding, columns=columns, roles=roles

@@ -103,6 +103,9 @@ def with_residual(weights: Tensor, identity: Tensor) -> Tensor:
     Args:
         weights: A, ``[queries, keys]``; a row of zeros, which attends to nothing, becomes I's.
         identity: What the residual connection reads, ``[queries, keys]``.
+
+    Returns:
+        The mixed weights, ``[queries, keys]``.
     """
     mixed = 0.5 * weights + 0.5 * identity
     return mixed / mixed.sum(-1, keepdim=True)

@@ -66,6 +66,9 @@ class FlowNetwork:
     def maximum_flow(self, start: int, end: int) -> float:
         """Compute the maximum flow between two nodes.
 
+        Returns:
+            The flow; 0 where no path joins them.
+
         >>> network = FlowNetwork()
         >>> a, b, c = network.add_nodes(3)
         >>> network.add_edges([b, c], [a], torch.tensor([[0.5], [0.25]]))
@@ -138,7 +141,8 @@ def flow(prediction: Prediction, budget: Budget) -> Attribution:
         Scores between 0 and 1; rows do not sum to 1.
 
     Raises:
-        ConfigError: A layer has no attention, or no weights, or the text is too long.
+        ConfigError: A layer has no attention, or no weights.
+        TooLongError: The text is too long.
     """
     blocks = read_blocks(prediction, needs_self_attention=True)
     network = FlowNetwork()

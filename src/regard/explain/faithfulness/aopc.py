@@ -35,6 +35,9 @@ def aopc(effects: Effects) -> Aopc:
 
     Args:
         effects: Effects of removing features.
+
+    Returns:
+        The mean loss without the important features, and with them alone.
     """
     if not len(effects.counts):
         return Aopc(0.0, 1.0)

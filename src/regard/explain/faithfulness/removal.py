@@ -69,6 +69,9 @@ def rank_features(
         scores: ``[features]``.
         output: Index of the output.
         positive_only: Whether features whose score is not above 0 are left out.
+
+    Returns:
+        The features in this order, with the number of those that can be removed.
     """
     features = removable(prediction)[output].nonzero()[:, 0]
     values = scores[features].nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)

@@ -38,6 +38,9 @@ def removal_curves(effects: Effects) -> RemovalCurves:
 
     Args:
         effects: Effects of removing features; all of them are removed in the end.
+
+    Returns:
+        Both curves at `NUM_POINTS` equidistant fractions from 0 to 1, and the areas under them.
     """
     inside = effects.counts < effects.num_features
     fractions = effects.counts[inside].numpy() / max(effects.num_features, 1)

@@ -60,6 +60,9 @@ def soft_erasure(
         budget: Limit of memory, with the callback of progress.
         num_draws: Random inputs x' and x'' over which p is averaged, 1 or more.
         seed: Seed of the draws.
+
+    Returns:
+        Both measures, 0 to 1; NaN where removing all features does not lower the output.
     """
     is_removable = removable(prediction)[output]
     importance = _scale(scores, is_removable)  # [features]

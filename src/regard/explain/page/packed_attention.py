@@ -84,6 +84,9 @@ def pack_attention(maps: Sequence[AttentionMap], most_bytes: int = MOST_BYTES) -
         maps: Maps of all layers.
         most_bytes: Most bytes of the result. Where all keys need more, each row keeps its largest
             weights, and the rest of them joins the rest of the row.
+
+    Returns:
+        One packed map a layer; equal runs are stored once.
     """
     all_runs = [pack_runs(attention.computed) for attention in maps]
     left = most_bytes - sum(map(len, set(all_runs)))
@@ -117,6 +120,9 @@ def pack_runs(computed: Sequence[Sequence[tuple[int, int]]]) -> str:
 
     Args:
         computed: For every query its runs: first key, and the one after the last.
+
+    Returns:
+        Base64 text.
     """
     counts = _integers(map(len, computed))
     ends = _integers(chain.from_iterable(chain.from_iterable(computed))).reshape(-1, 2)
@@ -129,6 +135,9 @@ def keep_largest(rows: _Rows, most: int) -> _Rows:
     Args:
         rows: Rows of all heads of a layer.
         most: Keys that a row names.
+
+    Returns:
+        The rows, each with at most `most` keys.
     """
     if not len(rows.keys) or int(rows.counts.max()) <= most:
         return rows

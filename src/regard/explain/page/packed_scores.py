@@ -45,6 +45,9 @@ def pack_scores(scores: Scores) -> PackedScores:
 
     Args:
         scores: ``[outputs, features]``.
+
+    Returns:
+        Integers of 16 bits, or of 8 where there are many, with the largest score of each output.
     """
     table = np.array(scores, dtype=np.float64)  # None is NaN
     table[~np.isfinite(table)] = np.nan

@@ -110,6 +110,9 @@ def split_special(
         tokenizer: Its vocabulary.
         ids: The text with its special tokens.
         begin: Tokens that count as special at the beginning.
+
+    Returns:
+        The three parts in this order; each may be empty.
     """
     special = {token for role, token in tokenizer.special_ids.items() if role not in _OF_TEXT}
     if begin and list(ids[: len(begin)]) == list(begin):

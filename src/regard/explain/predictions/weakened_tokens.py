@@ -47,6 +47,9 @@ class WeakenedTokens(NamedTuple):
             reference_ids: What replaces them, ``[1, length]``.
             weights: ``[rows, length]``, or ``[rows, length, dim]``, of which the means count.
             template: Of the device and the type of the result; that is float32 at least.
+
+        Returns:
+            The tokens and their references, each with its weight.
         """
         weights = weights if weights.dim() == 2 else weights.mean(-1)
         weights = torch.stack([weights, 1 - weights], dim=1)

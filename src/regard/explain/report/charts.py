@@ -66,6 +66,9 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
     Args:
         bars: From top to bottom.
         label: What they are, in words.
+
+    Returns:
+        The picture and a table of the values.
     """
     names, right = 172.0, 144.0
     width, line = WIDTH - names - right, 32.0

@@ -41,6 +41,9 @@ def heat_chart(
         figures: By layer, one a step; None where unknown.
         marks: Layer and step of each problem.
         label: What the figures are.
+
+    Returns:
+        The picture and a table of some columns.
     """
     rows = [figures[layer] for layer in layers]
     scale = LogScale.of_figures(itertools.chain(*rows))

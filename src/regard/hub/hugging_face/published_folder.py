@@ -325,6 +325,12 @@ def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, .
 
     `transformers` omits those of its own default, ``LABEL_0``; old releases wrote two of them
     whatever ``num_labels`` was.
+
+    Returns:
+        `count` names.
+
+    Raises:
+        ConfigError: A label has no name, or two have the same.
     """
     named, numbers = fields.get("id2label"), list(map(str, range(count)))
     if named in (None, {"0": "LABEL_0", "1": "LABEL_1"}):

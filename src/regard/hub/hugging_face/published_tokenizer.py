@@ -164,6 +164,9 @@ class PublishedTokenizer:
     def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:
         """Encode texts as token ids with the characters that they are, without special tokens.
 
+        Returns:
+            Ids and offsets of each text.
+
         Raises:
             WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
         """
@@ -249,6 +252,9 @@ class PublishedTokenizer:
 
         A text is cut between its special tokens: at its end, or where the folder says
         ``truncation_side`` left, at its beginning.
+
+        Returns:
+            The ids of each text.
         """
         num_begin, num_end = len(self.begin_ids), len(self.end_ids)
         rows = self.encode(texts, adds_specials=True)
@@ -392,6 +398,9 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
     As in ``transformers`` that file counts before the settings, except where they have
     ``added_tokens_decoder``, which newer releases write.
+
+    Returns:
+        The settings by name; empty where the folder has neither file.
     """
     settings = read_optional_json(folder / TOKENIZER_CONFIG)
     specials = read_optional_json(folder / SPECIAL_TOKENS)

@@ -154,6 +154,7 @@ def write_encoder(
 
     Raises:
         ConfigError: The format cannot express the model.
+        SettingError: The model has no segments.
     """
     model_type = architecture.lower()
     kind = f"{model_type} checkpoints"

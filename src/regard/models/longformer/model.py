@@ -122,7 +122,7 @@ class Longformer(Encoder):
         lengths: Tensor | None = None,
         features: Tensor | None = None,
     ) -> Tensor:
-        """Compute the last hidden states, ``[batch, length, dim]``; see `Encoder`.
+        """Return the last hidden states, ``[batch, length, dim]``; see `Encoder`.
 
         Rows with questions of one length are computed together.
         """

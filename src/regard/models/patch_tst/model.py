@@ -208,6 +208,10 @@ class PatchTst(Model):
     def scaled(self, inputs: SeriesInputs) -> ScaledQuantiles:
         """Compute the quantiles of every member in units of each window's deviation.
 
+        Returns:
+            The quantiles, ``[members, batch, horizon, levels]``, with the mean and deviation of
+            each window, ``[batch, 1]``.
+
         Raises:
             ShapeError: The inputs have another shape.
         """

@@ -480,6 +480,9 @@ def _labeled_files(
         source: The folder.
         suffixes: Suffixes of the files that are read.
         read: Returns the values of a file, and its number of frames, of which they are the first.
+
+    Returns:
+        Values and labels by part: ``train``, ``valid``, ``test``; those without files are left out.
     """
     files = labeled_files(source, suffixes)
     inputs = read_each([file.path for file in files], read)

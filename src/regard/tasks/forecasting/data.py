@@ -231,6 +231,9 @@ def read_series(
 ) -> TimeSeriesFile:
     """Read a file of series with the columns that settings name.
 
+    Returns:
+        The series, with their step and columns.
+
     Raises:
         DataError: The file cannot be used, or its step is not that of the training data.
     """

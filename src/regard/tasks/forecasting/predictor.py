@@ -79,6 +79,9 @@ class Forecaster:
             data: The file; ``-`` is standard input. Records with time and values, or a data frame.
             encoding: Encoding of the file; None is that of training.
 
+        Returns:
+            The series, with their step and columns.
+
         Raises:
             DataError: The data cannot be read, has another step, or lacks a column.
         """

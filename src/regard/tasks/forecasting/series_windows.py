@@ -223,6 +223,9 @@ class SeriesWindows:
         Args:
             rows: Series of each, ``[batch]``.
             origins: Index of the first step that is predicted, ``[batch]``.
+
+        Returns:
+            The windows, ``[batch, window]``, with their columns and targets, ``[batch, horizon]``.
         """
         window, horizon = self.config.window, self.config.horizon
         pairs = list(zip(rows.tolist(), origins.tolist(), strict=True))

@@ -256,6 +256,9 @@ def window_batches(
         seed: Seed of the order.
         is_held_out: Whether the windows are for evaluation.
 
+    Returns:
+        The batches; of training at most `EPOCH_WINDOWS` windows an epoch.
+
     Raises:
         DataError: The series have no window to train on.
     """

@@ -171,6 +171,9 @@ def read_questions_of(source: DataSource | str, data: DataConfig) -> Questions:
 
     Answers that are not in their texts stay: a test counts them as well.
 
+    Returns:
+        The questions with their answers.
+
     Raises:
         DataError: The file cannot be read.
     """

@@ -291,6 +291,9 @@ def _floors(questions: Questions) -> dict[str, float]:
 def split_sentences(text: str) -> list[str]:
     """Split a text after the marks that end a sentence, and at the ends of lines.
 
+    Returns:
+        The sentences without spaces around them; a text that is blank stays as it is.
+
     >>> split_sentences("A cat sat. Was it 3.5 m away? Yes")
     ['A cat sat.', 'Was it 3.5 m away?', 'Yes']
     """

@@ -78,6 +78,9 @@ class QuestionAnswerer(Answerer):
             negatives: Maximum number of windows without the answer that a question has; None keeps
                 all.
             seed: Seed of the order, and of the choice of these.
+
+        Returns:
+            The batches, and how many questions were cut.
         """
         limit = max_question_tokens(self.max_length, self.tokenizer)
         encoded, num_cut = encode_questions(questions, self.tokenizer, max_question=limit)

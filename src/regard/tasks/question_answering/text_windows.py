@@ -322,7 +322,7 @@ def max_question_tokens(max_length: int, tokenizer: AnyTokenizer) -> int:
 
 
 def window_logits(model: SpanModel, batch: WindowBatch) -> Tensor:
-    """Compute the logits of start and end, ``[batch, length, 2]``, minus infinity outside the text.
+    """Return the logits of start and end, ``[batch, length, 2]``, minus infinity outside the text.
 
     The first token, "no answer", has its logits, too.
     """

@@ -118,6 +118,9 @@ def _join(parts: list[list[Candidate]]) -> list[Candidate]:
     """Join the translations of the parts of one text: the best ones, the second best, and so on.
 
     A part with fewer translations than others gives its last one again.
+
+    Returns:
+        As many translations as the part with most of them has.
     """
     if len(parts) == 1:
         return parts[0]
