@@ -118,7 +118,7 @@ def resource_errors(remedy: str | Callable[[], str]) -> Iterator[None]:
 
     Raises:
         ResourceError: With the remedy.
-    """
+    """  # noqa: DOC501 - other errors of the body pass as they are
     try:
         yield
     except (MemoryError, RuntimeError, ImportError, OSError, SystemError) as error:

@@ -42,7 +42,7 @@ def open_predictor(
         ConfigError: The folder holds no model that can be read or that writes in this precision, or
             there is no such device.
         WeightsError: The model is missing or damaged, or its predictor is of another kind.
-    """
+    """  # noqa: DOC501 - other_task makes it
     from regard.hub.hugging_face.recognize import is_hugging_face
     from regard.tasks.opening import open_model, set_precision
 

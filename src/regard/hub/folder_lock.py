@@ -108,7 +108,7 @@ def require_unlocked(folder: Path) -> None:
 
     Raises:
         ConfigError: One is, with its process and host.
-    """
+    """  # noqa: DOC501 - _in_use makes it
     try:
         descriptor = os.open(folder / _NAME, os.O_RDONLY)
     except OSError:

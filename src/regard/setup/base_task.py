@@ -140,7 +140,7 @@ class Task(ABC):
         Raises:
             ConfigError: Models for this task have no scores on a file.
             DataError: The data cannot be read, or overlaps with the training data.
-        """
+        """  # noqa: DOC202 - tasks with scores return them
         raise ConfigError(f"{options.model}: a model for {self.name} has no scores on a file.")
 
     def open(self, folder: str | Path, config: RunConfig | None = None) -> Any:

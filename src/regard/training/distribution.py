@@ -145,7 +145,7 @@ class World:
             work.wait()
 
     def all_to_all(self, tensors: Sequence[Tensor], sizes: Sequence[int]) -> tuple[Tensor, ...]:
-        """Give rank r the values of tensor r, and return what each rank gives to this one.
+        """Return what each rank gives to this one; rank r is given the values of tensor r.
 
         Args:
             tensors: One for each rank, ``[values]``, all of one type and device.
@@ -186,7 +186,7 @@ class World:
         Raises:
             RegardError: That of the first rank that fails, of the same class on every rank. Its
                 message names the rank, but where all ranks fail for the same reason.
-        """
+        """  # noqa: DOC501 - _rebuild makes it
         if not self.is_shared:
             return compute()
         result, failure = None, None
@@ -203,7 +203,7 @@ class World:
         raise _rebuild(fields, "" if is_common else f"{self.name(first)}: ") from failure
 
     def on_first(self, compute: Callable[[], T]) -> T:
-        """Compute a value on rank 0, and return it on every rank.
+        """Return on every rank a value that rank 0 computes.
 
         Args:
             compute: Returns numbers, texts, bytes, or lists and dictionaries of them.

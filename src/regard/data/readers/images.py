@@ -279,8 +279,8 @@ def _describe_unreadable(path: str | Path, cause: str) -> str:
 def _pillow() -> ModuleType:
     try:
         import PIL
-        import PIL.Image
-        import PIL.ImageOps
+        import PIL.Image  # noqa: F401 - an attribute of PIL
+        import PIL.ImageOps  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             "images are read by Pillow, which is not installed.  Install it: pip install pillow"
