@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.training.plan import Budget, Plan, Speed
+from regard.training.plan import Plan, Speed, TimeBudget
 
 
 @given(
@@ -38,18 +38,18 @@ def test_evaluations_come_regularly_and_at_the_end_but_not_twice_close_together(
 
 
 def test_a_budget_counts_what_is_reserved():
-    budget = Budget(seconds=100.0, reserve=2.0, reserved_evaluations=3.0)
+    budget = TimeBudget(seconds=100.0, reserve=2.0, reserved_evaluations=3.0)
     steps = budget.steps_left(0, 10.0, seconds_per_step=0.5, evaluation=4.0, num_evaluations=5)
     assert steps == int((100 - 2 - 10 - 8 * 4) / 0.5)
 
 
 def test_a_budget_that_is_used_up_leaves_no_steps():
-    budget = Budget(seconds=10.0, reserve=2.0, reserved_evaluations=1.0)
+    budget = TimeBudget(seconds=10.0, reserve=2.0, reserved_evaluations=1.0)
     assert budget.steps_left(0, 20.0, seconds_per_step=1.0, evaluation=1.0, num_evaluations=1) == 0
 
 
 def test_a_budget_with_a_limit_on_the_steps_obeys_it():
-    budget = Budget(seconds=100.0, reserve=0.0, reserved_evaluations=0.0, most_steps=50)
+    budget = TimeBudget(seconds=100.0, reserve=0.0, reserved_evaluations=0.0, most_steps=50)
 
     def left(step):
         return budget.steps_left(

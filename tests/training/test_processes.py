@@ -32,7 +32,7 @@ from regard.training.checkpoint import Counters
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation, Trainer
-from regard.training.plan import Budget, Plan
+from regard.training.plan import Plan, TimeBudget
 from regard.training.steppers import build_stepper
 from regard.training.train_step import Loss
 from regard.training.training_config import OptimizerConfig, TrainingConfig
@@ -285,7 +285,7 @@ def train_toy(world, folder, *, evaluate=lambda: 1.0, poisoned=None, budget=None
 LOOPS = {
     "to its end": {"patience": 100},
     "until patience ends": {"evaluate": lambda: 1.0, "patience": 1},
-    "within minutes": {"budget": Budget(seconds=0.9, reserve=0.0, reserved_evaluations=1)},
+    "within minutes": {"budget": TimeBudget(seconds=0.9, reserve=0.0, reserved_evaluations=1)},
     "with a row that is not a number": {"poisoned": 29},
 }
 

@@ -11,7 +11,7 @@ from regard.training.checkpoint import Counters
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Warned
 from regard.training.loop import Evaluation, Trainer
-from regard.training.plan import Budget, Plan
+from regard.training.plan import Plan, TimeBudget
 from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
@@ -61,7 +61,7 @@ def train(folder, clock, *, num_steps=250, evaluate_every=50, most_steps=None):
         config=TrainingConfig(evaluations=5, epochs=most_steps),
         folder=folder,
         on_event=events.append,
-        budget=Budget(
+        budget=TimeBudget(
             seconds=SECONDS, reserve=RESERVE, reserved_evaluations=1.0, most_steps=most_steps
         ),
         start_time=0.0,

@@ -27,7 +27,7 @@ from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import AttentionOutput, dense_attention, dense_lse, dense_scores
 from regard.attention.dispatch import (
     DENSE_BELOW,
-    Method,
+    AttentionMethod,
     choose_method,
     collect_facts,
     has_few_scores,
@@ -285,7 +285,7 @@ def _compute_unread(
     """Compute q, k, v ``[batch, heads, length, dim]`` whose numbers may not be read."""
     compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
     facts = collect_facts(q, k, v, options, returns_weights=return_weights, returns_lse=return_lse)
-    if choose_method(pattern, facts) in (Method.DENSE, Method.COMPILED):
+    if choose_method(pattern, facts) in (AttentionMethod.DENSE, AttentionMethod.COMPILED):
         return compute(q, k, v, pattern, options)  # these see to it themselves
     return attend_hidden(
         *(q, k, v),
@@ -308,24 +308,24 @@ def _compute(
     facts = collect_facts(q, k, v, options, returns_weights=return_weights, returns_lse=return_lse)
     method = choose_method(pattern, facts)
     if isinstance(pattern, ScoreDependentPattern):
-        if method is Method.HIERARCHICAL_DENSE and facts.num_pairs >= DENSE_BELOW:
+        if method is AttentionMethod.HIERARCHICAL_DENSE and facts.num_pairs >= DENSE_BELOW:
             warn_once(
                 f"{pattern!r} with a mask of pairs takes time and memory quadratic in the length; "
                 "with a mask of keys alone, [batch, heads, 1, keys], it does not."
             )
         return pattern.attend(q, k, v, options)
-    if method in (Method.SDPA, Method.FLEX):
+    if method in (AttentionMethod.SDPA, AttentionMethod.FLEX):
         assert isinstance(pattern, MaskPattern)
         return attend_on_gpu(
             *(q, k, v), pattern=pattern, options=options, method=method, returns_lse=return_lse
         )
-    if method is Method.COMPILED:
+    if method is AttentionMethod.COMPILED:
         return AttentionOutput(compiled_attention(q, k, v, pattern, options))
-    if method is not Method.DENSE:
+    if method is not AttentionMethod.DENSE:
         result = blockwise_attention(
             q, k, v, pattern=pattern, options=options, return_lse=return_lse
         )
-        if method is Method.BLOCKWISE:
+        if method is AttentionMethod.BLOCKWISE:
             return result
         weights = sparse_weights(q, k, pattern=pattern, options=options)
         return result._replace(weights=weights)

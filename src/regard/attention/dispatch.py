@@ -1,7 +1,7 @@
 """Which method computes attention: the one place that chooses, by one rule from facts.
 
 `attend` asks with its tensors, the prediction of memory with sizes alone. A call is computed by one
-`Method`; a term of a blockwise call has a `FirstOrder` of its own for its value and first
+`AttentionMethod`; a term of a blockwise call has a `FirstOrder` of its own for its value and first
 derivative. On a GPU one kernel computes value and first derivative of a whole call where it can.
 All methods give the same numbers and derivatives of every order.
 
@@ -37,7 +37,7 @@ DENSE_BELOW_KERNELS = 128 * 128
 """The same where the kernels apply; the second derivative is not slower from there either."""
 
 
-class Method(Enum):
+class AttentionMethod(Enum):
     """How a call is computed."""
 
     DENSE = "dense"
@@ -206,37 +206,38 @@ def has_few_scores(q: Tensor, k: Tensor) -> bool:
     return is_dense and q.shape[1] * q.shape[2] < k.shape[1] * k.shape[3]
 
 
-def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
+def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> AttentionMethod:
     """Choose the method of a call by a pattern that does not depend on the length."""
     if isinstance(pattern, Hierarchical):
         has_rows = facts.mask_shape is not None and facts.mask_shape[2] > 1
-        return Method.HIERARCHICAL_DENSE if has_rows else Method.HIERARCHICAL
+        return AttentionMethod.HIERARCHICAL_DENSE if has_rows else AttentionMethod.HIERARCHICAL
     if isinstance(pattern, ScoreDependentPattern):
-        return Method.TOP_K
+        return AttentionMethod.TOP_K
     if facts.needs_definition or facts.has_key_positions:
-        return Method.DENSE  # before a length is compared, which fixes it in an exported program
+        # Before a length is compared, which fixes it in an exported program.
+        return AttentionMethod.DENSE
     is_small = facts.num_pairs < DENSE_BELOW_KERNELS or facts.num_queries == 1
     if is_small or facts.num_pairs < dense_below(pattern, facts):
-        return Method.DENSE
+        return AttentionMethod.DENSE
     if facts.returns_weights:
         pairs = pattern.count_pairs(facts.num_queries, facts.num_keys).attended
         is_sparse = pairs < facts.num_pairs // 4
-        return Method.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else Method.DENSE
+        return AttentionMethod.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else AttentionMethod.DENSE
     return _choose_for_many_pairs(pattern, facts)
 
 
-def _choose_for_many_pairs(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
+def _choose_for_many_pairs(pattern: ResolvedPattern, facts: AttentionFacts) -> AttentionMethod:
     """Choose among the methods that hold no scores of all pairs."""
     if _is_by_sdpa(pattern, facts):
-        return Method.SDPA
+        return AttentionMethod.SDPA
     if facts.gpu.flex_applies:
-        return Method.FLEX
+        return AttentionMethod.FLEX
     if facts.gpu.flex_refusal is not None:
         warn_once(
             "attention on this GPU is computed block by block, which is slower: FlexAttention does "
             f"not take {facts.gpu.flex_refusal}."
         )
-    return Method.COMPILED if _is_compiled(pattern, facts) else Method.BLOCKWISE
+    return AttentionMethod.COMPILED if _is_compiled(pattern, facts) else AttentionMethod.BLOCKWISE
 
 
 def _is_by_sdpa(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:

@@ -42,7 +42,7 @@ from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 _CONTINUED_TOKENS = 20  # of a continuation that is not named
 
 
-class Request(NamedTuple):
+class ExplanationRequest(NamedTuple):
     """What is to be explained.
 
     Args:
@@ -70,7 +70,7 @@ def predict(
     contrast: str | None = None,
     row: int = 1,
 ) -> Prediction:
-    """Open the prediction of a model for an input; see `Request`.
+    """Open the prediction of a model for an input; see `ExplanationRequest`.
 
     Args:
         predictor: From `regard.load`.
@@ -88,7 +88,7 @@ def predict(
             contrast is the output itself.
         DataError: A file cannot be read.
     """
-    request = Request(text, context, output, contrast, row)
+    request = ExplanationRequest(text, context, output, contrast, row)
     _check_request(predictor, request)
     for kind, open_prediction in _OPENERS:
         if isinstance(predictor, kind):
@@ -96,7 +96,7 @@ def predict(
     raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
 
 
-def _check_request(predictor: Predictor, request: Request) -> None:
+def _check_request(predictor: Predictor, request: ExplanationRequest) -> None:
     if isinstance(predictor, QuestionAnswerer | AnswerWriter):
         if request.context is None:
             raise ConfigError("a question is asked of a text.  Name it: `context`.")
@@ -106,13 +106,13 @@ def _check_request(predictor: Predictor, request: Request) -> None:
         raise ConfigError("the text is empty: there is nothing to explain.")
 
 
-def _write(writer: TargetWriter, request: Request) -> WrittenTarget:
+def _write(writer: TargetWriter, request: ExplanationRequest) -> WrittenTarget:
     """Open the prediction of a target; without an output, of the one that the model writes."""
     (source,) = writer.tokenizer.encode([request.text])
     return _write_target(writer, source, request)
 
 
-def _write_answer(writer: AnswerWriter, request: Request) -> WrittenTarget:
+def _write_answer(writer: AnswerWriter, request: ExplanationRequest) -> WrittenTarget:
     """Open the prediction of an answer that is written."""
     end = special_ids(writer.model, writer.tokenizer).end_of_source
     contexts = [request.context or ""]
@@ -120,7 +120,9 @@ def _write_answer(writer: AnswerWriter, request: Request) -> WrittenTarget:
     return _write_target(writer, source, request)
 
 
-def _write_target(writer: TargetWriter, source: list[int], request: Request) -> WrittenTarget:
+def _write_target(
+    writer: TargetWriter, source: list[int], request: ExplanationRequest
+) -> WrittenTarget:
     limit = writer.max_source_length
     if len(source) > limit:
         warnings.warn(
@@ -145,7 +147,7 @@ def _write_target(writer: TargetWriter, source: list[int], request: Request) -> 
     )
 
 
-def _continue(generator: TextGenerator, request: Request) -> ContinuedText:
+def _continue(generator: TextGenerator, request: ExplanationRequest) -> ContinuedText:
     """Open the prediction of a continuation; without an output, of the most probable tokens."""
     tokenizer = generator.tokenizer
     ids = tokenizer.encode_prompt(request.text) or tokenizer.document_start
@@ -196,7 +198,7 @@ def _encode_after(tokenizer: AnyTokenizer, text: str, continuation: str) -> list
     return whole[len(before) :]
 
 
-def _classify_text(classifier: TextClassifier, request: Request) -> ClassifiedText:
+def _classify_text(classifier: TextClassifier, request: ExplanationRequest) -> ClassifiedText:
     """Open the prediction of a text's label."""
     limit = classifier.max_length
     (ids,) = classifier.tokenizer.encode_whole([request.text], max_length=limit)
@@ -212,7 +214,7 @@ def _classify_text(classifier: TextClassifier, request: Request) -> ClassifiedTe
     )
 
 
-def _classify_input(classifier: InputClassifier, request: Request) -> ClassifiedInput:
+def _classify_input(classifier: InputClassifier, request: ExplanationRequest) -> ClassifiedInput:
     """Open the prediction of the label of one input of a file."""
     inputs = classifier.modality.read_unlabeled(classifier.input_format, as_source(request.text))
     read = list(itertools.islice(inputs, request.row - 1, request.row + 1))
@@ -269,7 +271,7 @@ def _label_index(classifier: LabelPredictor[Any], label: str | None) -> int | No
     return classifier.labels.index(label)
 
 
-def _answer(answerer: QuestionAnswerer, request: Request) -> AnswerSpan:
+def _answer(answerer: QuestionAnswerer, request: ExplanationRequest) -> AnswerSpan:
     """Open the prediction of an answer's first and last token, in the window where it is best."""
     context = request.context or ""
     batches, _ = answerer.batches(unanswered([request.text], [context]))
@@ -364,7 +366,7 @@ def _best_tokens(
     )
 
 
-def _forecast(forecaster: Forecaster, request: Request) -> ForecastSteps:
+def _forecast(forecaster: Forecaster, request: ExplanationRequest) -> ForecastSteps:
     """Open the forecast of the first series of a file."""
     if request.output is not None or request.contrast is not None:
         raise ConfigError("a forecast has no other output to be explained or compared with.")
@@ -396,7 +398,7 @@ def forecast_series(forecaster: Forecaster, series: TimeSeries) -> ForecastSteps
     return prediction
 
 
-_OPENERS: tuple[tuple[type, Callable[[Any, Request], Prediction]], ...] = (
+_OPENERS: tuple[tuple[type, Callable[[Any, ExplanationRequest], Prediction]], ...] = (
     (TextGenerator, _continue),
     (TextClassifier, _classify_text),
     (InputClassifier, _classify_input),

@@ -262,7 +262,7 @@ def mstl(history: NDArray[np.float64], horizon: int, seasons: Sequence[int]) -> 
     return peer_quantiles(model, filled, horizon)
 
 
-class Peer(Protocol):
+class StatsforecastModel(Protocol):
     """A model of statsforecast."""
 
     def forecast(
@@ -278,7 +278,9 @@ class Peer(Protocol):
         ...
 
 
-def peer_quantiles(model: Peer, history: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
+def peer_quantiles(
+    model: StatsforecastModel, history: NDArray[np.float64], horizon: int
+) -> NDArray[np.float64]:
     """Return what a model of statsforecast forecasts, as quantiles.
 
     Args:

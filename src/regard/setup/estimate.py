@@ -26,7 +26,7 @@ from regard.training.device import (
 )
 from regard.training.events import Planned
 from regard.training.full_batch_step import build_mini_batch
-from regard.training.plan import Budget, Plan
+from regard.training.plan import Plan, TimeBudget
 from regard.training.shards import largest_fraction
 from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
 from regard.training.training_config import TrainingConfig, needs_full_batch
@@ -239,13 +239,13 @@ def available_memory_bytes(num_processes: int = 1, device: torch.device = CPU) -
     return None if free is None else free // num_processes + peak_memory_bytes()
 
 
-def make_budget(setup: TrainingSetup) -> Budget | None:
+def make_budget(setup: TrainingSetup) -> TimeBudget | None:
     """Return the time budget of a run; None for a run without one."""
     training = setup.config.training
     if training.minutes is None:
         return None
     epochs = training.epochs
-    return Budget(
+    return TimeBudget(
         seconds=60.0 * training.minutes,
         reserve=_WRITING_SECONDS,
         reserved_evaluations=setup.final_evaluations,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regard.training.events import Drawn, Evaluated, Event, Finished, Progress, Saved, Warned
     from regard.training.full_batch_step import FullBatchStep, build_full_batch
     from regard.training.loop import Batches, Evaluation, Trainer
-    from regard.training.plan import Budget, Plan
+    from regard.training.plan import Plan, TimeBudget
     from regard.training.signals import Stopped, StopRequest
     from regard.training.stability_monitor import StabilityMonitor
     from regard.training.token_loss import TokenLoss
@@ -32,7 +32,7 @@ import_lazily(
         ".events": ["Drawn", "Evaluated", "Event", "Finished", "Progress", "Saved", "Warned"],
         ".full_batch_step": ["FullBatchStep", "build_full_batch"],
         ".loop": ["Batches", "Evaluation", "Trainer"],
-        ".plan": ["Budget", "Plan"],
+        ".plan": ["Plan", "TimeBudget"],
         ".signals": ["Stopped", "StopRequest"],
         ".stability_monitor": ["StabilityMonitor"],
         ".token_loss": ["TokenLoss"],
@@ -43,7 +43,6 @@ import_lazily(
 
 __all__ = [
     "Batches",
-    "Budget",
     "Counters",
     "Drawn",
     "EarlyStopping",
@@ -65,6 +64,7 @@ __all__ = [
     "StepOutput",
     "StopRequest",
     "Stopped",
+    "TimeBudget",
     "TokenLoss",
     "TrainStep",
     "Trainer",

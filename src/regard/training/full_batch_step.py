@@ -25,7 +25,7 @@ from regard.errors import ConfigError
 from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.line_search_optimizer import Counts, LineSearchOptimizer
 from regard.optim.matrix_sharing import MatrixSharing
-from regard.optim.objectives.full_batch import Part, evenly_spaced
+from regard.optim.objectives.full_batch import MicroBatchShare, evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.distribution import World
 from regard.training.evaluation_loop import SequentialBatches
@@ -100,9 +100,9 @@ class MicroBatches(Sequence[Any]):
             self._bounds = shard_bounds(len(rows), sharing.num_shards)
             own = own_shards(sharing.num_shards, sharing.world)
             rows, start = rows[self._bounds[own.start] : self._bounds[own.stop]], own.start
-            self.part = Part(self._bounds[start], self._bounds[-1])
+            self.part = MicroBatchShare(self._bounds[start], self._bounds[-1])
         else:
-            self.part = Part(0, len(rows))
+            self.part = MicroBatchShare(0, len(rows))
         self._rows = rows
         self.num_passes = 0
         """Passes begun."""

@@ -43,7 +43,7 @@ from regard.training.non_finite import (
     shorten_list,
     suggest_settings,
 )
-from regard.training.plan import Budget, Speed
+from regard.training.plan import Speed, TimeBudget
 from regard.training.prefetch import Prefetcher
 from regard.training.shards import ShardedBatch, seed_shard
 from regard.training.signals import Stopped, StopRequest
@@ -133,7 +133,7 @@ class Trainer:
     config: TrainingConfig
     folder: Path
     on_event: Report
-    budget: Budget | None
+    budget: TimeBudget | None
     start_time: float
     clock: Callable[[], float] = time.monotonic
     world: World = ALONE

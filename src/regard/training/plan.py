@@ -161,7 +161,7 @@ class Speed:
         return True
 
 
-class Budget(msgspec.Struct, frozen=True, kw_only=True):
+class TimeBudget(msgspec.Struct, frozen=True, kw_only=True):
     """A time budget, and the parts of it that are not for steps.
 
     Args:

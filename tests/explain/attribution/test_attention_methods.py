@@ -8,7 +8,7 @@ from tests.explain.predictors import SIZES, randomized
 
 from regard.errors import ConfigError
 from regard.explain.attribution import METHODS, Budget
-from regard.explain.attribution.attention_graph import BlockAttention
+from regard.explain.attribution.attention_graph import BlockAttentionWeights
 from regard.explain.attribution.flow import FlowNetwork
 from regard.explain.attribution.rollout import roll_out
 from regard.explain.capture import capture
@@ -73,8 +73,8 @@ def mean_weights(prediction):
 
 
 def test_rollout_of_two_positions_computed_by_hand():
-    first = BlockAttention(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
-    second = BlockAttention(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+    first = BlockAttentionWeights(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+    second = BlockAttentionWeights(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
     # With the residual: [[1, 0], [1/4, 3/4]], then [[1/2, 1/2], [0, 1]].
     own, source = roll_out([first, second], [])
     torch.testing.assert_close(own, torch.tensor([[0.625, 0.375], [0.25, 0.75]]))
@@ -82,16 +82,18 @@ def test_rollout_of_two_positions_computed_by_hand():
 
 
 def test_rollout_through_cross_attention_computed_by_hand():
-    encoder = [BlockAttention(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))]
-    decoder = [BlockAttention(torch.tensor([[1.0]]), source=torch.tensor([[1.0, 0.0]]))]
+    encoder = [BlockAttentionWeights(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))]
+    decoder = [BlockAttentionWeights(torch.tensor([[1.0]]), source=torch.tensor([[1.0, 0.0]]))]
     own, source = roll_out(decoder, encoder)
     torch.testing.assert_close(own, torch.tensor([[0.5]]))
     torch.testing.assert_close(source, torch.tensor([[0.25, 0.25]]))  # 0.5 [1, 0] [[.5, .5], ...]
 
 
 def test_a_query_that_attends_to_nothing_keeps_its_own_state():
-    nothing = BlockAttention(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), source=torch.zeros(2, 3))
-    own, source = roll_out([nothing], [BlockAttention(torch.eye(3))])
+    nothing = BlockAttentionWeights(
+        torch.tensor([[1.0, 0.0], [0.0, 0.0]]), source=torch.zeros(2, 3)
+    )
+    own, source = roll_out([nothing], [BlockAttentionWeights(torch.eye(3))])
     torch.testing.assert_close(own, torch.eye(2))
     torch.testing.assert_close(source, torch.zeros(2, 3))
 

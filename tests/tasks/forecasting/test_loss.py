@@ -16,14 +16,14 @@ from regard.tasks.forecasting.loss import (
     forecast_measures,
     stretch_bands,
 )
-from regard.tasks.forecasting.series_windows import WindowBatch
+from regard.tasks.forecasting.series_windows import SeriesWindowBatch
 
 RNG = np.random.default_rng(0)
 
 
-def batch_of(targets: torch.Tensor) -> WindowBatch:
+def batch_of(targets: torch.Tensor) -> SeriesWindowBatch:
     empty = torch.zeros(len(targets), 0)
-    return WindowBatch(
+    return SeriesWindowBatch(
         values=empty, is_missing=empty, calendar=empty, known=empty, observed=empty, targets=targets
     )
 
@@ -52,7 +52,7 @@ def test_the_loss_has_a_gradient_in_every_weight():
     with torch.no_grad():  # the head starts at zero, which stops what is before it
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    batch = WindowBatch(
+    batch = SeriesWindowBatch(
         values=torch.randn(3, 4, dtype=torch.float64),
         is_missing=torch.zeros(3, 4, dtype=torch.bool),
         calendar=torch.zeros(3, 3, 0),

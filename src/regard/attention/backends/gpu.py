@@ -15,7 +15,7 @@ from regard.attention.backends.first_order import differentiate_once
 from regard.attention.backends.sdpa import sdpa_attention
 from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import AttentionOutput
-from regard.attention.dispatch import Method
+from regard.attention.dispatch import AttentionMethod
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
 
@@ -27,7 +27,7 @@ def attend_on_gpu(
     *,
     pattern: MaskPattern,
     options: AttentionOptions,
-    method: Method,
+    method: AttentionMethod,
     returns_lse: bool = False,
 ) -> AttentionOutput:
     """Compute a call by a kernel for value and gradient.
@@ -38,7 +38,7 @@ def attend_on_gpu(
         v: ``[batch, kv_heads, keys, value_dim]``.
         pattern: Which pairs may attend.
         options: All else.
-        method: `Method.SDPA` or `Method.FLEX`, which takes the call.
+        method: `AttentionMethod.SDPA` or `AttentionMethod.FLEX`, which takes the call.
         returns_lse: Compute the log-sum-exp too.
 
     Returns:
@@ -67,13 +67,13 @@ class _Call:
 
     pattern: MaskPattern
     options: AttentionOptions
-    method: Method
+    method: AttentionMethod
     returns_lse: bool
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Compute ``[batch, heads, queries, value_dim]`` by a kernel."""
         options = self.options.with_tensors(tensors)
-        if self.method is Method.SDPA:
+        if self.method is AttentionMethod.SDPA:
             is_causal = self.pattern.terms()[0].after == 0
             return (sdpa_attention(q, k, v, options, is_causal=is_causal),)
         return flex.attend(
@@ -94,6 +94,6 @@ class _Call:
 
     def has_no_kernel(self, error: RuntimeError, *tensors: Tensor) -> bool:
         """Return whether an error says that no kernel was made, and remember that."""
-        if self.method is not Method.FLEX:
+        if self.method is not AttentionMethod.FLEX:
             return False
         return flex.remember_failure(error, tensors[0], tensors[2], self.options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from regard.attention.backends.cpu_kernels import instructions
-from regard.attention.dispatch import AttentionFacts, Method, choose_method, dense_below
+from regard.attention.dispatch import AttentionFacts, AttentionMethod, choose_method, dense_below
 from regard.attention.patterns.base import Pattern
 
 
@@ -39,10 +39,10 @@ def saved_bytes(
     """
     resolved = pattern.resolve(1, 1)  # the kind of pattern is the same for every length
     method = choose_method(resolved, _facts(queries, keys, is_plain))
-    if method is Method.HIERARCHICAL:
+    if method is AttentionMethod.HIERARCHICAL:
         # Scores and their exponentials of each level, float32 at least, and what they are made of.
         return 4 * max(itemsize, 4) * resolved.cost(queries, keys).pairs
-    is_by_all_pairs = method in (Method.DENSE, Method.TOP_K)
+    is_by_all_pairs = method in (AttentionMethod.DENSE, AttentionMethod.TOP_K)
     return 2 * itemsize * queries * keys if is_by_all_pairs else 0
 
 

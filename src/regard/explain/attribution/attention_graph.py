@@ -21,7 +21,7 @@ _PARTS = {"cross": "source"}  # of a block, by the kind of a layer; others are i
 _MOST_PAIRS = 1 << 29  # of all layers: 2 GiB as dense matrices
 
 
-class BlockAttention(NamedTuple):
+class BlockAttentionWeights(NamedTuple):
     """Mean weights of one block.
 
     Args:
@@ -42,7 +42,7 @@ class BlockAttention(NamedTuple):
 
 def read_blocks(
     prediction: Prediction, *, needs_self_attention: bool
-) -> list[list[BlockAttention]]:
+) -> list[list[BlockAttentionWeights]]:
     """Return the attention of each block of each stack.
 
     Args:
@@ -54,7 +54,7 @@ def read_blocks(
             self-attention that is needed.
     """
     _require_short(prediction)
-    blocks = [[BlockAttention()] * len(stack.layers) for stack in prediction.stacks]
+    blocks = [[BlockAttentionWeights()] * len(stack.layers) for stack in prediction.stacks]
     num_layers = 0
     for layer in capture_in_parts(prediction):
         if layer.refusal:
@@ -79,7 +79,9 @@ def _require_short(prediction: Prediction) -> None:
         )
 
 
-def _require_self_attention(prediction: Prediction, blocks: list[list[BlockAttention]]) -> None:
+def _require_self_attention(
+    prediction: Prediction, blocks: list[list[BlockAttentionWeights]]
+) -> None:
     for stack, parts in zip(prediction.stacks, blocks, strict=True):
         if any(part.own is None for part in parts):
             raise ConfigError(
@@ -88,7 +90,7 @@ def _require_self_attention(prediction: Prediction, blocks: list[list[BlockAtten
             )
 
 
-def read_stacks(prediction: Prediction, blocks: list[list[BlockAttention]]) -> list[int]:
+def read_stacks(prediction: Prediction, blocks: list[list[BlockAttentionWeights]]) -> list[int]:
     """Return the indices of the stacks whose last states the outputs read.
 
     That is the last stack of an encoder-decoder, and all of an ensemble.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from regard.explain.attribution.attention_graph import (
-    BlockAttention,
+    BlockAttentionWeights,
     hide_unread,
     read_blocks,
     read_stacks,
@@ -178,7 +178,7 @@ def flow(prediction: Prediction, budget: Budget) -> Attribution:
 
 
 def _add_stack(
-    network: FlowNetwork, blocks: list[BlockAttention], nodes: range, encoded: range | None
+    network: FlowNetwork, blocks: list[BlockAttentionWeights], nodes: range, encoded: range | None
 ) -> range:
     """Add the blocks of a stack to a network.
 

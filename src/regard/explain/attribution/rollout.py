@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from regard.explain.attribution.attention_graph import (
-    BlockAttention,
+    BlockAttentionWeights,
     hide_unread,
     read_blocks,
     read_stacks,
@@ -55,7 +55,7 @@ def rollout(prediction: Prediction, budget: Budget) -> Attribution:  # noqa: ARG
 
 
 def roll_out(
-    blocks: list[BlockAttention], encoder: list[BlockAttention]
+    blocks: list[BlockAttentionWeights], encoder: list[BlockAttentionWeights]
 ) -> tuple[Tensor, Tensor | None]:
     """Compute the rollout of a stack.
 

@@ -26,7 +26,7 @@ from regard.explain.predictions.weakened_tokens import WeakenedTokens
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel
 from regard.models.base.question_roles import NUM_ROLES, OF_CONTEXT
-from regard.tasks.question_answering.text_windows import WindowBatch, window_logits
+from regard.tasks.question_answering.text_windows import TextWindowBatch, window_logits
 from regard.training.device import move_batch
 
 NO_ANSWER = "no answer"
@@ -51,7 +51,7 @@ class AnswerSpan(ClassPrediction):
         self,
         model: SpanModel,
         tokenizer: AnyTokenizer,
-        window: WindowBatch,
+        window: TextWindowBatch,
         span: tuple[int, int],
         contrast: tuple[int, int] | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class AnswerSpan(ClassPrediction):
         return log_probabilities[torch.arange(rows), outputs]
 
 
-def _window_features(tokenizer: AnyTokenizer, window: WindowBatch) -> Sequence[Feature]:
+def _window_features(tokenizer: AnyTokenizer, window: TextWindowBatch) -> Sequence[Feature]:
     """Return the tokens of a question and a part of its text, with those around them."""
     ids, is_context = window.ids[0].tolist(), window.is_context[0].tolist()
     template = tokenizer.pair_template

@@ -56,7 +56,7 @@ _COVERED_MODULES = {
 Block = DecoderBlock | TransformerBlock
 
 
-class Stack(NamedTuple):
+class BlockStack(NamedTuple):
     """An embedding, the blocks after it and what follows the last of them.
 
     Args:
@@ -110,20 +110,20 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     return modules
 
 
-def target_stack(model: nn.Module) -> Stack:
+def target_stack(model: nn.Module) -> BlockStack:
     """Return what writes, of a model that is covered."""
     parts = _writing_parts(model)
     assert parts is not None
     embedding, blocks, last_norm = parts
-    return Stack(embedding, [block for block in blocks if isinstance(block, Block)], last_norm)
+    return BlockStack(embedding, [block for block in blocks if isinstance(block, Block)], last_norm)
 
 
-def source_stack(model: nn.Module) -> Stack | None:
+def source_stack(model: nn.Module) -> BlockStack | None:
     """Return what reads the source; None where PyTorch's operators do, or nothing."""
     if not isinstance(model, Transformer) or model.source_roles is not None:
         return None
     blocks: list[Block] = [block for block in model.encoder if type(block) is TransformerBlock]
-    stack = Stack(model.source_embedding, blocks, model.encoder_norm)
+    stack = BlockStack(model.source_embedding, blocks, model.encoder_norm)
     is_covered = len(blocks) == len(model.encoder) and all(
         type(block.self_attention) is SelfAttention
         and band_of(block.self_attention.pattern) is not None

@@ -257,7 +257,7 @@ class NativeDecoder(_Native):
         arrays = (*beams[:6], *candidates)
         assert all(array.flags.c_contiguous for array in arrays)
         pointers = (array.ctypes.data for array in arrays)
-        record = library.Beams(num, beam, room, *beams[6:], *pointers)
+        record = library.NativeBeams(num, beam, room, *beams[6:], *pointers)
         positions = self._packed.target_positions.up_to(len(state) + most)
         num_steps, stop = ctypes.c_int64(), ctypes.c_int64()
         result = self._packed.library.regard_state_search(

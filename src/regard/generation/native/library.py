@@ -56,7 +56,7 @@ class Positions(ctypes.Structure):
     )
 
 
-class Beams(ctypes.Structure):
+class NativeBeams(ctypes.Structure):
     """The `Beams` of decoder.h."""
 
     _fields_ = (

@@ -13,7 +13,7 @@ from regard.errors import ConfigError
 from regard.generation.native import library
 from regard.generation.native.coverage import (
     Block,
-    Stack,
+    BlockStack,
     band_of,
     output_bias,
     self_attention_of,
@@ -80,7 +80,7 @@ class PackedModel:
         result = self.library.regard_set_copy(self.handle, *pointers, bias, bonus, head.start_id)
         library.check(result)
 
-    def _pack_stack(self, stack: Stack, *, is_encoder: int) -> None:
+    def _pack_stack(self, stack: BlockStack, *, is_encoder: int) -> None:
         table, norm = _readable(stack.embedding.weight), stack.embedding.norm
         self._tables.append(table)
         weight = None if norm is None else _readable(norm.weight)
@@ -137,7 +137,7 @@ class PositionTables:
         stack: The layers that read them.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: BlockStack) -> None:
         attention = self_attention_of(stack.blocks[0])
         self._positions, self._rotary = stack.embedding.positions, attention.rotary
         self._head_dim = attention.head_dim
@@ -202,7 +202,7 @@ def _norms_of(block: Block) -> dict[int, LayerNorm | RMSNorm]:
     return norms
 
 
-def _sizes(stack: Stack, precision: DecodingPrecision) -> library.Sizes:
+def _sizes(stack: BlockStack, precision: DecodingPrecision) -> library.Sizes:
     """Return the dimensions of a stack of blocks of one kind."""
     first = stack.blocks[0]
     attention, norm = self_attention_of(first), first.feed_forward_residual.norm

@@ -34,7 +34,7 @@ BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
 
 
-class Part(NamedTuple):
+class MicroBatchShare(NamedTuple):
     """Which of all micro-batches a process has: neighbours, as many as its loader gives.
 
     Args:
@@ -143,7 +143,7 @@ class FullBatch:
         seed_dropout: Callable[[int], None] | None = None,
         curvature_fraction: float = 1.0,
         reduce: Reduce | None = None,
-        part: Part | None = None,
+        part: MicroBatchShare | None = None,
         summation: Summation | None = None,
     ) -> None:
         if isinstance(loader, Iterator):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from regard.metrics.forecasts import LEVELS, MEDIAN, weighted_quantile_loss
 from regard.models import PatchTst
 from regard.models.patch_tst.model import ScaledQuantiles
-from regard.tasks.forecasting.series_windows import ForecastBatches, WindowBatch
+from regard.tasks.forecasting.series_windows import ForecastBatches, SeriesWindowBatch
 from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
 from regard.training.train_step import Loss
@@ -35,16 +35,16 @@ _LARGEST_STRETCH = 4.0  # of a band: a larger one means windows that differ from
 class QuantileLoss:
     """The mean pinball loss of all quantiles, twice, in units of each window's deviation."""
 
-    def __call__(self, model: PatchTst, batch: WindowBatch) -> Loss:
+    def __call__(self, model: PatchTst, batch: SeriesWindowBatch) -> Loss:
         """Compute the loss of a batch of windows; values that are missing do not count."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
     @staticmethod
-    def outputs(model: PatchTst, batch: WindowBatch) -> ScaledQuantiles:
+    def outputs(model: PatchTst, batch: SeriesWindowBatch) -> ScaledQuantiles:
         """Compute the quantiles of every member."""
         return model.scaled(move_batch(batch, model).inputs)
 
-    def of_outputs(self, outputs: ScaledQuantiles, batch: WindowBatch) -> Loss:
+    def of_outputs(self, outputs: ScaledQuantiles, batch: SeriesWindowBatch) -> Loss:
         """Compute the loss from the quantiles of every member."""
         expected = batch.targets.to(outputs.mean.device, non_blocking=True)
         scaled = (expected - outputs.mean) / outputs.scale  # [batch, horizon]

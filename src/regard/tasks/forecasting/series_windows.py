@@ -29,7 +29,7 @@ _FEWEST_STEPS = 3  # of a cycle: a shorter one cannot be seen on this grid
 _CONSTANT = 1e-3  # of the deviation of a series: windows that vary less are not trained on
 
 
-class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
+class SeriesWindowBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of windows.
 
     Args:
@@ -217,7 +217,7 @@ class SeriesWindows:
                 observed[:, column] = fill_missing(np.concatenate([before, numbers]), seasons)
             self._observed.append(observed)
 
-    def batch(self, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> WindowBatch:
+    def batch(self, rows: NDArray[np.int64], origins: NDArray[np.int64]) -> SeriesWindowBatch:
         """Build the batch of some windows.
 
         Args:
@@ -239,7 +239,7 @@ class SeriesWindows:
         patch = self.config.patch
         first_steps = [*range(0, window, patch), *range(window, window + horizon, patch)]
         phases = np.stack([self._phases[row][np.add(first_steps, origin)] for row, origin in pairs])
-        return WindowBatch(
+        return SeriesWindowBatch(
             values=torch.from_numpy(cut(self._filled, window)),
             is_missing=torch.from_numpy(np.isnan(values[:, :window])),
             calendar=torch.from_numpy(harmonics(phases, self._num_harmonics)),
@@ -338,6 +338,6 @@ class ForecastBatches(LengthBatches):
         """
         return self.windows.imputed_targets(self.rows[rows], self.origins[rows])
 
-    def batch(self, rows: NDArray[np.int64]) -> WindowBatch:
+    def batch(self, rows: NDArray[np.int64]) -> SeriesWindowBatch:
         """Build the batch of some windows, ``[batch]``."""
         return self.windows.batch(self.rows[rows], self.origins[rows])

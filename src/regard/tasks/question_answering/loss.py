@@ -20,7 +20,7 @@ from regard.metrics.answers import question_scores
 from regard.models import Model, SpanModel
 from regard.tasks.question_answering.text_windows import (
     Span,
-    WindowBatch,
+    TextWindowBatch,
     WindowBatches,
     best_spans,
     window_logits,
@@ -42,16 +42,16 @@ class SpanLoss:
 
     label_smoothing: float
 
-    def __call__(self, model: SpanModel, batch: WindowBatch) -> Loss:
+    def __call__(self, model: SpanModel, batch: TextWindowBatch) -> Loss:
         """Compute the loss of a batch of windows."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
     @staticmethod
-    def outputs(model: SpanModel, batch: WindowBatch) -> Tensor:
+    def outputs(model: SpanModel, batch: TextWindowBatch) -> Tensor:
         """Compute logits, ``[batch, length, 2]``, minus infinity where no answer can be."""
         return window_logits(model, batch)
 
-    def of_outputs(self, outputs: Tensor, batch: WindowBatch) -> Loss:
+    def of_outputs(self, outputs: Tensor, batch: TextWindowBatch) -> Loss:
         """Compute the loss from logits, ``[batch, length, 2]``."""
         log_probabilities = outputs.log_softmax(1)
         targets = torch.stack([batch.starts, batch.ends], dim=1)[:, None]  # [batch, 1, 2]

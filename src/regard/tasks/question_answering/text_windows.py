@@ -75,7 +75,7 @@ class Window(NamedTuple):
     size: int
 
 
-class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
+class TextWindowBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of windows.
 
     Args:
@@ -236,7 +236,7 @@ class WindowBatches(LengthBatches):
             np.array(lengths, dtype=np.int64) + num_end, batch_tokens=batch_tokens, seed=seed
         )
 
-    def batch(self, rows: NDArray[np.int64]) -> WindowBatch:
+    def batch(self, rows: NDArray[np.int64]) -> TextWindowBatch:
         """Build the batch of some windows, ``[batch]``: its ids are ``[batch, length]``."""
         lengths = self.lengths[rows]
         shape = (len(rows), int(lengths.max()))
@@ -259,7 +259,7 @@ class WindowBatches(LengthBatches):
             roles[index, inside] = np.where(is_match[first:stop], IN_BOTH, OF_CONTEXT)
             is_context[index, inside] = True
             answers[index] = self._answer(window)
-        return WindowBatch(
+        return TextWindowBatch(
             ids=torch.from_numpy(ids),
             lengths=torch.from_numpy(lengths),
             segments=torch.from_numpy(segments) if self.has_segments else None,
@@ -321,7 +321,7 @@ def max_question_tokens(max_length: int, tokenizer: AnyTokenizer) -> int:
     return room
 
 
-def window_logits(model: SpanModel, batch: WindowBatch) -> Tensor:
+def window_logits(model: SpanModel, batch: TextWindowBatch) -> Tensor:
     """Return the logits of start and end, ``[batch, length, 2]``, minus infinity outside the text.
 
     The first token, "no answer", has its logits, too.

@@ -26,7 +26,7 @@ _NOTHING = -1e30
 _Strides = ctypes.c_int64 * 3
 
 
-class BandInputs(NamedTuple):
+class BandOperatorInputs(NamedTuple):
     """What both operators take, in this order.
 
     Args:
@@ -73,7 +73,7 @@ class _Band(ctypes.Structure):
 class _Call:
     """One call of a kernel: its inputs and outputs, kept alive until it is done."""
 
-    def __init__(self, inputs: BandInputs) -> None:
+    def __init__(self, inputs: BandOperatorInputs) -> None:
         q, k, v = inputs.q, inputs.k, inputs.v
         self.wide = torch.promote_types(q.dtype, torch.float32)
         self._band = _Band(
@@ -128,7 +128,7 @@ class _Call:
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-    inputs = BandInputs(*arguments)
+    inputs = BandOperatorInputs(*arguments)
     call, q, v = _Call(inputs), inputs.q, inputs.v
     out = _empty_like(q, v.shape[-1], v.dtype)
     lse = torch.empty((*q.shape[:3], 1), dtype=call.wide, device="cpu")
@@ -142,7 +142,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _backward(
     out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = BandInputs(*arguments)
+    inputs = BandOperatorInputs(*arguments)
     call, q, k, v = _Call(inputs), inputs.q, inputs.k, inputs.v
     dq = _empty_like(q, q.shape[-1], q.dtype)
     dk, dv = (_empty_like(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))

@@ -59,10 +59,10 @@ class Fused:
         """Compute the cotangents of q, k and v, ``[batch, heads, length, dim]`` each."""
         return torch.ops.regard.band_backward(*outputs, *cotangents, *self._inputs(tensors))
 
-    def _inputs(self, tensors: Sequence[Tensor]) -> band.BandInputs:
+    def _inputs(self, tensors: Sequence[Tensor]) -> band.BandOperatorInputs:
         """Return what the kernels take, of q, k and v ``[batch, heads, length, dim]`` first."""
         inputs = self.specs.unflatten(tensors)
-        return band.BandInputs(
+        return band.BandOperatorInputs(
             q=inputs.q,
             k=inputs.k,
             v=inputs.v,

@@ -28,7 +28,7 @@ _MOST_BLOCKS = 2048  # along one side of a table
 _MOST = 1 << 30  # stands for every larger distance; sums of two stay within 32 bits
 
 
-class Sizes(NamedTuple):
+class MaskSizes(NamedTuple):
     """Numbers of queries and of keys, and the position of query 0."""
 
     queries: int
@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
 
 
 def block_mask(
-    terms: tuple[MaskTerm, ...], sizes: Sizes, masks: Sequence[PairMask], device: torch.device
+    terms: tuple[MaskTerm, ...], sizes: MaskSizes, masks: Sequence[PairMask], device: torch.device
 ) -> BlockMask:
     """Return which pairs a call allows.
 
@@ -75,7 +75,7 @@ def block_mask(
 
 
 def block_tables(
-    terms: Sequence[MaskTerm], sizes: Sizes
+    terms: Sequence[MaskTerm], sizes: MaskSizes
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which blocks a pattern touches, and of which it allows all pairs.
 
@@ -153,7 +153,7 @@ def _by_table(
     return counts > 0, counts == (bottom - top) * (right - left)
 
 
-def _padded(mask: Sequence[Sequence[bool]], size: int, sizes: Sizes) -> NDArray[np.bool_]:
+def _padded(mask: Sequence[Sequence[bool]], size: int, sizes: MaskSizes) -> NDArray[np.bool_]:
     """Return a table that has a cell for every pair; beyond its own cells, False."""
     rows, columns = -(-(sizes.offset + sizes.queries) // size), -(-sizes.keys // size)
     padded = np.zeros((max(rows, len(mask)), max(columns, len(mask[0]))), dtype=bool)
@@ -163,7 +163,7 @@ def _padded(mask: Sequence[Sequence[bool]], size: int, sizes: Sizes) -> NDArray[
 
 @lru_cache(maxsize=64)
 def _tables_on_device(
-    terms: tuple[MaskTerm, ...], sizes: Sizes, has_masks: bool, device: torch.device
+    terms: tuple[MaskTerm, ...], sizes: MaskSizes, has_masks: bool, device: torch.device
 ) -> tuple[Tensor, ...]:
     """Return numbers ``[1, 1, rows]`` and indices ``[1, 1, rows, columns]`` of blocks, four times.
 
@@ -190,7 +190,7 @@ def _to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _pattern_mask(terms: tuple[MaskTerm, ...], sizes: Sizes, device: torch.device) -> PairMask:
+def _pattern_mask(terms: tuple[MaskTerm, ...], sizes: MaskSizes, device: torch.device) -> PairMask:
     """Return which pairs a pattern allows."""
     masks = [_term_mask(term, sizes, device) for term in terms]
     if len(masks) == 1:
@@ -205,7 +205,7 @@ def _pattern_mask(terms: tuple[MaskTerm, ...], sizes: Sizes, device: torch.devic
     return allowed
 
 
-def _term_mask(term: MaskTerm, sizes: Sizes, device: torch.device) -> PairMask:
+def _term_mask(term: MaskTerm, sizes: MaskSizes, device: torch.device) -> PairMask:
     """Return which pairs a term allows.
 
     Its numbers are tensors, so that other numbers and lengths need no other compiled kernel.
@@ -231,7 +231,7 @@ def _term_mask(term: MaskTerm, sizes: Sizes, device: torch.device) -> PairMask:
     return _all_of(masks)
 
 
-def _position_masks(term: MaskTerm, sizes: Sizes, device: torch.device) -> list[PairMask]:
+def _position_masks(term: MaskTerm, sizes: MaskSizes, device: torch.device) -> list[PairMask]:
     """Return what the sets of positions of a term allow."""
     masks = []
     if term.queries is not None:

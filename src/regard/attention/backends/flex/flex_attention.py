@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.attention.backends.flex.block_mask import Sizes, block_mask
+from regard.attention.backends.flex.block_mask import MaskSizes, block_mask
 from regard.attention.backends.flex.score_change import change_score, is_bias, is_score, masks_of
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
@@ -120,7 +120,7 @@ def attend(
     """
     from torch.nn.attention.flex_attention import AuxRequest
 
-    sizes = Sizes(q.shape[2], k.shape[2], options.query_offset)
+    sizes = MaskSizes(q.shape[2], k.shape[2], options.query_offset)
     mask = block_mask(pattern.terms(), sizes, masks_of(options), q.device)
     q, k, change = change_score(q, k, options)
     result = compiled()(

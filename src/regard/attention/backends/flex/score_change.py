@@ -12,7 +12,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from regard.attention.backends.flex.block_mask import PairMask, Sizes
+from regard.attention.backends.flex.block_mask import MaskSizes, PairMask
 from regard.attention.biases import Alibi, Bias, T5Relative
 from regard.attention.options import AttentionOptions
 from regard.attention.scores import (
@@ -52,7 +52,7 @@ def change_score(
         Queries and keys of the same shapes, and what changes their scaled dot products.
     """
     score, bias = options.score, options.bias
-    sizes = Sizes(q.shape[2], k.shape[2], options.query_offset)
+    sizes = MaskSizes(q.shape[2], k.shape[2], options.query_offset)
     changes: list[ScoreChange] = []
     if isinstance(score, TransformerXL):
         changes.append(_by_table_of_distances(q, score, options.query_offset))
@@ -95,7 +95,7 @@ def _soft_cap(score: ScoreFunction, q: Tensor) -> list[ScoreChange]:
     return [lambda s, b, h, i, j: cap * torch.tanh(s / cap)]  # noqa: ARG005
 
 
-def _bias(bias: Bias | Tensor | None, num_heads: int, sizes: Sizes) -> list[ScoreChange]:
+def _bias(bias: Bias | Tensor | None, num_heads: int, sizes: MaskSizes) -> list[ScoreChange]:
     """Return what adds a bias to a score, where there is one."""
     if bias is None:
         return []
