@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 if TYPE_CHECKING:
     from regard import attention, explain, layers, models, optim
     from regard.data.readers.memory import InMemory
-    from regard.runs.options import TrainOptions
+    from regard.runs.train_options import TrainOptions
     from regard.settings.values import DecodingPrecision
     from regard.setup.evaluation_report import EvaluationReport
     from regard.tasks.opening import Predictor
@@ -91,7 +91,7 @@ def train(
         options: Those of the command line, by the same names: ``preset``, ``minutes``, ``seed``,
             ``device``, ``precision``, ``threads``, ``columns``, ``targets``, ``lang``,
             ``encoding``, ``drop_overlap``, ``allow_overlap``, ``horizon``, ``known``,
-            ``tensorboard``; see `regard.runs.options.TrainOptions`.
+            ``tensorboard``; see `regard.runs.train_options.TrainOptions`.
 
     Returns:
         The trained model, as `load` would open it.
@@ -102,7 +102,7 @@ def train(
         regard.errors.ResourceError: There is not enough memory or disk space.
     """
     from regard.runs import run
-    from regard.runs.options import settings_of
+    from regard.runs.train_options import settings_of
     from regard.training.device import use_threads
 
     named, sources = run.separate_data({"path": data, "valid": valid, "test": test})

@@ -17,7 +17,7 @@ from regard.cli.train import RunOptions
 from regard.cli.wording import _OPTIONS
 from regard.errors import ConfigError
 from regard.runs import run
-from regard.runs.options import SETTINGS, TrainOptions, settings_of
+from regard.runs.train_options import SETTINGS, TrainOptions, settings_of
 from regard.tasks.language_modeling.predictor import SamplingOptions
 from regard.tasks.sequence_to_sequence.predictor import SearchOptions
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from regard.cli.parameters import Flag, Name
-from regard.runs.options import settings_of
+from regard.runs.train_options import settings_of
 
 
 @Parameter(name="*")

@@ -15,7 +15,7 @@ from regard.cli.parameters import Flag, Name, Output, Settings
 from regard.cli.torchrun import join_run
 from regard.cli.wording import command_text
 from regard.errors import ConfigError, NextStep
-from regard.runs.options import settings_of
+from regard.runs.train_options import settings_of
 
 if TYPE_CHECKING:
     from regard.training.distribution import World

@@ -25,7 +25,7 @@ from regard.attention import (
     dense_attention,
 )
 from regard.attention.backends.cpu_kernels import Fused
-from regard.attention.backends.gpu_kernels import BandKernels, band, check
+from regard.attention.backends.gpu_kernels import BandKernels, applicability, band_launch
 from regard.attention.dense import dense_lse
 from regard.attention.patterns.mask_algebra import MaskTerm
 
@@ -36,7 +36,7 @@ triton = pytest.importorskip("triton", exc_type=ImportError)
 if DEVICE.type == "cpu" and not triton.knobs.runtime.interpret:
     pytest.skip("needs TRITON_INTERPRET=1", allow_module_level=True)
 
-FAR = band.FAR
+FAR = band_launch.FAR
 WINDOWS = [(5, 0), (40, 0), (0, 7), (20, 33), (FAR, 0), (FAR, FAR), (0, 0)]
 
 
@@ -105,10 +105,10 @@ def compare(
         ]
     if lengths is not None:
         lengths = torch.tensor(lengths, device=DEVICE).clamp(max=keys)
-    inputs = band.BandInputs(q, k, v, lengths, *segments, *window, offset, dim**-0.5)
-    out, lse = band.value(inputs)
-    first = band.gradient(inputs, out, lse, g, c)
-    second = band.second(inputs, g, c, (x, y, z))
+    inputs = band_launch.BandInputs(q, k, v, lengths, *segments, *window, offset, dim**-0.5)
+    out, lse = band_launch.value(inputs)
+    first = band_launch.gradient(inputs, out, lse, g, c)
+    second = band_launch.second(inputs, g, c, (x, y, z))
     expected = by_definition(inputs, g, c, (x, y, z))
     for number, exact in zip((out, lse, *first, *second), expected, strict=True):
         exact = exact.detach()
@@ -170,8 +170,8 @@ def test_half_precision_is_as_near_as_its_rounding(dtype, rtol):
 
 def test_tensors_in_any_order_of_axes_are_read():
     q = draw(1, 40, 2, 16, seed=1).transpose(1, 2)
-    inputs = band.BandInputs(q, q, q.mT.contiguous().mT, None, None, None, 5, 0, 0, 0.25)
-    out, lse = band.value(inputs)
+    inputs = band_launch.BandInputs(q, q, q.mT.contiguous().mT, None, None, None, 5, 0, 0, 0.25)
+    out, lse = band_launch.value(inputs)
     expected = by_definition(inputs, out, lse, (q, q, q))
     assert out.stride() == q.stride()
     torch.testing.assert_close(out.double(), expected[0], rtol=1e-5, atol=1e-5)
@@ -182,7 +182,8 @@ def test_tensors_in_any_order_of_axes_are_read():
 def test_numbers_that_are_not_finite_reach_the_queries_that_see_them(value):
     q, k, v = (draw(1, 1, 40, 16, seed=seed) for seed in range(3))
     k[0, 0, 20] = value
-    out, _ = band.value(band.BandInputs(q.abs(), k, v, None, None, None, 3, 0, 0, 0.25))
+    inputs = band_launch.BandInputs(q.abs(), k, v, None, None, None, 3, 0, 0, 0.25)
+    out, _ = band_launch.value(inputs)
     is_bad = out.isnan().any(-1)[0, 0]
     assert is_bad.nonzero().flatten().tolist() == [20, 21, 22, 23]
 
@@ -190,18 +191,18 @@ def test_numbers_that_are_not_finite_reach_the_queries_that_see_them(value):
 @pytest.fixture
 def kernels(monkeypatch):
     """Choose the kernels wherever they run; return the names of what was launched."""
-    monkeypatch.setattr(check, "is_on_gpu", lambda q: True)
-    monkeypatch.setattr(check, "works", lambda *_: True)
+    monkeypatch.setattr(applicability, "is_on_gpu", lambda q: True)
+    monkeypatch.setattr(applicability, "works", lambda *_: True)
     monkeypatch.setattr(Fused, "takes", staticmethod(lambda tensors: False))
     launched = []
     for name in ("value", "gradient", "second"):
-        function = getattr(band, name)
+        function = getattr(band_launch, name)
 
         def noted(*args, function=function, name=name):
             launched.append(name)
             return function(*args)
 
-        monkeypatch.setattr(band, name, noted)
+        monkeypatch.setattr(band_launch, name, noted)
     return launched
 
 
@@ -303,28 +304,27 @@ def test_a_compiled_graph_takes_the_kernels(kernels):
 
 def test_a_device_is_tried_before_it_is_used(monkeypatch):
     arguments = DEVICE, torch.float32, 16, 20
-    assert check.why_not(*arguments) is None
-    value = band.value
-    monkeypatch.setattr(band, "value", lambda inputs: tuple(2 * x for x in value(inputs)))
-    assert check.why_not(*arguments).startswith("they are off by")
+    assert applicability.why_not(*arguments) is None
+    value = band_launch.value
+    monkeypatch.setattr(band_launch, "value", lambda inputs: tuple(2 * x for x in value(inputs)))
+    assert applicability.why_not(*arguments).startswith("they are off by")
 
 
 def test_without_triton_a_gpu_takes_operators_and_that_is_said_once(monkeypatch):
-    check.works.cache_clear()
-    monkeypatch.setattr(check, "is_on_gpu", lambda q: True)
-    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    applicability.works.cache_clear()
+    monkeypatch.setattr(applicability, "is_on_gpu", lambda q: True)
+    monkeypatch.setattr(applicability, "find_spec", lambda name: None)
     q = draw(1, 1, 20, 16, seed=1)
     with pytest.warns(UserWarning, match="Triton is not installed"):
         assert not BandKernels.takes(q, q, q)
     assert not BandKernels.takes(q, q, q)
-    check.works.cache_clear()
+    applicability.works.cache_clear()
 
 
 def test_types_and_heads_that_they_do_not_read_are_left_to_others(kernels):
     q = draw(1, 1, 20, 16, seed=1)
     assert BandKernels.takes(q, q, q)
     assert not BandKernels.takes(q.double(), q.double(), q.double())
-    assert (
-        check.why_not(DEVICE, q.dtype, 16, 129) == "their kernels take heads of 128 numbers at most"
-    )
+    reason = applicability.why_not(DEVICE, q.dtype, 16, 129)
+    assert reason == "their kernels take heads of 128 numbers at most"
     torch.func.vmap(lambda q: q if not BandKernels.takes(q, q, q) else 1 / 0)(q[None])

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from regard.lazy import import_lazily
 
 if TYPE_CHECKING:
-    from regard.generation.native.coverage import why_through_operators
-    from regard.generation.native.decoder import (
+    from regard.generation.native.compiled_decoder import (
         NativeCausalDecoder,
         NativeDecoder,
         NativeState,
     )
+    from regard.generation.native.coverage import why_through_operators
 
 import_lazily(
     __name__,
     {
         ".coverage": ["why_through_operators"],
-        ".decoder": ["NativeCausalDecoder", "NativeDecoder", "NativeState"],
+        ".compiled_decoder": ["NativeCausalDecoder", "NativeDecoder", "NativeState"],
     },
 )
 

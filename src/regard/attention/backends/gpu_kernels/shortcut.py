@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from regard.attention.backends.gpu_kernels import band, check
+from regard.attention.backends.gpu_kernels import applicability, band_launch
 from regard.attention.blockwise.any_order import Operation
 from regard.attention.blockwise.tiling import BlockInputs, TileSpec
 
@@ -40,17 +40,17 @@ class BandKernels:
     def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
         """Return whether the kernels read these, ``[batch, heads or kv_heads, length, dim]``."""
         return (
-            check.is_on_gpu(q)
+            applicability.is_on_gpu(q)
             and q.dtype in _DTYPES
             and all(map(_has_memory, (q, k, v)))
-            and check.works(q.device, q.dtype, q.shape[-1], v.shape[-1])
+            and applicability.works(q.device, q.dtype, q.shape[-1], v.shape[-1])
         )
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
         if not all(map(_has_memory, tensors)):
             return operation.run(tensors)
-        return band.value(self.inputs(tensors))
+        return band_launch.value(self.inputs(tensors))
 
     def backward(
         self,
@@ -64,24 +64,24 @@ class BandKernels:
             return _pull_back(operation, (0, 1, 2), tensors, cotangents)
         out, lse = outputs
         g, c = cotangents
-        return band.gradient(self.inputs(tensors), out, lse, g, c)
+        return band_launch.gradient(self.inputs(tensors), out, lse, g, c)
 
     def vjp(self, indices: tuple[int, ...]) -> BandGradientKernels:
         """Return the shortcut of the cotangents of some of q, k and v."""
         return BandGradientKernels(self, indices)
 
-    def inputs(self, tensors: Sequence[Tensor]) -> band.BandInputs:
+    def inputs(self, tensors: Sequence[Tensor]) -> band_launch.BandInputs:
         """Return the inputs of the value by name."""
         inputs = self.specs.unflatten(tensors)
-        return band.BandInputs(
+        return band_launch.BandInputs(
             q=inputs.q,
             k=inputs.k,
             v=inputs.v,
             lengths=inputs.lengths,
             query_segments=inputs.query_segments,
             key_segments=inputs.key_segments,
-            before=band.FAR if self.before is None else self.before,
-            after=band.FAR if self.after is None else self.after,
+            before=band_launch.FAR if self.before is None else self.before,
+            after=band_launch.FAR if self.after is None else self.after,
             offset=self.offset,
             scale=self.scale,
         )
@@ -119,9 +119,9 @@ class BandGradientKernels:
         if not all(map(_has_memory, tensors)):
             return operation.run(tensors)
         inputs = self.value.inputs(tensors[:-2])
-        out, lse = band.value(inputs)
+        out, lse = band_launch.value(inputs)
         g, c = tensors[-2:]
-        gradients = band.gradient(inputs, out, lse, g, c)
+        gradients = band_launch.gradient(inputs, out, lse, g, c)
         return tuple(gradients[i] for i in self.indices)
 
     def backward(
@@ -141,5 +141,5 @@ class BandGradientKernels:
         x, y, z = (by_index.get(i, torch.zeros_like(tensors[i])) for i in range(3))
         inputs = self.value.inputs(tensors[:-2])
         g, c = tensors[-2:]
-        *of_qkv, of_g, of_c = band.second(inputs, g, c, (x, y, z))
+        *of_qkv, of_g, of_c = band_launch.second(inputs, g, c, (x, y, z))
         return *of_qkv, *others, of_g, of_c
