@@ -10,7 +10,7 @@ from regard.errors import ConfigError
 from regard.layers.linear import Linear
 from regard.layers.lora import add_low_rank
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.precision import compute_dtype, resolve_precision
+from regard.training.precision import compute_dtype
 from regard.training.signals import Stopped, StopRequest
 from regard.training.train_step import Loss, MiniBatchStep, build_optimizers
 from regard.training.training_config import OptimizerConfig, TrainingConfig
@@ -163,10 +163,9 @@ def test_a_stopped_run_has_the_exit_code_of_its_signal(signum, code):
     assert Stopped(signum).exit_code == code
 
 
-def test_auto_precision_is_one_of_the_two():
-    assert resolve_precision("auto", torch.device("cpu")) in ("bf16", "float32")
-    assert resolve_precision("float32", torch.device("cpu")) == "float32"
+def test_a_precision_is_a_type_of_activations():
     assert compute_dtype("bf16") == torch.bfloat16
+    assert compute_dtype("float32") == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,6 @@ def has_fast_bf16(device: torch.device) -> bool:
     return False
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Return the precision; ``auto`` becomes bf16 where the device computes it fast."""
-    if precision != "auto":
-        return precision
-    return "bf16" if has_fast_bf16(device) else "float32"
-
-
 def compute_dtype(precision: Precision) -> torch.dtype:
     """Return the type of activations for a precision that is not ``auto``."""
     return {"bf16": torch.bfloat16, "float32": torch.float32}[precision]
