@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from regard.explain.document import Explanation, MethodResult
 
-MOST_ERROR = 0.1
+MOST_ERROR_OF_CONVERGED = 0.1
 """Error of a method that has converged, as a fraction of the change that it shares out."""
 
 _TIME = re.compile(r"(\d{4}-)(\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d.*)?)?$")
@@ -118,7 +118,7 @@ def short_texts(explanation: Explanation) -> tuple[list[str], list[str]]:
 
 def has_converged(method: MethodResult) -> bool:
     """Return whether the scores of a method sum to about the change that they share out."""
-    return method.error is None or method.error <= MOST_ERROR
+    return method.error is None or method.error <= MOST_ERROR_OF_CONVERGED
 
 
 def count_with_unit(number: int) -> str:

@@ -4,7 +4,7 @@ import { digits, percent, quoted, shortTimes } from "./words.js";
 
 const WRITTEN = new Set(["target", "continuation", "ahead"]); // parts that are the outputs, fed back
 const SERIES = new Set(["history", "rows"]); // parts whose features have no words
-const MOST_ERROR = 0.1; // of a method that has converged
+const MOST_ERROR_OF_CONVERGED = 0.1; // of a method that has converged
 const BYTE = /^(\s*)(\S+)·(\d+)$/; // one of the bytes of a character
 const PATCH = /^patch (\d+), (\d+)$/;
 
@@ -120,7 +120,7 @@ export class Explained {
   /** Return what a reader must know of a method that missed the change it shares out; else "". */
   warning(name) {
     const error = this.document.methods[name]?.error ?? 0;
-    return error > MOST_ERROR ? `not converged: error ${percent(error)}` : "";
+    return error > MOST_ERROR_OF_CONVERGED ? `not converged: error ${percent(error)}` : "";
   }
 
   isSigned(name) {
