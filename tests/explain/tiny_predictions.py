@@ -86,7 +86,7 @@ def classified(
     words = tokenizer()
     config = BertConfig(num_layers=2, max_positions=64, has_mlm_head=False, **SIZES)
     model = randomized(Classifier(Bert(config, len(words)), len(LABELS)).to(dtype))
-    (ids,) = words.encode_whole([text], max_length=64)
+    (ids,) = words.encode_truncated([text], max_length=64)
     return ClassifiedText(model, words, LABELS, ids, contrast=contrast)
 
 

@@ -225,7 +225,7 @@ class Tokenizer:
         """Ids after a document."""
         return [self.eos_id, self.newline_id]
 
-    def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
+    def encode_truncated(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
         """Return the token ids of texts with an end, cut to `max_length` ids."""
         return [[*row[: max_length - 1], self.eos_id] for row in self.encode(texts)]
 

@@ -201,7 +201,7 @@ def _encode_after(tokenizer: AnyTokenizer, text: str, continuation: str) -> list
 def _classify_text(classifier: TextClassifier, request: ExplanationRequest) -> ClassifiedText:
     """Open the prediction of a text's label."""
     limit = classifier.max_length
-    (ids,) = classifier.tokenizer.encode_whole([request.text], max_length=limit)
+    (ids,) = classifier.tokenizer.encode_truncated([request.text], max_length=limit)
     if len(ids) == limit:
         warnings.warn(f"no more than {limit:,} tokens of the text are read.", stacklevel=2)
     return ClassifiedText(

@@ -183,7 +183,7 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
         return [(torch.tensor([row]),) for row in _pair_rows(tokenizer, texts)]
     encoder = model.encoder if isinstance(model, Classifier) else model
     length = min(_MAX_TOKENS, encoder.config.max_positions)
-    rows = tokenizer.encode_whole(texts, max_length=length)
+    rows = tokenizer.encode_truncated(texts, max_length=length)
     return [(torch.tensor([row]),) for row in rows]
 
 

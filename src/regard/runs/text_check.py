@@ -180,7 +180,7 @@ def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], l
     assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
     if opened.model.head is None or opened.tokenizer.mask_id is None:
         prepared = list(map(opened.prepare, texts))
-        rows = opened.tokenizer.encode_whole(prepared, max_length=opened.max_length)
+        rows = opened.tokenizer.encode_truncated(prepared, max_length=opened.max_length)
         vectors = opened.embed(texts).tolist()
         return list(texts), [
             TextOutput(tuple(row), numbers=tuple(vector))
@@ -219,7 +219,7 @@ def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], l
 
 
 def _classify(opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
-    rows = opened.tokenizer.encode_whole(texts, max_length=opened.max_length)
+    rows = opened.tokenizer.encode_truncated(texts, max_length=opened.max_length)
     return [
         TextOutput(
             tuple(row), best.label, tuple(best.probabilities[label] for label in opened.labels)

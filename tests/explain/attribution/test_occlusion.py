@@ -12,7 +12,7 @@ def test_scores_are_losses_of_the_text_with_the_reference_token():
     prediction = classified("the cat sat on the mat", dtype=torch.float64)
     scores = occlusion(prediction, Budget()).scores
     words = tokenizer()
-    (ids,) = words.encode_whole(["the cat sat on the mat"], max_length=64)
+    (ids,) = words.encode_truncated(["the cat sat on the mat"], max_length=64)
     index = next(i for i, token in enumerate(ids) if token == words.encode_text("cat")[0])
     replaced = torch.tensor([ids, ids])
     replaced[1, index] = reference_id(words)

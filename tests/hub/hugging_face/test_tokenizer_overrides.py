@@ -228,12 +228,12 @@ def test_a_long_text_is_cut_where_transformers_cuts_it(side, transformers, tmp_p
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for length in (3, 5, 6, 20):
         expected = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
-        assert read_tokenizer(tmp_path).encode_whole(TEXTS, max_length=length) == expected
+        assert read_tokenizer(tmp_path).encode_truncated(TEXTS, max_length=length) == expected
 
 
 def test_a_long_text_without_an_end_is_cut_behind_its_last_token(transformers, tmp_path):
     write(tmp_path, byte_pairs(begins=True), tokenizer_class="PreTrainedTokenizerFast")
-    rows = read_tokenizer(tmp_path).encode_whole(["cat at"], max_length=3)
+    rows = read_tokenizer(tmp_path).encode_truncated(["cat at"], max_length=3)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert rows == [theirs("cat at", truncation=True, max_length=3)["input_ids"]]
 

@@ -247,7 +247,7 @@ class PublishedTokenizer:
         end = self.newline_id if self.eos_id is None else self.eos_id
         return [] if end is None else [end]
 
-    def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
+    def encode_truncated(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
         """Encode texts with special tokens around each, cut to `max_length` ids.
 
         A text is cut between its special tokens: at its end, or where the folder says

@@ -189,7 +189,7 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
     def _batches(
         self, texts: Sequence[str], label_ids: Sequence[int], batch_tokens: int, seed: int
     ) -> LabeledTextBatches:
-        rows = self.tokenizer.encode_whole(texts, max_length=self.max_length)
+        rows = self.tokenizer.encode_truncated(texts, max_length=self.max_length)
         pad_id = self.model.encoder.config.pad_id
         return LabeledTextBatches(
             TokenRows(rows), label_ids, batch_tokens=batch_tokens, seed=seed, pad_id=pad_id

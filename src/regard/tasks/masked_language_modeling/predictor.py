@@ -95,7 +95,7 @@ class TextEncoder:
         if not prepared:
             dim = self.model.config.dim * len(self.pooling.modes)
             return torch.empty(0, dim, device=self.model.device)
-        rows = self.tokenizer.encode_whole(prepared, max_length=self.max_length)
+        rows = self.tokenizer.encode_truncated(prepared, max_length=self.max_length)
         ids = (torch.tensor([row], device=self.model.device) for row in rows)
         return torch.cat([pool_states(self.model.hidden_states(row), self.pooling) for row in ids])
 
