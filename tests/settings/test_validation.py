@@ -55,7 +55,11 @@ def test_a_setting_that_is_left_out_passes():
         require_probability,
         require_fraction,
     ):
-        check(Sizes(), "size")
+        left_out = Sizes()
+        check(left_out, "size")
+        assert left_out.size is None
+        with pytest.raises(ValueError, match=r"^size must be .*, not -1$"):
+            check(Sizes(size=-1), "size")
 
 
 def test_the_first_of_several_settings_that_is_wrong_is_named():

@@ -115,10 +115,20 @@ def test_both_are_proposed_where_both_fit(kernels):
     )
 
 
-def test_what_is_advised_is_accepted(kernels):
-    require(config_of(AttentionConfig(pattern="local:512"), 6000), 2048)
-    require(config_of(AttentionConfig(pattern="top_k:4"), 3000), 2048)
-    require(config_of(batch_tokens=12500), 200)
+@pytest.mark.parametrize(
+    ("config", "length", "size"),
+    [
+        (config_of(AttentionConfig(pattern="local:512"), 6000), 2048, "1.3 GB"),
+        (config_of(AttentionConfig(pattern="top_k:4"), 3000), 2048, "1.9 GB"),
+        (config_of(batch_tokens=12500), 200, "1.6 GB"),
+    ],
+)
+def test_what_is_advised_is_accepted_and_needs_what_was_said(
+    kernels, monkeypatch, config, length, size
+):
+    require(config, length)
+    monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda *_: NOW)
+    assert refusal(config, length).startswith(f"needs about {size}, 1 GB are free")
 
 
 @pytest.fixture
