@@ -24,6 +24,7 @@ from regard.attention import (
     blockwise_attention,
     dense_attention,
 )
+from regard.attention.backends.band_shortcut import BandInputs
 from regard.attention.backends.cpu_kernels import Fused
 from regard.attention.backends.gpu_kernels import BandKernels, applicability, band_launch
 from regard.attention.dense import dense_lse
@@ -105,7 +106,7 @@ def compare(
         ]
     if lengths is not None:
         lengths = torch.tensor(lengths, device=DEVICE).clamp(max=keys)
-    inputs = band_launch.BandInputs(q, k, v, lengths, *segments, *window, offset, dim**-0.5)
+    inputs = BandInputs(q, k, v, lengths, *segments, *window, offset, dim**-0.5)
     out, lse = band_launch.value(inputs)
     first = band_launch.gradient(inputs, out, lse, g, c)
     second = band_launch.second(inputs, g, c, (x, y, z))
@@ -170,7 +171,7 @@ def test_half_precision_is_as_near_as_its_rounding(dtype, rtol):
 
 def test_tensors_in_any_order_of_axes_are_read():
     q = draw(1, 40, 2, 16, seed=1).transpose(1, 2)
-    inputs = band_launch.BandInputs(q, q, q.mT.contiguous().mT, None, None, None, 5, 0, 0, 0.25)
+    inputs = BandInputs(q, q, q.mT.contiguous().mT, None, None, None, 5, 0, 0, 0.25)
     out, lse = band_launch.value(inputs)
     expected = by_definition(inputs, out, lse, (q, q, q))
     assert out.stride() == q.stride()
@@ -182,7 +183,7 @@ def test_tensors_in_any_order_of_axes_are_read():
 def test_numbers_that_are_not_finite_reach_the_queries_that_see_them(value):
     q, k, v = (draw(1, 1, 40, 16, seed=seed) for seed in range(3))
     k[0, 0, 20] = value
-    inputs = band_launch.BandInputs(q.abs(), k, v, None, None, None, 3, 0, 0, 0.25)
+    inputs = BandInputs(q.abs(), k, v, None, None, None, 3, 0, 0, 0.25)
     out, _ = band_launch.value(inputs)
     is_bad = out.isnan().any(-1)[0, 0]
     assert is_bad.nonzero().flatten().tolist() == [20, 21, 22, 23]

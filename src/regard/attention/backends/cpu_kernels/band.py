@@ -6,11 +6,12 @@ Operators take tensors that are traced, batched or fake, which a bare call of a 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from regard.attention.backends.band_shortcut import BandInputs
 from regard.attention.backends.cpu_kernels import loading
 from regard.attention.options import number_segments
 
@@ -24,34 +25,6 @@ _NOTHING = -1e30
 """The log-sum-exp of a query that sees no key, in the kernels."""
 
 _Strides = ctypes.c_int64 * 3
-
-
-class BandOperatorInputs(NamedTuple):
-    """What both operators take, in this order.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        lengths: Valid keys of each row, ``[batch]``.
-        query_segments: ``[batch, 1, queries, 1]``.
-        key_segments: ``[batch, 1, keys, 1]``.
-        before: Keys that are seen before a query.
-        after: Keys that are seen after it.
-        offset: Position of query 0.
-        scale: Factor on the dot products.
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    lengths: Tensor | None
-    query_segments: Tensor | None
-    key_segments: Tensor | None
-    before: int
-    after: int
-    offset: int
-    scale: float
 
 
 class _Band(ctypes.Structure):
@@ -73,7 +46,7 @@ class _Band(ctypes.Structure):
 class _Call:
     """One call of a kernel: its inputs and outputs, kept alive until it is done."""
 
-    def __init__(self, inputs: BandOperatorInputs) -> None:
+    def __init__(self, inputs: BandInputs) -> None:
         q, k, v = inputs.q, inputs.k, inputs.v
         self.wide = torch.promote_types(q.dtype, torch.float32)
         self._band = _Band(
@@ -128,7 +101,7 @@ class _Call:
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-    inputs = BandOperatorInputs(*arguments)
+    inputs = BandInputs(*arguments)
     call, q, v = _Call(inputs), inputs.q, inputs.v
     out = _empty_like(q, v.shape[-1], v.dtype)
     lse = torch.empty((*q.shape[:3], 1), dtype=call.wide, device="cpu")
@@ -142,7 +115,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _backward(
     out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = BandOperatorInputs(*arguments)
+    inputs = BandInputs(*arguments)
     call, q, k, v = _Call(inputs), inputs.q, inputs.k, inputs.v
     dq = _empty_like(q, q.shape[-1], q.dtype)
     dk, dv = (_empty_like(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from regard.attention.backends.band_shortcut import BandInputs
 from regard.attention.backends.gpu_kernels import band_launch
 
 _MOST_NUMBERS = 128  # of a query or a value: tiles of more do not fit into the registers
@@ -77,7 +78,7 @@ def _largest_error(device: torch.device, dtype: torch.dtype, dim: int, value_dim
     k, y = draw(1, 1, 50, dim), draw(1, 1, 50, dim)
     v, z = draw(1, 1, 50, value_dim), draw(1, 1, 50, value_dim)
     c = draw(1, 2, 40, 1).float()
-    inputs = band_launch.BandInputs(q, k, v, None, None, None, 20, 3, 1, dim**-0.5)
+    inputs = BandInputs(q, k, v, None, None, None, 20, 3, 1, dim**-0.5)
     out, lse = band_launch.value(inputs)
     first = band_launch.gradient(inputs, out, lse, g, c)
     second = band_launch.second(inputs, g, c, (x, y, z))
@@ -90,7 +91,7 @@ def _largest_error(device: torch.device, dtype: torch.dtype, dim: int, value_dim
 
 
 def _by_definition(
-    inputs: band_launch.BandInputs, g: Tensor, c: Tensor, cotangents: tuple[Tensor, ...]
+    inputs: BandInputs, g: Tensor, c: Tensor, cotangents: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """Return what `value`, `gradient` and `second` do, in float64, of one head of keys.
 

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from regard.attention.backends.band_shortcut import BandInputs
+
 FAR = 1 << 29
 """The reach of a band without bound; sums with positions stay within 32 bits."""
-
-
-class BandInputs(NamedTuple):
-    """What a band of dot-product attention is computed of.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        lengths: Valid keys of each row, ``[batch]``.
-        query_segments: ``[batch, 1, queries, 1]``.
-        key_segments: ``[batch, 1, keys, 1]``.
-        before: Keys that are seen before a query.
-        after: Keys that are seen after it.
-        offset: Position of query 0.
-        scale: Factor on the dot products.
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    lengths: Tensor | None
-    query_segments: Tensor | None
-    key_segments: Tensor | None
-    before: int
-    after: int
-    offset: int
-    scale: float
 
 
 def value(inputs: BandInputs) -> tuple[Tensor, Tensor]:

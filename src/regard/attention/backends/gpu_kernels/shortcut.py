@@ -11,30 +11,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from regard.attention.backends.band_shortcut import BandShortcut, has_memory
 from regard.attention.backends.gpu_kernels import applicability, band_launch
 from regard.attention.blockwise.any_order import Operation
-from regard.attention.blockwise.tiling import BlockInputs, TileSpec
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-@dataclass(frozen=True)
-class BandKernels:
-    """Value and first derivative of one band.
+class BandKernels(BandShortcut):
+    """Value and first derivative of one band."""
 
-    Args:
-        scale: Factor on the dot products.
-        before: The band reaches back to ``j >= i - before``; None without bound.
-        after: The band reaches ahead to ``j <= i + after``; None without bound.
-        offset: Position of query 0.
-        specs: The names of the tensors.
-    """
-
-    scale: float
-    before: int | None
-    after: int | None
-    offset: int
-    specs: BlockInputs[TileSpec]
+    far = band_launch.FAR
 
     @staticmethod
     def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
@@ -42,13 +29,13 @@ class BandKernels:
         return (
             applicability.is_on_gpu(q)
             and q.dtype in _DTYPES
-            and all(map(_has_memory, (q, k, v)))
+            and all(map(has_memory, (q, k, v)))
             and applicability.works(q.device, q.dtype, q.shape[-1], v.shape[-1])
         )
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
-        if not all(map(_has_memory, tensors)):
+        if not all(map(has_memory, tensors)):
             return operation.run(tensors)
         return band_launch.value(self.inputs(tensors))
 
@@ -60,7 +47,7 @@ class BandKernels:
         cotangents: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v, ``[batch, heads, length, dim]`` each."""
-        if not all(map(_has_memory, (*tensors, *cotangents))):
+        if not all(map(has_memory, (*tensors, *cotangents))):
             return _pull_back(operation, (0, 1, 2), tensors, cotangents)
         out, lse = outputs
         g, c = cotangents
@@ -69,27 +56,6 @@ class BandKernels:
     def vjp(self, indices: tuple[int, ...]) -> BandGradientKernels:
         """Return the shortcut of the cotangents of some of q, k and v."""
         return BandGradientKernels(self, indices)
-
-    def inputs(self, tensors: Sequence[Tensor]) -> band_launch.BandInputs:
-        """Return the inputs of the value by name."""
-        inputs = self.specs.unflatten(tensors)
-        return band_launch.BandInputs(
-            q=inputs.q,
-            k=inputs.k,
-            v=inputs.v,
-            lengths=inputs.lengths,
-            query_segments=inputs.query_segments,
-            key_segments=inputs.key_segments,
-            before=band_launch.FAR if self.before is None else self.before,
-            after=band_launch.FAR if self.after is None else self.after,
-            offset=self.offset,
-            scale=self.scale,
-        )
-
-
-def _has_memory(x: Tensor) -> bool:
-    """Return whether a tensor of any shape is one in memory; not so in `torch.func` transforms."""
-    return type(x) in (Tensor, torch.nn.Parameter) and torch._C._has_storage(x)
 
 
 def _pull_back(
@@ -116,7 +82,7 @@ class BandGradientKernels:
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute cotangents, ``[batch, heads or kv_heads, length, dim]``."""
-        if not all(map(_has_memory, tensors)):
+        if not all(map(has_memory, tensors)):
             return operation.run(tensors)
         inputs = self.value.inputs(tensors[:-2])
         out, lse = band_launch.value(inputs)
@@ -133,7 +99,7 @@ class BandGradientKernels:
     ) -> tuple[Tensor | None, ...]:
         """Compute the cotangents of q, k and v, then of others None, and last of g and c."""
         count, others = len(tensors), [None] * (len(tensors) - 5)
-        if not all(map(_has_memory, (*tensors, *cotangents))):
+        if not all(map(has_memory, (*tensors, *cotangents))):
             indices = (0, 1, 2, count - 2, count - 1)
             *of_qkv, of_g, of_c = _pull_back(operation, indices, tensors, cotangents)
             return *of_qkv, *others, of_g, of_c
