@@ -60,15 +60,24 @@ def test_one_process_of_a_machine_receives():
     assert sent_folders._receivers(Ranks(), [not lacking for lacking in lacking_on]) == {2, 4}
 
 
-def test_a_machine_without_room_is_named_after_all_files_have_come(folder, monkeypatch):
-    write = sent_folders._write
+def refuse_room(*_, **__):
+    raise OSError(28, "No space left on device")
 
-    def fail(path, content):
-        return (
-            OSError(28, "No space left on device") if "2.png" in str(path) else write(path, content)
-        )
 
-    monkeypatch.setattr(sent_folders, "_write", fail)
+def refuse_second(path, content, write=Path.write_bytes):
+    return refuse_room() if path.name == "2.png" else write(path, content)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "replacement"),
+    [(Path, "write_bytes", refuse_second), (tempfile, "TemporaryDirectory", refuse_room)],
+    ids=["for a file", "for a folder"],
+)
+def test_a_machine_without_room_is_named_after_all_files_have_come(
+    folder, monkeypatch, owner, name, replacement
+):
+    monkeypatch.setattr(sent_folders, "_SENT_BYTES", 10)  # two files are more
+    monkeypatch.setattr(owner, name, replacement)
     text = refused(lambda world: share(world, folder), ResourceError)
     assert text.startswith("rank 1 (host b): ")
     assert "cannot be kept there (No space left on device).  Make room" in text

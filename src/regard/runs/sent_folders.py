@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -110,36 +110,27 @@ def _read(folder: str, names: Sequence[str]) -> dict[str, bytes]:
     return contents
 
 
-def _keep(files: Iterable[tuple[str, bytes]], folder: Path) -> None:
+def _keep(files: Iterator[tuple[str, bytes]], folder: Path) -> None:
     """Write files to a folder, which appears once all of them are there.
 
     Raises:
         ResourceError: They cannot be written. It is raised after the last of them has come, since
             the other processes receive all of them.
     """
-    failure: OSError | None = None
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        complete = Path(temporary) / "data"
-        complete.mkdir(mode=0o700)
-        for name, content in files:
-            if failure is None:
-                failure = _write(complete / name, content)
-        if failure is None:
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            complete = Path(temporary) / "data"
+            complete.mkdir(mode=0o700)
+            for name, content in files:
+                path = complete / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             shutil.rmtree(folder, ignore_errors=True)  # of another content
             with suppress(OSError):  # another process was first: the hash decides
                 complete.replace(folder)
-    if failure is not None:
-        raise ResourceError(
-            f"{folder}: the data of rank 0 cannot be kept there ({failure.strerror}).  Make room, "
-            "or name another folder for temporary files by TMPDIR."
-        ) from failure
-
-
-def _write(path: Path, content: bytes) -> OSError | None:
-    """Write a file and the folders that it is in; return why it could not be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
     except OSError as error:
-        return error
-    return None
+        deque(files, maxlen=0)
+        raise ResourceError(
+            f"{folder}: the data of rank 0 cannot be kept there ({error.strerror}).  Make room, "
+            "or name another folder for temporary files by TMPDIR."
+        ) from error
