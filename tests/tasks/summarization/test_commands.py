@@ -180,6 +180,7 @@ def test_the_length_of_summaries_has_bounds(capsys, summarizer_folder):
         assert low <= len(tokenizer.encode([out.strip()])[0]) <= high
     for words, reason in (
         (("--max-length", 0), "--max-length must be 1 or more"),
+        (("--min-length", -1), "--min-length must be 0 or more, not -1"),
         (("--max-length", 4, "--min-length", 5), "--min-length must be --max-length (4) or less"),
         (("--min-length", 258), "--min-length must be 257 or less, the longest output that"),
         (("--nbest", 9, "--beam", 4), "--nbest must be 1 to --beam (4), not 9."),

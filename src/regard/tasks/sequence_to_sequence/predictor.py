@@ -122,7 +122,8 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
     require_options(SearchOptions, options)
     values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     num_best = values.pop("nbest", 1)
-    if least := options.get("min_length"):
+    least = options.get("min_length") or 0
+    if least > 0:
         most = options.get("max_length")
         if most is not None and most < least:
             raise ConfigError(
