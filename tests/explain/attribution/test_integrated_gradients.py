@@ -237,3 +237,15 @@ def test_a_budget_bounds_the_points_of_the_integral(monkeypatch):
     prediction = translated()
     assert integrated_gradients(prediction, Budget()).steps > 20
     assert integrated_gradients(prediction, Budget(max_steps=20)).steps == 20
+
+
+def test_two_equal_errors_of_few_points_do_not_end_the_search(monkeypatch):
+    errors = iter([0.74, 0.74, 0.16, 0.15])  # of 20, 40, 80 and 160 points
+    monkeypatch.setattr(
+        integrated_gradients_module,
+        "completeness_error",
+        lambda scores, change: torch.full_like(change, next(errors)),
+    )
+    result = integrated_gradients(translated(), Budget())
+    assert result.steps == 160
+    assert result.error.unique().tolist() == [0.15]

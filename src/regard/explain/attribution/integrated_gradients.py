@@ -23,11 +23,12 @@ from regard.explain.attribution.weight_gradients import path_gradients
 from regard.explain.prediction import Baseline, Prediction
 
 FIRST_STEPS = 20
-MOST_STEPS = 160
+MOST_STEPS = 320
 MOST_ERROR = 0.01  # accepted completeness error, as a fraction of the change of the output
 _LEAST_CHANGE = 0.01  # by which an error is divided, as a fraction of the sum of |scores|
 _MAX_REFINED_ROWS = 2000  # outputs x points of a refinement; the largest errors come first
 _CONVERGED = 0.1  # relative change of the error below which more points do not help
+_JUDGED_FROM = 80  # steps: the errors of fewer are equal by chance
 
 
 def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
@@ -39,7 +40,7 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
 
     Returns:
         Scores, their errors, and the most points that an output needed. Points are added for an
-        output while its error is above 1 %, they help, and there are less than 160; where many
+        output while its error is above 1 %, they help, and there are less than 320; where many
         outputs need them, for those with the largest errors.
     """
     max_steps = MOST_STEPS if budget.max_steps is None else budget.max_steps
@@ -54,7 +55,7 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
         previous_error = error[pending]
         error[pending] = completeness_error(scores[pending], change[pending])
         change_of_error = (previous_error - error[pending]).abs()
-        has_converged = change_of_error < _CONVERGED * previous_error
+        has_converged = (steps >= _JUDGED_FROM) & (change_of_error < _CONVERGED * previous_error)
         pending = pending[(error[pending] > MOST_ERROR) & ~has_converged]
         if not len(pending) or 2 * steps > max_steps:
             break
