@@ -63,6 +63,8 @@ def test_several_best_translations_come_best_first(translator):
     assert len(found) == 3
     assert [t.score for t in found] == sorted((t.score for t in found), reverse=True)
     assert all(0 <= t.confidence <= 1 for t in found)
+    with pytest.raises(ConfigError, match="`translate_best` returns several"):
+        translator.translate(SENTENCES[0], beam=4, nbest=3)
 
 
 @pytest.mark.parametrize("text", [" ".join(SENTENCES[:1] * 200), "ä" * 2000, "x " * 10])

@@ -139,6 +139,23 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
     return replace_values(config, num_best=num_best)
 
 
+def require_one_output(options: SearchOptions, several: str) -> None:
+    """Check that a method which returns the best output is not asked for several.
+
+    Args:
+        options: Of the call.
+        several: Name of the method that returns several.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if options.get("nbest", 1) != 1:
+        raise ConfigError(
+            f"`nbest`: the best output alone is returned here.  `{several}` returns several, with "
+            "their scores."
+        )
+
+
 @dataclass(eq=False, repr=False)
 class TargetWriter:
     """A trained model that writes a target for a source; each task has a subclass.

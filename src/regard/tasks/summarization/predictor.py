@@ -10,7 +10,12 @@ from typing import Unpack, overload
 import msgspec
 
 from regard.settings.validation import require_texts
-from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
+from regard.tasks.sequence_to_sequence.predictor import (
+    Candidate,
+    SearchOptions,
+    TargetWriter,
+    require_one_output,
+)
 
 _CHUNK_SIZE = 64  # documents of a stream that are sorted by length and summarized together
 
@@ -51,8 +56,9 @@ class Summarizer(TargetWriter):
             The best summary of each, in the same order; of one string, a string.
 
         Raises:
-            ConfigError: An option is out of its range.
+            ConfigError: An option is out of its range, or `nbest` is above 1.
         """
+        require_one_output(options, "summarize_best")
         is_single = isinstance(documents, str)
         best = [
             summaries[0]

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Unpack, overload
 
 from regard.settings.validation import require_texts
-from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
+from regard.tasks.sequence_to_sequence.predictor import (
+    Candidate,
+    SearchOptions,
+    TargetWriter,
+    require_one_output,
+)
 
 _STREAMED_LINES = 512  # lines that are sorted by length and decoded together
 _TOKENS_PER_CHARACTER = 5  # at most four bytes, and one token more per word
@@ -36,8 +41,9 @@ class Translator(TargetWriter):
             The best translation of each, in the same order; of one string, a string.
 
         Raises:
-            ConfigError: An option is out of its range.
+            ConfigError: An option is out of its range, or `nbest` is above 1.
         """
+        require_one_output(options, "translate_best")
         if isinstance(texts, str):
             return self.translate([texts], **options)[0]
         return [best.text for best, *_ in self.translate_best(texts, **options)]
