@@ -71,6 +71,9 @@ class Layer(nn.Module):
     entrywise: ClassVar[tuple[str, ...]] = ()
     """Names of its own parameters of two axes that are no matrices, such as biases of heads."""
 
+    has_one_graph = True
+    """Whether ``torch.compile`` traces it once for all lengths, and not position by position."""
+
     reads_weights_of_maps = False
     """Whether it takes the weights of its linear maps instead of calling them."""
 

@@ -91,6 +91,7 @@ class Lstm(Layer):
     """
 
     reads_weights_of_maps = True
+    has_one_graph = False
 
     def __init__(self, in_dim: int, dim: int, *, is_reversed: bool = False) -> None:
         super().__init__()

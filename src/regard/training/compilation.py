@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from regard.errors import ConfigError
+from regard.layers.layer import Layer
 from regard.training.device import finish_work
 from regard.training.train_step import LossFunction
 from regard.training.training_config import OptimizerConfig, TrainingConfig, needs_full_batch
@@ -63,14 +64,23 @@ def compiles_blocks(
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """Return the blocks of a model: what its lists hold, of lists within each other the inner."""
+    """Return the blocks of a model that are compiled.
+
+    They are what its lists hold, of lists within each other the inner, but for those that a
+    compiler would write again for every length.
+    """
     return [
         block
         for blocks in model.modules()
         if isinstance(blocks, nn.ModuleList)
         for block in blocks
-        if not any(isinstance(part, nn.ModuleList) for part in block.modules())
+        if not any(map(_is_left_out, block.modules()))
     ]
+
+
+def _is_left_out(part: nn.Module) -> bool:
+    """Return whether a block with this part is not compiled."""
+    return isinstance(part, nn.ModuleList) or (isinstance(part, Layer) and not part.has_one_graph)
 
 
 def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Iterable[Any]) -> float:
@@ -90,6 +100,12 @@ def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Itera
     from torch._dynamo.exc import TorchDynamoException  # it takes seconds to load
 
     start, blocks, batches = time.perf_counter(), blocks_of(model), list(batches)
+    if not blocks:
+        raise ConfigError(
+            "training.compile: torch.compile would compile the blocks of this model again for "
+            "every length, since they go from position to position.  Take "
+            "`training.compile=false`."
+        )
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     try:
