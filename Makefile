@@ -61,7 +61,7 @@ quick: lint
 	$(PYTEST) -m "not slow" --hypothesis-profile=quick
 
 draws: $(VENV)/.tested
-	$(PYTEST) --hypothesis-profile=many tests/cli/test_drawn_commands.py
+	$(PYTEST) --hypothesis-profile=many tests/contracts/test_drawn_commands.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

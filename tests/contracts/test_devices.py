@@ -117,7 +117,7 @@ def test_masks_of_dropout_follow_from_the_seed(device):
 
 @pytest.mark.slow
 def test_a_run_trains_on_the_gpu(request, tmp_path):
-    """On a pretended one it does in `tests/runs/test_on_device.py`."""
+    """On a pretended one it does in `tests/runs/test_run_on_device.py`."""
     name = request.config.getoption("--device")
     if name == "pretended":
         pytest.skip("needs a GPU: --device cuda")

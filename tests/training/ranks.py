@@ -18,7 +18,7 @@ from tests.processes import start_process
 from regard.training.distribution import World
 
 NUM_RANKS = 3
-PARTS = ("evaluation", "checkpoint", "resume")
+PARTS = ("evaluation_loop", "checkpoint", "loop")
 
 
 def start(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
-from tests.runs.test_resume import Crash, crash_after, essence
+from tests.runs.test_run_resume import Crash, crash_after, essence
 
 from regard import load
 from regard.errors import ConfigError

@@ -222,7 +222,7 @@ def prepare(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def results(results_of_ranks):
     """The results of each rank."""
-    return results_of_ranks["resume"]
+    return results_of_ranks["loop"]
 
 
 @pytest.mark.parametrize("way", ["2 processes and 1", "2, 3 and 2 processes"])

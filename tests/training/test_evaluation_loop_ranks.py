@@ -164,7 +164,7 @@ def cases(folder: Path, worlds: dict[int, World], rank: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def results(results_of_ranks):
     """The results of each rank."""
-    return results_of_ranks["evaluation"]
+    return results_of_ranks["evaluation_loop"]
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "file"])
