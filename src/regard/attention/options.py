@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from regard.attention.biases import ALWAYS_FINITE, Alibi, Bias, T5Relative
-from regard.attention.scores import Cosine, DotProduct, ScoreFunction, TransformerXL
+from regard.attention.scores import (
+    Cosine,
+    DotProduct,
+    ScoreFunction,
+    TransformerXL,
+    broadcasts,
+)
 from regard.errors import ConfigError, ShapeError
 
 Lengths = Tensor | tuple[Tensor | None, Tensor | None] | None
@@ -290,7 +296,7 @@ def broadcast_pairs(name: str, tensor: Tensor, q: Tensor, k: Tensor) -> Tensor:
         )
     shape = (*q.shape[:3], k.shape[2])
     axes = (1,) * (4 - tensor.dim()) + tuple(tensor.shape)
-    if len(axes) != 4 or any(n not in (1, full) for n, full in zip(axes, shape, strict=True)):
+    if len(axes) != 4 or not all(map(broadcasts, axes, shape)):
         hint = ""
         if tuple(tensor.shape) == (shape[0], shape[3]):
             hint = f"  One row of keys for each of the batch is {name}[:, None, None, :]."

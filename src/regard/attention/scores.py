@@ -263,7 +263,7 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
         ShapeError: It is not.
     """
     heads = q.shape[1]
-    if tensor.shape[0] not in (1, heads) or tensor.shape[1:] != last:
+    if not broadcasts(tensor.shape[0], heads) or tensor.shape[1:] != last:
         expected = ", ".join(map(str, (f"{heads} or 1", *last)))
         raise ShapeError(
             f"{name} has shape {list(tensor.shape)}; expected [{expected}] to fit q "
@@ -273,6 +273,11 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
         raise ShapeError(
             f"{name} is {tensor.dtype} on {tensor.device}; expected floating point on {q.device}."
         )
+
+
+def broadcasts(size: int, full: int) -> bool:
+    """Return whether an axis is 1 or full; Dynamo reads ``in (1, full)`` of symbols wrongly."""
+    return size == 1 or size == full
 
 
 def unit(x: Tensor) -> Tensor:

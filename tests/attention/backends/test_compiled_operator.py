@@ -14,6 +14,7 @@ from regard.attention import (
     Local,
     Strided,
     T5Relative,
+    TransformerXL,
     attend,
 )
 
@@ -68,6 +69,35 @@ def test_the_compiled_graph_is_whole_and_equals_the_eager_call(pattern, others, 
     torch.testing.assert_close(found, wanted)
     leaves = (q, k, v, LEARNED, TABLE, SHIFT)
     torch.testing.assert_close(gradients(found, leaves), gradients(wanted, leaves))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda n: {
+            "mask": torch.rand(2, 2, n, n, generator=torch.Generator().manual_seed(1)) < 0.9
+        },
+        lambda n: {"mask": torch.arange(n) % 7 < 6},
+        lambda n: {"bias": torch.linspace(-1, 1, n)},
+        lambda n: {"bias": SHIFT},
+        lambda n: {
+            "score": TransformerXL(
+                torch.ones(2, 8), torch.ones(2, 8), torch.linspace(-1, 1, 2 * n * 8).view(2, n, 8)
+            )
+        },
+    ],
+    ids=["mask", "mask of keys", "bias of keys", "bias of heads", "transformer-xl"],
+)
+def test_one_graph_of_any_length_equals_the_eager_call(options):
+    def run(q, **options):
+        return attend(q, q + 1, q - 1, pattern=Causal(), **options)
+
+    compiled = torch.compile(run, dynamic=True, backend="eager")
+    for length in (300, 520, 700):  # other methods from 512 on
+        q = torch.randn(2, 2, length, 8)
+        torch.testing.assert_close(compiled(q, **options(length)), run(q, **options(length)))
 
 
 @pytest.mark.slow
