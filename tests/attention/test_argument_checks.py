@@ -9,6 +9,7 @@ from regard.attention import (
     Blocks,
     Causal,
     Cosine,
+    DotProduct,
     Global,
     Hierarchical,
     Local,
@@ -101,6 +102,18 @@ def test_one_tensor_of_lengths_never_means_the_queries():
             {"score": Cosine},
             ConfigError,
             "score is the class Cosine; expected a score such as DotProduct() or Cosine(10.0).",
+        ),
+        (
+            {"score": type("Halved", (DotProduct,), {})()},
+            ConfigError,
+            "score is of type Halved, a subclass of DotProduct, which kernels would compute as "
+            "DotProduct; write a class of its own with tensors(), check() and __call__().",
+        ),
+        (
+            {"bias": type("Steep", (Alibi,), {})(torch.ones(1))},
+            ConfigError,
+            "bias is of type Steep, a subclass of Alibi, which kernels would compute as Alibi; "
+            "write a class of its own with tensors(), check() and __call__().",
         ),
         (
             {"bias": Alibi},

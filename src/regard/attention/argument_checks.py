@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from regard.attention.biases import Bias
+from regard.attention.biases import Alibi, Bias, T5Relative
 from regard.attention.nan_propagation import may_read
 from regard.attention.options import AttendOptions, Lengths, broadcast_pairs, check_integers
 from regard.attention.patterns.base import Pattern
 from regard.attention.patterns.text import parse_pattern
-from regard.attention.scores import ScoreFunction
+from regard.attention.scores import Additive, Cosine, DotProduct, ScoreFunction, TransformerXL
 from regard.errors import ConfigError, ShapeError
 
 
@@ -83,6 +83,7 @@ def check_score(score: ScoreFunction) -> None:
         raise ConfigError(
             f"score is {_kind(score)}; expected a score such as DotProduct() or Cosine(10.0)."
         )
+    _refuse_subclasses("score", score, (DotProduct, Cosine, Additive, TransformerXL))
 
 
 def read_bias(bias: Bias | Tensor | None, q: Tensor, k: Tensor) -> Bias | Tensor | None:
@@ -107,7 +108,19 @@ def read_bias(bias: Bias | Tensor | None, q: Tensor, k: Tensor) -> Bias | Tensor
             f"bias is {_kind(bias)}; expected a tensor that broadcasts to [batch, heads, queries, "
             "keys], or a bias by position such as Alibi(alibi_slopes(heads))."
         )
+    _refuse_subclasses("bias", bias, (Alibi, T5Relative))
     return bias
+
+
+def _refuse_subclasses(name: str, value: object, known: tuple[type, ...]) -> None:
+    """Raise ConfigError for a subclass of a class whose `__call__` kernels do not call."""
+    bases = [cls for cls in known if isinstance(value, cls)]
+    if bases and type(value) not in known:
+        raise ConfigError(
+            f"{name} is {_kind(value)}, a subclass of {bases[0].__name__}, which kernels would "
+            f"compute as {bases[0].__name__}; write a class of its own with tensors(), check() and "
+            "__call__()."
+        )
 
 
 def split_lengths(lengths: Lengths, q: Tensor, k: Tensor) -> tuple[Tensor | None, Tensor | None]:

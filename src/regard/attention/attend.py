@@ -322,9 +322,8 @@ def _compute(
     if method is AttentionMethod.COMPILED:
         return AttentionOutput(compiled_attention(q, k, v, pattern, options))
     if method is not AttentionMethod.DENSE:
-        result = blockwise_attention(
-            q, k, v, pattern=pattern, options=options, return_lse=return_lse
-        )
+        by_blocks = _uncompiled() if facts.is_compiling else blockwise_attention
+        result = by_blocks(q, k, v, pattern=pattern, options=options, return_lse=return_lse)
         if method is AttentionMethod.BLOCKWISE:
             return result
         weights = sparse_weights(q, k, pattern=pattern, options=options)
@@ -337,6 +336,13 @@ def _compute(
     return _compute_dense(
         q, k, v, pattern, options, return_weights=return_weights, return_lse=return_lse
     )
+
+
+def _uncompiled() -> Callable[..., AttentionOutput]:
+    """Return blockwise attention as no graph holds it; its module imports the compiler."""
+    from regard.attention.backends.uncompiled import blockwise_attention_uncompiled
+
+    return blockwise_attention_uncompiled
 
 
 _compute_output = partial(_compute, return_weights=False, return_lse=False)

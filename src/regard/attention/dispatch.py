@@ -29,7 +29,7 @@ from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks, Hierarchical
 from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
-from regard.attention.scores import Cosine, DotProduct
+from regard.attention.scores import Additive, Cosine, DotProduct, TransformerXL
 
 DENSE_BELOW = 512 * 512
 """Pairs of a query and a key below which the definition is the fastest method."""
@@ -166,8 +166,8 @@ def collect_facts(
 
 def _is_compilable(options: AttentionOptions) -> bool:
     """Return whether the compiled operator takes score and bias."""
-    return isinstance(options.score, (DotProduct, Cosine)) and (
-        options.bias is None or isinstance(options.bias, (Tensor, Alibi, T5Relative))
+    return isinstance(options.score, DotProduct | Cosine | Additive | TransformerXL) and (
+        options.bias is None or isinstance(options.bias, Tensor | Alibi | T5Relative)
     )
 
 
@@ -250,7 +250,7 @@ def _is_by_sdpa(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
 
 def _is_compiled(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
     """Return whether a graph is compiled that can hold the call as one operator."""
-    if not (facts.is_compiling and facts.is_compilable) or facts.has_pair_mask or facts.returns_lse:
+    if not (facts.is_compiling and facts.is_compilable) or facts.returns_lse:
         return False
     return isinstance(pattern, Blocks) or pattern.to_text() is not None
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from regard.attention import (
+    Additive,
     Alibi,
     Blocks,
     Causal,
@@ -21,6 +22,9 @@ from regard.attention import (
 LEARNED = torch.tensor([0.3, 0.7], requires_grad=True)  # of two heads
 TABLE = torch.linspace(-1, 1, 16).view(2, 8).requires_grad_()
 SHIFT = torch.ones(2, 1, 1, requires_grad=True)
+VECTOR = torch.linspace(-1, 1, 16).view(2, 8).requires_grad_()
+MAP = torch.linspace(-1, 1, 128).view(2, 8, 8).requires_grad_()
+LEAVES = (LEARNED, TABLE, SHIFT, VECTOR, MAP)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +54,13 @@ def fresh_compiler():
         (Causal(), {"score": Cosine(LEARNED), "bias": SHIFT, "dropout": 0.3}, 40),
         (Causal(), {"score": Cosine(LEARNED), "bias": SHIFT, "dropout": 0.3}, 600),
         (Full(), {"score": Cosine(3.0, soft_cap=2.0)}, 600),
+        (Causal(), {"score": Additive(VECTOR)}, 600),
+        (Local(9, 9), {"score": Additive(VECTOR, query_map=MAP)}, 600),
+        (Local(9, 9), {"score": Additive(VECTOR, key_map=MAP), "bias": SHIFT}, 600),
+        (Strided(9), {"score": Additive(VECTOR, MAP, MAP)}, 600),
+        (Full(), {"score": TransformerXL(VECTOR, VECTOR, MAP, offset=3)}, 600),
+        (Causal(), {"mask": True}, 600),
+        (Local(9, 9), {"mask": True, "bias": SHIFT, "lengths": torch.tensor([300, 7])}, 600),
     ],
     ids=repr,
 )
@@ -57,6 +68,8 @@ def test_the_compiled_graph_is_whole_and_equals_the_eager_call(pattern, others, 
     q, k, v = (torch.randn(2, 2, length, 8, requires_grad=True) for _ in range(3))
     if "segments" in others:
         others = {"segments": (torch.arange(length).expand(2, -1) // 10,) * 2}
+    if "mask" in others:
+        others = {**others, "mask": torch.randn(2, 1, length, length) < 1}
 
     def run(q, k, v):
         return attend(q, k, v, pattern=pattern, **others).sin()
@@ -67,12 +80,11 @@ def test_the_compiled_graph_is_whole_and_equals_the_eager_call(pattern, others, 
     torch.manual_seed(1)
     found = compiled(q, k, v)
     torch.testing.assert_close(found, wanted)
-    leaves = (q, k, v, LEARNED, TABLE, SHIFT)
+    leaves = (q, k, v, *LEAVES)
     torch.testing.assert_close(gradients(found, leaves), gradients(wanted, leaves))
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "options",
     [
@@ -98,6 +110,46 @@ def test_one_graph_of_any_length_equals_the_eager_call(options):
     for length in (300, 520, 700):  # other methods from 512 on
         q = torch.randn(2, 2, length, 8)
         torch.testing.assert_close(compiled(q, **options(length)), run(q, **options(length)))
+
+
+class OwnScore:
+    """Half a dot product, as a user may write it."""
+
+    def tensors(self):
+        return ()
+
+    def check(self, q):
+        pass
+
+    def __call__(self, q, k, queries, keys, tensors):
+        return q @ k.transpose(-1, -2) / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{"score": OwnScore()}, {"return_lse": True}], ids=["own score", "log-sum-exp"]
+)
+def test_what_the_operator_does_not_take_is_not_traced(options):
+    graphs = []
+
+    def count(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def run(q):
+        return attend(q.sin(), q, q, pattern=Local(9, 9), **options)
+
+    compiled = torch.compile(run, dynamic=True, backend=count)
+    num_graphs = []
+    for length in (530, 600, 700):
+        q = torch.randn(2, 2, length, 8)
+        torch.testing.assert_close(compiled(q), run(q))
+        num_graphs.append(len(graphs))
+    assert num_graphs[0] == num_graphs[2]
+    assert not any("bmm" in graph.code for graph in graphs)
+    whole = torch.compile(run, fullgraph=True, backend="eager")
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="score, bias or pattern of one's own"):
+        whole(torch.randn(2, 2, 600, 8))
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """Blockwise attention as one operator of a graph that ``torch.compile`` builds.
 
 Dynamo does not trace an autograd Function that has a jvp, so while it traces, the function is
-exchanged for an opaque operator with a first derivative. What that does not take (other
-scores and biases, see `dispatch.py`) breaks the graph instead.
+exchanged for an opaque operator with a first derivative. What that does not take (scores and biases
+of one's own, see `dispatch.py`) breaks the graph instead (`uncompiled.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks
 from regard.attention.patterns.base import MaskPattern, Pattern
 from regard.attention.patterns.text import format_pattern, parse_pattern
-from regard.attention.scores import Cosine, DotProduct, ScoreFunction
+from regard.attention.scores import Additive, Cosine, DotProduct, ScoreFunction, TransformerXL
 
 
 class _Arguments(NamedTuple):
@@ -39,6 +39,7 @@ class _Arguments(NamedTuple):
     score: str
     scale: float | None  # of dot products; of cosines the temperature, where it is a number
     soft_cap: float | None
+    distance_offset: int  # of Transformer-XL
     bias: str
     bidirectional: bool  # of T5's bias, as the next
     max_distance: int
@@ -46,6 +47,7 @@ class _Arguments(NamedTuple):
     lengths: Tensor | None  # [batch]
     query_segments: Tensor | None  # [batch, queries]
     key_segments: Tensor | None  # [batch, keys]
+    mask: Tensor | None  # [batch, heads, queries, keys], or 1 each
     seed: Tensor | None  # [1]
 
     def options(self, tensors: Sequence[Tensor]) -> AttentionOptions:
@@ -53,18 +55,11 @@ class _Arguments(NamedTuple):
         segments = None
         if self.query_segments is not None and self.key_segments is not None:
             segments = (self.query_segments, self.key_segments)
-        rest = list(tensors)
-        score: ScoreFunction = DotProduct(self.scale, self.soft_cap)
-        if self.score == "cosine":
-            score = Cosine(rest.pop(0) if self.scale is None else self.scale, self.soft_cap)
-        bias: Bias | Tensor | None = rest.pop(0) if self.bias != "none" else None
-        if self.bias == "alibi" and bias is not None:
-            bias = Alibi(bias)
-        elif self.bias == "t5" and bias is not None:
-            bias = T5Relative(bias, self.bidirectional, self.max_distance)
+        *of_score, bias = (*tensors, None) if self.bias == "none" else tensors
         return AttentionOptions(
-            score=score,
-            bias=bias,
+            score=self._score(of_score),
+            bias=self._bias(bias),
+            mask=self.mask,
             lengths=self.lengths,
             segments=segments,
             query_offset=self.offset,
@@ -72,11 +67,39 @@ class _Arguments(NamedTuple):
             seed=self.seed,
         )
 
+    def _score(self, tensors: Sequence[Tensor]) -> ScoreFunction:
+        """Return the score with its tensors, each ``[heads or 1, ...]``."""
+        if self.score == "cosine":
+            return Cosine(tensors[0] if self.scale is None else self.scale, self.soft_cap)
+        if self.score == "transformer_xl":
+            return TransformerXL(*tensors, offset=self.distance_offset)
+        if self.score in _ADDITIVE:
+            weight, *maps = tensors
+            return Additive(weight, **dict(zip(_ADDITIVE[self.score], maps, strict=True)))
+        return DotProduct(self.scale, self.soft_cap)
+
+    def _bias(self, tensor: Tensor | None) -> Bias | Tensor | None:
+        """Return the bias of a tensor, ``[heads or 1, ...]`` or itself of all four axes."""
+        if tensor is not None and self.bias == "alibi":
+            return Alibi(tensor)
+        if tensor is not None and self.bias == "t5":
+            return T5Relative(tensor, self.bidirectional, self.max_distance)
+        return tensor
+
+
+_ADDITIVE = {
+    "additive": (),
+    "additive, query_map": ("query_map",),
+    "additive, key_map": ("key_map",),
+    "additive, query_map, key_map": ("query_map", "key_map"),
+}
+"""Which maps an additive score has, by the operator's name of the score."""
 
 _SCHEMA = (
     "Tensor q, Tensor k, Tensor v, Tensor[] tensors, str pattern, SymInt offset, str score, "
-    "float? scale, float? soft_cap, str bias, bool bidirectional, int max_distance, "
-    "float dropout, Tensor? lengths, Tensor? of_queries, Tensor? of_keys, Tensor? seed"
+    "float? scale, float? soft_cap, SymInt distance_offset, str bias, bool bidirectional, "
+    "int max_distance, float dropout, Tensor? lengths, Tensor? of_queries, Tensor? of_keys, "
+    "Tensor? mask, Tensor? seed"
 )
 
 
@@ -96,35 +119,57 @@ def compiled_attention(
     """Compute ``[batch, heads, queries, value_dim]`` by one operator with a first derivative."""
     options = options.fold_key_mask(q, k)
     score, bias = options.score, options.bias
-    scale = score.scale if isinstance(score, DotProduct) else None
-    if isinstance(score, Cosine) and not isinstance(score.temperature, Tensor):
-        scale = score.temperature
-    kind = "none" if bias is None else "tensor"
-    of_bias = [bias] if isinstance(bias, Tensor) else []
-    bidirectional, max_distance = True, 0
-    if isinstance(bias, Alibi):
-        kind, of_bias = "alibi", [bias.slopes]
-    elif isinstance(bias, T5Relative):
-        kind, of_bias = "t5", [bias.table]
-        bidirectional, max_distance = bias.bidirectional, bias.max_distance
     query_segments, key_segments = options.segments or (None, None)
     arguments = _Arguments(
-        [*score.tensors(), *of_bias],
-        _BLOCKS + pattern.packed if isinstance(pattern, Blocks) else format_pattern(pattern),
-        options.query_offset,
-        "cosine" if isinstance(score, Cosine) else "dot",
-        scale,
-        score.soft_cap if isinstance(score, (DotProduct, Cosine)) else None,
-        kind,
-        bidirectional,
-        max_distance,
-        float(options.dropout),
-        options.lengths,
-        query_segments,
-        key_segments,
-        options.seed,
+        tensors=list(options.tensors()),
+        pattern=_write_pattern(pattern),
+        offset=options.query_offset,
+        score=_name_score(score),
+        scale=_scale(score),
+        soft_cap=score.soft_cap if isinstance(score, DotProduct | Cosine) else None,
+        distance_offset=score.offset if isinstance(score, TransformerXL) else 0,
+        bias=_name_bias(bias),
+        bidirectional=bias.bidirectional if isinstance(bias, T5Relative) else True,
+        max_distance=bias.max_distance if isinstance(bias, T5Relative) else 0,
+        dropout=float(options.dropout),
+        lengths=options.lengths,
+        query_segments=query_segments,
+        key_segments=key_segments,
+        mask=options.mask,
+        seed=options.seed,
     )
     return _attend(q, k, v, *arguments)
+
+
+def _write_pattern(pattern: MaskPattern) -> str:
+    """Write a pattern as the operator takes it."""
+    return _BLOCKS + pattern.packed if isinstance(pattern, Blocks) else format_pattern(pattern)
+
+
+def _name_score(score: ScoreFunction) -> str:
+    """Return the operator's name of a score of this package."""
+    if isinstance(score, Additive):
+        maps = {"query_map": score.query_map, "key_map": score.key_map}
+        return ", ".join(["additive", *(name for name in maps if maps[name] is not None)])
+    if isinstance(score, TransformerXL):
+        return "transformer_xl"
+    return "cosine" if isinstance(score, Cosine) else "dot"
+
+
+def _scale(score: ScoreFunction) -> float | None:
+    """Return the number that a score is multiplied by; None where it has none, or a tensor."""
+    if isinstance(score, Cosine) and not isinstance(score.temperature, Tensor):
+        return score.temperature
+    return score.scale if isinstance(score, DotProduct) else None
+
+
+def _name_bias(bias: Bias | Tensor | None) -> str:
+    """Return the operator's name of a bias of this package."""
+    if isinstance(bias, Alibi):
+        return "alibi"
+    if isinstance(bias, T5Relative):
+        return "t5"
+    return "none" if bias is None else "tensor"
 
 
 @torch.library.custom_op(
@@ -215,16 +260,15 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    q, k, v, tensors, *ctx.plain, lengths, query_segments, key_segments, seed = inputs
-    ctx.num_tensors = len(tensors)
-    ctx.save_for_backward(q, k, v, lengths, query_segments, key_segments, seed, *tensors)
+    q, k, v, tensors, *ctx.plain, lengths, query_segments, key_segments, mask, seed = inputs
+    ctx.save_for_backward(q, k, v, lengths, query_segments, key_segments, mask, seed, *tensors)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     q, k, v, *rest = ctx.saved_tensors  # q, k, v are [batch, heads, length, dim]
-    optional, tensors = rest[:4], rest[4:]
+    optional, tensors = rest[:5], rest[5:]
     dq, dk, dv, *tensor_grads = _attend_backward(grad, q, k, v, tensors, *ctx.plain, *optional)
-    return (dq, dk, dv, tensor_grads, *([None] * 13))
+    return (dq, dk, dv, tensor_grads, *([None] * (len(_Arguments._fields) - 1)))
 
 
 _attend.register_autograd(_backward, setup_context=_setup_context)
