@@ -92,9 +92,10 @@ def test_a_function_goes_before_the_module_of_its_name():
     assert module is regard.attention.attend  # as with every package that imports it at once
 
 
-def test_an_unknown_name_of_a_lazy_package_is_refused():
-    with pytest.raises(AttributeError, match=r"'regard\.layers' has no attribute 'zzz'"):
-        _ = regard.layers.zzz
+@pytest.mark.parametrize("package", [regard.layers, regard.training])
+def test_an_unknown_name_of_a_lazy_package_is_refused(package):
+    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'zzz'"):
+        _ = package.zzz
 
 
 def test_readers_and_rows_of_text_load_no_torch():
@@ -137,3 +138,9 @@ def test_a_family_has_the_tag_of_its_entry(families):
         assert family.config.__struct_config__.tag == name
         assert callable(family.model)
         assert all(layout is not None for layout in family.formats)
+
+
+def test_events_and_signals_load_no_torch():
+    script = "import sys; from regard.training import Event, Stopped; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""What the help says, and where usage errors point."""
+"""The program: what the help says, where usage errors point, what a command loads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,19 @@ import pytest
 from regard.__main__ import main
 from regard.cli.app import BENCHES, VERBS, build_app
 from regard.cli.parameters import protect_hyphens
+from regard.models import FAMILIES
+from regard.tasks import TASKS
 
 ALL = VERBS | {f"bench {name}": verb for name, verb in BENCHES.items()}
+_SCRIPT = """
+import gc, sys
+from regard.__main__ import main
+
+sys.argv = ["regard", *sys.argv[1:]]
+assert main() == 0
+assert gc.isenabled() and gc.get_freeze_count()
+print(*(name for name in sys.modules if name.startswith("regard")), file=sys.stderr)
+"""
 
 
 @pytest.mark.slow
@@ -97,3 +108,35 @@ def test_a_misspelt_option_is_refused_wherever_it_is(capsys, words, meant):
         f"regard: Unknown option: {next(filter(_is_option, words))}. Did you mean {meant}?  "
         f"See: regard {words[0]} --help\n"
     )
+
+
+@pytest.fixture(scope="module")
+def loaded(trained):
+    """The modules of regard after the translation of a sentence."""
+    command = [sys.executable, "-c", _SCRIPT, "translate", str(trained), "1 red cat"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr.split()
+
+
+@pytest.mark.slow
+def test_translating_imports_one_task_and_one_family(loaded):
+    packages = {name.split(".")[2] for name in loaded if name.startswith("regard.tasks.")}
+    assert packages == {"opening", "sequence_to_sequence", "translation"}
+    families = {name.split(".")[2] for name in loaded if name.startswith("regard.models.")}
+    assert families & set(FAMILIES) == {"transformer"}
+    assert len(TASKS) == 10
+
+
+@pytest.mark.slow
+def test_translating_imports_nothing_of_training_or_of_the_kernels_of_attention(loaded):
+    unused = {
+        "regard.training.loop",
+        "regard.optim.muon",
+        "regard.attention.attend",
+        "regard.metrics.translation",
+        "regard.plots.style",
+        "regard.data.readers.tables",
+        "regard.hub.hugging_face.published_folder",
+        "regard.setup.presets",
+    }
+    assert not unused & set(loaded)
+    assert len(loaded) < 130

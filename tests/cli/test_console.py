@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from regard.cli import console
-from regard.cli.console import describe, make_report
+from regard.cli.console import describe, is_interactive, make_report
 from regard.training.events import Planned, Progress, Warned
 
 PLANNED = Planned(
@@ -76,3 +76,9 @@ def test_a_notebook_has_one_line_of_progress_that_is_updated(monkeypatch, capsys
     assert capsys.readouterr().out == "Note    A line.\n"
     assert len(shown) == 2
     assert "1/4" in shown[0]["text/plain"] and "2/4" in shown[1]["text/plain"]
+
+
+def test_color_that_is_forced_makes_no_moving_lines_in_a_file(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    assert not is_interactive()

@@ -1,7 +1,11 @@
 """A run that is interrupted, killed or crashed goes on to the same bits."""
 
+from __future__ import annotations
+
+import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -9,6 +13,7 @@ import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 from tests.processes import start_command
 
+import regard
 from regard import load
 from regard.cli.wording import error_text
 from regard.errors import ConfigError, DataError, WeightsError
@@ -249,3 +254,58 @@ def test_the_configuration_is_written_with_path_and_hash_of_the_data(straight, p
     assert config.data.path == str(pairs_file)
     assert len(config.data.sha256) == 64
     assert config.training.precision in ("bf16", "float32")
+
+
+def interrupt_after_an_evaluation(event):
+    if isinstance(event, Evaluated) and event.step < event.total_steps:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch, pairs_file):
+    """The folder of a run that was interrupted, with relative paths, and not seen as an error."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    shutil.copy(pairs_file, tmp_path / "here" / "pairs.tsv")
+    monkeypatch.chdir(tmp_path / "here")
+    seen = []
+    with pytest.raises(KeyboardInterrupt) as caught:
+        for seed in (1, 2):
+            try:
+                seen.append(seed)
+                regard.train(
+                    "pairs.tsv",
+                    "model",
+                    seed=seed,
+                    settings=TINY,
+                    report=interrupt_after_an_evaluation,
+                )
+            except Exception:  # noqa: BLE001 - what a loop over settings often has
+                pass
+    assert seen == [1]
+    assert isinstance(caught.value, Stopped) and caught.value.exit_code == 130
+    assert str(caught.value) == "SIGINT: the run is saved and can be resumed"
+    return tmp_path / "here" / "model"
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_from_another_working_directory(interrupted, monkeypatch):
+    monkeypatch.chdir(interrupted.parent.parent / "there")
+    metrics = interrupted / "metrics.jsonl"
+    before, file = metrics.read_bytes(), metrics.stat().st_ino
+    regard.resume("../here/model", report=None)
+    after = metrics.read_bytes()
+    assert after.startswith(before) and len(after) > len(before)
+    assert metrics.stat().st_ino == file  # appended to, not replaced
+    assert json.loads(after.splitlines()[-1])["event"] == "finished"
+
+
+@pytest.mark.slow
+def test_another_file_of_the_same_name_is_not_taken_for_the_data(interrupted, monkeypatch):
+    there = interrupted.parent.parent / "there"
+    (there / "pairs.tsv").write_text("a\tb\n" * 20)
+    monkeypatch.chdir(there)
+    (interrupted.parent / "pairs.tsv").write_text("c\td\n" * 20)
+    with pytest.raises(DataError, match=r"here/pairs\.tsv: has changed since this run began"):
+        regard.resume(interrupted, report=None)
+    assert len(ModelFolder(interrupted).read_metrics()) == 1

@@ -1,12 +1,20 @@
-"""Evaluation names data that is for another task."""
+"""Evaluation of a file: data for another task, and rows that were in the training data."""
+
+from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+from tests.conftest import toy_pairs
 
 import regard
+from regard.__main__ import main
 from regard.errors import DataError
 from regard.runs.scoring import evaluate
+
+WORDS = [word for pair in toy_pairs(60) for word in pair]
+ROWS = [f"{text}\t{'en' if row % 2 == 0 else 'de'}\n" for row, text in enumerate(WORDS)]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +50,55 @@ def test_rows_in_memory_are_scored_as_their_file_is(trained, pairs_file, tmp_pat
         assert report.path == "data.jsonl"
     with pytest.raises(DataError, match=r"data\.jsonl: data for classification"):
         regard.evaluate(trained, [{"text": "a good film", "label": "good"}])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with data, and in a folder of it a model that was trained on ``../data.tsv``."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "data.tsv").write_text("text\tlabel\n" + "".join(ROWS), encoding="utf-8")
+    (root / "test.tsv").write_text("text\tlabel\n" + "".join(ROWS[:20]), encoding="utf-8")
+    (root / "models").mkdir()
+    settings = ("training.epochs=1", "model.dim=16", "tokenizer.kind=byte")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root / "models")
+        regard.train("../data.tsv", "m", settings=settings, report=None)
+    return root
+
+
+def evaluate_command(capsys, model, data):
+    code = main(["evaluate", str(model), str(data)])
+    return code, capsys.readouterr().err
+
+
+def test_rows_of_the_training_data_are_noticed_from_another_directory(
+    capsys, monkeypatch, tmp_path, project
+):
+    for directory in (project, project / "models", tmp_path):
+        monkeypatch.chdir(directory)
+        code, error = evaluate_command(capsys, project / "models" / "m", project / "test.tsv")
+        assert code == 3
+        assert "sources also stand in" in error or "inputs are also in" in error
+
+
+def test_another_file_of_the_same_name_is_not_taken_for_the_training_data(
+    capsys, monkeypatch, tmp_path, project
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "data.tsv").write_text("text\tlabel\nwhat\tde\nelse\ten\n")
+    monkeypatch.chdir(here)  # where ../data.tsv is the other file
+    code, error = evaluate_command(capsys, project / "models" / "m", project / "test.tsv")
+    assert (code, "are also in" in error) == (3, True)
+    assert regard.load(project / "models" / "m").config.data.path == str(project / "data.tsv")
+
+
+def test_training_data_that_is_gone_or_has_changed_is_noted(capsys, monkeypatch, tmp_path, project):
+    shutil.copytree(project / "models" / "m", tmp_path / "a" / "m")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(match=r"data\.tsv: the training data cannot be read"):
+        assert evaluate_command(capsys, "a/m", project / "test.tsv")[0] == 0
+    (tmp_path / "data.tsv").write_text("text\tlabel\n" + "".join(ROWS[:60]))
+    with pytest.warns(match=r"data\.tsv: has changed since the training"):
+        assert evaluate_command(capsys, "a/m", project / "test.tsv")[0] == 3
+    assert main(["evaluate", "a/m", str(project / "test.tsv"), "--allow-overlap"]) == 0

@@ -1,11 +1,15 @@
-"""Every family tells its layers, and its last ones can be trained alone."""
+"""Fine-tuning: the last layers of every family alone, and weights with and without copying."""
+
+from __future__ import annotations
 
 from typing import Any
 
 import msgspec
 import pytest
 import torch
+from msgspec.structs import replace
 
+from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
     DECODERS,
@@ -17,14 +21,16 @@ from regard.models import (
     Vit,
     VitConfig,
 )
+from regard.setup.build import build_model
 from regard.setup.config import FineTuningConfig, RunConfig
-from regard.setup.fine_tuning import freeze
+from regard.setup.fine_tuning import freeze, load_pretrained
 from regard.setup.presets import (
     ENCODER_PRESETS,
     INPUT_PRESETS,
     LANGUAGE_MODEL_PRESETS,
     SEQ2SEQ_PRESETS,
 )
+from regard.tasks import TASKS
 
 PRESETS = INPUT_PRESETS | ENCODER_PRESETS | LANGUAGE_MODEL_PRESETS | SEQ2SEQ_PRESETS
 IDS = torch.tensor([[5, 6, 7, 2], [8, 9, 2, 0]])
@@ -100,3 +106,49 @@ def test_the_last_layer_and_the_head_of_a_vision_transformer_learn():
     chosen = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(name.startswith(("blocks.1.", "head.")) for name in chosen)
     assert {"head.weight", "blocks.1.feed_forward.inner.weight"} <= chosen
+
+
+def build(folder, *, has_copy: bool, method: str = "all"):
+    """Return a model of the sizes in a folder, and the settings that start from it."""
+    config = ModelFolder(folder).read_config(RunConfig)
+    config = replace(
+        config,
+        start_from=str(folder),
+        model=replace(config.model, has_copy=has_copy),
+        fine_tuning=FineTuningConfig(method=method),
+    )
+    vocab_size = len(ModelFolder(folder).read_weights()["output_weight"])
+    return build_model(config, vocab_size, TASKS["translation"]), config
+
+
+def test_a_new_mechanism_starts_at_random_and_is_named(trained, monkeypatch):
+    model, config = build(trained, has_copy=True)
+    weights = ModelFolder(trained).read_weights()
+    plain = {name: weights[name] for name in weights if not name.startswith("copy_head.")}
+    monkeypatch.setattr(ModelFolder, "read_weights", lambda _: plain)
+    before = model.copy_head.query.weight.detach().clone()
+    note = load_pretrained(model, config)
+    assert note == f"The copy mechanism is new: {trained} has none."
+    assert torch.equal(model.copy_head.query.weight, before)
+    assert torch.equal(model.encoder_norm.weight, weights["encoder_norm.weight"])
+
+
+def test_a_mechanism_of_the_weights_is_kept_or_left_out_by_name(trained, monkeypatch):
+    model, config = build(trained, has_copy=True)
+    monkeypatch.setattr(
+        ModelFolder,
+        "read_weights",
+        lambda _: {name: tensor + 1 for name, tensor in model.state_dict().items()},
+    )
+    other, _ = build(trained, has_copy=True)
+    assert load_pretrained(other, config) == ""
+    assert torch.equal(other.copy_head.key.weight, model.copy_head.key.weight + 1)
+    plain, config = build(trained, has_copy=False)
+    assert load_pretrained(plain, config) == f"The copy mechanism of {trained} is left out."
+
+
+@pytest.mark.parametrize("method", ["lora", "last"])
+def test_every_method_trains_the_whole_mechanism(trained, method):
+    model, _ = build(trained, has_copy=True, method=method)
+    assert all(parameter.requires_grad for parameter in model.copy_head.parameters())
+    assert not model.encoder_norm.weight.requires_grad

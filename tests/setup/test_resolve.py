@@ -1,21 +1,35 @@
-"""Settings are decided once, by a pure function, as a table."""
+"""Settings are decided once, by a pure function, as a table; sizes follow one that is set."""
 
 from __future__ import annotations
 
+import json
 from functools import reduce
 
 import pytest
 from tests.setup.decide import FAST_BF16, MACHINE, decide
+from tests.setup.test_pretrained import write_reviews
+from tests.tasks.classification.input_data import draw_bars
 
 from regard.cli.wording import error_text
 from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.models import BertConfig, GptConfig, VitConfig
+from regard.runs.run import train
 from regard.setup.config import RunConfig
 from regard.setup.facts import DataFacts, Facts, Pretrained
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
 from regard.tasks import TASKS
+
+SMALL = (
+    "preset=tiny",
+    "model.dim=16",
+    "model.num_heads=2",
+    "model.hidden_dim=32",
+    "model.num_layers=1",
+    "training.epochs=1",
+    "task=image-classification",
+)
 
 
 def value_of(config, name):
@@ -249,3 +263,56 @@ def test_positions_without_a_table_have_no_limit():
 )
 def test_a_transformer_copies_unless_the_optimizer_needs_a_convex_loss(settings, task, copies):
     assert decide(*settings, task=task).model.has_copy is copies
+
+
+@pytest.mark.slow
+def test_a_classifier_trains_with_its_size_set_alone(tmp_path):
+    data = write_reviews(tmp_path / "reviews.jsonl", num=60)
+    settings = ("model.dim=32", "training.epochs=1", "tokenizer.kind=byte")
+    train(data, tmp_path / "model", settings=settings)
+    model = ModelFolder(tmp_path / "model").read_config(RunConfig).model
+    assert isinstance(model, BertConfig)
+    assert (model.dim, model.num_heads, model.hidden_dim) == (32, 4, 512)
+    lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["event"] == "finished"
+
+
+@pytest.mark.slow
+def test_heads_that_somebody_set_and_do_not_divide_are_refused(tmp_path):
+    data = write_reviews(tmp_path / "reviews.jsonl", num=60)
+    with pytest.raises(ConfigError, match=r"dim must be a multiple of num_heads \(3\)|model\.dim"):
+        train(data, tmp_path / "model", settings=("model.dim=32", "model.num_heads=3"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Images of 8 x 8 pixels, one a row."""
+    path = tmp_path_factory.mktemp("data") / "bars.csv"
+    names = ",".join(f"p{number}" for number in range(64))
+    lines = [f"label,{names}"]
+    for image, label in zip(*draw_bars(24), strict=True):
+        lines.append(f"{label}," + ",".join(map(str, image.ravel().tolist())))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "sides", "patches"),
+    [
+        (("model.height=4",), (4, 8), (2, 2)),
+        (("model.height=4", "model.width=15"), (4, 15), (2, 3)),
+        (("model.patch_width=3",), (8, 9), (2, 3)),
+    ],
+)
+def test_the_sides_of_images_or_patches_that_are_not_set_follow_the_others(
+    settings, sides, patches, rows, tmp_path
+):
+    model = train(rows, tmp_path / "m", settings=(*SMALL, *settings)).config.model
+    assert (model.height, model.width) == sides
+    assert (model.patch_height, model.patch_width) == patches
+
+
+def test_sides_of_images_and_patches_that_do_not_fit_are_refused(rows, tmp_path):
+    with pytest.raises(ConfigError, match=r"height must be a multiple of patch_height \(3\): 28"):
+        train(rows, tmp_path / "m", settings=("model.height=28", "model.patch_height=3", *SMALL))

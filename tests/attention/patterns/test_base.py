@@ -1,7 +1,8 @@
-"""Patterns: what they allow, their terms, what they cost, what they refuse; no-mask patterns."""
+"""Patterns: what they allow, their terms, what they cost, what they refuse; one of your own."""
 
 import math
 import operator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,6 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
+from regard.attention import (
+    PATTERNS,
+    LengthDependentPattern,
+    MaskPattern,
+    attend,
+    format_pattern,
+    parse_pattern,
+)
 from regard.attention.patterns import (
     Blocks,
     Causal,
@@ -51,9 +60,6 @@ MASKS = st.recursive(
 
 def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-# What each mask allows
 
 
 @pytest.mark.parametrize(
@@ -157,9 +163,6 @@ def test_an_argument_out_of_range_is_refused(build, message):
     assert str(raised.value) == message
 
 
-# Clauses
-
-
 def test_a_union_of_bands_is_one_band():
     assert (Local(3, 0) | Local(1, 2)).terms() == (MaskTerm(before=3, after=2),)
     assert (Causal() | Local(1, 2)).terms() == (MaskTerm(before=None, after=2),)
@@ -205,9 +208,6 @@ def test_a_clause_contains_only_what_it_allows(left, right):
         for second in right.terms():
             if first.contains(second):
                 assert not (second.allowed(i, j) & ~first.allowed(i, j)).any()
-
-
-# Cost
 
 
 def test_the_cost_of_a_window_is_linear_in_the_length():
@@ -268,9 +268,6 @@ def test_hierarchical_refuses_cross_attention():
     )
 
 
-# Patterns that are no masks
-
-
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
@@ -314,9 +311,6 @@ def test_a_pattern_that_is_no_mask_tells_the_pairs_it_draws_from(kind):
     assert len({pattern, causal, kind(4, causal=True)}) == 2
 
 
-# Top-k
-
-
 @given(k=st.integers(1, 6), queries=st.integers(1, 4), keys=st.integers(1, 5), data=st.data())
 @settings(deadline=None)
 def test_top_k_is_the_softmax_over_the_best_allowed_keys(k, queries, keys, data):
@@ -351,9 +345,6 @@ def test_the_derivatives_of_top_k_are_exact():
     assert gradcheck(run, (scores, v))
     assert gradgradcheck(run, (scores, v))
     assert (run(scores, v)[:, :, 0] == 0).all()
-
-
-# Hierarchical
 
 
 def hierarchical_dense(q, k, v, *, block, causal, scale, lengths=None):
@@ -462,3 +453,65 @@ def test_non_finite_keys_give_non_finite_output():
     k[0, 0, 0] = math.nan
     output = hierarchical_attention(q, k, v, block=2, causal=False, scale=1.0)
     assert output.isnan().any(-1).all()
+
+
+@dataclass(frozen=True)
+class Prefix(MaskPattern):
+    length: int
+
+    synopsis = "prefix:N"
+    text_form = "prefix:N (positions), e.g. prefix:3"
+
+    @classmethod
+    def from_text(cls, arguments, *, is_decoder):
+        return cls(int(arguments))
+
+    def to_text(self):
+        return f"prefix:{self.length}"
+
+    def allowed(self, queries, keys):
+        return (keys <= queries) | (keys < self.length)
+
+    def terms(self):
+        return (MaskTerm(after=0), MaskTerm(keys=tuple(range(self.length))))
+
+
+@dataclass(frozen=True)
+class HalfPrefix(LengthDependentPattern):
+    def resolve(self, num_queries, num_keys):
+        return Prefix(num_keys // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [20, 140, 530])
+@pytest.mark.parametrize(
+    "pattern", [Prefix(3), Prefix(3) & Local(9, 9), HalfPrefix(), HalfPrefix() | Causal()], ids=repr
+)
+def test_an_own_pattern_equals_its_mask_in_value_and_derivatives(pattern, length):
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = torch.randn(3, 1, 2, length, 4, generator=generator, dtype=torch.float64)
+    mask = allowed_matrix(pattern, length, length)
+    results = []
+    for options in ({"pattern": pattern}, {"mask": mask}):
+        leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+        out = attend(*leaves, **options)
+        first = torch.autograd.grad(out.square().sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+        results.append([out, *first, *second])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+    assert pattern.cost(length, length).pairs == int(mask.sum())
+
+
+def test_a_line_in_the_registry_reads_an_own_pattern(monkeypatch):
+    monkeypatch.setitem(PATTERNS, "prefix", Prefix)
+    pattern = parse_pattern("prefix:3|local:2", is_decoder=True)
+    assert pattern == (Prefix(3) | Local(2, 0)) & Causal()
+    assert format_pattern(pattern) == "(prefix:3|local:2,0)&causal"
+    with pytest.raises(ConfigError, match="hierarchical:B, prefix:N, joined"):
+        parse_pattern("prefixx")
+
+
+def test_a_pattern_without_a_text_form_says_so():
+    with pytest.raises(ConfigError, match=r"HalfPrefix\(\) has no text form"):
+        format_pattern(HalfPrefix() | Causal())
