@@ -116,3 +116,8 @@ def test_an_evaluation_has_scores_and_baselines(from_pairs, tmp_path):
     report = regard.evaluate(from_pairs[1], test, allow_overlap=True)
     assert report.num_pairs == 20
     assert report.scores.chrf.low <= report.scores.chrf.value <= report.scores.chrf.high
+
+
+def test_importing_the_package_loads_no_torch():
+    script = "import regard, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.cli.commands import run
 
 from regard.__main__ import main
 from regard.cli.app import BENCHES, VERBS, build_app
@@ -140,3 +141,10 @@ def test_translating_imports_nothing_of_training_or_of_the_kernels_of_attention(
     }
     assert not unused & set(loaded)
     assert len(loaded) < 130
+
+
+@pytest.mark.slow
+def test_an_unknown_option_is_a_usage_error_with_a_suggestion(capsys, trained):
+    code, _, err = run(capsys, "translate", trained, "x", "--jsom")
+    assert code == 2
+    assert "--json" in err

@@ -1,4 +1,4 @@
-"""``regard evaluate --plot``: the picture, and what is refused before anything is evaluated."""
+"""``regard evaluate``: scores, floors, a picture, and what is refused before it evaluates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from PIL import Image
+from tests.cli.commands import run
 from tests.conftest import TINY, toy_pairs, write_tsv
 from tests.plots.read_svg import Svg
 
@@ -94,3 +95,15 @@ def test_a_classifier_is_drawn_with_what_it_confuses(tmp_path, capsys):
     assert main([*words, str(tmp_path / "mood.png")]) == 0
     image = Image.open(tmp_path / "mood.png").convert("RGB")
     assert min(image.size) > 600 and len(image.getcolors(1 << 20)) > 16
+
+
+@pytest.mark.slow
+def test_evaluate_prints_scores_floors_verdict_and_latency(capsys, trained, tmp_path):
+    data = write_tsv(tmp_path / "test.tsv", toy_pairs(440)[400:])
+    words = ("evaluate", trained, data, "--beam", 1, "--allow-overlap", "--worst", 2)
+    code, out, _ = run(capsys, *words, "--compare", trained)
+    assert code == 0
+    for word in ("chrF", "BLEU", "Floors", "Verdict", "Latency p50", "Worst", "Compare", "nrefs:1"):
+        assert word in out
+    code, out, _ = run(capsys, *words, "--json")
+    assert json.loads(out)["num_pairs"] == 40

@@ -1,16 +1,19 @@
-"""Memory that is not enough: exit code 5, and what takes less, wherever it happens."""
+"""The end of a command: memory that is not enough, a full disk, streams that are closed."""
 
 from __future__ import annotations
 
 import errno
+import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from tests.cli.commands import run
 from tests.conftest import TINY
 
 from regard.__main__ import main
@@ -119,3 +122,27 @@ def test_a_limit_of_the_shell_gives_the_sentence(trained):
     assert ended.returncode == 5
     assert ended.stderr.startswith("regard: out of memory")
     assert "Traceback" not in ended.stderr
+
+
+def test_closed_standard_streams_give_a_sentence(capsys, trained, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "standard input is closed" in run(capsys, "translate", trained, "-")[2]
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["info", str(trained)]) == 5
+    assert "standard output cannot be written" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_a_verb_without_a_word(capsys, trained, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", closed)
+        assert main(["info", str(trained)]) == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_standard_output_gives_a_sentence(capsys, trained, monkeypatch):
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert main(["info", str(trained)]) == 5
+    assert "No space left on device" in capsys.readouterr().err

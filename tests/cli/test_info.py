@@ -1,11 +1,13 @@
-"""``regard info``: the layer table, the diagram, and what does not go together."""
+"""``regard info``: the parts, the layer table, the diagram, and what does not go together."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from PIL import Image
+from tests.cli.commands import run
 from tests.plots.read_svg import Svg
 
 from regard.__main__ import main
@@ -118,3 +120,20 @@ def test_another_kind_of_diagram_is_refused(info):
     code, _, err = info("--diagram", "dot")
     assert code == 2
     assert "mermaid" in err
+
+
+def test_info_says_what_writes_the_outputs(capsys, trained):
+    _, out, _ = run(capsys, "info", trained)
+    (line,) = [line for line in out.splitlines() if line.startswith("Writes")]
+    assert re.fullmatch(
+        r"Writes  by (compiled decoder, (bf16|float32)|PyTorch's operators: .+)", line
+    )
+
+
+def test_info_tells_the_parts(capsys, trained):
+    code, out, _ = run(capsys, "info", trained)
+    assert code == 0
+    assert "encoder.0 " in out
+    assert "self-attention, 2 heads of 8, pattern full" in out
+    code, out, _ = run(capsys, "info", trained, "--json")
+    assert json.loads(out)["is_finished"] is True

@@ -1,5 +1,7 @@
 """What a run learns, and what it says about itself."""
 
+from __future__ import annotations
+
 import random
 
 import msgspec
@@ -7,11 +9,12 @@ import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 from tests.setup.decide import decide
 
+import regard
 from regard import load
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer
-from regard.errors import DataError
+from regard.errors import ConfigError, DataError, ResourceError
 from regard.runs.run import estimate, ignore_events, train
 from regard.setup.build import build_model
 from regard.setup.dataset import ReadOptions
@@ -208,3 +211,24 @@ def test_a_test_file_that_overlaps_with_training_is_refused(trained, pairs_file)
     kept = read_test_pairs(open_source(pairs_file), translator, dropping)
     assert isinstance(kept, ParallelCorpus)
     assert 0 < len(kept) < 100
+
+
+@pytest.mark.slow
+def test_a_run_whose_report_is_closed_saves_first(tmp_path, pairs_file):
+    def fail(event):
+        if isinstance(event, Evaluated):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    folder = tmp_path / "m"
+    with pytest.raises(ResourceError, match=r"cannot be written \(Broken pipe\)") as error:
+        train(pairs_file, folder, settings=TINY, report=fail)
+    assert error.value.next_steps[0].settings == (("output", str(folder)), ("resume", ""))
+    assert (folder / "checkpoints" / "last.safetensors").exists()
+
+
+def test_a_run_in_python_needs_the_name_of_its_folder(pairs_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: regard.train(pairs_file, ""), lambda: regard.resume("")):
+        with pytest.raises(ConfigError, match="`output`: an empty name"):
+            call()
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -178,3 +180,13 @@ def test_weights_that_are_not_finite_are_named_once(folder):
     write_tensors(path, tensors, {})
     with pytest.warns(UserWarning, match="2 of 5,616 numbers of tensor output_weight are not fin"):
         open_model(folder)
+
+
+@pytest.mark.slow
+def test_a_model_is_opened_without_the_symbols_of_sharded_training():
+    script = (
+        "import regard.tasks.opening, sys; "
+        "loaded = {'sympy', 'torch.distributed.tensor', 'torch.distributed.fsdp'} & {*sys.modules};"
+        "sys.exit(' '.join(loaded) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -265,7 +265,7 @@ def test_classify_prints_label_and_probability(capsys, models, sources, name):
 
 
 def test_classify_reads_names_of_files_from_standard_input(capsys, models, words, monkeypatch):
-    from tests.cli.test_commands import feed
+    from tests.cli.commands import feed
 
     feed(monkeypatch, f"{words}/low/0.wav\n{words}/high/1.wav\n")
     code, out, _ = run(capsys, "classify", models["words"], "-", "--json")
@@ -276,7 +276,7 @@ def test_classify_reads_names_of_files_from_standard_input(capsys, models, words
 
 
 def test_classify_reads_rows_from_standard_input(capsys, models, monkeypatch):
-    from tests.cli.test_commands import feed
+    from tests.cli.commands import feed
 
     feed(monkeypatch, "0.1,0.2,0.3,0.4\n")
     code, out, _ = run(capsys, "classify", models["waves"], "-")

@@ -1,0 +1,50 @@
+"""``regard export``: what it writes, replaces and leaves as it was."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.commands import run
+
+from regard.errors import ResourceError
+from regard.runs import export_check
+
+
+def test_an_export_that_fails_leaves_what_was_there(capsys, trained, tmp_path, monkeypatch):
+    def fail(opened, folder, to, texts_path):
+        (folder / "config.json").write_text("half")
+        raise ResourceError(f"{folder}/model.safetensors: the disk is full.")
+
+    monkeypatch.setattr(export_check, "export_model", fail)
+    output = tmp_path / "hf"
+    output.mkdir()
+    (output / "config.json").write_text("before")
+    for folder, left in ((output, "before"), (tmp_path / "new", None)):
+        code, _, err = run(capsys, "export", trained, "-o", folder)
+        assert (code, err) == (5, f"regard: {folder}/model.safetensors: the disk is full.\n")
+        assert left is None or (folder / "config.json").read_text() == left
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_an_export_over_another_one_says_that_it_replaces_it(
+    capsys, trained, tmp_path, monkeypatch
+):
+    def write(opened, folder, to, texts_path):
+        (folder / "config.json").write_text("new")
+        return export_check.Exported(
+            folder=str(folder), model_type="marian", difference=0.0, scale=1.0, peer_difference=None
+        )
+
+    monkeypatch.setattr(export_check, "export_model", write)
+    output = tmp_path / "hf"
+    code, out, err = run(capsys, "export", trained, "-o", output)
+    assert (code, out.startswith(f"Written {output}   hf"), err) == (0, True, "")
+    code, out, err = run(capsys, "export", trained, "-o", output, "--json")
+    assert (code, json.loads(out)["model_type"]) == (0, "marian")
+    assert f"{output}: the model that was there is replaced." in err
+
+
+def test_no_export_goes_into_a_model_of_regard(capsys, trained, tmp_path):
+    code, _, err = run(capsys, "export", trained, "-o", trained)
+    assert code == 2
+    assert "holds a model of regard.  Export to another folder." in err

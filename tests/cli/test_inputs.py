@@ -1,0 +1,29 @@
+"""Texts of a command: words, files, fields of records and devices."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.commands import run
+
+
+def test_a_word_like_a_missing_file_is_translated_with_a_note(capsys, trained):
+    code, out, err = run(capsys, "translate", trained, "missing.txt", "--beam", 1)
+    assert (code, out.count("\n")) == (0, 1)
+    assert err == "regard: note: missing.txt: no such file, so it is a text.\n"
+
+
+def test_the_source_field_of_records_is_translated(capsys, trained, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"id": i, "source": f"{i} red cat", "target": "x"} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = run(capsys, "translate", trained, path, "--beam", 1, "--json")
+    assert code == 0
+    texts = [json.loads(line)["text"] for line in out.splitlines()]
+    assert texts == ["0 red cat", "1 red cat", "2 red cat"]
+
+
+def test_a_device_is_no_data(capsys, trained):
+    for words in (("check", "/dev/zero"), ("translate", trained, "/dev/zero")):
+        code, _, err = run(capsys, *words)
+        assert (code, err) == (3, "regard: /dev/zero: a device, not a file.  Name a file.\n")
