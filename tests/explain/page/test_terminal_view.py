@@ -1,24 +1,13 @@
-"""An explanation as text, in a notebook, and as a picture."""
+"""An explanation as text, in a terminal and in a file."""
 
 from __future__ import annotations
-
-import re
-from xml.etree import ElementTree
 
 import msgspec
 import pytest
 from rich.cells import cell_len
 from tests.explain import sample_explanations as samples
 
-from regard.explain.page import (
-    NotebookFrame,
-    explanation_svg,
-    format_text,
-    page_html,
-    terminal_text,
-)
-
-SVG = "{http://www.w3.org/2000/svg}"
+from regard.explain.page import format_text, terminal_text
 
 
 def test_the_alignment_is_drawn_in_characters():
@@ -82,53 +71,6 @@ def test_control_characters_of_a_text_do_not_reach_the_terminal():
     assert "line⏎break" in text
 
 
-def test_a_notebook_shows_the_page_in_a_frame_without_its_own_origin():
-    frame = NotebookFrame(samples.forecast(), height=500)
-    html = frame._repr_html_()
-    assert html.startswith('<iframe sandbox="allow-scripts allow-downloads" srcdoc="&lt;!DOCTYPE')
-    assert 'height="500"' in html
-    assert "<script" not in html
-    assert repr(frame).startswith("demand · forecasting")
-
-
-def test_a_picture_has_the_words_the_bars_and_the_alignment():
-    root = ElementTree.fromstring(explanation_svg(samples.translation(), 1))
-    texts = [element.text for element in root.iter(f"{SVG}text")]
-    assert "Why “Ufer”" in texts
-    assert texts.count("bank") == 3  # in the line, above the bars, above the alignment
-    kinds = [element.get("class") for element in root.iter(f"{SVG}rect")]
-    scores = samples.translation().methods["ig"].scores
-    largest = max(abs(value) for row in scores for value in row[:9])
-    drawn = sum(abs(value) / largest >= 0.005 for row in scores for value in row[:9])
-    assert kinds.count("for") + kinds.count("against") >= drawn
-
-
-@pytest.mark.parametrize(
-    "make", [samples.classification, samples.forecast, samples.image, samples.translation]
-)
-def test_every_task_has_a_picture_and_text(make):
-    explanation = make()
-    ElementTree.fromstring(explanation_svg(explanation))
-    assert format_text(explanation, 80)
-    nothing = msgspec.structs.replace(explanation, methods={}, first="", control=[])
-    ElementTree.fromstring(explanation_svg(nothing))
-    assert format_text(nothing, 80)
-    assert page_html(nothing)
-
-
-def test_markup_in_a_text_is_text_in_a_picture():
-    picture = explanation_svg(samples.translation(samples.MARKUP, samples.MARKUP, num_layers=1))
-    root = ElementTree.fromstring(picture)
-    assert not list(root.iter(f"{SVG}script"))
-    assert samples.MARKUP[0] in [element.text for element in root.iter(f"{SVG}text")]
-
-
-def test_a_picture_has_the_colors_of_a_light_and_of_a_dark_page():
-    styles = re.search(r"<style>(.*)</style>", explanation_svg(samples.translation()))[1]
-    assert ".page{fill:#ffffff}" in styles
-    assert re.search(r"prefers-color-scheme:dark\).*\.page\{fill:#131316\}", styles)
-
-
 def test_scores_below_a_thousandth_of_the_largest_are_left_out_and_counted():
     explanation = samples.classification()
     scores = [[None, 2.0, 0.0, -0.0019, 0.002, *[0.0] * 8]]
@@ -146,42 +88,7 @@ def test_a_method_with_a_large_error_is_said_not_to_have_converged():
     assert "converged" not in format_text(samples.translation(), 100)
 
 
-def picture_texts(explanation) -> str:
-    root = ElementTree.fromstring(explanation_svg(explanation))
-    return "\n".join(element.text or "" for element in root.iter(f"{SVG}text"))
-
-
-def test_a_picture_says_what_its_colors_mean_and_how_faithful_the_first_method_is():
-    text = picture_texts(samples.translation())
-    assert "speaks for the output (the first method; others are gray)\nagainst it" in text
-    assert (
-        "Faithfulness of integrated gradients: comprehensiveness 0.44 (random 0.17), "
-        "sufficiency 0.18 (random 0.34), tau 0.55 (random 0.01)"
-    ) in text
-    assert "Error of integrated gradients: 0.8 %" in text
-    assert "not converged" not in text
-
-
-def test_a_picture_marks_a_method_that_has_not_converged():
-    text = picture_texts(samples.unconverged())
-    assert "integrated gradients\nnot converged" in text
-    assert "Error of integrated gradients: 92.0 %: not converged, leave it out" in text
-    assert 'class="doubtful"' in explanation_svg(samples.unconverged())
-
-
 def test_a_forecast_in_the_terminal_has_its_values_and_no_probabilities():
     text = format_text(samples.forecast(), 100)
     assert "output  +1 101 +2 102" in text
     assert "probab" not in text
-
-
-def test_a_picture_of_a_forecast_has_values_and_times_that_can_be_told_apart():
-    text = picture_texts(samples.forecast_of_times())
-    assert "03-29 00:00 51.2\n03-29 01:00 52.2" in text
-    assert "03-01 12:00" in text
-    row = next(
-        line
-        for line in format_text(samples.forecast_of_times(), 100).splitlines()
-        if line.startswith("   03-29 01:00 ")
-    )
-    assert row

@@ -18,11 +18,7 @@ from regard.explain.attribution import METHODS, Budget
 from regard.explain.first_method import FIRST_METHOD
 from regard.explain.open_prediction import predict
 from regard.explain.report import ReportFacts, report_html
-from regard.explain.report.attributed_words import (
-    AttributedWords,
-    attribute_words,
-    draw_words,
-)
+from regard.explain.report.attributed_words import AttributedWords, attribute_words, draw_words
 from regard.explain.report.whole_output import WholeOutput
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.metrics.rare_words import rare_word_percent
