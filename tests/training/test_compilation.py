@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.conftest import TINY, toy_pairs
 from tests.contracts.test_pytorch_modules import CASES, build
-from tests.training.test_train_step_waits import SIZES, VOCABULARY, language_model, rows
+from tests.training.test_train_step import SIZES, VOCABULARY, language_model, rows
 from torch import nn
 
 import regard

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.pretended_gpu import DEVICE, PretendedGpu
-from tests.training.test_train_step_waits import rows, translator
+from tests.training.test_train_step import rows, translator
 from torch import Tensor
 
 from regard.data.batching import PairBatches

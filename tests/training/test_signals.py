@@ -1,9 +1,13 @@
-"""SIGTERM ends a process that waits for others, wherever it comes."""
+"""Signals end a run: as a request, with an exit code, wherever they come."""
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from regard.training.signals import Stopped, StopRequest
 
 IN_A_CALLBACK = """
 import signal, sys, time, weakref
@@ -29,3 +33,27 @@ def test_a_termination_that_comes_in_a_callback_of_the_interpreter_is_obeyed():
         [sys.executable, "-c", IN_A_CALLBACK], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stderr) == (143, "")
+
+
+def test_the_first_signal_is_a_request_and_handlers_are_restored():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_of_several_processes_a_signal_while_one_ends_changes_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Stopped), StopRequest(catches_all=True) as stop:
+            raise Stopped(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_has_the_exit_code_of_its_signal(signum, code):
+    assert Stopped(signum).exit_code == code

@@ -1,19 +1,38 @@
-"""One optimizer step, the moving average, the signals."""
+"""One step of an optimizer: what it changes, and that it waits for its device once."""
 
-import os
-import signal
+from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from tests.pretended_gpu import DEVICE, PretendedGpu
 
+from regard.data.batching import PairBatches, TokenRows
+from regard.data.labeled_text import LabeledTextBatches
+from regard.data.token_stream import StreamBatches
 from regard.errors import ConfigError
+from regard.layers.attention_config import AttentionConfig
 from regard.layers.linear import Linear
 from regard.layers.lora import add_low_rank
+from regard.models import (
+    Bert,
+    BertConfig,
+    Classifier,
+    Gpt,
+    GptConfig,
+    Transformer,
+    TransformerConfig,
+)
+from regard.tasks.classification.loss import ClassificationLoss
+from regard.tasks.language_modeling.loss import LanguageModelLoss
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.precision import compute_dtype
-from regard.training.signals import Stopped, StopRequest
+from regard.training.full_batch_step import FullBatchStep, MicroBatches
 from regard.training.train_step import Loss, MiniBatchStep, build_optimizers
-from regard.training.training_config import OptimizerConfig, TrainingConfig
+from regard.training.training_config import OptimizerConfig
+
+VOCABULARY = 50
+SIZES = {"dim": 16, "hidden_dim": 32, "num_heads": 2, "dropout": 0.1}
 
 
 def quadratic(model, batch):
@@ -91,101 +110,120 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for():
     assert float(clipped) == pytest.approx(1e-3, rel=1e-3)
 
 
-def fill(model, value):
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(value)
-
-
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 5, 7])
-def test_an_average_consists_of_the_weights_after_steps_alone(num_steps):
-    model = torch.nn.Linear(2, 2)
-    fill(model, 1e6)  # the initial weights
-    average = ExponentialMovingAverage(model, 0.99)
-    fill(model, 1.0)
-    for step in range(1, num_steps + 1):
-        average.update(step)
-    assert all((weights == 1.0).all() for weights in average.weights().values())
-
-
-def test_an_average_is_a_mean_of_the_weights_with_these_fractions():
-    model = torch.nn.Linear(2, 2)
-    average = ExponentialMovingAverage(model, 0.99)
-    for step in range(1, 9):
-        fill(model, float(step == 4))
-        average.update(step)
-    # The steps 4 and 8 are averaged. At 8 the decay of a step is 8 / 18, at 4 it is 4 / 14.
-    old, new = (8 / 18) ** 4 * (1 - (4 / 14) ** 4), 1 - (8 / 18) ** 4
-    assert float(average.weights()["bias"][0].detach()) == pytest.approx(old / (old + new))
-
-
-def test_the_last_steps_of_a_run_are_in_the_average_and_its_state_stays():
-    model = torch.nn.Linear(2, 2)
-    average = ExponentialMovingAverage(model, 0.9)
-    average.tensors["weight"].fill_(0.0)
-    fill(model, 1.0)
-    average.update(100_003)
-    assert float(average.weights()["weight"][0, 0]) == pytest.approx(1 - 0.9**3)
-    assert float(average.tensors["weight"][0, 0]) == 0.0
-
-
-def test_an_average_spans_more_steps_the_longer_the_run():
-    model = torch.nn.Linear(2, 2)
-    average = ExponentialMovingAverage(model, 0.99)
-    fill(model, 1.0)
-    average.tensors["weight"].fill_(0.0)
-    average.update(100_000)
-    # Four steps at once: 1 - 0.99^4.
-    assert float(average.tensors["weight"][0, 0]) == pytest.approx(1 - 0.99**4, rel=1e-4)
-
-
-def test_the_first_signal_is_a_request_and_handlers_are_restored():
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.signum == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_of_several_processes_a_signal_while_one_ends_changes_nothing():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(Stopped), StopRequest(catches_all=True) as stop:
-            raise Stopped(signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.signum == signal.SIGTERM
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_has_the_exit_code_of_its_signal(signum, code):
-    assert Stopped(signum).exit_code == code
-
-
-def test_a_precision_is_a_type_of_activations():
-    assert compute_dtype("bf16") == torch.bfloat16
-    assert compute_dtype("float32") == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "message"),
-    [
-        (TrainingConfig, {"epochs": 0}, "epochs must be 1 or more, not 0"),
-        (TrainingConfig, {"minutes": -1.0}, "minutes must be above 0, not -1.0"),
-        (TrainingConfig, {"average": 1.0}, "average must be at least 0 and below 1, not 1.0"),
-        (OptimizerConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
-        (OptimizerConfig, {"warmup": 1.0}, "warmup must be at least 0 and below 1, not 1.0"),
-        (OptimizerConfig, {"clip": 0.0}, "clip must be above 0, not 0.0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(kind, settings, message):
-    with pytest.raises(ValueError) as raised:
-        kind(**settings)
-    assert str(raised.value) == message
-
-
 def test_an_optimizer_that_takes_no_steps_on_batches_is_refused():
     config = OptimizerConfig(name="cg", learning_rate=0.1)
     with pytest.raises(ConfigError, match=r"optimizer\.name=cg: not built here"):
         build_optimizers(Linear(3, 3), config, torch.float32)
+
+
+def rows(lengths):
+    """Return rows of token ids, 3 or more."""
+    generator = np.random.default_rng(0)
+    return TokenRows([generator.integers(3, VOCABULARY, length).tolist() for length in lengths])
+
+
+class Stream:
+    """A stream of tokens."""
+
+    ids = np.random.default_rng(0).integers(3, VOCABULARY, 100).astype(np.int32)
+
+    def __len__(self):
+        return len(self.ids)
+
+
+def translator(*, has_copy=False):
+    config = TransformerConfig(
+        num_encoder_layers=1, num_decoder_layers=1, has_copy=has_copy, **SIZES
+    )
+    batches = PairBatches(rows([5, 7, 9]), rows([4, 6, 6]), batch_tokens=64, seed=1)
+    return Transformer(config, VOCABULARY, AttentionConfig()), batches, TargetLoss(0.1)
+
+
+def copying_translator():
+    return translator(has_copy=True)
+
+
+def language_model():
+    model = Gpt(GptConfig(num_layers=1, **SIZES), VOCABULARY, AttentionConfig())
+    return model, StreamBatches(Stream(), length=24, batch_tokens=72), LanguageModelLoss(0.0)
+
+
+def classifier():
+    encoder = Bert(BertConfig(num_layers=1, **SIZES), VOCABULARY, AttentionConfig())
+    batches = LabeledTextBatches(rows([5, 7, 9]), [0, 1, 1], batch_tokens=64)
+    return Classifier(encoder, num_labels=2), batches, ClassificationLoss(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [translator, copying_translator, language_model, classifier])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_step_waits_once(build, optimizer):
+    torch.manual_seed(0)
+    model, batches, loss = build()
+    order = batches.in_sequence()
+    with PretendedGpu() as gpu:
+        model.to(DEVICE).train()
+        average = ExponentialMovingAverage(model, 0.9)
+        config = OptimizerConfig(name=optimizer, learning_rate=0.01, warmup=0.0)
+        stepper = MiniBatchStep(model, loss, config)
+        stepper.step(batches.batch(order[0]), 0.0)  # makes the state of the optimizer
+        gpu.waits.clear()
+        output = stepper.step(batches.batch(order[-1]), 0.0)
+        average.update(4)
+        waits = list(gpu.waits)
+    assert [wait.partition(" ")[2].split(":")[0] for wait in waits] == ["at training/train_step.py"]
+    # The figures that the loop looks at are in main memory.
+    assert output.loss.nll.device == output.gradient_norms.device == torch.device("cpu")
+    assert float(output.loss.nll) > 0
+    assert output.gradient_norm == pytest.approx(float(output.gradient_norms.norm()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cg", "lbfgs"])
+def test_a_step_of_all_rows_waits_once_an_evaluation_and_once_for_its_figures(name):
+    torch.manual_seed(0)
+    model, batches, loss = translator()
+    with PretendedGpu() as gpu:
+        model.to(DEVICE).train()
+        config = OptimizerConfig(name=name)
+        stepper = FullBatchStep(model, loss, config, MicroBatches(batches), torch.manual_seed)
+        for number in range(4):
+            gpu.waits.clear()
+            output = stepper.step(None, 0.0)
+            if number:  # the first step also guesses its length, and evaluates its start twice
+                assert len(gpu.waits) == stepper.optimizer.last.evaluations + 1
+    assert output.loss.nll.device == output.gradient_norms.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("build", [translator, copying_translator, language_model, classifier])
+def test_a_step_there_equals_one_on_the_cpu(build):
+    weights = []
+    for is_there in (False, True):
+        torch.manual_seed(0)
+        model, batches, loss = build()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # whose masks differ
+        with PretendedGpu():
+            model.to(DEVICE if is_there else "cpu").train()
+            # AdamW would scale up what is rounding alone, such as the gradient of a key's bias.
+            config = OptimizerConfig(name="sgd", learning_rate=0.01, warmup=0.0)
+            stepper = MiniBatchStep(model, loss, config)
+            for numbers in batches.in_sequence():
+                stepper.step(batches.batch(numbers), 0.0)
+            weights.append([weight.detach().cpu() for weight in model.parameters()])
+    for on_cpu, there in zip(*weights, strict=True):
+        torch.testing.assert_close(there, on_cpu, rtol=1e-4, atol=1e-5)
+
+
+def test_labels_are_taken_as_a_mask_takes_them():
+    from regard.training.token_loss import _Taken
+
+    labels = torch.tensor([[3, 0, 5], [0, 0, 7]])
+    x = torch.randn(2, 3, 4, requires_grad=True)
+    taken = _Taken(labels, 0, x.device)
+    assert torch.equal(taken(x), x[labels != 0])
+    assert taken(labels).tolist() == [3, 5, 7]
+    (gradient,) = torch.autograd.grad((taken(x) ** 2).sum(), x)
+    (expected,) = torch.autograd.grad((x[labels != 0] ** 2).sum(), x)
+    assert torch.equal(gradient, expected)
