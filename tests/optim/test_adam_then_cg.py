@@ -205,9 +205,11 @@ def test_added_parameters_are_trained_by_both(is_resumed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window": 0}, "window must be 1 or more, not 0"),
+        ({"window": 0}, "window must be a whole number, 1 or more, not 0"),
         ({"threshold": -0.1}, "threshold must be 0 or more, not -0.1"),
-        ({"memory": -1}, "memory must be 0 or more, not -1"),
+        ({"memory": -1}, "memory must be a whole number, 0 or more, not -1"),
+        ({"lr": -1.0}, "lr must be 0 or more, not -1.0"),
+        ({"weight_decay": "0"}, "weight_decay must be 0 or more, not '0'"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(arguments, message):

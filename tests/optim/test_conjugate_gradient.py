@@ -506,7 +506,7 @@ def test_an_unknown_beta_lists_the_known_ones():
 
 
 def test_a_negative_memory_is_refused():
-    with pytest.raises(ConfigError, match=r"^memory must be 0 or more, not -1$"):
+    with pytest.raises(ConfigError, match=r"^memory must be a whole number, 0 or more, not -1$"):
         ConjugateGradient([torch.nn.Parameter(torch.ones(2))], memory=-1)
 
 

@@ -285,8 +285,9 @@ def test_a_group_with_a_scale_equals_a_substitution_of_variables():
 
 
 def test_a_history_below_one_is_refused():
-    with pytest.raises(ConfigError, match=r"^history_size must be 1 or more, not 0$"):
+    with pytest.raises(ConfigError) as caught:
         LBFGS([torch.nn.Parameter(torch.ones(2))], history_size=0)
+    assert str(caught.value) == "history_size must be a whole number, 1 or more, not 0"
 
 
 def test_an_unknown_search_is_refused():

@@ -7,7 +7,15 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
 from regard.errors import ConfigError
-from regard.optim import AdamThenCG, FullBatch, GradientDescent, Muon, NewtonCG
+from regard.optim import (
+    LBFGS,
+    AdamThenCG,
+    ConjugateGradient,
+    FullBatch,
+    GradientDescent,
+    Muon,
+    NewtonCG,
+)
 
 
 @pytest.mark.parametrize("method", [*METHODS, NewtonCG])
@@ -294,3 +302,33 @@ def test_a_scale_that_is_changed_between_steps_is_obeyed():
     optimizer.step(closure)
     # z = 2 x moves by 0.1 of its gradient x, so x by 0.05
     torch.testing.assert_close(x.detach(), 0.95 * before)
+
+
+@pytest.mark.parametrize("method", [ConjugateGradient, LBFGS, GradientDescent])
+def test_sparse_gradients_are_taken_as_dense_ones(method):
+    def run(*, sparse):
+        table = nn.Embedding.from_pretrained(
+            torch.arange(8.0).view(4, 2), freeze=False, sparse=sparse
+        )
+        optimizer = method(table.parameters())
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (table(torch.tensor([1, 2])) - 1).pow(4).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+        return table.weight.detach()
+
+    assert torch.equal(run(sparse=True), run(sparse=False))
+    assert not torch.equal(run(sparse=True), torch.arange(8.0).view(4, 2))
+
+
+def test_a_reduction_that_cannot_be_called_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        LBFGS([nn.Parameter(torch.ones(2))], reduce="sum")
+    assert str(caught.value) == (
+        "reduce must be None or a function that sums a tensor in place, not 'sum'"
+    )

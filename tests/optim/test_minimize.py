@@ -596,7 +596,9 @@ def test_autocast_around_it_does_not_round_products():
 @pytest.mark.parametrize("name", ["maxiter", "max_evaluations"])
 @pytest.mark.parametrize("limit", [2.5, 3.0, "3"])
 def test_a_limit_that_is_no_whole_number_is_refused(name, limit):
-    with pytest.raises(ConfigError, match=f"{name} must be a whole number, 1 or more, not {limit}"):
+    with pytest.raises(
+        ConfigError, match=f"{name} must be a whole number, 1 or more, not {limit!r}"
+    ):
         minimize(lambda x: (x**2).sum(), torch.ones(2), **{name: limit})
 
 

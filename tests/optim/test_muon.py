@@ -1,12 +1,14 @@
 """Muon against torch's implementation and the singular value decomposition."""
 
+import math
 import threading
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from regard.errors import ShapeError
+from regard.errors import ConfigError, ShapeError
 from regard.optim import Muon, muon, orthogonalize
 from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.muon import _iterate, _iterate_gram
@@ -181,3 +183,52 @@ def test_a_step_asks_the_same_of_a_device_for_few_matrices_of_a_shape_and_for_ma
             optimizer.step()
         counts.append(calls.count)
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"lr": -1.0}, ConfigError, "lr must be 0 or more, not -1.0"),
+        ({"lr": math.nan}, ConfigError, "lr must be 0 or more, not nan"),
+        ({"lr": "1e-3"}, ConfigError, "lr must be 0 or more, not '1e-3'"),
+        ({"momentum": 1.0}, ConfigError, "momentum must be 0 to below 1, not 1.0"),
+        ({"weight_decay": -0.1}, ConfigError, "weight_decay must be 0 or more, not -0.1"),
+        ({"num_steps": 0}, ConfigError, "num_steps must be a whole number, 1 or more, not 0"),
+        ({"num_parts": 0.5}, ConfigError, "num_parts must be a whole number, 1 or more, not 0.5"),
+        ({"num_parts": 4}, ShapeError, "a matrix of 6 rows has no num_parts=4 maps of equal size."),
+    ],
+)
+def test_a_setting_of_a_group_out_of_range_is_refused(settings, error, message):
+    matrix = nn.Parameter(torch.ones(6, 4))
+    with pytest.raises(error) as caught:
+        Muon([{"params": [matrix], **settings}])
+    assert str(caught.value) == message
+
+
+def test_a_type_of_products_that_is_not_floating_point_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        Muon([nn.Parameter(torch.ones(2, 2))], dtype=torch.int64)
+    assert str(caught.value) == "dtype must be one of floating point of torch, not torch.int64"
+
+
+def test_a_complex_matrix_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        Muon([nn.Parameter(torch.ones(2, 2, dtype=torch.complex64))])
+    assert str(caught.value) == "a parameter is torch.complex64; Muon takes floating point alone."
+
+
+def test_a_sparse_gradient_is_refused_before_anything_moves():
+    table = nn.Embedding(5, 2, sparse=True)
+    optimizer, before = Muon(table.parameters()), table.weight.detach().clone()
+    table(torch.tensor([1, 3])).sum().backward()
+    with pytest.raises(ConfigError, match=r"^a gradient is sparse, which Muon does not take\."):
+        optimizer.step()
+    assert torch.equal(table.weight, before)
+
+
+def test_a_matrix_without_entries_stays():
+    empty, matrix = nn.Parameter(torch.ones(0, 4)), nn.Parameter(torch.ones(3, 4))
+    empty.grad, matrix.grad = torch.ones(0, 4), torch.ones(3, 4)
+    Muon([empty, matrix]).step()
+    assert empty.shape == (0, 4)
+    assert (matrix < 1).all()

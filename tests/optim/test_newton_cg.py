@@ -451,10 +451,14 @@ def test_a_fraction_of_what_has_no_parts_is_refused():
         ({"curvature": "fisher"}, "unknown curvature 'fisher'.  One of: gauss-newton, hessian"),
         ({"region": "none"}, "unknown region 'none'.  One of: trust-region, levenberg-marquardt"),
         ({"radius": 0.0}, "radius must be above 0, not 0.0"),
+        ({"radius": "1"}, "radius must be above 0, not '1'"),
+        ({"damping": math.nan}, "damping must be above 0, not nan"),
+        ({"max_iterations": 2.5}, "max_iterations must be a whole number, 1 or more, not 2.5"),
+        ({"preconditioner": 1}, "preconditioner must be adam, None, or a function, not 1"),
         ({"damping": -1.0}, "damping must be above 0, not -1.0"),
         ({"curvature_fraction": 0}, "curvature_fraction must be above 0 and at most 1, not 0"),
         ({"curvature_fraction": 1.5}, "curvature_fraction must be above 0 and at most 1, not 1.5"),
-        ({"max_iterations": 0}, "max_iterations must be 1 or more, not 0"),
+        ({"max_iterations": 0}, "max_iterations must be a whole number, 1 or more, not 0"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(arguments, message):

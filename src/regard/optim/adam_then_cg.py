@@ -21,6 +21,7 @@ from regard.optim.objectives.objective import (
     Reduce,
     StepAwareObjective,
 )
+from regard.optim.option_checks import require_number
 from regard.optim.plateau import Plateau
 
 _SETTINGS = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "scale"}
@@ -31,7 +32,7 @@ class AdamThenCG(torch.optim.Optimizer):
 
     Args:
         params: Parameters or groups; `ConjugateGradient` obeys their ``scale``.
-        lr: Adam's learning rate, above 0, which torch's schedulers may change.
+        lr: Adam's learning rate, 0 or more, which torch's schedulers may change.
         betas: Adam's decays of the means of gradients and squared gradients, 0 to below 1.
         weight_decay: Adam's, decoupled, 0 or more; conjugate gradient has none.
         window: Losses in a mean, 1 or more.
@@ -60,6 +61,8 @@ class AdamThenCG(torch.optim.Optimizer):
         memory: int = 11,
         reduce: Reduce | None = None,
     ) -> None:
+        require_number("lr", lr, "0 or more", lambda lr: lr >= 0)
+        require_number("weight_decay", weight_decay, "0 or more", lambda decay: decay >= 0)
         self._plateau = Plateau(window, threshold)
         super().__init__(params, {"lr": lr})
         self._adam = torch.optim.AdamW(

@@ -52,6 +52,7 @@ from regard.optim.line_search_optimizer import (
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
+from regard.optim.option_checks import require_whole
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 _MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next
@@ -129,8 +130,7 @@ class ConjugateGradient(LineSearchOptimizer):
         super().__init__(params, {}, checks_noise=checks_noise, reduce=reduce)
         if beta not in CG_UPDATES:
             raise ConfigError(f"unknown beta {beta!r}.  One of: {', '.join(CG_UPDATES)}")
-        if memory < 0:
-            raise ConfigError(f"memory must be 0 or more, not {memory}")
+        require_whole("memory", memory, 0)
         self._search = build_line_search(search)
         self._beta = CG_UPDATES[beta]
         self._num_pairs = memory

@@ -108,13 +108,13 @@ class FlatParameters:
         """Copy the gradients into `out`, ``[n]``, scaled; a missing one is zero."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if self._is_plain and len(gradients) == len(self.parameters):
-            return torch.cat([gradient.reshape(-1) for gradient in gradients], out=out)
+            return torch.cat([_dense(gradient).reshape(-1) for gradient in gradients], out=out)
         triples = zip(self.parameters, self._views(out), self._scales, strict=True)
         for parameter, part, scale in triples:
             if parameter.grad is None:
                 part.zero_()
                 continue
-            part.copy_(local_part(parameter.grad))
+            part.copy_(_dense(local_part(parameter.grad)))
             if scale != 1.0:
                 part.mul_(scale)
         return out
@@ -394,3 +394,8 @@ def _check(parameters: Sequence[Tensor], scales: Sequence[float], *, allows_froz
             f"parameters are {' and '.join(kinds)}; an inner product over all of them needs one "
             "type and one device."
         )
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """Return a gradient that may be sparse, as that of an embedding, as a dense one."""
+    return gradient.to_dense() if gradient.is_sparse else gradient

@@ -30,6 +30,7 @@ from regard.optim.line_search_optimizer import (
 )
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
+from regard.optim.option_checks import require_number
 
 _REMEMBERED_VALUES = 10
 _LONGEST, _SHORTEST = 1e10, 1e-10  # of a step, relative to the one before
@@ -60,7 +61,10 @@ class GradientDescent(LineSearchOptimizer):
         checks_noise: bool = True,
         reduce: Reduce | None = None,
     ) -> None:
-        if step not in _RULES if isinstance(step, str) else not step > 0:
+        if not isinstance(step, str):
+            rule = f"{', '.join(_RULES)} or a number above 0"
+            require_number("step", step, rule, lambda step: step > 0)
+        elif step not in _RULES:
             raise ConfigError(f"step must be {', '.join(_RULES)} or a number above 0, not {step!r}")
         self._rule = step
         defaults = {} if isinstance(step, str) else {"lr": float(step)}

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.errors import ConfigError
 from regard.optim.limited_memory import CurvaturePair, LimitedMemory
 from regard.optim.line_search import build_line_search
 from regard.optim.line_search.initial_step import initial_step_size, quasi_newton_step_size
@@ -24,6 +23,7 @@ from regard.optim.line_search_optimizer import (
 )
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
+from regard.optim.option_checks import require_whole
 
 _UNKNOWN = "nothing is known of the curvature"
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
@@ -55,8 +55,7 @@ class LBFGS(LineSearchOptimizer):
         reduce: Reduce | None = None,
     ) -> None:
         super().__init__(params, {}, checks_noise=checks_noise, reduce=reduce)
-        if history_size < 1:
-            raise ConfigError(f"history_size must be 1 or more, not {history_size}")
+        require_whole("history_size", history_size, 1)
         self._search, self._history_size = build_line_search(search), history_size
 
     def _step(self, objective: DeterministicObjective) -> StepReport:

@@ -35,6 +35,7 @@ from regard.optim.objectives.objective import (
     UnreadObjective,
     require_gradients,
 )
+from regard.optim.option_checks import require_callable
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
@@ -129,6 +130,8 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         reduce: Reduce | None = None,
     ) -> None:
         super().__init__(params, {"scale": 1.0, **defaults})
+        if reduce is not None:
+            require_callable("reduce", reduce, "None or a function that sums a tensor in place")
         self._reduce = reduce
         self.last = StepReport()
         self.counts = Counts()

@@ -24,6 +24,7 @@ from regard.optim.objectives.function import (
     Solved,
     unflatten,
 )
+from regard.optim.option_checks import require_number, require_whole
 
 _SAME_METHOD = {"l-bfgs": "lbfgs", "l-bfgs-b": "lbfgs"}  # SciPy's names; there are no bounds here
 _SOLVED = "the gradient is small enough"
@@ -107,11 +108,11 @@ def minimize(
     >>> result.success, [round(float(entry), 6) for entry in result.x]
     (True, [3.0, 3.0])
     """
-    if not tol > 0:
-        raise ConfigError(f"tol must be above 0, not {tol}")
-    _require_count("max_evaluations", max_evaluations)
+    require_number("tol", tol, "above 0", lambda tol: tol > 0)
+    require_whole("memory", memory, 0)
+    require_whole("max_evaluations", max_evaluations, 1)
     if maxiter is not None:
-        _require_count("maxiter", maxiter)
+        require_whole("maxiter", maxiter, 1)
     build = method if callable(method) else _builder(method, memory)
     # Also around the optimizer's own sums: rounding by autocast is larger than what is compared.
     with torch.inference_mode(False):
@@ -134,12 +135,6 @@ def minimize(
         nhvp=objective.num_products,
         nit=num_steps,
     )
-
-
-def _require_count(name: str, count: int) -> None:
-    """Raise ConfigError where a limit is not a whole number from 1 up."""
-    if not hasattr(count, "__index__") or count < 1:
-        raise ConfigError(f"{name} must be a whole number, 1 or more, not {count}")
 
 
 def _builder(method: str, memory: int) -> BuildOptimizer:

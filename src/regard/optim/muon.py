@@ -25,6 +25,7 @@ from torch import Tensor
 from regard.errors import ConfigError, ShapeError
 from regard.optim.foreach import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_
 from regard.optim.matrix_sharing import MatrixSharing, Shape
+from regard.optim.option_checks import require_number, require_whole
 from regard.optim.sharding import is_sharded, local_part, whole_tensor
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
@@ -142,6 +143,28 @@ def assign_longest_first(costs: Sequence[int], num_processes: int) -> list[int]:
     return owners
 
 
+def _check_group(group: dict[str, Any]) -> None:
+    """Raise ConfigError or ShapeError where settings or parameters of a group do not fit."""
+    require_number("lr", group["lr"], "0 or more", lambda lr: lr >= 0)
+    require_number("momentum", group["momentum"], "0 to below 1", lambda decay: 0 <= decay < 1)
+    require_number("weight_decay", group["weight_decay"], "0 or more", lambda decay: decay >= 0)
+    require_whole("num_steps", group["num_steps"], 1)
+    require_whole("num_parts", group["num_parts"], 1)
+    for parameter in group["params"]:
+        if parameter.dim() != 2:
+            raise ShapeError(
+                f"a parameter of shape {list(parameter.shape)} is not a matrix; Muon takes "
+                "matrices only.  Give the others to AdamW."
+            )
+        if not parameter.is_floating_point():
+            raise ConfigError(f"a parameter is {parameter.dtype}; Muon takes floating point alone.")
+        if parameter.shape[0] % group["num_parts"]:
+            raise ShapeError(
+                f"a matrix of {parameter.shape[0]} rows has no num_parts={group['num_parts']} maps "
+                "of equal size."
+            )
+
+
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for the weight matrices inside a network.
 
@@ -151,7 +174,7 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that
             are stacked in the rows of each of its matrices and are orthogonalised one by one.
-        lr: Learning rate, on AdamW's scale, above 0.
+        lr: Learning rate, on AdamW's scale, 0 or more.
         momentum: Decay of the mean of gradients, 0 to below 1.
         weight_decay: Decoupled, 0 or more.
         num_steps: Newton-Schulz iterations, 1 or more.
@@ -162,7 +185,7 @@ class Muon(torch.optim.Optimizer):
             (`DTensor` of FSDP2). None computes all updates here.
 
     Raises:
-        ConfigError: A group has a setting of another optimizer.
+        ConfigError: A setting is out of range, or a group has one of another optimizer.
         ShapeError: A parameter is not a matrix.
     """
 
@@ -184,6 +207,8 @@ class Muon(torch.optim.Optimizer):
             "num_steps": num_steps,
             "num_parts": 1,
         }
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ConfigError(f"dtype must be one of floating point of torch, not {dtype!r}")
         super().__init__(params, defaults)
         self._dtype, self._sharing = dtype, sharing
 
@@ -191,8 +216,8 @@ class Muon(torch.optim.Optimizer):
         """Add matrices.
 
         Raises:
-            ConfigError: A setting of the group is unknown.
-            ShapeError: A parameter is not a matrix.
+            ConfigError: A setting of the group is unknown or out of range.
+            ShapeError: A parameter is not a matrix, or not one of maps of equal size.
         """
         unknown = sorted(set(param_group) - {"params", "param_names", *self.defaults})
         if unknown:
@@ -201,13 +226,11 @@ class Muon(torch.optim.Optimizer):
                 f"{', '.join(self.defaults)}"
             )
         super().add_param_group(param_group)
-        for parameter in self.param_groups[-1]["params"]:
-            if parameter.dim() != 2:
-                self.param_groups.pop()
-                raise ShapeError(
-                    f"a parameter of shape {list(parameter.shape)} is not a matrix; Muon takes "
-                    "matrices only.  Give the others to AdamW."
-                )
+        try:
+            _check_group(self.param_groups[-1])
+        except (ConfigError, ShapeError):
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def step(  # type: ignore[override] - one method instead of torch's overloads
@@ -220,17 +243,29 @@ class Muon(torch.optim.Optimizer):
 
         Returns:
             What the closure returned.
+
+        Raises:
+            ConfigError: A gradient is sparse.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._refuse_sparse_gradients()
         units = [unit for group in self.param_groups for unit in self._units(group)]
         for unit in units:
             self._update_momentum(unit)
         for unit, updates in self._updates(units):
             _move(unit, updates)
         return loss
+
+    def _refuse_sparse_gradients(self) -> None:
+        gradients = (p.grad for group in self.param_groups for p in group["params"])
+        if any(gradient is not None and gradient.is_sparse for gradient in gradients):
+            raise ConfigError(
+                "a gradient is sparse, which Muon does not take.  Build the embedding with "
+                "sparse=False, or give it to torch.optim.SparseAdam."
+            )
 
     def _updates(self, units: list[_Unit]) -> Iterator[tuple[_Unit, Iterable[Tensor]]]:
         """Yield all matrices with their updates, or the rows of these that this process has."""
@@ -253,7 +288,7 @@ class Muon(torch.optim.Optimizer):
         """
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in group["params"]:
-            if parameter.grad is not None:
+            if parameter.grad is not None and parameter.numel():
                 by_shape.setdefault(parameter.shape, []).append(parameter)
         for parameters in by_shape.values():
             first = parameters[0]

@@ -33,6 +33,7 @@ from regard.optim.line_search_optimizer import (
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import DeterministicObjective
+from regard.optim.option_checks import require_number, require_whole
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 Curvature = Literal["gauss-newton", "hessian"]
@@ -99,15 +100,14 @@ class NewtonCG(LineSearchOptimizer):
         super().__init__(params, {}, checks_noise=checks_noise)
         _require("curvature", curvature, ("gauss-newton", "hessian"))
         _require("region", region, ("trust-region", "levenberg-marquardt"))
-        for name, value in (("radius", radius), ("damping", damping)):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be above 0, not {value}")
-        if curvature_fraction is not None and not 0 < curvature_fraction <= 1:
-            raise ConfigError(
-                f"curvature_fraction must be above 0 and at most 1, not {curvature_fraction}"
-            )
-        if max_iterations is not None and max_iterations < 1:
-            raise ConfigError(f"max_iterations must be 1 or more, not {max_iterations}")
+        require_number("damping", damping, "above 0", lambda damping: damping > 0)
+        if radius is not None:
+            require_number("radius", radius, "above 0", lambda radius: radius > 0)
+        if curvature_fraction is not None:
+            rule = "above 0 and at most 1"
+            require_number("curvature_fraction", curvature_fraction, rule, lambda x: 0 < x <= 1)
+        if max_iterations is not None:
+            require_whole("max_iterations", max_iterations, 1)
         if self._flat.is_sharded:
             raise ConfigError(
                 "NewtonCG takes no sharded parameters (FSDP): products would need every "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from regard.errors import ConfigError
+from regard.optim.option_checks import require_number, require_whole
 
 
 class Plateau:
@@ -30,10 +30,8 @@ class Plateau:
     """
 
     def __init__(self, window: int = 50, threshold: float = 1e-2) -> None:
-        if window < 1:
-            raise ConfigError(f"window must be 1 or more, not {window}")
-        if not threshold >= 0:
-            raise ConfigError(f"threshold must be 0 or more, not {threshold}")
+        require_whole("window", window, 1)
+        require_number("threshold", threshold, "0 or more", lambda threshold: threshold >= 0)
         self._window, self._threshold = window, threshold
         self.losses: list[float] = []
         """The last two windows, oldest first."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
+from regard.optim.option_checks import require_callable
 
 Precondition = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric positive matrix."""
@@ -73,7 +74,7 @@ def build_preconditioner(preconditioner: str | Precondition | None) -> Precondit
     """Return the preconditioner of a name, or of a function; None is the identity.
 
     Raises:
-        ConfigError: The name is unknown.
+        ConfigError: The name is unknown, or it is neither a name nor a function.
     """
     if preconditioner == "adam":
         return AdamDiagonal()
@@ -81,4 +82,6 @@ def build_preconditioner(preconditioner: str | Precondition | None) -> Precondit
         raise ConfigError(
             f"unknown preconditioner {preconditioner!r}.  One of: adam, None, or a function"
         )
+    if preconditioner is not None:
+        require_callable("preconditioner", preconditioner, "adam, None, or a function")
     return FixedPreconditioner(preconditioner)

@@ -311,7 +311,8 @@ def test_arguments_of_top_eigenvalues_are_checked():
     with pytest.raises(ConfigError) as caught:
         top_eigenvalues(torch.neg, 9, 5, generator=generator(), max_iterations=3)
     assert str(caught.value) == (
-        "max_iterations must be 5 or more, not 3: every one of num=5 values takes a vector"
+        "max_iterations must be a whole number, 5 or more, not 3: every one of num=5 values takes "
+        "a vector"
     )
     with pytest.raises(ConfigError) as caught:
         top_eigenvalues(torch.neg, 9, which="biggest", generator=generator())  # pyright: ignore[reportArgumentType]
@@ -401,9 +402,9 @@ def test_the_quadrature_is_exact_for_moments_of_the_probes():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"num_probes": 0}, "num_probes must be 1 or more, not 0"),
-        ({"num_iterations": 0}, "num_iterations must be 1 or more, not 0"),
-        ({"num_points": 1}, "num_points must be 2 or more, not 1"),
+        ({"num_probes": 0}, "num_probes must be a whole number, 1 or more, not 0"),
+        ({"num_iterations": 0}, "num_iterations must be a whole number, 1 or more, not 0"),
+        ({"num_points": 1}, "num_points must be a whole number, 2 or more, not 1"),
         ({"width": 0.0}, "width must be above 0, not 0.0"),
     ],
 )
@@ -460,7 +461,7 @@ def test_one_probe_is_refused_because_it_has_no_standard_error():
         with pytest.raises(ConfigError) as caught:
             estimate(torch.neg, 3, 1, generator=generator())
         assert str(caught.value) == (
-            "num_probes must be 2 or more, not 1: the standard error needs two"
+            "num_probes must be a whole number, 2 or more, not 1: the standard error needs two"
         )
 
 

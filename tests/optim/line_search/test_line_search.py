@@ -249,3 +249,28 @@ def test_a_failed_search_restores_the_parameters_bit_for_bit(method, search):
     assert value == float((before * before).sum())
     assert optimizer.last.step_size == 0.0
     assert optimizer.last.failure
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Armijo(sufficient=1.0), "sufficient must be above 0 and below 1, not 1.0"),
+        (lambda: Armijo(shrink=(0.5, 0.1)), "shrink[1] must be 0.5 or more and below 1, not 0.1"),
+        (lambda: HagerZhang(sufficient=0.5), "sufficient must be above 0 and below 1/2, not 0.5"),
+        (lambda: HagerZhang(curvature=0.01), "curvature must be 0.1 or more and below 1, not 0.01"),
+        (lambda: HagerZhang(growth=1.0), "growth must be above 1, not 1.0"),
+        (lambda: StrongWolfe(sufficient=0.2), "sufficient must be above 0 and below 0.1, not 0.2"),
+        (
+            lambda: StrongWolfe(max_evaluations=1.5),
+            "max_evaluations must be a whole number, 1 or more, not 1.5",
+        ),
+        (
+            lambda: build_line_search(1),
+            "search must be hager-zhang, strong-wolfe, armijo, or a line search, not 1",
+        ),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(build, message):
+    with pytest.raises(ConfigError) as caught:
+        build()
+    assert str(caught.value) == message

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
+from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of
+from regard.optim.option_checks import require_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _probes(
     dtype: torch.dtype | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw vectors of signs and multiply them."""
-    require_at_least("num_probes", num_probes, 2, ": the standard error needs two")
+    require_whole("num_probes", num_probes, 2, ": the standard error needs two")
     matvec, dtype = as_matvec(operator), dtype_of(operator, dtype)
     for _ in range(num_probes):
         signs = random_signs(size, generator, dtype)

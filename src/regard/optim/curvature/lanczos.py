@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
-from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
+from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of
+from regard.optim.option_checks import require_whole
 
 _ORTHOGONAL = 0.7  # fraction of the norm left where a vector was orthogonal (Daniel et al. 1976)
 _MAX_PASSES = 4
@@ -167,7 +168,7 @@ def lanczos(
     >>> [round(float(value), 3) for value in values]
     [1.0, 2.0, 5.0]
     """
-    require_at_least("num_iterations", num_iterations, 1)
+    require_whole("num_iterations", num_iterations, 1)
     dtype = dtype_of(operator, dtype)
     if start is None:
         start = random_normal(size, generator, dtype)

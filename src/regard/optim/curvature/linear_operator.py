@@ -8,8 +8,6 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
-from regard.errors import ConfigError
-
 
 @runtime_checkable
 class LinearOperator(Protocol):
@@ -40,9 +38,3 @@ def dtype_of(operator: Operator, dtype: torch.dtype | None) -> torch.dtype:
     if dtype is not None:
         return dtype
     return operator.dtype if isinstance(operator, LinearOperator) else torch.get_default_dtype()
-
-
-def require_at_least(name: str, value: int, least: int, reason: str = "") -> None:
-    """Raise `ConfigError` where a number is too small."""
-    if value < least:
-        raise ConfigError(f"{name} must be {least} or more, not {value}{reason}")

@@ -17,7 +17,8 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.optim.curvature.hutchinson import random_signs
 from regard.optim.curvature.lanczos import Lanczos, random_normal
-from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
+from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of
+from regard.optim.option_checks import require_number, require_whole
 
 Which = Literal["largest", "smallest", "magnitude"]
 
@@ -102,9 +103,10 @@ def top_eigenvalues(
     keys = {"largest": Tensor.neg, "smallest": Tensor.clone, "magnitude": lambda v: -v.abs()}
     if which not in keys:
         raise ConfigError(f"unknown which {which!r}.  One of: {', '.join(keys)}")
-    if not 1 <= num <= size:
+    require_whole("num", num, 1)
+    if num > size:
         raise ConfigError(f"num must be 1 to {size}, the size of the matrix, not {num}")
-    require_at_least(
+    require_whole(
         "max_iterations", max_iterations, num, f": every one of num={num} values takes a vector"
     )
     dtype = dtype_of(operator, dtype)
@@ -168,11 +170,11 @@ def spectral_density(
         ConfigError: An argument is out of range, or a product is not finite.
         ShapeError: The operator has another size.
     """
-    require_at_least("num_probes", num_probes, 1)
-    require_at_least("num_iterations", num_iterations, 1)
-    require_at_least("num_points", num_points, 2)
-    if width is not None and not width > 0:
-        raise ConfigError(f"width must be above 0, not {width}")
+    require_whole("num_probes", num_probes, 1)
+    require_whole("num_iterations", num_iterations, 1)
+    require_whole("num_points", num_points, 2)
+    if width is not None:
+        require_number("width", width, "above 0", lambda width: width > 0)
     num_iterations = min(num_iterations, size)
     nodes, weights = [], []
     dtype = dtype_of(operator, dtype)

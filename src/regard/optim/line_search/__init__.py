@@ -9,6 +9,7 @@ from regard.optim.line_search.armijo import Armijo
 from regard.optim.line_search.hager_zhang import HagerZhang
 from regard.optim.line_search.strong_wolfe import StrongWolfe
 from regard.optim.line_search.trial import LineSearch
+from regard.optim.option_checks import require_callable
 
 LINE_SEARCHES: dict[str, Callable[[], LineSearch]] = {
     "hager-zhang": HagerZhang,
@@ -21,9 +22,10 @@ def build_line_search(search: str | LineSearch) -> LineSearch:
     """Return the line search of a name; a search is returned unchanged.
 
     Raises:
-        ConfigError: The name is unknown.
+        ConfigError: The name is unknown, or it is neither a name nor a search.
     """
     if not isinstance(search, str):
+        require_callable("search", search, f"{', '.join(LINE_SEARCHES)}, or a line search")
         return search
     if search not in LINE_SEARCHES:
         raise ConfigError(f"unknown search {search!r}.  One of: {', '.join(LINE_SEARCHES)}")

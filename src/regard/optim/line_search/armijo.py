@@ -10,6 +10,7 @@ from regard.optim.line_search.trial import (
     LineSearchResult,
     LineSearchState,
 )
+from regard.optim.option_checks import require_number, require_whole
 
 
 class Armijo:
@@ -20,6 +21,9 @@ class Armijo:
         shrink: Smallest and largest factor from one step to the next; the minimiser of the parabola
             through value and slope at the start and value at the step is taken between them.
         max_evaluations: Values computed at most.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(
@@ -28,6 +32,11 @@ class Armijo:
         shrink: tuple[float, float] = (0.1, 0.5),
         max_evaluations: int = 40,
     ) -> None:
+        require_number("sufficient", sufficient, "above 0 and below 1", lambda x: 0 < x < 1)
+        low, high = shrink
+        require_number("shrink[0]", low, "above 0 and below 1", lambda x: 0 < x < 1)
+        require_number("shrink[1]", high, f"{low} or more and below 1", lambda x: low <= x < 1)
+        require_whole("max_evaluations", max_evaluations, 1)
         self.sufficient, self.shrink, self.max_evaluations = sufficient, shrink, max_evaluations
 
     def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:

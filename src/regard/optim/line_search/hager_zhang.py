@@ -19,6 +19,7 @@ from regard.optim.line_search.trial import (
     LineSearchState,
     Trial,
 )
+from regard.optim.option_checks import require_number, require_whole
 
 _OVERSHOOT = 1.05  # past where a secant puts the minimum, to bracket it
 
@@ -34,10 +35,15 @@ class HagerZhang:
     Args:
         sufficient: delta of the Wolfe conditions, above 0 and below 1/2.
         curvature: sigma, at least delta and below 1.
-        bisection: theta: where an interval is cut that holds too high values.
-        shrinkage: gamma: an interval that shrinks by less is cut in the middle.
-        growth: rho: largest factor from one step to the next while the slope stays negative.
+        bisection: theta: where an interval is cut that holds too high values, above 0 and below 1.
+        shrinkage: gamma, above 0 and below 1: an interval that shrinks by less is cut in the
+            middle.
+        growth: rho, above 1: largest factor from one step to the next while the slope stays
+            negative.
         max_evaluations: Samples computed at most.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(
@@ -49,6 +55,13 @@ class HagerZhang:
         growth: float = 10.0,
         max_evaluations: int = 50,
     ) -> None:
+        require_number("sufficient", sufficient, "above 0 and below 1/2", lambda x: 0 < x < 0.5)
+        rule = f"{sufficient} or more and below 1"
+        require_number("curvature", curvature, rule, lambda x: sufficient <= x < 1)
+        for name, value in (("bisection", bisection), ("shrinkage", shrinkage)):
+            require_number(name, value, "above 0 and below 1", lambda x: 0 < x < 1)
+        require_number("growth", growth, "above 1", lambda x: x > 1)
+        require_whole("max_evaluations", max_evaluations, 1)
         self.sufficient, self.curvature = sufficient, curvature
         self.bisection, self.shrinkage, self.growth = bisection, shrinkage, growth
         self.max_evaluations = max_evaluations

@@ -16,6 +16,7 @@ from regard.optim.line_search.trial import (
     LineSearchState,
     Trial,
 )
+from regard.optim.option_checks import require_number, require_whole
 
 
 @dataclass(eq=False)
@@ -26,11 +27,20 @@ class StrongWolfe:
         sufficient: c1, above 0 and below `curvature`.
         curvature: c2: largest fraction of the first slope that may remain, below 1.
         max_evaluations: Samples computed at most.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     sufficient: float = 1e-4
     curvature: float = 0.1
     max_evaluations: int = 40
+
+    def __post_init__(self) -> None:
+        require_number("curvature", self.curvature, "above 0 and below 1", lambda x: 0 < x < 1)
+        rule = f"above 0 and below {self.curvature}"
+        require_number("sufficient", self.sufficient, rule, lambda x: 0 < x < self.curvature)
+        require_whole("max_evaluations", self.max_evaluations, 1)
 
     def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
         """Search along `function`."""

@@ -1,0 +1,44 @@
+"""Checks of the options of optimizers and line searches; errors name the option and its value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import SupportsIndex
+
+from torch import Tensor
+
+from regard.errors import ConfigError
+
+
+def require_number(
+    name: str, value: float | Tensor, rule: str, is_allowed: Callable[[float], bool]
+) -> None:
+    """Check a finite number, or a tensor ``[]`` that holds one.
+
+    Args:
+        name: Name of the option.
+        value: What was given for it.
+        rule: What is allowed, as the message says it.
+        is_allowed: Returns whether the rule allows a number.
+
+    Raises:
+        ConfigError: It is not a finite number, or not allowed.
+    """
+    is_number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+    is_number &= not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not is_allowed(float(value)):
+        raise ConfigError(f"{name} must be {rule}, not {value!r}")
+
+
+def require_whole(name: str, value: SupportsIndex, least: int, reason: str = "") -> None:
+    """Raise ConfigError, with a reason, where an option is not a whole number from `least` up."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
+        raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r}{reason}")
+
+
+def require_callable(name: str, value: object, kind: str) -> None:
+    """Raise ConfigError, which says the kind of function, where an option cannot be called."""
+    if not callable(value):
+        raise ConfigError(f"{name} must be {kind}, not {value!r}")
