@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import torch
@@ -69,6 +70,8 @@ class DotProduct:
 
     def __post_init__(self) -> None:
         _check_soft_cap(self.soft_cap)
+        if self.scale is not None:
+            _check_finite("scale", self.scale)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return an empty tuple: it has no tensors."""
@@ -109,6 +112,8 @@ class Cosine:
         _check_soft_cap(self.soft_cap)
         if isinstance(self.temperature, Tensor):
             _check_axes("temperature", self.temperature, "[heads] or [1]", 1)
+        else:
+            _check_finite("temperature", self.temperature)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the temperature ``[heads]``; an empty tuple where it is a number."""
@@ -294,8 +299,13 @@ def unit(x: Tensor) -> Tensor:
 
 
 def _check_soft_cap(soft_cap: float | None) -> None:
-    if soft_cap is not None and not 0 < soft_cap < math.inf:
-        raise ConfigError(f"soft_cap={soft_cap}: must be above 0 and finite, or None.")
+    if soft_cap is not None and not (isinstance(soft_cap, Real) and 0 < soft_cap < math.inf):
+        raise ConfigError(f"soft_cap={soft_cap!r}: must be above 0 and finite, or None.")
+
+
+def _check_finite(name: str, number: float) -> None:
+    if not isinstance(number, Real) or not math.isfinite(number):
+        raise ConfigError(f"{name}={number!r}: must be a finite number.")
 
 
 def _check_axes(

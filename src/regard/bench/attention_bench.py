@@ -34,6 +34,7 @@ from regard.bench.peers import (
     skip,
 )
 from regard.errors import ConfigError, ResourceError
+from regard.settings.binding import check_types
 
 _LARGEST = 1 << 24  # positions, heads or numbers of a head
 _MM_SIZE = 1024  # rows and columns: large enough for the peak, 20 ms on two cores
@@ -72,6 +73,7 @@ class BenchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     peers: tuple[str, ...] = tuple(PEERS)
 
     def __post_init__(self) -> None:
+        check_types(self)
         counts = {"heads": self.num_heads, "dim": self.dim, "repeats": self.repeats}
         for name, value in counts.items():
             if value < 1:

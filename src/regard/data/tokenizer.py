@@ -21,6 +21,7 @@ from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer_patterns import check_patterns
 from regard.errors import ConfigError, WeightsError
+from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_at_most
 
 SPECIALS = ("<pad>", "<s>", "</s>")
@@ -47,6 +48,7 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     table_rows: int | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.vocab_size is not None and self.vocab_size < 300:
             raise ValueError(f"vocab_size must be 300 or more, not {self.vocab_size}")
         require_at_most(_LARGEST_VOCABULARY, self, "vocab_size")

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.settings.binding import check_types
 from regard.settings.validation import (
     require_at_least,
     require_at_most,
@@ -72,6 +73,7 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     is_renormalized: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_at_least(1, self, "beam", "max_length")
         require_at_most(_LARGEST_BEAM, self, "beam")
         if not abs(self.length_penalty) <= _LARGEST_PENALTY:

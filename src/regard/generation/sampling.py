@@ -20,6 +20,7 @@ from regard.generation.constraints import (
     forbid_repeated_ngrams,
     penalize_repetition,
 )
+from regard.settings.binding import check_types
 from regard.settings.validation import (
     require_at_least,
     require_at_most,
@@ -65,6 +66,7 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_at_least(0, self, "temperature", "top_k", "min_tokens", "no_repeat_size")
         require_finite(self, "temperature", "repetition_penalty")
         require_positive(self, "repetition_penalty")

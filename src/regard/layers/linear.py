@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.layer import Description, Layer, describe_linear
+from regard.settings.binding import check_count, check_number
 
 
 class Adapter(Layer, ABC):
@@ -33,9 +34,12 @@ class Linear(Layer, nn.Linear):
         out_dim: Size of the last axis of the output.
         bias: Whether to add a bias.
         init_scale: Factor on the initial weights, which are uniform in Glorot's bounds
-            ``sqrt(6 / (in + out))`` (Glorot & Bengio 2010, equation 16).
+            ``sqrt(6 / (in + out))`` (Glorot & Bengio 2010, equation 16); 0 or more.
         num_splits: Number of maps stacked in the output (3 for query, key and value); each part is
             initialised as if it stood alone.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(
@@ -47,6 +51,12 @@ class Linear(Layer, nn.Linear):
         init_scale: float = 1.0,
         num_splits: int = 1,
     ) -> None:
+        check_count(in_dim, "in_dim", least=0)
+        check_count(out_dim, "out_dim")
+        check_count(num_splits, "num_splits")
+        check_number(init_scale, "init_scale", "0 or more", lambda scale: 0 <= scale < math.inf)
+        if out_dim % num_splits:
+            raise ConfigError(f"out_dim={out_dim}: must be a multiple of num_splits={num_splits}.")
         self.num_splits, self.init_scale = num_splits, init_scale
         nn.Linear.__init__(self, in_dim, out_dim, bias)
         self.adaptation: Adapter | None = None

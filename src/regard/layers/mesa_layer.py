@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from regard.attention import MesaState, mesa
 from regard.attention.mesa.chunks import chunk_size, cut
-from regard.errors import ShapeError
+from regard.errors import ConfigError, ShapeError
 from regard.layers.cache import PositionCounter
 from regard.layers.convolution import ConvolutionCache
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import RMSNorm
-from regard.settings.binding import check_types
+from regard.settings.binding import check_count, check_number, check_types
 from regard.settings.validation import require_at_least, require_probability
 
 CHUNK = 64
@@ -95,6 +95,7 @@ class ShortConvolution(Layer):
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
+        check_count(width, "width")
         self.width = width
         bound = math.sqrt(3.0 / width)  # uniform with variance 1 / width: keeps that of the input
         self.weight = nn.Parameter(torch.empty(width, dim).uniform_(-bound, bound))
@@ -137,6 +138,9 @@ class MesaMixer(Layer):
         conv_width: Positions that the short convolution sees, 1 or more.
         regularization_min: Least value of Lambda, above 0 and below 1.
         output_init_scale: Factor on the initial weights of the output map.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     entrywise = ("raw_regularization",)
@@ -152,6 +156,15 @@ class MesaMixer(Layer):
         output_init_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        check_count(num_heads, "num_heads")
+        if dim % num_heads:
+            raise ConfigError(f"dim={dim}: must be a multiple of num_heads={num_heads}.")
+        check_number(
+            regularization_min,
+            "regularization_min",
+            f"above 0 and below {_REGULARIZATION:g}",
+            lambda least: 0 < least < _REGULARIZATION,
+        )
         self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.training_solver, self.inference_solver = solver, solver
         self.regularization_min = regularization_min

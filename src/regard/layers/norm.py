@@ -5,6 +5,7 @@ Weights are float32 over inputs of any floating type.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.layer import Description, Layer
+from regard.settings.binding import check_count, check_number
 
 NormKind = Literal["layer", "rms"]
 
@@ -21,11 +23,16 @@ class LayerNorm(Layer):
 
     Args:
         dim: Size of the last axis.
-        epsilon: Added to the variance.
+        epsilon: Added to the variance, 0 or more.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
         super().__init__()
+        check_count(dim, "dim")
+        check_number(epsilon, "epsilon", "0 or more", lambda epsilon: 0 <= epsilon < math.inf)
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.epsilon = epsilon
@@ -45,11 +52,16 @@ class RMSNorm(Layer):
 
     Args:
         dim: Size of the last axis.
-        epsilon: Added to the mean square.
+        epsilon: Added to the mean square, 0 or more.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
         super().__init__()
+        check_count(dim, "dim")
+        check_number(epsilon, "epsilon", "0 or more", lambda epsilon: 0 <= epsilon < math.inf)
         self.weight = nn.Parameter(torch.ones(dim))
         self.epsilon = epsilon
 

@@ -7,8 +7,12 @@ on their positions through the distance alone. Cost: about three operations a nu
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+from regard.settings.binding import check_number
 
 
 def rotate(
@@ -48,10 +52,14 @@ class Rotary(nn.Module):
     Args:
         base: Sets the slowest angle, about ``1 / base`` a token; above 0.
         interleaved: Pair coordinate 2i with 2i + 1; else i with ``i + dim / 2``.
+
+    Raises:
+        ConfigError: `base` is out of range.
     """
 
     def __init__(self, *, base: float = 10000.0, interleaved: bool = False) -> None:
         super().__init__()
+        check_number(base, "base", "above 0 and finite", lambda base: 0 < base < math.inf)
         self.base = base
         self.interleaved = interleaved
 

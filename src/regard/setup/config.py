@@ -15,6 +15,7 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
+from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
@@ -72,6 +73,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     split_rule: int = EARLIER_SPLIT
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("path", "targets", "valid", "test"):
             if getattr(self, name) == "":
                 raise ValueError(f"{name} must be the name of a file or folder, or none")
@@ -157,6 +159,7 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     decoder: str | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_at_least(1, self, "layers", "rank")
         require_positive(self, "alpha")
         if self.method != "all" and (self.encoder is not None or self.decoder is not None):
@@ -193,6 +196,7 @@ class QuestionAnsweringConfig(
     match_words: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in self.__struct_fields__ if self.kind == "generative" else ():
             value, default = getattr(self, name), getattr(type(self)(), name)
             if name != "kind" and value != default:
@@ -229,6 +233,7 @@ class ForecastConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cycles: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_at_least(1, self, "horizon")
         seasons = self.seasons or ()
         if min(seasons, default=2) < 2 or list(seasons) != sorted(set(seasons)):

@@ -8,6 +8,7 @@ import msgspec
 
 from regard.optim import OPTIMIZERS, SCHEDULES
 from regard.optim.cg_updates import BetaName
+from regard.settings.binding import check_types
 from regard.settings.validation import (
     LARGEST,
     require_at_least,
@@ -99,6 +100,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     heartbeat_seconds: float = 20.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience", "shards")
         require_positive(self, "minutes")
         require_at_least(0, self, "checkpoint_seconds", "seed", "patience_steps", "coverage")
@@ -154,6 +156,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     curvature_fraction: float = 0.25
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_positive(self, "learning_rate")
         require_probability(self, "warmup", "beta1", "beta2", "momentum")
         require_positive(self, "clip", allow_infinity=True)

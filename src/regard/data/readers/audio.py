@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.errors import ConfigError, DataError, ShapeError
+from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_at_most
 
 _HZ_PER_MEL = 200.0 / 3.0  # Slaney 1998: below the break the scale is linear
@@ -76,6 +77,7 @@ class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     is_standardized: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         names = ("sample_rate", "window_size", "hop_size", "fft_size", "num_bands")
         require_at_least(1, self, *names)
         require_at_most(_LARGEST_TRANSFORM, self, "fft_size")
