@@ -19,8 +19,11 @@ class _LazyPackage(ModuleType):
     """A package whose public names are imported from its modules when they are first used."""
 
     _module_of_name: dict[str, str]
+    _packages: Sequence[str]
 
     def __getattr__(self, name: str) -> Any:
+        if name in self._packages:
+            return import_module(f"{self.__name__}.{name}")
         module = self._module_of_name.get(name)
         if module is None:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
@@ -35,20 +38,24 @@ class _LazyPackage(ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._module_of_name})
+        return sorted({*super().__dir__(), *self._module_of_name, *self._packages})
 
 
-def import_lazily(package: str, names: Mapping[str, Sequence[str]]) -> None:
+def import_lazily(
+    package: str, names: Mapping[str, Sequence[str]], packages: Sequence[str] = ()
+) -> None:
     """Let a package import its public names when they are first used.
 
     Args:
         package: Its ``__name__``.
         names: The public names by the module that they are in, such as ``{".norm": ["RMSNorm"]}``.
+        packages: Names of the packages in it that are public.
     """
     module = sys.modules[package]
     module.__dict__["_module_of_name"] = {
         name: part for part, part_names in names.items() for name in part_names
     }
+    module.__dict__["_packages"] = packages
     module.__class__ = _LazyPackage
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from regard.lazy import import_lazily
 
 if TYPE_CHECKING:
+    from regard.data import readers
     from regard.data.batching import Batch, LengthBatches, PairBatches, SpecialIds, TokenRows
     from regard.data.dropped_rows import DroppedRow
     from regard.data.labeled_inputs import InputBatch, InputBatches, InputCollator, LabeledInputs
@@ -44,6 +45,7 @@ import_lazily(
         ".token_stream": ["StreamBatches", "TextBatch", "TokenStream"],
         ".tokenizer": ["Tokenizer", "TokenizerConfig", "suggest_vocab_size"],
     },
+    packages=["readers"],
 )
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "guess_language",
     "guess_pair",
     "overlap",
+    "readers",
     "split",
     "split_text",
     "suggest_vocab_size",
