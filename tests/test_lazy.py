@@ -13,6 +13,7 @@ import pytest
 import regard.attention
 import regard.attention.backends.cpu_kernels
 import regard.attention.patterns
+import regard.bench
 import regard.data
 import regard.data.readers
 import regard.explain
@@ -120,7 +121,18 @@ def test_an_entry_is_imported_when_it_is_first_used():
 
 
 @pytest.mark.parametrize(
-    "registry", [TASKS, regard.optim.OPTIMIZERS, CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS]
+    "registry",
+    [
+        TASKS,
+        regard.attention.BIASES,
+        regard.attention.SCORES,
+        regard.bench.PEERS,
+        regard.data.readers.TABLE_READERS,
+        regard.optim.OPTIMIZERS,
+        regard.optim.SCHEDULES,
+        CHECKPOINT_FORMATS,
+        INPUT_CHECKPOINT_FORMATS,
+    ],
 )
 def test_every_dotted_name_of_a_registry_is_there(registry):
     assert all(registry[name] is not None for name in registry)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOBase, TextIOWrapper
 
+from regard.cli import VERBS
 from regard.cli.app import build_app, overview
 from regard.cli.failures import USAGE, Ending, describe_failure, describe_output_failure
 from regard.cli.garbage import defer_collection
@@ -25,8 +26,6 @@ from regard.cli.torchrun import (
 from regard.errors import ConfigError
 
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
-_OPENING_VERBS = {"translate", "summarize", "classify", "answer", "generate", "forecast"}
-"""Verbs that open a model for what they read; each says when it is open."""
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
 
 
@@ -104,7 +103,8 @@ def _run(words: list[str]) -> Ending:
 def _own_words() -> list[str]:
     """Return the words of this process, in which garbage is collected later."""
     words = sys.argv[1:]
-    if words and words[0] in _OPENING_VERBS:
+    verb = VERBS.get(words[0]) if words else None
+    if verb is not None and verb.opens_model:
         defer_collection()
     return words
 

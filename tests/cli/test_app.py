@@ -11,7 +11,8 @@ import pytest
 from tests.cli.commands import run
 
 from regard.__main__ import main
-from regard.cli.app import BENCHES, VERBS, build_app
+from regard.cli import BENCHES, VERBS
+from regard.cli.app import build_app
 from regard.cli.parameters import protect_hyphens
 from regard.models import FAMILIES
 from regard.tasks import TASKS

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from regard.__main__ import main
-from regard.cli.app import BENCHES, VERBS
+from regard.cli import BENCHES, VERBS
 from regard.settings.binding import describe
 from regard.setup.config import RunConfig
 

@@ -4,14 +4,18 @@
 added by position.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
-from regard.lazy import import_lazily
+from regard.lazy import Registry, import_lazily
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regard.attention.attend import attend
     from regard.attention.backends.saved_memory import peak_saved_bytes, saved_bytes
-    from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
+    from regard.attention.biases import Alibi, Bias, T5Relative, alibi_slopes
     from regard.attention.blockwise.combine import blockwise_attention
     from regard.attention.dense import AttentionOutput, dense_attention, masked_softmax
     from regard.attention.mesa.layer_function import MesaState, mesa
@@ -39,7 +43,6 @@ if TYPE_CHECKING:
     from regard.attention.patterns.mask_algebra import MaskTerm
     from regard.attention.patterns.text import format_pattern, parse_pattern
     from regard.attention.scores import (
-        SCORES,
         Additive,
         Cosine,
         DotProduct,
@@ -52,7 +55,7 @@ import_lazily(
     {
         ".attend": ["attend"],
         ".backends.saved_memory": ["peak_saved_bytes", "saved_bytes"],
-        ".biases": ["Alibi", "BIASES", "Bias", "T5Relative", "alibi_slopes"],
+        ".biases": ["Alibi", "Bias", "T5Relative", "alibi_slopes"],
         ".blockwise.combine": ["blockwise_attention"],
         ".dense": ["AttentionOutput", "dense_attention", "masked_softmax"],
         ".mesa.layer_function": ["MesaState", "mesa"],
@@ -79,9 +82,23 @@ import_lazily(
         ],
         ".patterns.mask_algebra": ["MaskTerm"],
         ".patterns.text": ["format_pattern", "parse_pattern"],
-        ".scores": ["Additive", "Cosine", "DotProduct", "SCORES", "ScoreFunction", "TransformerXL"],
+        ".scores": ["Additive", "Cosine", "DotProduct", "ScoreFunction", "TransformerXL"],
     },
 )
+
+SCORES: Registry[Callable[..., ScoreFunction]] = Registry(
+    {
+        "dot": "regard.attention.scores.DotProduct",
+        "cosine": "regard.attention.scores.Cosine",
+        "additive": "regard.attention.scores.Additive",
+        "transformer_xl": "regard.attention.scores.TransformerXL",
+    }
+)
+"""Classes of scores by name."""
+BIASES: Registry[Callable[..., Bias]] = Registry(
+    {"alibi": "regard.attention.biases.Alibi", "t5": "regard.attention.biases.T5Relative"}
+)
+"""Classes of biases by position, by name."""
 
 __all__ = [
     "BIASES",

@@ -151,7 +151,5 @@ class T5Relative:
         return first + torch.where(distances < num_exact, distances, far)
 
 
-BIASES: dict[str, type[Alibi] | type[T5Relative]] = {"alibi": Alibi, "t5": T5Relative}
-
 ALWAYS_FINITE = (Alibi, T5Relative)
 """Biases that never forbid a pair by minus infinity."""

@@ -242,14 +242,6 @@ class TransformerXL:
         return (content + position) * dim_scale(q)
 
 
-SCORES: dict[str, type[DotProduct] | type[Cosine] | type[Additive] | type[TransformerXL]] = {
-    "dot": DotProduct,
-    "cosine": Cosine,
-    "additive": Additive,
-    "transformer_xl": TransformerXL,
-}
-
-
 def dim_scale(q: Tensor) -> float:
     """Return ``1 / sqrt(dim)`` for queries ``[..., dim]``; 1 where dim is 0: all scores are 0."""
     return max(q.shape[-1], 1) ** -0.5

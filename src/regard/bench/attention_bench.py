@@ -20,9 +20,9 @@ import torch
 
 from regard.attention import Pattern, parse_pattern
 from regard.attention.backends.cpu_kernels import instructions
+from regard.bench import PEERS
 from regard.bench.attention_memory import HOW, measure_memory
 from regard.bench.peers import (
-    PEERS,
     Case,
     Computation,
     Implementation,

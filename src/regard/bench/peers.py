@@ -28,6 +28,7 @@ from regard.attention import (
 )
 from regard.attention.patterns.base import ResolvedPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
+from regard.bench import PEERS
 
 Order = Literal["forward", "gradient", "hvp"]
 ORDERS: tuple[Order, ...] = ("forward", "gradient", "hvp")
@@ -219,13 +220,6 @@ def local_attention(case: Case) -> Implementation | str:
         autopad=is_causal,
     )
     return Implementation("local-attention", module, ORDERS)
-
-
-PEERS: dict[str, Callable[[Case], Implementation | str]] = {
-    "sdpa": sdpa,
-    "flex": flex,
-    "local-attention": local_attention,
-}
 
 
 def build_implementation(name: str, case: Case) -> Implementation | Skipped:

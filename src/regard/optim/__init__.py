@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from regard.optim.newton_cg import NewtonCG
     from regard.optim.objectives.full_batch import FullBatch
     from regard.optim.objectives.objective import DeterministicObjective
-    from regard.optim.schedules import SCHEDULES, Schedule
+    from regard.optim.schedules import Schedule
 
 import_lazily(
     __name__,
@@ -49,7 +49,7 @@ import_lazily(
         ".newton_cg": ["NewtonCG"],
         ".objectives.full_batch": ["FullBatch"],
         ".objectives.objective": ["DeterministicObjective"],
-        ".schedules": ["SCHEDULES", "Schedule"],
+        ".schedules": ["Schedule"],
     },
 )
 
@@ -73,6 +73,14 @@ OPTIMIZERS: Registry[type[torch.optim.Optimizer]] = (
     _FOR_BATCHES | METHODS | Registry({"adam-then-cg": "regard.optim.adam_then_cg.AdamThenCG"})
 )
 """Optimizers by the name that settings have for them."""
+SCHEDULES: Registry[Schedule] = Registry(
+    {
+        "cosine": "regard.optim.schedules.cosine",
+        "linear": "regard.optim.schedules.linear",
+        "constant": "regard.optim.schedules.constant",
+    }
+)
+"""Schedules of the learning rate by the name that settings have for them."""
 
 __all__ = [
     "LBFGS",

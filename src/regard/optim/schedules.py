@@ -41,7 +41,3 @@ def linear(progress: float, warmup: float) -> float:
 def constant(progress: float, warmup: float) -> float:
     """Return the factor of a linear rise, and 1 afterwards."""
     return max(_MIN_FACTOR, progress / warmup) if progress < warmup else 1.0
-
-
-SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant}
-"""Schedules by the name that settings have for them."""

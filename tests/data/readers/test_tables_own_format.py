@@ -2,9 +2,9 @@
 
 import pytest
 
-from regard.data.readers import FORMATS
+from regard.data.readers import FORMATS, TABLE_READERS
 from regard.data.readers.running_text import read_text
-from regard.data.readers.tables import TABLE_READERS, read_pairs, read_records
+from regard.data.readers.tables import read_pairs, read_records
 from regard.errors import DataError
 from regard.tasks import guess_task
 

@@ -4,9 +4,11 @@
 recognized by their first line. A name is loaded when it is first used.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
-from regard.lazy import import_lazily
+from regard.lazy import Registry, import_lazily
 
 if TYPE_CHECKING:
     from regard.data.readers.audio import LogMelConfig, Recording, log_mel, read_log_mel, read_wav
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from regard.data.readers.series_tables import TimeSeriesFile, read_time_series
     from regard.data.readers.shape import DataShape, inspect_shape
     from regard.data.readers.source import DataSource, open_source
-    from regard.data.readers.tables import TABLE_READERS, parse_pairs, read_pairs, read_records
+    from regard.data.readers.tables import TableReader, parse_pairs, read_pairs, read_records
     from regard.data.readers.text_lines import TextFile, read_lines
 
 import_lazily(
@@ -41,7 +43,7 @@ import_lazily(
         ".series_tables": ["TimeSeriesFile", "read_time_series"],
         ".shape": ["DataShape", "inspect_shape"],
         ".source": ["DataSource", "open_source"],
-        ".tables": ["TABLE_READERS", "parse_pairs", "read_pairs", "read_records"],
+        ".tables": ["parse_pairs", "read_pairs", "read_records"],
         ".text_lines": ["TextFile", "read_lines"],
     },
 )
@@ -102,3 +104,8 @@ FORMATS: dict[str, str] = {
     ".wave": "audio",
     **dict.fromkeys(_IMAGES.split(), "image"),
 }
+"""The format of a file by its suffix."""
+TABLE_READERS: Registry[TableReader] = Registry(
+    {"tsv": "regard.data.readers.tables.read_tsv", "csv": "regard.data.readers.tables.read_csv"}
+)
+"""Readers of rows by format."""

@@ -20,7 +20,7 @@ import msgspec
 
 from regard.data.listing import list_first, pluralize, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.readers import FORMATS
+from regard.data.readers import FORMATS, TABLE_READERS
 from regard.data.readers.columns import (
     PAIR_ROLES,
     describe_missing,
@@ -44,6 +44,8 @@ from regard.errors import ConfigError, DataError, NextStep
 
 Records = Iterator[tuple[int, list[str]]]
 """The 1-based line on which each record begins, and its cells."""
+TableReader = Callable[[TextFile, Lines, str], Records]
+"""Reads the rows of a file from its lines; the last argument is the separator of CSV."""
 
 _LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes on every system
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -495,15 +497,15 @@ def _cell_records(file: TextFile, table: _Table) -> Records:
     return TABLE_READERS[table.format](file, table.lines, table.separator)
 
 
-def _read_tsv(file: TextFile, lines: Lines, separator: str) -> Records:  # noqa: ARG001
-    """Split lines at tabs."""
+def read_tsv(file: TextFile, lines: Lines, separator: str) -> Records:  # noqa: ARG001
+    """Yield the cells of lines between tabs."""
     for number, text in lines:
         if "\t" in text or text.strip():
             yield number, without_end(text).split("\t")
 
 
-def _read_csv(file: TextFile, lines: Lines, separator: str) -> Records:
-    """Split lines into cells; a quoted cell may span lines."""
+def read_csv(file: TextFile, lines: Lines, separator: str) -> Records:
+    """Yield the cells of rows between separators; a quoted cell may span lines."""
     record: list[tuple[int, str]] = []
     reader = csv.reader(_feed_csv(lines, record), delimiter=separator, strict=True)
     with _long_fields(), suppress(StopIteration):
@@ -542,10 +544,3 @@ def _describe_csv_error(error: csv.Error) -> str:
     if str(error) == "unexpected end of data":
         return "a quote is opened here and never closed."
     return f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."
-
-
-TableReader = Callable[[TextFile, Lines, str], Records]
-"""Reads the rows of a file from its lines; the last argument is the separator of CSV."""
-
-TABLE_READERS: dict[str, TableReader] = {"tsv": _read_tsv, "csv": _read_csv}
-"""Readers of rows by the format that `regard.data.readers.FORMATS` gives a suffix."""
