@@ -24,7 +24,8 @@ from regard.optim import (
 from regard.optim.cg_updates import CG_UPDATES
 from regard.optim.line_search import LINE_SEARCHES
 from regard.optim.minimize import METHODS
-from regard.training.training_config import OptimizerConfig, needs_full_batch
+from regard.training.optimizers import RECORDS, needs_full_batch, record_of
+from regard.training.training_config import OptimizerConfig
 
 DETERMINISTIC = {
     **{f"cg {beta}": (ConjugateGradient, {"beta": beta}) for beta in CG_UPDATES},
@@ -110,7 +111,12 @@ def test_settings_know_the_names_of_the_registries():
     assert typing.get_args(hints["beta"]) == tuple(CG_UPDATES)
     on_batches = {name for name in OPTIMIZERS if not needs_full_batch(name)}
     assert on_batches == {"muon", "adamw", "sgd"}
-    assert not on_batches & set(METHODS)
+    assert {name for name in OPTIMIZERS if record_of(name).is_full_batch} == set(METHODS)
+
+
+def test_every_optimizer_has_a_record_for_training_runs():
+    assert set(RECORDS) == set(OPTIMIZERS.values())
+    assert all(record.on_batches or record.on_all_rows for record in RECORDS.values())
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -7,7 +7,7 @@ import torch
 from regard.errors import ConfigError
 from regard.layers.linear import Linear
 from regard.optim.minimize import METHODS
-from regard.training.full_batch_step import build_full_batch
+from regard.training.full_batch_step import FullBatchStep, MicroBatches, build_full_batch
 from regard.training.train_step import Loss
 from regard.training.training_config import OptimizerConfig
 
@@ -135,3 +135,10 @@ def test_gauss_newton_needs_outputs_apart_from_the_loss():
         build("newton-cg", whole)
     _, stepper, _ = build("newton-cg", whole, curvature="hessian")
     assert np.isfinite(float(stepper.step(None, 0.0).loss.loss))
+
+
+def test_an_optimizer_that_takes_no_steps_on_all_rows_is_refused():
+    with pytest.raises(ConfigError, match=r"optimizer\.name=sgd: takes no steps on all rows"):
+        FullBatchStep(
+            Linear(4, 4), Squares(), OptimizerConfig(name="sgd"), MicroBatches(Rows()), print
+        )

@@ -112,8 +112,13 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for():
 
 def test_an_optimizer_that_takes_no_steps_on_batches_is_refused():
     config = OptimizerConfig(name="cg", learning_rate=0.1)
-    with pytest.raises(ConfigError, match=r"optimizer\.name=cg: not built here"):
+    with pytest.raises(ConfigError, match=r"optimizer\.name=cg: takes no steps on batches"):
         build_optimizers(Linear(3, 3), config, torch.float32)
+
+
+def test_an_optimizer_on_batches_needs_a_learning_rate():
+    with pytest.raises(ConfigError, match=r"optimizer\.learning_rate=none: adamw needs one"):
+        build_optimizers(Linear(3, 3), OptimizerConfig(name="adamw"), torch.float32)
 
 
 def rows(lengths):

@@ -62,10 +62,12 @@ METHODS: Registry[type[LineSearchOptimizer]] = Registry(
     }
 )
 """Methods for deterministic objectives by name."""
+MUON, ADAMW = "muon", "adamw"
+"""Names of those that are chosen where the user chooses none."""
 _FOR_BATCHES: Registry[type[torch.optim.Optimizer]] = Registry(
     {
-        "muon": "regard.optim.muon.Muon",
-        "adamw": "torch.optim.AdamW",
+        MUON: "regard.optim.muon.Muon",
+        ADAMW: "torch.optim.AdamW",
         "sgd": "torch.optim.SGD",
     }
 )

@@ -46,9 +46,6 @@ class AdamThenCG(torch.optim.Optimizer):
         ConfigError: An argument is out of range, or a parameter cannot be optimized.
     """
 
-    needs_full_batch = True
-    """Whether a training run must give it all rows at once, at least in the end."""
-
     def __init__(
         self,
         params: Any,

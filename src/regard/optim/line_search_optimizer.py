@@ -118,9 +118,6 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         ConfigError: A parameter cannot be optimized, or a group has a setting of another optimizer.
     """
 
-    needs_full_batch = True
-    """Whether a training run must give it all rows at once, at least in the end."""
-
     def __init__(
         self,
         params: Any,

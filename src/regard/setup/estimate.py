@@ -16,6 +16,7 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.free_memory import free_memory_bytes
+from regard.optim import ADAMW
 from regard.setup.resolve import choose_epochs
 from regard.training.device import (
     CPU,
@@ -26,10 +27,11 @@ from regard.training.device import (
 )
 from regard.training.events import Planned
 from regard.training.full_batch_step import build_mini_batch
+from regard.training.optimizers import needs_full_batch, record_of
 from regard.training.plan import Plan, TimeBudget
 from regard.training.shards import largest_fraction
 from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
-from regard.training.training_config import TrainingConfig, needs_full_batch
+from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from regard.layers.attention_config import AttentionConfig
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
 _WRITING_SECONDS = 2.0
-_PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
-"""Passes over the data in a step of a full-batch method; a Hessian-vector product is one pass."""
 _FULL_BATCH_EVALUATIONS = 25
 _FEWEST_STEPS = 300  # of a run on batches that ends by itself; see docs/experiments.md
 _MOST_EVALUATIONS = 60  # of such a run, as many as passes
@@ -79,9 +79,6 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
         What this process measured.
     """
     config = setup.config.optimizer
-    if needs_full_batch(config.name):
-        # A pass of such a method takes as long as an epoch of AdamW without the updates.
-        config = replace(config, name="adamw", learning_rate=config.learning_rate or 1e-3)
     batches = sorted(setup.batches.order(0), key=setup.batches.size)
     count = min(_MEASURED_STEPS, len(batches))
     measured = [batches[(2 * index + 1) * len(batches) // (2 * count)] for index in range(count)]
@@ -90,7 +87,7 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
         model = copy.deepcopy(setup.model)
         sharing = sharing_of(setup.config.training, setup.world, uses_fsdp=uses_fsdp)
         stepper, batches_of_step = build_mini_batch(
-            model, setup.loss(), config, setup.batches, sharing, model.compute_dtype
+            model, setup.loss(), _on_batches(config), setup.batches, sharing, model.compute_dtype
         )
         for rows in [*measured[:_WARMUP_STEPS], *measured]:
             start = time.perf_counter()
@@ -99,16 +96,25 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
             seconds.append(time.perf_counter() - start)
         # A model of which every process holds a part cannot be copied.
         evaluation_seconds = setup.evaluation_seconds(setup.model if uses_fsdp else model)
-    passes = _PASSES.get(setup.config.optimizer.name)
     sizes = [max(1, setup.batches.size(rows)) for rows in measured]
     return Measurement(
-        step_seconds=typical_step_seconds(seconds[-count:], sizes)
-        * (len(batches) * passes if passes else 1),
+        step_seconds=record_of(config.name).num_batches(len(batches))
+        * typical_step_seconds(seconds[-count:], sizes),
         evaluation_seconds=evaluation_seconds,
         memory_bytes=peak_memory_bytes(device),
         sum_fraction=stepper.sum_seconds / max(1e-9, sum(seconds)),
         checkpoint_bytes=2 * _num_bytes(model.parameters()) + _num_bytes(stepper.state().values()),
     )
+
+
+def _on_batches(config: OptimizerConfig) -> OptimizerConfig:
+    """Return the settings that are measured: for a method that sees all rows, those of AdamW.
+
+    A pass of such a method takes as long as an epoch of AdamW without the updates.
+    """
+    if not needs_full_batch(config.name):
+        return config
+    return replace(config, name=ADAMW, learning_rate=config.learning_rate or 1e-3)
 
 
 def _num_bytes(tensors: Iterable[torch.Tensor]) -> int:
@@ -254,7 +260,8 @@ def make_budget(setup: TrainingSetup) -> TimeBudget | None:
 
 
 def _steps_per_epoch(setup: TrainingSetup) -> int:
-    return 1 if setup.config.optimizer.name in _PASSES else len(setup.batches.order(0))
+    is_full_batch = record_of(setup.config.optimizer.name).is_full_batch
+    return 1 if is_full_batch else len(setup.batches.order(0))
 
 
 def _plan_steps(
@@ -274,7 +281,7 @@ def _plan_steps(
             num_evaluations=num_evaluations,
         )
         return Plan.from_start(steps, evaluate_every=max(1, steps // num_evaluations))
-    if setup.config.optimizer.name in _PASSES:
+    if record_of(setup.config.optimizer.name).is_full_batch:
         steps = training.epochs or _FULL_BATCH_STEPS
         return Plan.from_start(steps, evaluate_every=max(1, steps // _FULL_BATCH_EVALUATIONS))
     if training.epochs is not None:

@@ -25,12 +25,13 @@ from regard.models import (
     TransformerConfig,
     family_of,
 )
-from regard.optim import METHODS
+from regard.optim import ADAMW, MUON
 from regard.settings.binding import Table, bind
 from regard.setup.config import DataConfig, PresetName, RunConfig
 from regard.setup.facts import SOURCE_LIMITS, Facts, Machine, SourceLengths
 from regard.setup.presets import Preset, part_presets, part_sizes
-from regard.training.training_config import OptimizerConfig, needs_full_batch
+from regard.training.optimizers import needs_full_batch, record_of, takes_gauss_newton
+from regard.training.training_config import OptimizerConfig
 
 if TYPE_CHECKING:
     from regard.setup.base_task import Task
@@ -43,7 +44,6 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 10, 60
 _FLOPS_PER_WEIGHT = 6  # of a token in training: Kaplan et al. 2020, section 2.1
 _UTILIZATION = {"float32": 0.3, "bf16": 0.12}  # fraction of a product's speed in small models
 _TRAINING_FRACTION = 0.8  # of a time budget is spent in steps
-_PRETRAINED_RATE = 1e-4  # of AdamW over published weights (Devlin et al. 2019: 2e-5 to 5e-5)
 _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al. 2021, table 12)
 _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
 _PARTS = ("encoder", "decoder")
@@ -86,7 +86,8 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     task.require_family(config.model)
     if facts.pretrained is None and not request.is_explicit("model.has_copy"):
         config = _without_copies_for_gauss_newton(config)
-    _check_copying(config, task)
+    _check_coverage(config, task)
+    _check_convex_loss(config)
     presets = task.presets[family_of(config.model)]
     sizes = presets.get(preset, presets["small"])
     config = _with_batch_and_rate(config, request, facts, sizes)
@@ -304,21 +305,15 @@ def _check_positions(config: RunConfig) -> None:
 def _without_copies_for_gauss_newton(config: RunConfig) -> RunConfig:
     """Return the settings without the preset's copy mechanism, where the optimizer needs that."""
     model = config.model
-    if isinstance(model, TransformerConfig) and _needs_convex_loss(config.optimizer):
+    if isinstance(model, TransformerConfig) and takes_gauss_newton(config.optimizer):
         model = replace(model, has_copy=False)
     return replace(config, model=model)
 
 
-def _needs_convex_loss(optimizer: OptimizerConfig) -> bool:
-    """Return whether an optimizer needs a loss that is convex in the logits."""
-    return (optimizer.name, optimizer.curvature) == ("newton-cg", "gauss-newton")
-
-
-def _check_copying(config: RunConfig, task: Task) -> None:
-    """Raise for coverage without a copy mechanism, or a copy mechanism with Gauss-Newton."""
+def _check_coverage(config: RunConfig, task: Task) -> None:
+    """Raise for coverage without a copy mechanism."""
     coverage = config.training.coverage
-    has_copy = getattr(config.model, "has_copy", False)
-    if coverage and not has_copy:
+    if coverage and not getattr(config.model, "has_copy", False):
         advice = "Leave it out"
         if task.families is ENCODER_DECODERS and isinstance(config.model, TransformerConfig):
             advice += ", or add `model.has_copy=true`"
@@ -326,10 +321,14 @@ def _check_copying(config: RunConfig, task: Task) -> None:
             f"`training.coverage={coverage:g}`: the loss of a model that copies, and this one does "
             f"not.  {advice}."
         )
-    if has_copy and _needs_convex_loss(config.optimizer):
+
+
+def _check_convex_loss(config: RunConfig) -> None:
+    """Raise for a copy mechanism with Gauss-Newton."""
+    if getattr(config.model, "has_copy", False) and takes_gauss_newton(config.optimizer):
         raise ConfigError(
-            "`optimizer.name=newton-cg`: the Gauss-Newton matrix needs a loss that is convex in "
-            "the logits, which that of a model that copies is not.  Take the Hessian: "
+            f"`optimizer.name={config.optimizer.name}`: the Gauss-Newton matrix needs a loss that "
+            "is convex in the logits, which that of a model that copies is not.  Take the Hessian: "
             "`optimizer.curvature=hessian`, or do not copy: `model.has_copy=false`"
         )
 
@@ -341,12 +340,11 @@ def _with_batch_and_rate(
     training, optimizer, rate = config.training, config.optimizer, preset.learning_rate
     if facts.pretrained is not None:
         optimizer, rate = _fine_tuning_rate(config, request, rate)
-    if optimizer.learning_rate is None and optimizer.name not in METHODS:
+    if optimizer.learning_rate is None and not record_of(optimizer.name).is_full_batch:
         optimizer = replace(optimizer, learning_rate=rate)
     training = replace(training, batch_tokens=training.batch_tokens or preset.batch_tokens)
-    if request.is_explicit("training.patience") and not request.is_explicit(
-        "training.patience_steps"
-    ):
+    is_exact = set(filter(request.is_explicit, ("training.patience", "training.patience_steps")))
+    if is_exact == {"training.patience"}:
         training = replace(training, patience_steps=0)  # a patience that is set is exact
     return replace(config, training=training, optimizer=optimizer)
 
@@ -358,11 +356,11 @@ def _fine_tuning_rate(
     optimizer, is_low_rank = config.optimizer, config.fine_tuning.method == "lora"
     takes_adamw = is_low_rank or config.tokenizer.kind == "published"
     if takes_adamw and not request.is_explicit("optimizer.name"):
-        optimizer = replace(optimizer, name="adamw")
+        optimizer = replace(optimizer, name=ADAMW)
     if is_low_rank:
         return optimizer, _LOW_RANK_RATE
-    is_adamw = optimizer.name == "adamw"
-    return optimizer, _PRETRAINED_RATE if is_adamw else _OWN_FRACTION * preset_rate
+    rate = record_of(optimizer.name).fine_tuning_rate
+    return optimizer, _OWN_FRACTION * preset_rate if rate is None else rate
 
 
 def _with_precision(config: RunConfig, request: Request, machine: Machine) -> RunConfig:
@@ -379,7 +377,7 @@ def _with_precision(config: RunConfig, request: Request, machine: Machine) -> Ru
         if training.precision == "bf16":
             raise ConfigError(
                 f"training.precision=bf16: optimizer {config.optimizer.name} compares values that "
-                "differ by less than bf16's rounding.  Take float32, or `optimizer.name=muon`."
+                f"differ by less than bf16's rounding.  Take float32, or `optimizer.name={MUON}`."
             )
         average = training.average if request.is_explicit("training.average") else 0.0
         training = replace(training, precision="float32", average=average)

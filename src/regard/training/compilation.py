@@ -19,8 +19,9 @@ from torch import nn
 from regard.errors import ConfigError
 from regard.layers.layer import Layer
 from regard.training.device import finish_work
+from regard.training.optimizers import needs_full_batch
 from regard.training.train_step import LossFunction
-from regard.training.training_config import OptimizerConfig, TrainingConfig, needs_full_batch
+from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 _WORTHWHILE_SECONDS = 600.0  # of a run: compilation takes about a minute
 

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
-from regard.optim.line_search_optimizer import Counts, LineSearchOptimizer
+from regard.optim import FullBatch
+from regard.optim.line_search_optimizer import Counts
 from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.objectives.full_batch import MicroBatchShare, evenly_spaced
 from regard.optim.plateau import Plateau
@@ -31,6 +30,7 @@ from regard.training.distribution import World
 from regard.training.evaluation_loop import SequentialBatches
 from regard.training.gradients import DdpGradient, FsdpGradient, OrderedGradient
 from regard.training.loop import Batches
+from regard.training.optimizers import record_of, takes_gauss_newton
 from regard.training.shards import ShardedBatches, is_joinable, own_shards, shard_bounds
 from regard.training.stability_monitor import gradient_norms
 from regard.training.train_step import (
@@ -45,7 +45,6 @@ from regard.training.training_config import OptimizerConfig
 from regard.training.tree_sum import TreeSum
 
 _MAX_FAILURES = 2  # in a row: the second restarted from steepest descent
-_PASSES = 2  # over the data in a step of conjugate gradient, rounded up
 _LATEST = 0.8  # fraction of the run after which conjugate gradient takes over in any case
 
 
@@ -81,6 +80,10 @@ class Sharing(NamedTuple):
     num_shards: int
     is_ordered: bool = False
     uses_fsdp: bool = False
+
+    def summation(self, shard_of: Callable[[int], int]) -> TreeSum | None:
+        """Return the sum in a fixed order of what micro-batches give; None where any order does."""
+        return TreeSum(self.world, self.num_shards, shard_of) if self.is_ordered else None
 
 
 class MicroBatches(Sequence[Any]):
@@ -152,7 +155,8 @@ class FullBatchStep:
         sharing: The processes that share the data; None for one alone.
 
     Raises:
-        ConfigError: The method needs outputs, which the loss function does not separate.
+        ConfigError: The method takes no steps on all rows, or needs outputs, which the loss
+            function does not separate.
     """
 
     plan_stride = 1
@@ -171,33 +175,21 @@ class FullBatchStep:
         self._batch_loss, self._micro_batches = loss_function, micro_batches
         self._parameters = list(model.parameters())
         trained = [parameter for parameter in self._parameters if parameter.requires_grad]
-        self.optimizer = build_full_batch_optimizer(trained, config)
-        has_dropout = any(
-            isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()
-        )
-        outputs, compute = None, partial(loss_function, model)
-        if config.name == "newton-cg" and config.curvature == "gauss-newton":
-            if not isinstance(loss_function, SplitLoss):
-                raise ConfigError(
-                    "newton-cg with the Gauss-Newton matrix needs a task that separates outputs "
-                    "and loss.  Take the Hessian: `optimizer.curvature=hessian`"
-                )
-            outputs, compute = partial(loss_function.outputs, model), loss_function.of_outputs
-        reduce, summation = None, None
-        if sharing is not None:
-            reduce = sharing.world.sum
-            if sharing.is_ordered:
-                summation = TreeSum(sharing.world, sharing.num_shards, micro_batches.shard_of)
+        build = record_of(config.name).on_all_rows
+        if build is None:
+            raise ConfigError(f"optimizer.name={config.name}: takes no steps on all rows.")
+        self.optimizer = build(trained, config)
+        compute, outputs = _split_loss(model, loss_function, config)
         self._whole = FullBatch(
             micro_batches,
             lambda *arguments: self._recorded(compute(*arguments)),
             outputs=outputs,
             model=model,
-            dropout="frozen" if has_dropout else "off",
+            dropout="frozen" if _has_dropout(model) else "off",
             seed_dropout=seed_dropout,
-            reduce=reduce,
+            reduce=None if sharing is None else sharing.world.sum,
             part=micro_batches.part,
-            summation=summation,
+            summation=None if sharing is None else sharing.summation(micro_batches.shard_of),
         )
         self.num_passes = 0.0
         """Passes over the data that the last step took; products count by their part of it."""
@@ -301,6 +293,28 @@ class FullBatchStep:
         return counts.evaluations - before.evaluations + len(indices) / num_batches * num_products
 
 
+def _has_dropout(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+
+
+def _split_loss(
+    model: nn.Module, loss_function: LossFunction, config: OptimizerConfig
+) -> tuple[Callable[..., Loss], Callable[[Any], Tensor] | None]:
+    """Return what computes the loss of a batch, and its outputs first for Gauss-Newton products.
+
+    Raises:
+        ConfigError: The loss function does not separate the two.
+    """
+    if not takes_gauss_newton(config):
+        return partial(loss_function, model), None
+    if not isinstance(loss_function, SplitLoss):
+        raise ConfigError(
+            f"{config.name} with the Gauss-Newton matrix needs a task that separates outputs and "
+            "loss.  Take the Hessian: `optimizer.curvature=hessian`"
+        )
+    return loss_function.of_outputs, partial(loss_function.outputs, model)
+
+
 class AdamThenCGStep:
     """Takes steps of AdamW on batches, then of conjugate gradient on all rows.
 
@@ -318,6 +332,7 @@ class AdamThenCGStep:
         self.model, self.config = first.model, first.config
         self.is_second = False
         self._steps_per_epoch = steps_per_epoch
+        self._num_passes = math.ceil(record_of(self.config.name).num_passes)
         self._num_steps = 0
         self._plateau = Plateau(steps_per_epoch)
 
@@ -329,7 +344,7 @@ class AdamThenCGStep:
     @property
     def plan_stride(self) -> int:
         """Number of steps of the first plan that a step now replaces."""
-        return _PASSES * self._steps_per_epoch if self.is_second else 1
+        return self._num_passes * self._steps_per_epoch if self.is_second else 1
 
     @property
     def stop_reason(self) -> str:
@@ -408,40 +423,6 @@ class PhasedBatches:
         return (self.whole if self.stepper.is_second else self.batches).batch(rows)
 
 
-def build_full_batch_optimizer(
-    parameters: list[nn.Parameter], config: OptimizerConfig
-) -> LineSearchOptimizer:
-    """Build the optimizer of a method that always sees all rows.
-
-    Args:
-        parameters: To be trained.
-        config: Names the method.
-
-    Returns:
-        One of `regard.optim.minimize.METHODS`.
-    """
-    method = OPTIMIZERS[config.name]
-    if method is ConjugateGradient:
-        return ConjugateGradient(
-            parameters,
-            beta=config.beta,
-            memory=config.memory,
-            preconditioner=None if config.preconditioner == "none" else "adam",
-        )
-    if method is NewtonCG:
-        return NewtonCG(
-            parameters,
-            curvature=config.curvature,
-            region="levenberg-marquardt",
-            preconditioner="adam" if config.preconditioner == "adam" else None,
-            curvature_fraction=config.curvature_fraction,
-        )
-    if method is LBFGS:
-        return LBFGS(parameters, history_size=max(1, config.memory))
-    rate = config.learning_rate
-    return GradientDescent(parameters, step="barzilai-borwein" if rate is None else rate)
-
-
 def build_full_batch(
     model: nn.Module,
     loss_function: LossFunction,
@@ -465,16 +446,11 @@ def build_full_batch(
     """
     whole = WholeData(batches)
     micro_batches = MicroBatches(batches, sharing)
-
-    def full_batch_step(config: OptimizerConfig) -> FullBatchStep:
-        return FullBatchStep(model, loss_function, config, micro_batches, seed_dropout, sharing)
-
-    if config.name != "adam-then-cg":
-        return full_batch_step(config), whole
-    first, first_batches = build_mini_batch(
-        model, loss_function, replace(config, name="adamw"), batches, sharing
-    )
-    second = full_batch_step(replace(config, name="cg"))
+    if record_of(config.name).is_full_batch:
+        step = FullBatchStep(model, loss_function, config, micro_batches, seed_dropout, sharing)
+        return step, whole
+    first, first_batches = build_mini_batch(model, loss_function, config, batches, sharing)
+    second = FullBatchStep(model, loss_function, config, micro_batches, seed_dropout, sharing)
     stepper = AdamThenCGStep(first, second, len(batches.order(0)))
     return stepper, PhasedBatches(first_batches, whole, stepper)
 

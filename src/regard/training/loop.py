@@ -43,12 +43,13 @@ from regard.training.non_finite import (
     shorten_list,
     suggest_settings,
 )
+from regard.training.optimizers import record_of
 from regard.training.plan import Speed, TimeBudget
 from regard.training.prefetch import Prefetcher
 from regard.training.shards import ShardedBatch, seed_shard
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stability_monitor import StabilityMonitor, Step, largest_gradient
-from regard.training.training_config import TrainingConfig, needs_full_batch
+from regard.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from regard.training.ema import ExponentialMovingAverage
@@ -141,10 +142,10 @@ class Trainer:
     def __post_init__(self) -> None:
         budget = self.budget
         self.monitor = StabilityMonitor(self.model)
-        is_full_batch = needs_full_batch(self.stepper.config.name)  # there every step is a pass
+        is_full_batch = record_of(self.stepper.config.name).is_full_batch
         self.early_stopping = EarlyStopping(
             patience=self.config.patience if budget is None else None,
-            min_steps=0 if is_full_batch else self.config.patience_steps,
+            min_steps=0 if is_full_batch else self.config.patience_steps,  # a step may be a pass
         )
         if not self.world.is_first:
             self.on_event = lambda _: None

@@ -16,7 +16,8 @@ from regard.training.full_batch_step import (
     build_full_batch,
     build_mini_batch,
 )
-from regard.training.training_config import OptimizerConfig, TrainingConfig, needs_full_batch
+from regard.training.optimizers import needs_full_batch
+from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from regard.training.distribution import World

@@ -1,13 +1,9 @@
-"""One optimizer step: loss, gradient, clipping, update.
-
-AdamW is torch.optim's (Loshchilov & Hutter 2019), Muon `regard.optim`'s (Jordan et al. 2024).
-"""
+"""One optimizer step: loss, gradient, clipping, update."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -15,15 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.layers.layer import Layer
-from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
 from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.sharding import is_sharded, local_part
+from regard.training.optimizers import record_of
+from regard.training.optimizers.on_batches import entrywise_parameters, parameters_by_axes
 from regard.training.stability_monitor import gradient_norms
 from regard.training.training_config import OptimizerConfig
-
-_SGD_RATE = 10.0  # times AdamW's rate, whose steps do not shrink with the gradient
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,9 +131,6 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Build the optimizers of a model, each with its parameter groups.
 
-    Matrices, embedding tables among them, have weight decay and belong to Muon where it is chosen;
-    biases, norms and whatever acts entry by entry have no decay and always belong to AdamW.
-
     Args:
         model: Whose parameters are trained.
         config: With a learning rate set.
@@ -150,50 +141,14 @@ def build_optimizers(
         One optimizer, or two.
 
     Raises:
-        ConfigError: The optimizer has no branch here.
+        ConfigError: The optimizer takes no steps on batches, or no learning rate is set.
     """
-    assert config.learning_rate is not None
-    rate, decay = config.learning_rate, config.weight_decay
-    two_axes, vectors = _parameters_by_axes(model)
-    entrywise = _entrywise_parameters(model)
-    without_decay: list[dict] = [{"params": vectors, "weight_decay": 0.0}]
-
-    def adamw(groups: list[dict], rate: float) -> torch.optim.Optimizer:
-        betas = config.beta1, config.beta2
-        return torch.optim.AdamW(
-            groups, lr=rate, betas=betas, eps=1e-9, weight_decay=decay, fused=True
-        )
-
-    groups: list[dict]
-    if config.name == "muon":
-        matrices = {
-            number: [p for p in parameters if p not in entrywise]
-            for number, parameters in two_axes.items()
-        }
-        groups = [{"params": weights, "num_parts": number} for number, weights in matrices.items()]
-        muon = Muon(
-            groups or [{"params": []}],  # such as low-rank adapters of rank 1
-            lr=rate,
-            momentum=config.momentum,
-            weight_decay=decay,
-            num_steps=config.newton_schulz_steps,
-            dtype=dtype,
-            sharing=sharing,
-        )
-        if entrywise:  # last, so that the others have the numbers of earlier saved states
-            without_decay.append({"params": list(entrywise), "weight_decay": 0.0})
-        return [muon, adamw(without_decay, rate * config.other_rate)]
-    groups = []  # in an order that saved states rely on
-    for parameters in two_axes.values():
-        for is_entrywise, run in groupby(parameters, entrywise.__contains__):
-            groups.append({"params": list(run)} | ({"weight_decay": 0.0} if is_entrywise else {}))
-    groups += without_decay
-    if config.name == "sgd":
-        momentum = config.momentum
-        return [torch.optim.SGD(groups, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay)]
-    if config.name != "adamw":
-        raise ConfigError(f"optimizer.name={config.name}: not built here, for steps on batches.")
-    return [adamw(groups, rate)]
+    build = record_of(config.name).on_batches
+    if build is None:
+        raise ConfigError(f"optimizer.name={config.name}: takes no steps on batches.")
+    if config.learning_rate is None:
+        raise ConfigError(f"optimizer.learning_rate=none: {config.name} needs one, above 0.")
+    return build(model, config, rate=config.learning_rate, dtype=dtype, sharing=sharing)
 
 
 def on_host(loss: Loss, norms: Tensor, total: Tensor) -> tuple[Loss, Tensor, float]:
@@ -211,37 +166,6 @@ def on_host(loss: Loss, norms: Tensor, total: Tensor) -> tuple[Loss, Tensor, flo
         return loss, norms, float(total)
     figures = torch.cat([norms, torch.stack([total, loss.nll.detach().to(total)])]).cpu()
     return msgspec.structs.replace(loss, nll=figures[-1]), figures[:-2], float(figures[-2])
-
-
-def _parameters_by_axes(
-    model: nn.Module,
-) -> tuple[dict[int, list[nn.Parameter]], list[nn.Parameter]]:
-    """Return those of two axes by the number of maps that are stacked in them, and the vectors."""
-    num_splits = {
-        module.weight: module.num_splits for module in model.modules() if isinstance(module, Linear)
-    }
-    two_axes: dict[int, list[nn.Parameter]] = {}
-    vectors = []
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.dim() == 2 and min(parameter.shape) > 1:
-            two_axes.setdefault(num_splits.get(parameter, 1), []).append(parameter)
-        else:
-            vectors.append(parameter)
-    return two_axes, vectors
-
-
-def _entrywise_parameters(model: nn.Module) -> dict[nn.Parameter, None]:
-    """Return the trained parameters of two axes that are no matrices, in the model's order."""
-    declared = {
-        getattr(module, name)
-        for module in model.modules()
-        if isinstance(module, Layer)
-        for name in module.entrywise
-    }
-    two_axes = [p for parameters in _parameters_by_axes(model)[0].values() for p in parameters]
-    return {parameter: None for parameter in two_axes if parameter in declared}
 
 
 class MiniBatchStep:
@@ -356,8 +280,8 @@ class MiniBatchStep:
         self, state: dict[int, dict[str, Tensor]]
     ) -> dict[int, dict[str, Tensor]]:
         """Return Muon's saved state without parameters that it had in earlier versions."""
-        entrywise = _entrywise_parameters(self.model)
-        all_maps = [p for maps in _parameters_by_axes(self.model)[0].values() for p in maps]
+        entrywise = entrywise_parameters(self.model)
+        all_maps = [p for maps in parameters_by_axes(self.model)[0].values() for p in maps]
         matrices = [index for index, p in enumerate(all_maps) if p not in entrywise]
         if max(state, default=0) < len(matrices):
             return state

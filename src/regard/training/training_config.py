@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from regard.optim import OPTIMIZERS, SCHEDULES
+from regard.optim import MUON, OPTIMIZERS, SCHEDULES
 from regard.optim.cg_updates import BetaName
 from regard.settings.binding import check_types
 from regard.settings.validation import (
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 else:  # the registries are the only lists of names
     OptimizerName = Literal[tuple(OPTIMIZERS)]
     ScheduleName = Literal[tuple(SCHEDULES)]
-
-
-def needs_full_batch(name: str) -> bool:
-    """Return whether an optimizer sees all rows at once, at least in the end."""
-    return getattr(OPTIMIZERS[name], "needs_full_batch", False)
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,7 +133,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         curvature_fraction: Fraction of the data for newton-cg's products, above 0 to 1.
     """
 
-    name: OptimizerName = "muon"
+    name: OptimizerName = MUON
     learning_rate: float | None = None
     schedule: ScheduleName = "cosine"
     warmup: float = 0.1

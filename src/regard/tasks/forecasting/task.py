@@ -14,6 +14,7 @@ from regard.errors import DataError, NextStep
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.forecasts import score_forecasts, window_errors
 from regard.models import FORECASTERS, PatchTst, PatchTstConfig
+from regard.optim import ADAMW
 from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
@@ -178,7 +179,7 @@ class ForecastingTask(Task):
             task=self.name,
             model=PatchTstConfig(),
             training=TrainingConfig(label_smoothing=0.0, precision="float32"),
-            optimizer=OptimizerConfig(name="adamw"),
+            optimizer=OptimizerConfig(name=ADAMW),
         )
 
     def claims(self, shape: DataShape) -> bool:
