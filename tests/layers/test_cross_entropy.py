@@ -1,12 +1,15 @@
 """The fused linear map and cross-entropy against torch's own."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
+from regard.errors import ConfigError, ShapeError
 from regard.layers import cross_entropy
-from regard.layers.cross_entropy import linear_cross_entropy
+from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entropy
 
 
 def draw(rows=7, dim=5, vocab=11, dtype=torch.float64):
@@ -104,3 +107,29 @@ def test_targets_whose_probability_underflows_have_a_finite_loss(dtype, smoothin
     wanted = F.cross_entropy(logits, targets, label_smoothing=smoothing)
     torch.testing.assert_close(loss, wanted)
     torch.testing.assert_close(plain, F.cross_entropy(logits, targets))
+
+
+def test_rows_without_a_target_of_their_own_are_refused():
+    hidden, weight = torch.randn(4, 6), torch.randn(5, 6)
+    with pytest.raises(ShapeError) as caught:
+        linear_cross_entropy(hidden, weight, torch.tensor([0, 1, 2]))
+    assert str(caught.value) == "targets has shape [3]; expected [4]."
+    with pytest.raises(ShapeError) as caught:
+        linear_cross_entropy(hidden[:, :5], weight, torch.tensor([0, 1, 2, 3]))
+    assert str(caught.value) == (
+        "hidden has shape [4, 5], weight [5, 6]; expected [rows, dim] and [vocab, dim]."
+    )
+    with pytest.raises(ShapeError) as caught:
+        mixture_cross_entropy(
+            hidden, weight, torch.zeros(4).long(), torch.zeros(4), torch.zeros(4, 1)
+        )
+    assert str(caught.value) == "log_copy has shape [4, 1]; expected [4]."
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, math.nan])
+def test_a_smoothing_outside_its_range_is_refused(smoothing):
+    with pytest.raises(ConfigError) as caught:
+        linear_cross_entropy(
+            torch.randn(2, 3), torch.randn(4, 3), torch.tensor([0, 1]), label_smoothing=smoothing
+        )
+    assert str(caught.value) == f"label_smoothing must be at least 0 and below 1, not {smoothing}"

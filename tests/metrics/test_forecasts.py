@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from regard.errors import DataError, ShapeError
+from regard.errors import ConfigError, DataError, ShapeError
 from regard.metrics.forecasts import (
     BAND_95,
     LEVELS,
@@ -203,3 +203,25 @@ def test_no_windows_are_refused_and_different_ones_are_not_compared() -> None:
         window_errors([], [], [])
     with pytest.raises(ShapeError, match="different windows"):
         compare_forecasts(errors_of([3.0]), errors_of([3.0, 1.0]), 1)
+
+
+@pytest.mark.parametrize("season", [0, -1])
+def test_a_season_shorter_than_a_step_is_refused(season: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        mean_absolute_scaled_error(np.ones(2), np.ones(2), np.arange(5.0), season)
+    assert str(caught.value) == f"season is {season}; it must be 1 or more, 1 without a season."
+
+
+def test_arrays_that_would_be_broadcast_are_refused() -> None:
+    values, columns = np.ones(3), np.ones((3, 1))
+    with pytest.raises(ShapeError, match=r"^forecast has shape \[3, 1\]; expected \[3\]\.$"):
+        mean_absolute_scaled_error(values, columns, np.arange(5.0), 1)
+    message = rf"^quantiles has shape \[3, 1\]; expected \[3, {len(LEVELS)}\]\.$"
+    for score in (pinball_loss, weighted_quantile_loss, coverage):
+        with pytest.raises(ShapeError, match=message):
+            score(values, columns)
+
+
+def test_a_level_without_a_quantile_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown level 0\.95\.  One of: 0\.025, 0\.1, "):
+        weighted_quantile_loss(np.ones(2), np.ones((2, len(LEVELS))), [0.5, 0.95])

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.errors import ConfigError, ShapeError
+
 _CHUNK_ELEMENTS = 1 << 22  # 8 MB of bfloat16 logits: within the last-level cache
 _DEVICE_ELEMENTS = 1 << 27  # 256 MB of them on a GPU: few kernels, which are large
 
@@ -39,7 +41,12 @@ def linear_cross_entropy(
     Returns:
         The loss in nats per row with smoothing (differentiable), and without smoothing (a plain
         measurement, not differentiable); scalars of float32 at least.
+
+    Raises:
+        ShapeError: The shapes do not fit each other.
+        ConfigError: `label_smoothing` is out of range.
     """
+    _check_arguments(hidden, weight, targets, label_smoothing)
     loss, plain, *_ = _LinearCrossEntropy.apply(
         hidden, weight, targets, label_smoothing, None, None
     )
@@ -72,11 +79,37 @@ def mixture_cross_entropy(
     Returns:
         The loss in nats per row with smoothing (differentiable), and without smoothing (a plain
         measurement, not differentiable); scalars of float32 at least.
+
+    Raises:
+        ShapeError: The shapes do not fit each other.
+        ConfigError: `label_smoothing` is out of range.
     """
+    _check_arguments(hidden, weight, targets, label_smoothing)
+    for name, logarithms in (("log_generate", log_generate), ("log_copy", log_copy)):
+        _require_shape(name, logarithms, targets.shape)
     loss, plain, *_ = _LinearCrossEntropy.apply(
         hidden, weight, targets, label_smoothing, log_generate, log_copy
     )
     return loss, plain
+
+
+def _check_arguments(
+    hidden: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float
+) -> None:
+    """Check ``[rows, dim]``, ``[vocab, dim]``, ``[rows]`` and the smoothing of a loss."""
+    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ShapeError(
+            f"hidden has shape {list(hidden.shape)}, weight {list(weight.shape)}; expected "
+            "[rows, dim] and [vocab, dim]."
+        )
+    _require_shape("targets", targets, hidden.shape[:1])
+    if not 0 <= label_smoothing < 1:
+        raise ConfigError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}")
+
+
+def _require_shape(name: str, tensor: Tensor, shape: torch.Size) -> None:
+    if tensor.shape != shape:
+        raise ShapeError(f"{name} has shape {list(tensor.shape)}; expected {list(shape)}.")
 
 
 def _log_loss(logits: Tensor, probabilities: Tensor, target: Tensor, at_target: Tensor) -> Tensor:

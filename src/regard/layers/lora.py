@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.linear import Adapter, Linear
+from regard.settings.binding import check_count, check_number
 
 ADAPTED = ".adaptation."
 """Part of the names of the trained weights."""
@@ -58,14 +59,14 @@ def add_low_rank(model: nn.Module, *, rank: int, alpha: float) -> None:
     Args:
         model: Changed in place.
         rank: Rank of each change, 1 or more; at most the shorter side of the map is used.
-        alpha: Factor on each change, times `rank`.
+        alpha: Factor on each change, times `rank`; above 0.
 
     Raises:
-        ConfigError: A map cannot be adapted or is adapted already, there is none, or the rank is
-            below 1.
+        ConfigError: A map cannot be adapted or is adapted already, there is none, or a number is
+            out of range.
     """
-    if rank < 1:
-        raise ConfigError(f"rank must be 1 or more, not {rank}")
+    check_count(rank, "rank")
+    check_number(alpha, "alpha", "above 0 and finite", lambda alpha: 0 < alpha < math.inf)
     maps: list[Linear] = []
     for name, module in model.named_modules():
         if isinstance(module, Linear):

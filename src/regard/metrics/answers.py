@@ -142,9 +142,14 @@ def no_answer_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -
     Returns:
         The harmonic mean of precision and recall; None where nothing is or was decided so.
 
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+
     >>> round(no_answer_f1(["", "", "Paris"], [[], ["Rome"], ["Paris"]]), 1)
     66.7
     """
+    require_aligned(predictions, answers, "answers")
     is_empty = np.array([not answer_words(text) for text in predictions], dtype=bool)
     has_none = np.array([not any(map(answer_words, texts)) for texts in answers], dtype=bool)
     total = int(is_empty.sum()) + int(has_none.sum())

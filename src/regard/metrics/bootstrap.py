@@ -84,7 +84,7 @@ def require_aligned(outputs: Sequence[object], references: Sequence[object], nou
             f"the numbers of {noun} ({len(outputs):,}) and references ({len(references):,}) "
             "differ.  Give one reference for each."
         )
-    if not references:
+    if len(references) == 0:
         raise DataError(f"nothing to score: there are no {noun}.  Give one or more.")
 
 

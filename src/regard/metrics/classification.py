@@ -8,24 +8,48 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from regard.errors import DataError
+from regard.metrics.bootstrap import require_aligned
+
+_ROUNDING = 1e-5  # of a probability in float32
+
 
 def accuracy(predictions: Sequence[int], labels: Sequence[int]) -> float:
     """Return the fraction of correct predictions, in percent.
 
+    Args:
+        predictions: Predicted labels.
+        labels: The true ones.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+
     >>> accuracy([0, 1, 1, 1], [0, 1, 1, 0])
     75.0
     """
+    require_aligned(predictions, labels, "predictions")
     return 100.0 * float(np.mean(np.asarray(predictions) == np.asarray(labels)))
 
 
 def wilson_interval(percent: float, num_rows: int, z: float = 1.96) -> tuple[float, float]:
     """Return the interval of a fraction (Wilson 1927), in percent; 95 % with the default z.
 
+    Args:
+        percent: The fraction, 0 to 100.
+        num_rows: Rows that it was counted on, 1 or more.
+        z: Half the width of the interval in standard deviations.
+
+    Raises:
+        DataError: The fraction or the number of rows is out of range.
+
     >>> [round(bound, 1) for bound in wilson_interval(75.0, 100)]
     [65.7, 82.5]
     >>> wilson_interval(100.0, 60)[1]
     100.0
     """
+    if not 0 <= percent <= 100 or num_rows < 1:
+        raise DataError(f"{percent} % of {num_rows} rows: 0 to 100 % of 1 or more was expected.")
     fraction, ratio = percent / 100, z * z / num_rows
     centre = (fraction + ratio / 2) / (1 + ratio)
     half = math.sqrt(fraction * (1 - fraction) * ratio + ratio * ratio / 4) / (1 + ratio)
@@ -38,9 +62,18 @@ def macro_f1(predictions: Sequence[int], labels: Sequence[int]) -> float:
 
     Labels that occur in neither list are left out.
 
+    Args:
+        predictions: Predicted labels.
+        labels: The true ones.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+
     >>> round(macro_f1([0, 1, 1, 1], [0, 1, 1, 0]), 2)
     73.33
     """
+    require_aligned(predictions, labels, "predictions")
     scores = []
     for label in np.union1d(predictions, labels):
         is_predicted, is_true = np.asarray(predictions) == label, np.asarray(labels) == label
@@ -83,11 +116,18 @@ def reliability(
     Returns:
         The rows, mean probability and fraction of correct labels of each bin.
 
+    Raises:
+        DataError: There is nothing to score, or a probability is not within 0 to 1.
+        ShapeError: The lengths differ.
+
     >>> bins = reliability([0.95, 0.85, 0.81], [True, True, False])
     >>> bins.counts[8:], bins.accuracy[8:], round(bins.calibration_error, 1)
     ([2, 1], [0.5, 1.0], 23.7)
     """
+    require_aligned(probabilities, is_correct, "probabilities")
     values = np.nan_to_num(np.asarray(probabilities, dtype=float))  # of weights that are not finite
+    if values.min() < 0 or values.max() > 1 + _ROUNDING:
+        raise DataError(f"probabilities are {values.min()} to {values.max()}; expected 0 to 1.")
     correct = np.asarray(is_correct, dtype=float)
     bins = np.minimum((values * num_bins).astype(int), num_bins - 1)
     counts = np.bincount(bins, minlength=num_bins)
@@ -101,9 +141,24 @@ def confusion_matrix(
 ) -> list[list[int]]:
     """Return how many rows have each label and prediction, ``[labels, labels]``.
 
+    Args:
+        predictions: Predicted labels, 0 to below `num_labels`.
+        labels: The true ones.
+        num_labels: Number of labels.
+
+    Raises:
+        DataError: There is nothing to count, or a label is not one of them.
+        ShapeError: The lengths differ.
+
     >>> confusion_matrix([0, 1, 1], [0, 0, 1], 2)
     [[1, 1], [0, 1]]
     """
+    require_aligned(predictions, labels, "predictions")
+    present = np.union1d(predictions, labels)
+    if present[0] < 0 or present[-1] >= num_labels:
+        raise DataError(
+            f"labels are {present[0]} to {present[-1]}; expected 0 to {num_labels - 1}."
+        )
     cells = np.asarray(labels, dtype=int) * num_labels + np.asarray(predictions, dtype=int)
     counts = np.bincount(cells, minlength=num_labels**2)
     return counts.reshape(num_labels, num_labels).tolist()

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import ShapeError
+from regard.errors import ConfigError, ShapeError
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
@@ -148,9 +148,14 @@ def seasonal_scale(history: NDArray[np.float64], season: int) -> float:
     Returns:
         The scale; 0 where every such difference is 0 up to rounding, NaN without a difference.
 
+    Raises:
+        ConfigError: The season is shorter than a step.
+
     >>> seasonal_scale(np.array([1.0, 2.0, 4.0, 3.0]), 2)
     2.0
     """
+    if season < 1:
+        raise ConfigError(f"season is {season}; it must be 1 or more, 1 without a season.")
     history = np.asarray(history, dtype=np.float64)
     differences = np.abs(history[season:] - history[:-season])
     differences = differences[~np.isnan(differences)]
@@ -177,9 +182,15 @@ def mean_absolute_scaled_error(
     Returns:
         The error; NaN where every actual value is missing or the scale is 0 or NaN.
 
+    Raises:
+        ConfigError: The season is shorter than a step.
+        ShapeError: The forecast has other values.
+
     >>> mean_absolute_scaled_error(np.array([5.0]), np.array([4.0]), np.array([1.0, 3.0]), 1)
     0.5
     """
+    actual, forecast = np.asarray(actual), np.asarray(forecast)
+    _require_shape("forecast", forecast, actual.shape)
     errors = np.abs(actual - forecast)
     errors = errors[~np.isnan(actual)]
     scale = seasonal_scale(history, season)
@@ -200,9 +211,13 @@ def pinball_loss(
 
     Returns:
         The loss, ``[..., levels]``; NaN where a value is missing.
+
+    Raises:
+        ShapeError: There is not one quantile of every level for every value.
     """
-    difference = np.asarray(actual)[..., None] - quantiles
-    q = np.asarray(levels)
+    actual, quantiles, q = np.asarray(actual), np.asarray(quantiles), np.asarray(levels)
+    _require_shape("quantiles", quantiles, (*actual.shape, len(q)))
+    difference = actual[..., None] - quantiles
     return np.maximum(q * difference, (q - 1) * difference)
 
 
@@ -220,7 +235,15 @@ def weighted_quantile_loss(
 
     Returns:
         The loss; NaN where every value is 0 or missing.
+
+    Raises:
+        ConfigError: A level is not one of `LEVELS`.
+        ShapeError: There is not one quantile of every level for every value.
     """
+    unknown = [level for level in levels if level not in LEVELS]
+    if unknown:
+        raise ConfigError(f"unknown level {unknown[0]}.  One of: {', '.join(map(str, LEVELS))}")
+    quantiles = _all_quantiles(actual, quantiles)
     columns = [LEVELS.index(level) for level in levels]
     loss = 2 * np.nansum(pinball_loss(actual, quantiles[..., columns], levels))
     size = np.nansum(np.abs(actual))
@@ -239,7 +262,11 @@ def coverage(
 
     Returns:
         The fraction; NaN where every value is missing.
+
+    Raises:
+        ShapeError: There is not one quantile of every level for every value.
     """
+    quantiles = _all_quantiles(actual, quantiles)
     is_known = ~np.isnan(actual)
     is_inside = _is_inside(actual, quantiles, band)
     return float(is_inside.sum() / is_known.sum()) if is_known.any() else float("nan")
@@ -407,6 +434,21 @@ def _is_inside(
     """Return whether values, ``[...]``, are inside a band; False where one is missing."""
     low, high = (quantiles[..., end] for end in band)
     return (actual >= low) & (actual <= high)
+
+
+def _all_quantiles(
+    actual: NDArray[np.float64], quantiles: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the quantiles at `LEVELS` of values, ``[...]``, as an array of ``[..., levels]``."""
+    quantiles = np.asarray(quantiles)
+    _require_shape("quantiles", quantiles, (*np.shape(actual), len(LEVELS)))
+    return quantiles
+
+
+def _require_shape(name: str, values: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+    """Raise ShapeError where values, which would be broadcast, have another shape."""
+    if values.shape != shape:
+        raise ShapeError(f"{name} has shape {list(values.shape)}; expected {list(shape)}.")
 
 
 def _require_quantiles(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from regard.metrics.bootstrap import require_aligned
 from regard.metrics.rouge import f1_percent, prefix_subsequences
 from regard.metrics.words import first_words, split_words
 
@@ -61,9 +62,14 @@ def best_num_words(documents: Sequence[str], summaries: Sequence[str]) -> int:
     Returns:
         1 to 200 words; of equally good numbers the smallest.
 
+    Raises:
+        DataError: There are no documents.
+        ShapeError: The lengths differ.
+
     >>> best_num_words(["one two three four"], ["two three"])
     3
     """
+    require_aligned(documents, summaries, "documents")
     totals = np.zeros(_MAX_WORDS)
     for document, summary in zip(documents, summaries, strict=True):
         expected = split_words(summary)
@@ -84,9 +90,14 @@ def extractive_fragments(documents: Sequence[str], summaries: Sequence[str]) -> 
         documents: Documents, one or more.
         summaries: A summary of each.
 
+    Raises:
+        DataError: There are no documents.
+        ShapeError: The lengths differ.
+
     >>> extractive_fragments(["the cat sat on the mat"], ["a cat sat down"])
     ExtractiveFragments(coverage=50.0, density=1.0)
     """
+    require_aligned(documents, summaries, "documents")
     coverages, densities = [], []
     for document, summary in zip(documents, summaries, strict=True):
         words = split_words(summary)
