@@ -14,7 +14,8 @@ from tests.settings.words import apply_settings
 
 from regard.cli.wording import error_text
 from regard.errors import ConfigError
-from regard.settings.binding import describe, from_toml, to_toml
+from regard.settings.binding import bind, describe, from_toml, parse_settings, to_toml
+from regard.setup.config import RunConfig
 
 
 class Direction(enum.Enum):
@@ -409,7 +410,6 @@ def test_a_toml_cut_short_names_its_last_line():
 numbers = st.floats(allow_nan=False)
 words = st.text(max_size=8)
 optional_words = st.none() | words.filter(lambda word: word != "none")
-
 runs = st.builds(
     Run,
     seed=st.integers(min_value=257, max_value=2**62),
@@ -530,149 +530,21 @@ def test_help_of_an_extended_struct_takes_meanings_of_both():
     assert "The method." in text
 
 
-# --- sections of several kinds --------------------------------------------------------------------
-
-
-class Cell(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="cell"):
-    """A recurrent model.
-
-    Args:
-        dim: Its size.
-        gates: How many.
-    """
-
-    dim: int = 8
-    gates: int = 3
-
-    def __post_init__(self) -> None:
-        if self.gates < 1:
-            raise ValueError(f"gates must be 1 or more, not {self.gates}")
-
-
-class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="kernel"):
-    """A convolutional model.
-
-    Args:
-        dim: Its size.
-        width: Positions seen.
-    """
-
-    dim: int = 16
-    width: int = 5
-    attention: Attention = Attention()
-
-
-class Several(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run of one model or the other."""
-
-    seed: int = 1
-    model: Cell | Kernel = Cell(dim=4)
-
-
-def several(*settings: str, base: Several = Several()) -> Several:  # noqa: B008 - immutable
-    return apply_settings(base, settings)
-
-
-def test_the_kind_of_a_section_begins_as_its_default():
-    assert several().model == Cell(dim=4)
-    assert several("model.gates=2").model == Cell(dim=4, gates=2)
-
-
-def test_a_kind_that_is_set_begins_with_its_own_defaults():
-    assert several("model.family=kernel").model == Kernel()
-    assert several("model.width=3", "model.family=kernel").model == Kernel(width=3)
-
-
-def test_a_kind_that_is_set_again_keeps_the_rest_of_the_section():
-    base = several("model.family=kernel", "model.width=3")
-    assert several("model.dim=2", base=base).model == Kernel(dim=2, width=3)
-    assert several("model.family= kernel", base=base).model == Kernel(width=3)
-    assert several("model.family=cell", base=base).model == Cell()
-
-
-def test_a_section_within_a_kind_has_settings():
-    found = several("model.family=kernel", "model.attention.pattern=causal")
-    assert found.model == Kernel(attention=Attention(pattern="causal"))
-
-
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("text", "expected"),
     [
-        (
-            ["model.family=kernels"],
-            "model.family=kernels: one of cell, kernel was expected.  Did you mean kernel?",
-        ),
-        (["model.family=zzz"], "model.family=zzz: one of cell, kernel was expected."),
-        (
-            ["model.width=3"],
-            "unknown setting model.width.  It goes with model.family=kernel.  "
-            "All: regard train --help-config model",
-        ),
-        (
-            ["model.family=kernel", "model.zzz=3"],
-            "unknown setting model.zzz.  model.family=kernel has dim, width, attention.  "
-            "All: regard train --help-config model",
-        ),
-        (
-            ["model.gate=3"],
-            "unknown setting model.gate.  Did you mean model.gates?  "
-            "model.family=cell has dim, gates.  All: regard train --help-config model",
-        ),
-        (["model.gates=0"], "model.gates=0: gates must be 1 or more, not 0"),
-        (
-            ["model.attention.pattern=causal"],
-            "unknown section model.attention.  It goes with model.family=kernel.  "
-            "All: regard train --help-config model",
-        ),
-        (
-            ["model.family.x=1"],
-            "unknown setting model.family.x.  All: regard train --help-config model.family",
-        ),
-        (
-            ["model=cell"],
-            "model is a section, not a setting.  All: regard train --help-config model",
-        ),
+        ("48,336", (48, 336)),
+        ("12", (12,)),
+        ("[48, 336]", (48, 336)),
+        ("[]", ()),
+        ("none", None),
     ],
 )
-def test_what_does_not_fit_a_kind_is_refused_with_what_does(settings: list[str], message: str):
-    with pytest.raises(ConfigError) as caught:
-        several(*settings)
-    assert error_text(caught.value) == message
+def test_a_list_without_other_forms_is_written_with_commas(text, expected):
+    config = bind(RunConfig, parse_settings([f"forecast.seasons={text}"]))
+    assert config.forecast.seasons == expected
 
 
-@pytest.mark.parametrize("kind", ["cell", "kernel"])
-def test_toml_of_a_section_tells_its_kind_and_comes_back(kind: str):
-    run = several(f"model.family={kind}", "model.dim=32", "seed=5")
-    text = to_toml(run)
-    assert f'[model]\nfamily = "{kind}"\ndim = 32\n' in text
-    assert from_toml(text, Several, name="config.toml") == run
-
-
-def test_toml_without_a_kind_is_the_default_one():
-    found = from_toml("[model]\ngates = 2", Several, name="config.toml")
-    assert found == Several(model=Cell(dim=4, gates=2))
-
-
-def test_toml_of_an_unknown_kind_names_the_file():
-    with pytest.raises(ConfigError) as caught:
-        from_toml("[model]\nfamily = 3", Several, name="x/config.toml")
-    assert (
-        error_text(caught.value)
-        == "x/config.toml: model.family=3: one of cell, kernel was expected."
-    )
-
-
-def test_help_lists_every_kind_the_default_first():
-    assert describe(Several, "model") == (
-        "model  A recurrent model.\n"
-        "model.family             cell  cell, kernel  Which of these the section describes.\n"
-        "model.dim                4     whole number  Its size.\n"
-        "model.gates              3     whole number  How many.\n"
-        "\n"
-        "model  (family=kernel)  A convolutional model.\n"
-        "model.dim                16    whole number  Its size.\n"
-        "model.width              5     whole number  Positions seen.\n"
-        "\n"
-        "model.attention  What may look at what.\n"
-        "model.attention.pattern  full  text\n"
-    )
+def test_a_word_in_a_list_of_numbers_is_refused():
+    with pytest.raises(ConfigError, match="a comma-separated list of whole numbers or none"):
+        bind(RunConfig, parse_settings(["forecast.seasons=12,week"]))

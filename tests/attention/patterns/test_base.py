@@ -62,6 +62,9 @@ def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+# What each mask allows
+
+
 @pytest.mark.parametrize(
     ("pattern", "allows"),
     [
@@ -163,6 +166,9 @@ def test_an_argument_out_of_range_is_refused(build, message):
     assert str(raised.value) == message
 
 
+# Clauses
+
+
 def test_a_union_of_bands_is_one_band():
     assert (Local(3, 0) | Local(1, 2)).terms() == (MaskTerm(before=3, after=2),)
     assert (Causal() | Local(1, 2)).terms() == (MaskTerm(before=None, after=2),)
@@ -208,6 +214,9 @@ def test_a_clause_contains_only_what_it_allows(left, right):
         for second in right.terms():
             if first.contains(second):
                 assert not (second.allowed(i, j) & ~first.allowed(i, j)).any()
+
+
+# Cost
 
 
 def test_the_cost_of_a_window_is_linear_in_the_length():
@@ -268,6 +277,9 @@ def test_hierarchical_refuses_cross_attention():
     )
 
 
+# Patterns that are no masks
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
@@ -311,6 +323,9 @@ def test_a_pattern_that_is_no_mask_tells_the_pairs_it_draws_from(kind):
     assert len({pattern, causal, kind(4, causal=True)}) == 2
 
 
+# Top-k
+
+
 @given(k=st.integers(1, 6), queries=st.integers(1, 4), keys=st.integers(1, 5), data=st.data())
 @settings(deadline=None)
 def test_top_k_is_the_softmax_over_the_best_allowed_keys(k, queries, keys, data):
@@ -345,6 +360,9 @@ def test_the_derivatives_of_top_k_are_exact():
     assert gradcheck(run, (scores, v))
     assert gradgradcheck(run, (scores, v))
     assert (run(scores, v)[:, :, 0] == 0).all()
+
+
+# Hierarchical
 
 
 def hierarchical_dense(q, k, v, *, block, causal, scale, lengths=None):
@@ -453,6 +471,9 @@ def test_non_finite_keys_give_non_finite_output():
     k[0, 0, 0] = math.nan
     output = hierarchical_attention(q, k, v, block=2, causal=False, scale=1.0)
     assert output.isnan().any(-1).all()
+
+
+# One of your own
 
 
 @dataclass(frozen=True)

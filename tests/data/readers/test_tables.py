@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import itertools
-import json
 import os
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.data.readers.pair_files import (
+    fault,
+    find_problems,
+    give_input,
+    read,
+    read_in_new_folder,
+    write,
+)
 
 from regard.cli.wording import error_text
 from regard.data.readers.columns import SUMMARY_ROLES, is_column_name
@@ -26,53 +30,14 @@ from regard.data.readers.tables import parse_pairs, read_pairs
 from regard.data.readers.text_lines import read_lines
 from regard.errors import ConfigError, DataError
 
-ANY_TEXT = st.text(max_size=20)
+pytestmark = pytest.mark.usefixtures("inside_an_empty_folder")
 LINE_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\0"), max_size=20)
 CELL_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 LINE_ENDS = st.sampled_from(["\n", "\r\n"])
-# White space and separators of Unicode, which are text here and end no line.
-ODD_SPACES = "a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g\u00a0h"
 
 
 def rows_of(text):
     return st.lists(st.tuples(text, text), min_size=1, max_size=5)
-
-
-@pytest.fixture(autouse=True)
-def inside_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def write(name: str, content: str | bytes) -> str:
-    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return name
-
-
-def read(content: str | bytes, name: str = "pairs.tsv", **arguments) -> list[tuple[str, str]]:
-    pairs = read_pairs(write(name, content), **arguments)
-    return list(zip(pairs.sources, pairs.targets, strict=True))
-
-
-def read_in_new_folder(content: bytes, name: str) -> list[tuple[str, str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content)
-        pairs = read_pairs(path)
-    return list(zip(pairs.sources, pairs.targets, strict=True))
-
-
-def find_problems(path, **arguments) -> list[str]:
-    return [str(problem) for problem in parse_pairs(path, **arguments)[1]]
-
-
-def fault(content: str | bytes, name: str = "pairs.tsv", **arguments) -> str:
-    with pytest.raises(DataError) as caught:
-        read(content, name, **arguments)
-    return error_text(caught.value)
-
-
-def give_input(monkeypatch, content: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content), closed=False))
 
 
 # --- what is written is what is read
@@ -99,14 +64,6 @@ def test_csv_of_any_text_is_read_unchanged(rows, quoting, has_header):
 
 
 @pytest.mark.slow
-@given(rows_of(ANY_TEXT), st.booleans(), LINE_ENDS)
-def test_jsonl_of_any_text_is_read_unchanged(rows, is_ascii, end):
-    objects = ({"source": source, "target": target} for source, target in rows)
-    text = "".join(json.dumps(row, ensure_ascii=is_ascii) + end for row in objects)
-    assert read_in_new_folder(text.encode(), "pairs.jsonl") == rows
-
-
-@pytest.mark.slow
 @given(rows_of(LINE_TEXT))
 def test_two_aligned_files_of_any_text_are_read_unchanged(rows):
     assume(not any(text.startswith("\ufeff") for text in rows[0]))
@@ -116,16 +73,6 @@ def test_two_aligned_files_of_any_text_are_read_unchanged(rows):
             name.write_bytes("".join(f"{row[side]}\n" for row in rows).encode())
         pairs = read_pairs(names[0], targets=names[1])
     assert list(zip(pairs.sources, pairs.targets, strict=True)) == rows
-
-
-@pytest.mark.slow
-@given(st.lists(LINE_TEXT, max_size=5), LINE_ENDS)
-def test_lines_of_any_text_are_read_unchanged(lines, end):
-    assume(not (lines and lines[0].startswith("\ufeff")))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "text.txt"
-        path.write_bytes("".join(line + end for line in lines).encode())
-        assert list(read_lines(path)) == lines
 
 
 @pytest.mark.slow
@@ -161,14 +108,6 @@ def test_rows_with_one_or_both_sides_empty_are_kept():
     assert read("a\t\n\tb\n\t\n") == [("a", ""), ("", "b"), ("", "")]
 
 
-def test_odd_spaces_end_no_line():
-    assert read(f"{ODD_SPACES}\tx\n") == [(ODD_SPACES, "x")]
-
-
-def test_a_lone_carriage_return_ends_no_line():
-    assert read("a\rb\tc\rd\n") == [("a\rb", "c\rd")]
-
-
 def test_a_lone_carriage_return_ends_no_csv_row():
     assert read("a\rb,c\n\rd,e", "pairs.csv") == [("a\rb", "c"), ("\rd", "e")]
 
@@ -184,23 +123,6 @@ def test_reading_csv_leaves_the_field_limit_of_the_process_alone():
     before = csv.field_size_limit()
     read("a,b\n", "pairs.csv")
     assert csv.field_size_limit() == before
-
-
-# --- formats
-
-
-@pytest.mark.parametrize("header", ["source,target", "Src,TGT", "en,de", "id,en,de", "en-GB,de_DE"])
-def test_a_csv_header_is_recognised(header):
-    cells = "1,a,b" if header.startswith("id") else "a,b"
-    assert read(f"{header}\n{cells}\n", "pairs.csv") == [("a", "b")]
-
-
-def test_the_columns_of_a_csv_header_may_come_in_any_order():
-    assert read("target,note,source\nb,x,a\n", "pairs.csv") == [("a", "b")]
-
-
-def test_csv_without_a_header_keeps_its_first_row():
-    assert read("Good morning,Guten Morgen\na,b\n", "pairs.csv")[0][0] == "Good morning"
 
 
 def test_csv_may_be_separated_by_semicolons():
@@ -219,29 +141,6 @@ def test_columns_are_picked_by_name():
     assert read('{"answer": "b", "question": "a"}', "x.jsonl", **chosen) == [("a", "b")]
 
 
-def test_a_tsv_header_is_recognised_by_plain_words_but_not_by_codes():
-    assert read("source\ttarget\na\tb\n") == [("a", "b")]
-    assert read("so\tda\na\tb\n") == [("so", "da"), ("a", "b")]
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        '{"source": "a", "target": "b"}',
-        '{"src": "a", "tgt": "b", "id": 7}',
-        '{"translation": {"en": "a", "de": "b"}}',
-        '{"id": "x", "en": "a", "de": "b"}',
-    ],
-)
-def test_the_usual_keys_of_jsonl_are_found(row):
-    assert read(row, "pairs.json") == [("a", "b")]
-
-
-def test_the_first_object_decides_on_the_order_of_languages():
-    rows = '{"translation": {"en": "a", "de": "b"}}\n{"translation": {"de": "d", "en": "c"}}'
-    assert read(rows, "pairs.jsonl") == [("a", "b"), ("c", "d")]
-
-
 @pytest.mark.parametrize("content", ["a\tb\n", ' \n {"src": "a", "tgt": "b"}'])
 @pytest.mark.parametrize("name", ["pairs", "pairs.data"])
 def test_files_of_unknown_suffix_are_recognized_by_their_first_line(name, content):
@@ -255,74 +154,10 @@ def test_pairs_come_from_standard_input(monkeypatch, content):
     assert (pairs.path, pairs.sources, pairs.targets) == ("-", ["a"], ["b"])
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16le", "utf-32", "utf-8-sig", "gb18030"])
-def test_other_encodings_are_read_by_name(encoding):
-    assert read("早上\t上午\r\nb\ta".encode(encoding), encoding=encoding) == [
-        ("早上", "上午"),
-        ("b", "a"),
-    ]
-
-
 def test_standard_input_stays_open_after_reading(monkeypatch):
     give_input(monkeypatch, "a\n".encode("utf-16"))
     assert list(read_lines("-", encoding="utf-16")) == ["a"]
     assert sys.stdin.buffer.closed is False
-
-
-# --- headers that are not understood
-
-REVIEWS = [(f"the meal number {i} was fine", ("good", "bad")[i % 2]) for i in range(20)]
-
-
-@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
-def test_a_header_above_labels_is_refused_with_the_command_that_picks(name):
-    separator = "\t" if name == "x.tsv" else ","
-    rows = [("utt", "cls"), *REVIEWS]
-    assert fault("".join(f"{a}{separator}{b}\n" for a, b in rows), name) == (
-        f"{name}:1: columns seen: utt, cls.  Texts with labels? --columns utt,cls "
-        "--set task=classification.  Pairs? --columns utt,cls"
-    )
-
-
-def test_one_usual_name_makes_a_csv_header():
-    assert fault("text,gloss\nred,rot\ngreen,grün\n", "x.csv") == (
-        "x.csv:1: columns seen: text, gloss.  Name source and target: --columns text,gloss"
-    )
-
-
-def test_a_word_list_may_begin_with_a_usual_name():
-    assert read("text\tTextbuch\nred\trot\n")[0] == ("text", "Textbuch")
-
-
-def test_pairs_whose_targets_repeat_have_no_header():
-    rows = [("no", "nein"), *((f"this is sentence {i}", "nein") for i in range(9))]
-    assert read("".join(f"{a}\t{b}\n" for a, b in rows))[0] == ("no", "nein")
-
-
-def test_codes_that_no_word_looks_like_are_a_tsv_header():
-    assert read("EN\tDE\na\tb\n") == [("a", "b")]
-    assert read("en-US\tde-DE\na\tb\n") == [("a", "b")]
-
-
-# --- lines of text, hashes
-
-
-def test_lines_are_streamed(monkeypatch):
-    monkeypatch.setattr(
-        "sys.stdin", SimpleNamespace(buffer=itertools.repeat(b"again\n"), closed=False)
-    )
-    assert list(itertools.islice(read_lines("-"), 3)) == ["again"] * 3
-
-
-def test_blank_lines_of_a_text_are_lines():
-    assert list(read_lines(write("a.txt", "\ufeffa\n\n b \r\n\n"))) == ["a", "", " b ", ""]
-
-
-def test_a_text_that_breaks_off_in_the_middle_gives_the_lines_before():
-    lines = read_lines(write("a.txt", b"good\n\xe9t\xe9\n"))
-    assert next(lines) == "good"
-    with pytest.raises(DataError, match=r"^a\.txt:2: not UTF-8 at byte 1 \(0xE9\)\.  Looks like"):
-        next(lines)
 
 
 def test_the_hash_is_that_of_the_bytes():
@@ -369,12 +204,6 @@ def test_a_comma_too_many_asks_for_quotes():
     )
 
 
-def test_the_header_decides_how_many_columns_are_expected():
-    assert fault("id,en,de\n1,a\n", "pairs.csv") == (
-        'pairs.csv:2: two columns, three expected.  "1,a"  Separated by spaces? Use a comma.'
-    )
-
-
 def test_long_texts_are_shortened_in_messages():
     assert f'  "{"x" * 59}…"  ' in fault("x" * 61)
     assert f'  "{"x" * 60}"  ' in fault("x" * 60)
@@ -416,54 +245,6 @@ def test_a_missing_column_names_those_seen():
     )
 
 
-def test_a_malformed_json_line_is_refused_with_the_cause():
-    assert fault('{"src": "a", "tgt": "b"}\n{"src": "a",}\n', "pairs.jsonl") == (
-        "pairs.jsonl:2: not JSON: JSON is malformed: trailing comma in object (byte 12).  "
-        '"{"src": "a",}"'
-    )
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("{}", 'no key "source".  Keys seen: none.'),
-        ('{"source": "a", "target": 1}', '"target" is not a text.'),
-        ('{"source": "a", "target": null}', '"target" is not a text.'),
-        ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
-        (
-            '[{"a": 1}]',
-            "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl",
-        ),
-    ],
-)
-def test_a_json_line_without_two_texts_is_refused_with_its_keys(row, message):
-    assert fault(row, "pairs.jsonl") == f'pairs.jsonl:1: {message}  "{row}"'
-
-
-def test_a_first_object_without_the_keys_is_the_only_problem():
-    rows = "".join(json.dumps({"utt": text, "cls": label}) + "\n" for text, label in REVIEWS)
-    assert fault(rows, "x.jsonl") == (
-        'x.jsonl:1: no key "source".  Keys seen: utt, cls.  '
-        '"{"utt": "the meal number 0 was fine", "cls": "good"}"  Texts with labels? '
-        "--columns utt,cls --set task=classification.  Pairs? --columns utt,cls"
-    )
-    assert fault('{"text": "a", "label": "b"}\n{"text": 1}\n', "x.jsonl").endswith(
-        "Texts with labels are for --set task=classification"
-    )
-
-
-def test_one_object_over_several_lines_is_the_only_problem():
-    assert fault('{"data": [\n{"source": "a", "target": "b"},\n{"x": 1}]}\n', "x.json") == (
-        'x.json:1: not JSON: Input data was truncated.  "{"data": ["  '
-        "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
-    )
-    assert len(find_problems(write("x.json", '[{"a": 1},\n{"a": 2},\n{"a": 3}]\n'))) == 1
-
-
-def test_json_nested_too_deeply_is_refused():
-    assert fault("{" + '"a":[' * 100_000, "pairs.jsonl").startswith("pairs.jsonl:1: not JSON: ")
-
-
 def test_line_counts_of_aligned_files_must_agree():
     write("text.de", "a\n")
     assert fault("a\nb\n\n", "text.en", targets="text.de") == (
@@ -483,90 +264,6 @@ def test_both_sides_cannot_come_from_standard_input():
     assert error_text(caught.value) == (
         "standard input holds one side only.  Name a file: --targets FILE"
     )
-
-
-# --- faults of encoding
-
-
-def test_latin1_is_recognised():
-    content = "a\tb\nGuten Tag\tbonne \xe9t\xe9\n".encode("latin1")
-    assert fault(content) == (
-        "pairs.tsv:2: not UTF-8 at byte 17 (0xE9).  Looks like Latin-1.  "
-        "Convert: iconv -f latin1 -t utf8 pairs.tsv > fixed.tsv, or pass --encoding latin1"
-    )
-
-
-def test_commands_in_messages_quote_the_name_and_keep_the_suffix():
-    assert "iconv -f latin1 -t utf8 'my pairs.csv' > fixed.csv," in fault(
-        b"\xe9,a\n", "my pairs.csv"
-    )
-
-
-def test_windows_quotation_marks_are_recognised():
-    assert "Looks like Windows-1252.  Convert: iconv -f cp1252 " in fault("„ä“\tb".encode("cp1252"))
-
-
-@pytest.mark.parametrize("encoding", ["cp1251", "shift_jis"])
-def test_other_encodings_are_not_taken_for_latin1(encoding):
-    text = {"cp1251": "Привет", "shift_jis": "こんにちは"}[encoding]
-    assert fault(f"{text}\tb".encode(encoding)).endswith(
-        ").  Which encoding is it? Name it, such as --encoding cp1251"
-    )
-
-
-def test_one_damaged_character_in_utf8_is_no_other_encoding():
-    assert fault("Привет\tмир".encode()[:-1]) == (
-        "pairs.tsv:1: not UTF-8 at byte 18 (0xD1).  A damaged character?  "
-        "Drop it: iconv -c -f utf8 -t utf8 pairs.tsv > fixed.tsv"
-    )
-
-
-def test_utf16_is_recognised_by_its_mark():
-    assert fault(b"\xff\xfe" + "Привет\tb\nc\td\n".encode("utf-16le")) == (
-        "pairs.tsv:1: not UTF-8 at byte 1 (0xFF).  Looks like UTF-16.  "
-        "Convert: iconv -f utf-16 -t utf8 pairs.tsv > fixed.tsv, or pass --encoding utf-16"
-    )
-
-
-@pytest.mark.parametrize("encoding", ["utf-16le", "utf-16be"])
-def test_utf16_without_a_mark_is_recognised_by_its_zeros(encoding):
-    assert fault("Guten Tag\tb\nc\td\n".encode(encoding)).endswith(
-        f".  Looks like UTF-16.  Convert: iconv -f {encoding} -t utf8 pairs.tsv > fixed.tsv, "
-        f"or pass --encoding {encoding}"
-    )
-
-
-def test_a_wrong_encoding_name_for_the_bytes_is_refused():
-    assert fault(b"a\tb\n", encoding="utf-16") == (
-        "pairs.tsv: not utf-16 (UTF-16 stream does not start with BOM).  "
-        "Name another: --encoding utf-8"
-    )
-    assert fault(b"a\xe9\tb\n", encoding="ascii").startswith(
-        "pairs.tsv:1: not ascii at byte 2 (0xE9)."
-    )
-
-
-def test_a_nul_byte_is_named_with_its_position():
-    assert fault("a\tb\n" * 11 + "good\0\tx\n") == (
-        "pairs.tsv:12: a NUL byte at byte 5.  Text files hold none; is this a binary file?"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("latn1", "Did you mean latin1?"),
-        ("klingon", "Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."),
-        ("hex", "Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."),
-        ("", "Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."),
-    ],
-)
-def test_an_unknown_encoding_is_a_wrong_setting(name, hint):
-    write("pairs.tsv", "a\tb\n")
-    for reader in (read_pairs, find_problems, lambda *a, **k: list(read_lines(*a, **k))):
-        with pytest.raises(ConfigError) as caught:
-            reader("pairs.tsv", encoding=name)
-        assert str(caught.value) == f'unknown encoding "{name}".  {hint}'
 
 
 # --- faults of files
@@ -632,36 +329,6 @@ def test_a_name_that_cannot_be_opened_is_a_data_error(name, cause):
     assert str(caught.value) == f"{name}: cannot be opened ({cause})."
 
 
-# --- headers, separators and what else people's files have
-
-
-ENGLISH_FRENCH = "id,English,French\n0,one cat,un chat\n1,two dogs,deux chiens\n"
-
-
-def test_columns_named_for_languages_are_taken_and_others_left():
-    assert read(ENGLISH_FRENCH, "pairs.csv")[0] == ("one cat", "un chat")
-
-
-def test_a_header_that_says_nothing_is_named_once_with_the_setting_that_picks_columns():
-    rows = "".join(f"{n},a long text,un long texte\n" for n in range(200))
-    assert fault(f"id,first,second\n{rows}", "pairs.csv") == (
-        "pairs.csv:1: columns seen: id, first, second.  "
-        "Name source and target: --columns first,second"
-    )
-    two = "first\tsecond\n" + "several words\tplusieurs mots\n" * 5
-    assert fault(two).startswith("pairs.tsv:1: columns seen: first, second.  ")
-
-
-def test_a_list_of_words_has_no_header():
-    words = "dog\tHund\ncat\tKatze\nhouse\tHaus\n" * 3
-    assert read(words)[0] == ("dog", "Hund")
-    assert read("Paris\tParis\n" + "two words\tdeux mots\n" * 6)[0] == ("Paris", "Paris")
-
-
-def test_labels_are_no_translations():
-    assert "columns seen: Text, Label." in fault("Text,Label\na b,c\n", "reviews.csv")
-
-
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs"])
 def test_a_line_that_names_the_separator_is_obeyed(name):
     assert read("sep=;\nsource;target\na, b;c\n", name) == [("a, b", "c")]
@@ -670,21 +337,6 @@ def test_a_line_that_names_the_separator_is_obeyed(name):
 def test_the_separator_is_the_one_that_all_rows_have():
     rows = "Hello, you;Hallo\nGood morning;Guten Morgen, alle\nOne, two;Eins, zwei\n"
     assert read(rows, "pairs.csv")[0] == ("Hello, you", "Hallo")
-
-
-def test_carriage_returns_end_lines_where_nothing_else_does():
-    write("pairs.tsv", "a\tb\rc\td\r")
-    assert read_pairs("pairs.tsv").lines == [1, 2]
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-def test_carriage_returns_end_lines_of_wide_encodings(encoding):
-    content = "\u010d\tb\rc\td".encode(encoding)  # its bytes hold those of CR
-    assert read(content, encoding=encoding) == [("\u010d", "b"), ("c", "d")]
-
-
-def test_lines_that_are_streamed_may_end_with_carriage_returns():
-    assert list(read_lines(write("a.txt", "a\rb\r"))) == ["a", "b"]
 
 
 def test_two_columns_of_one_name_are_refused():
@@ -710,62 +362,6 @@ def test_two_columns_of_one_name_are_refused_where_nobody_asks_for_them():
     assert 'the key "note" is there twice.' in fault(record, "pairs.jsonl")
     nested = '{"source": "a", "target": "b", "meta": {"x": 1, "y": [{"z": 1}, {"z": 2}]}}'
     assert read(nested, "pairs.jsonl") == [("a", "b")]
-
-
-def test_half_a_surrogate_pair_is_named():
-    assert fault('{"source": "\\ud83d", "target": "b"}', "p.jsonl").startswith(
-        r"p.jsonl:1: not JSON: half of a character (\ud83d)."
-    )
-    assert read('{"source": "\\ud83d\\ude00", "target": "b"}', "p.jsonl") == [("😀", "b")]
-
-
-@pytest.mark.parametrize(
-    ("start", "name"),
-    [
-        (b"PK\x03\x04rest", "a ZIP archive, or a document of Excel or Word"),
-        (b"\x93NUMPY\x01\0v\0", "an array of NumPy"),
-        (b"ORC\x0a\x0b\x01\0", "an ORC file"),
-        (b"name".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
-        (b"%PDF-1.7\n\xff", "a PDF document"),
-        (b"PAR1\x15", "a Parquet file"),
-    ],
-)
-def test_binary_files_are_named_for_what_they_are(start, name):
-    assert fault(start, "pairs.csv").startswith(f"pairs.csv: {name}, not text.")
-
-
-@pytest.mark.parametrize(
-    ("member", "name"),
-    [
-        ("a.txt", "a ZIP archive"),
-        ("xl/workbook.xml", "an Excel workbook"),
-        ("word/document.xml", "a Word document"),
-    ],
-)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_zipped_documents_are_named_for_what_they_are(member, name, encoding):
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as stream:
-        stream.writestr(member, "x")
-    message = fault(archive.getvalue(), "pairs.csv", encoding=encoding)
-    assert message.startswith(f"pairs.csv: {name}, not text.")
-
-
-def test_a_text_may_begin_as_a_binary_file_does():
-    assert read("ORCA\tOrka\nRIFF\tRiff\n") == [("ORCA", "Orka"), ("RIFF", "Riff")]
-
-
-def test_the_encoding_of_a_file_is_guessed_once():
-    content = "caf\xe9\tx\n".encode("latin1") + "„so“\ty\n".encode("cp1252")
-    problems = find_problems(write("pairs.tsv", content))
-    assert len(problems) == 2
-    assert all("Looks like Windows-1252." in problem for problem in problems)
-
-
-def test_control_characters_of_a_wrong_encoding_are_noticed():
-    problem = fault("„so“\ty\n".encode("cp1252"), encoding="latin1")
-    assert problem.startswith("pairs.tsv:1: a control character at byte 1 (0x84).  ")
-    assert problem.endswith("or pass --encoding cp1252")
 
 
 def test_problems_of_one_kind_are_grouped_with_their_first_lines():

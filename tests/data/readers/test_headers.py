@@ -1,0 +1,89 @@
+"""Headers of tables: where a first row is one, and which columns it picks."""
+
+from __future__ import annotations
+
+import pytest
+from tests.data.readers.pair_files import fault, read
+
+REVIEWS = [(f"the meal number {i} was fine", ("good", "bad")[i % 2]) for i in range(20)]
+ENGLISH_FRENCH = "id,English,French\n0,one cat,un chat\n1,two dogs,deux chiens\n"
+pytestmark = pytest.mark.usefixtures("inside_an_empty_folder")
+
+
+@pytest.mark.parametrize("header", ["source,target", "Src,TGT", "en,de", "id,en,de", "en-GB,de_DE"])
+def test_a_csv_header_is_recognised(header):
+    cells = "1,a,b" if header.startswith("id") else "a,b"
+    assert read(f"{header}\n{cells}\n", "pairs.csv") == [("a", "b")]
+
+
+def test_the_columns_of_a_csv_header_may_come_in_any_order():
+    assert read("target,note,source\nb,x,a\n", "pairs.csv") == [("a", "b")]
+
+
+def test_csv_without_a_header_keeps_its_first_row():
+    assert read("Good morning,Guten Morgen\na,b\n", "pairs.csv")[0][0] == "Good morning"
+
+
+def test_a_tsv_header_is_recognised_by_plain_words_but_not_by_codes():
+    assert read("source\ttarget\na\tb\n") == [("a", "b")]
+    assert read("so\tda\na\tb\n") == [("so", "da"), ("a", "b")]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_a_header_above_labels_is_refused_with_the_command_that_picks(name):
+    separator = "\t" if name == "x.tsv" else ","
+    rows = [("utt", "cls"), *REVIEWS]
+    assert fault("".join(f"{a}{separator}{b}\n" for a, b in rows), name) == (
+        f"{name}:1: columns seen: utt, cls.  Texts with labels? --columns utt,cls "
+        "--set task=classification.  Pairs? --columns utt,cls"
+    )
+
+
+def test_one_usual_name_makes_a_csv_header():
+    assert fault("text,gloss\nred,rot\ngreen,grün\n", "x.csv") == (
+        "x.csv:1: columns seen: text, gloss.  Name source and target: --columns text,gloss"
+    )
+
+
+def test_a_word_list_may_begin_with_a_usual_name():
+    assert read("text\tTextbuch\nred\trot\n")[0] == ("text", "Textbuch")
+
+
+def test_pairs_whose_targets_repeat_have_no_header():
+    rows = [("no", "nein"), *((f"this is sentence {i}", "nein") for i in range(9))]
+    assert read("".join(f"{a}\t{b}\n" for a, b in rows))[0] == ("no", "nein")
+
+
+def test_codes_that_no_word_looks_like_are_a_tsv_header():
+    assert read("EN\tDE\na\tb\n") == [("a", "b")]
+    assert read("en-US\tde-DE\na\tb\n") == [("a", "b")]
+
+
+def test_the_header_decides_how_many_columns_are_expected():
+    assert fault("id,en,de\n1,a\n", "pairs.csv") == (
+        'pairs.csv:2: two columns, three expected.  "1,a"  Separated by spaces? Use a comma.'
+    )
+
+
+def test_columns_named_for_languages_are_taken_and_others_left():
+    assert read(ENGLISH_FRENCH, "pairs.csv")[0] == ("one cat", "un chat")
+
+
+def test_a_header_that_says_nothing_is_named_once_with_the_setting_that_picks_columns():
+    rows = "".join(f"{n},a long text,un long texte\n" for n in range(200))
+    assert fault(f"id,first,second\n{rows}", "pairs.csv") == (
+        "pairs.csv:1: columns seen: id, first, second.  "
+        "Name source and target: --columns first,second"
+    )
+    two = "first\tsecond\n" + "several words\tplusieurs mots\n" * 5
+    assert fault(two).startswith("pairs.tsv:1: columns seen: first, second.  ")
+
+
+def test_a_list_of_words_has_no_header():
+    words = "dog\tHund\ncat\tKatze\nhouse\tHaus\n" * 3
+    assert read(words)[0] == ("dog", "Hund")
+    assert read("Paris\tParis\n" + "two words\tdeux mots\n" * 6)[0] == ("Paris", "Paris")
+
+
+def test_labels_are_no_translations():
+    assert "columns seen: Text, Label." in fault("Text,Label\na b,c\n", "reviews.csv")
