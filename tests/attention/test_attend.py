@@ -217,7 +217,7 @@ def test_the_largest_finite_keys_are_finite(length, dtype):
     assert torch.isfinite(out).all()
 
 
-def test_the_worked_example_of_softmax():
+def test_the_worked_example_of_softmax_has_its_numbers():
     weights = torch.tensor([1.0, 2.0, 3.0]).softmax(0)
     assert [round(w, 4) for w in weights.tolist()] == [0.0900, 0.2447, 0.6652]
 

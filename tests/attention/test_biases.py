@@ -177,7 +177,7 @@ def test_too_few_buckets_for_one_direction_are_refused():
 
 
 def test_a_bias_cannot_be_changed():
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="cannot assign to field 'slopes'"):
         HELD[0].slopes = SLOPES
 
 

@@ -50,7 +50,7 @@ CASES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "score", "bias", "length"), CASES)
-def test_attention(device, pattern, score, bias, length):
+def test_attention_is_that_of_the_cpu(device, pattern, score, bias, length):
     """The lengths are on both sides of the one from which on it is computed block by block."""
     results = []
     for place in ("cpu", device):
@@ -82,7 +82,7 @@ FAMILIES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_models(device, name):
+def test_outputs_and_gradients_of_models_are_those_of_the_cpu(device, name):
     role, family = name.split(" ", 1)
     contract = {
         "encoder-decoder": test_families,

@@ -123,6 +123,6 @@ def test_a_layer_is_not_built_with_a_number_outside_its_range(build, message):
     assert str(caught.value) == message
 
 
-def test_settings_are_walked():
+def test_most_settings_are_among_the_cases():
     assert len(WHOLE) > 60
     assert len(CASES) > 180

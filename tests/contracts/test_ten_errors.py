@@ -38,7 +38,7 @@ def table(rows):
     return "".join(f"{row}\n" for row in rows).encode()
 
 
-def test_1_one_column(refused):
+def test_1_a_row_of_one_column_is_quoted_with_its_line(refused):
     rows = [*ROWS[:41], "Guten Morgen Good morning", *ROWS[42:50], "x", "y", *ROWS[52:]]
     assert refused(["train", "pairs.tsv", "-o", "ende"], pairs_tsv=table(rows)) == (
         3,
@@ -47,7 +47,7 @@ def test_1_one_column(refused):
     )
 
 
-def test_2_another_encoding(refused):
+def test_2_another_encoding_is_guessed_at_its_first_byte(refused):
     content = table(ASCII_ROWS[:20]) + b"a dog in the caf\xe9\tHund\n" + table(ASCII_ROWS[20:])
     assert refused(["train", "pairs.tsv", "-o", "ende"], pairs_tsv=content) == (
         3,
@@ -56,7 +56,7 @@ def test_2_another_encoding(refused):
     )
 
 
-def test_3_one_label(refused):
+def test_3_data_with_one_label_names_it_and_the_columns(refused):
     rows = ["text\tlabel", *(f"{row.partition(chr(9))[0]}\t1" for row in ROWS)]
     assert refused(["train", "mood.tsv", "-o", "mood"], mood_tsv=table(rows)) == (
         3,
@@ -66,7 +66,7 @@ def test_3_one_label(refused):
 
 
 @pytest.mark.parametrize("verb", [("train", "-o", "ende"), ("check",)], ids=["train", "check"])
-def test_4_sources_of_the_test_set_in_the_training_set(verb, refused):
+def test_4_sources_that_are_in_both_test_and_training_are_counted(verb, refused):
     test = [*(f"new {number}\tneu" for number in range(8)), *ROWS[50:53]]
     words = [*verb, "train.tsv", "--test", "test.tsv"]
     assert refused(words, train_tsv=table(ROWS), test_tsv=table(test)) == (
@@ -77,7 +77,7 @@ def test_4_sources_of_the_test_set_in_the_training_set(verb, refused):
 
 
 @pytest.mark.parametrize("verb", [("train", "-o", "ende"), ("check",)], ids=["train", "check"])
-def test_5_an_unknown_setting(verb, refused):
+def test_5_an_unknown_setting_is_answered_with_the_closest_one(verb, refused):
     assert refused([*verb, "nothing.tsv", "--set", "optimizer.lerning_rate=1"]) == (
         2,
         "unknown setting optimizer.lerning_rate.  Did you mean optimizer.learning_rate?  "
@@ -86,7 +86,7 @@ def test_5_an_unknown_setting(verb, refused):
 
 
 @pytest.mark.parametrize("verb", [("train", "-o", "ende"), ("check",)], ids=["train", "check"])
-def test_6_no_window(verb, refused):
+def test_6_a_window_of_nothing_is_refused(verb, refused):
     words = [*verb, "pairs.tsv", "--set", "attention.pattern=local:0"]
     assert refused(words, pairs_tsv=table(ROWS)) == (
         2,
@@ -96,7 +96,7 @@ def test_6_no_window(verb, refused):
 
 
 @pytest.mark.slow
-def test_7_a_resumed_run_with_another_vocabulary(refused, tmp_path):
+def test_7_a_resumed_run_keeps_the_size_of_its_vocabulary(refused, tmp_path):
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
     write_tsv(tmp_path / "pairs.tsv", toy_pairs(120))
     assert main(words) == 0
@@ -109,7 +109,7 @@ def test_7_a_resumed_run_with_another_vocabulary(refused, tmp_path):
     )
 
 
-def test_8_a_published_file_cut_short(refused, tmp_path):
+def test_8_a_published_file_that_was_cut_names_what_is_missing(refused, tmp_path):
     config = BertConfig(dim=16, num_heads=2, hidden_dim=24, num_layers=2, max_positions=40)
     tokenizer = Tokenizer.train(["a red cat"] * 3, TokenizerConfig(kind="byte"))
     model = make_model(config, len(tokenizer), AttentionConfig())
@@ -133,7 +133,7 @@ def test_8_a_published_file_cut_short(refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_9_too_little_memory(refused, tmp_path, monkeypatch):
+def test_9_too_little_memory_is_answered_with_what_fits(refused, tmp_path, monkeypatch):
     free = "regard.setup.memory_advice.available_memory_bytes"
     monkeypatch.setattr(free, lambda *_: 22_000_000_000)
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
@@ -146,7 +146,7 @@ def test_9_too_little_memory(refused, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_10_a_loss_that_is_not_finite(refused, tmp_path):
+def test_10_a_loss_that_is_not_finite_ends_the_run_with_its_batch(refused, tmp_path):
     write_tsv(tmp_path / "pairs.tsv", toy_pairs(120))
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
     more = ["--set", "optimizer.learning_rate=1e18", "--set", "optimizer.warmup=0.0"]

@@ -82,7 +82,7 @@ def test_clean_keeps_other_translations_of_a_source():
 
 def test_clean_leaves_its_input_alone():
     pairs = make([(" a", "b")] * 12)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="only one distinct pair in 12 rows"):
         clean(pairs)
     assert pairs == make([(" a", "b")] * 12)
 

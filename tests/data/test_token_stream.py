@@ -74,7 +74,7 @@ def test_an_epoch_holds_whole_segments_that_do_not_overlap(tokenizer, length, ep
     assert [rows.tolist() for rows in batches.order(epoch)] == [rows.tolist() for rows in order]
     starts = np.sort(np.concatenate(order))
     assert np.all(np.diff(starts) == batches.length)
-    assert starts[0] >= 0
+    assert 0 <= starts[0] < batches.length
     assert starts[-1] + batches.length < len(batches.stream)
 
 

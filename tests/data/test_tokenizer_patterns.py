@@ -30,7 +30,6 @@ COSTLY_EXPRESSIONS = [
     "a{1,100000}",
     "(" * 100 + "a" + ")" * 100,
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:.* has no manifest.json")
 
 
 def tokenizer_with(expression: str) -> str:

@@ -81,7 +81,7 @@ def test_only_one_of_many_that_start_at_once_gets_the_folder(tmp_path):
 
 
 def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"missing\.tsv: no such file"):
         train(tmp_path / "missing.tsv", tmp_path / "new" / "model", settings=TINY)
     assert not (tmp_path / "new").exists()
 
@@ -178,7 +178,7 @@ def test_the_folder_is_locked_before_the_data_is_read(tmp_path, monkeypatch):
         raise DataError("stop here")
 
     monkeypatch.setattr(runs.RunSession, "from_request", read)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"^stop here$"):
         train(tmp_path / "pairs.tsv", tmp_path / "model")
     assert seen == [True]
     assert not (tmp_path / "model").exists()
@@ -192,6 +192,6 @@ def test_a_folder_within_the_data_is_made_only_after_the_data_is_read(tmp_path, 
         raise DataError("stop here")
 
     monkeypatch.setattr(runs.RunSession, "from_request", read)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"^stop here$"):
         train(tmp_path, tmp_path / "model")
     assert seen == [False]

@@ -684,7 +684,7 @@ def test_any_other_bytes_are_a_weights_error(content: bytes, with_length: bool):
         path = Path(folder) / "last"
         length = len(content).to_bytes(8, "little") if with_length else b""
         path.write_bytes(length + content)
-        with pytest.raises(WeightsError):
+        with pytest.raises(WeightsError, match=f"^{re.escape(str(path))}: "):
             read_tensors(path)
 
 

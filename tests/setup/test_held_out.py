@@ -104,7 +104,7 @@ def test_in_python_numbers_and_columns_are_named_for_what_they_are(tmp_path):
     assert sizes(path, "data.valid=1e-05%")[1] == 1
 
 
-def test_a_fraction_at_the_command_line(capsys, tmp_path):
+def test_fractions_of_the_command_line_are_parts_of_the_rows(capsys, tmp_path):
     path = write_tsv(tmp_path / "a.tsv", [(f"s{row}", f"t{row}") for row in range(50)])
     assert main(["check", str(path), "--valid", "20%", "--test", "10%", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

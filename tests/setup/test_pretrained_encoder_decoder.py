@@ -122,7 +122,7 @@ def test_one_side_alone_leaves_the_other_to_its_preset(
 
 
 @pytest.mark.slow
-def test_sides_as_others_publish_them(encoder, decoder, pairs, tmp_path, monkeypatch):
+def test_a_side_may_be_a_folder_that_others_publish(encoder, decoder, pairs, tmp_path, monkeypatch):
     export_model(regard.load(decoder), tmp_path / "hf")
     found, config, _ = begun(pairs, tmp_path / "m", monkeypatch, *sides(encoder, tmp_path / "hf"))
     assert isinstance(config.model, EncoderDecoderConfig)

@@ -72,7 +72,7 @@ def mean_weights(prediction):
     return [layer.mean_weights.double().numpy() for layer in capture(prediction)]
 
 
-def test_rollout_of_two_positions_computed_by_hand():
+def test_rollout_of_two_positions_is_what_a_hand_computes():
     first = BlockAttentionWeights(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
     second = BlockAttentionWeights(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
     # With the residual: [[1, 0], [1/4, 3/4]], then [[1/2, 1/2], [0, 1]].
@@ -81,7 +81,7 @@ def test_rollout_of_two_positions_computed_by_hand():
     assert source is None
 
 
-def test_rollout_through_cross_attention_computed_by_hand():
+def test_rollout_through_cross_attention_is_what_a_hand_computes():
     encoder = [BlockAttentionWeights(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))]
     decoder = [BlockAttentionWeights(torch.tensor([[1.0]]), source=torch.tensor([[1.0, 0.0]]))]
     own, source = roll_out(decoder, encoder)

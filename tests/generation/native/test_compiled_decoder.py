@@ -386,7 +386,7 @@ def test_a_weight_that_is_not_a_number_is_noticed(precision):
     native = NativeDecoder(model, precision=precision)
     ids = sources(2, 4, model.vocab_size)
     assert native.decode_top(torch.tensor([1, 1]), native.init_state(ids), 3).log_sum.isnan().all()
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="NaN"):
         beam_search(native, ids, BeamSearchConfig(beam=2))
 
 
@@ -499,9 +499,9 @@ def test_ids_and_rows_out_of_range_are_refused():
     native = NativeDecoder(model)
     state = native.init_state(sources(2, 4, model.vocab_size))
     for token in (-1, model.vocab_size):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match="a token id or a row is out of range"):
             native.decode_step(torch.tensor([1, token]), state)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="a token id or a row is out of range"):
         state.select(torch.tensor([0, 2]))
     with pytest.raises(ShapeError, match="2, new"):
         native.decode_step(torch.tensor([1, 1, 1]), state)

@@ -8,8 +8,6 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models import FAMILIES
 from regard.models.base.bounded_build import TooLargeError, build_bounded
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* has no manifest.json")
-
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_family_allocates_more_than_the_weights_have(name):

@@ -62,7 +62,7 @@ def folder(tmp_path_factory, data) -> Path:
 
 
 @pytest.fixture(scope="module")
-def test_file(tmp_path_factory) -> Path:
+def asked_file(tmp_path_factory) -> Path:
     return write_questions(tmp_path_factory.mktemp("test") / "t.jsonl", 20, 9, **RULES)
 
 
@@ -263,8 +263,8 @@ def test_a_model_for_another_task_does_not_answer(capsys, trained, tmp_path) -> 
     assert "does not answer questions: it is a model for translation.  Use: regard tran" in err
 
 
-def test_evaluate_prints_scores_floors_and_the_worst(capsys, folder, test_file) -> None:
-    code, out, _ = run(capsys, "evaluate", folder, test_file, "--worst", 2, "--compare", folder)
+def test_evaluate_prints_scores_floors_and_the_worst(capsys, folder, asked_file) -> None:
+    code, out, _ = run(capsys, "evaluate", folder, asked_file, "--worst", 2, "--compare", folder)
     assert code == 0
     assert "Exact " in out
     assert "Floors  F1 the first sentence" in out
@@ -272,7 +272,7 @@ def test_evaluate_prints_scores_floors_and_the_worst(capsys, folder, test_file) 
     assert "Verdict" in out
     assert f"{folder} against {folder}: +0.0 F1 [+0.0, +0.0], p = 1.000" in out
     assert out.count("Worst ") <= 2
-    code, out, _ = run(capsys, "evaluate", folder, test_file, "--json")
+    code, out, _ = run(capsys, "evaluate", folder, asked_file, "--json")
     report = json.loads(out)
     assert report["rows"] == 20
     assert {"exact_match", "f1", "no_answer_f1"} == report["scores"].keys()

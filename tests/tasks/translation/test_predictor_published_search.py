@@ -149,7 +149,7 @@ def test_each_search_writes_something_else(written):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["as usual", "long", "first", "summary"])
-def test_marian_too(name, peer, marians):
+def test_outputs_of_marian_are_those_of_generate_token_for_token(name, peer, marians):
     outputs = []
     for folder in marians:
         search = {key: SEARCHES[name][key] for key in SEARCHES[name] if "forced" not in key}
