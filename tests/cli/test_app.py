@@ -148,4 +148,4 @@ def test_translating_imports_nothing_of_training_or_of_the_kernels_of_attention(
 def test_an_unknown_option_is_a_usage_error_with_a_suggestion(capsys, trained):
     code, _, err = run(capsys, "translate", trained, "x", "--jsom")
     assert code == 2
-    assert "--json" in err
+    assert "Unknown option: --jsom. Did you mean --json?" in err

@@ -119,7 +119,7 @@ def test_what_does_not_go_together_is_refused(info, words, message):
 def test_another_kind_of_diagram_is_refused(info):
     code, _, err = info("--diagram", "dot")
     assert code == 2
-    assert "mermaid" in err
+    assert 'Invalid value "dot" for --diagram. Choose from: "mermaid", "svg", "png", "pdf".' in err
 
 
 def test_info_says_what_writes_the_outputs(capsys, trained):

@@ -10,7 +10,7 @@ import weakref
 import pytest
 import torch
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 from regard.generation import decode, scheduling, seq2seq_decoder
 from regard.generation.decoders import CurrentDecoder, decoder_of, decoding_path, default_precision
 from regard.generation.decoding import JoiningDecoder, TopDecoder
@@ -237,7 +237,7 @@ def test_an_error_of_a_worker_is_raised(model, monkeypatch):
     with torch.no_grad():
         broken.output_weight.fill_(torch.nan)
     monkeypatch.setattr(scheduling, "DECODING_TOKENS", 8)
-    with pytest.raises(Exception, match="NaN"):
+    with pytest.raises(WeightsError, match="gives NaN for the next token"):
         decode(broken, SOURCES, num_workers=2)
 
 

@@ -71,9 +71,9 @@ def test_gaps_are_filled_by_season_and_line_and_known_values_stay() -> None:
 
 def test_a_history_without_values_is_refused() -> None:
     for history in (np.array([]), np.full(9, NAN)):
-        with pytest.raises(DataError, match="no values"):
+        with pytest.raises(DataError, match="history of a forecast has no values"):
             seasonal_naive(history, 2, 1)
-        with pytest.raises(DataError, match="no values"):
+        with pytest.raises(DataError, match="history of a forecast has no values"):
             ridge(history, 2, 3)
 
 

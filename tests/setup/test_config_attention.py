@@ -143,7 +143,8 @@ def test_a_value_of_another_type_says_what_is_expected():
 def test_attention_has_one_section():
     with pytest.raises(ConfigError) as raised:
         apply_settings(RunConfig(), ["model.attention.pattern=local:3"])
-    assert "unknown" in str(raised.value)
+    message = str(raised.value)
+    assert message.startswith("unknown section model.attention.  Did you mean attention?")
     assert "model.attention." not in describe(RunConfig)
 
 

@@ -386,7 +386,7 @@ def test_a_weight_that_is_not_a_number_is_noticed(precision):
     native = NativeDecoder(model, precision=precision)
     ids = sources(2, 4, model.vocab_size)
     assert native.decode_top(torch.tensor([1, 1]), native.init_state(ids), 3).log_sum.isnan().all()
-    with pytest.raises(WeightsError, match="NaN"):
+    with pytest.raises(WeightsError, match="gives NaN for the next token"):
         beam_search(native, ids, BeamSearchConfig(beam=2))
 
 
@@ -609,7 +609,7 @@ def test_a_search_refuses_a_model_that_gives_no_numbers():
     model = translator({}, vocab=40)
     with torch.no_grad():
         model.output_weight[7] = torch.nan
-    with pytest.raises(WeightsError, match="NaN"):
+    with pytest.raises(WeightsError, match="gives NaN for the next token"):
         beam_search(NativeDecoder(model), sources(2, 5, 40), BeamSearchConfig(), SpecialIds(end=3))
 
 
