@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
+from regard.errors import ShapeError
 from regard.layers.rotary import Rotary, rotate
 
 BATCH, HEADS, LENGTH, DIM = 2, 3, 5, 6
@@ -155,8 +156,11 @@ def test_the_layer_equals_the_function_and_holds_nothing():
     assert repr(layer) == "Rotary(base=50.0, interleaved=True)"
 
 
-@LAYOUTS
-@pytest.mark.parametrize("dim", [1, 3, 5])
-def test_an_odd_dim_is_refused(interleaved, dim):
-    with pytest.raises(RuntimeError, match="unflatten"):
-        rotate(torch.zeros(1, 1, 2, dim), torch.arange(2), interleaved=interleaved)
+@pytest.mark.parametrize(("dim", "num_positions"), [(8, 1), (8, 6), (7, 5)])
+def test_positions_that_would_be_broadcast_and_odd_sizes_are_refused(dim, num_positions):
+    with pytest.raises(ShapeError) as caught:
+        rotate(torch.ones(2, 3, 5, dim), torch.arange(num_positions))
+    assert str(caught.value) == (
+        f"x has shape [2, 3, 5, {dim}], positions [{num_positions}]; expected "
+        "[batch, heads, length, dim], dim even, and [length] or [batch, length]."
+    )

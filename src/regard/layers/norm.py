@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.errors import ShapeError
 from regard.layers.layer import Description, Layer
 from regard.settings.binding import check_count, check_number
 
@@ -66,7 +67,20 @@ class RMSNorm(Layer):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[batch, length, dim]`` (any leading axes), with statistics in float32."""
+        """Normalise, with statistics in float32.
+
+        Args:
+            x: ``[batch, length, dim]``, with any leading axes.
+
+        Returns:
+            The same shape.
+
+        Raises:
+            ShapeError: The last axis has another size.
+        """
+        if x.shape[-1:] != self.weight.shape:
+            dim = len(self.weight)
+            raise ShapeError(f"x has shape {list(x.shape)}; expected [..., {dim}] to fit the norm.")
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         normal = wide * (wide.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
         return normal.to(x.dtype) * self.weight.to(x.dtype)

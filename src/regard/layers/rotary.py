@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from regard.errors import ShapeError
 from regard.settings.binding import check_number
 
 
@@ -31,10 +32,18 @@ def rotate(
     Returns:
         Same shape and type as `x`.
 
+    Raises:
+        ShapeError: There is not one position for each vector, or dim is odd.
+
     >>> x = torch.tensor([[[[1.0, 0.0]]]])
     >>> [round(value, 3) for value in rotate(x, torch.tensor([1])).flatten().tolist()]
     [0.54, 0.841]
     """
+    if x.shape[-1] % 2 or positions.shape[-1] != x.shape[-2]:
+        raise ShapeError(
+            f"x has shape {list(x.shape)}, positions {list(positions.shape)}; expected "
+            "[batch, heads, length, dim], dim even, and [length] or [batch, length]."
+        )
     # In float64, [1 or batch, 1, length, dim / 2]: far positions need its digits.
     pairs = torch.arange(0, x.shape[-1], 2, dtype=torch.float64, device=positions.device)
     angles = positions[..., None, :, None].double() * base ** (-pairs / x.shape[-1])
