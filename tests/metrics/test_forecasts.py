@@ -194,7 +194,7 @@ def test_a_forecast_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_a_forecast_that_is_not_finite_is_refused() -> None:
-    with pytest.raises(ShapeError, match="not finite"):
+    with pytest.raises(ShapeError, match="the forecast of window 1 has values that are not finite"):
         window_errors([np.zeros(1)], [np.full((1, len(LEVELS)), NAN)], [1.0])
 
 
