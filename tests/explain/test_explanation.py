@@ -171,7 +171,8 @@ def test_a_forecast_carries_the_history_that_its_patches_are_of(tmp_path):
 def test_an_image_is_part_of_its_explanation(tmp_path):
     path = tmp_path / "image.png"
     Image.new("L", (6, 4), 7).save(path)
-    explanation = explain(predictors.image_classifier(), str(path), methods=["occlusion"])
+    explanation = explain(predictors.image_classifier(), path, methods=["occlusion"])
+    assert explanation.text == str(path)
     content = base64.b64decode(explanation.image.removeprefix("data:image/png;base64,"))
     assert Image.open(io.BytesIO(content)).getpixel((0, 0)) == 7
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from os import PathLike, fspath
 from typing import NamedTuple
 
 import torch
@@ -64,7 +65,7 @@ class ModelFacts(NamedTuple):
 
 def explain(
     predictor: Predictor,
-    text: str,
+    text: str | PathLike[str],
     *,
     context: str | None = None,
     output: str | None = None,
@@ -121,7 +122,7 @@ def explain(
             diagram=draw_diagram(predictor.model),
             picture=draw_diagram(predictor.model, "svg") if draws_model else "",
         ),
-        text=text,
+        text=fspath(text),
         input=list(prediction.features),
         output=list(prediction.outputs),
         unit=prediction.unit,

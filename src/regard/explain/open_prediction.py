@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ from regard.explain.predictions.reference_tokens import split_special
 from regard.explain.predictions.written_target import WrittenTarget
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
+from regard.settings.binding import check_count
+from regard.settings.validation import require_texts
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import LabelPredictor, TextClassifier
@@ -63,7 +66,7 @@ class ExplanationRequest(NamedTuple):
 
 def predict(
     predictor: Predictor,
-    text: str,
+    text: str | PathLike[str],
     *,
     context: str | None = None,
     output: str | None = None,
@@ -84,16 +87,29 @@ def predict(
         The prediction.
 
     Raises:
-        ConfigError: The text is empty, an option does not fit the task, a label is unknown, or the
-            contrast is the output itself.
+        ConfigError: The text is empty, an option is of another type or does not fit the task, a
+            label is unknown, or the contrast is the output itself.
         DataError: A file cannot be read.
     """
+    if isinstance(text, PathLike):
+        text = fspath(text)
     request = ExplanationRequest(text, context, output, contrast, row)
+    _check_types(request)
     _check_request(predictor, request)
     for kind, open_prediction in _OPENERS:
         if isinstance(predictor, kind):
             return open_prediction(predictor, request)
     raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+
+
+def _check_types(request: ExplanationRequest) -> None:
+    """Raise ConfigError where a part of a request is of another type."""
+    for name in ("text", "context", "output", "contrast"):
+        value = getattr(request, name)
+        if not isinstance(value, str) and (name == "text" or value is not None):
+            raise ConfigError(f"`{name}`: a text was expected, not {type(value).__name__}.")
+        require_texts([value or ""], name)
+    check_count(request.row, "row")
 
 
 def _check_request(predictor: Predictor, request: ExplanationRequest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 from regard.explain.explanation import explain
 from regard.explain.page import NotebookFrame
 from regard.tasks import Predictor
@@ -9,7 +11,7 @@ from regard.tasks import Predictor
 
 def show(
     predictor: Predictor,
-    text: str,
+    text: str | PathLike[str],
     *,
     context: str | None = None,
     output: str | None = None,
