@@ -252,7 +252,7 @@ def _is_compiled(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
     """Return whether a graph is compiled that can hold the call as one operator."""
     if not (facts.is_compiling and facts.is_compilable) or facts.returns_lse:
         return False
-    return isinstance(pattern, Blocks) or pattern.to_text() is not None
+    return type(pattern) is Blocks or pattern.to_text() is not None
 
 
 def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:

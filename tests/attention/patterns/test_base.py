@@ -536,3 +536,24 @@ def test_a_line_in_the_registry_reads_an_own_pattern(monkeypatch):
 def test_a_pattern_without_a_text_form_says_so():
     with pytest.raises(ConfigError, match=r"HalfPrefix\(\) has no text form"):
         format_pattern(HalfPrefix() | Causal())
+
+
+def test_a_pattern_with_other_pairs_than_its_base_loses_the_text_form_of_it():
+    @dataclass(frozen=True)
+    class Late(Causal):
+        """Keys three positions ago, or earlier."""
+
+        def allowed(self, queries, keys):
+            return keys <= queries - 3
+
+        def terms(self):
+            return (MaskTerm(after=-3),)
+
+    @dataclass(frozen=True)
+    class Named(Causal):
+        """Causal by another name."""
+
+    assert Late().to_text() is None
+    assert (Late() | Local(1, 0)).to_text() is None
+    assert Named().to_text() == "causal"
+    assert (Causal() | Local(1, 0)).to_text() == "causal|local:1,0"

@@ -143,7 +143,7 @@ def compiled_attention(
 
 def _write_pattern(pattern: MaskPattern) -> str:
     """Write a pattern as the operator takes it."""
-    return _BLOCKS + pattern.packed if isinstance(pattern, Blocks) else format_pattern(pattern)
+    return _BLOCKS + pattern.packed if type(pattern) is Blocks else format_pattern(pattern)
 
 
 def _name_score(score: ScoreFunction) -> str:

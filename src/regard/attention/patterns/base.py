@@ -29,8 +29,22 @@ if TYPE_CHECKING:
     from regard.attention.patterns.drawing import Format
 
 
+_DEFINITIONS = ("terms", "resolve", "attend")  # the methods that say which pairs a pattern has
+
+
 class _Pattern(ABC):
     """What all patterns share: cost, picture, text form, ``|`` and ``&``."""
+
+    def __init_subclass__(cls) -> None:
+        """Take the text form from a pattern that has other pairs than the one it derives from."""
+        super().__init_subclass__()
+        inherited = {name: getattr(super(cls, cls), name, None) for name in _DEFINITIONS}
+        is_redefined = any(
+            name in vars(cls) and not getattr(method, "__isabstractmethod__", method is None)
+            for name, method in inherited.items()
+        )
+        if is_redefined and "to_text" not in vars(cls):
+            cls.to_text = _Pattern.to_text  # type: ignore[method-assign]
 
     @abstractmethod
     def resolve(self, num_queries: int, num_keys: int) -> ResolvedPattern:
