@@ -19,6 +19,8 @@ from tests.pretended_gpu import DEVICE, PretendedGpu
 import regard
 from regard.attention import attend
 from regard.errors import ConfigError
+from regard.generation import decode
+from regard.generation.decoders import is_repeated_as_graph
 from regard.layers.dropout import Dropout
 from regard.models import DECODERS, ENCODERS
 from regard.training.device import choose_device
@@ -113,6 +115,27 @@ def test_masks_of_dropout_follow_from_the_seed(device):
         masks.append(dropout(torch.ones(64, 64, device=device)).cpu())
     assert torch.equal(*masks)
     assert float(masks[0].mean()) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["transformer", "bert+gpt"])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_search_writes_what_it_writes_on_a_cpu(device, family, beam):
+    """On a GPU by CUDA graphs; a warning that one cannot be recorded would fail the test."""
+    model = test_families.build(family)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(2.0)
+    sources = test_families.SOURCE.repeat(4, 1)
+    there = copy.deepcopy(model).to(device)
+    assert is_repeated_as_graph(there) == (device.type == "cuda")
+    outputs = [
+        decode(each, sources.tolist(), beam=beam, max_length=40, end_id=2)
+        for each in (model, there)
+    ]
+    assert [output.ids for output in outputs[0]] == [output.ids for output in outputs[1]]
+    expected = [output.score for output in outputs[0]]
+    assert [output.score for output in outputs[1]] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow

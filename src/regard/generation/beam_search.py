@@ -166,7 +166,8 @@ class Search(ABC, Generic[S]):
         num_new, num_old, beam = len(source_ids), self.num_sentences, self.config.beam
         if not num_new:
             return
-        self.device = source_ids.device
+        if self.top_decoder is None:  # which reads tokens and rows in main memory
+            self.device = source_ids.device
         if self.state is None or not num_old:
             self.state = self.model.init_state(source_ids)
         else:
@@ -306,11 +307,12 @@ class Search(ABC, Generic[S]):
 
     def _constrained(self, logits: Tensor, num: int) -> TopTokens:
         """Apply constraints that depend on the tokens before to ``[rows, vocab]``."""
-        limits = torch.from_numpy(self.limits).to(self.device)
+        device = logits.device
+        limits = torch.from_numpy(self.limits).to(device)
         constraints = Constraints(self.config, limits, self.ids.end)
         length, beam = int(self.lengths[0]), self.config.beam  # no sentence joins others here
-        history = torch.from_numpy(self.tokens[:, :, :length]).flatten(0, 1).to(self.device)
-        sentences = torch.arange(self.num_sentences, device=self.device).repeat_interleave(beam)
+        history = torch.from_numpy(self.tokens[:, :, :length]).flatten(0, 1).to(device)
+        sentences = torch.arange(self.num_sentences, device=device).repeat_interleave(beam)
         if beam > 1:
             scores = constraints(logits.log_softmax(-1), 0.0, history, sentences)
             best, ids = scores.topk(min(num, scores.shape[1]), dim=1)

@@ -1,7 +1,8 @@
 """Which decoder computes the steps of a model, by its family, its device and a precision.
 
-Transformers on a CPU decode by one call of C++ a step (`regard.generation.native`); what that does
-not cover decodes through PyTorch's operators, by the model itself.
+Transformers on a CPU decode by one call of C++ a step (`regard.generation.native`), on a GPU by one
+CUDA graph a step (`regard.generation.graphs`); what these do not cover decodes through PyTorch's
+operators, by the model itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from regard.generation.native import (
     library,
     why_through_operators,
 )
-from regard.generation.native.coverage import modules_of
+from regard.generation.native.coverage import modules_of, why_not_covered
 from regard.layers.recorded_attention import RecordedAttention
 from regard.models.base.text_model import TextModel
 from regard.settings.values import DecodingPrecision
@@ -51,7 +52,12 @@ def seq2seq_decoder(
     if reason is None:
         return NativeDecoder(model, precision=_own_precision(model, precision))
     _check_precision(precision, reason)
-    return _converted(model, precision)
+    converted = _converted(model, precision)
+    if not is_repeated_as_graph(model):
+        return converted
+    from regard.generation.graphs import GraphDecoder  # which a CPU never needs
+
+    return GraphDecoder(converted)
 
 
 def causal_decoder(model: Decoder, precision: DecodingPrecision | None = None) -> CausalDecoder:
@@ -60,7 +66,12 @@ def causal_decoder(model: Decoder, precision: DecodingPrecision | None = None) -
     if reason is None:
         return NativeCausalDecoder(model, precision=_own_precision(model, precision))
     _check_precision(precision, reason)
-    return _converted(model, precision)
+    converted = _converted(model, precision)
+    if not is_repeated_as_graph(model):
+        return converted
+    from regard.generation.graphs import GraphCausalDecoder
+
+    return GraphCausalDecoder(converted)
 
 
 def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) -> str:
@@ -68,7 +79,17 @@ def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) 
     reason = _why_operators(model, precision)
     if reason is None:
         return f"compiled decoder, {_own_precision(model, precision)}"
+    if is_repeated_as_graph(model):
+        return f"CUDA graphs, {_own_precision(model, precision)}"
     return f"PyTorch's operators: {reason}"
+
+
+def is_repeated_as_graph(model: nn.Module) -> bool:
+    """Return whether a step of a model is repeated as a CUDA graph."""
+    is_copying = getattr(model, "copy_head", None) is not None
+    if is_copying or next(model.parameters()).device.type != "cuda":
+        return False
+    return why_not_covered(model) is None and _why_watched(model) is None
 
 
 def default_precision(model: nn.Module, trained_in: str) -> DecodingPrecision | None:
@@ -107,8 +128,11 @@ def _why_operators(model: nn.Module, precision: DecodingPrecision | None) -> str
     dtype = getattr(model, "compute_dtype", torch.float32)
     if precision is None and dtype not in (torch.float32, torch.bfloat16):
         return f"the model computes in {str(dtype).removeprefix('torch.')}"
-    if (reason := why_through_operators(model)) is not None:
-        return reason
+    return why_through_operators(model) or _why_watched(model)
+
+
+def _why_watched(model: nn.Module) -> str | None:
+    """Return why layers of a model have to be called one by one; None where they have not."""
     for module in modules_of(model):
         if module._forward_hooks or module._forward_pre_hooks:
             return "its layers have hooks"
@@ -154,7 +178,8 @@ class CurrentDecoder(Generic[D]):
 
     def get(self, model: TextModel, precision: DecodingPrecision | None, make: Make[D]) -> D:
         """Return the decoder of a model in a precision, from ``make(model, precision)``."""
-        key = (id(model), precision, _why_operators(model, precision), *_versions(model))
+        path = _why_operators(model, precision), is_repeated_as_graph(model)
+        key = (id(model), precision, *path, *_versions(model))
         with self._lock:
             made = self._made
             if made is None or made[1] != key:

@@ -38,7 +38,10 @@ class Seq2SeqDecoder(Protocol[S]):
 
 @runtime_checkable
 class TopDecoder(Protocol[S_contra]):
-    """A model that finds the best next tokens in its step, without numbers for all of them."""
+    """A model that finds the best next tokens in its step, without numbers for all of them.
+
+    It reads tokens, and its state rows by index, in main memory; it moves no keys to reorder rows.
+    """
 
     vocab_size: int
     """Number of token ids."""
@@ -116,6 +119,9 @@ class SearchingDecoder(Protocol[S_contra]):
 @runtime_checkable
 class JoiningDecoder(Protocol[S_contra]):
     """A model whose rows may have begun at different times."""
+
+    batch_factor: int
+    """How many times as large as usual the batches are that it decodes at once."""
 
     def add_sources(self, source_ids: Tensor, state: S_contra) -> None:
         """Encode more sources, ``[batch, source_length]``, whose rows come last in the state."""

@@ -22,7 +22,7 @@ from regard.errors import ConfigError
 from regard.generation.beam_search import Hypothesis, make_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.decoders import decoder_of
-from regard.generation.decoding import JoiningDecoder, Seq2SeqDecoder, TopDecoder
+from regard.generation.decoding import JoiningDecoder, SearchingDecoder, Seq2SeqDecoder
 from regard.settings.binding import check_type
 
 if TYPE_CHECKING:
@@ -139,16 +139,17 @@ def decode_sources(
     """
     if num_workers is None:
         # Without the compiled decoder the workers would wait for each other's Python.
-        num_workers = torch.get_num_threads() if isinstance(decoder, TopDecoder) else 1
+        num_workers = torch.get_num_threads() if isinstance(decoder, SearchingDecoder) else 1
     if num_workers < 1:
         raise ConfigError(f"num_workers must be 1 or more, not {num_workers}.")
     results: list[list[Hypothesis]] = [[] for _ in lengths]
-    may_join = isinstance(decoder, JoiningDecoder)
-    num_tokens = DECODING_TOKENS // (_JOINING_PARTS if may_join else 1)
-    batches = deque(length_batches(lengths, config.beam, num_tokens))
+    num_tokens, num_parts = DECODING_TOKENS, 1
+    if isinstance(decoder, JoiningDecoder):
+        num_tokens, num_parts = num_tokens * decoder.batch_factor, _JOINING_PARTS
+    batches = deque(length_batches(lengths, config.beam, num_tokens // num_parts))
 
     def work() -> None:
-        _decode_batches(decoder, lengths, pad, config, ids, batches, results)
+        _decode_batches(decoder, lengths, pad, config, ids, batches, num_tokens, results)
 
     num_workers = min(num_workers, len(batches))
     if num_workers <= 1:
@@ -196,9 +197,10 @@ def _decode_batches(
     config: BeamSearchConfig,
     ids: SpecialIds,
     batches: deque[list[int]],
+    num_tokens: int,
     results: list[list[Hypothesis]],
 ) -> None:
-    """Decode batches of indices until none is left; other workers may take some of them."""
+    """Decode batches of indices, about `num_tokens` at once, until none is left for any worker."""
     num_left = 0  # source tokens of the sentences that are not done, those of all beams counted
 
     def finish(index: int, outputs: list[Hypothesis]) -> None:
@@ -207,7 +209,7 @@ def _decode_batches(
         num_left -= int(lengths[index]) * config.beam
 
     search = make_search(decoder, config, ids, finish)
-    part = DECODING_TOKENS - DECODING_TOKENS // _JOINING_PARTS
+    part = num_tokens - num_tokens // _JOINING_PARTS
     while True:
         has_room = search.num_sentences == 0 or (search.may_join and num_left <= part)
         if has_room and batches:

@@ -58,14 +58,32 @@ def attend_everything(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = 
     Returns:
         ``[batch, heads, queries, dim]``.
     """
+    if lengths is None:
+        return attend_allowed(q, k, v, None)
+    is_valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]
+    out = attend_allowed(q, k, v, is_valid[:, None, None, :])
+    return out.masked_fill((lengths == 0)[:, None, None, None], 0.0)
+
+
+def attend_allowed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Compute scaled dot-product attention of queries over the keys that a mask allows.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
+        v: ``[batch, kv_heads, keys, dim]``.
+        mask: True where a key is allowed, ``[batch, 1, queries or 1, keys]``, one or more of each
+            query; None allows all.
+
+    Returns:
+        ``[batch, heads, queries, dim]``.
+    """
     heads, kv_heads = q.shape[1], k.shape[1]
-    if heads != kv_heads:  # the heads of a group are queries of the same keys: no copies of these
-        q = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)
-    mask = None
-    if lengths is not None:
-        is_valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]
-        mask = is_valid[:, None, None, :]  # [batch, 1, 1, keys]
+    if heads == kv_heads:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    # The heads of a group are queries of the same keys: no copies of these.
+    q = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)
+    if mask is not None and mask.shape[2] > 1:
+        mask = mask.repeat(1, 1, heads // kv_heads, 1)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    if lengths is not None:
-        out = out.masked_fill((lengths == 0)[:, None, None, None], 0.0)
-    return out if heads == kv_heads else out.unflatten(2, (heads // kv_heads, -1)).flatten(1, 2)
+    return out.unflatten(2, (heads // kv_heads, -1)).flatten(1, 2)

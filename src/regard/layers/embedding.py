@@ -50,12 +50,14 @@ class TokenEmbedding(Layer):
         self.norm = norm
         self.dropout = dropout
 
-    def forward(self, ids: Tensor, *, start: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, *, start: int | Tensor = 0, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Embed token ids.
 
         Args:
             ids: ``[batch, length]``.
-            start: Position of the first column.
+            start: Position of the first column, or of each token, ``[batch, length]``.
             dtype: Type of the result; None keeps the type of the table.
 
         Returns:
@@ -65,7 +67,10 @@ class TokenEmbedding(Layer):
         if self.scale != 1:
             x = x * self.scale
         if self.positions is not None:
-            x = x + self.positions(start, ids.shape[1])
+            if isinstance(start, Tensor):
+                x = x + self.positions.rows(start)
+            else:
+                x = x + self.positions(start, ids.shape[1])
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x.to(dtype or self.weight.dtype))

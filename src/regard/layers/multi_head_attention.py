@@ -14,6 +14,7 @@ from regard.layers.decoding_attention import attend_everything, band_reach, may_
 from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.recorded_attention import RecordedAttention
+from regard.layers.static_cache import StaticCache
 from regard.settings.binding import check_count
 
 if TYPE_CHECKING:
@@ -160,7 +161,11 @@ class SelfAttention(MultiHeadAttention):
         return self.num_kv_heads != self.num_heads
 
     def forward(
-        self, x: Tensor, *, lengths: Tensor | None = None, cache: Cache | None = None
+        self,
+        x: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        cache: Cache | StaticCache | None = None,
     ) -> Tensor:
         """Attend within ``x``, ``[batch, length, dim]``, and the cached positions before it.
 
@@ -173,6 +178,10 @@ class SelfAttention(MultiHeadAttention):
             Same shape as `x`.
         """
         q, k, v = self.project(x)
+        if isinstance(cache, StaticCache):
+            if self.rotary is not None:
+                q, k = (self.rotary(part, cache.rows.of_rows) for part in (q, k))
+            return self._join_heads(cache.attend(q, k, v))
         query_offset = 0 if cache is None else len(cache)
         if self.rotary is not None:
             positions = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)

@@ -82,9 +82,17 @@ class SinusoidalPositions(nn.Module):
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
         if torch.compiler.is_compiling():  # for all lengths
             return self._rows(length, start)
-        while start + length > len(self.table):
-            self.table = self._rows(2 * len(self.table))
+        self.reserve(start + length)
         return self.table[start : start + length]
+
+    def reserve(self, num_positions: int) -> None:
+        """Let the table have this many rows at least."""
+        while num_positions > len(self.table):
+            self.table = self._rows(2 * len(self.table))
+
+    def rows(self, positions: Tensor) -> Tensor:
+        """Return the rows of positions of any shape, which the table has, ``[..., dim]``."""
+        return self.table[positions]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Cast or move; the table is computed again, for it has no values from the meta device."""
@@ -119,6 +127,8 @@ class LearnedPositions(nn.Module):
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
-        first = self.offset + start
-        positions = torch.arange(first, first + length, device=self.weight.device)
-        return self.weight[positions.clamp(max=len(self.weight) - 1)]
+        return self.rows(torch.arange(start, start + length, device=self.weight.device))
+
+    def rows(self, positions: Tensor) -> Tensor:
+        """Return the rows of positions of any shape, ``[..., dim]``."""
+        return self.weight[(self.offset + positions).clamp(max=len(self.weight) - 1)]

@@ -18,6 +18,7 @@ from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
+from regard.layers.static_cache import StaticCache
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive, require_probability
 
@@ -219,7 +220,8 @@ class DecoderBlock(Layer):
         Returns:
             Same shape as `x`.
         """
-        start = 0 if cache is None else len(cache)
+        # A static cache has no number, and is for attention that sees all of the source.
+        start = 0 if cache is None or isinstance(cache, StaticCache) else len(cache)
         x = self.self_residual(x, lambda y: self.self_attention(y, cache=cache))
         x = self.cross_residual(
             x,

@@ -551,6 +551,7 @@ class StepByStep:
         self._decoder, self.vocab_size = decoder, decoder.vocab_size
         self.init_state, self.decode_step = decoder.init_state, decoder.decode_step
         self.decode_top, self.add_sources = decoder.decode_top, decoder.add_sources
+        self.batch_factor = decoder.batch_factor
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "int8"])

@@ -196,6 +196,8 @@ class NativeDecoder(_Native):
         ConfigError: The compiled decoder does not cover the model.
     """
 
+    batch_factor = 1
+
     def __init__(
         self,
         model: EncoderDecoder,

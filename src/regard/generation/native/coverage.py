@@ -83,6 +83,18 @@ def why_through_operators(model: nn.Module) -> str | None:
     >>> "LstmEncoderDecoder" in (why_through_operators(LstmEncoderDecoder(LstmConfig(), 9)) or "")
     True
     """
+    if (reason := why_not_covered(model)) is not None:
+        return reason
+    parameter = next(model.parameters())
+    if parameter.device.type not in ("cpu", "meta"):
+        return f"the model is on the device {parameter.device.type}"
+    if parameter.dtype == torch.float64:
+        return "its weights are float64"
+    return None if library.load_fastest() is not None else "the decoder was not compiled"
+
+
+def why_not_covered(model: nn.Module) -> str | None:
+    """Return why a model is none whose parts are known, on any device; None where it is."""
     parts = _writing_parts(model)
     if parts is None:
         return f"{type(model).__name__} is not covered"
@@ -91,15 +103,7 @@ def why_through_operators(model: nn.Module) -> str | None:
         if reason is not None:
             return reason
     embedding, blocks, last_norm = parts
-    copy_head = getattr(model, "copy_head", None)
-    if (reason := _why_not_modules(embedding, *blocks, last_norm, copy_head)) is not None:
-        return reason
-    parameter = next(model.parameters())
-    if parameter.device.type not in ("cpu", "meta"):
-        return f"the model is on the device {parameter.device.type}"
-    if parameter.dtype == torch.float64:
-        return "its weights are float64"
-    return None if library.load_fastest() is not None else "the decoder was not compiled"
+    return _why_not_modules(embedding, *blocks, last_norm, getattr(model, "copy_head", None))
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:

@@ -20,6 +20,7 @@ from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.static_cache import next_position
 from regard.layers.transformer_block import BlockConfig, DecoderBlock, Mixer, TransformerBlock
 from regard.models.base.text_model import TextModel, token_lengths, token_table
 
@@ -194,7 +195,7 @@ class Decoder(TextModel):
         Returns:
             ``[batch, length, dim]``.
         """
-        start = 0 if caches is None else len(caches[0])
+        start = 0 if caches is None else next_position(caches[0])
         x = self.before_blocks(self.embedding(ids, start=start, dtype=self.compute_dtype))
         for number, block in enumerate(self.blocks):
             cache = None if caches is None else caches[number]

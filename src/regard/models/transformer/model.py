@@ -27,6 +27,7 @@ from regard.layers.norm import LayerNorm
 from regard.layers.pointer_generator import CopyDistribution, PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.role_embedding import RoleEmbedding
+from regard.layers.static_cache import next_position
 from regard.layers.transformer_block import (
     BlockConfig,
     DecoderBlock,
@@ -336,7 +337,7 @@ class Transformer(EncoderDecoder[DecoderState]):
     def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
         """Decode one token; see `EncoderDecoder`."""
         x = embedded = self.target_embedding(
-            ids[:, None], start=len(state.caches[0]), dtype=self.compute_dtype
+            ids[:, None], start=next_position(state.caches[0]), dtype=self.compute_dtype
         )
         for block, memory, cache in zip(self.decoder, state.memory, state.caches, strict=True):
             x = block(x, memory, state.lengths, cache)

@@ -1,0 +1,89 @@
+"""Work of a GPU that is recorded once, as a CUDA graph, and then repeated by one call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+Work = Callable[[], Tensor]
+"""Reads and writes tensors at fixed addresses; its kernels depend on no number of Python's."""
+Record = Callable[[Work, torch.device], tuple[Callable[[], None], Tensor]]
+"""Records a device's work without computing it; returns what computes it, and where its result is.
+"""
+
+_PLAIN_CALLS = 2  # in which libraries allocate, choose their kernels and load them
+
+
+def record_cuda_graph(work: Work, device: torch.device) -> tuple[Callable[[], None], Tensor]:
+    """Record work as a CUDA graph; see `Record`."""
+    graph, stream = torch.cuda.CUDAGraph(), _capture_stream(device)
+    # Other threads, such as the one that pins the next batch, may allocate meanwhile.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        result = work()
+    return graph.replay, result
+
+
+@cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return a stream of a device, the same for all graphs: cuBLAS keeps memory for each stream.
+
+    PyTorch's own for graphs is of the device that was current when it was first needed.
+    """
+    return torch.cuda.Stream(device)
+
+
+class Recorder:
+    """Records work, until that fails once.
+
+    Args:
+        record: Such as `record_cuda_graph`; None records nothing.
+        device: Whose work it is.
+    """
+
+    def __init__(self, record: Record | None, device: torch.device) -> None:
+        self.record, self._device = record, device
+
+    def __call__(self, work: Work) -> tuple[Callable[[], None], Tensor] | None:
+        """Record work; return None, with a warning, where that fails."""
+        if self.record is None:
+            return None
+        try:
+            return self.record(work, self._device)
+        except RuntimeError as error:
+            self.record = None
+            first_line = str(error).partition("\n")[0]
+            warnings.warn(
+                "decoding on this GPU computes its steps kernel by kernel, which is slower: a CUDA "
+                f"graph of them failed ({first_line}).",
+                stacklevel=2,
+            )
+            return None
+
+
+class RecordedWork:
+    """Work that is computed as it is at first, and from then on as it was recorded.
+
+    Args:
+        work: See `Work`.
+        recorder: Records it.
+    """
+
+    def __init__(self, work: Work, recorder: Recorder) -> None:
+        self._work, self._recorder = work, recorder
+        self._num_calls = 0
+        self._recorded: tuple[Callable[[], None], Tensor] | None = None
+
+    def __call__(self) -> Tensor:
+        """Compute it; the next call may overwrite what is returned."""
+        if self._recorded is None and self._num_calls >= _PLAIN_CALLS:
+            self._recorded = self._recorder(self._work)
+        self._num_calls += 1
+        if self._recorded is None:
+            return self._work()
+        replay, result = self._recorded
+        replay()
+        return result

@@ -1,0 +1,258 @@
+"""Steps on fixed memory write what the model writes, recorded or not, and wait once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.generation.graphs.recorded_operators import Records
+from tests.pretended_gpu import DEVICE, PretendedGpu
+
+from regard.data.batching import SpecialIds
+from regard.errors import ShapeError
+from regard.generation import BeamSearchConfig, beam_search, scheduling
+from regard.generation.decoders import decoding_path, is_repeated_as_graph, seq2seq_decoder
+from regard.generation.graphs import GraphDecoder, recorded_work
+from regard.generation.scheduling import decode_sources
+from regard.layers.attention_config import AttentionConfig
+from regard.models import (
+    BertConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
+    GptConfig,
+    Transformer,
+    TransformerConfig,
+)
+
+VOCAB = 24
+SOURCES = [[5, 6, 2], [7, 2], [9, 9, 4, 8, 3, 2], [2], [11, 3, 2], [8, 7, 6, 5, 4, 3, 2]]
+SMALL = {"dim": 16, "num_heads": 2, "hidden_dim": 32}
+
+
+def transformer(pattern=None, **config):
+    config = TransformerConfig(num_encoder_layers=1, num_decoder_layers=2, **SMALL, **config)
+    return Transformer(config, VOCAB, AttentionConfig(decoder=pattern))
+
+
+def bert_and_gpt():
+    config = EncoderDecoderConfig(
+        encoder=BertConfig(num_layers=1, **SMALL),
+        decoder=GptConfig(num_layers=2, num_kv_heads=1, **SMALL),
+    )
+    return EncoderDecoderModel(config, VOCAB)
+
+
+MODELS = {
+    "sinusoidal": transformer,
+    "rotary, post-norm": lambda: transformer(positions="rotary", norm="post"),
+    "learned": lambda: transformer(positions="learned", max_positions=4, has_output_bias=True),
+    "window": lambda: transformer("local:2"),
+    "bert and gpt with grouped heads": bert_and_gpt,
+}
+
+
+def build(name="sinusoidal"):
+    torch.manual_seed(0)
+    model = MODELS[name]().double().eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(2.0)
+    return model
+
+
+def padded(sources=SOURCES):
+    ids = torch.zeros(len(sources), max(map(len, sources)), dtype=torch.long)
+    for row, source in zip(ids, sources, strict=True):
+        row[: len(source)] = torch.tensor(source)
+    return ids
+
+
+def outputs_of(results):
+    return [[(output.ids, output.is_complete) for output in outputs] for outputs in results]
+
+
+def scores_of(results):
+    return [output.score for outputs in results for output in outputs]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_search_by_recorded_steps_finds_what_the_model_finds(name, beam):
+    """Outputs are longer than the first memory, and shorter ones leave it half empty."""
+    model, records = build(name), Records()
+    config = BeamSearchConfig(beam=beam, num_best=beam, max_length=40, max_length_ratio=9.0)
+    expected = beam_search(model, padded(), config)
+    results = beam_search(GraphDecoder(model, record=records), padded(), config)
+    assert outputs_of(results) == outputs_of(expected)
+    assert scores_of(results) == pytest.approx(scores_of(expected), rel=1e-6)
+    assert records.num_recorded >= 1
+    assert records.num_replayed > 5
+
+
+def test_a_recorded_step_has_the_bits_of_one_that_is_computed():
+    model, ids = build(), padded()
+    rows = torch.tensor([0, 0, 2, 2, 3, 3])
+    tops = []
+    for record in (None, Records()):
+        decoder = GraphDecoder(model, record=record)
+        state = decoder.init_state(ids)
+        state.select(rows)
+        tokens = torch.tensor([1] * 6)
+        tops.append([])
+        for number in range(8):
+            top = decoder.decode_top(tokens, state, 4 if number < 5 else 3)
+            tokens = top.ids[:, 1 - number % 2]
+            state.select(torch.tensor([1, 0, 2, 2, 5, 5]))
+            tops[-1] += [top.logits, top.ids, top.log_sum]
+    assert all(torch.equal(plain, recorded) for plain, recorded in zip(*tops, strict=True))
+    assert tops[0][0].shape == (6, 4)
+    assert tops[0][-3].shape == (6, 3)
+
+
+def test_logits_are_those_of_the_model():
+    model, ids = build(), padded()
+    decoder = GraphDecoder(model, record=Records())
+    states = model.init_state(ids), decoder.init_state(ids)
+    tokens = torch.full((len(ids),), 1)
+    with torch.inference_mode():
+        for _ in range(5):
+            expected, logits = (
+                each.decode_step(tokens, state)
+                for each, state in zip((model, decoder), states, strict=True)
+            )
+            torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
+            tokens = expected.argmax(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beam", [1, 3])
+def test_sources_that_join_take_free_slots(beam, monkeypatch):
+    model, records = build(), Records()
+    sources = [source[:length] for length in (1, 3, 7) for source in SOURCES * 4]
+    lengths = torch.tensor([len(source) for source in sources]).numpy()
+    ids = padded(sources)
+    config = BeamSearchConfig(beam=beam, max_length=12)
+
+    def pad(indices):
+        return ids[torch.from_numpy(indices), : lengths[indices].max()]
+
+    monkeypatch.setattr(scheduling, "DECODING_TOKENS", 12 * beam)
+    decoder = GraphDecoder(model, record=records)
+    results = decode_sources(decoder, lengths, pad, config, SpecialIds())
+    expected = [
+        beam_search(model, ids[i : i + 1, : lengths[i]], config)[0] for i in range(len(sources))
+    ]
+    assert outputs_of(results) == outputs_of(expected)
+    assert records.num_replayed > 3 * records.num_recorded > 0
+
+
+def test_a_graph_is_recorded_on_the_device_of_its_model(monkeypatch):
+    """PyTorch would take a stream of the current device, whose graph would be empty."""
+    made = []
+
+    class Graph:
+        def __init__(self, graph, **options):
+            made.append(options)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    class CudaGraph:
+        def replay(self):
+            made.append("replayed")
+
+    monkeypatch.setattr(torch.cuda, "graph", Graph)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", CudaGraph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(recorded_work, "_capture_stream", recorded_work._capture_stream.__wrapped__)
+    device = torch.device("cuda", 1)
+    replay, result = recorded_work.record_cuda_graph(lambda: torch.ones(2), device)
+    replay()
+    assert made == [
+        {"stream": "stream of cuda:1", "capture_error_mode": "thread_local"},
+        "replayed",
+    ]
+    assert result.tolist() == [1.0, 1.0]
+
+
+def test_weights_of_another_type_than_the_products():
+    model, ids = build().float(), padded()
+    model.compute_dtype = torch.bfloat16
+    decoder = GraphDecoder(model, record=Records())
+    states = model.init_state(ids), decoder.init_state(ids)
+    tokens = torch.full((len(ids),), 1)
+    with torch.inference_mode():
+        for _ in range(4):
+            expected, logits = (
+                each.decode_step(tokens, state)
+                for each, state in zip((model, decoder), states, strict=True)
+            )
+            assert logits.dtype == torch.bfloat16
+            torch.testing.assert_close(logits, expected, rtol=0.1, atol=0.1)
+            tokens = expected.argmax(1)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_step_of_a_search_waits_once(beam):
+    """For the best tokens: nothing within the step waits, and no order of beams is read."""
+    on_cpu = build()
+    config = BeamSearchConfig(beam=beam, max_length=12)
+    expected = beam_search(on_cpu, padded(), config)
+    of_steps = []
+
+    class Counting(GraphDecoder):
+        def decode_top(self, ids, state, k):
+            gpu.waits.clear()
+            top = super().decode_top(ids, state, k)
+            of_steps.append(list(gpu.waits))
+            gpu.waits.clear()
+            return top
+
+    with PretendedGpu() as gpu:
+        decoder = Counting(build().to(DEVICE), record=None)
+        results = beam_search(decoder, padded(), config)
+        waits_between = list(gpu.waits)
+    assert outputs_of(results) == outputs_of(expected)
+    assert len(of_steps) >= 8
+    for waits in of_steps:
+        assert [wait.partition(" at ")[2].split(":")[0] for wait in waits] == [
+            "generation/graphs/graph_decoder.py"
+        ]
+    assert waits_between == []
+
+
+def test_a_recording_that_fails_is_said_once_and_steps_are_computed():
+    model, calls = build(), []
+
+    def record(work, device):
+        calls.append((work, device))
+        raise RuntimeError("CUDA error: operation not permitted\nmore")
+
+    config = BeamSearchConfig(beam=3, max_length=12)
+    decoder = GraphDecoder(model, record=record)
+    with pytest.warns(UserWarning, match="CUDA graph of them failed") as caught:
+        results = beam_search(decoder, padded(), config)
+    assert "operation not permitted)" in str(caught[0].message)
+    assert len(caught) == len(calls) == 1
+    assert outputs_of(results) == outputs_of(beam_search(model, padded(), config))
+
+
+def test_rows_that_are_no_groups_are_refused():
+    decoder = GraphDecoder(build(), record=None)
+    state = decoder.init_state(padded())
+    state.select(torch.tensor([0, 0, 1, 2, 2]))
+    with pytest.raises(ShapeError, match="the same number of each"):
+        decoder.decode_top(torch.tensor([1] * 5), state, 2)
+    with pytest.raises(ShapeError, match="5 tokens are expected"):
+        decoder.decode_top(torch.tensor([1] * 4), state, 2)
+
+
+def test_a_model_on_a_cpu_has_no_graph():
+    model = build()
+    assert not is_repeated_as_graph(model)
+    assert not isinstance(seq2seq_decoder(model), GraphDecoder)
+    assert "CUDA graphs" not in decoding_path(model)
