@@ -1,7 +1,9 @@
 """Patterns that depend on the length, within `attend`: each row has its own.
 
 The length is that of a row's valid keys, not of the padded batch, so that what a row sees does not
-depend on the other rows. Rows whose pattern is the same are computed together.
+depend on the other rows. Rows whose pattern is the same are computed together. Python must know
+the lengths for this: those that were copied to a device by `lengths_on_device` are read in main
+memory, without waiting.
 """
 
 from __future__ import annotations
@@ -20,6 +22,30 @@ from regard.errors import ConfigError
 
 Compute = Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput]
 """Maps queries, keys, values, a resolved pattern and options to output and weights."""
+_IN_MAIN_MEMORY = "lengths_in_main_memory"  # attribute of lengths on a device
+
+
+def lengths_on_device(lengths: Tensor, device: torch.device) -> Tensor:
+    """Copy lengths in main memory to a device; they stay readable without waiting for it.
+
+    Args:
+        lengths: ``[batch]``, in main memory; not to be changed later.
+        device: Where attention is computed.
+
+    Returns:
+        ``[batch]``, on the device.
+    """
+    there = lengths.to(device, non_blocking=True)
+    if there is not lengths:
+        vars(there)[_IN_MAIN_MEMORY] = lengths
+    return there
+
+
+def _read(lengths: Tensor) -> list[int]:
+    """Return lengths as numbers of Python."""
+    if torch.compiler.is_compiling():
+        return lengths.tolist()
+    return vars(lengths).get(_IN_MAIN_MEMORY, lengths).tolist()
 
 
 def resolve_by_length(
@@ -48,18 +74,18 @@ def resolve_by_length(
     if options.lengths is None or not is_known:
         return compute(q, k, v, pattern.resolve(queries, k.shape[2]), options)
     groups: dict[ResolvedPattern, list[int]] = {}
-    for row, length in enumerate(options.lengths.tolist()):
+    for row, length in enumerate(_read(options.lengths)):
         groups.setdefault(pattern.resolve(queries, length), []).append(row)
     if len(groups) == 1:
         return compute(q, k, v, next(iter(groups)), options)
     results, num_done = [], 0
     for resolved, rows in groups.items():
-        index = torch.tensor(rows, device=q.device)
+        index = torch.tensor(rows).to(q.device, non_blocking=True)
         row_options = _select_rows(options, index, num_done * q.shape[1])
         results.append(compute(q[index], k[index], v[index], resolved, row_options))
         num_done += len(rows)
-    order = torch.tensor([row for rows in groups.values() for row in rows], device=q.device)
-    return _concatenate(results, order.argsort())
+    order = torch.tensor([row for rows in groups.values() for row in rows]).argsort()
+    return _concatenate(results, order.to(q.device, non_blocking=True))
 
 
 def _select_rows(options: AttentionOptions, rows: Tensor, num_done: int) -> AttentionOptions:

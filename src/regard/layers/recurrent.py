@@ -242,6 +242,7 @@ def _hold_at_padding(
     """
     is_padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]  # [batch, length]
     dim = len(weights.bias) // 4
-    column = weights.input.new_tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(dim)
+    sizes = ((dim, -_CLOSED), (dim, _CLOSED), (2 * dim, 0.0))
+    column = torch.cat([weights.input.new_full((size,), value) for size, value in sizes])
     wider = torch.cat([weights.input, column[:, None]], dim=1)
     return torch.cat([x, is_padding[..., None].to(x.dtype)], dim=2), weights._replace(input=wider)

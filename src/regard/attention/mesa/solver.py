@@ -25,6 +25,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from regard.attention.nan_propagation import is_asynchronous
+
+_ITERATIONS_BETWEEN_WAITS = 8  # on a device that Python would wait for
+
 
 class Systems(NamedTuple):
     """The parts of the matrices A_t of all positions, in `num_chunks` chunks of `chunk` positions.
@@ -170,10 +174,12 @@ def _conjugate_gradient(
     x = torch.zeros_like(residual, memory_format=torch.contiguous_format)
     squared = _dot(residual, preconditioned)
     smallest = squared * max(tolerance or 0.0, torch.finfo(b.dtype).eps) ** 2
-    for _ in range(num_iterations):
+    may_stop = tolerance is not None and not torch.compiler.is_exporting()
+    stride = _ITERATIONS_BETWEEN_WAITS if is_asynchronous(b) else 1
+    for number in range(num_iterations):
         done = squared <= smallest
-        # What is done does not change, so a graph without this condition gives the same.
-        if tolerance is not None and not torch.compiler.is_exporting() and bool(done.all()):
+        # What is done does not change, so more iterations, as in a graph, give the same.
+        if may_stop and number % stride == 0 and bool(done.all()):
             break
         product = systems.multiply(direction)
         step = (squared / _dot(direction, product)).masked_fill_(done, 0.0)

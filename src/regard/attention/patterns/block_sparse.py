@@ -98,7 +98,7 @@ class Blocks(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        table = torch.from_numpy(self._table).to(queries.device)
+        table = torch.from_numpy(self._table).to(queries.device, non_blocking=True)
         rows = queries // self.size
         columns = keys // self.size
         has_row = (rows >= 0) & (rows < table.shape[0])

@@ -122,7 +122,8 @@ class MaskTerm:
 
 def is_member(positions: Tensor, members: Positions) -> Tensor:
     """Return which positions ``[..., length]`` belong to a set; memory grows with them alone."""
-    return torch.isin(positions, torch.tensor(members, dtype=torch.long, device=positions.device))
+    tensor = torch.tensor(members, dtype=torch.long, device="cpu")
+    return torch.isin(positions, tensor.to(positions.device, non_blocking=True))
 
 
 def union(left: Iterable[MaskTerm], right: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:

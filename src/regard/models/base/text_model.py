@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention.resolve_lengths import lengths_on_device
 from regard.errors import ShapeError
 from regard.layers.initialization import fill_normal
 from regard.models.base.model import Model
@@ -110,7 +111,7 @@ def lengths_of_padded(
     if torch.compiler.is_compiling():
         return lengths
     is_padded = bool((lengths < ids.shape[1]).any())  # which waits for no device for known lengths
-    return lengths.to(ids.device, non_blocking=True) if is_padded else None
+    return lengths_on_device(lengths, ids.device) if is_padded else None
 
 
 def mask_lengths(mask: Tensor) -> Tensor:
