@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from regard.attention import attend
-from regard.errors import ConfigError
+from regard.errors import ConfigError, ShapeError
 from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.optim.curvature.hvp import (
     GaussNewton,
@@ -409,3 +409,24 @@ def test_products_of_a_transformer_agree_with_curvlinops(translation, curvature)
     vector = torch.randn(size, generator=generator(), dtype=torch.float64)
     found = flat(getattr(objective, curvature)(shaped(vector, parameters)))
     torch.testing.assert_close(found, matrix @ vector, atol=1e-12, rtol=1e-10)
+
+
+def hessian_of_squares():
+    bias, weight = torch.ones(2, requires_grad=True), torch.ones(2, 2, requires_grad=True)
+    return Hessian((weight @ bias).square().sum(), [bias, weight])
+
+
+def gauss_newton_of_squares():
+    bias, weight = torch.ones(2, requires_grad=True), torch.ones(2, 2, requires_grad=True)
+    return GaussNewton(weight @ bias, lambda outputs: outputs.square().sum(), [bias, weight])
+
+
+@pytest.mark.parametrize("build", [hessian_of_squares, gauss_newton_of_squares])
+@pytest.mark.parametrize("shapes", [[(2,)], [(3,), (2, 2)], [(2,), (2, 2), (1,)]])
+def test_a_vector_of_other_shapes_than_the_parameters_is_refused(build, shapes):
+    with pytest.raises(ShapeError) as caught:
+        build().matvec([torch.ones(shape) for shape in shapes])
+    given = [list(shape) for shape in shapes]
+    assert str(caught.value) == (
+        f"the vector has shapes {given}; expected [[2], [2, 2]], as the parameters."
+    )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, ShapeError
 
 _COMPILED = re.compile(r"does not currently support double backward|non-empty donated buffers")
 _NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
@@ -39,7 +39,9 @@ class Hessian:
 
         Raises:
             ConfigError: An operator in the graph has no second derivative.
+            ShapeError: The tensors have other shapes than the parameters.
         """
+        _require_shapes(vector, self._parameters)
         return vector_jacobian_product(self.gradient, self._parameters, vector)
 
 
@@ -72,10 +74,19 @@ class GaussNewton:
 
         Raises:
             ConfigError: An operator in the graph has no second derivative.
+            ShapeError: The tensors have other shapes than the parameters.
         """
+        _require_shapes(vector, self._parameters)
         (j_v,) = vector_jacobian_product(self._pulled, [self._seed], vector)
         (h_j_v,) = vector_jacobian_product(self._slope, [self._point], [j_v])
         return _differentiate(self._outputs, self._parameters, h_j_v, create_graph=False)
+
+
+def _require_shapes(vector: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    """Raise ShapeError where a vector is not one tensor of its shape for each parameter."""
+    shapes, expected = ([list(x.shape) for x in tensors] for tensors in (vector, parameters))
+    if shapes != expected:
+        raise ShapeError(f"the vector has shapes {shapes}; expected {expected}, as the parameters.")
 
 
 def vector_jacobian_product(
