@@ -203,7 +203,7 @@ inline float weigh_scores(float *scores, int64_t count) {
     const int64_t room = padded(count, WIDTH);
     std::fill(scores + count, scores + room, NOTHING);
     Vector<float> most = every(NOTHING);
-    for (int64_t j = 0; j < room; j += WIDTH) most = larger(load(scores + j), most);
+    for (int64_t j = 0; j < room; j += WIDTH) most = larger<float>(load(scores + j), most);
     const float highest = largest_lane(most);
     Vector<float> sums{};
     for (int64_t j = 0; j < room; j += WIDTH) {

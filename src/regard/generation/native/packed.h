@@ -53,8 +53,6 @@ template <typename T> struct Aligned {
 
 // ---- lanes ----
 
-inline Vector<float> larger(Vector<float> x, Vector<float> y) { return x > y ? x : y; }
-
 template <int64_t S, int64_t... I>
 inline Vector<float> rotated(Vector<float> x, std::integer_sequence<int64_t, I...>) {
 #ifdef __clang__
@@ -72,7 +70,7 @@ template <int64_t S = WIDTH / 2, typename Join> inline float join_lanes(Vector<f
             join(x, rotated<S>(x, std::make_integer_sequence<int64_t, WIDTH>())), join);
 }
 
-inline float largest_lane(Vector<float> x) { return join_lanes(x, larger); }
+inline float largest_lane(Vector<float> x) { return join_lanes(x, larger<float>); }
 
 inline float sum_lanes(Vector<float> x) {
     return join_lanes(x, [](Vector<float> y, Vector<float> z) { return y + z; });

@@ -25,7 +25,7 @@ struct LogSum {
     // Adds x[count], which ends in NOTHING up to whole vectors; returns the largest.
     float add(const float *x, int64_t count) {
         Vector<float> most = every(NOTHING);
-        for (int64_t i = 0; i < count; i += WIDTH) most = larger(load(x + i), most);
+        for (int64_t i = 0; i < count; i += WIDTH) most = larger<float>(load(x + i), most);
         const float before = highest, largest = largest_lane(most);
         highest = std::max(highest, largest);
         if (sum != 0) sum *= std::exp(double(before) - highest);

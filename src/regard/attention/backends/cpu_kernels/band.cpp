@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr double NOTHING = -1e30;  // the lse of a query that sees no key, as in block.py
+constexpr double NOTHING = -1e30;  // below every score: the largest of a query that has seen no key
 constexpr double LOG2_E = 1.44269504088896340736;
 
 // ---- which pairs ----
@@ -37,33 +37,32 @@ inline Range intersection(Range a, Range b) {
     return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
 }
 
-// Which lanes of a chunk, whose first query stands at `position`, may see key j.
+// Which lanes of a vector, whose first query stands at `position`, may see key j.
 template <typename T> struct Mask {
     const Band &band;
     int64_t position;
-    const typename Types<T>::Integer *query_segments;  // of the chunk, or null
+    const typename Types<T>::Integer *query_segments;  // of the vector, or null
     const typename Types<T>::Integer *key_segments;    // of the row
 
-    // Whether all lanes see it.
-    bool is_whole(int64_t key) const {
-        return !query_segments && key >= position + CHUNK<T> - 1 - band.before &&
-               key <= position + band.after;
+    // Keys that all lanes see.
+    Range whole() const {
+        if (query_segments) return {0, 0};
+        return {position + LANES<T> - 1 - band.before, position + band.after + 1};
     }
 
-    Integers<T> operator()(int64_t key, int part) const {
+    Integers<T> operator()(int64_t key) const {
         using Integer = typename Types<T>::Integer;
-        const int64_t lane = part * LANES<T>;
         const auto bound = [](int64_t x) {
             return Integer(std::clamp<int64_t>(x, -1, LANES<T>));
         };
-        const Integer lowest = bound(key - band.after - position - lane);
-        const Integer highest = bound(key + band.before - position - lane);
+        const Integer lowest = bound(key - band.after - position);
+        const Integer highest = bound(key + band.before - position);
         Integers<T> lanes;
         for (int i = 0; i < LANES<T>; ++i) lanes[i] = i;
         Integers<T> allowed = (lanes >= Integers<T>{} + lowest) & (lanes <= Integers<T>{} + highest);
         if (query_segments) {
             Integers<T> segments;
-            __builtin_memcpy(&segments, query_segments + lane, sizeof segments);
+            __builtin_memcpy(&segments, query_segments, sizeof segments);
             allowed &= segments == Integers<T>{} + key_segments[key];
         }
         return allowed;
@@ -88,15 +87,17 @@ template <typename S, typename T> struct Head {
     using Packed = Operand<S, T>;
     using Element = typename Packed::Element;
     static constexpr int64_t PACK = Packed::PACK;
+    static constexpr T UNSEEN = -std::numeric_limits<T>::infinity();  // the lse of no key
 
     // Rows of a tile, packed along a row, and across rows; the same where an element is a number.
     struct Rows {
-        int64_t width;  // numbers in a row, padded to whole chunks
+        int64_t width, filled;  // numbers in a row, padded to whole chunks, and to whole vectors
         Element *column_room, *row_room;
         const Element *columns, *rows;  // [BLOCK][width / PACK], [BLOCK / PACK][width]
 
         Rows(int64_t dim, Scratch<T> &scratch)
-            : width(padded(dim, CHUNK<T>)), column_room(room(scratch, width)),
+            : width(padded(dim, CHUNK<T>)), filled(padded(dim, LANES<T>)),
+              column_room(room(scratch, width)),
               row_room(PACK > 1 ? room(scratch, width) : column_room), columns(column_room),
               rows(row_room) {}
 
@@ -116,27 +117,22 @@ template <typename S, typename T> struct Head {
             if constexpr (PACK > 1) Packed::pack_rows(row_room, width, from, stride, count, dim);
         }
 
-        // Entry (m, k): number k of row first + m.
-        Left<Element> by_row(int64_t first) const {
-            return {columns + first * (width / PACK), width / PACK, 1};
-        }
-        // Entry (m, k): number m of row first + k; `first` is a multiple of PACK.
-        Left<Element> by_column(int64_t first) const {
-            return {rows + first / PACK * width, 1, width};
-        }
     };
 
     const Band &band;
     int64_t row, head, kv_head;
+    int64_t first, count;  // queries of a block
+    Range tile;            // keys of a tile
     Rows keys, values, queries;
-    Element *query_lanes;  // [dim / PACK][BLOCK]
+    Element *query_lanes;  // [dim / PACK][STRIDE]
     Integer *segments;     // [BLOCK]
-    const T factor;        // of the scores, that are powers of two
+    const T factor;        // of the scores, that are exponents of 2
 
     Head(const Band &band, int64_t row, int64_t head, Scratch<T> &scratch)
         : band(band), row(row), head(head), kv_head(head / (band.heads / band.kv_heads)),
-          keys(band.dim, scratch), values(band.value_dim, scratch), queries(band.dim, scratch),
-          query_lanes(Rows::room(scratch, queries.width)),
+          first(0), count(0), tile{0, 0}, keys(band.dim, scratch),
+          values(band.value_dim, scratch), queries(band.dim, scratch),
+          query_lanes(lanes_room(scratch, queries.width)),
           segments(reinterpret_cast<Integer *>(scratch.take(BLOCK))),
           factor(T(band.scale * LOG2_E)) {}
 
@@ -148,61 +144,163 @@ template <typename S, typename T> struct Head {
 
     const S *query(int64_t index) const { return at(band.q, band.q_strides, row, head, index); }
 
-    void take_queries(int64_t first, int64_t count) {
+    void take_queries(int64_t from, int64_t to) {
+        first = from;
+        count = to - from;
         queries.take(query(first), band.q_strides[2], count, band.dim);
         to_lanes(query_lanes, queries, count, band.dim);
         if (!band.query_segments) return;
-        const auto *from = static_cast<const Integer *>(band.query_segments);
+        const auto *numbers = static_cast<const Integer *>(band.query_segments);
         for (int64_t i = 0; i < BLOCK; ++i)
-            segments[i] = from[row * band.queries + first + std::min(i, count - 1)];
+            segments[i] = numbers[row * band.queries + first + std::min(i, count - 1)];
     }
 
-    // [dim / PACK][BLOCK] of rows.
+    // [dim / PACK][STRIDE] of rows.
     static void to_lanes(Element *to, const Rows &rows, int64_t count, int64_t dim) {
         transpose(to, rows.columns, rows.width / PACK, count, packs(dim));
     }
 
+    static Element *lanes_room(Scratch<T> &scratch, int64_t width) {
+        return reinterpret_cast<Element *>(scratch.take(width * STRIDE<T>));
+    }
+
     static int64_t packs(int64_t count) { return (count + PACK - 1) / PACK; }
 
-    void take_keys(int64_t first, int64_t count) {
-        keys.take(at(band.k, band.k_strides, row, kv_head, first), band.k_strides[2], count,
+    void take_keys() {
+        const int64_t size = tile.end - tile.begin;
+        keys.take(at(band.k, band.k_strides, row, kv_head, tile.begin), band.k_strides[2], size,
                   band.dim);
-        values.take(at(band.v, band.v_strides, row, kv_head, first), band.v_strides[2], count,
+        values.take(at(band.v, band.v_strides, row, kv_head, tile.begin), band.v_strides[2], size,
                     band.value_dim);
     }
 
-    // Takes the keys that a block of queries may see, tile by tile. Of each tile `chunk(seen, tile,
-    // first lane)` is called for every chunk of queries with what it may see, then `done(tile)`.
-    template <typename Chunk, typename Done>
-    void visit_tiles(int64_t first, int64_t count, Chunk chunk, Done done) {
+    // Takes the keys that the block may see, tile by tile. For each tile it calls `chunk(first lane)`
+    // for every chunk of queries, then `done()`. Meanwhile it fetches the queries and keys that the
+    // next block is the first to need, a few at a time.
+    template <typename Chunk, typename Done, typename FetchQuery, typename FetchKey>
+    void visit_tiles(Chunk chunk, Done done, FetchQuery fetch_query, FetchKey fetch_key) {
+        constexpr int64_t few = 8;
         const Range all = keys_of(band, row, first, first + count);
+        int64_t fetched = 0;
         for (int64_t key = all.begin; key < all.end; key += BLOCK) {
-            const Range tile{key, std::min(key + BLOCK, all.end)};
-            take_keys(tile.begin, tile.end - tile.begin);
+            tile = {key, std::min(key + BLOCK, all.end)};
+            take_keys();
             for (int64_t lane = 0; lane < count; lane += CHUNK<T>) {
-                const int64_t last = std::min(lane + CHUNK<T>, count);
-                const Range some = keys_of(band, row, first + lane, first + last);
-                chunk(intersection(some, tile), tile, lane);
+                for (int64_t end = std::min(fetched + few, BLOCK); fetched < end; ++fetched) {
+                    const int64_t next = first + count + fetched, next_key = all.end + fetched;
+                    if (next < band.queries) fetch_query(next);
+                    if (next_key < band.keys) fetch_key(next_key);
+                }
+                chunk(lane);
             }
-            done(tile);
+            done();
         }
     }
 
-    Mask<T> mask(int64_t first, int64_t chunk) const {
-        const auto *of_keys = static_cast<const Integer *>(band.key_segments);
-        return {band, first + chunk + band.offset, of_keys ? segments + chunk : nullptr,
-                of_keys ? of_keys + row * band.keys : nullptr};
+    void fetch_key(int64_t key) const {
+        fetch(at(band.k, band.k_strides, row, kv_head, key), band.dim);
+        fetch(at(band.v, band.v_strides, row, kv_head, key), band.value_dim);
     }
 
-    // Sums [BLOCK keys][row] of a chunk as a product takes them: packed across rows.
-    static const Element *packed(Element *room, const T *sums, int64_t row, int64_t begin,
+    // Keys of the tile, counted from its first, that queries `lane` to `lane + lanes` - 1 of the block
+    // may see: one of them at least.
+    Range seen(int64_t lane, int64_t lanes) const {
+        const int64_t last = std::min(lane + lanes, count);
+        if (lane >= last) return {0, 0};
+        const Range keys = intersection(keys_of(band, row, first + lane, first + last), tile);
+        if (keys.is_empty()) return {0, 0};
+        return {keys.begin - tile.begin, keys.end - tile.begin};
+    }
+
+    // to[key][lanes of a chunk] = the products of keys with queries, where either half of a chunk
+    // may see the key: of the keys that one half sees, that half alone.
+    void multiply(T *to, int64_t to_row, const Rows &left, const Element *right, int64_t depth,
+                  Range low, Range high) const {
+        const int64_t row = left.width / PACK;
+        const auto part = [&](auto vectors, int64_t begin, int64_t end, int64_t lane) {
+            if (begin < end)
+                product<vectors>(end - begin, to + begin * to_row + lane, to_row,
+                                 left.columns + begin * row, row, 1, right + lane, STRIDE<T>,
+                                 depth);
+        };
+        constexpr std::integral_constant<int, 1> one;
+        constexpr std::integral_constant<int, 2> two;
+        const Range both = intersection(low, high);
+        if (both.is_empty()) {
+            part(one, low.begin, low.end, 0);
+            part(one, high.begin, high.end, LANES<T>);
+            return;
+        }
+        part(one, low.begin, both.begin, 0);
+        part(one, high.begin, both.begin, LANES<T>);
+        part(two, both.begin, both.end, 0);
+        part(one, both.end, low.end, 0);
+        part(one, both.end, high.end, LANES<T>);
+    }
+
+    // Calls `take(key, keep)` for keys of the tile; `keep(x, other)` is x in the lanes of a vector
+    // that see the key.
+    template <typename Take> void each_key(Range keys, int64_t lane, Take take) const {
+        const auto *of_keys = static_cast<const Integer *>(band.key_segments);
+        const Mask<T> mask{band, first + lane + band.offset, of_keys ? segments + lane : nullptr,
+                           of_keys ? of_keys + row * band.keys : nullptr};
+        Range whole = mask.whole();
+        whole = intersection({whole.begin - tile.begin, whole.end - tile.begin}, keys);
+        if (whole.is_empty()) whole = {keys.end, keys.end};
+        const auto some = [&](int64_t begin, int64_t end) {
+            for (int64_t key = begin; key < end; ++key)
+                take(key, [&](Vector<T> x, T other) {
+                    return mask(tile.begin + key) ? x : every(other);
+                });
+        };
+        some(keys.begin, whole.begin);
+        for (int64_t key = whole.begin; key < whole.end; ++key)
+            take(key, [](Vector<T> x, T) { return x; });
+        some(whole.end, keys.end);
+    }
+
+    // Clears a vector of each row from `begin` to `end` - 1, except those of `keys`.
+    static void clear(T *column, int64_t stride, int64_t begin, int64_t end, Range keys) {
+        const int64_t last = std::clamp(keys.begin, begin, end);
+        for (int64_t i = begin; i < last; ++i) store(column + i * stride, Vector<T>{});
+        for (int64_t i = std::max(begin, keys.end); i < end; ++i)
+            store(column + i * stride, Vector<T>{});
+    }
+
+    // Sums [BLOCK keys][stride] of a chunk as a product takes them, packed across keys: rows of
+    // `packed_stride(stride)`, the first of which is key `begin`, a multiple of PACK.
+    static const Element *packed(Element *room, const T *sums, int64_t stride, int64_t begin,
                                  int64_t end) {
         if constexpr (PACK == 1) {
             (void)room, (void)end;
-            return sums + begin * row;
+            return sums + begin * stride;
         } else {
-            Packed::pack_rows(room, row, sums + begin * row, row, end - begin, CHUNK<T>);
+            Packed::pack_rows(room, CHUNK<T>, sums + begin * stride, stride, end - begin, CHUNK<T>);
             return room;
+        }
+    }
+    static int64_t packed_stride(int64_t stride) { return PACK == 1 ? stride : CHUNK<T>; }
+
+    // to[lane][width] = (what becomes of it) + the sum over keys of sums[key][lane] rows[key], of a
+    // chunk of lanes, each few lanes over the keys that one of them may see.
+    template <Into INTO>
+    void add_keys(T *to, const Rows &rows, Element *room, const T *sums, int64_t stride,
+                  int64_t chunk, const T *factors) const {
+        const Range all = seen(chunk, CHUNK<T>);
+        if (all.is_empty()) return;
+        const int64_t even = all.begin / PACK * PACK;
+        const Element *left = packed(room, sums, stride, even, padded(all.end, PACK));
+        const int64_t step = packed_stride(stride);
+        const int64_t end = std::min(chunk + CHUNK<T>, count);
+        for (int64_t lane = chunk; lane < end; lane += ROWS) {
+            const int64_t lanes = std::min<int64_t>(ROWS, end - lane);
+            const Range keys = seen(lane, lanes);
+            if (keys.is_empty()) continue;
+            const int64_t begin = keys.begin / PACK, depth = packs(keys.end) - begin;
+            few_rows<INTO>(lanes, rows.filled, to + lane * rows.width, rows.width,
+                           left + (begin - even / PACK) * step + (lane - chunk), 1, step,
+                           rows.rows + begin * rows.width, rows.width, depth,
+                           INTO == Into::SCALED ? factors + lane : nullptr);
         }
     }
 };
@@ -211,86 +309,87 @@ template <typename S, typename T> struct Forward : Head<S, T> {
     using Base = Head<S, T>;
     using Base::band, Base::PACK;
     using Element = typename Base::Element;
-    T *scores;         // [BLOCK keys][CHUNK]
-    Element *weights;  // [BLOCK / PACK][CHUNK]
-    T *out;            // [value_dim][BLOCK]
-    T *highest, *sum;  // [BLOCK]
-    T spoilt;          // 0, or not a number where a key of the head is not finite
+    T *scores;                  // [BLOCK keys][CHUNK]
+    Element *weights;           // [BLOCK / PACK][CHUNK]
+    T *out;                     // [BLOCK][value_width]
+    T *highest, *sum, *shrink;  // [BLOCK]
+    T spoilt;                   // 0, or not a number where a key of the head is not finite
 
     Forward(const Band &band, int64_t row, int64_t head, T spoilt, Scratch<T> scratch)
         : Base(band, row, head, scratch), spoilt(spoilt) {
         scores = scratch.take(BLOCK * CHUNK<T>);
         weights = reinterpret_cast<Element *>(scratch.take(BLOCK * CHUNK<T>));
-        out = scratch.take(band.value_dim * BLOCK);
+        out = scratch.take(BLOCK * this->values.width);
         highest = scratch.take(BLOCK);
         sum = scratch.take(BLOCK);
+        shrink = scratch.take(BLOCK);
     }
 
-    void block(int64_t first, int64_t count) {
-        this->take_queries(first, count);
-        std::fill(out, out + band.value_dim * BLOCK, T(0));
+    void block(int64_t first, int64_t last) {
+        this->take_queries(first, last);
+        std::fill(out, out + BLOCK * this->values.width, T(0));
         std::fill(highest, highest + BLOCK, T(NOTHING));
         std::fill(sum, sum + BLOCK, T(0));
-        this->visit_tiles(
-            first, count,
-            [&](Range seen, Range tile, int64_t chunk) {
-                if (!seen.is_empty()) add(seen, tile.begin, first, chunk);
-            },
-            [](Range) {});
-        finish(first, count);
+        this->visit_tiles([&](int64_t chunk) { add(chunk); }, [] {},
+                          [&](int64_t i) { fetch_query(i); },
+                          [&](int64_t j) { this->fetch_key(j); });
+        finish();
     }
 
-    // Takes keys `seen` of the tile that begins at `key` into a chunk's sums.
-    void add(Range seen, int64_t key, int64_t first, int64_t chunk) {
-        const int64_t begin = seen.begin - key, end = seen.end - key;
-        product<false>(end - begin, scores + begin * CHUNK<T>, CHUNK<T>, this->keys.by_row(begin),
-                       this->query_lanes + chunk, BLOCK, this->packs(band.dim));
-        const Mask<T> mask = this->mask(first, chunk);
-        for (int part = 0; part < 2; ++part) weigh(mask, seen, key, part, chunk + part * LANES<T>);
-        const int64_t even = begin / PACK * PACK, last = padded(end, PACK);
-        std::fill(scores + even * CHUNK<T>, scores + begin * CHUNK<T>, T(0));
-        std::fill(scores + end * CHUNK<T>, scores + last * CHUNK<T>, T(0));
-        product<true>(band.value_dim, out + chunk, BLOCK, this->values.by_column(even),
-                      this->packed(weights, scores, CHUNK<T>, even, last), CHUNK<T>,
-                      (last - even) / PACK);
+    void fetch_query(int64_t i) const {
+        fetch(this->query(i), band.dim);
+        fetch(Base::at(band.out, band.out_strides, this->row, this->head, i), band.value_dim);
     }
 
-    // Turns scores into weights relative to the largest so far, and scales what was summed before.
-    void weigh(const Mask<T> &mask, Range seen, int64_t first_key, int part, int64_t lane) {
-        T *column = scores + (seen.begin - first_key) * CHUNK<T> + part * LANES<T>;
+    // Takes the keys of the tile into a chunk's sums.
+    void add(int64_t chunk) {
+        const Range halves[] = {this->seen(chunk, LANES<T>),
+                                this->seen(chunk + LANES<T>, LANES<T>)};
+        this->multiply(scores, CHUNK<T>, this->keys, this->query_lanes + chunk,
+                       this->packs(band.dim), halves[0], halves[1]);
+        for (int half = 0; half < 2; ++half) {
+            T *column = scores + half * LANES<T>;
+            // Products may take keys that the other half alone sees.
+            if constexpr (PACK > 1 || ROWS > LANES<T>)
+                this->clear(column, CHUNK<T>, 0, BLOCK, halves[half]);
+            weigh(halves[half], column, chunk + half * LANES<T>);
+        }
+        this->template add_keys<Into::SCALED>(out, this->values, weights, scores, CHUNK<T>, chunk,
+                                              shrink);
+    }
+
+    // Turns scores into weights relative to the largest so far, by which earlier sums shrink.
+    void weigh(Range keys, T *column, int64_t lane) {
         const Vector<T> before = load(highest + lane);
         Vector<T> now = before;
-        const T *score = column;
-        for (int64_t key = seen.begin; key < seen.end; ++key, score += CHUNK<T>) {
-            Vector<T> x = load(score) * this->factor;
-            if (!mask.is_whole(key)) x = mask(key, part) ? x : every(T(NOTHING));
-            now = x > now ? x : now;
-        }
-        const Vector<T> shrink = exp2<T>(before - now);
+        this->each_key(keys, lane, [&](int64_t key, auto keep) {
+            now = larger<T>(keep(load(column + key * CHUNK<T>) * this->factor, T(NOTHING)), now);
+        });
         Vector<T> added{};
-        T *weight = column;
-        for (int64_t key = seen.begin; key < seen.end; ++key, weight += CHUNK<T>) {
-            Vector<T> x = exp2<T>(load(weight) * this->factor - now);
-            if (!mask.is_whole(key)) x = mask(key, part) ? x : Vector<T>{};
-            store(weight, x);
-            added += x;
-        }
-        store(sum + lane, load(sum + lane) * shrink + added);
+        this->each_key(keys, lane, [&](int64_t key, auto keep) {
+            T *at = column + key * CHUNK<T>;
+            const Vector<T> weight = keep(exp2<T>(load(at) * this->factor - now), T(0));
+            store(at, weight);
+            added += weight;
+        });
+        const Vector<T> factors = exp2<T>(before - now);
+        store(shrink + lane, factors);
+        store(sum + lane, load(sum + lane) * factors + added);
         store(highest + lane, now);
-        T *sums = out + lane;
-        for (int64_t i = 0; i < band.value_dim; ++i, sums += BLOCK) store(sums, load(sums) * shrink);
     }
 
-    void finish(int64_t first, int64_t count) {
+    void finish() {
+        const int64_t first = this->first;
         T *lse = static_cast<T *>(band.lse) + (this->row * band.heads + this->head) * band.queries;
         S *to = const_cast<S *>(
             Base::at(band.out, band.out_strides, this->row, this->head, first));
-        for (int64_t i = 0; i < count; ++i, to += band.out_strides[2]) {
+        for (int64_t i = 0; i < this->count; ++i, to += band.out_strides[2]) {
             const T total = sum[i] + spoilt + spoilt_by(this->query(first + i), band.dim);
             const bool sees = total != T(0);  // also where it is not a number
-            lse[first + i] = sees ? T((highest[i] + std::log2(total)) / LOG2_E) : T(NOTHING);
+            lse[first + i] = sees ? T((highest[i] + std::log2(total)) / LOG2_E) : this->UNSEEN;
             const T share = sees ? T(1) / total : T(0);
-            for (int64_t e = 0; e < band.value_dim; ++e) narrow(out[e * BLOCK + i] * share, to[e]);
+            const T *sums = out + i * this->values.width;
+            for (int64_t e = 0; e < band.value_dim; ++e) narrow(sums[e] * share, to[e]);
         }
     }
 };
@@ -302,41 +401,54 @@ template <typename S, typename T> struct Backward : Head<S, T> {
     using Element = typename Base::Element;
     using Rows = typename Base::Rows;
     Rows dout;
-    Element *dout_lanes;            // [value_dim / PACK][BLOCK]
-    T *dq;                          // [dim][BLOCK]
-    T *weights, *dscores;           // [BLOCK keys][BLOCK]
+    Element *dout_lanes;            // [value_dim / PACK][STRIDE]
+    T *dq;                          // [BLOCK][width]
+    T *weights, *dscores;           // [BLOCK keys][STRIDE]
     Element *weight_room, *ds_room;  // for these, packed along or across rows
     T *shift, *delta;               // [BLOCK]
     T *dout_line, *out_line;        // [value_width]
 
     Backward(const Band &band, int64_t row, int64_t head, Scratch<T> scratch)
         : Base(band, row, head, scratch), dout(band.value_dim, scratch) {
-        dout_lanes = Rows::room(scratch, dout.width);
-        dq = scratch.take(band.dim * BLOCK);
-        weights = scratch.take(BLOCK * BLOCK);
-        dscores = scratch.take(BLOCK * BLOCK);
-        weight_room = Rows::room(scratch, BLOCK);
-        ds_room = Rows::room(scratch, BLOCK);
+        dout_lanes = Base::lanes_room(scratch, dout.width);
+        dq = scratch.take(BLOCK * this->queries.width);
+        weights = scratch.take(BLOCK * STRIDE<T>);
+        dscores = scratch.take(BLOCK * STRIDE<T>);
+        weight_room = Rows::room(scratch, STRIDE<T>);
+        ds_room = Rows::room(scratch, STRIDE<T>);
         shift = scratch.take(BLOCK);
         delta = scratch.take(BLOCK);
         dout_line = scratch.take(dout.width);
         out_line = scratch.take(dout.width);
     }
 
-    void block(int64_t first, int64_t count) {
-        this->take_queries(first, count);
-        take_cotangents(first, count);
-        std::fill(dq, dq + band.dim * BLOCK, T(0));
-        this->visit_tiles(
-            first, count,
-            [&](Range seen, Range tile, int64_t chunk) {
-                differentiate(seen, tile.begin, tile.end, first, chunk);
-            },
-            [&](Range tile) { add_to_keys(tile.begin, tile.end, first, count); });
+    void block(int64_t first, int64_t last) {
+        this->take_queries(first, last);
+        take_cotangents(first, last - first);
+        const int64_t width = this->queries.width;
+        std::fill(dq, dq + BLOCK * width, T(0));
+        this->visit_tiles([&](int64_t chunk) { differentiate(chunk); }, [&] { add_to_keys(); },
+                          [&](int64_t i) { fetch_query(i); }, [&](int64_t j) { fetch_key(j); });
         S *to = const_cast<S *>(Base::at(band.dq, band.dq_strides, this->row, this->head, first));
-        for (int64_t i = 0; i < count; ++i, to += band.dq_strides[2])
+        for (int64_t i = 0; i < this->count; ++i, to += band.dq_strides[2])
             for (int64_t d = 0; d < band.dim; ++d)
-                narrow(dq[d * BLOCK + i] * T(band.scale), to[d]);
+                narrow(dq[i * width + d] * T(band.scale), to[d]);
+    }
+
+    void fetch_query(int64_t i) const {
+        const auto at = [&](const void *base, const int64_t *strides) {
+            return Base::at(base, strides, this->row, this->head, i);
+        };
+        fetch(this->query(i), band.dim);
+        fetch(at(band.out, band.out_strides), band.value_dim);
+        fetch(at(band.dout, band.dout_strides), band.value_dim);
+        fetch(at(band.dq, band.dq_strides), band.dim);
+    }
+
+    void fetch_key(int64_t j) const {
+        Base::fetch_key(j);
+        fetch(cotangent(band.dk, band.dk_strides) + j * band.dk_strides[2], band.dim);
+        fetch(cotangent(band.dv, band.dv_strides) + j * band.dv_strides[2], band.value_dim);
     }
 
     void take_cotangents(int64_t first, int64_t count) {
@@ -351,76 +463,84 @@ template <typename S, typename T> struct Backward : Head<S, T> {
         for (int64_t i = 0; i < BLOCK; ++i) {
             shift[i] = delta[i] = T(0);
             if (i >= count) continue;
-            if (lse[i] != T(NOTHING)) shift[i] = T(-lse[i] * LOG2_E);
-            copy_rows(dout_line, dout.width, from + i * band.dout_strides[2], 0, 1, dim);
-            copy_rows(out_line, dout.width, out + i * band.out_strides[2], 0, 1, dim);
-            delta[i] = dlse[i] - dot(dout_line, out_line, dout.width);
+            if (lse[i] != this->UNSEEN) shift[i] = T(-lse[i] * LOG2_E);
+            delta[i] = dlse[i] - dot_rows(from + i * band.dout_strides[2],
+                                          out + i * band.out_strides[2]);
         }
     }
 
-    // Fills a chunk's columns of weights and dscores, rows key to end, and adds to its dq.
-    void differentiate(Range seen, int64_t key, int64_t end, int64_t first, int64_t chunk) {
-        const int64_t rows = padded(end - key, PACK);
-        const int64_t begin = seen.is_empty() ? rows : seen.begin - key;
-        const int64_t last = seen.is_empty() ? rows : seen.end - key;
-        T *p = weights + chunk, *ds = dscores + chunk;
-        for (int64_t i = 0; i < rows; ++i) {
-            if (i >= begin && i < last) continue;
-            std::fill(p + i * BLOCK, p + i * BLOCK + CHUNK<T>, T(0));
-            std::fill(ds + i * BLOCK, ds + i * BLOCK + CHUNK<T>, T(0));
+    T dot_rows(const S *dout_row, const S *out_row) const {
+        const int64_t dim = band.value_dim;
+        if constexpr (std::is_same_v<S, T>) {
+            const int64_t whole = dim / LANES<T> * LANES<T>;
+            T sum = dot(dout_row, out_row, whole);
+            for (int64_t i = whole; i < dim; ++i) sum += dout_row[i] * out_row[i];
+            return sum;
+        } else {
+            copy_rows(dout_line, dout.width, dout_row, 0, 1, dim);
+            copy_rows(out_line, dout.width, out_row, 0, 1, dim);
+            return dot(dout_line, out_line, dout.width);
         }
-        if (seen.is_empty()) return;
-        product<false>(last - begin, p + begin * BLOCK, BLOCK, this->keys.by_row(begin),
-                       this->query_lanes + chunk, BLOCK, this->packs(band.dim));
-        product<false>(last - begin, ds + begin * BLOCK, BLOCK, this->values.by_row(begin),
-                       dout_lanes + chunk, BLOCK, this->packs(band.value_dim));
-        const Mask<T> mask = this->mask(first, chunk);
-        for (int64_t i = begin; i < last; ++i)
-            for (int part = 0; part < 2; ++part)
-                slope(mask, key + i, part, p + i * BLOCK, ds + i * BLOCK, chunk);
-        const int64_t even = begin / PACK * PACK, stop = padded(last, PACK);
-        product<true>(band.dim, dq + chunk, BLOCK, this->keys.by_column(even),
-                      this->packed(ds_room, ds, BLOCK, even, stop), BLOCK, (stop - even) / PACK);
     }
 
-    // Turns scores of a key into weights, and cotangents of weights into those of scores.
-    void slope(const Mask<T> &mask, int64_t key, int part, T *p, T *ds, int64_t chunk) const {
-        const int64_t lane = part * LANES<T>;
-        Vector<T> weight =
-            exp2<T>(load(p + lane) * this->factor + load(shift + chunk + lane));
-        if (!mask.is_whole(key)) weight = mask(key, part) ? weight : Vector<T>{};
-        store(ds + lane, weight * (load(ds + lane) + load(delta + chunk + lane)));
-        store(p + lane, weight);
+    // Fills a chunk's columns of weights and dscores, and adds to its dq.
+    void differentiate(int64_t chunk) {
+        const Range halves[] = {this->seen(chunk, LANES<T>),
+                                this->seen(chunk + LANES<T>, LANES<T>)};
+        this->multiply(weights + chunk, STRIDE<T>, this->keys, this->query_lanes + chunk,
+                       this->packs(band.dim), halves[0], halves[1]);
+        this->multiply(dscores + chunk, STRIDE<T>, this->values, dout_lanes + chunk,
+                       this->packs(band.value_dim), halves[0], halves[1]);
+        const int64_t rows = padded(this->tile.end - this->tile.begin, PACK);
+        for (int half = 0; half < 2; ++half) {
+            const int64_t lane = chunk + half * LANES<T>;
+            this->clear(weights + lane, STRIDE<T>, 0, rows, halves[half]);
+            this->clear(dscores + lane, STRIDE<T>, 0, rows, halves[half]);
+            slope(halves[half], lane);
+        }
+        this->template add_keys<Into::SUM>(dq, this->keys, ds_room, dscores + chunk, STRIDE<T>,
+                                           chunk, nullptr);
+    }
+
+    // Turns scores into weights, and cotangents of weights into those of scores.
+    void slope(Range keys, int64_t lane) const {
+        const Vector<T> shifts = load(shift + lane), deltas = load(delta + lane);
+        this->each_key(keys, lane, [&](int64_t key, auto keep) {
+            T *p = weights + key * STRIDE<T> + lane, *ds = dscores + key * STRIDE<T> + lane;
+            const Vector<T> weight = keep(exp2<T>(load(p) * this->factor + shifts), T(0));
+            store(ds, weight * (load(ds) + deltas));
+            store(p, weight);
+        });
     }
 
     // Adds the tile's part of dK and dV; of each few keys only the queries that see one of them.
-    void add_to_keys(int64_t key, int64_t end, int64_t first, int64_t count) {
+    void add_to_keys() {
+        const int64_t key = this->tile.begin, end = this->tile.end;
         T *dk = cotangent(band.dk, band.dk_strides), *dv = cotangent(band.dv, band.dv_strides);
         const Element *p = along(weight_room, weights, end - key);
         const Element *ds = along(ds_room, dscores, end - key);
         for (int64_t i = key; i < end; i += ROWS) {
             const int64_t rows = std::min<int64_t>(ROWS, end - i);
-            const int64_t begin =
-                std::clamp<int64_t>(i - band.after - band.offset - first, 0, count);
+            const int64_t query = i - band.offset - this->first;
+            const int64_t begin = std::clamp<int64_t>(query - band.after, 0, this->count);
             const int64_t last =
-                std::clamp<int64_t>(i + rows + band.before - band.offset - first, begin, count);
+                std::clamp<int64_t>(query + rows + band.before, begin, this->count);
             const int64_t pack = begin / PACK, depth = this->packs(last) - pack;
-            const int64_t place = (i - key) * (BLOCK / PACK) + pack;
-            add_rows(rows, dv + i * band.dv_strides[2], band.dv_strides[2], p + place,
-                     dout.rows + pack * dout.width, dout.width, band.value_dim, depth, T(1));
+            const int64_t place = (i - key) * (STRIDE<T> / PACK) + pack;
+            add_rows(rows, dv + i * band.dv_strides[2], band.dv_strides[2], p + place, dout, pack,
+                     band.value_dim, depth);
             add_rows(rows, dk + i * band.dk_strides[2], band.dk_strides[2], ds + place,
-                     this->queries.rows + pack * this->queries.width, this->queries.width,
-                     band.dim, depth, T(band.scale));
+                     this->queries, pack, band.dim, depth);
         }
     }
 
-    // Sums [rows][BLOCK] as a product takes them: packed along the rows.
+    // Sums [rows][STRIDE] as a product takes them: packed along the rows.
     static const Element *along(Element *room, const T *sums, int64_t rows) {
         if constexpr (PACK == 1) {
             (void)room, (void)rows;
             return sums;
         } else {
-            Base::Packed::pack_columns(room, BLOCK / PACK, sums, BLOCK, rows, BLOCK);
+            Base::Packed::pack_columns(room, STRIDE<T> / PACK, sums, STRIDE<T>, rows, BLOCK);
             return room;
         }
     }
@@ -429,19 +549,20 @@ template <typename S, typename T> struct Backward : Head<S, T> {
         return static_cast<T *>(base) + this->row * strides[0] + this->kv_head * strides[1];
     }
 
-    // to[rows][dim] += factor * left[rows][depth] right[depth][dim].
+    // to[rows][dim] += left[rows][depth] right[pack + depth][dim].
     static void add_rows(int64_t rows, T *to, int64_t stride, const Element *left,
-                         const Element *right, int64_t width, int64_t dim, int64_t depth,
-                         T factor) {
-        T sums[ROWS * CHUNK<T>];
-        for (int64_t column = 0; column < dim; column += CHUNK<T>) {
-            some_rows<T, Element, false>(rows, sums, CHUNK<T>, {left, BLOCK / PACK, 1},
-                                         right + column, width, depth);
-            const int64_t some = std::min(CHUNK<T>, dim - column);
-            for (int64_t row = 0; row < rows; ++row)
-                for (int64_t i = 0; i < some; ++i)
-                    to[row * stride + column + i] += factor * sums[row * CHUNK<T> + i];
-        }
+                         const Rows &right, int64_t pack, int64_t dim, int64_t depth) {
+        const Element *from = right.rows + pack * right.width;
+        constexpr int64_t row = STRIDE<T> / PACK;
+        const int64_t whole = dim / LANES<T> * LANES<T>;
+        few_rows<Into::SUM>(rows, whole, to, stride, left, row, 1, from, right.width, depth);
+        if (whole == dim) return;
+        T sums[ROWS * LANES<T>];
+        some_rows<Into::NEW, 1>(rows, sums, LANES<T>, left, row, 1, from + whole, right.width,
+                                depth);
+        for (int64_t m = 0; m < rows; ++m)
+            for (int64_t i = whole; i < dim; ++i)
+                to[m * stride + i] += sums[m * LANES<T> + i - whole];
     }
 };
 
@@ -452,30 +573,50 @@ template <typename S, typename T>
 void forward(const Band &band, int64_t row, int64_t head, int64_t first, int64_t last, T spoilt,
              void *room) {
     Forward<S, T> work(band, row, head, spoilt, Scratch<T>(room));
-    for (; first < last; first += BLOCK) work.block(first, std::min(BLOCK, last - first));
+    for (; first < last; first += BLOCK) work.block(first, std::min(first + BLOCK, last));
 }
 
 // All queries of the heads that share one head of keys.
 template <typename S, typename T>
 void backward(const Band &band, int64_t row, int64_t kv_head, void *room) {
-    const auto clear = [&](void *base, const int64_t *strides, int64_t dim) {
-        T *to = static_cast<T *>(base) + row * strides[0] + kv_head * strides[1];
-        for (int64_t j = 0; j < band.keys; ++j) std::fill_n(to + j * strides[2], dim, T(0));
+    const auto change = [&](void *base, const int64_t *strides, int64_t dim, Range keys, auto to) {
+        T *first = static_cast<T *>(base) + row * strides[0] + kv_head * strides[1];
+        for (int64_t j = keys.begin; j < keys.end; ++j)
+            for (int64_t i = j * strides[2]; i < j * strides[2] + dim; ++i) first[i] = to(first[i]);
     };
-    clear(band.dk, band.dk_strides, band.dim);
-    clear(band.dv, band.dv_strides, band.value_dim);
+    // Rows are cleared before the first block that adds to them, and dK is scaled after the last,
+    // while they are in a cache.
+    int64_t cleared = 0, scaled = 0;
+    const auto clear = [&](int64_t end) {
+        const Range keys{cleared, end};
+        change(band.dk, band.dk_strides, band.dim, keys, [](T) { return T(0); });
+        change(band.dv, band.dv_strides, band.value_dim, keys, [](T) { return T(0); });
+        cleared = std::max(cleared, end);
+    };
+    const auto scale = [&](int64_t end) {
+        const auto product = [&](T x) { return x * T(band.scale); };
+        change(band.dk, band.dk_strides, band.dim, {scaled, end}, product);
+        scaled = std::max(scaled, end);
+    };
     const int64_t repeats = band.heads / band.kv_heads;
     for (int64_t head = kv_head * repeats; head < (kv_head + 1) * repeats; ++head) {
         Backward<S, T> work(band, row, head, Scratch<T>(room));
-        for (int64_t first = 0; first < band.queries; first += BLOCK)
-            work.block(first, std::min(BLOCK, band.queries - first));
+        const bool is_last = head + 1 == (kv_head + 1) * repeats;
+        for (int64_t first = 0; first < band.queries; first += BLOCK) {
+            const Range keys = keys_of(band, row, first, std::min(first + BLOCK, band.queries));
+            clear(keys.end);
+            if (is_last) scale(std::min(keys.begin, cleared));
+            work.block(first, std::min(first + BLOCK, band.queries));
+        }
+        clear(band.keys);
     }
+    scale(band.keys);
 }
 
 // More than any thread's tiles take.
 int64_t room_bytes(const Band &band) {
     const int64_t widths = padded(band.dim, 64) + padded(band.value_dim, 64);
-    return 8 * BLOCK * (5 * widths + 6 * BLOCK + 64);
+    return 8 * STRIDE<float> * (5 * widths + 6 * BLOCK + 64);
 }
 
 // 0, or not a number where a key of the head is not finite: an infinite one could weigh nothing and

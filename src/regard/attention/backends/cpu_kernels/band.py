@@ -21,9 +21,6 @@ STORAGE = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 FAR = 1 << 40
 """The reach of a band without bound: more than any position."""
 
-_NOTHING = -1e30
-"""The log-sum-exp of a query that sees no key, in the kernels."""
-
 _Strides = ctypes.c_int64 * 3
 
 
@@ -108,7 +105,6 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
     call.set_heads(out=out)
     call.set_contiguous(lse=lse)
     call.run("regard_band_forward")
-    lse.masked_fill_(lse == _NOTHING, -torch.inf)
     return out, lse  # [batch, heads, queries, value_dim], [batch, heads, queries, 1]
 
 
@@ -120,7 +116,7 @@ def _backward(
     dq = _empty_like(q, q.shape[-1], q.dtype)
     dk, dv = (_empty_like(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))
     call.set_heads(out=out, dout=dout, dq=dq, dk=dk, dv=dv)
-    call.set_contiguous(lse=lse.masked_fill(lse == -torch.inf, _NOTHING), dlse=dlse)
+    call.set_contiguous(lse=lse, dlse=dlse)
     call.run("regard_band_backward")
     return dq, dk.to(k.dtype), dv.to(v.dtype)  # [batch, heads or kv_heads, length, dim]
 

@@ -5,10 +5,6 @@
 // has the instruction, two of bfloat16 (exact in their products, summed in float32).
 #pragma once
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 #include "tiles.h"
 
 template <typename S, typename T> struct Operand {
@@ -82,28 +78,36 @@ inline Vector<float> multiply_add(Vector<float> sum, uint32_t left, Vector<uint3
 }
 #endif
 
-// A matrix of elements: entry (m, k) lies at `at[m * row + k * step]`.
-template <typename E> struct Left {
-    const E *at;
-    int64_t row, step;
-};
+// Products C = A B, where entry (m, k) of A is `a[m * a_row + k * a_step]`: A or its transpose.
+//
+// Arguments are single numbers, and a tile is a call of its own. Inlined, or as a struct, compilers
+// copy addresses by vector registers, where they wait for all products before them.
 
-// C[M][N vectors] = or += sum over k of A(m, k) B[k][N vectors].
-template <typename T, typename E, int M, int N, bool ADD>
-inline void tile(T *c, int64_t c_row, Left<E> a, const E *b, int64_t b_row, int64_t depth) {
+// What becomes of the C that is there: it is replaced, added to, or first multiplied by a factor for
+// each row.
+enum class Into { NEW, SUM, SCALED };
+
+// C[M][N vectors] = (what becomes of C) + sum over k of A(m, k) B[k][N vectors].
+template <Into INTO, int M, int N, typename T, typename E>
+__attribute__((noinline)) void tile(T *c, int64_t c_row, const E *a, int64_t a_row, int64_t a_step,
+                                    const E *b, int64_t b_row, int64_t depth, const T *factors) {
     Vector<T> sums[M][N];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n)
-            sums[m][n] = ADD ? load(c + m * c_row + n * LANES<T>) : Vector<T>{};
-    for (int64_t k = 0; k < depth; ++k, a.at += a.step, b += b_row) {
+        for (int n = 0; n < N; ++n) {
+            const T *at = c + m * c_row + n * LANES<T>;
+            if constexpr (INTO == Into::NEW) sums[m][n] = Vector<T>{};
+            if constexpr (INTO == Into::SUM) sums[m][n] = load(at);
+            if constexpr (INTO == Into::SCALED) sums[m][n] = load(at) * factors[m];
+        }
+    for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
         Vector<E> right[N];
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) right[n] = load(b + n * LANES<T>);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
-            const E left = a.at[m * a.row];
+            const E left = a[m * a_row];
 #pragma GCC unroll 4
             for (int n = 0; n < N; ++n) sums[m][n] = multiply_add(sums[m][n], left, right[n]);
         }
@@ -115,18 +119,34 @@ inline void tile(T *c, int64_t c_row, Left<E> a, const E *b, int64_t b_row, int6
 }
 
 // The same for the number of rows at hand, ROWS or fewer.
-template <typename T, typename E, bool ADD, int M = ROWS>
-inline void some_rows(int64_t rows, T *c, int64_t c_row, Left<E> a, const E *b, int64_t b_row,
-                      int64_t depth) {
-    if (rows == M) return tile<T, E, M, 2, ADD>(c, c_row, a, b, b_row, depth);
-    if constexpr (M > 1) some_rows<T, E, ADD, M - 1>(rows, c, c_row, a, b, b_row, depth);
+template <Into INTO, int N, int M = ROWS, typename T, typename E>
+inline void some_rows(int64_t rows, T *c, int64_t c_row, const E *a, int64_t a_row, int64_t a_step,
+                      const E *b, int64_t b_row, int64_t depth, const T *factors = nullptr) {
+    if (rows == M) return tile<INTO, M, N>(c, c_row, a, a_row, a_step, b, b_row, depth, factors);
+    if constexpr (M > 1)
+        some_rows<INTO, N, M - 1>(rows, c, c_row, a, a_row, a_step, b, b_row, depth, factors);
 }
 
-// C[rows][CHUNK] = or += A B.
-template <bool ADD, typename T, typename E>
-void product(int64_t rows, T *c, int64_t c_row, Left<E> a, const E *b, int64_t b_row,
-             int64_t depth) {
-    for (int64_t m = 0; m < rows; m += ROWS, a.at += ROWS * a.row)
-        some_rows<T, E, ADD>(std::min<int64_t>(ROWS, rows - m), c + m * c_row, c_row, a, b, b_row,
-                             depth);
+// C[rows][N vectors] = A B.
+template <int N, typename T, typename E>
+void product(int64_t rows, T *c, int64_t c_row, const E *a, int64_t a_row, int64_t a_step,
+             const E *b, int64_t b_row, int64_t depth) {
+    for (int64_t m = 0; m < rows; m += ROWS)
+        some_rows<Into::NEW, N>(std::min<int64_t>(ROWS, rows - m), c + m * c_row, c_row,
+                                a + m * a_row, a_row, a_step, b, b_row, depth);
+}
+
+// C[rows][columns] = (what becomes of C) + A B, for ROWS rows or fewer, and whole vectors of
+// columns.
+template <Into INTO, typename T, typename E>
+void few_rows(int64_t rows, int64_t columns, T *c, int64_t c_row, const E *a, int64_t a_row,
+              int64_t a_step, const E *b, int64_t b_row, int64_t depth,
+              const T *factors = nullptr) {
+    int64_t column = 0;
+    for (; column + CHUNK<T> <= columns; column += CHUNK<T>)
+        some_rows<INTO, 2>(rows, c + column, c_row, a, a_row, a_step, b + column, b_row, depth,
+                           factors);
+    if (column < columns)
+        some_rows<INTO, 1>(rows, c + column, c_row, a, a_row, a_step, b + column, b_row, depth,
+                           factors);
 }
