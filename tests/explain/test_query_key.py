@@ -166,3 +166,10 @@ def test_what_does_not_exist_is_refused_with_what_does(layer, head, query, key, 
 def test_scores_that_are_not_bilinear_in_sums_are_refused(model, layer):
     with pytest.raises(ConfigError, match=r"scores are not products"):
         query_key_attribution(translation(model), layer, 0, 0, 0)
+
+
+def test_a_norm_that_is_not_linear_in_states_is_refused():
+    prediction = translation(Transformer(TransformerConfig(**DEEP), VOCAB))
+    prediction.model.decoder[0].self_residual.norm = torch.nn.Sigmoid()
+    with pytest.raises(ConfigError, match=r"Sigmoid: not linear in states"):
+        query_key_attribution(prediction, "decoder.0.self_attention", 0, 0, 0)

@@ -5,7 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.attention import Causal, Full, Global, Local, Strided, TopK, attend
+from regard.attention import (
+    Causal,
+    Full,
+    Global,
+    Local,
+    RelativeWindow,
+    Strided,
+    TopK,
+    attend,
+)
+from regard.errors import ConfigError
 from regard.layers.cache import KeyValueCache, WindowCache, cache_for, shared_sources
 from regard.layers.multi_head_attention import SelfAttention
 
@@ -48,6 +58,11 @@ def test_a_pattern_with_a_bound_gets_a_window_of_that_size(pattern, size):
 )
 def test_a_pattern_without_a_bound_keeps_every_key(pattern):
     assert isinstance(cache_for(pattern), KeyValueCache)
+
+
+def test_a_pattern_that_depends_on_the_length_has_no_cache():
+    with pytest.raises(ConfigError, match="depends on the length, which decoding does not know"):
+        cache_for(RelativeWindow(0.1, 0))
 
 
 @settings(deadline=None)

@@ -194,6 +194,10 @@ def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_pat
     assert message(book, tmp_path / "m", *sides(encoder)) == (
         "fine_tuning.encoder: parts of an encoder-decoder; the data is for language-modeling."
     )
+    assert message(pairs, tmp_path / "m", *sides(encoder), "model.family=transformer") == (
+        "fine_tuning.encoder: a part of an encoder-decoder of the family encoder_decoder, not of a "
+        "Transformer.  Leave `model.family` out."
+    )
     assert message(pairs, tmp_path / "m", *sides(encoder), "fine_tuning.method=last") == (
         "fine_tuning.method=last: method must be all, not last: the attention between encoder "
         "and decoder starts at random"

@@ -315,7 +315,6 @@ def _compute(
             )
         return pattern.attend(q, k, v, options)
     if method in (AttentionMethod.SDPA, AttentionMethod.FLEX):
-        assert isinstance(pattern, MaskPattern)
         return attend_on_gpu(
             *(q, k, v), pattern=pattern, options=options, method=method, returns_lse=return_lse
         )

@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 import torch
 
-from regard.attention import Pattern, parse_pattern
+from regard.attention import parse_pattern
 from regard.attention.backends.cpu_kernels import instructions
 from regard.bench import PEERS
 from regard.bench.attention_memory import HOW, measure_memory
@@ -306,9 +306,7 @@ def _row(
     seconds: Mapping[str, float],
     mm_speed: float,
 ) -> Row:
-    pattern = case.parse()
-    assert isinstance(pattern, Pattern)  # of all kinds, all have a cost
-    cost = pattern.cost(case.length, case.length, dim=case.dim)
+    cost = case.parse().cost(case.length, case.length, dim=case.dim)
     operations = cost.flops * case.num_heads / 1e9
     forward = seconds[f"{implementation.name} forward"]
     gradient = seconds.get(f"{implementation.name} gradient")

@@ -25,6 +25,7 @@ from regard.errors import ConfigError
 from regard.explain.capture import LayerAttention, attention_layers, capture
 from regard.explain.prediction import Prediction
 from regard.layers import (
+    AttentionRecord,
     CrossAttention,
     DecoderBlock,
     LayerNorm,
@@ -73,19 +74,11 @@ def query_key_attribution(
         raise ConfigError(
             f"{layer!r}: one of {', '.join(captured) or 'no layers of attention'} was expected."
         )
-    attention, module = captured[layer], attention_layers(prediction)[layer]
+    attention = captured[layer]
     _check_index("head", head, attention.num_heads)
     _check_index("query", query, attention.num_queries)
     _check_index("key", key, attention.num_keys)
-    (record, *further) = attention.records
-    is_supported = type(module) in (SelfAttention, CrossAttention) and not further
-    if not (is_supported and isinstance(record.score, DotProduct)) or record.score.soft_cap:
-        raise ConfigError(
-            f"{layer}: its scores are not products of one query and one key that are linear maps "
-            "of states.  Self- and cross-attention of the Transformer, BERT and GPT have such "
-            "scores."
-        )
-    assert isinstance(module, SelfAttention | CrossAttention)
+    module, record, score = _find_bilinear(attention, attention_layers(prediction)[layer])
     group = attention.num_heads // record.keys.shape[1]
     stream = _Stream(prediction, list(captured.values()))
     with torch.no_grad():
@@ -94,14 +87,41 @@ def query_key_attribution(
             keys = _project(module, stream.query_parts(attention, key), key, is_query=False)
         else:
             keys = _project(module, stream.source_parts(key), key, is_query=False)
-        dim = record.keys.shape[-1]
-        scale = dim**-0.5 if record.score.scale is None else record.score.scale
         exact = queries.dtype
-        score = record.queries[0, head, query].to(exact) @ record.keys[0, head // group, key].to(
+        product = record.queries[0, head, query].to(exact) @ record.keys[0, head // group, key].to(
             exact
         )
+        scale = record.keys.shape[-1] ** -0.5 if score.scale is None else score.scale
         contributions = scale * queries[head] @ keys[head // group].mT
-    return QueryKeyAttribution(float(scale * score), contributions)
+    return QueryKeyAttribution(float(scale * product), contributions)
+
+
+class _BilinearLayer(NamedTuple):
+    """A layer whose scores are bilinear in states.
+
+    Args:
+        module: Its maps are linear.
+        record: Its one attention.
+        score: Has the factor of its products.
+    """
+
+    module: SelfAttention | CrossAttention
+    record: AttentionRecord
+    score: DotProduct
+
+
+def _find_bilinear(attention: LayerAttention, module: nn.Module) -> _BilinearLayer:
+    """Return a layer whose scores are bilinear; raise ConfigError for others."""
+    (record, *further) = attention.records
+    if type(module) is SelfAttention or type(module) is CrossAttention:
+        score = record.score
+        if isinstance(score, DotProduct) and not score.soft_cap and not further:
+            return _BilinearLayer(module, record, score)
+    raise ConfigError(
+        f"{attention.path}: its scores are not products of one query and one key that are linear "
+        "maps of states.  Self- and cross-attention of the Transformer, BERT and GPT have such "
+        "scores."
+    )
 
 
 def _check_index(name: str, index: int, count: int) -> None:
@@ -236,6 +256,8 @@ class _Stream:
 
     def _through(self, module: nn.Module, parts: Tensor, position: int, own: int) -> Tensor:
         """Map the parts of a state through a norm or a linear map; `own` gets the bias."""
+        if isinstance(module, nn.Identity):
+            return parts
         state, output = self._passes[module].input[position], self._passes[module].output[position]
         if isinstance(module, LayerNorm):
             scale = (state.var(correction=0) + module.epsilon).rsqrt()
@@ -245,8 +267,10 @@ class _Stream:
         elif isinstance(module, nn.Linear):
             mapped = module(parts) - module(torch.zeros_like(parts[:1]))
         else:
-            assert isinstance(module, nn.Identity)
-            return parts
+            raise ConfigError(
+                f"{type(module).__name__}: not linear in states, as the norms of regard and "
+                "`nn.Linear` are, so that parts of a state have no images."
+            )
         mapped[own] = mapped[own] + output - mapped.sum(0)  # the bias
         return mapped
 

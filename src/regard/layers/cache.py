@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from regard.attention import LengthDependentPattern, Pattern
+from regard.errors import ConfigError
 
 _SMALLEST_CAPACITY = 16  # positions
 
@@ -284,11 +285,18 @@ Cache = KeyValueCache | WindowCache
 def cache_for(pattern: Pattern) -> Cache:
     """Return an empty cache, the smallest that decoding with a causal pattern needs.
 
+    Raises:
+        ConfigError: The pattern depends on the length.
+
     >>> from regard.attention import Causal, Local
     >>> cache_for(Local(255, 0) & Causal()).size
     256
     """
-    assert not isinstance(pattern, LengthDependentPattern)  # no decoder has one
+    if isinstance(pattern, LengthDependentPattern):
+        raise ConfigError(
+            f"{pattern!r} depends on the length, which decoding does not know.  Take a number, "
+            "such as Local(256, 0)."
+        )
     reaches = [term.before for term in pattern.terms()]
     bounded = [before for before in reaches if before is not None]
     if len(bounded) < len(reaches):

@@ -7,7 +7,7 @@ modules are imported when it is first used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from regard.lazy import Registry, import_lazily, load
 from regard.settings.tagged import TaggedStructs
@@ -104,8 +104,11 @@ def _load(part: Any) -> Any:
     return load(f"{__name__}.{part}") if isinstance(part, str) else part
 
 
-class Family(_LazyFamily):
-    """A family of models of text, in one role.
+M = TypeVar("M", bound="TextModel", covariant=True)
+
+
+class Family(_LazyFamily, Generic[M]):
+    """A family of models of text, in one role, whose base class is the type `M`.
 
     Args:
         config: The class of its settings, or its name, such as ``gpt.model.GptConfig``.
@@ -115,7 +118,7 @@ class Family(_LazyFamily):
     """
 
     @property
-    def model(self) -> Callable[[Any, int, AttentionConfig], TextModel]:
+    def model(self) -> Callable[[Any, int, AttentionConfig], M]:
         """Builds the model from settings, vocabulary size and patterns."""
         return _load(self._model)
 
@@ -154,7 +157,7 @@ INPUT_CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
 )
 """Formats of published checkpoints of models without text, by their ``model_type``."""
 
-ENCODER_DECODERS: dict[str, Family] = {
+ENCODER_DECODERS: dict[str, Family[EncoderDecoder]] = {
     "transformer": Family(
         "transformer.model.TransformerConfig", "transformer.model.Transformer", ("marian", "bart")
     ),
@@ -165,7 +168,7 @@ ENCODER_DECODERS: dict[str, Family] = {
     ),
 }
 """Families that read a source and write a target."""
-DECODERS: dict[str, Family] = {
+DECODERS: dict[str, Family[Decoder]] = {
     "gpt": Family("gpt.model.GptConfig", "gpt.model.Gpt", ("gpt2", "llama")),
     "transformer_xl": Family(
         "transformer_xl.model.TransformerXlConfig", "transformer_xl.model.TransformerXl"
@@ -186,7 +189,7 @@ DECODERS: dict[str, Family] = {
     ),
 }
 """Families that continue a text."""
-ENCODERS: dict[str, Family] = {
+ENCODERS: dict[str, Family[Encoder]] = {
     "bert": Family("bert.model.BertConfig", "bert.model.Bert", ("bert", "roberta", "distilbert")),
     "longformer": Family(
         "longformer.model.LongformerConfig", "longformer.model.Longformer", ("longformer",)

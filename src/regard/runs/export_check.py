@@ -30,7 +30,7 @@ from regard.models import (
     TextModel,
     Vit,
 )
-from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
+from regard.runs.text_check import Peer, TextCheck, TextReader, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS, silent
 from regard.tasks import task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
@@ -124,7 +124,7 @@ def export_model(
     exported: Any = open_published(folder)
     checked = {}
     words: Sequence[str] = ()
-    if not isinstance(opened.model, Vit):
+    if isinstance(opened, TextReader):
         words = vocabulary_texts(opened.tokenizer)
         if words:
             _check_tokens(folder, opened.tokenizer, exported.tokenizer, words)

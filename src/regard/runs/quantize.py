@@ -79,13 +79,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
             f"{model}: a folder in Hugging Face's format; one that a run of training wrote was "
             "expected.  Translating with the precision int8 needs no folder of its own."
         )
-    config = source.read_config(RunConfig)
-    writer = open_model(model, "cpu")
-    if not isinstance(writer, Translator | Summarizer):
-        raise ConfigError(
-            f"{model}: a model for {config.task}: folders with int8 weights are for models that "
-            "translate or summarize."
-        )
+    writer = _open_writer(model)
     if writer.precision == "int8":
         raise WeightsError(f"{model}: holds int8 weights already.")
     if (reason := why_through_operators(writer.model)) is not None:
@@ -101,13 +95,25 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         folder=str(output),
         bytes_before=source.weights_path.stat().st_size,
         bytes_after=written.weights_path.stat().st_size,
-        quality=_compare(writer, open_model(target, "cpu"), config),
+        quality=_compare(writer, _open_writer(target), source.read_config(RunConfig)),
     )
 
 
-def _compare(writer: Translator | Summarizer, other: object, config: RunConfig) -> Quality | None:
+def _open_writer(folder: str | Path) -> Translator | Summarizer:
+    """Open a model that translates or summarizes; raise ConfigError for others."""
+    writer = open_model(folder, "cpu")
+    if not isinstance(writer, Translator | Summarizer):
+        raise ConfigError(
+            f"{folder}: a model for {writer.config.task}: folders with int8 weights are for models "
+            "that translate or summarize."
+        )
+    return writer
+
+
+def _compare(
+    writer: Translator | Summarizer, other: Translator | Summarizer, config: RunConfig
+) -> Quality | None:
     """Return the quality of two models on the validation data of the run."""
-    assert isinstance(other, Translator | Summarizer)
     data = training_data(task_of(config).read, writer.config)
     if data is None or not len(data.valid):
         return None

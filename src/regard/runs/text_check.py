@@ -31,7 +31,6 @@ from regard.tasks import task_of
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.tasks.opening import Predictor
 from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
@@ -61,6 +60,10 @@ class TextOutput(NamedTuple):
     numbers: tuple[float, ...] = ()
 
 
+TextReader = TargetWriter | TextClassifier | QuestionAnswerer | TextGenerator | TextEncoder
+"""A trained model that reads texts."""
+
+
 class Peer(NamedTuple):
     """The library that an export is for.
 
@@ -70,7 +73,7 @@ class Peer(NamedTuple):
     """
 
     name: str
-    outputs: Callable[[Path, Predictor, Sequence[str]], list[TextOutput] | None]
+    outputs: Callable[[Path, TextReader, Sequence[str]], list[TextOutput] | None]
 
 
 class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +106,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_texts(
-    folder: Path, opened: Predictor, peer: Peer, *, path: str | None, texts: Sequence[str] = ()
+    folder: Path, opened: TextReader, peer: Peer, *, path: str | None, texts: Sequence[str] = ()
 ) -> TextCheck:
     """Compare an exported folder with its model on real texts.
 
@@ -164,7 +167,7 @@ def validation_texts(config: RunConfig) -> list[str]:
     return list(dict.fromkeys(valid.contexts) if isinstance(valid, Questions) else valid.texts)
 
 
-def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
+def model_outputs(opened: TextReader, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
     """Return the inputs made of texts, such as prompts, and a model's own outputs for them."""
     if isinstance(opened, TargetWriter):
         return _translate(opened, texts)
@@ -177,7 +180,6 @@ def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], l
         exact = TextGenerator(opened.model, opened.tokenizer, opened.config)
         exact.precision = "float32"
         return prompts, [_generate(exact, prompt) for prompt in prompts]
-    assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
     if opened.model.head is None or opened.tokenizer.mask_id is None:
         prepared = list(map(opened.prepare, texts))
         rows = opened.tokenizer.encode_truncated(prepared, max_length=opened.max_length)

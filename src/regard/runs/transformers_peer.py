@@ -12,17 +12,23 @@ from typing import Any
 
 import torch
 
-from regard.runs.text_check import NUM_TOKENS, Peer, TextOutput, check_search, question_of
+from regard.runs.text_check import (
+    NUM_TOKENS,
+    Peer,
+    TextOutput,
+    TextReader,
+    check_search,
+    question_of,
+)
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder, pool_states
-from regard.tasks.opening import Predictor
 from regard.tasks.question_answering.predictor import QuestionAnswerer
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
 def transformers_outputs(
-    folder: Path, opened: Predictor, texts: Sequence[str]
+    folder: Path, opened: TextReader, texts: Sequence[str]
 ) -> list[TextOutput] | None:
     """Return what ``transformers`` makes of texts with an exported folder.
 
@@ -48,7 +54,6 @@ def transformers_outputs(
             return _answer(library, folder, opened, tokenizer, texts)
         if isinstance(opened, TextGenerator):
             return _generate(library, folder, tokenizer, texts)
-        assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
         if opened.model.head is None or opened.tokenizer.mask_id is None:
             return _embed(library, folder, opened, tokenizer, texts)
         return _fill(library, folder, tokenizer, texts)

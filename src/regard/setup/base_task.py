@@ -271,14 +271,7 @@ class Task(ABC):
         family = self.require_family(config.model)
         if isinstance(family, InputFamily):
             return family.model(config.model, config.attention)
-        rows = config.tokenizer.table_rows
-        if rows is not None and rows < vocab_size:
-            raise WeightsError(
-                f"{config.start_from or 'tokenizer.table_rows'}: the weights have {rows:,} rows of "
-                f"tokens, the vocabulary has {vocab_size:,} tokens, so some have no row.  "
-                "Take the vocabulary that the weights were trained with."
-            )
-        return family.model(config.model, vocab_size if rows is None else rows, config.attention)
+        return family.model(config.model, embedding_rows(config, vocab_size), config.attention)
 
     def require_family(self, model: ModelConfig) -> Family | InputFamily:
         """Return the family of a model in the role that the task gives it.
@@ -293,3 +286,19 @@ class Task(ABC):
                 f"Take one of {', '.join(self.families)}."
             )
         return self.families[name]
+
+
+def embedding_rows(config: RunConfig, vocab_size: int) -> int:
+    """Return the rows of an embedding of tokens: those of the weights, or one a token.
+
+    Raises:
+        WeightsError: The weights have fewer rows than there are tokens.
+    """
+    rows = config.tokenizer.table_rows
+    if rows is not None and rows < vocab_size:
+        raise WeightsError(
+            f"{config.start_from or 'tokenizer.table_rows'}: the weights have {rows:,} rows of "
+            f"tokens, the vocabulary has {vocab_size:,} tokens, so some have no row.  "
+            "Take the vocabulary that the weights were trained with."
+        )
+    return vocab_size if rows is None else rows

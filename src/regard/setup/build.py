@@ -9,8 +9,8 @@ import torch
 
 from regard.data.languages import has_spaces_between_words
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.models import Model
-from regard.setup.base_task import Task
+from regard.models import ENCODERS, Encoder, Model, family_of
+from regard.setup.base_task import Task, embedding_rows
 from regard.setup.config import RunConfig
 from regard.setup.dataset import Dataset
 from regard.setup.facts import SOURCE_LIMITS, LongSources, SourceLengths
@@ -38,6 +38,24 @@ def build_model(config: RunConfig, vocab_size: int, task: Task) -> Model:
     freeze(model, config)
     model.compute_dtype = compute_dtype(config.training.precision)
     return model.train()
+
+
+def build_encoder_without_head(config: RunConfig, vocab_size: int, task: Task) -> Encoder:
+    """Build an encoder with random weights for tasks that predict no tokens.
+
+    Args:
+        config: The settings of the run.
+        vocab_size: Number of token ids.
+        task: A task of encoders.
+
+    Returns:
+        The encoder, without what maps its states to tokens.
+    """
+    task.require_family(config.model)
+    family = ENCODERS[family_of(config.model)]
+    encoder = family.model(config.model, embedding_rows(config, vocab_size), config.attention)
+    encoder.drop_head()
+    return encoder
 
 
 def summarize_model(config: RunConfig, model: Model, task: Task) -> ModelSummary:

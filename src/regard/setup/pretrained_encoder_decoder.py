@@ -166,13 +166,11 @@ class TwoVocabularies(ModelFolder):
 
     def __init__(self, folders: Mapping[str, str]) -> None:
         super().__init__(folders["decoder"])
-        self._source = ModelFolder(folders["encoder"])
+        self._source = Path(folders["encoder"])
 
     def read_tokenizer(self) -> AnyTokenizer:
         """Return the pair of both."""
-        source, target = self._source.read_tokenizer(), super().read_tokenizer()
-        assert isinstance(source, PublishedTokenizer)
-        assert isinstance(target, PublishedTokenizer)
+        source, target = read_any_tokenizer(self._source), read_any_tokenizer(self.path)
         return SourceTargetTokenizer(source, target)
 
 
@@ -180,9 +178,15 @@ def load_parts(model: Model, folders: Mapping[str, str]) -> None:
     """Copy the weights of pretrained parts into an encoder-decoder.
 
     Raises:
+        ConfigError: The model is of another family.
         WeightsError: Weights are missing or of other shapes.
     """
-    assert isinstance(model, EncoderDecoderModel)
+    if not isinstance(model, EncoderDecoderModel):
+        raise ConfigError(
+            f"fine_tuning.{next(iter(folders))}: a part of an encoder-decoder of the family "
+            f"{family_of(EncoderDecoderConfig())}, not of a {type(model).__name__}.  Leave "
+            "`model.family` out."
+        )
     for name, folder in folders.items():
         part, tensors = getattr(model, name), _read_part(name, folder).tensors
         if name == "decoder":

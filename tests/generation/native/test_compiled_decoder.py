@@ -16,6 +16,7 @@ from regard.generation.native import (
     library,
     why_through_operators,
 )
+from regard.generation.native.coverage import self_attention_of
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.lora import add_low_rank
 from regard.models import (
@@ -26,6 +27,8 @@ from regard.models import (
     GptConfig,
     LstmConfig,
     LstmEncoderDecoder,
+    MesaNet,
+    MesaNetConfig,
     Transformer,
     TransformerConfig,
 )
@@ -520,6 +523,12 @@ def test_what_is_not_covered_says_why():
     assert why_through_operators(translator({}).double()) == "its weights are float64"
     with pytest.raises(ConfigError, match="strided:2&causal of the decoder is not covered"):
         NativeDecoder(strided)
+
+
+def test_a_block_that_mixes_positions_otherwise_is_refused():
+    model = MesaNet(MesaNetConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8), 10)
+    with pytest.raises(ConfigError, match="MesaMixer is not covered by the compiled decoder"):
+        self_attention_of(model.blocks[0])
 
 
 @torch.inference_mode()

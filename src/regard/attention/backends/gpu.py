@@ -18,6 +18,7 @@ from regard.attention.dense import AttentionOutput
 from regard.attention.dispatch import AttentionMethod
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
+from regard.attention.scores import DotProduct
 
 
 def attend_on_gpu(
@@ -73,9 +74,9 @@ class _Call:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Compute ``[batch, heads, queries, value_dim]`` by a kernel."""
         options = self.options.with_tensors(tensors)
-        if self.method is AttentionMethod.SDPA:
+        if self.method is AttentionMethod.SDPA and isinstance(options.score, DotProduct):
             is_causal = self.pattern.terms()[0].after == 0
-            return (sdpa_attention(q, k, v, options, is_causal=is_causal),)
+            return (sdpa_attention(q, k, v, options.score, is_causal=is_causal),)
         return flex.attend(
             q, k, v, pattern=self.pattern, options=options, returns_lse=self.returns_lse
         )

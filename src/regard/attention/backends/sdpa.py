@@ -95,7 +95,7 @@ def _has_fused_kernel(q: Tensor, k: Tensor) -> bool:
 
 
 def sdpa_attention(
-    q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions, *, is_causal: bool
+    q: Tensor, k: Tensor, v: Tensor, score: DotProduct, *, is_causal: bool
 ) -> Tensor:
     """Compute plain full or causal attention, differentiable once.
 
@@ -103,14 +103,13 @@ def sdpa_attention(
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
         v: ``[batch, kv_heads, keys, dim]``.
-        options: With a score of scaled dot products.
+        score: Has the scale.
         is_causal: Whether query i sees the keys up to i, or all.
 
     Returns:
         ``[batch, heads, queries, dim]``.
     """
-    assert isinstance(options.score, DotProduct)
-    scale = dim_scale(q) if options.score.scale is None else options.score.scale
+    scale = dim_scale(q) if score.scale is None else score.scale
     return F.scaled_dot_product_attention(
         q, k, v, is_causal=is_causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )

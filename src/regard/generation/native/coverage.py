@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from regard.attention.patterns.mask_algebra import MaskTerm
+from regard.errors import ConfigError
 from regard.generation.native import library
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
@@ -145,9 +146,11 @@ def output_bias(model: nn.Module) -> torch.Tensor | None:
 
 
 def self_attention_of(block: Block) -> SelfAttention:
-    """Return the self-attention of a block that is covered."""
-    assert isinstance(block.self_attention, SelfAttention)
-    return block.self_attention
+    """Return the self-attention of a block that is covered; raise ConfigError for others."""
+    attention = block.self_attention
+    if not isinstance(attention, SelfAttention):
+        raise ConfigError(f"{type(attention).__name__} is not covered by the compiled decoder.")
+    return attention
 
 
 def band_of(pattern: Pattern) -> MaskTerm | None:

@@ -6,9 +6,9 @@ from regard.data.labeled_text import COLUMNS
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.models import ENCODERS, BertConfig, Classifier, Encoder
+from regard.models import ENCODERS, BertConfig, Classifier
 from regard.setup.base_task import Task
-from regard.setup.build import summarize_tokens
+from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
@@ -60,9 +60,7 @@ class TextClassificationTask(Task):
 
     def build(self, config: RunConfig, vocab_size: int) -> Classifier:
         """Build an encoder whose head maps to the labels instead of tokens."""
-        encoder = super().build(config, vocab_size)
-        assert isinstance(encoder, Encoder)
-        encoder.drop_head()
+        encoder = build_encoder_without_head(config, vocab_size, self)
         return Classifier(encoder, len(config.data.labels))
 
     def set_up(

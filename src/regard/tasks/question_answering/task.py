@@ -11,9 +11,9 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
-from regard.models import ENCODERS, BertConfig, Encoder, Model, SpanModel
+from regard.models import ENCODERS, BertConfig, Model, SpanModel
 from regard.setup.base_task import Task
-from regard.setup.build import summarize_tokens
+from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
@@ -157,9 +157,7 @@ class QuestionAnsweringTask(Task):
 
     def build(self, config: RunConfig, vocab_size: int) -> SpanModel:
         """Build an encoder whose head gives the ends of an answer instead of tokens."""
-        encoder = super().build(config, vocab_size)
-        assert isinstance(encoder, Encoder)
-        encoder.drop_head()
+        encoder = build_encoder_without_head(config, vocab_size, self)
         return SpanModel(encoder, has_roles=config.qa.match_words)
 
     def set_up(
