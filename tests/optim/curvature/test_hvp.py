@@ -143,13 +143,6 @@ def test_one_evaluation_serves_many_products_also_without_gradients_enabled(perc
     torch.testing.assert_close(twos, [2 * part for part in ones])
 
 
-def test_the_sizes_of_a_vector_must_be_the_parameters():
-    weight = torch.ones(3, requires_grad=True)
-    matrix = Hessian((weight**3).sum(), [weight])
-    with pytest.raises(ValueError, match="zip"):
-        matrix.matvec([torch.ones(3), torch.ones(3)])
-
-
 def _with_graph(loss):
     with torch.enable_grad():
         return loss()
