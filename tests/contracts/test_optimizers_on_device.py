@@ -7,12 +7,13 @@ import torch
 from tests.pretended_gpu import DEVICE, PretendedGpu
 from torch import nn
 
-from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
+from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG, minimize
 
 CLOSURES = {
     "cg": (ConjugateGradient, {}),
     "cg, dai-yuan": (ConjugateGradient, {"beta": "dai-yuan"}),
     "cg with memory and adam": (ConjugateGradient, {"memory": 4, "preconditioner": "adam"}),
+    "gradient descent": (GradientDescent, {}),
     "lbfgs": (LBFGS, {"history_size": 4}),
     "lbfgs by hager-zhang": (LBFGS, {"history_size": 4, "search": "hager-zhang"}),
 }
@@ -21,7 +22,6 @@ OTHERS = {
     "cg with adam": (ConjugateGradient, {"preconditioner": "adam"}),
     "cg, fletcher-reeves": (ConjugateGradient, {"beta": "fletcher-reeves"}),
     "cg by armijo": (ConjugateGradient, {"search": "armijo"}),
-    "gradient descent": (GradientDescent, {}),
 }
 OBJECTIVES = {
     "cg of all data": (ConjugateGradient, {}),
@@ -109,3 +109,25 @@ def test_a_product_waits_once_too(name):
                 # begins at the last step, one where it ends at the boundary of its region.
                 more = (3, 4, 5) if last.cg_iterations else (0,)
                 assert len(gpu.waits) - last.evaluations - last.cg_iterations in more, gpu.waits
+
+
+@pytest.mark.parametrize("method", ["cg", "lbfgs", "gradient-descent", "newton-cg"])
+def test_an_evaluation_of_a_function_waits_once(method):
+    """Its value, the size of its gradient and all else that decides are read together."""
+    start = torch.tensor([-1.2, 1.0, -0.5, 0.8], dtype=torch.float64)
+
+    def rosenbrock(x):
+        return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+    expected = minimize(rosenbrock, start, method=method, maxiter=12)
+    with PretendedGpu() as gpu:
+        x = start.to(DEVICE)
+        gpu.waits.clear()
+        result = minimize(rosenbrock, x, method=method, maxiter=12)
+        waits = list(gpu.waits)
+    assert (result.nfev, result.nhvp, result.nit) == (expected.nfev, expected.nhvp, expected.nit)
+    assert result.fun == pytest.approx(expected.fun, rel=1e-9)
+    assert result.grad_norm == pytest.approx(expected.grad_norm, rel=1e-9)
+    # Three more for the first step's length; of Newton-CG up to five more a step, as above.
+    more = 5 * result.nit if method == "newton-cg" else 3
+    assert 0 <= len(waits) - result.nfev - result.nhvp <= more, waits

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.line_search.armijo import Armijo
@@ -75,7 +76,8 @@ class GradientDescent(LineSearchOptimizer):
         if "direction" not in state:
             state["direction"] = flat.zeros()
         direction = torch.neg(self._gradient, out=state["direction"])
-        slope = -flat.dot(self._gradient, self._gradient)
+        square = self._figures.get("new_square")  # of the last step, where this one continues it
+        slope = -(flat.dot(self._gradient, self._gradient) if square is None else square)
         function = ObjectiveAlongDirection(self, objective, direction, slope)
         allowed_rise = 0.0
         if self._rule == "barzilai-borwein":
@@ -92,12 +94,20 @@ class GradientDescent(LineSearchOptimizer):
         step_size = result.sample.step_size
         state["step"] = 2 * step_size  # the next step's first trial
         if self._rule == "barzilai-borwein":
-            change = self._buffer("next").neg_().add_(self._gradient)  # "next" has the old gradient
-            d_y, d_d = flat.dot(direction, change), flat.dot(direction, direction)
+            d_y, d_d = self._figures["d_y"], self._figures["d_d"]
             longest = _LONGEST * step_size
             quotient = step_size * d_d / d_y if d_y > 0 else longest  # s.s / s.y
             state["step"] = min(longest, max(_SHORTEST * step_size, quotient))
         return StepReport(step_size=step_size)
+
+    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:
+        flat, direction = self._flat, self._state["direction"]
+        scalars = {"norm": flat.largest(new), "new_square": flat.product(new, new)}
+        if self._rule == "barzilai-borwein":
+            torch.sub(new, old, out=change)
+            scalars["d_y"] = flat.product(direction, change)
+            scalars["d_d"] = flat.product(direction, direction)
+        return scalars
 
     def _on_moved_parameters(self) -> None:
         self._state.pop("step", None)

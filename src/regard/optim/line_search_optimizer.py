@@ -30,6 +30,7 @@ from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import (
     Closure,
     DeterministicObjective,
+    JudgingObjective,
     Reduce,
     StepAwareObjective,
     UnreadObjective,
@@ -44,6 +45,7 @@ NOT_DESCENDING = "the direction did not descend"
 _ZERO = "the gradient is zero"
 _SCALE_IT = "multiply the function by a number that makes it about 1"
 _NOT_FINITE = "the gradient is not finite"
+_JUDGED = "judged norm"
 _NO_MOVE = "the step was too short to move the parameters"
 _OF_SCHEDULERS = {"initial_lr", "max_lr", "min_lr"}  # what torch's keep in a group
 _RENAMED = {"is_flat": "is_stagnating", "num_stiff": "num_stiff_steps"}  # in earlier state_dicts
@@ -436,9 +438,14 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         """
         self.counts.gradients += 1
         unread = self._unread(objective)
-        value = objective.gradient() if unread is None else unread.unread_gradient()
+        unread_value = objective.gradient() if unread is None else unread.unread_gradient()
         self._flat.copy_gradient(gradient)
-        return self._read(value, measure())
+        scalars = measure()
+        if not isinstance(unread, JudgingObjective):
+            return self._read(unread_value, scalars)
+        value, figures = self._read(unread_value, {**scalars, _JUDGED: unread.unread_norm()})
+        unread.judge(value, figures.pop(_JUDGED))
+        return value, figures
 
     def _evaluate_value(
         self, objective: DeterministicObjective, scalars: dict[str, Tensor]

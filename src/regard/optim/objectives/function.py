@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regard.errors import ShapeError
 from regard.optim.curvature.hvp import vector_jacobian_product
-from regard.optim.objectives.objective import scalar
+from regard.optim.objectives.objective import unread_scalar
 
 Point: TypeAlias = Tensor | Mapping[str, Any]
 """A tensor, or a dict of tensors and such dicts."""
@@ -85,20 +85,31 @@ class FunctionObjective:
 
     def value(self) -> float:
         """Compute the value under ``no_grad``."""
+        return float(self.unread_value())
+
+    def unread_value(self) -> Tensor:
+        """Compute the value under ``no_grad``, a scalar that is not read."""
         self._count()
         self.num_values += 1
         with torch.no_grad():
-            return scalar(self._fun(unflatten(self._template, [t.detach() for t in self.tensors])))
+            loss = self._fun(unflatten(self._template, [t.detach() for t in self.tensors]))
+            return torch.as_tensor(unread_scalar(loss), dtype=torch.float64)
 
     def gradient(self) -> float:
-        """Compute value and gradient."""
+        """Compute value and gradient, and judge the point."""
+        value = float(self.unread_gradient())
+        self.judge(value, float(self.unread_norm()))
+        return value
+
+    def unread_gradient(self) -> Tensor:
+        """Compute value and gradient; return the value, a scalar that is not read."""
         self._count()
         self.num_gradients += 1
         with torch.enable_grad():
             loss = self._fun(unflatten(self._template, self.tensors))
-            value = scalar(loss)
+            value = torch.as_tensor(unread_scalar(loss), dtype=torch.float64)
             if not isinstance(loss, Tensor) or not loss.requires_grad:
-                self.best_value = value
+                self.best_value = float(value)
                 raise NotDifferentiable
             self._slopes = torch.autograd.grad(
                 loss.reshape(()),
@@ -109,8 +120,12 @@ class FunctionObjective:
             )
         for tensor, slope in zip(self.tensors, self._slopes, strict=True):
             tensor.grad = slope.detach()
-        self._keep_best(value)
         return value
+
+    def unread_norm(self) -> Tensor:
+        """Return the largest absolute entry of the last gradient, a scalar; NaN where one is."""
+        entries = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
+        return torch.stack(entries).max() if entries else torch.zeros(())
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Hessian at the last point whose gradient was computed.
@@ -135,11 +150,18 @@ class FunctionObjective:
             raise OutOfEvaluations
         self._num_left -= 1
 
-    def _keep_best(self, value: float) -> None:
+    def judge(self, value: float, norm: float) -> None:
+        """Keep the present point where it is the best.
+
+        Args:
+            value: At the point.
+            norm: Largest absolute entry of the gradient there.
+
+        Raises:
+            Solved: The gradient is small enough.
+        """
         if self.num_gradients == 1 and math.isfinite(value):
             self.first_magnitude = max(1.0, abs(value))
-        entries = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
-        norm = float(torch.stack(entries).max()) if entries else 0.0  # NaN where one is
         # Above the best by more than rounding, a point is on a higher plateau.
         rounding = torch.finfo(self.tensors[0].dtype).eps ** 0.5 * abs(self.best_value)
         is_worse = value > self.best_value + rounding  # never at first, where the best is infinite

@@ -72,6 +72,19 @@ class UnreadObjective(Protocol):
         ...
 
 
+@runtime_checkable
+class JudgingObjective(UnreadObjective, Protocol):
+    """An objective that looks at every gradient, with the other numbers that are read."""
+
+    def unread_norm(self) -> Tensor:
+        """Return the largest absolute entry of the last gradient, a scalar."""
+        ...
+
+    def judge(self, value: float, norm: float) -> None:
+        """Take note of the value at the present point, and of that entry."""
+        ...
+
+
 def num_processes() -> int:
     """Return how many processes evaluate an objective together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
