@@ -336,6 +336,20 @@ def test_generated_kernels_compute_the_listed_blocks(gpu, pattern, bias, lengths
     torch._dynamo.reset()
 
 
+def test_more_kinds_of_calls_than_are_compiled_are_computed_block_by_block(gpu):
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    def full(*_, **__):
+        raise FailOnRecompileLimitHit("recompile_limit reached")
+
+    gpu.setattr(flex_attention, "compiled", lambda: full)
+    q = draw(1, 1, 30, DIM, seed=1)
+    expected = by_definition({"q": q, "k": q, "v": q}, Local(3, 1), AttentionOptions())[0]
+    torch.testing.assert_close(attend(q, q, q, pattern=Local(3, 1)), expected)
+    with pytest.warns(UserWarning, match="more than 64 kinds of calls"):
+        torch.testing.assert_close(attend(q, q, q, pattern=Local(3, 1)), expected)
+
+
 def test_where_keys_are_computed_from_queries_each_has_its_own_cotangent(gpu):
     q = draw(1, 1, 30, DIM, seed=1).requires_grad_()
     gradients = []

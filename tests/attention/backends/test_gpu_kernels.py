@@ -6,6 +6,7 @@ On a GPU where there is one, else by Triton's interpreter; skipped without Trito
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -309,6 +310,41 @@ def test_a_device_is_tried_before_it_is_used(monkeypatch):
     value = band_launch.value
     monkeypatch.setattr(band_launch, "value", lambda inputs: tuple(2 * x for x in value(inputs)))
     assert applicability.why_not(*arguments).startswith("they are off by")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        subprocess.CalledProcessError(1, ["gcc"]),
+        FileNotFoundError("ptxas"),
+        AssertionError("libcuda.so cannot found!"),
+        RuntimeError("Failed to find C compiler"),
+    ],
+)
+def test_what_triton_lacks_on_a_machine_is_the_reason(monkeypatch, failure):
+    def value(inputs):
+        raise failure
+
+    monkeypatch.setattr(band_launch, "value", value)
+    reason = applicability.why_not(DEVICE, torch.float32, 16, 20)
+    assert reason == f"{type(failure).__name__}: {failure}"
+
+
+def test_programs_lie_along_the_one_axis_of_a_grid_that_may_be_long(monkeypatch):
+    """The others of a grid end at 65,535."""
+    grids = []
+
+    class Kernel:
+        def __getitem__(self, grid):
+            grids.append(grid)
+            return lambda *_, **__: None
+
+    from regard.attention.backends.gpu_kernels import kernels
+
+    monkeypatch.setattr(kernels, "value", Kernel())
+    x = torch.zeros(1, 1, 1, 16, device=DEVICE).expand(35_000, 2, 1, 16)
+    band_launch.value(BandInputs(x, x, x, None, None, None, 0, 0, 0, 1.0))
+    assert grids == [(70_000,)]
 
 
 def test_without_triton_a_gpu_takes_operators_and_that_is_said_once(monkeypatch):

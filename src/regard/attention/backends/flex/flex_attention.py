@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -89,10 +90,11 @@ def compiled() -> Callable[..., Any]:
     """Return FlexAttention, which is compiled when called: once for all lengths of a kind."""
     from torch.nn.attention.flex_attention import flex_attention
 
+    options: dict[str, Any] = {"dynamic": True, "fullgraph": True}
+    if "recompile_limit" in signature(torch.compile).parameters:  # PyTorch 2.11 has none
+        options["recompile_limit"] = _MOST_KERNELS
     # Not compiled it would hold all scores: with a whole graph PyTorch raises instead.
-    return torch.compile(  # pyright: ignore[reportCallIssue] - the stub forgets the limit
-        flex_attention, dynamic=True, fullgraph=True, recompile_limit=_MOST_KERNELS
-    )
+    return torch.compile(flex_attention, **options)
 
 
 def attend(
@@ -117,19 +119,26 @@ def attend(
     Returns:
         The output ``[batch, heads, queries, value_dim]``, and the log-sum-exp ``[batch, heads,
         queries]`` where it is asked for.
+
+    Raises:
+        TorchDynamoException: No kernel was made; `remember_failure` takes it.
     """
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
     from torch.nn.attention.flex_attention import AuxRequest
 
     sizes = MaskSizes(q.shape[2], k.shape[2], options.query_offset)
     mask = block_mask(pattern.terms(), sizes, masks_of(options), q.device)
     q, k, change = change_score(q, k, options)
-    result = compiled()(
-        q,
-        k,
-        v,
-        score_mod=change,
-        block_mask=mask,
-        enable_gqa=q.shape[1] != k.shape[1],
-        return_aux=AuxRequest(lse=True) if returns_lse else None,
-    )
+    try:
+        result = compiled()(
+            q,
+            k,
+            v,
+            score_mod=change,
+            block_mask=mask,
+            enable_gqa=q.shape[1] != k.shape[1],
+            return_aux=AuxRequest(lse=True) if returns_lse else None,
+        )
+    except FailOnRecompileLimitHit as error:
+        raise TorchDynamoException(f"more than {_MOST_KERNELS} kinds of calls") from error
     return (result[0], result[1].lse) if returns_lse else (result,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 from importlib.util import find_spec
+from subprocess import SubprocessError
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch import Tensor
 from regard.attention.backends.band_shortcut import BandInputs
 from regard.attention.backends.gpu_kernels import band_launch
 
+_WITHOUT_TOOLS = (OSError, AssertionError, SubprocessError)
+"""What Triton raises without a C compiler, Python's headers, or CUDA's assembler or driver."""
 _MOST_NUMBERS = 128  # of a query or a value: tiles of more do not fit into the registers
 
 
@@ -61,7 +64,7 @@ def why_not(device: torch.device, dtype: torch.dtype, dim: int, value_dim: int) 
     try:
         with torch.inference_mode(False), torch.no_grad():
             error = _largest_error(device, dtype, dim, value_dim)
-    except (TritonError, RuntimeError) as failure:
+    except (TritonError, RuntimeError, *_WITHOUT_TOOLS) as failure:
         return f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
     allowed = 2e-2 if dtype.itemsize >= 4 else 0.1  # float32 may be multiplied as TF32
     return None if error <= allowed else f"they are off by {error:.2g} on this device"

@@ -119,16 +119,16 @@ class _Launch:
     def for_queries(self, name: str, *arguments: Any) -> None:
         """Launch a program for each tile of queries of each head."""
         tiles = -(-self._band.queries // self._tile[0])
-        self._run(name, (tiles, self._batch * self._heads), arguments)
+        self._run(name, tiles * self._batch * self._heads, arguments)
 
     def for_keys(self, name: str, *arguments: Any) -> None:
         """Launch a program for each tile of keys of each head of keys."""
         tiles = -(-self._band.keys // self._tile[1])
-        self._run(name, (tiles, self._batch * self._kv_heads), arguments)
+        self._run(name, tiles * self._batch * self._kv_heads, arguments)
 
-    def _run(self, name: str, grid: tuple[int, int], arguments: tuple[Any, ...]) -> None:
+    def _run(self, name: str, num_programs: int, arguments: tuple[Any, ...]) -> None:
         with torch.cuda.device_of(self._like):
-            getattr(self._kernels, name)[grid](
+            getattr(self._kernels, name)[num_programs,](
                 *arguments,
                 self._band,
                 self._scale,

@@ -65,6 +65,16 @@ def _store(x, b, h, rows, num_rows, columns, num_columns: tl.constexpr, values):
 
 
 @triton.jit
+def _program(num_rows, SIZE: tl.constexpr):
+    """Return the first row of a program's tile, and its head, 0 to ``batch * heads`` - 1.
+
+    All programs lie along one axis: the others end at 65,535. Tiles of a head follow each other.
+    """
+    tiles = tl.cdiv(num_rows, SIZE)
+    return tl.program_id(0) % tiles * SIZE, tl.program_id(0) // tiles
+
+
+@triton.jit
 def _count_keys(band, b):
     """Return the number of valid keys of a row."""
     num_keys = band.keys
@@ -133,8 +143,8 @@ def value(
     """Compute o and the log-sum-exp, one program for a tile of queries of a head."""
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
-    first = tl.program_id(0) * M
-    b, h = tl.program_id(1) // heads, tl.program_id(1) % heads
+    first, head = _program(band.queries, M)
+    b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
     d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
     num_keys = _count_keys(band, b)
@@ -159,7 +169,7 @@ def value(
     total = tl.where(sees, total, 1.0)
     _store(out, b, h, i, band.queries, e, DIMS[1], o / total[:, None])
     log_sum = tl.where(sees, (highest + tl.log2(total)) / LOG2_E, float("-inf"))
-    where = tl.program_id(1).to(tl.int64) * band.queries + i
+    where = head.to(tl.int64) * band.queries + i
     tl.store(lse + where, log_sum, mask=i < band.queries)
 
 
@@ -193,8 +203,7 @@ def gradient_of_queries(
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
     q, k, v, g = inputs
-    first = tl.program_id(0) * M
-    head = tl.program_id(1)
+    first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
     d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
@@ -248,9 +257,9 @@ def gradient_of_keys(
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
     q, k, v, g = inputs
-    first = tl.program_id(0) * N
+    first, head_of_keys = _program(band.keys, N)
     kv_heads = heads // repeats
-    b, kv_head = tl.program_id(1) // kv_heads, tl.program_id(1) % kv_heads
+    b, kv_head = head_of_keys // kv_heads, head_of_keys % kv_heads
     j = first + tl.arange(0, N)
     d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
     num_keys = _count_keys(band, b)
@@ -307,8 +316,7 @@ def second_of_queries(
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
     q, k, v, g, x, y, z = inputs
-    first = tl.program_id(0) * M
-    head = tl.program_id(1)
+    first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
     d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
@@ -379,9 +387,9 @@ def second_of_keys(
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
     q, k, v, g, x, y, z = inputs
-    first = tl.program_id(0) * N
+    first, head_of_keys = _program(band.keys, N)
     kv_heads = heads // repeats
-    b, kv_head = tl.program_id(1) // kv_heads, tl.program_id(1) % kv_heads
+    b, kv_head = head_of_keys // kv_heads, head_of_keys % kv_heads
     j = first + tl.arange(0, N)
     d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
     num_keys = _count_keys(band, b)
