@@ -16,6 +16,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 _FLAGS = "-std=c++20 -O3 -fPIC -shared -fvisibility=hidden -fno-math-errno -fno-trapping-math"
+# With -ffast-math the exponential loses its rounding, which adds a large number and takes it away
+# again, and the process that loads the library loses its subnormal numbers.
+_EXACT = "-fno-fast-math -fno-unsafe-math-optimizations -fno-associative-math -fno-finite-math-only"
 
 # VECTOR_BYTES is the width of a register; ROWS x 2 of them and three more must fit in all.
 INSTRUCTION_SETS = {
@@ -80,7 +83,8 @@ def compile_kernels(
 ) -> str | None:
     """Compile one library for each instruction set, in parallel.
 
-    The compiler is that of ``CXX``, or ``c++`` or ``g++``; it gets the options of ``CXXFLAGS`` too.
+    The compiler is that of ``CXX``, or ``c++`` or ``g++``; it gets the options of ``CXXFLAGS`` too,
+    where arithmetic stays exact: of ``-Ofast``, ``-O3`` is left.
 
     Args:
         sources: The folder of the C++ files.
@@ -91,27 +95,44 @@ def compile_kernels(
     Returns:
         None, or why it failed.
     """
-    for stale in folder.glob("_*.so"):
-        stale.unlink()
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if compiler is None or os.name != "posix":
-        return "no C++ compiler was found"
+    compiler = os.environ.get("CXX", "").strip() or shutil.which("c++") or shutil.which("g++")
     machine = target_machine()
     sets = {name: v for name, v in instruction_sets(machine).items() if name not in left_out}
-    if not sets:
-        return f"the processor {machine} is not known"
     try:
-        command = shlex.split(compiler)
-        flags = [*_FLAGS.split(), *shlex.split(os.environ.get("CXXFLAGS", ""))]
-        made_for = _compiler_machine(command)
+        for stale in folder.glob("_*.so"):
+            stale.unlink()
+        if compiler is None or os.name != "posix":
+            return "no C++ compiler was found"
+        if not sets:
+            return f"the processor {machine} is not known"
+        command, options = _read_command(compiler)
+        made_for = _compiler_machine(command, options)
+        if made_for and _MACHINES.get(made_for, made_for) != _MACHINES.get(machine, machine):
+            return f"{compiler} compiles for {made_for}, not for {machine}"
+        options.append(f'-DDIGEST="{digest_sources(sources, headers)}"')
+        if headers is not None:
+            options.append(f"-I{headers}")
+        return _compile_each(sets, [*command, *options], sources, folder, compiler)
     except (OSError, ValueError) as error:
         return f"{compiler} cannot be run: {error}"
-    if made_for and _MACHINES.get(made_for, made_for) != _MACHINES.get(machine, machine):
-        return f"{compiler} compiles for {made_for}, not for {machine}"
-    flags.append(f'-DDIGEST="{digest_sources(sources, headers)}"')
-    if headers is not None:
-        flags.append(f"-I{headers}")
-    return _compile_each(sets, [*command, *flags], sources, folder, compiler)
+
+
+def _read_command(compiler: str) -> tuple[list[str], list[str]]:
+    """Return the words of a compiler, whose path may have spaces, and the options of all sets.
+
+    Raises:
+        ValueError: A quotation is not closed.
+    """
+    words = [compiler] if Path(compiler).is_file() else shlex.split(compiler)
+    own = os.environ.get("CXXFLAGS", "")
+    try:
+        options = [*_FLAGS.split(), *shlex.split(own), *_EXACT.split()]
+    except ValueError as error:
+        raise ValueError(f"CXXFLAGS={own}: {error}") from error
+    command, exact = (
+        ["-O3" if word == "-Ofast" else word for word in part] for part in (words, options)
+    )
+    return command, exact
 
 
 def _compile_each(
@@ -122,7 +143,13 @@ def _compile_each(
     for name, options in sets.items():
         files = [*map(str, sources.glob("*.cpp")), "-o", str(library_path(folder, name))]
         arguments = [*command, *options.split(), *files]
-        runs[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        runs[name] = subprocess.Popen(  # noqa: S603
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
     errors = {name: run.communicate()[1] for name, run in runs.items()}
     failed = [
         name
@@ -134,9 +161,14 @@ def _compile_each(
     return f"{compiler} failed: {errors[failed[0]].strip()[:500]}" if failed else None
 
 
-def _compiler_machine(command: list[str]) -> str:
+def _compiler_machine(command: list[str], options: list[str]) -> str:
     """Return the processor family that a compiler compiles for; empty where it does not say."""
     run = subprocess.run(  # noqa: S603
-        [*command, "-dumpmachine"], capture_output=True, text=True, check=False
+        [*command, "-dumpmachine", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
-    return run.stdout.strip().split("-")[0]
+    return run.stdout.strip().split("-")[0] if run.returncode == 0 else ""

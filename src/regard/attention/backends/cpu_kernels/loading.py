@@ -6,6 +6,7 @@ import ctypes
 import warnings
 from functools import cache
 from pathlib import Path
+from struct import unpack_from
 
 import torch
 
@@ -35,18 +36,26 @@ def load_first(folder: Path, headers: Path | None, cost: str) -> ctypes.CDLL | N
     Returns:
         None where none were compiled.
     """
-    digest = digest_sources(folder, headers)
-    for name in runnable_names():
-        library = load_current(library_path(folder, name), digest)
+    digest, refused, library = digest_sources(folder, headers), [], None
+    paths = [library_path(folder, name) for name in runnable_names()]
+    for path in filter(Path.exists, paths):
+        try:
+            library = _open(path, digest)
+        except OSError:
+            refused.append(path.name)
         if library is not None:
-            return library
-    if any(folder.glob("_*.so")):
+            break
+    if library is None:
+        refused = sorted(path.name for path in folder.glob("_*.so"))
+    if refused:
+        used = f"slower ones are: {Path(library._name).name}" if library else f"so {cost}"
         warnings.warn(
-            f"the kernels in {folder} were compiled from other sources or for another machine "
-            f"and are not used, so {cost}.  Install regard again: pip install -e .",
+            f"the kernels {' and '.join(refused)} in {folder} are damaged, or were compiled from "
+            f"other sources or for another machine, and are not used, {used}.  Install regard "
+            "again: pip install -e .",
             stacklevel=3,
         )
-    return None
+    return library
 
 
 def runnable_names() -> list[str]:
@@ -74,12 +83,45 @@ def load_current(path: Path, digest: str) -> ctypes.CDLL | None:
         another machine, or cannot run.
     """
     try:
-        library = ctypes.CDLL(str(path))
+        return _open(path, digest)
+    except OSError:
+        return None
+
+
+def _open(path: Path, digest: str) -> ctypes.CDLL | None:
+    """Load a library of kernels.
+
+    Returns:
+        None where this processor cannot run it.
+
+    Raises:
+        OSError: It cannot be read, is not ours, or was compiled from other sources.
+    """
+    _require_all_bytes(path)
+    library = ctypes.CDLL(str(path))
+    try:
         library.regard_digest.restype = ctypes.c_char_p
         is_current = library.regard_digest() == digest.encode()
-        return library if is_current and library.regard_can_run() else None
-    except (OSError, AttributeError):  # no library that this process can load, or not ours
-        return None
+        can_run = library.regard_can_run()
+    except AttributeError as error:
+        raise OSError(f"{path}: {error}") from error
+    if not is_current:
+        raise OSError(f"{path}: compiled from other sources")
+    return library if can_run else None
+
+
+def _require_all_bytes(path: Path) -> None:
+    """Check that a file has all bytes of its sections: to load less would end the process.
+
+    Raises:
+        OSError: It cannot be read, or has fewer.
+    """
+    with path.open("rb") as file:
+        header = file.read(64)
+    if header.startswith(b"\x7fELF\x02\x01") and len(header) == 64:  # 64 bits, little-endian
+        (start,), (size, count) = unpack_from("<Q", header, 40), unpack_from("<HH", header, 58)
+        if path.stat().st_size < start + size * count:  # the table of sections is at the end
+            raise OSError(f"{path}: is cut off")
 
 
 def instructions() -> str | None:
