@@ -51,6 +51,24 @@ def test_a_window_reads_its_keys_alone(pattern):
     assert allocated.most <= BATCH * HEADS * 64
 
 
+@pytest.mark.parametrize("pattern", [Causal(), Local(63, 0), Local(20, 5)], ids=repr)
+def test_the_empty_rest_of_a_cache_is_not_read(pattern):
+    q, k, v = step()
+    for x in (k, v):
+        x[:, :, 506:] = torch.nan
+    with Allocated() as allocated:
+        out = attend(q, k, v, pattern=pattern, query_offset=500, lengths=torch.tensor([501, 480]))
+    position = torch.arange(KEYS)
+    mask = pattern.allowed(torch.tensor([[500]]), position)
+    mask = mask & (position < torch.tensor([501, 480])[:, None])
+    k, v = k.nan_to_num(), v.nan_to_num()
+    expected = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask[:, None, None], enable_gqa=True
+    )
+    torch.testing.assert_close(out, expected)
+    assert allocated.most <= BATCH * HEADS * int(mask.any(0).nonzero().max() + 1)
+
+
 @pytest.mark.parametrize("queries", [1, 3])
 @pytest.mark.parametrize(
     "options",

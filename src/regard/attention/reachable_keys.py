@@ -1,7 +1,8 @@
 """Leave out the keys that no query reaches: a step of decoding with a window reads its window.
 
 A pattern of bands depends on differences of positions alone, and so do the scores and biases here:
-both positions can move by the number of keys left out.
+both positions can move by the number of keys left out at the beginning. Those left out at the end,
+such as the empty rest of a cache, move nothing.
 """
 
 from __future__ import annotations
@@ -35,15 +36,19 @@ def keep_reachable(
         Views of k and v, and the options for them; the same where all keys may be reached.
     """
     num_keys, offset, bias = k.shape[2], options.query_offset, options.bias
-    if torch.compiler.is_compiling() or num_queries > num_keys // 2 or not _can_move(options):
+    has_positions = options.key_positions is not None or options.segments_are_documents
+    if torch.compiler.is_compiling() or num_queries > num_keys // 2 or has_positions:
         return k, v, options
-    first = min(max(0, offset - _reach(pattern, offset)), num_keys)
-    if first == 0:
+    before, after = _reach(pattern)
+    stop = num_keys if after is None else min(num_keys, offset + num_queries + after)
+    is_cut = before is not None and before < offset and _can_move(options)
+    first = min(offset - before, num_keys) if is_cut and before is not None else 0
+    if (first, stop) == (0, num_keys):
         return k, v, options
 
     def of_pairs(tensor: Tensor) -> Tensor:
         """Cut ``[batch, heads, queries, keys]``, or 1 each."""
-        return tensor[..., first:] if tensor.shape[3] > 1 else tensor
+        return tensor[..., first:stop] if tensor.shape[3] > 1 else tensor
 
     lengths, segments = options.lengths, options.segments
     reachable = replace(
@@ -51,10 +56,10 @@ def keep_reachable(
         query_offset=offset - first,
         mask=None if options.mask is None else of_pairs(options.mask),
         bias=of_pairs(bias) if isinstance(bias, Tensor) else bias,
-        lengths=None if lengths is None else (lengths - first).clamp(min=0),
-        segments=None if segments is None else (segments[0], segments[1][:, first:]),
+        lengths=None if lengths is None else (lengths - first).clamp(0, stop - first),
+        segments=None if segments is None else (segments[0], segments[1][:, first:stop]),
     )
-    return k[:, :, first:], v[:, :, first:], reachable
+    return k[:, :, first:stop], v[:, :, first:stop], reachable
 
 
 def _can_move(options: AttentionOptions) -> bool:
@@ -62,15 +67,19 @@ def _can_move(options: AttentionOptions) -> bool:
     is_relative = isinstance(options.score, _RELATIVE) and (
         options.bias is None or isinstance(options.bias, (Tensor, *ALWAYS_FINITE))
     )
-    has_positions = options.key_positions is not None or options.segments_are_documents
-    return is_relative and not has_positions and options.dropout == 0  # it hashes positions
+    return is_relative and options.dropout == 0  # it hashes positions
 
 
-def _reach(pattern: Pattern, offset: int) -> int:
-    """Return how many keys before itself a query sees at most; all of them without a bound."""
+def _reach(pattern: Pattern) -> tuple[int | None, int | None]:
+    """Return how many keys before and after itself a query sees at most; None without a bound."""
     terms = pattern.terms() if isinstance(pattern, MaskPattern) else ()
-    reaches = [term.before for term in terms if term.is_band and term.before is not None]
-    return max(reaches) if reaches and len(reaches) == len(terms) else offset
+    if not terms or not all(term.is_band for term in terms):
+        return None, None
+    before, after = (
+        None if None in bounds else max(bound for bound in bounds if bound is not None)
+        for bounds in ([term.before for term in terms], [term.after for term in terms])
+    )
+    return before, after
 
 
 def sees_all(q: Tensor, k: Tensor, pattern: MaskPattern, options: AttentionOptions) -> bool:
