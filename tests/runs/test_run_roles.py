@@ -134,7 +134,11 @@ def test_a_classifier_starts_from_an_encoder_of_the_transformer(tmp_path, review
 def test_sides_alone_have_no_published_layout(tmp_path, masked, folder):
     with pytest.raises(ConfigError) as caught:
         export_model(load(masked), tmp_path / "out")
-    assert str(caught.value) == "export: no published layout has a Transformer's encoder alone."
+    assert str(caught.value) == (
+        "model.family=transformer: no published layout has a place for this model.  Families of "
+        "this kind that have one: bert, longformer.  A model that can be written is trained with "
+        "`model.family=bert` `model.norm=post` `model.num_segments=2`."
+    )
     with pytest.raises(ConfigError, match=rf"^model\.family={folder.name}: no published layout"):
         export_model(load(folder), tmp_path / "out")
 

@@ -117,6 +117,10 @@ def export_model(
         labels=config.data.labels,
         mean=config.data.mean,
         std=config.data.std,
+        new_models={
+            family: presets.get(config.preset, presets["small"]).model
+            for family, presets in task_of(config).presets.items()
+        },
     )
     if texts_path is not None:
         require_texts(texts_path)

@@ -208,7 +208,7 @@ def refusal(opened, folder) -> str:
 def test_a_mean_over_patches_has_no_place(tmp_path, pictures):
     opened = train(pictures, tmp_path / "m", settings=SMALL)
     assert refusal(opened, tmp_path / "hf") == (
-        "model.pooling=mean: published classifiers of this layout read the class token alone.  "
+        "model.pooling=mean: vit checkpoints have first only.  "
         "A model that can be written is trained with `model.pooling=first`."
     )
     assert not (tmp_path / "hf").exists()

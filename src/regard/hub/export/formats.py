@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
+from regard.attention import Full, parse_pattern
 from regard.errors import ConfigError
 from regard.hub.hugging_face.published_folder import CheckpointWriter, checkpoint_writer
-from regard.layers.attention_config import AttentionConfig
+from regard.layers.attention_config import AttentionConfig, PatternText
 from regard.models import (
     DECODERS,
     ENCODER_DECODERS,
     ENCODERS,
+    INPUT_ENCODERS,
     CheckpointFormat,
     Decoder,
     EncoderDecoder,
     Family,
     ModelConfig,
+    SpanModel,
     TextModel,
+    VitConfig,
     family_of,
 )
 from regard.models.base.checkpoint_format import SettingError, setting_text
+from regard.models.base.classifier_checkpoints import checkpoint_of
+from regard.models.base.encoder import EncoderConfig
 
 _MOST_CHANGES = 20
 _FAMILIES: tuple[tuple[type, Mapping[str, Family]], ...] = (
@@ -52,7 +59,11 @@ class _Obstacles(NamedTuple):
 
 
 def choose_format(
-    model: TextModel, config: ModelConfig, labels: Sequence[str], attention: AttentionConfig
+    model: TextModel,
+    config: ModelConfig,
+    labels: Sequence[str],
+    attention: AttentionConfig,
+    new_models: Mapping[str, ModelConfig] = MappingProxyType({}),
 ) -> CheckpointFormat:
     """Return the first checkpoint format of a family that can express all settings of a model.
 
@@ -61,43 +72,88 @@ def choose_format(
         config: Its configuration; of a classifier that of its encoder.
         labels: Labels of a classifier.
         attention: Its patterns.
+        new_models: For advice, the configuration that a run gives a model of a family by itself;
+            those that are missing have the defaults of their class.
 
     Raises:
         ConfigError: There is none; with all obstacles to the nearest one, and the settings of a
             model without them.
     """
     families = next((of for kind, of in _FAMILIES if isinstance(model, kind)), ENCODERS)
-    name, refused = family_of(config), []
-    patterns, settings = attention_obstacles(attention)
+    # The encoder of a Transformer alone has dimensions of no family.
+    name = "transformer" if type(config) is EncoderConfig else family_of(config)
+    refused: list[_Obstacles] = []
+    outside = _obstacles_outside(model, attention)
     store = checkpoint_writer(model, labels)
     for checkpoint_format in families[name].formats:
         obstacles = _find_obstacles(config, checkpoint_format, model.vocab_size, store)
-        if not obstacles.sentences:
-            _, mappings = store(config, checkpoint_format, model.vocab_size)
-            names = set(map(attrgetter("local"), mappings))
-            if names != dict(model.named_parameters()).keys():
-                continue  # that of another role of the family
-            if not patterns:
-                return checkpoint_format
+        if not (obstacles.sentences or outside.sentences):
+            return checkpoint_format
         refused.append(obstacles)
-    raise ConfigError(_refusal(name, families, refused, patterns, settings, store))
+    possible = [obstacles for obstacles in refused if obstacles.settings is not None]
+    if possible:
+        nearest = min(possible, key=_num_obstacles)
+    else:
+        nearest = _obstacles_to_another(families, refused, new_models, store)
+    opening = f"model.family={name}: no published layout has a place for this model."
+    changes = (outside.settings or {}) | nearest.changes
+    sentences = [opening, *outside.sentences, *nearest.sentences, advice(changes)]
+    raise ConfigError("  ".join(sentences))
 
 
-def attention_obstacles(attention: AttentionConfig) -> tuple[list[str], dict[str, Any]]:
+def image_obstacles(config: VitConfig, attention: AttentionConfig) -> str:
+    """Return what the checkpoint format of images cannot express; empty where it can.
+
+    Args:
+        config: The model's.
+        attention: Its patterns.
+
+    Returns:
+        All obstacles, and the settings of a model without them.
+    """
+    (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
+    outside = _attention_obstacles(attention)
+    obstacles = _find_obstacles(config, checkpoint_format, 0, checkpoint_of)
+    sentences = [*outside.sentences, *obstacles.sentences]
+    changes = (outside.settings or {}) | obstacles.changes
+    return "  ".join([*sentences, advice(changes)]) if sentences else ""
+
+
+def _obstacles_outside(model: TextModel, attention: AttentionConfig) -> _Obstacles:
+    """Return what no format can express, with settings by their names in a run's configuration."""
+    sentences, settings = _attention_obstacles(attention)
+    assert settings is not None
+    if isinstance(model, SpanModel) and model.roles is not None:
+        sentences = [
+            *sentences,
+            "qa.match_words=true: published models do not read which words of a text are in the "
+            "question.",
+        ]
+        settings = settings | {"qa.match_words": False}
+    return _Obstacles(sentences, settings)
+
+
+def _attention_obstacles(attention: AttentionConfig) -> _Obstacles:
     """Return what others cannot compute of patterns, and the settings of full attention."""
-    default = AttentionConfig()
-    names = [
-        name
-        for name in msgspec.structs.asdict(default)
-        if (getattr(attention, name) != getattr(default, name))
-    ]
-    if not names:
-        return [], {}
+    full = AttentionConfig()
+    settings = {
+        f"attention.{name}": getattr(full, name)
+        for name in full.__struct_fields__
+        if not _is_full(getattr(attention, name))
+    }
+    if not settings:
+        return _Obstacles([], {})
     sentence = (
         f"attention {attention.summary()}: published configurations have no pattern, so others "
         "would compute full attention."
     )
-    return [sentence], {f"attention.{name}": getattr(default, name) for name in names}
+    return _Obstacles([sentence], settings)
+
+
+def _is_full(pattern: PatternText | None) -> bool:
+    """Return whether all patterns of a setting are full; one that is not set follows another."""
+    texts = (pattern,) if isinstance(pattern, str) else pattern or ()
+    return all(isinstance(parse_pattern(text), Full) for text in texts)
 
 
 def advice(settings: Mapping[str, Any]) -> str:
@@ -106,31 +162,22 @@ def advice(settings: Mapping[str, Any]) -> str:
     return f"A model that can be written is trained with {' '.join(texts)}."
 
 
-def _refusal(
-    name: str,
+def _obstacles_to_another(
     families: Mapping[str, Family],
     refused: Sequence[_Obstacles],
-    patterns: list[str],
-    settings: dict[str, Any],
+    new_models: Mapping[str, ModelConfig],
     store: CheckpointWriter,
-) -> str:
-    """Return all obstacles to the nearest format, and the settings of a model without them."""
-    opening = f"model.family={name}: no published layout has a place for this model.  "
-    possible = [obstacles for obstacles in refused if obstacles.settings is not None]
-    if possible:
-        nearest = min(possible, key=_num_obstacles)
-        reasons = nearest.sentences
-    else:
-        with_format = {other: family for other, family in families.items() if family.formats}
-        other, family = next(iter(with_format.items()))
-        nearest = min(
-            (_find_obstacles(family.config(), form, 8, store) for form in family.formats),
-            key=_num_obstacles,
-        )
-        reasons = [*chain.from_iterable(map(attrgetter("sentences"), refused))]
-        reasons += [f"Families of this kind that have one: {', '.join(with_format)}."]
-        settings = settings | {"model.family": other}
-    return opening + "  ".join([*patterns, *reasons, advice(settings | nearest.changes)])
+) -> _Obstacles:
+    """Return why a family is refused, and the settings of a new model of one that has a format."""
+    with_format = {name: family for name, family in families.items() if family.formats}
+    name, family = next(iter(with_format.items()))
+    config = new_models.get(name, family.config())
+    nearest = min(
+        (_find_obstacles(config, form, 8, store) for form in family.formats), key=_num_obstacles
+    )
+    reasons = [*chain.from_iterable(map(attrgetter("sentences"), refused))]
+    reasons.append(f"Families of this kind that have one: {', '.join(with_format)}.")
+    return _Obstacles(reasons, {"family": name} | (nearest.settings or {}))
 
 
 def _num_obstacles(obstacles: _Obstacles) -> int:

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.export.formats import advice, attention_obstacles, choose_format
+from regard.hub.export.formats import choose_format, image_obstacles
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
@@ -25,11 +27,11 @@ from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.hub.hugging_face.sentence_transformers import sentence_files
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.models import (
-    FAMILIES,
     INPUT_ENCODERS,
     Classifier,
     Decoder,
     EncoderDecoder,
+    LongformerConfig,
     ModelConfig,
     SpanModel,
     TextModel,
@@ -74,9 +76,13 @@ def export_hugging_face(trained: TrainedModel, folder: Path) -> str:
 
 def _export_text(trained: TrainedModel, folder: Path) -> str:
     model, tokenizer, config = _require_text_model(trained)
-    if type(config) not in {family.config for family in FAMILIES.values()}:
-        raise ConfigError("export: no published layout has a Transformer's encoder alone.")
-    checkpoint_format = choose_format(model, config, trained.labels, trained.attention)
+    checkpoint_format = choose_format(
+        model,
+        _with_readable_questions(config, tokenizer) if isinstance(model, SpanModel) else config,
+        trained.labels,
+        trained.attention,
+        trained.new_models,
+    )
     limit = _longest_text(model, config, trained)
     files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
     if trained.pooling is not None and isinstance(config, EncoderConfig):
@@ -100,7 +106,7 @@ def _require_text_model(trained: TrainedModel) -> tuple[TextModel, AnyTokenizer,
     """Return model, vocabulary and configuration, of a classifier that of its encoder.
 
     Raises:
-        ConfigError: The model reads no texts, or which words of a text are in the question.
+        ConfigError: The model reads no texts.
     """
     model, tokenizer = trained.model, trained.tokenizer
     if not isinstance(model, TextModel) or tokenizer is None:
@@ -110,13 +116,20 @@ def _require_text_model(trained: TrainedModel) -> tuple[TextModel, AnyTokenizer,
         )
     encoder = model.encoder if isinstance(model, Classifier | SpanModel) else model
     config = cast("ModelConfig", encoder.config)
-    if isinstance(model, SpanModel) and model.roles is not None:
-        raise ConfigError(
-            "qa.match_words=true: published models do not read which words of a text are in the "
-            "question.  A model that can be written is trained with `qa.match_words=false` "
-            "`model.rotary_base=none`, or starts from a published head for questions."
-        )
     return model, tokenizer, config
+
+
+def _with_readable_questions(config: ModelConfig, tokenizer: AnyTokenizer) -> ModelConfig:
+    """Return a configuration that ends no questions where others would not find their ends.
+
+    In `transformers` a Longformer counts three tokens that end texts: one after the question, one
+    before the text and one after it.
+    """
+    if not isinstance(config, LongformerConfig) or config.question_end_id is None:
+        return config
+    begin, between, end, _ = tokenizer.pair_template
+    is_found = [*begin, *between, *end].count(config.question_end_id) == 3
+    return config if is_found else msgspec.structs.replace(config, question_end_id=None)
 
 
 def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) -> int | None:
@@ -214,15 +227,8 @@ def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
             f"export: a model of {trained.inputs}, which no published layout here reads: those of "
             "a Vision Transformer are of images alone."
         )
-    obstacles, settings = attention_obstacles(trained.attention)
-    if config.pooling != "first":
-        obstacles.append(
-            f"model.pooling={config.pooling}: published classifiers of this layout read the class "
-            "token alone."
-        )
-        settings["model.pooling"] = "first"
-    if obstacles:
-        raise ConfigError("  ".join([*obstacles, advice(settings)]))
+    if obstacles := image_obstacles(config, trained.attention):
+        raise ConfigError(obstacles)
     (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
     files = {PREPROCESSOR_CONFIG: dump_json(_pixel_preparation(trained, config))}
     fields = label_fields(trained.labels)

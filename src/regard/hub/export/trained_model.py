@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from regard.generation.beam_search_config import BeamSearchConfig
@@ -9,7 +11,7 @@ from regard.generation.sampling import SamplingConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.sentence_transformers import SentencePooling
 from regard.layers.attention_config import AttentionConfig
-from regard.models import Model
+from regard.models import Model, ModelConfig
 
 
 class TrainedModel(NamedTuple):
@@ -28,6 +30,8 @@ class TrainedModel(NamedTuple):
         labels: Labels of a classifier, in the order of its logits; empty for other models.
         mean: Mean of each channel of images, in pixel values of 0 to 255; empty is 0.
         std: Their standard deviations; empty is 1.
+        new_models: Configuration that a run gives a model of each family by itself, for advice
+            where this model cannot be written.
     """
 
     model: Model
@@ -41,3 +45,4 @@ class TrainedModel(NamedTuple):
     labels: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    new_models: Mapping[str, ModelConfig] = MappingProxyType({})

@@ -72,6 +72,9 @@ def checkpoint_of(
         ConfigError: The format cannot express a setting, or has no classifiers.
     """
     if not labels:
+        # Longformer's: outside classifiers `transformers` has no global token unless it is told.
+        only = {"num_global": 0, "question_end_id": None}
+        require_settings(config, only, kind=f"{checkpoint_format.model_type} encoders")
         return checkpoint_format.write(config, vocab_size), checkpoint_format.map_parameters(config)
     head = checkpoint_format.label_head
     if head is None:
@@ -83,7 +86,9 @@ def checkpoint_of(
         "pooling": "first",
         "has_pooler": True,
         "pooler_activation": head.activation,
-        "num_global": 1,  # Longformer's: `transformers` has the first token in every classifier
+        # Longformer's: `transformers` has the first token in every classifier.
+        "num_global": 1,
+        "question_end_id": None,
     }
     require_settings(config, only, kind=f"{checkpoint_format.model_type} checkpoints with labels")
     architecture = fields["architectures"][0].removesuffix("Model")

@@ -11,7 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models.base.checkpoint_format import CheckpointFormat, ParameterMapping
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    ParameterMapping,
+    SettingError,
+)
 from regard.models.base.encoder import EncoderConfig
 
 C = TypeVar("C", bound=EncoderConfig)
@@ -61,13 +65,18 @@ def span_checkpoint_of(
 
     Raises:
         ConfigError: The format cannot express a setting, or computes these models otherwise.
+        SettingError: Question and text have the same segment.
     """
     has_local_questions = getattr(config, "question_end_id", None) is None
     if checkpoint_format.model_type == "longformer" and has_local_questions:
         raise ConfigError(
             "longformer checkpoints of answers have global attention at every token of the "
-            "question, and this model has not (`model.question_end_id`)."
+            "question, up to the first of three tokens that end texts, and this model has not "
+            "(`model.question_end_id`)."
         )
+    if checkpoint_format.model_type == "bert" and config.num_segments == 1:
+        sentence = "model.num_segments=1: bert checkpoints of answers have 2 or more."
+        raise SettingError([sentence], {"num_segments": 2})
     config = with_span_head(config)
     fields = checkpoint_format.write(config, vocab_size)
     architecture = fields["architectures"][0].removesuffix("Model")
