@@ -13,11 +13,13 @@ from regard.attention import (
     Full,
     Global,
     Local,
+    RandomBlocks,
     Strided,
     T5Relative,
     TransformerXL,
     attend,
 )
+from regard.errors import ConfigError
 
 LEARNED = torch.tensor([0.3, 0.7], requires_grad=True)  # of two heads
 TABLE = torch.linspace(-1, 1, 16).view(2, 8).requires_grad_()
@@ -216,3 +218,19 @@ def test_an_exported_program_has_a_dynamic_length(options):
     for n in (7, 130, 600):
         q = torch.randn(1, 2, n, 4)
         torch.testing.assert_close(program.module()(q), attend(q, q, q, **options))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_random_blocks_ask_to_be_resolved_before_one_graph_or_a_program():
+    q = torch.randn(1, 2, 40, 4)
+    module = Attention({"pattern": "random:4:2"})
+    message = r"random:4:2:0 draws its blocks for a length.*Resolve it first: \.resolve\("
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=message):
+        torch.compile(module, fullgraph=True, backend="aot_eager")(q)
+    with pytest.raises(ConfigError, match=message):
+        torch.export.export(module, (q,))
+    resolved = Attention({"pattern": RandomBlocks(4, 2).resolve(40, 40)})
+    out = torch.compile(resolved, fullgraph=True, backend="aot_eager")(q)
+    torch.testing.assert_close(out, module(q))
+    torch.testing.assert_close(torch.compile(module, backend="aot_eager")(q), module(q))

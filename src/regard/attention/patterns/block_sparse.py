@@ -167,9 +167,26 @@ class RandomBlocks(LengthDependentPattern):
         return f"random:{self.size}:{self.per_row}:{self.seed}"
 
     def resolve(self, num_queries: int, num_keys: int) -> Blocks:
-        """Draw the table; more queries add rows and change none."""
+        """Draw the table; more queries add rows and change none.
+
+        Returns:
+            The table with its blocks.
+
+        Raises:
+            ConfigError: ``torch.export`` traces, and would write every draw into the program.
+        """
+        if torch.compiler.is_dynamo_compiling():
+            torch._dynamo.graph_break(msg=self._refusal("one full graph"))
+        elif torch.compiler.is_exporting():
+            raise ConfigError(self._refusal("an exported program"))
         rows, columns = (max(1, -(-length // self.size)) for length in (num_queries, num_keys))
         return _draw(rows, columns, self)
+
+    def _refusal(self, program: str) -> str:
+        return (
+            f"{self.to_text()} draws its blocks for a length, which {program} cannot hold.  "
+            "Resolve it first: .resolve(num_queries, num_keys)."
+        )
 
 
 @lru_cache(maxsize=64)
