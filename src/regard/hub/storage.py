@@ -241,7 +241,7 @@ def warn_if_not_finite(tensors: Mapping[str, Tensor], name: str) -> None:
     faulty = {key: tensor for key, tensor in tensors.items() if not _is_finite(tensor)}
     if faulty:
         key, tensor = next(iter(faulty.items()))
-        count = int((~tensor.isfinite()).sum())
+        count = int((~tensor.float().isfinite()).sum())
         more = f", and {len(faulty) - 1:,} more tensors have some" if len(faulty) > 1 else ""
         warnings.warn(
             f"{name}: {count:,} of {tensor.numel():,} numbers of tensor {key} are not finite{more}."
@@ -411,6 +411,8 @@ def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _is_finite(tensor: Tensor) -> bool:
     """Return whether all numbers of a tensor are finite; the sum decides unless it overflows."""
+    if tensor.itemsize == 1 and tensor.is_floating_point():  # PyTorch adds up no 8-bit numbers
+        tensor = tensor.float()
     if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
         return True
     return bool(tensor.isfinite().all())

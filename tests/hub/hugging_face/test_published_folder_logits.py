@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from regard.errors import ConfigError
 from regard.hub.hugging_face.published_folder import read_hugging_face, write_hugging_face
@@ -170,6 +171,17 @@ def test_half_precision_is_read_as_float32(make, dtype, tmp_path, transformers):
     assert {parameter.dtype for parameter in ours.parameters()} == {torch.float32}
     opened = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     assert_equal_models(ours, opened.eval(), 2)
+
+
+def test_weights_of_eight_bits_are_read_as_their_numbers(make, tmp_path):
+    make(2).save_pretrained(tmp_path)
+    before = read(tmp_path).state_dict()
+    path = tmp_path / "model.safetensors"
+    tensors = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    after = read(tmp_path).state_dict()
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor.to(torch.float8_e4m3fn).float())
 
 
 def test_the_old_form_of_rotary_settings_is_read(transformers, tmp_path):
