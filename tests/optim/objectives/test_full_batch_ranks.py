@@ -155,6 +155,26 @@ def summed_by_the_closure(name, rank, world):
     return run(model, optimizer, closure)
 
 
+def messages_without_average(rank):
+    """Return the messages where `reduce` is given and the gradients are those of each process."""
+    said = []
+    for has_gradient in (True, rank == 0):
+        model = network()
+        rows, labels = halves(rank, 2)
+
+        def closure(model=model, rows=rows, labels=labels, has_gradient=has_gradient):
+            loss = F.cross_entropy(model(rows), labels)
+            if has_gradient:
+                loss.backward()
+            return loss
+
+        try:
+            ConjugateGradient(model.parameters(), reduce=dist.all_reduce).step(closure)
+        except ConfigError as error:
+            said.append(str(error))
+    return said
+
+
 def alone(name, rank, world):
     """The first process optimizes, the second does something else."""
     model = network()
@@ -351,6 +371,7 @@ def main(rank, world, folder):
     results["kinds"] = kinds_between_evaluations(rank, world)
     results["refusals"] = refusals()
     results["messages_without_data"] = messages_without_data()
+    results["messages_without_average"] = messages_without_average(rank)
     results["mixed"] = gradients_where_processes_use_other_parameters(rank)
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -431,6 +452,14 @@ def test_no_whole_copies_of_sharded_parameters_are_left(both):
 def test_where_no_process_has_data_all_report_it(both):
     message = "the loaders of all 2 processes gave no term of the loss.  Is the data set empty?"
     assert [results["messages_without_data"] for results in both] == [[message] * 4] * 2
+
+
+def test_gradients_that_no_one_averages_are_refused_on_both_processes(both):
+    for results in both:
+        assert len(results["messages_without_average"]) == 2
+        for message in results["messages_without_average"]:
+            assert message.startswith("the gradients differ between the processes")
+            assert "all_reduce(p.grad)" in message
 
 
 def test_a_parameter_has_a_gradient_everywhere_where_one_process_uses_it(both):

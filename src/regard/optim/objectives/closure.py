@@ -15,6 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError
+from regard.optim.foreach import foreach_norm
 from regard.optim.objectives.objective import (
     Closure,
     Reduce,
@@ -23,6 +24,9 @@ from regard.optim.objectives.objective import (
     unread_scalar,
 )
 from regard.optim.sharding import is_sharded
+
+_OTHER = 1e-8
+"""Relative variance of the norm of a gradient above which processes have other gradients."""
 
 
 @dataclass(eq=False)
@@ -55,7 +59,7 @@ class ClosureObjective:
             The loss, averaged over the processes that work together.
 
         Raises:
-            ConfigError: It did not compute gradients.
+            ConfigError: It did not compute gradients, or other ones on other processes.
             ShapeError: The loss is not a scalar.
         """
         return float(self.unread_gradient())
@@ -71,7 +75,7 @@ class ClosureObjective:
             The loss, averaged over the processes that work together, a scalar that is not read.
 
         Raises:
-            ConfigError: It did not compute gradients.
+            ConfigError: It did not compute gradients, or other ones on other processes.
             ShapeError: The loss is not a scalar.
         """
         for parameter in self.parameters:
@@ -79,14 +83,36 @@ class ClosureObjective:
         with torch.enable_grad(), _parallel_models() as models:
             loss = self.closure()
         value = torch.as_tensor(unread_scalar(loss), dtype=torch.float64)
+        if self.reduce is not None:
+            return self._mean_of_equals(value, self.reduce)
         if all(parameter.grad is None for parameter in self.parameters):
             require_gradients(self.parameters, "the closure")
-        reduce = self.reduce or self._reduce_of(models)
+        reduce = self._reduce_of(models)
         if reduce is None:
             return value
         sums = torch.stack([value, torch.ones_like(value)]).to(self.parameters[0].device)
         reduce(sums)
         return sums[0] / sums[1]
+
+    def _mean_of_equals(self, value: Tensor, reduce: Reduce) -> Tensor:
+        """Return the mean of a loss, a scalar, over processes with the same gradients.
+
+        Raises:
+            ConfigError: Their gradients differ, or none has any; all processes raise it.
+        """
+        norm = _norm_of_gradients(self.parameters)
+        sums = torch.stack([value.to(norm), torch.ones_like(norm), norm, norm.square()])
+        reduce(sums)
+        mean, _, norm, square = sums / sums[1]
+        if bool(square - norm.square() > _OTHER * norm.square()):
+            raise ConfigError(
+                "the gradients differ between the processes that `reduce` sums over, so that each "
+                "would move its parameters elsewhere.  Average them in the closure, after "
+                "backward(): for p in parameters: all_reduce(p.grad); p.grad /= world_size"
+            )
+        if all(parameter.grad is None for parameter in self.parameters):
+            require_gradients(self.parameters, "the closure")
+        return mean
 
     def _reduce_of(self, models: Sequence[DistributedDataParallel]) -> Reduce | None:
         """Return the sum over the processes that share in the gradients; None for one alone."""
@@ -104,6 +130,16 @@ class ClosureObjective:
         )
 
     hessian = gauss_newton
+
+
+def _norm_of_gradients(parameters: Sequence[Tensor]) -> Tensor:
+    """Return the norm of all gradients, a scalar of float64; 1 where each process has a part."""
+    norm = torch.ones((), dtype=torch.float64, device=parameters[0].device)
+    if any(map(is_sharded, parameters)):
+        return norm
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = foreach_norm(gradients) if gradients else []
+    return torch.stack([0 * norm, *(part.to(norm) for part in norms)]).square().sum().sqrt()
 
 
 @contextmanager
