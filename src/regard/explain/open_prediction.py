@@ -27,7 +27,7 @@ from regard.explain.predictions.reference_tokens import split_special
 from regard.explain.predictions.written_target import WrittenTarget
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
-from regard.settings.binding import check_count
+from regard.settings.call_arguments import check_count
 from regard.settings.validation import require_texts
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier

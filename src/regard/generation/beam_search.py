@@ -110,6 +110,9 @@ def make_search(
 class Search(ABC, Generic[S]):
     """A search over a batch of sentences, which leave it when they are done.
 
+    What is known of hypotheses is ``[batch, beam]``, of their tokens ``[batch, beam, length]``; the
+    rows of the model are ``[batch * beam]``.
+
     Args:
         model: Model in evaluation mode.
         config: Beam and penalty.
@@ -384,7 +387,7 @@ def _needs_logits(config: BeamSearchConfig) -> bool:
 
 
 class _Greedy(Search[S]):
-    """Takes the most probable token at every step; the beam is 1."""
+    """Takes the most probable token at every step: its scores are ``[batch, 1]``."""
 
     def advance(self) -> None:
         if self.searching_decoder is None:
@@ -423,7 +426,10 @@ class _Greedy(Search[S]):
 
 @dataclass(eq=False)
 class _Beams(Search[S]):
-    """Keeps the best hypotheses of each sentence; rows are ``sentence * beam + hypothesis``."""
+    """Keeps the best hypotheses of each sentence, ``[batch, beam]``.
+
+    The row of one is ``sentence * beam + hypothesis``.
+    """
 
     finished: dict[int, list[Hypothesis]] = field(default_factory=dict, init=False)
     """Outputs of each sentence that count, by its index."""

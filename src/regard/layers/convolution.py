@@ -22,7 +22,7 @@ from regard.layers.dropout import Dropout
 from regard.layers.layer import EMBEDDINGS, INPUT, Description, Flow, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqAttention, Seq2SeqState
-from regard.settings.binding import check_count, check_number
+from regard.settings.call_arguments import check_count, check_number
 
 HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two."""

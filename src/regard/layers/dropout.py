@@ -68,7 +68,9 @@ _POOLS: WeakKeyDictionary[torch.Generator, _Pools] = WeakKeyDictionary()
 
 
 class Dropout(nn.Dropout):
-    """Zero a fraction of the activations in training and scale up the others.
+    """Zero a fraction of activations, such as ``[batch, length, dim]``, and scale up the others.
+
+    In evaluation it returns them unchanged.
 
     Args:
         p: Probability of dropping an element, 0 to 1.

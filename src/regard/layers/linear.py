@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.layer import Description, Layer, describe_linear
-from regard.settings.binding import check_count, check_number
+from regard.settings.call_arguments import check_count, check_number
 
 
 class Adapter(Layer, ABC):

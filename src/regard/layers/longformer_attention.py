@@ -18,7 +18,7 @@ from regard.attention import Full, Global, Lengths, Local, Pattern, ScoreDepende
 from regard.layers.layer import Description
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
-from regard.settings.binding import check_count
+from regard.settings.call_arguments import check_count
 
 
 class LongformerAttention(SelfAttention):

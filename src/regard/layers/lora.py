@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.linear import Adapter, Linear
-from regard.settings.binding import check_count, check_number
+from regard.settings.call_arguments import check_count, check_number
 
 ADAPTED = ".adaptation."
 """Part of the names of the trained weights."""

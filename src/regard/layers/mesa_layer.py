@@ -26,7 +26,8 @@ from regard.layers.convolution import ConvolutionCache
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import RMSNorm
-from regard.settings.binding import check_count, check_number, check_types
+from regard.settings.binding import check_types
+from regard.settings.call_arguments import check_count, check_number
 from regard.settings.validation import require_at_least, require_probability
 
 CHUNK = 64

@@ -15,7 +15,7 @@ from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.recorded_attention import RecordedAttention
 from regard.layers.static_cache import StaticCache
-from regard.settings.binding import check_count
+from regard.settings.call_arguments import check_count
 
 if TYPE_CHECKING:
     from regard.layers.rotary import Rotary

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from regard.errors import ShapeError
 from regard.layers.layer import Description, Layer
-from regard.settings.binding import check_count, check_number
+from regard.settings.call_arguments import check_count, check_number
 
 NormKind = Literal["layer", "rms"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ShapeError
-from regard.settings.binding import check_number
+from regard.settings.call_arguments import check_number
 
 
 def rotate(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -193,46 +193,6 @@ def check_type(value: object, hint: object, name: str) -> object:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError:
         return convert_value(value, hint, name)  # says what was expected
-
-
-def check_count(value: object, name: str, least: int = 1) -> None:
-    """Check a size that is not part of a struct, such as the number of token ids.
-
-    Args:
-        value: An argument.
-        name: Name of the argument, for the message.
-        least: Smallest size that is allowed.
-
-    Raises:
-        ConfigError: It is not a whole number, or too small.
-    """
-    number = check_type(value, int, name)
-    if not isinstance(number, int) or number < least:
-        raise ConfigError(f"{name}={value}: {name} must be {least} or more, not {value}")
-
-
-def check_number(
-    value: object, name: str, allowed: str, is_allowed: Callable[[float], bool]
-) -> None:
-    """Check a number that is not part of a struct, such as a rate.
-
-    Args:
-        value: An argument.
-        name: Name of the argument, for the message.
-        allowed: What is allowed, in words.
-        is_allowed: Returns whether a number is; false for what is not finite.
-
-    Raises:
-        ConfigError: It is not a number, or not allowed.
-
-    >>> check_number(1.5, "decay", "at least 0 and below 1", lambda decay: 0 <= decay < 1)
-    Traceback (most recent call last):
-    ...
-    regard.errors.ConfigError: decay=1.5: decay must be at least 0 and below 1.
-    """
-    number = check_type(value, float, name)
-    if not isinstance(number, float) or not is_allowed(number):
-        raise ConfigError(f"{name}={value}: {name} must be {allowed}.")
 
 
 @cache

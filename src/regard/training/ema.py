@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regard.optim.foreach import foreach_lerp_
 from regard.optim.sharding import local_part, whole_tensor
-from regard.settings.binding import check_number
+from regard.settings.call_arguments import check_number
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
 _NEGLIGIBLE = 1e-16  # weight of the initial parameters, below the precision of float64

@@ -19,7 +19,7 @@ TensorFunction = Callable[..., tuple[Tensor, ...]]
 
 
 class OnceDifferentiable(Protocol):
-    """A function of tensors that autograd records, differentiable once."""
+    """A function of tensors such as ``[batch, heads, length, dim]``, differentiable once."""
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Compute it; tensors may have any shape."""
@@ -49,7 +49,7 @@ def differentiate_once(
 
 
 class _FirstOrder(torch.autograd.Function):
-    """Its inputs are the two functions, and their tensors."""
+    """Its inputs are two functions and their tensors, ``[batch, heads, length, dim]`` or any."""
 
     @staticmethod
     def forward(
@@ -119,7 +119,7 @@ def _record(
 
 
 class _Enter(torch.autograd.Function):
-    """Return a tensor whose cotangent goes to another one of its shape, which has no memory."""
+    """Give the cotangent of ``[batch, heads, length, dim]``, or any, to a tensor without memory."""
 
     @staticmethod
     def forward(ctx: Any, stand_in: Tensor, tensor: Tensor) -> Tensor:  # noqa: ARG004

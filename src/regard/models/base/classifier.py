@@ -11,7 +11,7 @@ from regard.layers.dropout import Dropout
 from regard.models.base.encoder import Encoder
 from regard.models.base.model import PooledVector
 from regard.models.base.text_model import TextModel
-from regard.settings.binding import check_count
+from regard.settings.call_arguments import check_count
 
 
 class Classifier(TextModel):

@@ -10,7 +10,7 @@ from regard.attention.resolve_lengths import lengths_on_device
 from regard.errors import ShapeError
 from regard.layers.initialization import fill_normal
 from regard.models.base.model import Model
-from regard.settings.binding import check_count
+from regard.settings.call_arguments import check_count
 
 PAD_ID = 0
 
