@@ -26,8 +26,9 @@ int main() {
         const std::vector<float> weight = numbers(out * num_in, true);
         const std::vector<float> bias = numbers(out, true);
         const auto same = [](int64_t i) { return i; };
+        Arena arena;
         Packed map;
-        map.pack(weight.data(), bias.data(), out, num_in, out, num_in, INT8, same, same);
+        map.pack(weight.data(), bias.data(), out, num_in, out, num_in, INT8, same, same, arena);
         std::vector<float> from = numbers(rows * num_in, !is_positive);
         std::vector<Bytes::Left> integers(rows * map.in);
         std::vector<float> padded_row(map.in), factors(rows);

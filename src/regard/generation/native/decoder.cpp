@@ -28,10 +28,11 @@ struct Stack {
     double embedding_epsilon = 0;
     int64_t stride;  // distance of two rows of states
     int64_t head;    // width of a head, a whole number of loads of keys
+    Arena &arena;
 
-    explicit Stack(const Sizes &from)
+    Stack(const Sizes &from, Arena &arena)
         : sizes(from), blocks(from.num_layers), stride(padded(from.dim, PANEL)),
-          head(padded(from.head_dim, from.precision == FLOAT32 ? WIDTH : 2 * WIDTH)) {
+          head(padded(from.head_dim, from.precision == FLOAT32 ? WIDTH : 2 * WIDTH)), arena(arena) {
         for (int64_t i = 0; i < from.num_layers; ++i) {
             blocks[i].before = from.before[i];
             blocks[i].after = from.after[i];
@@ -53,7 +54,7 @@ struct Stack {
         const auto kind = static_cast<Precision>(sizes.precision);
         Packed &map = blocks[layer].maps[name];
         const auto pack_heads = [&](int64_t count) {
-            map.pack(weight, bias, count * size, dim, count * head, dim, kind, by_head, same);
+            map.pack(weight, bias, count * size, dim, count * head, dim, kind, by_head, same, arena);
         };
         switch (name) {
             case SELF_QKV: pack_heads(all); break;
@@ -61,24 +62,26 @@ struct Stack {
             case CROSS_KV: pack_heads(2 * heads); break;
             case SELF_OUT:
             case CROSS_OUT:
-                map.pack(weight, bias, dim, heads * size, dim, heads * head, kind, same, by_head);
+                map.pack(weight, bias, dim, heads * size, dim, heads * head, kind, same, by_head,
+                         arena);
                 break;
             case INNER: {
                 const int64_t half = half_hidden();
                 const int64_t parts = sizes.activation == SWIGLU ? 2 : 1;
                 const auto by_part = [=](int64_t i) { return i / hidden * half + i % hidden; };
-                map.pack(weight, bias, parts * hidden, dim, parts * half, dim, kind, by_part, same);
+                map.pack(weight, bias, parts * hidden, dim, parts * half, dim, kind, by_part, same,
+                         arena);
                 break;
             }
-            default: map.pack(weight, bias, dim, hidden, dim, hidden, kind, same, same);
+            default: map.pack(weight, bias, dim, hidden, dim, hidden, kind, same, same, arena);
         }
     }
 
-    int64_t widest() const {  // of what a product of a block reads or writes
+    int64_t widest() const {  // row of what a product of a block reads or writes
         int64_t most = stride;
         for (const Block &block : blocks)
             for (const Packed &map : block.maps) most = std::max({most, map.in, map.out});
-        return most;
+        return most + APART<uint16_t>;
     }
 };
 
@@ -134,6 +137,7 @@ struct Scratches {
 };
 
 struct Model {
+    Arena arena;
     std::unique_ptr<Stack> encoder, decoder;
     Packed output;
     std::unique_ptr<CopyHead> copy;
@@ -196,15 +200,17 @@ struct Pass {
         if (map.precision == FLOAT32) return {from, row};
         uint16_t *halves = scratch.numbers.get();
         if (map.precision == BF16) {
-            for (int64_t i = 0; i < rows; ++i) to_halves(halves + i * map.in, from + i * row, map.in);
-            return {halves, map.in};
+            const int64_t apart = map.in + APART<uint16_t>;
+            for (int64_t i = 0; i < rows; ++i) to_halves(halves + i * apart, from + i * row, map.in);
+            return {halves, apart};
         }
         auto *integers = reinterpret_cast<Bytes::Left *>(halves);
+        const int64_t apart = map.in + APART<Bytes::Left>;
         const int32_t limit = integer_limit(map.in);
         for (int64_t i = 0; i < rows; ++i)
-            scratch.factors.get()[i] = to_integers(integers + i * map.in, scratch.zeros.get()[i],
+            scratch.factors.get()[i] = to_integers(integers + i * apart, scratch.zeros.get()[i],
                                                    from + i * row, map.in, limit);
-        return {integers, map.in, scratch.factors.get(), scratch.zeros.get()};
+        return {integers, apart, scratch.factors.get(), scratch.zeros.get()};
     }
 
     // Calls finish for all outputs of every row: see `multiply`. Threads share what takes longer
@@ -240,12 +246,12 @@ struct Pass {
     }
 
     // states += from W^T + b, and the norm after it in post-norm.
-    void add_to_states(const Packed &map, const float *from, int64_t row, const Norm &norm) const {
+    void add_to_states(const Packed &map, const Rows &left, const Norm &norm) const {
         float *to = states;
         const int64_t to_row = stack.stride;
         const float *bias = map.bias.get();
         multiply_all(
-            map, enter(map, from, row),
+            map, left,
             [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
                 float *at = to + i * to_row + column;
                 store(at, load(at) + (first + load(bias + column)));
@@ -304,7 +310,8 @@ struct Pass {
             attend(group, size, sizes.num_heads, sizes.num_heads / sizes.num_kv_heads, stack.head,
                    scale);
         }
-        add_to_states(block.maps[SELF_OUT], scratch.context.get(), width, block.norms[SELF_NORM]);
+        const Packed &map = block.maps[SELF_OUT];
+        add_to_states(map, enter(map, scratch.context.get(), width), block.norms[SELF_NORM]);
     }
 
     // find(i) returns the memory that row i sees. Neighbours that see the same read it together.
@@ -327,21 +334,22 @@ struct Pass {
             }
             attend(group, size, sizes.num_heads, 1, stack.head, scale);
         }
-        add_to_states(block.maps[CROSS_OUT], scratch.context.get(), stack.query_width(),
+        const Packed &out = block.maps[CROSS_OUT];
+        add_to_states(out, enter(out, scratch.context.get(), stack.query_width()),
                       block.norms[CROSS_NORM]);
     }
 
     void feed_forward(const Block &block) const {
-        const Packed &inner = block.maps[INNER];
+        const Packed &inner = block.maps[INNER], &outer = block.maps[OUTER];
         const bool is_gated = sizes.activation == SWIGLU;
         float *wide = scratch.wide.get();
-        const int64_t row = inner.out, half = stack.half_hidden();
+        const int64_t row = inner.out + APART<float>, half = stack.half_hidden();
         map_to(wide, row, inner, input(block.norms[FEED_FORWARD_NORM]), stack.stride,
                is_gated ? -1 : sizes.activation);
         for (int64_t i = 0; is_gated && i < rows; ++i)
             for (float *at = wide + i * row, *end = at + half; at < end; at += WIDTH)
                 store(at, activate(SILU, load(at)) * load(at + half));
-        add_to_states(block.maps[OUTER], wide, row, block.norms[FEED_FORWARD_NORM]);
+        add_to_states(outer, enter(outer, wide, row), block.norms[FEED_FORWARD_NORM]);
     }
 
     // Rotates the queries and keys of a row.
@@ -469,7 +477,7 @@ struct Reading {
                 rows.push_back({sources[number].get(), i});
             }
         const int64_t count = int64_t(rows.size()), width = stack.query_width();
-        const int64_t place = stack.place_width();
+        const int64_t place = stack.place_width() + APART<float>;
         scratch.fit(std::max(stack.widest(), model.decoder->widest()),
                     std::max(stack.stride, model.decoder->stride));
         Aligned<float> states, queries, places;
@@ -490,7 +498,7 @@ struct Reading {
             each_block([&](int64_t start) {
                 pass.project(block, [&](int64_t i, const float *from) {
                     std::copy_n(from, width, queries.get() + (start + i) * width);
-                    std::copy_n(from + width, place, places.get() + (start + i) * place);
+                    std::copy_n(from + width, stack.place_width(), places.get() + (start + i) * place);
                 });
             });
             each_block([&](int64_t start) {
@@ -815,8 +823,8 @@ EXPORTED int regard_has_bf16() {
 EXPORTED void *regard_model_new(const Sizes *encoder, const Sizes *decoder) {
     try {
         auto model = std::make_unique<Model>();
-        if (encoder) model->encoder = std::make_unique<Stack>(*encoder);
-        model->decoder = std::make_unique<Stack>(*decoder);
+        if (encoder) model->encoder = std::make_unique<Stack>(*encoder, model->arena);
+        model->decoder = std::make_unique<Stack>(*decoder, model->arena);
         return model.release();
     } catch (const std::bad_alloc &) {
         return nullptr;
@@ -868,7 +876,7 @@ EXPORTED int regard_set_output(void *model, const float *weight, const float *bi
         const Sizes &sizes = all.decoder->sizes;
         const auto same = [](int64_t i) { return i; };
         all.output.pack(weight, bias, sizes.vocab_size, sizes.dim, sizes.vocab_size, sizes.dim,
-                        static_cast<Precision>(sizes.precision), same, same);
+                        static_cast<Precision>(sizes.precision), same, same, all.arena);
         return DONE;
     });
 }
@@ -882,8 +890,8 @@ EXPORTED int regard_set_copy(void *model, const float *query, const float *key, 
         const int64_t dim = all.decoder->sizes.dim;
         const auto same = [](int64_t i) { return i; };
         all.copy = std::make_unique<CopyHead>();
-        all.copy->query.pack(query, nullptr, dim, dim, dim, dim, FLOAT32, same, same);
-        all.copy->key.pack(key, nullptr, dim, dim, dim, dim, FLOAT32, same, same);
+        all.copy->query.pack(query, nullptr, dim, dim, dim, dim, FLOAT32, same, same, all.arena);
+        all.copy->key.pack(key, nullptr, dim, dim, dim, dim, FLOAT32, same, same, all.arena);
         all.copy->gate.assign(gate, gate + 3 * dim);
         all.copy->bias = static_cast<float>(bias);
         all.copy->continuation = static_cast<float>(continuation);
@@ -899,7 +907,7 @@ EXPORTED void *regard_state_new(void *of) {
         int64_t reach = 0;
         for (const Block &block : stack.blocks)
             reach = reach < 0 || block.before < 0 ? -1 : std::max(reach, block.before + 1);
-        const int64_t bytes = stack.place_width() * stack.kept_bytes();
+        const int64_t bytes = stack.place_width() * stack.kept_bytes() + APART<unsigned char>;
         return new State{model, Cache(stack.sizes.num_layers, bytes, reach)};
     } catch (const std::bad_alloc &) {
         return nullptr;

@@ -14,6 +14,8 @@
 #include <immintrin.h>
 #endif
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -32,6 +34,10 @@ constexpr int64_t MAX_ROWS = 11 * 12;              // of one product: they stay 
 constexpr int64_t DEPTH_BYTES = 1024;              // of each output, so that a panel stays in the first one
 constexpr float NOTHING = -1e30f;                  // less than any score, and finite
 
+// Numbers left free after each row: rows that are a power of 2 of bytes apart would share a few places
+// of the first cache.
+template <typename N> constexpr int64_t APART = 64 / int64_t(sizeof(N));
+
 enum Precision : int64_t { FLOAT32 = 0, INT8 = 1, BF16 = 2 };
 
 inline int64_t padded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
@@ -39,9 +45,9 @@ inline int64_t padded(int64_t count, int64_t to) { return (count + to - 1) / to 
 template <typename T> struct Aligned {
     std::unique_ptr<T, decltype(&std::free)> owner{nullptr, &std::free};
 
-    void allocate(int64_t count) {  // what it held is lost
-        const size_t bytes = std::max<int64_t>(64, padded(count * int64_t(sizeof(T)), 64));
-        owner.reset(static_cast<T *>(std::aligned_alloc(64, bytes)));
+    void allocate(int64_t count, int64_t alignment = 64) {  // what it held is lost
+        const size_t bytes = std::max(alignment, padded(count * int64_t(sizeof(T)), alignment));
+        owner.reset(static_cast<T *>(std::aligned_alloc(alignment, bytes)));
         if (!owner) throw std::bad_alloc();
     }
     void fill_zero(int64_t count) {
@@ -49,6 +55,38 @@ template <typename T> struct Aligned {
         std::fill(owner.get(), owner.get() + count, T(0));
     }
     T *get() const { return owner.get(); }
+};
+
+// Memory of a model's weights, in pieces of large pages where the system has them: a step reads all
+// weights, and with small pages the processor would look for most of these pages anew.
+class Arena {
+  public:
+    unsigned char *take_zeros(int64_t count) {
+        const int64_t bytes = padded(count, 64);
+        if (bytes > left) add_piece(bytes);
+        unsigned char *taken = next;
+        next += bytes, left -= bytes;
+        std::fill(taken, taken + bytes, static_cast<unsigned char>(0));
+        return taken;
+    }
+
+  private:
+#ifdef __SANITIZE_ADDRESS__
+    static constexpr int64_t PAGE = 64, PIECE = 64;  // one for each map, so that its end is watched
+#else
+    static constexpr int64_t PAGE = 1 << 21, PIECE = 1 << 24;  // 2 MiB; what is not used costs nothing
+#endif
+    std::vector<Aligned<unsigned char>> pieces;
+    unsigned char *next = nullptr;
+    int64_t left = 0;
+
+    void add_piece(int64_t bytes) {
+        pieces.emplace_back().allocate(left = padded(std::max(bytes, PIECE), PAGE), PAGE);
+        next = pieces.back().get();
+#ifdef MADV_HUGEPAGE
+        if (PAGE > 64) madvise(next, left, MADV_HUGEPAGE);
+#endif
+    }
 };
 
 // ---- lanes ----
@@ -220,7 +258,7 @@ struct Packed {
     int64_t in = 0;           // inputs, a multiple of 4
     int64_t out = 0;          // outputs, a multiple of PANEL
     Precision precision = FLOAT32;
-    Aligned<unsigned char> weights;
+    unsigned char *weights = nullptr;  // in an arena
     Aligned<float> bias;      // [out]
     Aligned<float> scales;    // [out], of integers
     Aligned<int32_t> totals;  // [out], sums of their integers
@@ -229,17 +267,18 @@ struct Packed {
     int64_t weight_bytes() const { return precision == FLOAT32 ? 4 : precision == BF16 ? 2 : 1; }
 
     template <typename K> typename K::Right *panel(int64_t number) const {
-        return reinterpret_cast<typename K::Right *>(weights.get()) + number * in * PANEL;
+        return reinterpret_cast<typename K::Right *>(weights) + number * in * PANEL;
     }
 
     // Reads weight [num_out][num_in] and bias [num_out] or null; `to_out` and `to_in` give the
-    // places of outputs and inputs, below `all_out` and `all_in`.
+    // places of outputs and inputs, below `all_out` and `all_in`. The weights lie in an arena.
     template <typename ToOut, typename ToIn>
     void pack(const float *weight, const float *added, int64_t num_out, int64_t num_in,
-              int64_t all_out, int64_t all_in, Precision kind, ToOut to_out, ToIn to_in) {
+              int64_t all_out, int64_t all_in, Precision kind, ToOut to_out, ToIn to_in,
+              Arena &arena) {
         in = padded(all_in, 4), out = padded(all_out, PANEL), precision = kind;
         bias.fill_zero(out);
-        weights.fill_zero(out * in * weight_bytes());
+        weights = arena.take_zeros(out * in * weight_bytes());
         if (kind == INT8) scales.fill_zero(out), totals.fill_zero(out);
         for (int64_t row = 0; row < num_out; ++row) {
             const int64_t place = to_out(row);
@@ -287,10 +326,12 @@ struct Packed {
 
 // ---- products ----
 
-// sums[M][PANEL] = or += left[M][depth] panel[depth][PANEL].
-template <typename K, bool ADD, int M>
+// sums[M][PANEL] = or += left[M][depth] panel[depth][PANEL]. If AHEAD, half as many bytes from
+// `ahead` on as those of the panel are brought to the second cache.
+template <typename K, bool ADD, int M, bool AHEAD = false>
 inline void tile(typename K::Number *to, const typename K::Left *left, int64_t left_row,
-                 const typename K::Right *panel, int64_t depth) {
+                 const typename K::Right *panel, int64_t depth,
+                 const typename K::Right *ahead = nullptr) {
     typename K::Sum sums[M][2];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
@@ -301,6 +342,10 @@ inline void tile(typename K::Number *to, const typename K::Left *left, int64_t l
     for (int64_t k = 0; k < depth; k += K::PACK, left += K::PACK, panel += K::PACK * PANEL) {
         const typename K::Loaded first = K::load_right(panel);
         const typename K::Loaded second = K::load_right(panel + K::PACK * WIDTH);
+        if constexpr (AHEAD) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += K::PACK * WIDTH;
+        }
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
             sums[m][0] = K::multiply_add(sums[m][0], left + m * left_row, first);
@@ -321,7 +366,8 @@ inline void some_rows(int64_t rows, typename K::Number *to, const typename K::Le
     if constexpr (M > 1) some_rows<K, ADD, M - 1>(rows, to, left, left_row, panel, depth);
 }
 
-// The sums of one panel, [rows][PANEL].
+// The sums of one panel, [rows][PANEL]. While the first two tiles are computed, what is multiplied
+// next is brought nearer, by half each: processors do not look that far ahead by themselves.
 template <typename K>
 inline void multiply_panel(typename K::Number *sums, const typename K::Left *left,
                            int64_t left_row, int64_t rows, const typename K::Right *panel,
@@ -331,7 +377,11 @@ inline void multiply_panel(typename K::Number *sums, const typename K::Left *lef
         const int64_t depth = std::min(DEPTH, in - k);
         for (int64_t m = 0; m < rows; m += TILE) {
             const auto *at = left + m * left_row + k;
-            if (k) some_rows<K, true>(rows - m, sums + m * PANEL, at, left_row, panel + k * PANEL, depth);
+            if (m < 2 * TILE && rows - m >= TILE) {
+                const auto *ahead = panel + (k + depth) * PANEL + m / TILE * depth * WIDTH;
+                if (k) tile<K, true, TILE, true>(sums + m * PANEL, at, left_row, panel + k * PANEL, depth, ahead);
+                else tile<K, false, TILE, true>(sums + m * PANEL, at, left_row, panel, depth, ahead);
+            } else if (k) some_rows<K, true>(rows - m, sums + m * PANEL, at, left_row, panel + k * PANEL, depth);
             else some_rows<K, false>(rows - m, sums + m * PANEL, at, left_row, panel, depth);
         }
     }
