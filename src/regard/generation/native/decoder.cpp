@@ -342,6 +342,8 @@ struct Pass {
     void feed_forward(const Block &block) const {
         const Packed &inner = block.maps[INNER], &outer = block.maps[OUTER];
         const bool is_gated = sizes.activation == SWIGLU;
+        if (inner.precision == BF16 && !is_gated)
+            return add_to_states(outer, hidden_halves(block), block.norms[FEED_FORWARD_NORM]);
         float *wide = scratch.wide.get();
         const int64_t row = inner.out + APART<float>, half = stack.half_hidden();
         map_to(wide, row, inner, input(block.norms[FEED_FORWARD_NORM]), stack.stride,
@@ -350,6 +352,24 @@ struct Pass {
             for (float *at = wide + i * row, *end = at + half; at < end; at += WIDTH)
                 store(at, activate(SILU, load(at)) * load(at + half));
         add_to_states(outer, enter(outer, wide, row), block.norms[FEED_FORWARD_NORM]);
+    }
+
+    // The hidden numbers of a feed-forward layer, rounded as soon as they are known: as float32 they
+    // would not stay in the second cache.
+    Rows hidden_halves(const Block &block) const {
+        const Packed &inner = block.maps[INNER];
+        const int64_t apart = inner.out + APART<uint16_t>, activation = sizes.activation;
+        const float *bias = inner.bias.get();
+        uint16_t *halves = reinterpret_cast<uint16_t *>(scratch.wide.get());
+        multiply_all(
+            inner, enter(inner, input(block.norms[FEED_FORWARD_NORM]), stack.stride),
+            [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
+                float both[PANEL];
+                store(both, activate(activation, first + load(bias + column)));
+                store(both + WIDTH, activate(activation, second + load(bias + column + WIDTH)));
+                to_halves(halves + i * apart + column, both, PANEL);
+            });
+        return {halves, apart};
     }
 
     // Rotates the queries and keys of a row.
