@@ -6,9 +6,12 @@ import json
 import shutil
 
 import pytest
+import torch
 from tests.cli.commands import feed, run
 
 import regard
+from regard.tasks import opening
+from regard.tasks.sequence_to_sequence import decode_rows
 
 
 def test_translate_takes_text(capsys, trained):
@@ -25,6 +28,28 @@ def test_translate_takes_a_precision_and_threads(capsys, trained, precision):
         pytest.skip("the decoder was not compiled")
     assert code == 0
     assert out.count("\n") == 1
+
+
+def test_a_model_is_opened_on_one_thread_and_writes_on_all_that_were_set(
+    capsys, trained, monkeypatch
+):
+    numbers = []
+
+    def noting(function):
+        def run_and_note(*args, **kwargs):
+            numbers.append(torch.get_num_threads())
+            return function(*args, **kwargs)
+
+        return run_and_note
+
+    monkeypatch.setattr(opening, "task_of", noting(opening.task_of))
+    monkeypatch.setattr(decode_rows, "decode_sources", noting(decode_rows.decode_sources))
+    before = torch.get_num_threads()
+    try:
+        assert run(capsys, "translate", trained, "3 red cat sees the dog", "--threads", 2)[0] == 0
+    finally:
+        torch.set_num_threads(before)
+    assert numbers == [1, 2]
 
 
 def test_wrong_threads_and_precisions_are_refused(capsys, trained):

@@ -14,7 +14,7 @@ from regard.setup.config import RunConfig
 from regard.setup.facts import inspect_machine
 from regard.setup.request import Request
 from regard.training import device
-from regard.training.device import choose_device
+from regard.training.device import choose_device, on_one_thread
 from regard.training.training_config import TrainingConfig
 
 has_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -142,3 +142,15 @@ def test_a_resumed_run_says_that_its_gpu_is_not_here():
     assert events[0].text.endswith("It continues on cpu.")
     with pytest.raises(ConfigError, match=r"^cuda: "):
         _present_device("cpu", "cuda", events.append)
+
+
+def test_one_thread_computes_until_the_end_also_after_an_error():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyError), on_one_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -45,8 +45,11 @@ def open_predictor(
     """  # noqa: DOC501 - other_task makes it
     from regard.hub.hugging_face.recognize import is_hugging_face
     from regard.tasks.opening import open_model, set_precision
+    from regard.training.device import on_one_thread, use_threads
 
-    predictor = open_model(model, compute.device, threads=compute.threads)
+    use_threads(compute.threads)
+    with on_one_thread():
+        predictor = open_model(model, compute.device)
     collect_as_usual()
     is_translator = predictor.config.task == "translation"
     if writer is not None and is_translator and is_hugging_face(Path(model)):
