@@ -247,6 +247,19 @@ def ctranslate2_engines(model: Any, folder: Path, threads: int) -> dict[tuple[st
     return engines
 
 
+def on_threads(run: Engine, threads: int) -> Engine:
+    """Return an engine that computes on so many of PyTorch's threads.
+
+    CTranslate2 sets the number of threads of OpenMP, which is PyTorch's, to that of one worker.
+    """
+
+    def run_on_threads(sources: list[list[int]], beam: int, length: int) -> list[list[int]]:
+        torch.set_num_threads(threads)
+        return run(sources, beam, length)
+
+    return run_on_threads
+
+
 def measure(
     engines: dict[tuple[str, str], Engine],
     sources: list[list[int]],
@@ -350,6 +363,7 @@ def main() -> None:
         if not options.json:
             path = decoding_path(regard.load(hf).model)
             print(f"regard writes by {path}; {options.threads} threads", flush=True)
+        engines = {name: on_threads(run, options.threads) for name, run in engines.items()}
         beams = [int(beam) for beam in options.beams.split(",")] if is_marian else [1]
         results = measure(engines, sources, beams, options.tokens, options.rounds, clock)
     if options.json:

@@ -25,3 +25,17 @@ def test_engines_write_the_same_tokens(transformers, tmp_path):
     results = decoding.measure(engines, sources, [1, 2], 6, 1, time.perf_counter)
     assert [result.equal for result in results] == [1.0] * 4
     assert all(result.tokens_per_second > 0 for result in results)
+
+
+def test_an_engine_computes_on_the_threads_that_were_asked_for():
+    before = torch.get_num_threads()
+
+    def count(sources, beam, length):
+        return [[torch.get_num_threads()]]
+
+    try:
+        engine = decoding.on_threads(count, 3)
+        torch.set_num_threads(1)  # as CTranslate2 does
+        assert engine([], 1, 1) == [[3]]
+    finally:
+        torch.set_num_threads(before)
