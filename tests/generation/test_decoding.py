@@ -69,6 +69,26 @@ def test_sentences_that_join_and_workers_that_share_change_no_output(
     assert torch.get_num_threads() == num_threads
 
 
+@pytest.mark.parametrize(("num_workers", "most_tokens"), [(1, 1024), (2, 275), (4, 256)])
+def test_a_small_number_of_sources_is_shared_out_among_the_workers(
+    model, num_workers, most_tokens, monkeypatch
+):
+    if not is_compiled(model):
+        pytest.skip("the decoder was not compiled")
+    batches = []
+
+    def note(*args):
+        batches.extend(scheduling_batches(*args))
+        return batches
+
+    scheduling_batches = scheduling.length_batches
+    monkeypatch.setattr(scheduling, "length_batches", note)
+    sources = [[5, 6, 7, 8, 2]] * 110
+    decode(model, sources, beam=2, max_length=2, num_workers=num_workers)
+    most = most_tokens // (5 * 2)
+    assert [len(batch) for batch in batches][:-1] == [most] * (109 // most)
+
+
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_compiled_decoder_and_the_operators_write_the_same(model, beam):
     if not is_compiled(model):

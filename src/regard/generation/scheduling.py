@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
 _JOINING_PARTS = 4  # parts of a batch, each of which joins when there is room for it
+_LEAST_TOKENS = DECODING_TOKENS // 16  # fewer are not shared out to workers
 
 
 def decode(
@@ -143,10 +144,7 @@ def decode_sources(
     if num_workers < 1:
         raise ConfigError(f"num_workers must be 1 or more, not {num_workers}.")
     results: list[list[Hypothesis]] = [[] for _ in lengths]
-    num_tokens, num_parts = DECODING_TOKENS, 1
-    if isinstance(decoder, JoiningDecoder):
-        num_tokens, num_parts = num_tokens * decoder.batch_factor, _JOINING_PARTS
-    batches = deque(length_batches(lengths, config.beam, num_tokens // num_parts))
+    num_tokens, batches = _plan_batches(decoder, lengths, config.beam, num_workers)
 
     def work() -> None:
         _decode_batches(decoder, lengths, pad, config, ids, batches, num_tokens, results)
@@ -161,6 +159,20 @@ def decode_sources(
             batches.clear()
             raise
     return results
+
+
+def _plan_batches(
+    decoder: Seq2SeqDecoder[Any], lengths: NDArray[np.int64], beam: int, num_workers: int
+) -> tuple[int, deque[list[int]]]:
+    """Return the most source tokens that a worker decodes together, and the batches."""
+    num_tokens, num_parts = DECODING_TOKENS, 1
+    if isinstance(decoder, JoiningDecoder):
+        num_tokens, num_parts = num_tokens * decoder.batch_factor, _JOINING_PARTS
+    batch_tokens = num_tokens // num_parts
+    if num_workers > 1:  # two batches for each, so that all end at about the same time
+        even = int(lengths.sum()) * beam // (2 * num_workers)
+        batch_tokens = min(batch_tokens, max(_LEAST_TOKENS, even))
+    return num_tokens, deque(length_batches(lengths, beam, batch_tokens))
 
 
 def length_batches(lengths: NDArray[np.int64], beam: int, num_tokens: int) -> list[list[int]]:
