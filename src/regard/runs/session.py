@@ -128,7 +128,7 @@ class RunSession:
             world, world.together(lambda: inspect_machine(requested.training.device)), report
         )
         task = choose_task(request, sources.get("path"))
-        pretrained = world.together(lambda: read_pretrained(request, task))
+        pretrained = world.together(lambda: read_pretrained(request, task, task_of))
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
         task.require_family(draft.model)
         has_sizes = pretrained is not None and not pretrained.parts

@@ -31,6 +31,8 @@ from regard.setup.inspect import with_present_paths
 if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
+    from regard.models.base.checkpoint_format import LabelHead
+    from regard.models.base.encoder import EncoderConfig
     from regard.setup.dataset import ReadOptions
     from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
     from regard.setup.presets import FamilyPresets
@@ -84,6 +86,15 @@ class Task(ABC):
     def for_config(self, config: RunConfig) -> Task:  # noqa: ARG002 - for tasks of several kinds
         """Return the task of the kind that settings choose; most tasks have one kind."""
         return self
+
+    def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:  # noqa: ARG002
+        """Return a trained encoder as this task uses it.
+
+        Args:
+            model: The trained model.
+            head: Where its published format has the pooler of a classifier.
+        """
+        return model.for_single_texts()
 
     def claims(self, shape: DataShape) -> bool:  # noqa: ARG002 - translation claims nothing
         """Whether data of a shape is for this task, where the user names no task."""

@@ -5,6 +5,7 @@ They come from a model folder in regard's format or in Hugging Face's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,
+    ENCODER_DECODERS,
+    ENCODERS,
     FORECASTERS,
     INPUT_ENCODERS,
     EncoderDecoderConfig,
@@ -25,9 +28,7 @@ from regard.models import (
     family_of,
 )
 from regard.models.base.checkpoint_format import LabelHead
-from regard.models.base.classifier_checkpoints import with_label_head
 from regard.models.base.encoder import EncoderConfig
-from regard.models.base.span_checkpoints import with_span_head
 from regard.setup.config import RunConfig
 from regard.setup.facts import Pretrained
 from regard.setup.fine_tuning import load_pretrained
@@ -43,17 +44,16 @@ if TYPE_CHECKING:
     from regard.setup.base_task import Task
     from regard.setup.request import Request
 
-_ENCODER_TASKS = {"masked-language-modeling", "classification", "extractive"}
-_TARGET_TASKS = {"translation", "summarization", "generative"}
-"""Tasks that can start from each other's models; of question answering, its two kinds."""
 
-
-def read_pretrained(request: Request, task: Task) -> Pretrained | None:
+def read_pretrained(
+    request: Request, task: Task, task_of: Callable[[RunConfig], Task]
+) -> Pretrained | None:
     """Return the settings of the weights that a request starts from; None for random weights.
 
     Args:
         request: What the user set.
         task: The task of the data.
+        task_of: Returns the task of settings, of those of the weights.
 
     Raises:
         ConfigError: The model of a folder is not for the task.
@@ -64,7 +64,8 @@ def read_pretrained(request: Request, task: Task) -> Pretrained | None:
         return Pretrained(config=parts_config(folders, task), parts=folders) if folders else None
     folder = request.start_from
     is_published = is_hugging_face(Path(folder))
-    config = _hugging_face_config(folder, task) if is_published else _own_config(folder, task)
+    read = _hugging_face_config if is_published else _own_config
+    config = read(folder, task, task_of)
     return Pretrained(config=replace(config, start_from=folder))
 
 
@@ -93,19 +94,21 @@ def load_initial_weights(model: Model, config: RunConfig, pretrained: Pretrained
     return load_pretrained(model, config)
 
 
-def _hugging_face_config(folder: str, task: Task) -> RunConfig:
+def _hugging_face_config(
+    folder: str, task: Task, task_of: Callable[[RunConfig], Task]
+) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in Hugging Face's format."""
     defaults = task.defaults
     checkpoint = read_hugging_face(Path(folder))
     config = published_config(checkpoint)
-    kinds = {_kind(task.defaults), _kind(config)}
-    if task.name != config.task and not _share_models(kinds):
+    source_task = task_of(config)
+    if task.name != config.task and not _share_models(source_task, task):
         raise ConfigError(
             f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "
             f"the data is for {task.name}."
-            f"{_proposed_kind(kinds)}"
+            f"{_proposed_kind(source_task, task)}"
         )
-    _require_same_kind(folder, config, defaults)
+    _require_same_kind(folder, source_task, task)
     model = config.model
     if isinstance(model, VitConfig):
         return replace(
@@ -131,18 +134,19 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     )
 
 
-def _own_config(folder: str, task: Task) -> RunConfig:
+def _own_config(folder: str, task: Task, task_of: Callable[[RunConfig], Task]) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in regard's format."""
     source = ModelFolder(folder).read_config(RunConfig)
     ModelFolder(folder).require_trainable()
+    source_task = task_of(source)
     reads_inputs = family_of(source.model) in INPUT_ENCODERS | FORECASTERS
-    kinds = {_kind(source), _kind(task.defaults)}
-    is_other_kind = reads_inputs or (kinds & _ENCODER_TASKS and kinds & _TARGET_TASKS)
+    is_other_kind = reads_inputs or _roles_differ(source_task, task)
     if source.task != task.name and is_other_kind:
         raise ConfigError(
-            f"{folder}: made for {source.task}; the data is for {task.name}.{_proposed_kind(kinds)}"
+            f"{folder}: made for {source.task}; the data is for {task.name}."
+            f"{_proposed_kind(source_task, task)}"
         )
-    _require_same_kind(folder, source, task.defaults)
+    _require_same_kind(folder, source_task, task)
     return replace(
         task.defaults,
         preset=source.preset,
@@ -164,8 +168,15 @@ def _own_config(folder: str, task: Task) -> RunConfig:
     )
 
 
-def _share_models(kinds: set[str]) -> bool:
-    return kinds <= _ENCODER_TASKS or kinds <= _TARGET_TASKS
+def _share_models(source: Task, task: Task) -> bool:
+    """Return whether a task can start from the models of another."""
+    return source.families is task.families and task.families in (ENCODERS, ENCODER_DECODERS)
+
+
+def _roles_differ(source: Task, task: Task) -> bool:
+    """Return whether one of two tasks has encoders, and the other writes targets."""
+    roles = (source.families, task.families)
+    return ENCODERS in roles and ENCODER_DECODERS in roles
 
 
 def _model_for(task: Task, model: ModelConfig, head: LabelHead | None = None) -> ModelConfig:
@@ -176,38 +187,29 @@ def _model_for(task: Task, model: ModelConfig, head: LabelHead | None = None) ->
         model: The trained model.
         head: Where its published format has the pooler of a classifier.
     """
-    if not isinstance(model, EncoderConfig):
-        return model
-    if task.name == "question-answering":
-        return with_span_head(model)
-    if task.name == "classification" and head is not None and not model.has_pooler:
-        model = with_label_head(model, head)
-    return model.for_single_texts()
+    return task.start_encoder(model, head) if isinstance(model, EncoderConfig) else model
 
 
-def _kind(config: RunConfig) -> str:
-    """Return the task of settings, or the kind of question answering."""
-    return config.qa.kind if config.task == "question-answering" else config.task
-
-
-def _require_same_kind(folder: str, config: RunConfig, defaults: RunConfig) -> None:
+def _require_same_kind(folder: str, source: Task, task: Task) -> None:
     """Raise ConfigError where the models of a folder and of a run answer in different ways."""
-    if config.task == defaults.task and _kind(config) != _kind(defaults):
-        kind = _kind(config)
+    if source.name == task.name and source is not task:
+        kind = source.defaults.qa.kind
         raise ConfigError(
-            f"{folder}: a model of qa.kind={kind}; this run is of qa.kind={_kind(defaults)}.  "
-            f"Train a model of that kind: `qa.kind={kind}`"
+            f"{folder}: a model of qa.kind={kind}; this run is of "
+            f"qa.kind={task.defaults.qa.kind}.  Train a model of that kind: `qa.kind={kind}`"
         )
 
 
-def _proposed_kind(kinds: set[str]) -> str:
+def _proposed_kind(source: Task, task: Task) -> str:
     """Return the kind of question answering that can start from a model, as advice.
 
     Args:
-        kinds: The kinds of the model and of the run, two tasks that cannot start from each other.
+        source: The task of the model.
+        task: That of the run; neither can start from the other's models.
     """
-    if "extractive" in kinds and kinds & _TARGET_TASKS:
+    answers = [one for one in (source, task) if "qa" in one.sections]
+    if len(answers) != 1 or not _roles_differ(source, task):
+        return ""
+    if answers[0].families is ENCODERS:
         return "  A model that writes answers can start from it: `qa.kind=generative`"
-    if "generative" in kinds and kinds & _ENCODER_TASKS:
-        return "  A model that finds answers can start from it: `qa.kind=extractive`"
-    return ""
+    return "  A model that finds answers can start from it: `qa.kind=extractive`"

@@ -229,8 +229,9 @@ def test_settings_of_windows_are_refused(data, tmp_path) -> None:
 def test_a_start_of_the_other_kind_is_refused_by_name(capsys, folder, trained, data) -> None:
     def read(folder: Path, *settings: str) -> Any:
         request = Request.parse([f"start_from={folder}", *settings])
-        task = task_named("question-answering")
-        return read_pretrained(request, task.for_config(request.bind_all_but_model(RunConfig())))
+        draft = request.bind_all_but_model(RunConfig())
+        task = task_named("question-answering").for_config(draft)
+        return read_pretrained(request, task, task_of)
 
     with pytest.raises(ConfigError, match=r"a model of qa.kind=generative; this run is of qa.kind"):
         read(folder)

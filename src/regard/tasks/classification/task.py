@@ -7,6 +7,9 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Classifier
+from regard.models.base.checkpoint_format import LabelHead
+from regard.models.base.classifier_checkpoints import with_label_head
+from regard.models.base.encoder import EncoderConfig
 from regard.setup.base_task import Task
 from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import RunConfig
@@ -49,6 +52,12 @@ class TextClassificationTask(Task):
         return RunConfig(
             task=self.name, model=BertConfig(), training=TrainingConfig(label_smoothing=0.0)
         )
+
+    def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:
+        """Return a trained encoder with the pooler that its published format has."""
+        if head is not None and not model.has_pooler:
+            model = with_label_head(model, head)
+        return model.for_single_texts()
 
     def claims(self, shape: DataShape) -> bool:
         """Whether there are columns of text and label."""

@@ -12,6 +12,9 @@ from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODERS, BertConfig, Model, SpanModel
+from regard.models.base.checkpoint_format import LabelHead
+from regard.models.base.encoder import EncoderConfig
+from regard.models.base.span_checkpoints import with_span_head
 from regard.setup.base_task import Task
 from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
@@ -129,6 +132,10 @@ class QuestionAnsweringTask(Task):
         )
 
         return GENERATIVE_QUESTION_ANSWERING
+
+    def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:  # noqa: ARG002
+        """Return a trained encoder that reads a question with a context."""
+        return with_span_head(model)
 
     @property
     def presets(self) -> FamilyPresets:
