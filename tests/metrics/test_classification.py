@@ -54,3 +54,6 @@ def test_bins_hold_probabilities_alone():
     with pytest.raises(DataError) as caught:
         reliability([0.5, 1.5], [True, False])
     assert str(caught.value) == "probabilities are 0.5 to 1.5; expected 0 to 1."
+    assert sum(reliability([], []).counts) == 0
+    with pytest.raises(ShapeError, match=r"^there are 2 probabilities and 1 answers of whether"):
+        reliability([0.5, 0.5], [True])

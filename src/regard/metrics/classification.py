@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from regard.errors import DataError
+from regard.errors import DataError, ShapeError
 from regard.metrics.bootstrap import require_aligned
 
 _ROUNDING = 1e-5  # of a probability in float32
@@ -117,16 +117,20 @@ def reliability(
         The rows, mean probability and fraction of correct labels of each bin.
 
     Raises:
-        DataError: There is nothing to score, or a probability is not within 0 to 1.
+        DataError: A probability is not within 0 to 1.
         ShapeError: The lengths differ.
 
     >>> bins = reliability([0.95, 0.85, 0.81], [True, True, False])
     >>> bins.counts[8:], bins.accuracy[8:], round(bins.calibration_error, 1)
     ([2, 1], [0.5, 1.0], 23.7)
     """
-    require_aligned(probabilities, is_correct, "probabilities")
+    if len(probabilities) != len(is_correct):
+        raise ShapeError(
+            f"there are {len(probabilities):,} probabilities and {len(is_correct):,} answers of "
+            "whether they are right.  Give one for each."
+        )
     values = np.nan_to_num(np.asarray(probabilities, dtype=float))  # of weights that are not finite
-    if values.min() < 0 or values.max() > 1 + _ROUNDING:
+    if len(values) and (values.min() < 0 or values.max() > 1 + _ROUNDING):
         raise DataError(f"probabilities are {values.min()} to {values.max()}; expected 0 to 1.")
     correct = np.asarray(is_correct, dtype=float)
     bins = np.minimum((values * num_bins).astype(int), num_bins - 1)
