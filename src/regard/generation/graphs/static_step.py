@@ -163,8 +163,8 @@ def _caches(stack: BlockStack, rows: StaticRows, dtype: torch.dtype) -> list[Sta
 def _source_state(stack: BlockStack, caches: list[StaticCache], shape: StepShape) -> DecoderState:
     """Return a state with memory for sources."""
     memory = []
-    for block, cache in zip(stack.blocks, caches, strict=True):
-        assert isinstance(block, DecoderBlock)
+    blocks = [block for block in stack.blocks if isinstance(block, DecoderBlock)]
+    for block, cache in zip(blocks, caches, strict=True):
         attention = block.cross_attention
         sizes = shape.num_sources, attention.num_heads, shape.source_length, attention.head_dim
         memory.append((cache.keys.new_zeros(sizes), cache.keys.new_zeros(sizes)))
