@@ -222,6 +222,16 @@ def test_an_exported_program_has_a_dynamic_length(options):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_table_of_blocks_has_its_numbers(strict):
+    pattern = Blocks.random(8, 8, 8, per_row=2, seed=1)
+    q = torch.randn(1, 2, 64, 4)
+    program = torch.export.export(Attention({"pattern": pattern}), (q,), strict=strict)
+    torch.testing.assert_close(program.module()(q), attend(q, q, q, pattern=pattern))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_random_blocks_ask_to_be_resolved_before_one_graph_or_a_program():
     q = torch.randn(1, 2, 40, 4)
     module = Attention({"pattern": "random:4:2"})

@@ -98,7 +98,10 @@ class Blocks(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        table = torch.from_numpy(self._table).to(queries.device, non_blocking=True)
+        if torch.compiler.is_exporting():  # Dynamo keeps no numbers of an array of NumPy's
+            table = torch.tensor(self.mask, device=queries.device)
+        else:
+            table = torch.from_numpy(self._table).to(queries.device, non_blocking=True)
         rows = queries // self.size
         columns = keys // self.size
         has_row = (rows >= 0) & (rows < table.shape[0])
