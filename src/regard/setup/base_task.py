@@ -87,7 +87,11 @@ class Task(ABC):
         """Return the task of the kind that settings choose; most tasks have one kind."""
         return self
 
-    def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:  # noqa: ARG002
+    def start_encoder(
+        self,
+        model: EncoderConfig,
+        head: LabelHead | None,  # noqa: ARG002 - read by tasks whose head has a pooler
+    ) -> EncoderConfig:
         """Return a trained encoder as this task uses it.
 
         Args:

@@ -133,7 +133,11 @@ class QuestionAnsweringTask(Task):
 
         return GENERATIVE_QUESTION_ANSWERING
 
-    def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:  # noqa: ARG002
+    def start_encoder(
+        self,
+        model: EncoderConfig,
+        head: LabelHead | None,  # noqa: ARG002 - read by tasks whose head has a pooler
+    ) -> EncoderConfig:
         """Return a trained encoder that reads a question with a context."""
         return with_span_head(model)
 
