@@ -35,14 +35,11 @@ def keep_reachable(
     Returns:
         Views of k and v, and the options for them; the same where all keys may be reached.
     """
-    num_keys, offset, bias = k.shape[2], options.query_offset, options.bias
+    num_keys, bias = k.shape[2], options.bias
     has_positions = options.key_positions is not None or options.segments_are_documents
     if torch.compiler.is_compiling() or num_queries > num_keys // 2 or has_positions:
         return k, v, options
-    before, after = _reach(pattern)
-    stop = num_keys if after is None else min(num_keys, offset + num_queries + after)
-    is_cut = before is not None and before < offset and _can_move(options)
-    first = min(offset - before, num_keys) if is_cut and before is not None else 0
+    first, stop = _bounds(pattern, options, num_queries, num_keys)
     if (first, stop) == (0, num_keys):
         return k, v, options
 
@@ -53,13 +50,24 @@ def keep_reachable(
     lengths, segments = options.lengths, options.segments
     reachable = replace(
         options,
-        query_offset=offset - first,
+        query_offset=options.query_offset - first,
         mask=None if options.mask is None else of_pairs(options.mask),
         bias=of_pairs(bias) if isinstance(bias, Tensor) else bias,
         lengths=None if lengths is None else (lengths - first).clamp(0, stop - first),
         segments=None if segments is None else (segments[0], segments[1][:, first:stop]),
     )
     return k[:, :, first:stop], v[:, :, first:stop], reachable
+
+
+def _bounds(
+    pattern: Pattern, options: AttentionOptions, num_queries: int, num_keys: int
+) -> tuple[int, int]:
+    """Return the first key that a band reaches, and the one after the last."""
+    offset, (before, after) = options.query_offset, _reach(pattern)
+    stop = num_keys if after is None else min(num_keys, offset + num_queries + after)
+    if before is None or before >= offset or not _can_move(options):
+        return 0, stop
+    return min(offset - before, num_keys), stop
 
 
 def _can_move(options: AttentionOptions) -> bool:
