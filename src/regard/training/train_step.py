@@ -16,6 +16,7 @@ from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.sharding import is_sharded, local_part
 from regard.training.optimizers import record_of
 from regard.training.optimizers.on_batches import entrywise_parameters, parameters_by_axes
+from regard.training.optimizers.record import OptimizerInputs
 from regard.training.stability_monitor import gradient_norms
 from regard.training.training_config import OptimizerConfig
 
@@ -148,7 +149,7 @@ def build_optimizers(
         raise ConfigError(f"optimizer.name={config.name}: takes no steps on batches.")
     if config.learning_rate is None:
         raise ConfigError(f"optimizer.learning_rate=none: {config.name} needs one, above 0.")
-    return build(model, config, rate=config.learning_rate, dtype=dtype, sharing=sharing)
+    return build(OptimizerInputs(model, config, config.learning_rate, dtype, sharing))
 
 
 def on_host(loss: Loss, norms: Tensor, total: Tensor) -> tuple[Loss, Tensor, float]:

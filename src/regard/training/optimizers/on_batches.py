@@ -16,7 +16,7 @@ from torch import nn
 from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 from regard.optim import Muon
-from regard.optim.matrix_sharing import MatrixSharing
+from regard.training.optimizers.record import OptimizerInputs
 
 if TYPE_CHECKING:
     from regard.training.training_config import OptimizerConfig
@@ -24,15 +24,9 @@ if TYPE_CHECKING:
 _SGD_RATE = 10.0  # times AdamW's rate, whose steps do not shrink with the gradient
 
 
-def build_muon(
-    model: nn.Module,
-    config: OptimizerConfig,
-    *,
-    rate: float,
-    dtype: torch.dtype,
-    sharing: MatrixSharing | None,
-) -> list[torch.optim.Optimizer]:
+def build_muon(inputs: OptimizerInputs) -> list[torch.optim.Optimizer]:
     """Build Muon for matrices, and AdamW for all else."""
+    model, config, rate = inputs.model, inputs.config, inputs.rate
     two_axes, vectors = parameters_by_axes(model)
     entrywise = entrywise_parameters(model)
     groups: list[dict[str, Any]] = [
@@ -45,8 +39,8 @@ def build_muon(
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         num_steps=config.newton_schulz_steps,
-        dtype=dtype,
-        sharing=sharing,
+        dtype=inputs.dtype,
+        sharing=inputs.sharing,
     )
     others = [_without_decay(vectors)]
     if entrywise:  # last, so that the others have the numbers of earlier saved states
@@ -54,29 +48,22 @@ def build_muon(
     return [muon, _adamw(others, config, rate * config.other_rate)]
 
 
-def build_adamw(
-    model: nn.Module,
-    config: OptimizerConfig,
-    *,
-    rate: float,
-    dtype: torch.dtype,
-    sharing: MatrixSharing | None,
-) -> list[torch.optim.Optimizer]:
+def build_adamw(inputs: OptimizerInputs) -> list[torch.optim.Optimizer]:
     """Build AdamW for all parameters."""
-    return [_adamw(_groups_by_decay(model), config, rate)]
+    return [_adamw(_groups_by_decay(inputs.model), inputs.config, inputs.rate)]
 
 
-def build_sgd(
-    model: nn.Module,
-    config: OptimizerConfig,
-    *,
-    rate: float,
-    dtype: torch.dtype,
-    sharing: MatrixSharing | None,
-) -> list[torch.optim.Optimizer]:
+def build_sgd(inputs: OptimizerInputs) -> list[torch.optim.Optimizer]:
     """Build stochastic gradient descent with momentum for all parameters."""
-    groups, momentum, decay = _groups_by_decay(model), config.momentum, config.weight_decay
-    return [torch.optim.SGD(groups, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay)]
+    config = inputs.config
+    return [
+        torch.optim.SGD(
+            _groups_by_decay(inputs.model),
+            lr=_SGD_RATE * inputs.rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+    ]
 
 
 def parameters_by_axes(

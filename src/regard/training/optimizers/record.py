@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -15,30 +15,26 @@ if TYPE_CHECKING:
     from regard.training.training_config import OptimizerConfig
 
 
-class BuildOnBatches(Protocol):
-    """Builds the optimizers of steps on batches."""
+class OptimizerInputs(NamedTuple):
+    """What the optimizers of steps on batches are built of.
 
-    def __call__(
-        self,
-        model: nn.Module,
-        config: OptimizerConfig,
-        *,
-        rate: float,
-        dtype: torch.dtype,
-        sharing: MatrixSharing | None,
-    ) -> list[torch.optim.Optimizer]:
-        """Build the optimizers of a model, each with its parameter groups.
+    Args:
+        model: Whose parameters are trained.
+        config: Of the optimizer.
+        rate: Peak learning rate, above 0.
+        dtype: Type of products that the optimizer computes.
+        sharing: The processes that share Muon's updates; None computes all of them here.
+    """
 
-        Args:
-            model: Whose parameters are trained.
-            config: Of the optimizer.
-            rate: Peak learning rate, above 0.
-            dtype: Type of products that the optimizer computes.
-            sharing: The processes that share Muon's updates; None computes all of them here.
-        """
-        ...
+    model: nn.Module
+    config: OptimizerConfig
+    rate: float
+    dtype: torch.dtype
+    sharing: MatrixSharing | None
 
 
+BuildOnBatches: TypeAlias = Callable[[OptimizerInputs], list[torch.optim.Optimizer]]
+"""Builds the optimizers of steps on batches, each with its parameter groups."""
 BuildOnAllRows: TypeAlias = "Callable[[list[nn.Parameter], OptimizerConfig], LineSearchOptimizer]"
 """Builds the method of steps that see all rows, of the parameters that are trained."""
 
@@ -70,7 +66,7 @@ class OptimizerRecord:
         return self.on_all_rows is not None
 
     def num_batches(self, per_pass: int) -> float:
-        """Return how many batches a step takes as long as, about, of so many in a pass."""
+        """Return about how many batches, of `per_pass` in a pass, take as long as a step."""
         return per_pass * self.num_passes if self.is_full_batch else 1.0
 
     @property
