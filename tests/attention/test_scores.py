@@ -282,12 +282,12 @@ def test_t5_takes_the_number_of_head_and_bucket():
         (
             lambda: DotProduct(soft_cap=0.0),
             ConfigError,
-            "soft_cap=0.0: must be above 0 and finite, or None.",
+            "soft_cap must be above 0 and finite, or None, not 0.0",
         ),
         (
             lambda: DotProduct(soft_cap=math.inf),
             ConfigError,
-            "soft_cap=inf: must be above 0 and finite, or None.",
+            "soft_cap must be above 0 and finite, or None, not inf",
         ),
         (
             lambda: alibi_slopes(0),

@@ -77,41 +77,44 @@ def test_a_value_that_is_no_whole_number_is_refused(config_type, name, value):
 
 
 LAYERS = {
-    "norm": (lambda: LayerNorm(4, epsilon=-1.0), "epsilon=-1.0: epsilon must be 0 or more."),
-    "rms norm": (lambda: RMSNorm(4, epsilon=math.nan), "epsilon=nan: epsilon must be 0 or more."),
-    "size of a norm": (lambda: RMSNorm(0), "dim=0: dim must be 1 or more, not 0"),
-    "linear": (lambda: Linear(4, 0), "out_dim=0: out_dim must be 1 or more, not 0"),
+    "norm": (lambda: LayerNorm(4, epsilon=-1.0), "epsilon must be 0 or more, not -1.0"),
+    "rms norm": (lambda: RMSNorm(4, epsilon=math.nan), "epsilon must be 0 or more, not nan"),
+    "size of a norm": (lambda: RMSNorm(0), "dim must be a whole number, 1 or more, not 0"),
+    "linear": (lambda: Linear(4, 0), "out_dim must be a whole number, 1 or more, not 0"),
     "maps": (
         lambda: Linear(4, 8, num_splits=3),
         "out_dim=8: must be a multiple of num_splits=3.",
     ),
     "initial scale": (
         lambda: Linear(4, 8, init_scale=math.inf),
-        "init_scale=inf: init_scale must be 0 or more.",
+        "init_scale must be 0 or more, not inf",
     ),
-    "rotary": (lambda: Rotary(base=0), "base=0: base must be above 0 and finite."),
+    "rotary": (lambda: Rotary(base=0), "base must be above 0, not 0"),
     "convolution": (
         lambda: GatedConvolution(4, 0, is_causal=True),
-        "kernel_width=0: kernel_width must be 1 or more, not 0",
+        "kernel_width must be a whole number, 1 or more, not 0",
     ),
     "longformer": (
         lambda: LongformerAttention(8, 2, pattern=Local(2, 2), num_global=-1),
-        "num_global=-1: num_global must be 0 or more, not -1",
+        "num_global must be a whole number, 0 or more, not -1",
     ),
     "mesa heads": (lambda: MesaMixer(9, 2), "dim=9: must be a multiple of num_heads=2."),
     "mesa": (
         lambda: MesaMixer(8, 2, regularization_min=1.0),
-        "regularization_min=1.0: regularization_min must be above 0 and below 1.",
+        "regularization_min must be above 0 and below 1, not 1.0",
     ),
     "average": (
         lambda: ExponentialMovingAverage(Linear(2, 2), 1.5),
-        "decay=1.5: decay must be at least 0 and below 1.",
+        "decay must be at least 0 and below 1, not 1.5",
     ),
-    "scale of scores": (lambda: DotProduct(math.nan), "scale=nan: must be a finite number."),
-    "temperature": (lambda: Cosine("2"), "temperature='2': must be a finite number."),
+    "scale of scores": (lambda: DotProduct(math.nan), "scale must be a finite number, not nan"),
+    "temperature": (
+        lambda: Cosine("2"),
+        "temperature must be a finite number or a tensor, not '2'",
+    ),
     "soft cap": (
         lambda: DotProduct(soft_cap="5"),
-        "soft_cap='5': must be above 0 and finite, or None.",
+        "soft_cap must be above 0 and finite, or None, not '5'",
     ),
 }
 

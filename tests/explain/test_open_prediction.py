@@ -225,7 +225,7 @@ def test_the_window_of_the_best_answer_is_explained(seed):
         ("translator", ["the cat"], {}, "^`text`: a text was expected, not list.$"),
         ("translator", "the cat", {"output": 3}, "^`output`: a text was expected, not int.$"),
         ("translator", "the \ud800", {}, r"^text\[0\]: half of a character \(U\+D800\)"),
-        ("translator", "the cat", {"row": 0}, "^row=0: row must be 1 or more, not 0$"),
+        ("translator", "the cat", {"row": 0}, "^row must be a whole number, 1 or more, not 0$"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(predictor, text, options, message):

@@ -86,7 +86,7 @@ def test_a_model_whose_maps_cannot_be_adapted_is_refused_whole(model, message):
 
 def test_a_model_is_adapted_once_and_with_a_rank():
     model = build()
-    with pytest.raises(ConfigError, match="rank must be 1 or more, not 0"):
+    with pytest.raises(ConfigError, match="rank must be a whole number, 1 or more, not 0"):
         add_low_rank(model, rank=0, alpha=4.0)
     add_low_rank(model, rank=2, alpha=4.0)
     with pytest.raises(ConfigError, match=r"is adapted already\.  Merge its change first"):

@@ -86,17 +86,20 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an empty vocabulary": (
         lambda: Gpt(GptConfig(dim=8, num_heads=2), 0),
-        "vocab_size=0: vocab_size must be 1 or more, not 0",
+        "vocab_size must be a whole number, 1 or more, not 0",
     ),
     "one label": (
         lambda: Classifier(Bert(BertConfig(dim=8, num_heads=2, num_layers=1), 9), 1),
-        "num_labels=1: num_labels must be 2 or more, not 1",
+        "num_labels must be a whole number, 2 or more, not 1",
     ),
     "heads of a layer": (
         lambda: SelfAttention(30, 4),
         "dim must be a multiple of num_heads (4), not 30; or set head_dim",
     ),
-    "no heads": (lambda: CrossAttention(8, 0), "num_heads=0: num_heads must be 1 or more, not 0"),
+    "no heads": (
+        lambda: CrossAttention(8, 0),
+        "num_heads must be a whole number, 1 or more, not 0",
+    ),
     "shared heads": (
         lambda: SelfAttention(8, 4, num_kv_heads=3),
         "num_kv_heads must divide num_heads (4), not 3",

@@ -8,15 +8,14 @@ matrix product with queries or keys are cast to the type of these, like the weig
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
+from regard.option_checks import require_number
 
 
 class HeadTensors(Protocol):
@@ -71,7 +70,7 @@ class DotProduct:
     def __post_init__(self) -> None:
         _check_soft_cap(self.soft_cap)
         if self.scale is not None:
-            _check_finite("scale", self.scale)
+            require_number("scale", self.scale, "a finite number")
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return an empty tuple: it has no tensors."""
@@ -113,7 +112,7 @@ class Cosine:
         if isinstance(self.temperature, Tensor):
             _check_axes("temperature", self.temperature, "[heads] or [1]", 1)
         else:
-            _check_finite("temperature", self.temperature)
+            require_number("temperature", self.temperature, "a finite number or a tensor")
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the temperature ``[heads]``; an empty tuple where it is a number."""
@@ -291,13 +290,8 @@ def unit(x: Tensor) -> Tensor:
 
 
 def _check_soft_cap(soft_cap: float | None) -> None:
-    if soft_cap is not None and not (isinstance(soft_cap, Real) and 0 < soft_cap < math.inf):
-        raise ConfigError(f"soft_cap={soft_cap!r}: must be above 0 and finite, or None.")
-
-
-def _check_finite(name: str, number: float) -> None:
-    if not isinstance(number, Real) or not math.isfinite(number):
-        raise ConfigError(f"{name}={number!r}: must be a finite number.")
+    if soft_cap is not None:
+        require_number("soft_cap", soft_cap, "above 0 and finite, or None", lambda cap: cap > 0)
 
 
 def _check_axes(

@@ -27,7 +27,7 @@ from regard.explain.predictions.reference_tokens import split_special
 from regard.explain.predictions.written_target import WrittenTarget
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
-from regard.settings.call_arguments import check_count
+from regard.option_checks import require_whole
 from regard.settings.validation import require_texts
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
@@ -109,7 +109,7 @@ def _check_types(request: ExplanationRequest) -> None:
         if not isinstance(value, str) and (name == "text" or value is not None):
             raise ConfigError(f"`{name}`: a text was expected, not {type(value).__name__}.")
         require_texts([value or ""], name)
-    check_count(request.row, "row")
+    require_whole("row", request.row, 1)
 
 
 def _check_request(predictor: Predictor, request: ExplanationRequest) -> None:

@@ -22,7 +22,7 @@ from regard.layers.dropout import Dropout
 from regard.layers.layer import EMBEDDINGS, INPUT, Description, Flow, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqAttention, Seq2SeqState
-from regard.settings.call_arguments import check_count, check_number
+from regard.option_checks import require_number, require_whole
 
 HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two."""
@@ -56,8 +56,8 @@ class GatedConvolution(Layer):
         self, dim: int, kernel_width: int, *, is_causal: bool, keep_rate: float = 1.0
     ) -> None:
         super().__init__()
-        check_count(kernel_width, "kernel_width")
-        check_number(keep_rate, "keep_rate", "above 0 and at most 1", lambda rate: 0 < rate <= 1)
+        require_whole("kernel_width", kernel_width, 1)
+        require_number("keep_rate", keep_rate, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
         self.kernel_width = kernel_width
         self.num_before = kernel_width - 1 if is_causal else (kernel_width - 1) // 2
         # The paper's variance 4 p / (width dim), as a factor on Glorot's.

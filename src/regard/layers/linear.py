@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.layer import Description, Layer, describe_linear
-from regard.settings.call_arguments import check_count, check_number
+from regard.option_checks import require_number, require_whole
 
 
 class Adapter(Layer, ABC):
@@ -51,10 +51,10 @@ class Linear(Layer, nn.Linear):
         init_scale: float = 1.0,
         num_splits: int = 1,
     ) -> None:
-        check_count(in_dim, "in_dim", least=0)
-        check_count(out_dim, "out_dim")
-        check_count(num_splits, "num_splits")
-        check_number(init_scale, "init_scale", "0 or more", lambda scale: 0 <= scale < math.inf)
+        require_whole("in_dim", in_dim, 0)
+        require_whole("out_dim", out_dim, 1)
+        require_whole("num_splits", num_splits, 1)
+        require_number("init_scale", init_scale, "0 or more", lambda scale: scale >= 0)
         if out_dim % num_splits:
             raise ConfigError(f"out_dim={out_dim}: must be a multiple of num_splits={num_splits}.")
         self.num_splits, self.init_scale = num_splits, init_scale

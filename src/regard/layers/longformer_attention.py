@@ -18,7 +18,7 @@ from regard.attention import Full, Global, Lengths, Local, Pattern, ScoreDepende
 from regard.layers.layer import Description
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
-from regard.settings.call_arguments import check_count
+from regard.option_checks import require_whole
 
 
 class LongformerAttention(SelfAttention):
@@ -44,7 +44,7 @@ class LongformerAttention(SelfAttention):
     ) -> None:
         super().__init__(dim, num_heads, pattern=pattern, output_init_scale=output_init_scale)
         self._other_pattern = pattern
-        check_count(num_global, "num_global", least=0)
+        require_whole("num_global", num_global, 0)
         self._set_num_global(num_global)
         self.global_query = Linear(dim, dim)
         self.global_key_value = Linear(dim, 2 * dim, num_splits=2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.linear import Adapter, Linear
-from regard.settings.call_arguments import check_count, check_number
+from regard.option_checks import require_number, require_whole
 
 ADAPTED = ".adaptation."
 """Part of the names of the trained weights."""
@@ -65,8 +65,8 @@ def add_low_rank(model: nn.Module, *, rank: int, alpha: float) -> None:
         ConfigError: A map cannot be adapted or is adapted already, there is none, or a number is
             out of range.
     """
-    check_count(rank, "rank")
-    check_number(alpha, "alpha", "above 0 and finite", lambda alpha: 0 < alpha < math.inf)
+    require_whole("rank", rank, 1)
+    require_number("alpha", alpha, "above 0", lambda alpha: alpha > 0)
     maps: list[Linear] = []
     for name, module in model.named_modules():
         if isinstance(module, Linear):

@@ -26,8 +26,8 @@ from regard.layers.convolution import ConvolutionCache
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import RMSNorm
+from regard.option_checks import require_number, require_whole
 from regard.settings.binding import check_types
-from regard.settings.call_arguments import check_count, check_number
 from regard.settings.validation import require_at_least, require_probability
 
 CHUNK = 64
@@ -96,7 +96,7 @@ class ShortConvolution(Layer):
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        check_count(width, "width")
+        require_whole("width", width, 1)
         self.width = width
         bound = math.sqrt(3.0 / width)  # uniform with variance 1 / width: keeps that of the input
         self.weight = nn.Parameter(torch.empty(width, dim).uniform_(-bound, bound))
@@ -157,12 +157,12 @@ class MesaMixer(Layer):
         output_init_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        check_count(num_heads, "num_heads")
+        require_whole("num_heads", num_heads, 1)
         if dim % num_heads:
             raise ConfigError(f"dim={dim}: must be a multiple of num_heads={num_heads}.")
-        check_number(
-            regularization_min,
+        require_number(
             "regularization_min",
+            regularization_min,
             f"above 0 and below {_REGULARIZATION:g}",
             lambda least: 0 < least < _REGULARIZATION,
         )

@@ -15,7 +15,7 @@ from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.recorded_attention import RecordedAttention
 from regard.layers.static_cache import StaticCache
-from regard.settings.call_arguments import check_count
+from regard.option_checks import require_whole
 
 if TYPE_CHECKING:
     from regard.layers.rotary import Rotary
@@ -47,10 +47,11 @@ class MultiHeadAttention(RecordedAttention):
         bias: bool = True,
     ) -> None:
         super().__init__(pattern)
-        check_count(num_heads, "num_heads")
-        check_count(
-            dim if head_dim is None else head_dim, "dim" if head_dim is None else "head_dim"
-        )
+        require_whole("num_heads", num_heads, 1)
+        if head_dim is None:
+            require_whole("dim", dim, 1)
+        else:
+            require_whole("head_dim", head_dim, 1)
         if head_dim is None and dim % num_heads:
             raise ConfigError(
                 f"dim must be a multiple of num_heads ({num_heads}), not {dim}; or set head_dim"
@@ -138,7 +139,7 @@ class SelfAttention(MultiHeadAttention):
         )
         self.rotary = rotary
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        check_count(self.num_kv_heads, "num_kv_heads")
+        require_whole("num_kv_heads", self.num_kv_heads, 1)
         if num_heads % self.num_kv_heads:
             raise ConfigError(
                 f"num_kv_heads must divide num_heads ({num_heads}), not {self.num_kv_heads}"

@@ -5,7 +5,6 @@ Weights are float32 over inputs of any floating type.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from regard.errors import ShapeError
 from regard.layers.layer import Description, Layer
-from regard.settings.call_arguments import check_count, check_number
+from regard.option_checks import require_number, require_whole
 
 NormKind = Literal["layer", "rms"]
 
@@ -32,8 +31,8 @@ class LayerNorm(Layer):
 
     def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
         super().__init__()
-        check_count(dim, "dim")
-        check_number(epsilon, "epsilon", "0 or more", lambda epsilon: 0 <= epsilon < math.inf)
+        require_whole("dim", dim, 1)
+        require_number("epsilon", epsilon, "0 or more", lambda epsilon: epsilon >= 0)
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.epsilon = epsilon
@@ -61,8 +60,8 @@ class RMSNorm(Layer):
 
     def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
         super().__init__()
-        check_count(dim, "dim")
-        check_number(epsilon, "epsilon", "0 or more", lambda epsilon: 0 <= epsilon < math.inf)
+        require_whole("dim", dim, 1)
+        require_number("epsilon", epsilon, "0 or more", lambda epsilon: epsilon >= 0)
         self.weight = nn.Parameter(torch.ones(dim))
         self.epsilon = epsilon
 

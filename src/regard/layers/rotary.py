@@ -7,13 +7,11 @@ on their positions through the distance alone. Cost: about three operations a nu
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from regard.errors import ShapeError
-from regard.settings.call_arguments import check_number
+from regard.option_checks import require_number
 
 
 def rotate(
@@ -68,7 +66,7 @@ class Rotary(nn.Module):
 
     def __init__(self, *, base: float = 10000.0, interleaved: bool = False) -> None:
         super().__init__()
-        check_number(base, "base", "above 0 and finite", lambda base: 0 < base < math.inf)
+        require_number("base", base, "above 0", lambda base: base > 0)
         self.base = base
         self.interleaved = interleaved
 

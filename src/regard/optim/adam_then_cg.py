@@ -21,8 +21,8 @@ from regard.optim.objectives.objective import (
     Reduce,
     StepAwareObjective,
 )
-from regard.optim.option_checks import require_number
 from regard.optim.plateau import Plateau
+from regard.option_checks import require_number
 
 _SETTINGS = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "scale"}
 

@@ -52,8 +52,8 @@ from regard.optim.line_search_optimizer import (
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
-from regard.optim.option_checks import require_whole
 from regard.optim.preconditioners import Precondition, build_preconditioner
+from regard.option_checks import require_whole
 
 _MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next
 _QUADRATIC_STEPS = 6  # after this many, earlier directions are better dropped

@@ -31,7 +31,7 @@ from regard.optim.line_search_optimizer import (
 )
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
-from regard.optim.option_checks import require_number
+from regard.option_checks import require_number
 
 _REMEMBERED_VALUES = 10
 _LONGEST, _SHORTEST = 1e10, 1e-10  # of a step, relative to the one before

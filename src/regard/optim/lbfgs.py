@@ -23,7 +23,7 @@ from regard.optim.line_search_optimizer import (
 )
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
-from regard.optim.option_checks import require_whole
+from regard.option_checks import require_whole
 
 _UNKNOWN = "nothing is known of the curvature"
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough

@@ -36,7 +36,7 @@ from regard.optim.objectives.objective import (
     UnreadObjective,
     require_gradients,
 )
-from regard.optim.option_checks import require_callable
+from regard.option_checks import require_callable
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others

@@ -24,7 +24,7 @@ from regard.optim.objectives.function import (
     Solved,
     unflatten,
 )
-from regard.optim.option_checks import require_number, require_whole
+from regard.option_checks import require_number, require_whole
 
 _SAME_METHOD = {"l-bfgs": "lbfgs", "l-bfgs-b": "lbfgs"}  # SciPy's names; there are no bounds here
 _SOLVED = "the gradient is small enough"

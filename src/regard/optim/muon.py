@@ -25,8 +25,8 @@ from torch import Tensor
 from regard.errors import ConfigError, ShapeError
 from regard.optim.foreach import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_
 from regard.optim.matrix_sharing import MatrixSharing, Shape
-from regard.optim.option_checks import require_number, require_whole
 from regard.optim.sharding import is_sharded, local_part, whole_tensor
+from regard.option_checks import require_number, require_whole
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
 _ROUND_NUMBERS = 1 << 26  # that all processes together exchange at once

@@ -33,8 +33,8 @@ from regard.optim.line_search_optimizer import (
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import DeterministicObjective
-from regard.optim.option_checks import require_number, require_whole
 from regard.optim.preconditioners import Precondition, build_preconditioner
+from regard.option_checks import require_number, require_whole
 
 Curvature = Literal["gauss-newton", "hessian"]
 Region = Literal["trust-region", "levenberg-marquardt"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from regard.optim.option_checks import require_number, require_whole
+from regard.option_checks import require_number, require_whole
 
 
 class Plateau:

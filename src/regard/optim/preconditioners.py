@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.option_checks import require_callable
+from regard.option_checks import require_callable
 
 Precondition = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric positive matrix."""

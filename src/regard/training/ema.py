@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regard.optim.foreach import foreach_lerp_
 from regard.optim.sharding import local_part, whole_tensor
-from regard.settings.call_arguments import check_number
+from regard.option_checks import require_number
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
 _NEGLIGIBLE = 1e-16  # weight of the initial parameters, below the precision of float64
@@ -32,7 +32,7 @@ class ExponentialMovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._parameters = dict(model.named_parameters())
-        check_number(decay, "decay", "at least 0 and below 1", lambda decay: 0 <= decay < 1)
+        require_number("decay", decay, "at least 0 and below 1", lambda decay: 0 <= decay < 1)
         self.decay = decay
         self.step = 0
         """Steps taken so far; to be set where `tensors` come from a checkpoint."""

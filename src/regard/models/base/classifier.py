@@ -11,7 +11,7 @@ from regard.layers.dropout import Dropout
 from regard.models.base.encoder import Encoder
 from regard.models.base.model import PooledVector
 from regard.models.base.text_model import TextModel
-from regard.settings.call_arguments import check_count
+from regard.option_checks import require_whole
 
 
 class Classifier(TextModel):
@@ -24,7 +24,7 @@ class Classifier(TextModel):
 
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
         super().__init__(encoder.vocab_size, dim=encoder.dim)
-        check_count(num_labels, "num_labels", least=2)
+        require_whole("num_labels", num_labels, 2)
         self.encoder, self.num_labels = encoder, num_labels
         self.dropout = Dropout(encoder.config.dropout)
         self.output_weight = nn.Parameter(torch.zeros(num_labels, encoder.dim))

@@ -10,7 +10,7 @@ from regard.attention.resolve_lengths import lengths_on_device
 from regard.errors import ShapeError
 from regard.layers.initialization import fill_normal
 from regard.models.base.model import Model
-from regard.settings.call_arguments import check_count
+from regard.option_checks import require_whole
 
 PAD_ID = 0
 
@@ -37,7 +37,7 @@ class TextModel(Model):
 
     def __init__(self, vocab_size: int, *, dim: int) -> None:
         super().__init__(dim=dim)
-        check_count(vocab_size, "vocab_size")
+        require_whole("vocab_size", vocab_size, 1)
         self.vocab_size = vocab_size
 
     @property

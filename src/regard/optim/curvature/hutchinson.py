@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of
-from regard.optim.option_checks import require_whole
+from regard.option_checks import require_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of
-from regard.optim.option_checks import require_whole
+from regard.option_checks import require_whole
 
 _ORTHOGONAL = 0.7  # fraction of the norm left where a vector was orthogonal (Daniel et al. 1976)
 _MAX_PASSES = 4

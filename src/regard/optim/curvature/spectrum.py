@@ -18,7 +18,7 @@ from regard.errors import ConfigError
 from regard.optim.curvature.hutchinson import random_signs
 from regard.optim.curvature.lanczos import Lanczos, random_normal
 from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of
-from regard.optim.option_checks import require_number, require_whole
+from regard.option_checks import require_number, require_whole
 
 Which = Literal["largest", "smallest", "magnitude"]
 

@@ -9,7 +9,7 @@ from regard.optim.line_search.armijo import Armijo
 from regard.optim.line_search.hager_zhang import HagerZhang
 from regard.optim.line_search.strong_wolfe import StrongWolfe
 from regard.optim.line_search.trial import LineSearch
-from regard.optim.option_checks import require_callable
+from regard.option_checks import require_callable
 
 LINE_SEARCHES: dict[str, Callable[[], LineSearch]] = {
     "hager-zhang": HagerZhang,

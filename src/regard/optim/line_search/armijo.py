@@ -10,7 +10,7 @@ from regard.optim.line_search.trial import (
     LineSearchResult,
     LineSearchState,
 )
-from regard.optim.option_checks import require_number, require_whole
+from regard.option_checks import require_number, require_whole
 
 
 class Armijo:

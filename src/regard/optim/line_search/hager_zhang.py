@@ -19,7 +19,7 @@ from regard.optim.line_search.trial import (
     LineSearchState,
     Trial,
 )
-from regard.optim.option_checks import require_number, require_whole
+from regard.option_checks import require_number, require_whole
 
 _OVERSHOOT = 1.05  # past where a secant puts the minimum, to bracket it
 

@@ -16,7 +16,7 @@ from regard.optim.line_search.trial import (
     LineSearchState,
     Trial,
 )
-from regard.optim.option_checks import require_number, require_whole
+from regard.option_checks import require_number, require_whole
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""Checks of the options of optimizers and line searches; errors name the option and its value."""
+"""Checks of numbers and functions that are given by name; errors name them and their value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from regard.errors import ConfigError
 
 
 def require_number(
-    name: str, value: float | Tensor, rule: str, is_allowed: Callable[[float], bool]
+    name: str,
+    value: float | Tensor,
+    rule: str,
+    is_allowed: Callable[[float], bool] = math.isfinite,
 ) -> None:
     """Check a finite number, or a tensor ``[]`` that holds one.
 
@@ -21,7 +24,7 @@ def require_number(
         name: Name of the option.
         value: What was given for it.
         rule: What is allowed, as the message says it.
-        is_allowed: Returns whether the rule allows a number.
+        is_allowed: Returns whether the rule allows a finite number.
 
     Raises:
         ConfigError: It is not a finite number, or not allowed.
