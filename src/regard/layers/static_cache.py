@@ -11,6 +11,8 @@ read one memory through a mask. Nothing is copied but indices, and every key is 
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import torch
 from torch import Tensor
 
@@ -135,8 +137,8 @@ class StaticCache:
         """Do nothing: rows are reordered by index (`StaticRows.begin_step`)."""
 
 
-def next_position(cache: object) -> int | Tensor:
+def next_position(cache: Sized) -> int | Tensor:
     """Return where a cache's next position is: a number, or one a row, ``[rows, 1]``."""
     if isinstance(cache, StaticCache):
         return cache.rows.of_rows
-    return len(cache)  # pyright: ignore[reportArgumentType] - every other cache has one
+    return len(cache)

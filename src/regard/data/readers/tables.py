@@ -67,7 +67,7 @@ def read_pairs(
     The format follows from the suffix: ``.tsv`` and ``.txt`` hold ``source<TAB>target``, ``.csv``
     commas or semicolons with or without a header, ``.jsonl`` and ``.json`` an object a line.  Files
     of other names and streams are JSONL if they begin with ``{``, else TSV.  Blank lines are
-    skipped (not in two aligned files), rows with an empty side are kept.
+    skipped (not in two aligned files), rows with an empty source or target are kept.
 
     Args:
         data: The file; ``-`` is standard input.

@@ -120,7 +120,7 @@ class GraphDecoder:
             raise ShapeError(f"{len(state.slots)} tokens are expected, one a row, not {len(ids)}.")
         num_readers = _num_readers(state.slots)
         groups = state.slots.reshape(-1, num_readers)[:, 0]  # [sources]
-        slots = self._place(state, groups, num_readers)
+        slots = self._assign_slots(state, groups, num_readers)
         step = state.step
         assert step is not None
         num_slots, readers = step.shape.num_sources, np.arange(num_readers)
@@ -134,7 +134,7 @@ class GraphDecoder:
         state.origins = np.tile(readers, len(slots))
         return result, (slots[:, None] * num_readers + readers).reshape(-1)
 
-    def _place(
+    def _assign_slots(
         self, state: GraphState, groups: NDArray[np.int64], num_readers: int
     ) -> NDArray[np.int64]:
         """Give every source a slot, in a step of another size where that is needed.
@@ -164,11 +164,11 @@ class GraphDecoder:
             free = np.setdiff1d(np.arange(shape.num_sources), slots[is_old])
             slots[~is_old] = free[: (~is_old).sum()]
             state.positions[slots[~is_old]] = 0
-            places, indices = (
+            new_slots, indices = (
                 torch.from_numpy(part).to(device, non_blocking=True)
                 for part in (slots[~is_old], -1 - groups[~is_old])
             )
-            state.step.load(places, waiting, indices)
+            state.step.load(new_slots, waiting, indices)
             state.waiting = None
         return slots
 

@@ -74,7 +74,7 @@ class StaticStep:
         """Begin sources.
 
         Args:
-            slots: Their places, ``[sources]``.
+            slots: The slot of each, ``[sources]``.
             sources: From the model's `init_state`.
             indices: Which of them are taken, ``[sources]``.
         """

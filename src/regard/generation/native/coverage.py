@@ -95,7 +95,7 @@ def why_through_operators(model: nn.Module) -> str | None:
 
 
 def why_not_covered(model: nn.Module) -> str | None:
-    """Return why a model is none whose parts are known, on any device; None where it is."""
+    """Return which part of a model is not covered, on any device; None where all are."""
     parts = _writing_parts(model)
     if parts is None:
         return f"{type(model).__name__} is not covered"

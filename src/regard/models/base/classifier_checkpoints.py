@@ -72,7 +72,7 @@ def checkpoint_of(
         ConfigError: The format cannot express a setting, or has no classifiers.
     """
     if not labels:
-        # Longformer's: outside classifiers `transformers` has no global token unless it is told.
+        # Longformer's: outside classifiers `transformers` has global tokens only by a mask.
         only = {"num_global": 0, "question_end_id": None}
         require_settings(config, only, kind=f"{checkpoint_format.model_type} encoders")
         return checkpoint_format.write(config, vocab_size), checkpoint_format.map_parameters(config)

@@ -25,7 +25,7 @@ from regard.optim.objectives.objective import (
 )
 from regard.optim.sharding import is_sharded
 
-_OTHER = 1e-8
+_LARGEST_VARIANCE = 1e-8
 """Relative variance of the norm of a gradient above which processes have other gradients."""
 
 
@@ -104,7 +104,7 @@ class ClosureObjective:
         sums = torch.stack([value.to(norm), torch.ones_like(norm), norm, norm.square()])
         reduce(sums)
         mean, _, norm, square = sums / sums[1]
-        if bool(square - norm.square() > _OTHER * norm.square()):
+        if bool(square - norm.square() > _LARGEST_VARIANCE * norm.square()):
             raise ConfigError(
                 "the gradients differ between the processes that `reduce` sums over, so that each "
                 "would move its parameters elsewhere.  Average them in the closure, after "

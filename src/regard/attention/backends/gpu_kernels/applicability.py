@@ -1,4 +1,4 @@
-"""Whether the Triton kernels work on a device: a small case, computed once, tells."""
+"""Whether the Triton kernels work on a device: found by a small case, computed once."""
 
 from __future__ import annotations
 
