@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ def require_number(
     name: str,
     value: float | Tensor,
     rule: str,
-    is_allowed: Callable[[float], bool] = math.isfinite,
+    is_allowed: Callable[[float], bool] = lambda _: True,
 ) -> None:
     """Check a finite number, or a tensor ``[]`` that holds one.
 
@@ -29,9 +29,12 @@ def require_number(
     Raises:
         ConfigError: It is not a finite number, or not allowed.
     """
-    is_number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
-    is_number &= not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not is_allowed(float(value)):
+    number: Any = value
+    if isinstance(value, Tensor) and value.numel() == 1:
+        number = value.item()
+    is_number = issubclass(type(number), Real) and not isinstance(value, bool)
+    # Compared with infinity, since a number may be a symbol of a graph of any length.
+    if not is_number or not -math.inf < number < math.inf or not is_allowed(number):
         raise ConfigError(f"{name} must be {rule}, not {value!r}")
 
 

@@ -1,6 +1,7 @@
 """Predictions of every task: scores of the input as it is, derivatives, what outputs read."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,6 +224,7 @@ def test_the_window_of_the_best_answer_is_explained(seed):
         ("text_generator", "the cat", {"output": ""}, "no continuation"),
         ("translator", None, {}, "^`text`: a text was expected, not NoneType.$"),
         ("translator", ["the cat"], {}, "^`text`: a text was expected, not list.$"),
+        ("translator", Path("cat.txt"), {}, "^`text`: a text was expected, not PosixPath.$"),
         ("translator", "the cat", {"output": 3}, "^`output`: a text was expected, not int.$"),
         ("translator", "the \ud800", {}, r"^text\[0\]: half of a character \(U\+D800\)"),
         ("translator", "the cat", {"row": 0}, "^row must be a whole number, 1 or more, not 0$"),

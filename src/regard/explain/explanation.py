@@ -122,7 +122,7 @@ def explain(
             diagram=draw_diagram(predictor.model),
             picture=draw_diagram(predictor.model, "svg") if draws_model else "",
         ),
-        text=fspath(text),
+        text=fspath(text),  # a model of texts has refused a path
         input=list(prediction.features),
         output=list(prediction.outputs),
         unit=prediction.unit,

@@ -91,7 +91,7 @@ def predict(
             label is unknown, or the contrast is the output itself.
         DataError: A file cannot be read.
     """
-    if isinstance(text, PathLike):
+    if isinstance(text, PathLike) and isinstance(predictor, InputClassifier | Forecaster):
         text = fspath(text)
     request = ExplanationRequest(text, context, output, contrast, row)
     _check_types(request)

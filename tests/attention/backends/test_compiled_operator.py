@@ -155,6 +155,26 @@ def test_what_the_operator_does_not_take_is_not_traced(options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda q: DotProduct(q.shape[3] ** -0.5),
+        lambda q: DotProduct(soft_cap=q.shape[2] * 1.0),
+        lambda q: Cosine(1 / q.shape[2]),
+    ],
+    ids=["scale", "soft cap", "temperature"],
+)
+def test_a_score_of_a_size_that_is_a_symbol_is_part_of_the_graph(build):
+    def run(q):
+        return attend(q, q, q, score=build(q))
+
+    compiled = torch.compile(run, dynamic=True, fullgraph=True, backend="eager")
+    for length in (20, 40, 600):
+        q = torch.randn(1, 2, length, 8)
+        torch.testing.assert_close(compiled(q), run(q))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [Full(), Causal(), Local(4, 4)], ids=repr)
 @pytest.mark.parametrize("options", ["segments", "lengths", "bias"])
 @pytest.mark.parametrize("length", [9, 600])
