@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from regard.attention.biases import Alibi, Bias, T5Relative
+from regard.attention.biases import ALWAYS_FINITE, Bias
 from regard.attention.nan_propagation import may_read
 from regard.attention.options import AttendOptions, Lengths, broadcast_pairs, check_integers
 from regard.attention.patterns.base import Pattern
 from regard.attention.patterns.text import parse_pattern
-from regard.attention.scores import Additive, Cosine, DotProduct, ScoreFunction, TransformerXL
+from regard.attention.scores import KNOWN_SCORES, ScoreFunction
 from regard.errors import ConfigError, ShapeError
 
 
@@ -83,7 +83,7 @@ def check_score(score: ScoreFunction) -> None:
         raise ConfigError(
             f"score is {_kind(score)}; expected a score such as DotProduct() or Cosine(10.0)."
         )
-    _refuse_subclasses("score", score, (DotProduct, Cosine, Additive, TransformerXL))
+    _refuse_subclasses("score", score, KNOWN_SCORES)
 
 
 def read_bias(bias: Bias | Tensor | None, q: Tensor, k: Tensor) -> Bias | Tensor | None:
@@ -108,7 +108,7 @@ def read_bias(bias: Bias | Tensor | None, q: Tensor, k: Tensor) -> Bias | Tensor
             f"bias is {_kind(bias)}; expected a tensor that broadcasts to [batch, heads, queries, "
             "keys], or a bias by position such as Alibi(alibi_slopes(heads))."
         )
-    _refuse_subclasses("bias", bias, (Alibi, T5Relative))
+    _refuse_subclasses("bias", bias, ALWAYS_FINITE)
     return bias
 
 

@@ -23,13 +23,13 @@ from regard.attention.backends import flex
 from regard.attention.backends.cpu_kernels import Fused, instructions
 from regard.attention.backends.gpu_kernels import BandKernels
 from regard.attention.backends.sdpa import SdpaBackend
-from regard.attention.biases import Alibi, T5Relative
+from regard.attention.biases import ALWAYS_FINITE
 from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks, Hierarchical
 from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
-from regard.attention.scores import Additive, Cosine, DotProduct, TransformerXL
+from regard.attention.scores import KNOWN_SCORES
 
 DENSE_BELOW = 512 * 512
 """Pairs of a query and a key below which the definition is the fastest method."""
@@ -166,8 +166,8 @@ def collect_facts(
 
 def _is_compilable(options: AttentionOptions) -> bool:
     """Return whether the compiled operator takes score and bias."""
-    return isinstance(options.score, DotProduct | Cosine | Additive | TransformerXL) and (
-        options.bias is None or isinstance(options.bias, Tensor | Alibi | T5Relative)
+    return isinstance(options.score, KNOWN_SCORES) and (
+        options.bias is None or isinstance(options.bias, (Tensor, *ALWAYS_FINITE))
     )
 
 

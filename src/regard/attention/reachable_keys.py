@@ -15,9 +15,7 @@ from torch import Tensor
 from regard.attention.biases import ALWAYS_FINITE
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern, Pattern
-from regard.attention.scores import Additive, Cosine, DotProduct, TransformerXL
-
-_RELATIVE = (DotProduct, Cosine, Additive, TransformerXL)
+from regard.attention.scores import KNOWN_SCORES
 
 
 def keep_reachable(
@@ -72,7 +70,7 @@ def _bounds(
 
 def _can_move(options: AttentionOptions) -> bool:
     """Return whether the positions of queries and keys may move by the same number."""
-    is_relative = isinstance(options.score, _RELATIVE) and (
+    is_relative = isinstance(options.score, KNOWN_SCORES) and (
         options.bias is None or isinstance(options.bias, (Tensor, *ALWAYS_FINITE))
     )
     return is_relative and options.dropout == 0  # it hashes positions

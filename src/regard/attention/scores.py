@@ -241,6 +241,10 @@ class TransformerXL:
         return (content + position) * dim_scale(q)
 
 
+KNOWN_SCORES = (DotProduct, Cosine, Additive, TransformerXL)
+"""Scores that methods compute without calling them; they depend on differences of positions."""
+
+
 def dim_scale(q: Tensor) -> float:
     """Return ``1 / sqrt(dim)`` for queries ``[..., dim]``; 1 where dim is 0: all scores are 0."""
     return max(q.shape[-1], 1) ** -0.5
