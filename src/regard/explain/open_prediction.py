@@ -91,15 +91,26 @@ def predict(
             label is unknown, or the contrast is the output itself.
         DataError: A file cannot be read.
     """
-    if isinstance(text, PathLike) and isinstance(predictor, InputClassifier | Forecaster):
-        text = fspath(text)
-    request = ExplanationRequest(text, context, output, contrast, row)
+    request = ExplanationRequest(_input_of(predictor, text), context, output, contrast, row)
     _check_types(request)
     _check_request(predictor, request)
     for kind, open_prediction in _OPENERS:
         if isinstance(predictor, kind):
             return open_prediction(predictor, request)
     raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+
+
+def _input_of(predictor: Predictor, text: str | PathLike[str]) -> str:
+    """Return an input as a text: the path where a predictor reads files.
+
+    Raises:
+        ConfigError: A path for a predictor that reads texts.
+    """
+    if isinstance(text, PathLike) and isinstance(predictor, InputClassifier | Forecaster):
+        return fspath(text)
+    if isinstance(text, PathLike):
+        raise ConfigError(f"`text`: a text was expected, not {type(text).__name__}.")
+    return text
 
 
 def _check_types(request: ExplanationRequest) -> None:
