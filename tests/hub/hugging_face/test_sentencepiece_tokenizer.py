@@ -255,3 +255,31 @@ def test_a_text_tells_its_target_language_only_where_the_vocabulary_has_it(maria
     tokenizer = read_sentencepiece(marian)
     texts = (">>deu<< the cat", ">>fra<< the cat", "the cat >>deu<<")
     assert [tokenizer.language_tag(text) for text in texts] == [">>deu<<", "", ""]
+
+
+@pytest.mark.parametrize("form", ["added_tokens.json", "added_tokens_decoder"])
+def test_added_tokens_that_the_models_do_not_have_are_refused(form, marian):
+    size = len(read_sentencepiece(marian))
+    entries = {"1": {"content": "<unk>"}, str(size): {"content": "<x>"}}
+    if form == "added_tokens.json":
+        (marian / form).write_text(json.dumps({"<unk>": 1, "<x>": size}))
+    else:
+        (marian / "tokenizer_config.json").write_text(json.dumps({form: entries}))
+    with pytest.raises(WeightsError, match=r"added token '<x>': a model of SentencePiece does not"):
+        read_sentencepiece(marian)
+
+
+def test_added_tokens_that_the_models_have_are_read(marian):
+    size = len(read_sentencepiece(marian))
+    entries = {"0": {"content": "</s>"}, str(size - 1): {"content": "<pad>"}}
+    (marian / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": entries}))
+    assert len(read_sentencepiece(marian)) == size
+
+
+def test_a_text_with_a_piece_without_a_row_is_refused(marian):
+    token = max(read_sentencepiece(marian).encode(["the cat"])[0])
+    (marian / "config.json").write_text(json.dumps({"vocab_size": token}))
+    tokenizer = read_sentencepiece(marian)
+    for encode in (tokenizer.encode, tokenizer.encode_targets):
+        with pytest.raises(WeightsError, match=f"the weights have {token} rows of tokens"):
+            encode(["the cat"])

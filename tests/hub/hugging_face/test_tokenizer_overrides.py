@@ -200,13 +200,22 @@ def test_a_special_token_without_its_text_is_named(tmp_path):
         read_tokenizer(tmp_path)
 
 
-def test_an_added_token_without_a_row_is_left_out_with_a_warning(tmp_path):
+def test_a_text_with_an_added_token_without_a_row_is_refused(tmp_path):
     size = len(WORDS) + 1
     write(tmp_path, word_pieces(), rows=size)
     (tmp_path / "added_tokens.json").write_text(json.dumps({"cats": size}))
-    with pytest.warns(UserWarning, match=r"'cats' left out: the model has 13 tokens"):
+    with pytest.warns(UserWarning, match=r"'cats' have no row in the model, which has 13: a text"):
         tokenizer = read_tokenizer(tmp_path)
-    assert tokenizer.encode(["cats"]) == [[6, 11]]
+    assert tokenizer.encode(["the cat"]) == [[5, 6]]
+    with pytest.raises(WeightsError, match=r"13 rows .* such as 'cats'.*leave the token out"):
+        tokenizer.encode(["the cats"])
+
+
+def test_two_added_tokens_with_one_id_are_refused(tmp_path):
+    write(tmp_path, word_pieces())
+    (tmp_path / "added_tokens.json").write_text('{"<x>": 13, "<y>": 13}')
+    with pytest.raises(WeightsError, match=r"added_tokens.json: .*'<x>' and '<y>' have one id, 13"):
+        read_tokenizer(tmp_path)
 
 
 def test_a_token_of_a_text_without_a_row_is_refused_by_its_name(tmp_path):

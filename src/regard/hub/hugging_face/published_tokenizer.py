@@ -41,7 +41,12 @@ from regard.hub.hugging_face.tokenizer_overrides import (
     max_length_of,
     tokenizer_class,
 )
-from regard.hub.hugging_face.tokenizer_rows import drop_tokens_without_rows, warn_of_missing_rows
+from regard.hub.hugging_face.tokenizer_rows import (
+    drop_tokens_without_rows,
+    rows_of_table,
+    warn_of_missing_rows,
+    warn_of_texts_with_missing_rows,
+)
 from regard.hub.hugging_face.weight_files import (
     as_list,
     dump_json,
@@ -89,6 +94,8 @@ class PublishedTokenizer:
         cleans_spaces: Whether no text that is decoded has a space before punctuation.
         num_rows: Rows of the model's table of tokens; None where it is unknown.
         first_id: That an output without a prompt begins with, where the folder names one.
+        reader: Vocabulary that texts are read with, where it has tokens without a row, which
+            `backend` has not; a text with one of them is refused.
     """
 
     def __init__(
@@ -103,8 +110,10 @@ class PublishedTokenizer:
         cleans_spaces: bool = False,
         num_rows: int | None = None,
         first_id: int | None = None,
+        reader: Backend | None = None,
     ) -> None:
         self._backend = backend
+        self._reader = reader
         self._path = path
         self.max_length, self.is_cut_left, self.first_id = max_length, is_cut_left, first_id
         self._cleans_spaces = cleans_spaces
@@ -154,9 +163,9 @@ class PublishedTokenizer:
         Raises:
             WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
         """
-        backend = self._require()
-        backend.encode_special_tokens = not reads_specials
-        encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
+        reader = self._require_reader()
+        reader.encode_special_tokens = not reads_specials
+        encodings = reader.encode_batch(list(texts), add_special_tokens=adds_specials)
         rows = [encoding.ids for encoding in encodings]
         self._check_rows(rows)
         return rows
@@ -170,9 +179,9 @@ class PublishedTokenizer:
         Raises:
             WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
         """
-        backend = self._require()
-        backend.encode_special_tokens = True
-        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+        reader = self._require_reader()
+        reader.encode_special_tokens = True
+        encodings = reader.encode_batch(list(texts), add_special_tokens=False)
         rows = [TokenOffsets(encoding.ids, encoding.offsets) for encoding in encodings]
         self._check_rows([row.ids for row in rows])
         return rows
@@ -321,21 +330,27 @@ class PublishedTokenizer:
         return ""
 
     @cached_property
-    def _has_all_rows(self) -> bool:
-        return self._num_rows is None or len(self) <= self._num_rows
+    def _tokens_of_texts(self) -> dict[int, str]:
+        """The tokens that a text may become, by id."""
+        vocab = self._require_reader().get_vocab(with_added_tokens=True)
+        return {token: piece for piece, token in vocab.items()}
+
+    @cached_property
+    def _num_tokens_of_texts(self) -> int:
+        return 1 + max(self._tokens_of_texts)
 
     def _check_rows(self, rows: Sequence[Sequence[int]]) -> None:
         """Raise where a token has no row in the model's table."""
         num_rows = self._num_rows
-        if num_rows is None or self._has_all_rows:
+        if num_rows is None or self._num_tokens_of_texts <= num_rows:
             return
         token = max(chain.from_iterable(rows), default=0)
         if token >= num_rows:
             raise WeightsError(
                 f"{self._path.parent}: the weights have {num_rows} rows of tokens, the vocabulary "
-                f"has {len(self)} tokens, so some have no row, such as "
-                f"{self._require().id_to_token(token)!r}.  Take the vocabulary that the weights "
-                "were trained with."
+                f"has {self._num_tokens_of_texts} tokens, so some have no row, such as "
+                f"{self._tokens_of_texts[token]!r}.  Take the vocabulary that the weights were "
+                "trained with, or leave the token out of the text."
             )
 
     @property
@@ -349,6 +364,10 @@ class PublishedTokenizer:
                 f"{self._path}: missing, so text cannot be read or written; token ids can."
             )
         return self._backend
+
+    def _require_reader(self) -> Backend:
+        backend = self._require()
+        return self._reader or backend
 
 
 def read_tokenizer(folder: Path) -> PublishedTokenizer:
@@ -367,18 +386,18 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     settings = _read_settings(folder)
     config = read_optional_json(folder / HF_CONFIG)
     name = tokenizer_class(settings, config.get("model_type"))
-    num_rows = config.get("vocab_size")
-    num_rows = num_rows if type(num_rows) is int else None
+    num_rows = rows_of_table(config)
     cleans_spaces = settings.get("clean_up_tokenization_spaces") is True
-    backend = _read_backend(folder, settings, name)
-    if backend is not None:
-        backend.no_padding()
-        backend.no_truncation()
+    reader = backend = _read_backend(folder, settings, name)
+    if reader is not None:
+        reader.no_padding()
+        reader.no_truncation()
         tokens = _DEFAULTS.get(name, {}) | _tokens(settings)
-        apply_settings(backend, folder, settings, tokens, name)
-        backend = drop_tokens_without_rows(backend, num_rows, folder)
+        apply_settings(reader, folder, settings, tokens, name)
+        warn_of_texts_with_missing_rows(reader, num_rows, folder)
+        backend = drop_tokens_without_rows(reader, num_rows)
         # `transformers` ignores the setting where a space belongs to a token.
-        cleans_spaces &= not isinstance(backend.model, models.BPE)
+        cleans_spaces &= not isinstance(reader.model, models.BPE)
     declared = _declared_ids(folder, config, num_rows)
     return PublishedTokenizer(
         backend,
@@ -390,6 +409,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         cleans_spaces=cleans_spaces,
         num_rows=num_rows,
         first_id=next(iter(declared.get("first", [])), None),
+        reader=reader,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from regard.errors import WeightsError
 from regard.hub.file_names import (
-    ADDED_TOKENS,
+    HF_CONFIG,
     MARIAN_SOURCE,
     MARIAN_TARGET,
     SENTENCEPIECE_LLAMA,
@@ -30,7 +30,12 @@ from regard.hub.file_names import (
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
 from regard.hub.hugging_face.recognize import has_sentencepiece
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
-from regard.hub.hugging_face.tokenizer_overrides import ends_of, max_length_of
+from regard.hub.hugging_face.tokenizer_overrides import (
+    ends_of,
+    max_length_of,
+    read_added_tokens,
+)
+from regard.hub.hugging_face.tokenizer_rows import rows_of_table
 from regard.hub.hugging_face.weight_files import read_json, read_optional_json
 
 # By default: whether the model of this name puts a token before and after a text.
@@ -55,6 +60,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         files: The files that it was read from, by name.
         max_length: Maximum number of tokens of a text, its special tokens counted; None sets no
             limit.
+        num_rows: Rows of the model's table of tokens; None where it is unknown.
     """
 
     def __init__(
@@ -68,13 +74,14 @@ class SentencePieceTokenizer(PublishedTokenizer):
         end_ids: Sequence[int],
         files: Mapping[str, bytes],
         max_length: int | None = None,
+        num_rows: int | None = None,
     ) -> None:
-        super().__init__(None, path, special_ids, max_length=max_length)
+        super().__init__(None, path, special_ids, max_length=max_length, num_rows=num_rows)
         self._source, self._target, self._vocab = source, target, vocab
-        self._piece_of = {token: piece for piece, token in vocab.items()}
+        self._tokens_of_texts = {token: piece for piece, token in vocab.items()}
         self._begin_ids, self._end_ids = begin_ids, end_ids
         self._files = files
-        self._specials = {self._piece_of[token]: token for token in special_ids.values()}
+        self._specials = {self._tokens_of_texts[token]: token for token in special_ids.values()}
 
     @property
     def begin_ids(self) -> tuple[int, ...]:
@@ -89,7 +96,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
     @cached_property
     def known_ids(self) -> frozenset[int]:
         """The ids of all tokens."""
-        return frozenset(self._piece_of)
+        return frozenset(self._tokens_of_texts)
 
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
@@ -104,14 +111,22 @@ class SentencePieceTokenizer(PublishedTokenizer):
 
         Returns:
             The ids of each text.
+
+        Raises:
+            WeightsError: A token has no row in the model's table.
         """
         specials = self._specials if reads_specials else {}
         rows = [self._encode(self._source, text, specials) for text in texts]
-        return [[*self._begin_ids, *row, *self._end_ids] for row in rows] if adds_specials else rows
+        if adds_specials:
+            rows = [[*self._begin_ids, *row, *self._end_ids] for row in rows]
+        self._check_rows(rows)
+        return rows
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode target texts as token ids, without special tokens around them."""
-        return [self._encode(self._target, text, {}) for text in texts]
+        rows = [self._encode(self._target, text, {}) for text in texts]
+        self._check_rows(rows)
+        return rows
 
     def language_tag(self, text: str) -> str:
         """Return the token before a text that names the target language, such as ``>>fra<<``."""
@@ -123,7 +138,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         hidden = set(self.special_ids.values())
         return [
             self._target.decode_pieces(
-                [self._piece_of.get(token, "") for token in row if token not in hidden]
+                [self._tokens_of_texts.get(token, "") for token in row if token not in hidden]
             )
             .replace(_SPACE, " ")
             .strip()
@@ -132,7 +147,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each token as readable text; ids beyond the vocabulary give empty text."""
-        return [self._piece_of.get(token, "").replace(_SPACE, " ") for token in ids]
+        return [self._tokens_of_texts.get(token, "").replace(_SPACE, " ") for token in ids]
 
     def to_json(self) -> str:
         """Raise: the files of SentencePiece are not a ``tokenizer.json``.
@@ -233,28 +248,26 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     path = next(filter(Path.is_file, map(folder.joinpath, _SINGLE)))
     settings = read_optional_json(folder / TOKENIZER_CONFIG)
     processor = _load(path)
-    _check_settings(folder, settings, len(processor))
     vocab = {processor.id_to_piece(token): token for token in range(len(processor))}
+    _check_settings(folder, settings, vocab)
     roles = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
     ids = {role: token for role, token in roles.items() if token >= 0}
     before, after = ends_of(settings, ids, _SINGLE[path.name])
     files = _files(folder, path.name)
     length = max_length_of(settings)
+    num_rows = rows_of_table(read_optional_json(folder / HF_CONFIG))
     return SentencePieceTokenizer(
-        processor, processor, vocab, path, ids, before, after, files, length
+        processor, processor, vocab, path, ids, before, after, files, length, num_rows
     )
 
 
-def _check_settings(folder: Path, settings: Mapping[str, Any], num_pieces: int) -> None:
-    """Raise where a folder asks for what its model alone does not do."""
-    declared = settings.get("added_tokens_decoder")
-    added = (
-        read_optional_json(folder / ADDED_TOKENS).values()
-        if declared is None
-        else map(int, declared)
-    )
+def _check_settings(folder: Path, settings: Mapping[str, Any], vocab: Mapping[str, int]) -> None:
+    """Raise where a folder asks for what its models alone do not do."""
+    added = read_added_tokens(folder, settings, {}).items()
     problems = {
-        "added tokens": any(number >= num_pieces for number in added),
+        f"added token {token.content!r}": vocab.get(token.content) != number
+        for number, token in added
+    } | {
         "do_lower_case=true": settings.get("do_lower_case") is True,
         "add_prefix_space=false": settings.get("add_prefix_space") is False,
     }
@@ -277,11 +290,16 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
         )
     path = folder / VOCABULARY
     vocab = _read_vocabulary(path)
+    settings = read_optional_json(folder / TOKENIZER_CONFIG)
+    _check_settings(folder, settings, vocab)
     ids = {role: vocab[name] for role, name in _MARIAN_TOKENS.items()}
     source, target = _load(folder / MARIAN_SOURCE), _load(folder / MARIAN_TARGET)
     files = _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY)
-    length = max_length_of(read_optional_json(folder / TOKENIZER_CONFIG))
-    return SentencePieceTokenizer(source, target, vocab, path, ids, [], [ids["eos"]], files, length)
+    length = max_length_of(settings)
+    num_rows = rows_of_table(read_optional_json(folder / HF_CONFIG))
+    return SentencePieceTokenizer(
+        source, target, vocab, path, ids, [], [ids["eos"]], files, length, num_rows
+    )
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:

@@ -182,21 +182,45 @@ def _add_tokens(
     backend: Backend, folder: Path, settings: Mapping[str, Any], tokens: Mapping[str, str]
 ) -> None:
     """Add the tokens that came after the vocabulary, with the ids that the folder names."""
-    declared = settings.get("added_tokens_decoder")
-    path = folder / (ADDED_TOKENS if declared is None else TOKENIZER_CONFIG)
-    try:
-        added = _added_tokens(
-            _older_tokens(path, settings, tokens) if declared is None else declared
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: the added tokens cannot be read ({error}).") from error
+    added = read_added_tokens(folder, settings, tokens)
     backend.add_tokens(list(added.values()))
     for number, token in added.items():
         if (actual := backend.token_to_id(token.content)) != number:
+            path = _path_of_added_tokens(folder, settings)
             raise WeightsError(
                 f"{path}: the added token {token.content!r} has id {number}, the vocabulary gives "
                 f"it {actual}.  A file of the vocabulary is of another version."
             )
+
+
+def read_added_tokens(
+    folder: Path, settings: Mapping[str, Any], tokens: Mapping[str, str]
+) -> dict[int, AddedToken]:
+    """Read the tokens that came after a vocabulary.
+
+    Args:
+        folder: Folder with ``added_tokens.json``, where `settings` do not have them.
+        settings: Settings of ``tokenizer_config.json``.
+        tokens: Special tokens by their roles.
+
+    Returns:
+        The tokens by their ids, in order.
+
+    Raises:
+        WeightsError: An entry cannot be read, or two tokens have one id.
+    """
+    declared, path = settings.get("added_tokens_decoder"), _path_of_added_tokens(folder, settings)
+    try:
+        return _added_tokens(
+            _older_tokens(path, settings, tokens) if declared is None else declared
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the added tokens cannot be read ({error}).") from error
+
+
+def _path_of_added_tokens(folder: Path, settings: Mapping[str, Any]) -> Path:
+    is_older = settings.get("added_tokens_decoder") is None
+    return folder / (ADDED_TOKENS if is_older else TOKENIZER_CONFIG)
 
 
 def _surround(backend: Backend, tokens: Mapping[str, str], name: str) -> None:
@@ -216,10 +240,13 @@ def _older_tokens(
 ) -> dict[Any, dict[str, Any]]:
     """Return the entries of ``added_tokens.json``, by id, as ``added_tokens_decoder`` has them."""
     special = {*tokens.values(), *_named(settings.get("additional_special_tokens"))}
-    return {
-        number: {"content": text, "special": text in special, "normalized": text not in special}
-        for text, number in read_optional_json(path).items()
-    }
+    entries: dict[Any, dict[str, Any]] = {}
+    for text, number in read_optional_json(path).items():
+        if number in entries:
+            raise ValueError(f"{entries[number]['content']!r} and {text!r} have one id, {number}")
+        is_special = text in special
+        entries[number] = {"content": text, "special": is_special, "normalized": not is_special}
+    return entries
 
 
 def _added_tokens(entries: Mapping[Any, Mapping[str, Any]]) -> dict[int, AddedToken]:
