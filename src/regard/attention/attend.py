@@ -239,7 +239,9 @@ def _attend_finite(
     is_one_text = not options.segments_are_documents
     if is_one_text and isinstance(pattern, MaskPattern) and has_few_scores(q, k):
         # The scores of one query over many keys are fewer numbers than the keys.
-        result = compute(q, k, v, pattern, options)
+        result = _compute_dense(
+            *(q, k, v, pattern, options), return_weights=return_weights, return_lse=return_lse
+        )
         if result.scores is not None and is_finite(q, result.scores, result.out):
             return result
     if is_finite(q, k, v):
@@ -327,11 +329,6 @@ def _compute(
             return result
         weights = sparse_weights(q, k, pattern=pattern, options=options)
         return result._replace(weights=weights)
-    if facts.has_key_positions and facts.num_pairs >= DENSE_BELOW:
-        warn_once(
-            "attention with key_positions takes time and memory in proportion to all pairs of "
-            "queries and keys, whatever the pattern."
-        )
     return _compute_dense(
         q, k, v, pattern, options, return_weights=return_weights, return_lse=return_lse
     )
@@ -358,6 +355,11 @@ def _compute_dense(
     return_lse: bool,
 ) -> AttentionOutput:
     """Compute q, k, v ``[batch, heads, length, dim]`` by the definition."""
+    if options.key_positions is not None and q.shape[2] * k.shape[2] >= DENSE_BELOW:
+        warn_once(
+            "attention with key_positions takes time and memory in proportion to all pairs of "
+            "queries and keys, whatever the pattern."
+        )
     allowed = None
     if not isinstance(pattern, Full) and not sees_all(q, k, pattern, options):
         allowed = pattern.allowed(*options.positions(q, k))

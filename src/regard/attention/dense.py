@@ -151,14 +151,18 @@ def mask_scores(scores: Tensor, mask: Tensor) -> Tensor:
 
 def group_heads(x: Tensor, kv_heads: int) -> Tensor:
     """Join the rows of the query heads that share keys: ``[batch, kv_heads, rows, dim]``."""
-    return x if x.shape[1] == kv_heads else x.unflatten(1, (kv_heads, -1)).flatten(2, 3)
+    batch, heads, length, dim = x.shape
+    if heads == kv_heads:
+        return x
+    return x.reshape(batch, kv_heads, heads // kv_heads * length, dim)
 
 
 def ungroup_heads(x: Tensor, num_heads: int) -> Tensor:
     """Undo `group_heads`: ``[batch, heads, queries, dim]``."""
-    if x.shape[1] == num_heads:
+    batch, kv_heads, rows, dim = x.shape
+    if kv_heads == num_heads:
         return x
-    return x.unflatten(2, (num_heads // x.shape[1], -1)).flatten(1, 2)
+    return x.reshape(batch, num_heads, rows // (num_heads // kv_heads), dim)
 
 
 def repeat_heads(tensor: Tensor, num_heads: int) -> Tensor:

@@ -66,12 +66,13 @@ class MaskTerm:
     blocks: tuple[BlockTable, ...] = ()
 
     def __post_init__(self) -> None:
-        before, after, stride = self.before, self.after, self.stride
-        if stride >= FAR:  # no multiple of it but 0 is a difference of positions
-            before, after, stride = 0, 0, 1
-        before, after = (None if x is None or x >= FAR else x for x in (before, after))
-        for name, value in (("before", before), ("after", after), ("stride", stride)):
-            object.__setattr__(self, name, value)  # the class is frozen
+        if self.stride >= FAR:  # no multiple of it but 0 is a difference of positions
+            for name, value in (("before", 0), ("after", 0), ("stride", 1)):
+                object.__setattr__(self, name, value)  # the class is frozen
+        if self.before is not None and self.before >= FAR:
+            object.__setattr__(self, "before", None)
+        if self.after is not None and self.after >= FAR:
+            object.__setattr__(self, "after", None)
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
@@ -117,7 +118,8 @@ class MaskTerm:
     @property
     def is_band(self) -> bool:
         """Whether nothing but the band decides."""
-        return self == MaskTerm(before=self.before, after=self.after)
+        has_sets = self.queries is not None or self.keys is not None or bool(self.blocks)
+        return self.stride == 1 and not has_sets
 
 
 def is_member(positions: Tensor, members: Positions) -> Tensor:
