@@ -9,6 +9,9 @@ KERNELS := hatch_build.py $(foreach folder,attention/backends/cpu_kernels genera
 # that neither the next run nor the processes that tests start compile everything again.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
+# Slow tests wait for the processes that they start: all have one worker more than there are cores.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+
 .DEFAULT_GOAL := help
 .PHONY: help demo pictures test all-tests quick lint types layers clean
 
@@ -55,7 +58,7 @@ test: lint layers
 	$(MAKE) --no-print-directory --jobs=2 types all-tests
 
 all-tests: $(VENV)/.tested
-	$(PYTEST)
+	$(PYTEST) -n $(WORKERS)
 
 quick: lint
 	$(PYTEST) -m "not slow" --hypothesis-profile=quick

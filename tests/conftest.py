@@ -60,6 +60,11 @@ def pytest_sessionstart() -> None:
     gc.disable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of ranks: one worker starts them once, and none ends with them."""
+    items.sort(key=lambda item: not item.path.stem.endswith(("_ranks", "torchrun", "machines")))
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported out of every later collection of garbage."""
     gc.freeze()

@@ -11,4 +11,4 @@ from regard.attention.backends import cpu_kernels
 @pytest.mark.slow
 def test_no_drawn_band_reads_or_writes_outside_of_its_memory(tmp_path):
     driver, headers = Path(__file__).with_name("drive.cpp"), Path(cpu_kernels.__file__).parent
-    assert_clean(driver, 40, tmp_path, headers, level=1)
+    assert_clean(driver, 40, tmp_path, headers)
