@@ -157,7 +157,7 @@ def test_fewer_rows_than_tokens_are_refused(whole, book, tmp_path):
     assert str(caught.value) == (
         f"{folder}: the weights have {size - 3} rows of tokens, the vocabulary has {size} tokens, "
         "so some have no row, such as 'Ġgreen'.  Take the vocabulary that the weights were trained "
-        "with."
+        "with, or leave the token out of the text."
     )
 
 
