@@ -278,7 +278,7 @@ class Search(ABC, Generic[S]):
                 top = self._constrained(logits, num)
             else:
                 top = top_tokens(logits, num + num_out)
-        values, tokens, log_sum = (part.cpu().numpy() for part in top)
+        values, tokens, log_sum = (part.numpy() for part in top.cpu())
         scores = values - log_sum[:, None]
         check_numbers(not np.isnan(scores).any())
         shape = (self.num_sentences, self.config.beam, -1)
@@ -311,11 +311,16 @@ class Search(ABC, Generic[S]):
     def _constrained(self, logits: Tensor, num: int) -> TopTokens:
         """Apply constraints that depend on the tokens before to ``[rows, vocab]``."""
         device = logits.device
-        limits = torch.from_numpy(self.limits).to(device)
-        constraints = Constraints(self.config, limits, self.ids.end)
         length, beam = int(self.lengths[0]), self.config.beam  # no sentence joins others here
-        history = torch.from_numpy(self.tokens[:, :, :length]).flatten(0, 1).to(device)
-        sentences = torch.arange(self.num_sentences, device=device).repeat_interleave(beam)
+        limits, history, sentences = (
+            torch.from_numpy(part).to(device, non_blocking=True)
+            for part in (
+                self.limits,
+                self.tokens[:, :, :length].reshape(-1, length),
+                np.arange(self.num_sentences).repeat(beam),
+            )
+        )
+        constraints = Constraints(self.config, limits, self.ids.end)
         if beam > 1:
             scores = constraints(logits.log_softmax(-1), 0.0, history, sentences)
             best, ids = scores.topk(min(num, scores.shape[1]), dim=1)

@@ -139,17 +139,18 @@ def forbid_repeated_ngrams(scores: Tensor, history: Tensor, size: int) -> Tensor
     """
     ngrams = history.unfold(1, size, 1)  # [rows, ngrams, size]
     latest = history[:, None, history.shape[1] - size + 1 :]
-    row, ngram = (ngrams[..., :-1] == latest).all(-1).nonzero(as_tuple=True)
-    scores = scores.clone()
-    scores[row, ngrams[row, ngram, -1]] = -torch.inf
-    return scores
+    is_repeated = (ngrams[..., :-1] == latest).all(-1)  # [rows, ngrams]
+    # A minimum with infinity changes nothing; indices of what is repeated would wait for a GPU.
+    bounds = torch.where(is_repeated, -torch.inf, torch.inf).to(scores.dtype)
+    return scores.scatter_reduce(1, ngrams[..., -1], bounds, "amin")
 
 
 def _mask_tokens(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
     """Set some scores, of shape ``[rows, vocab]``, to minus infinity."""
     if not forbidden:
         return scores
-    return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
+    ids = torch.tensor(forbidden).to(scores.device, non_blocking=True)
+    return scores.index_fill(1, ids, -torch.inf)
 
 
 def _force_token(token: int, scores: Tensor, certain_score: float | Tensor) -> Tensor:

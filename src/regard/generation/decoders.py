@@ -86,8 +86,7 @@ def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) 
 
 def is_repeated_as_graph(model: nn.Module) -> bool:
     """Return whether a step of a model is repeated as a CUDA graph."""
-    is_copying = getattr(model, "copy_head", None) is not None
-    if is_copying or next(model.parameters()).device.type != "cuda":
+    if next(model.parameters()).device.type != "cuda":
         return False
     return why_not_covered(model) is None and _why_watched(model) is None
 

@@ -29,6 +29,23 @@ class TopTokens(NamedTuple):
     ids: Tensor
     log_sum: Tensor
 
+    def pack(self) -> Tensor:
+        """Return logits, ids and sum side by side, float64 ``[rows, 2 * k + 1]``."""
+        parts = [self.logits, self.ids, self.log_sum[:, None]]
+        return torch.cat([part.double() for part in parts], dim=1)
+
+    @classmethod
+    def unpack(cls, packed: Tensor, k: int) -> TopTokens:
+        """Return the k best tokens of some that were packed."""
+        most = packed.shape[1] // 2
+        return cls(packed[:, :k].float(), packed[:, most : most + k].long(), packed[:, -1].float())
+
+    def cpu(self) -> TopTokens:
+        """Return them in main memory, where Python waits for a device once."""
+        if self.logits.device.type == "cpu":
+            return self
+        return TopTokens.unpack(self.pack().cpu(), self.ids.shape[1])
+
 
 def top_tokens(logits: Tensor, k: int) -> TopTokens:
     """Find the best tokens.

@@ -47,6 +47,7 @@ MODELS = {
     "learned": lambda: transformer(positions="learned", max_positions=4, has_output_bias=True),
     "window": lambda: transformer("local:2"),
     "bert and gpt with grouped heads": bert_and_gpt,
+    "copying": lambda: transformer(has_copy=True),
 }
 
 
@@ -90,8 +91,32 @@ def test_a_search_by_recorded_steps_finds_what_the_model_finds(name, beam):
     assert records.num_replayed > 5
 
 
-def test_a_recorded_step_has_the_bits_of_one_that_is_computed():
-    model, ids = build(), padded()
+RULES = {
+    "repetition": {"repetition_penalty": 1.3},
+    "n-grams": {"no_repeat_size": 2},
+    "first and last tokens": {"forced_first": 7, "forces_end": True},
+    "renormalized, some forbidden": {"is_renormalized": True, "forbidden": (3, 9)},
+    "a few forbidden, a least length": {"forbidden": (3, 9), "min_length": 6},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_rules_about_the_tokens_before_hold_between_recorded_steps(name, rules, beam):
+    model, records = build(name), Records()
+    config = BeamSearchConfig(beam=beam, num_best=beam, max_length=20, **RULES[rules])
+    expected = beam_search(model, padded(), config)
+    results = beam_search(GraphDecoder(model, record=records), padded(), config)
+    assert outputs_of(results) == outputs_of(expected)
+    assert scores_of(results) == pytest.approx(scores_of(expected), rel=1e-6)
+    assert records.num_replayed > 2
+
+
+@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+def test_a_recorded_step_has_the_bits_of_one_that_is_computed(name):
+    model, ids = build(name), padded()
     rows = torch.tensor([0, 0, 2, 2, 3, 3])
     tops = []
     for record in (None, Records()):
@@ -110,8 +135,9 @@ def test_a_recorded_step_has_the_bits_of_one_that_is_computed():
     assert tops[0][-3].shape == (6, 3)
 
 
-def test_logits_are_those_of_the_model():
-    model, ids = build(), padded()
+@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+def test_logits_are_those_of_the_model(name):
+    model, ids = build(name), padded()
     decoder = GraphDecoder(model, record=Records())
     states = model.init_state(ids), decoder.init_state(ids)
     tokens = torch.full((len(ids),), 1)
@@ -126,9 +152,10 @@ def test_logits_are_those_of_the_model():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
 @pytest.mark.parametrize("beam", [1, 3])
-def test_sources_that_join_take_free_slots(beam, monkeypatch):
-    model, records = build(), Records()
+def test_sources_that_join_take_free_slots(name, beam, monkeypatch):
+    model, records = build(name), Records()
     sources = [source[:length] for length in (1, 3, 7) for source in SOURCES * 4]
     lengths = torch.tensor([len(source) for source in sources]).numpy()
     ids = padded(sources)
@@ -179,8 +206,9 @@ def test_a_graph_is_recorded_on_the_device_of_its_model(monkeypatch):
     assert result.tolist() == [1.0, 1.0]
 
 
-def test_weights_of_another_type_than_the_products():
-    model, ids = build().float(), padded()
+@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+def test_weights_of_another_type_than_the_products(name):
+    model, ids = build(name).float(), padded()
     model.compute_dtype = torch.bfloat16
     decoder = GraphDecoder(model, record=Records())
     states = model.init_state(ids), decoder.init_state(ids)
@@ -191,15 +219,16 @@ def test_weights_of_another_type_than_the_products():
                 each.decode_step(tokens, state)
                 for each, state in zip((model, decoder), states, strict=True)
             )
-            assert logits.dtype == torch.bfloat16
+            assert logits.dtype == expected.dtype
             torch.testing.assert_close(logits, expected, rtol=0.1, atol=0.1)
             tokens = expected.argmax(1)
 
 
+@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
 @pytest.mark.parametrize("beam", [1, 3])
-def test_a_step_of_a_search_waits_once(beam):
+def test_a_step_of_a_search_waits_once(name, beam):
     """For the best tokens: nothing within the step waits, and no order of beams is read."""
-    on_cpu = build()
+    on_cpu = build(name)
     config = BeamSearchConfig(beam=beam, max_length=12)
     expected = beam_search(on_cpu, padded(), config)
     of_steps = []
@@ -213,7 +242,7 @@ def test_a_step_of_a_search_waits_once(beam):
             return top
 
     with PretendedGpu() as gpu:
-        decoder = Counting(build().to(DEVICE), record=None)
+        decoder = Counting(build(name).to(DEVICE), record=None)
         results = beam_search(decoder, padded(), config)
         waits_between = list(gpu.waits)
     assert outputs_of(results) == outputs_of(expected)
@@ -223,6 +252,29 @@ def test_a_step_of_a_search_waits_once(beam):
             "generation/graphs/graph_decoder.py"
         ]
     assert waits_between == []
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_step_with_rules_waits_once(rules, beam):
+    """The encoder looks at the lengths of the sources before."""
+    on_cpu, num_steps = build(), 0
+    config = BeamSearchConfig(beam=beam, max_length=12, **RULES[rules])
+    expected = beam_search(on_cpu, padded(), config)
+
+    class Counting(GraphDecoder):
+        def _step(self, *args):
+            nonlocal num_steps
+            num_steps += 1
+            return super()._step(*args)
+
+    with PretendedGpu() as gpu:
+        decoder = Counting(build().to(DEVICE), record=None)
+        gpu.waits.clear()
+        results = beam_search(decoder, padded(), config)
+        of_steps = [wait for wait in gpu.waits if " at models/base/text_model.py" not in wait]
+    assert len(of_steps) == num_steps > 5, of_steps
+    assert outputs_of(results) == outputs_of(expected)
 
 
 def test_a_recording_that_fails_is_said_once_and_steps_are_computed():

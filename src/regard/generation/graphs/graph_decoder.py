@@ -7,8 +7,6 @@ Others may take free slots at any time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from regard.errors import ShapeError
 from regard.generation.graphs.recorded_work import Record, Recorder, record_cuda_graph
 from regard.generation.graphs.static_step import SMALLEST_CAPACITY, StaticStep, StepShape
 from regard.generation.top_tokens import TopTokens
+from regard.layers.pointer_generator import CopySource
 from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder
 
 _SLOTS = 8  # their number is a multiple of this
@@ -61,8 +60,8 @@ class GraphDecoder:
     Tokens and rows by index are in main memory. It is a `TopDecoder` and a `JoiningDecoder`.
 
     Args:
-        model: In evaluation mode, without a copy head, covered by `why_not_covered`. After a change
-            of its weights make another.
+        model: In evaluation mode, covered by `why_not_covered`. After a change of its weights make
+            another.
         record: Records a step; None computes every step kernel by kernel.
     """
 
@@ -111,8 +110,7 @@ class GraphDecoder:
             raise ShapeError(f"k must be 1 to {self.vocab_size}, not {k}.")
         best, rows = self._step(ids, state, k)
         best = best.cpu()[torch.from_numpy(rows)]  # the one wait of a step
-        most = best.shape[1] // 2
-        return TopTokens(best[:, :k].float(), best[:, most : most + k].long(), best[:, -1].float())
+        return TopTokens.unpack(best, k)
 
     def _step(self, ids: Tensor, state: GraphState, k: int) -> tuple[Tensor, NDArray[np.int64]]:
         """Take a step; return what `StaticStep.run` does, and which of its rows are the state's."""
@@ -214,15 +212,23 @@ def _shape_for(state: GraphState, groups: NDArray[np.int64], num_readers: int) -
 def _joined(first: DecoderState, second: DecoderState) -> DecoderState:
     """Return the sources of two states that have no positions yet, padded to one length."""
     memory = [
-        (_stacked([k, other_k]), _stacked([v, other_v]))
+        (_stacked(k, other_k, axis=2), _stacked(v, other_v, axis=2))
         for (k, v), (other_k, other_v) in zip(first.memory, second.memory, strict=True)
     ]
-    return DecoderState(memory, torch.cat([first.lengths, second.lengths]), first.caches)
+    copy_source = None
+    if first.copy_source is not None and second.copy_source is not None:
+        pairs = zip(first.copy_source, second.copy_source, strict=True)
+        copy_source = CopySource(*(_stacked(*pair, axis=1) for pair in pairs))
+    lengths = torch.cat([first.lengths, second.lengths])
+    return DecoderState(memory, lengths, first.caches, copy_source)
 
 
-def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Return rows of ``[batch, heads, keys, dim]`` below each other, padded to one length."""
-    longest = max(part.shape[2] for part in parts)
-    return torch.cat(
-        [torch.nn.functional.pad(part, (0, 0, 0, longest - part.shape[2])) for part in parts]
-    )
+def _stacked(first: Tensor, second: Tensor, *, axis: int) -> Tensor:
+    """Return the rows of two tensors below each other, zero behind the shorter one's positions."""
+    longest = max(first.shape[axis], second.shape[axis])
+    shape = [len(first) + len(second), *first.shape[1:]]
+    shape[axis] = longest
+    stacked = first.new_zeros(shape)
+    stacked[: len(first)].narrow(axis, 0, first.shape[axis]).copy_(first)
+    stacked[len(first) :].narrow(axis, 0, second.shape[axis]).copy_(second)
+    return stacked

@@ -16,6 +16,7 @@ from torch import Tensor
 from regard.generation.graphs.recorded_work import RecordedWork, Recorder
 from regard.generation.native.coverage import BlockStack, band_of, self_attention_of, target_stack
 from regard.generation.top_tokens import top_tokens
+from regard.layers.pointer_generator import CopySource
 from regard.layers.positions import SinusoidalPositions
 from regard.layers.static_cache import StaticCache, StaticRows
 from regard.layers.transformer_block import DecoderBlock
@@ -46,7 +47,7 @@ class StaticStep:
     """A step of decoding, and the memory that it works on.
 
     Args:
-        model: In evaluation mode, covered by `why_not_covered`, without a copy head.
+        model: In evaluation mode, covered by `why_not_covered`.
         shape: Of the memory.
         recorder: Records the step.
     """
@@ -68,7 +69,8 @@ class StaticStep:
         self.state: DecoderState | None = None
         """With the memory of the sources; None without sources."""
         if shape.source_length:
-            self.state = _source_state(stack, self.caches, shape)
+            model = cast("EncoderDecoder[DecoderState]", model)
+            self.state = _source_state(model, stack, self.caches, shape)
 
     def load(self, slots: Tensor, sources: DecoderState, indices: Tensor) -> None:
         """Begin sources.
@@ -80,9 +82,8 @@ class StaticStep:
         """
         state = self.state
         assert state is not None
-        for old, new in zip(state.memory, sources.memory, strict=True):
-            for storage, part in zip(old, new, strict=True):
-                storage[slots, :, : part.shape[2]] = part[indices]
+        for storage, part in zip(by_position(state), by_position(sources), strict=True):
+            storage[slots, : part.shape[1]] = part[indices]
         state.lengths[slots] = sources.lengths[indices]
 
     def copy_from(self, other: StaticStep, slots: Tensor) -> None:
@@ -96,9 +97,8 @@ class StaticStep:
         self.rows.holders[:num, :, :num_positions] = holders
         if self.state is None or other.state is None:
             return
-        for new, old in zip(self.state.memory, other.state.memory, strict=True):
-            for storage, part in zip(new, old, strict=True):
-                storage[:num, :, : part.shape[2]] = part[slots]
+        for storage, part in zip(by_position(self.state), by_position(other.state), strict=True):
+            storage[:num, : part.shape[1]] = part[slots]
         self.state.lengths[:num] = other.state.lengths[slots]
 
     def run(self, inputs: Tensor, num_best: int) -> Tensor:
@@ -111,9 +111,8 @@ class StaticStep:
             num_best: Number of best tokens of each row; 0 takes the logits.
 
         Returns:
-            On the device; the next step may overwrite it. Logits, ``[rows, vocab]``, or float64
-            ``[rows, 2 * k + 1]``: logits of the k best tokens, the tokens, and the log-sum-exp of
-            the row; k is `num_best` or more.
+            On the device; the next step may overwrite it. Logits, ``[rows, vocab]``, or the best
+            `TopTokens` of each row, packed, `num_best` or more.
         """
         if num_best:
             num_best = self._most = max(num_best, self._most)
@@ -136,9 +135,7 @@ class StaticStep:
             logits = model.decode_step(tokens.reshape(-1), self.state)
         if not num_best:
             return logits
-        best = top_tokens(logits.float(), num_best)
-        parts = [best.logits, best.ids, best.log_sum[:, None]]
-        return torch.cat([part.double() for part in parts], dim=1)
+        return top_tokens(logits.float(), num_best).pack()
 
 
 def _caches(stack: BlockStack, rows: StaticRows, dtype: torch.dtype) -> list[StaticCache]:
@@ -160,7 +157,18 @@ def _caches(stack: BlockStack, rows: StaticRows, dtype: torch.dtype) -> list[Sta
     return caches
 
 
-def _source_state(stack: BlockStack, caches: list[StaticCache], shape: StepShape) -> DecoderState:
+def by_position(state: DecoderState) -> list[Tensor]:
+    """Return what a state holds of each position of its sources, ``[sources, positions, ...]``."""
+    parts = [part.transpose(1, 2) for pair in state.memory for part in pair]
+    return parts if state.copy_source is None else [*parts, *state.copy_source]
+
+
+def _source_state(
+    model: EncoderDecoder[DecoderState],
+    stack: BlockStack,
+    caches: list[StaticCache],
+    shape: StepShape,
+) -> DecoderState:
     """Return a state with memory for sources."""
     memory = []
     blocks = [block for block in stack.blocks if isinstance(block, DecoderBlock)]
@@ -169,4 +177,11 @@ def _source_state(stack: BlockStack, caches: list[StaticCache], shape: StepShape
         sizes = shape.num_sources, attention.num_heads, shape.source_length, attention.head_dim
         memory.append((cache.keys.new_zeros(sizes), cache.keys.new_zeros(sizes)))
     lengths = caches[0].rows.positions.new_zeros(shape.num_sources)
-    return DecoderState(memory, lengths, list(caches), readers=shape.num_readers)
+    copy_source = None
+    if model.copy_head is not None:
+        sizes = shape.num_sources, shape.source_length, model.dim
+        states = caches[0].keys.new_zeros(sizes)
+        exact = torch.promote_types(states.dtype, torch.float32)
+        keys = states.new_zeros(sizes, dtype=exact)
+        copy_source = CopySource(lengths.new_zeros(sizes[:2]), keys, states)
+    return DecoderState(memory, lengths, list(caches), copy_source, readers=shape.num_readers)
