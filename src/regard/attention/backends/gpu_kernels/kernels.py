@@ -143,15 +143,17 @@ def value(
     """Compute o and the log-sum-exp, one program for a tile of queries of a head."""
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
+    D: tl.constexpr = DIMS[2]
+    E: tl.constexpr = DIMS[3]
     first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
-    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    d, e = tl.arange(0, D), tl.arange(0, E)
     num_keys = _count_keys(band, b)
     q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
     highest = tl.full([M], float("-inf"), tl.float32)
     total = tl.zeros([M], tl.float32)
-    o = tl.zeros([M, DIMS[3]], tl.float32)
+    o = tl.zeros([M, E], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
         j = begin + tl.arange(0, N)
         k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
@@ -202,17 +204,19 @@ def gradient_of_queries(
     """Compute dq. `inputs` are q, k, v, g; `rows` the log-sum-exp and ``c - g . o``."""
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
+    D: tl.constexpr = DIMS[2]
+    E: tl.constexpr = DIMS[3]
     q, k, v, g = inputs
     first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
-    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    d, e = tl.arange(0, D), tl.arange(0, E)
     num_keys = _count_keys(band, b)
     q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
     g_rows = _load(g, b, h, i, band.queries, e, DIMS[1])
     lse = _finite_row(rows[0], head, i, band.queries)
     shift = _row(rows[1], head, i, band.queries)
-    total = tl.zeros([M, DIMS[2]], tl.float32)
+    total = tl.zeros([M, D], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
         j = begin + tl.arange(0, N)
         k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
@@ -256,17 +260,19 @@ def gradient_of_keys(
     """Compute dk and dv, one program for a tile of keys. All else is as in the other kernel."""
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
+    D: tl.constexpr = DIMS[2]
+    E: tl.constexpr = DIMS[3]
     q, k, v, g = inputs
     first, head_of_keys = _program(band.keys, N)
     kv_heads = heads // repeats
     b, kv_head = head_of_keys // kv_heads, head_of_keys % kv_heads
     j = first + tl.arange(0, N)
-    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    d, e = tl.arange(0, D), tl.arange(0, E)
     num_keys = _count_keys(band, b)
     k_rows = _load(k, b, kv_head, j, num_keys, d, DIMS[0])
     v_rows = _load(v, b, kv_head, j, num_keys, e, DIMS[1])
-    total_k = tl.zeros([N, DIMS[2]], tl.float32)
-    total_v = tl.zeros([N, DIMS[3]], tl.float32)
+    total_k = tl.zeros([N, D], tl.float32)
+    total_v = tl.zeros([N, E], tl.float32)
     for h in range(kv_head * repeats, (kv_head + 1) * repeats):
         head = b * heads + h
         for begin in range(_first_query(band, first, M), _last_query(band, first, num_keys, N), M):
@@ -315,11 +321,13 @@ def second_of_queries(
     """
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
+    D: tl.constexpr = DIMS[2]
+    E: tl.constexpr = DIMS[3]
     q, k, v, g, x, y, z = inputs
     first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
-    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    d, e = tl.arange(0, D), tl.arange(0, E)
     num_keys = _count_keys(band, b)
     q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
     x_rows = _load(x, b, h, i, band.queries, d, DIMS[0])
@@ -346,8 +354,8 @@ def second_of_queries(
     where = head.to(tl.int64) * band.queries + i
     tl.store(outputs[2] + where, a, mask=i < band.queries)
     tl.store(outputs[3] + where, f, mask=i < band.queries)
-    of_q = tl.zeros([M, DIMS[2]], tl.float32)
-    of_g = tl.zeros([M, DIMS[3]], tl.float32)
+    of_q = tl.zeros([M, D], tl.float32)
+    of_g = tl.zeros([M, E], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
         j = begin + tl.arange(0, N)
         k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
@@ -386,19 +394,21 @@ def second_of_keys(
     """
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
+    D: tl.constexpr = DIMS[2]
+    E: tl.constexpr = DIMS[3]
     q, k, v, g, x, y, z = inputs
     first, head_of_keys = _program(band.keys, N)
     kv_heads = heads // repeats
     b, kv_head = head_of_keys // kv_heads, head_of_keys % kv_heads
     j = first + tl.arange(0, N)
-    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    d, e = tl.arange(0, D), tl.arange(0, E)
     num_keys = _count_keys(band, b)
     k_rows = _load(k, b, kv_head, j, num_keys, d, DIMS[0])
     y_rows = _load(y, b, kv_head, j, num_keys, d, DIMS[0])
     v_rows = _load(v, b, kv_head, j, num_keys, e, DIMS[1])
     z_rows = _load(z, b, kv_head, j, num_keys, e, DIMS[1])
-    of_k = tl.zeros([N, DIMS[2]], tl.float32)
-    of_v = tl.zeros([N, DIMS[3]], tl.float32)
+    of_k = tl.zeros([N, D], tl.float32)
+    of_v = tl.zeros([N, E], tl.float32)
     for h in range(kv_head * repeats, (kv_head + 1) * repeats):
         head = b * heads + h
         for begin in range(_first_query(band, first, M), _last_query(band, first, num_keys, N), M):
