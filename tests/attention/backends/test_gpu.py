@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -330,6 +331,29 @@ def test_generated_kernels_compute_the_listed_blocks(gpu, pattern, bias, lengths
         out = attend(*(tensors[name] for name in "qkv"), pattern=PATTERNS[pattern], **options)
         expected = by_definition(tensors, PATTERNS[pattern], AttentionOptions(**options))[0]
         torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    assert not flex_attention._FAILURES
+    flex_compiled.cache_clear()
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_kinds_of_calls_have_a_limit_of_their_own(gpu):
+    """PyTorch's is lower, and others that compile FlexAttention may have reached it."""
+    torch._dynamo.reset()
+    flex_compiled.cache_clear()
+    gpu.setattr(torch_flex, "_validate_device", lambda *_: None)
+    gpu.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    gpu.setattr(flex_attention, "compiled", flex_compiled)
+    q = draw(1, 1, 30, DIM, seed=1)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        others = torch.compile(torch_flex.flex_attention, dynamic=False)
+        for length in (20, 30):
+            others(*[q[:, :, :length]] * 3)
+        for name in ("window", "strided", "causal stride", "global"):
+            out = attend(q, q, q, pattern=PATTERNS[name])
+            expected = by_definition(dict.fromkeys("qkv", q), PATTERNS[name], AttentionOptions())
+            torch.testing.assert_close(out, expected[0])
     assert not flex_attention._FAILURES
     flex_compiled.cache_clear()
     torch._dynamo.reset()

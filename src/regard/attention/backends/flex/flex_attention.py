@@ -9,7 +9,7 @@ which takes seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import signature
 from typing import Any
 
@@ -90,11 +90,21 @@ def compiled() -> Callable[..., Any]:
     """Return FlexAttention, which is compiled when called: once for all lengths of a kind."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    options: dict[str, Any] = {"dynamic": True, "fullgraph": True}
-    if "recompile_limit" in signature(torch.compile).parameters:  # PyTorch 2.11 has none
-        options["recompile_limit"] = _MOST_KERNELS
+    def attention(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Any:
+        return flex_attention(q, k, v, **options)
+
     # Not compiled it would hold all scores: with a whole graph PyTorch raises instead.
-    return torch.compile(flex_attention, **options)
+    compile_it: Any = partial(torch.compile, attention, dynamic=True, fullgraph=True)
+    if "recompile_limit" in signature(torch.compile).parameters:
+        return compile_it(recompile_limit=_MOST_KERNELS)
+    kernels = compile_it()
+
+    def limited(*tensors: Tensor, **options: Any) -> Any:
+        # PyTorch 2.11 has one limit, of a function, whoever compiles it: hence one of our own.
+        with torch._dynamo.config.patch(recompile_limit=_MOST_KERNELS):
+            return kernels(*tensors, **options)
+
+    return limited
 
 
 def attend(
