@@ -229,3 +229,25 @@ def test_a_scale_that_is_not_above_zero_is_refused(scale):
     with pytest.raises(ConfigError) as error:
         of(torch.nn.Parameter(torch.ones(3)), scale=scale)
     assert str(error.value) == f"scale of parameter 0 of shape [3] must be above 0, not {scale}"
+
+
+@pytest.mark.parametrize("name", ["older", "newer", "neither"])
+def test_exact_products_on_a_gpu_leave_its_settings_consistent(name):
+    """Where the older and the newer setting of TF32 differ, CUDA's products raise."""
+    matmul, older = torch.backends.cuda.matmul, torch.get_float32_matmul_precision()
+    newer = matmul.fp32_precision
+    if name == "older":
+        torch.set_float32_matmul_precision("high")
+    elif name == "newer":
+        matmul.fp32_precision = "tf32"
+    expected = matmul.fp32_precision
+    try:
+        with vector_module._exact_matrix_products("cuda"):
+            assert matmul.fp32_precision == "ieee"
+            assert matmul.allow_tf32 is False
+        assert matmul.fp32_precision == expected
+        if name != "newer":
+            assert matmul.allow_tf32 is (name == "older")
+    finally:
+        torch.set_float32_matmul_precision(older)
+        matmul.fp32_precision = newer

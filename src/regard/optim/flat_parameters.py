@@ -10,7 +10,7 @@ part, and inner products are summed over the processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -332,14 +332,37 @@ def _products_in_runs(rows: Tensor, vectors: Sequence[Tensor], run: int = _RUN) 
 def _exact_matrix_products(device_type: str = "cpu") -> Iterator[None]:
     """Keep matrix products from fewer bits than float32 has, whatever is set outside."""
     # Of the libraries for float32 these alone take fewer.
-    before = torch.backends.mkldnn.enabled, torch.backends.cuda.matmul.fp32_precision
+    onednn = torch.backends.mkldnn.enabled
+    tf32 = _without_tf32() if device_type == "cuda" else nullcontext()
     torch.backends.mkldnn.enabled = False
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
     try:
-        with torch.autocast(device_type, enabled=False):
+        with tf32, torch.autocast(device_type, enabled=False):
             yield
     finally:
-        torch.backends.mkldnn.enabled, torch.backends.cuda.matmul.fp32_precision = before
+        torch.backends.mkldnn.enabled = onednn
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Let a GPU multiply float32 exactly.
+
+    PyTorch has an older and a newer setting of this, and refuses to multiply where they differ; the
+    older one sets the newer ones, too.
+    """
+    backends: Any = torch.backends
+    settings = backends.cuda.matmul, backends.mkldnn.matmul
+    newer = [setting.fp32_precision for setting in settings]
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer one was set alone
+        older = "highest"
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(older)
+        for setting, precision in zip(settings, newer, strict=True):
+            setting.fp32_precision = precision
 
 
 def linear_combination(

@@ -107,8 +107,9 @@ class _Launch:
         )
         self._scale = inputs.scale
         self._dims = (dim, value_dim, _padded(dim), _padded(value_dim))
-        is_exact = torch.get_float32_matmul_precision() == "highest"
-        self._precision = "ieee" if is_exact else "tf32"
+        # Also where the older setting was made, which refuses to be read after this one.
+        precision = torch.backends.cuda.matmul.fp32_precision
+        self._precision = "tf32" if precision == "tf32" else "ieee"
         self._tile = _tile(max(self._dims[2:]), q.dtype)
 
     def heads(self, *tensors: Tensor) -> tuple[Any, ...]:
