@@ -7,7 +7,9 @@
 Contenders are computed in turn; times are medians over the turns, without what compiles before
 them. bfloat16, heads of 64. A `ratio` is our time over the peer's (of decoding the peer's over
 ours), a `bar` what it or the time has to meet. Peers that are not installed are named and left
-out: pip install transformers. Claims for which no time remains are named, too.
+out: pip install transformers. So are contenders that fail, and claims for which no time remains:
+while others wait, a claim has half of the time that is left. After an error that leaves a GPU
+unusable another process goes on.
 
 - peak        a bfloat16 product of matrices: what the chip has
 - window      a window of 256 keys, and compiled FlexAttention
@@ -26,14 +28,18 @@ out: pip install transformers. Claims for which no time remains are named, too.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
+import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from contextlib import contextmanager
+from functools import cache, partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -58,9 +64,15 @@ from regard.training.ema import ExponentialMovingAverage
 from regard.training.train_step import LossFunction, MiniBatchStep
 from regard.training.training_config import OptimizerConfig
 
+T = TypeVar("T")
 Task = Callable[[], object]
 _SMOOTHING = 0.1
 _WARM_UP = 2  # calls before the time is taken: the first ones compile
+_GRACE = 30  # seconds after the last limit until the process ends, whatever it waits for
+
+
+class TimeIsUp(BaseException):
+    """The time of a claim is up; no `Exception`, which compilers take for a failure of theirs."""
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,22 +151,54 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         device: What computes.
         scale: The sizes.
         dtype: Type of the products.
+        failures: Of contenders, by what failed.
     """
 
     device: torch.device
     scale: Scale
     dtype: torch.dtype = torch.bfloat16
+    failures: dict[str, str] = msgspec.field(default_factory=dict)
 
     def times(self, tasks: Mapping[str, Task]) -> dict[str, float]:
-        """Return the median milliseconds of each task, which are called in turn."""
-        for task in tasks.values():
+        """Return the median milliseconds of each task that works; they are called in turn."""
+
+        def warm_up(task: Task) -> bool:
             for _ in range(_WARM_UP):
                 task()
-        milliseconds: dict[str, list[float]] = {name: [] for name in tasks}
+            finish_work(self.device)
+            return True
+
+        able = {name for name, task in tasks.items() if self.attempt(name, partial(warm_up, task))}
+        milliseconds: dict[str, list[float]] = {name: [] for name in tasks if name in able}
         for _ in range(self.scale.repeats):
-            for name, task in tasks.items():
-                milliseconds[name].append(self.time(task))
+            for name, taken in milliseconds.items():
+                taken.append(self.time(tasks[name]))
         return {name: statistics.median(taken) for name, taken in milliseconds.items()}
+
+    def attempt(self, name: str, compute: Callable[[], T]) -> T | None:
+        """Return what is computed; None where it fails, which is noted by a name."""
+        try:
+            return compute()
+        except Exception as error:  # noqa: BLE001 - peers and compilers raise errors of any kind
+            message = (str(error).strip().splitlines() or [""])[0]
+            self.failures[name] = f"{type(error).__name__}: {message[:200]}"
+        self.free()
+        return None
+
+    def free(self) -> None:
+        """Give memory back that nothing uses."""
+        gc.collect()
+        if self.device.type == "cuda" and not self.is_broken:
+            torch.cuda.empty_cache()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether an error has left this process without its GPU."""
+        try:
+            finish_work(self.device)
+        except RuntimeError:
+            return True
+        return False
 
     def time(self, task: Task) -> float:
         """Return the milliseconds of a call, until the device has computed it."""
@@ -178,23 +222,15 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(claim: str, what: str, times: Mapping[str, float], bar: str = "") -> Iterator[Line]:
-    """Yield a line for each peer; ``regard`` is the first of the times."""
-    ours, *others = times
-    if not others:
-        yield Line(claim=claim, what=what, ours=times[ours])
-    for name in others:
-        ratio = times[ours] / times[name]
-        yield checked(
-            Line(
-                claim=claim,
-                what=what,
-                ours=times[ours],
-                peer=name,
-                peers=times[name],
-                ratio=ratio,
-                bar=bar,
-            )
-        )
+    """Yield a line for each peer of ``regard``, whose time may be missing."""
+    ours = times.get("regard")
+    peers = {name: taken for name, taken in times.items() if name != "regard"}
+    if ours is not None and not peers:
+        yield Line(claim=claim, what=what, ours=ours)
+    for name, taken in peers.items():
+        ratio = None if ours is None else ours / taken
+        line = Line(claim=claim, what=what, ours=ours, peer=name, peers=taken, ratio=ratio)
+        yield checked(msgspec.structs.replace(line, bar=bar))
 
 
 def checked(line: Line) -> Line:
@@ -216,7 +252,8 @@ def peak_operations(bench: Bench) -> float:
     """Return the operations a second of a product of matrices."""
     size = bench.scale.matrix
     left, right = torch.randn(2, size, size, device=bench.device, dtype=bench.dtype)
-    return 2 * size**3 / (bench.times({"mm": lambda: left @ right})["mm"] / 1e3)
+    (taken,) = bench.times({"mm": lambda: left @ right}).values()
+    return 2 * size**3 / (taken / 1e3)
 
 
 class Attention:
@@ -265,7 +302,7 @@ def ours(pattern: str, length: int) -> Callable[[Tensor, Tensor, Tensor], Tensor
 
 
 def flex(bench: Bench, pattern: str, length: int) -> Callable[[Tensor, Tensor, Tensor], Any]:
-    """Return compiled FlexAttention with the blocks of a pattern."""
+    """Return FlexAttention with the blocks of a pattern; the first call compiles it."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     resolved = parse_pattern(pattern, is_decoder=True).resolve(length, length)
@@ -273,8 +310,15 @@ def flex(bench: Bench, pattern: str, length: int) -> Callable[[Tensor, Tensor, T
     def allow(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
         return resolved.allowed(query, key)  # pyright: ignore[reportAttributeAccessIssue]
 
-    blocks = create_block_mask(allow, None, None, length, length, device=str(bench.device))
-    return partial(torch.compile(flex_attention, dynamic=False), block_mask=blocks)
+    @cache
+    def compiled() -> Callable[[Tensor, Tensor, Tensor], Any]:
+        blocks = create_block_mask(allow, None, None, length, length, device=str(bench.device))
+        return partial(torch.compile(flex_attention, dynamic=False), block_mask=blocks)
+
+    def forward(q: Tensor, k: Tensor, v: Tensor) -> Any:
+        return compiled()(q, k, v)
+
+    return forward
 
 
 def attention_peers(
@@ -296,10 +340,10 @@ def attention(bench: Bench, claim: str, pattern: str, bar: str = "") -> Iterator
         length = shape[2]
         forwards = {"regard": ours(pattern, length), **attention_peers(bench, pattern, length)}
         cases = {name: Attention(bench, shape, forward) for name, forward in forwards.items()}
+        what = f"{pattern}, {shape[0]} x {shape[1]} heads, {length:,}"
         for order in ("forward", "gradient"):
             times = bench.times({name: getattr(case, order) for name, case in cases.items()})
-            what = f"{pattern}, {shape[0]} x {shape[1]} heads, {length:,}: {order}"
-            yield from compare(claim, what, times, bar)
+            yield from compare(claim, f"{what}: {order}", times, bar)
 
 
 def window(bench: Bench) -> Iterator[Line]:
@@ -564,29 +608,48 @@ def training(
         peers: Build those of the peers, by name.
         num_tokens: Target tokens of a step.
     """
-    times, gigabytes = {}, {}
+    what = f"a step of {num_tokens:,} target tokens"
+    figures: dict[str, tuple[float, float | None]] = {}
     own = {"regard": partial(step, is_compiled=True), "plain": partial(step, is_compiled=False)}
     for name, build in {**own, **peers}.items():
-        task = build()
-        times |= bench.times({name: task})
-        gigabytes[name] = bench.peak_gigabytes(task)
-        del task
-        gc.collect()
-    model = our_translator(bench.scale) if claim == "translator" else None
-    model = model or our_gpt(bench.scale.gpt, bench.scale.vocab_size)
-    # A weight of a product is used once a token: two operations, and four in the backward pass.
-    num_weights = sum(p.numel() for p in model.parameters() if p.dim() == 2)
-    chip = 6 * num_weights * num_tokens / (times["regard"] / 1e3) / peak_operations(bench)
-    what = f"a step of {num_tokens:,} target tokens"
-    line = Line(claim=claim, what=what, ours=times["regard"], bar="<= 50", chip=chip)
-    yield checked(line)
-    yield from compare(claim, what, times)
-    for name in peers:
-        most, least = gigabytes[name], gigabytes["regard"]
-        if most is not None and least is not None:
+        measured = bench.attempt(name, partial(step_figures, bench, build))
+        bench.free()
+        if measured is None:
+            continue
+        figures[name] = measured
+        if name == "regard":
+            compute = partial(part_of_chip, bench, claim, num_tokens, measured[0])
+            chip = bench.attempt("part of the chip", compute)
+            line = Line(claim=claim, what=what, ours=measured[0], bar="<= 50", chip=chip)
+            yield checked(line)
+            continue
+        times = {each: figures[each][0] for each in ("regard", name) if each in figures}
+        yield from compare(claim, what, times)
+        most, least = measured[1], figures.get("regard", (0.0, None))[1]
+        if name in peers and most is not None and least is not None:
             line = Line(claim=claim, what="memory", ours=least, unit="GB", peer=name, peers=most)
             bar = "<= 0.6" if claim == "gpt" else ""
             yield checked(msgspec.structs.replace(line, ratio=least / most, bar=bar))
+
+
+def step_figures(bench: Bench, build: Callable[[], Task]) -> tuple[float, float | None]:
+    """Return the milliseconds and the gigabytes of a training step."""
+    task = build()
+    for _ in range(_WARM_UP):
+        task()
+    taken = statistics.median(bench.time(task) for _ in range(bench.scale.repeats))
+    return taken, bench.peak_gigabytes(task)
+
+
+def part_of_chip(bench: Bench, claim: str, num_tokens: int, taken: float) -> float:
+    """Return which part of the chip's operations a step of some milliseconds uses."""
+    if claim == "translator":
+        model: nn.Module = our_translator(bench.scale)
+    else:
+        model = our_gpt(bench.scale.gpt, bench.scale.vocab_size)
+    # A weight of a product is used once a token: two operations, and four in the backward pass.
+    num_weights = sum(p.numel() for p in model.parameters() if p.dim() == 2)
+    return 6 * num_weights * num_tokens / (taken / 1e3) / peak_operations(bench)
 
 
 def with_compiled(
@@ -653,9 +716,13 @@ def beam(bench: Bench) -> Iterator[Line]:
     def own() -> object:
         return decode(model, sources.tolist(), beam=4, min_length=length, max_length=length)
 
+    def build() -> Any:
+        return Marian(bench).to(bench.device, bench.dtype).eval().model
+
+    peer = "generate of transformers"
+    has_peer = find_spec("transformers") is not None
     tasks: dict[str, Task] = {"regard": own}
-    if find_spec("transformers") is not None:
-        marian: Any = Marian(bench).to(bench.device, bench.dtype).eval().model
+    if has_peer and (marian := bench.attempt(peer, build)) is not None:
 
         def generate() -> object:
             with torch.inference_mode():
@@ -668,7 +735,7 @@ def beam(bench: Bench) -> Iterator[Line]:
                     max_new_tokens=length,
                 )
 
-        tasks["generate of transformers"] = generate
+        tasks[peer] = generate
     times = bench.times(tasks)
     num_tokens = scale.num_sentences * length
     speeds = {name: num_tokens / (taken / 1e3) for name, taken in times.items()}
@@ -739,24 +806,56 @@ CLAIMS: dict[str, Callable[[Bench], Iterator[Line]]] = {
 }
 
 
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TimeIsUp after some seconds, again and again where it is caught."""
+
+    def stop(*_: object) -> None:
+        raise TimeIsUp
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), 5.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def lines_of(bench: Bench, name: str, seconds: float) -> Iterator[Line]:
+    """Yield the lines of a claim as they are measured, until its time is up."""
+    end, lines = time.monotonic() + seconds, CLAIMS[name](bench)
+
+    def next_line() -> Line | None:
+        with limited(end - time.monotonic()):
+            return next(lines, None)
+
+    try:
+        while (line := bench.attempt("all", next_line)) is not None:
+            yield line if bench.scale.compiles else msgspec.structs.replace(line, met=None)
+    except TimeIsUp:
+        yield Line(claim=name, what="rest", note=f"left out after {seconds:.0f} s, see --minutes")
+    for what, message in bench.failures.items():
+        yield Line(claim=name, what=what, note=f"failed: {message}")
+    bench.failures.clear()
+
+
 def run(bench: Bench, names: list[str], seconds: float) -> Iterator[Line]:
-    """Yield the lines of claims until the time is up; one that fails does not end the others."""
+    """Yield the lines of claims, in their order; what fails does not end the others.
+
+    Args:
+        bench: Where they are computed.
+        names: Of the claims; those that remain after an error that leaves the GPU unusable.
+        seconds: Until all is left out that remains.
+    """
     end = time.monotonic() + seconds
-    for name in names:
-        if time.monotonic() > end:
+    while names and not bench.is_broken:
+        name, left = names.pop(0), end - time.monotonic()
+        if left <= 0:
             yield Line(claim=name, what="all", note="left out: the time is up, see --minutes")
             continue
-        try:
-            for line in CLAIMS[name](bench):
-                yield line if bench.scale.compiles else msgspec.structs.replace(line, met=None)
-                if time.monotonic() > end:
-                    break
-        except RuntimeError as error:  # of PyTorch, such as too little memory
-            first = (str(error).strip().splitlines() or [""])[0]
-            yield Line(claim=name, what="all", note=f"failed: {first[:200]}")
-        gc.collect()
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
+        yield from lines_of(bench, name, left / 2 if names else left)
+        bench.free()
 
 
 def main(words: list[str] | None = None) -> int:
@@ -784,10 +883,23 @@ def main(words: list[str] | None = None) -> int:
     if find_spec("transformers") is None:
         print("transformers is not installed: its peers are left out.", file=sys.stderr)
     print(f"{describe_device(device)}, PyTorch {torch.__version__}", file=sys.stderr)
-    bench = Bench(device=device, scale=TINY if options.tiny else Scale())
-    for line in run(bench, names, 60 * options.minutes):
-        print(msgspec.json.encode(line).decode(), flush=True)
+    print_lines(Bench(device=device, scale=TINY if options.tiny else Scale()), options, names)
     return 0
+
+
+def print_lines(bench: Bench, options: argparse.Namespace, names: list[str]) -> None:
+    """Print the lines of claims, in another process where this one loses its GPU."""
+    seconds = 60 * options.minutes
+    end = time.monotonic() + seconds
+    # Whatever a kernel that hangs waits for: the lines are printed.
+    faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=sys.__stderr__)
+    for line in run(bench, names, seconds):
+        print(msgspec.json.encode(line).decode(), flush=True)
+    faulthandler.cancel_dump_traceback_later()
+    if names:
+        minutes = str((end - time.monotonic()) / 60)
+        words = ["--device", options.device, "--only", ",".join(names), "--minutes", minutes]
+        subprocess.run([sys.executable, __file__, *words], check=False)
 
 
 if __name__ == "__main__":
