@@ -25,6 +25,12 @@ from regard.layers.dropout import Dropout
 from regard.models import DECODERS, ENCODERS
 from regard.training.device import choose_device
 
+# What PyTorch's compiler says of a GPU on which exact products are asked for, and of its own parts.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+]
+
 
 @pytest.fixture
 def device(request):

@@ -110,9 +110,11 @@ def as_operators(q, k, v, *, score_mod, block_mask, enable_gqa, return_aux):
     """Compute what FlexAttention's kernels do: blocks that are listed, by pairs or whole."""
     mask = block_mask
     block, (queries, keys) = mask.BLOCK_SIZE[0], mask.seq_lengths
-    b = torch.arange(q.shape[0])[:, None, None, None]
-    h = torch.arange(q.shape[1])[:, None, None]
-    i, j = torch.arange(queries)[:, None].int(), torch.arange(keys).int()
+    b, h, i, j = (
+        torch.arange(size, device=q.device, dtype=torch.int32)
+        for size in (*q.shape[:2], queries, keys)
+    )
+    b, h, i = b[:, None, None, None], h[:, None, None], i[:, None]
     by_pairs, whole = (
         listed(*lists, mask.kv_indices.shape[-1])
         for lists in (
@@ -128,7 +130,7 @@ def as_operators(q, k, v, *, score_mod, block_mask, enable_gqa, return_aux):
         assert torch.equal(listed(*lists, num_rows).T, table)  # as the gradient reads it
     assert not (by_pairs & whole).any()
     by_pairs, whole = (
-        table.repeat_interleave(block, 0).repeat_interleave(block, 1)[:queries, :keys]
+        table.repeat_interleave(block, 0).repeat_interleave(block, 1)[:queries, :keys].to(q.device)
         for table in (by_pairs, whole)
     )
     allowed = (by_pairs & mask.mask_mod(b, h, i, j)) | whole
@@ -147,7 +149,7 @@ def as_operators(q, k, v, *, score_mod, block_mask, enable_gqa, return_aux):
 
 def listed(numbers, indices, width):
     """Return a table ``[rows, width]``, True where a block is listed."""
-    table = torch.zeros(indices.shape[2], width, dtype=torch.bool)
+    table, indices = torch.zeros(indices.shape[2], width, dtype=torch.bool), indices.cpu()
     for row, number in enumerate(numbers[0, 0].tolist()):
         table[row, indices[0, 0, row, :number].long()] = True
     return table
