@@ -37,7 +37,7 @@ from regard.training.checkpoint import checkpoint_path
 from regard.training.device import choose_device
 from regard.training.distribution import ALONE, World
 from regard.training.events import Event, Planned, Report, Warned
-from regard.training.steppers import threads_of
+from regard.training.steppers import reproducible
 
 _LESS_DATA = "Less fits: a part of the data."
 
@@ -223,7 +223,7 @@ def estimate(
             world=world,
             data_from_rank_0=data_from_rank_0,
         )
-    with threads_of(run.config.training):
+    with reproducible(run.config.training, run.setup.device):
         planned = run.plan()[1]
     if folder is not None:
         require_disk_space(world, folder.path, planned)

@@ -75,7 +75,7 @@ from regard.training.events import (
 )
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop, resumable
-from regard.training.steppers import build_stepper, computes_in_shards, threads_of
+from regard.training.steppers import build_stepper, computes_in_shards, reproducible
 
 _COMPILED_BATCHES = 4  # for which a model is compiled before its first step
 
@@ -221,7 +221,7 @@ class RunSession:
 
     def from_start(self, lock: FolderLock) -> Any:
         """Plan, write settings and vocabulary, and train; return the predictor."""
-        with threads_of(self.config.training):
+        with reproducible(self.config.training, self.setup.device):
             return self._from_start(lock)
 
     def _from_start(self, lock: FolderLock) -> Any:
@@ -262,7 +262,8 @@ class RunSession:
 
     def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
-        with threads_of(self.config.training), resumable(str(self.folder.path)):
+        same_bits = reproducible(self.config.training, self.setup.device)
+        with same_bits, resumable(str(self.folder.path)):
             return self._from_checkpoint(lock)
 
     def _from_checkpoint(self, lock: FolderLock) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from os import environ
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from regard.training.distribution import World
     from regard.training.loop import Batches
     from regard.training.train_step import LossFunction, TrainStep
+
+_NO_FIXED_ORDER = " does not have a deterministic implementation"  # in PyTorch's errors
 
 
 def build_stepper(
@@ -95,12 +98,47 @@ def refuse_fsdp(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
 
 
 @contextmanager
-def threads_of(training: TrainingConfig) -> Iterator[None]:
-    """Take one thread of a CPU within ``with`` where results may not depend on their number."""
-    num_threads = torch.get_num_threads()
-    if training.deterministic:
-        torch.set_num_threads(1)
-    try:
+def reproducible(training: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Compute the same bits again within ``with`` where a run asks for that.
+
+    Args:
+        training: With `deterministic`, under which a CPU computes on one thread, and a GPU by
+            methods that add in a fixed order.
+        device: That computes.
+
+    Raises:
+        ConfigError: PyTorch has no such method for what the GPU is asked for.
+    """
+    if not training.deterministic:
         yield
+        return
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with _in_a_fixed_order() if device.type == "cuda" else nullcontext():
+            yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+@contextmanager
+def _in_a_fixed_order() -> Iterator[None]:
+    """Let a GPU add in a fixed order, or raise ConfigError where PyTorch cannot."""
+    # cuBLAS repeats its bits with work memory of a fixed size alone, which PyTorch asks for.
+    environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        operation, missing, _ = str(error).partition(_NO_FIXED_ORDER)
+        if not missing:
+            raise
+        raise ConfigError(
+            f"training.deterministic=true: PyTorch has no method for {operation} that gives the "
+            "same bits on each run of a GPU.  Take `training.deterministic=false`, or "
+            "`device=cpu`."
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)

@@ -65,7 +65,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             shard, so that a run does not depend on the number of processes.
         deterministic: Whether the sums over shards are taken in a fixed order, so that the weights
             are the same to the last bit for any number of processes, one without torchrun among
-            them. A process then uses one thread of a CPU.
+            them. A process then uses one thread of a CPU, and a GPU methods that repeat their bits.
         heartbeat_seconds: Time without a heartbeat after which one of several processes counts as
             stopped, and ends the run, 5 or more.
         compile: Whether torch.compile compiles the blocks of the model: auto does on CUDA in a run
