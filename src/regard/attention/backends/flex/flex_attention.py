@@ -90,17 +90,18 @@ def compiled() -> Callable[..., Any]:
     """Return FlexAttention, which is compiled when called: once for all lengths of a kind."""
     from torch.nn.attention.flex_attention import flex_attention
 
+    # Not compiled it would hold all scores: with a whole graph PyTorch raises instead.
+    compile_it: Any = partial(torch.compile, dynamic=True, fullgraph=True)
+    if "recompile_limit" in signature(torch.compile).parameters:
+        return compile_it(flex_attention, recompile_limit=_MOST_KERNELS)
+
+    # PyTorch 2.11 has one limit of a function, whoever compiles it: hence a function of our own.
     def attention(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Any:
         return flex_attention(q, k, v, **options)
 
-    # Not compiled it would hold all scores: with a whole graph PyTorch raises instead.
-    compile_it: Any = partial(torch.compile, attention, dynamic=True, fullgraph=True)
-    if "recompile_limit" in signature(torch.compile).parameters:
-        return compile_it(recompile_limit=_MOST_KERNELS)
-    kernels = compile_it()
+    kernels = compile_it(attention)
 
     def limited(*tensors: Tensor, **options: Any) -> Any:
-        # PyTorch 2.11 has one limit, of a function, whoever compiles it: hence one of our own.
         with torch._dynamo.config.patch(recompile_limit=_MOST_KERNELS):
             return kernels(*tensors, **options)
 
