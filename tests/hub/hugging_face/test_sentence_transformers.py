@@ -20,13 +20,14 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "red", "Red", "cat
 TEXTS = ["the Red cat", "", "a cat sees the red cat sees a cat sees"]
 MODULES = ("Transformer", "Pooling", "Normalize")
 MAX_LENGTH = 6
+PACKAGE = "sentence_transformers.models"
 
 
 def write_modules(folder: Path, kinds=MODULES, *, transformer="", **pooling: Any) -> None:
     """Write the list of modules and their settings."""
     paths = {"Transformer": transformer} | {kind: f"1_{kind}" for kind in kinds[1:]}
     modules = [
-        {"idx": number, "name": str(number), "path": paths[kind], "type": f"st.models.{kind}"}
+        {"idx": number, "name": str(number), "path": paths[kind], "type": f"{PACKAGE}.{kind}"}
         for number, kind in enumerate(kinds)
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
@@ -166,8 +167,17 @@ def test_modules_that_are_not_computed_are_refused_by_their_names(kinds, folder)
         load(folder)
 
 
+def test_a_class_of_another_package_is_refused_whatever_its_name(folder):
+    write_modules(folder, MODULES)
+    path = folder / "modules.json"
+    path.write_text(path.read_text().replace(f"{PACKAGE}.Transformer", "custom_st.Transformer"))
+    message = "modules.json: the modules custom_st.Transformer, Pooling, Normalize: read are"
+    with pytest.raises(ConfigError, match=message):
+        load(folder)
+
+
 def change_modules(folder: Path, kinds) -> None:
-    modules = [{"idx": n, "path": "", "type": f"st.{kind}"} for n, kind in enumerate(kinds)]
+    modules = [{"idx": n, "path": "", "type": f"{PACKAGE}.{kind}"} for n, kind in enumerate(kinds)]
     (folder / "modules.json").write_text(json.dumps(modules))
 
 

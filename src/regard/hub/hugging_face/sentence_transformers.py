@@ -95,7 +95,8 @@ def transformer_folder(folder: Path) -> Path:
     """
     if not (folder / SENTENCE_MODULES).is_file():
         return folder
-    return next((path for kind, path in _modules(folder) if kind == "Transformer"), folder)
+    modules = _modules(folder)
+    return next((path for kind, path in modules if kind.split(".")[-1] == "Transformer"), folder)
 
 
 def read_sentence_pooling(folder: Path) -> SentencePooling | None:
@@ -176,7 +177,16 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
     for module in modules:
         if Path(module.path).is_absolute() or ".." in Path(module.path).parts:
             raise WeightsError(f"{path}: the module {json.dumps(module.path)} leaves the folder.")
-    return [(module.type.split(".")[-1], folder / module.path) for module in modules]
+    return [(_kind(module.type), folder / module.path) for module in modules]
+
+
+def _kind(class_name: str) -> str:
+    """Return the name of a module's class, with its package where that is not the library's.
+
+    The code of a folder may compute other vectors than the library's class of the same name.
+    """
+    package, _, name = class_name.rpartition(".")
+    return name if package.split(".")[0] == _PACKAGE else class_name
 
 
 def _transformer_fields(folder: Path) -> dict[str, Any]:
