@@ -32,7 +32,7 @@ def require_number(
     number: Any = value
     if isinstance(value, Tensor) and value.numel() == 1:
         number = value.item()
-    is_number = issubclass(type(number), Real) and not isinstance(value, bool)
+    is_number = issubclass(type(number), Real) and not isinstance(number, bool)
     # Compared with infinity, since a number may be a symbol of a graph of any length.
     if not is_number or not -math.inf < number < math.inf or not is_allowed(number):
         raise ConfigError(f"{name} must be {rule}, not {value!r}")
