@@ -323,6 +323,12 @@ def test_padding_that_is_not_0_does_not_count():
     assert len(hypotheses[0].ids) == 2 + 10
 
 
+def test_a_ratio_beyond_all_lengths_sets_no_limit():
+    config = BeamSearchConfig(beam=1, max_length_ratio=1e38, max_length=30)
+    (hypotheses,) = beam_search(Markov(3, end_bias=-50.0), torch.tensor([[7, 2]]), config)
+    assert len(hypotheses[0].ids) == 30
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -37,6 +37,7 @@ from regard.generation.decoding import (
 from regard.generation.top_tokens import TopTokens, top_tokens
 
 _UNLIMITED = np.iinfo(np.int64).max
+_LONGEST = 1e12  # tokens of an output by its source's; a product may be above any whole number
 _ROWS_AT_ONCE = 128  # of all steps that the compiled decoder takes in one call
 _FEW_FORBIDDEN = 64  # tokens that may be left out of a few more of the best ones
 
@@ -241,7 +242,8 @@ class Search(ABC, Generic[S]):
             # Padding is on the right; before the last other token its id may be part of the text.
             positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
             lengths = ((source_ids != self.ids.pad) * positions).amax(1)  # [batch]
-            limits = (lengths * config.max_length_ratio).long().cpu().numpy() + 10
+            limits = (lengths * config.max_length_ratio).clamp(max=_LONGEST).long()
+            limits = limits.cpu().numpy() + 10
         return limits if config.max_length is None else np.minimum(limits, config.max_length)
 
     def _last_tokens(self) -> Tensor:
