@@ -147,6 +147,7 @@ def test_a_source_without_tokens_is_refused_by_its_index(model):
         ([True, False], "source 1 must be a list of whole numbers"),
         (["a"], "source 1 must be a list of whole numbers"),
         (7, "source 1 must be a list of whole numbers"),
+        ([5, [2]], "source 1 must be a list of whole numbers"),
         ([5, VOCAB], "source 1: token ids must be 0 to 23, not 24"),
         ([-1, 2], "source 1: token ids must be 0 to 23, not -1"),
     ],

@@ -70,7 +70,7 @@ class TokenRows:
         rows: Token ids of each row.
     """
 
-    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+    def __init__(self, rows: Sequence[Sequence[int] | NDArray[np.integer]]) -> None:
         self.lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self.ids = np.empty(self.starts[-1], dtype=np.int32)

@@ -267,20 +267,32 @@ def _token_rows(
         if source_ids.dim() != 2:
             raise ConfigError(f"sources must be [batch, length], not {list(source_ids.shape)}.")
         source_ids = [_unpadded(row, pad) for row in source_ids.tolist()]
-    rows = []
-    for index, source in enumerate(source_ids):
-        row = np.asarray(source)
-        if row.ndim != 1 or (len(row) and row.dtype.kind not in "iu"):
-            raise ConfigError(f"source {index} must be a list of whole numbers, not {source!r:.80}")
-        if not len(row):
-            raise ConfigError(f"source {index} has no tokens.")
-        if row.min() < 0 or row.max() >= vocab_size:
-            wrong = row[(row < 0) | (row >= vocab_size)][0]
-            raise ConfigError(
-                f"source {index}: token ids must be 0 to {vocab_size - 1:,}, not {wrong}."
-            )
-        rows.append(row)
-    return TokenRows(rows)
+    return TokenRows([_token_row(index, row, vocab_size) for index, row in enumerate(source_ids)])
+
+
+def _token_row(index: int, source: Sequence[int], vocab_size: int) -> NDArray[np.int64]:
+    """Return a source as a row, ``[length]``; raise ConfigError as `_token_rows`."""
+    row = _whole_numbers(source)
+    if row is None:
+        raise ConfigError(f"source {index} must be a list of whole numbers, not {source!r:.80}")
+    if not len(row):
+        raise ConfigError(f"source {index} has no tokens.")
+    if row.min() < 0 or row.max() >= vocab_size:
+        wrong = row[(row < 0) | (row >= vocab_size)][0]
+        raise ConfigError(
+            f"source {index}: token ids must be 0 to {vocab_size - 1:,}, not {wrong}."
+        )
+    return row
+
+
+def _whole_numbers(values: Sequence[int]) -> NDArray[np.int64] | None:
+    """Return a list of whole numbers as an array, ``[length]``; None for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        return None
+    is_list = array.ndim == 1 and (not len(array) or array.dtype.kind in "iu")
+    return array if is_list else None
 
 
 def _unpadded(row: list[int], pad: int) -> list[int]:
