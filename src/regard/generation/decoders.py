@@ -41,8 +41,8 @@ def seq2seq_decoder(
     """Return what decodes a model fastest.
 
     Args:
-        model: In evaluation mode. Its weights are copied: after a change of them what is returned
-            is that of before.
+        model: In evaluation mode. Some of its weights are copied and some are not: after a change
+            of them make another decoder.
         precision: Type of the weights; None is the model's own.
 
     Raises:
