@@ -83,3 +83,18 @@ def test_a_search_refuses_a_model_that_gives_no_numbers():
         model.output_weight[7] = torch.nan
     with pytest.raises(WeightsError, match="gives NaN for the next token"):
         beam_search(NativeDecoder(model), sources(2, 5, 40), BeamSearchConfig(), SpecialIds(end=3))
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_tokens_without_a_probability_take_no_place_of_others(beam):
+    model = translator({"has_output_bias": True}, vocab=40)
+    with torch.no_grad():
+        model.output_bias[:, [token not in (0, 5, 6) for token in range(40)]] = -torch.inf
+    decoder = NativeDecoder(model)
+    config = BeamSearchConfig(beam=beam, min_length=6, num_best=beam)
+    ids, source = SpecialIds(end=0), sources(3, 9, model.vocab_size)
+    outputs = beam_search(decoder, source, config, ids)
+    assert outputs == beam_search(StepByStep(decoder), source, config, ids)
+    for best, *_ in outputs:
+        assert len(best.ids) >= 5
+        assert set(best.ids) <= {5, 6}

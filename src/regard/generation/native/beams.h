@@ -39,6 +39,11 @@ struct Candidates {
                 totals[row * some + count] = before + score;
                 ids[row * some + count++] = token;
             }
+            // Fewer are left where the end fills the places of tokens without a probability.
+            for (; count < some; ++count) {
+                totals[row * some + count] = -std::numeric_limits<float>::infinity();
+                ids[row * some + count] = beams.end_token;
+            }
         }
         for (size_t i = 0; i < order.size(); ++i) order[i] = int64_t(i);
         std::partial_sort(order.begin(), order.begin() + some, order.end(),
