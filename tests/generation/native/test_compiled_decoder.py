@@ -1,9 +1,13 @@
 """The compiled decoder against PyTorch's operators, on small random models."""
 
+import os
+import signal
+import sys
 import weakref
 
 import pytest
 import torch
+from tests.processes import start_process
 
 from regard.attention.backends.cpu_kernels import loading
 from regard.data.batching import SpecialIds
@@ -306,6 +310,29 @@ def test_threads_that_share_the_outputs_of_a_few_rows_change_no_bit(precision):
         results.append([*tops[-1], native.decode_step(tokens[0], state)])
     for others in results[1:]:
         assert all(map(torch.equal, results[0], others))
+
+
+@torch.inference_mode()
+def decode_again_in_a_fork():
+    """Decode with two threads here and in a fork; end with 0 where both give the same."""
+    model = translator({})
+    native = NativeDecoder(model, num_threads=2)
+    ids = sources(40, 8, model.vocab_size)
+    token = torch.full((40,), 5)
+    expected = native.decode_step(token, native.init_state(ids))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        is_equal = torch.equal(native.decode_step(token, native.init_state(ids)), expected)
+        os._exit(0 if is_equal else 1)
+    sys.exit(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.slow
+def test_a_fork_decodes_with_threads_of_its_own_and_waits_for_none_of_its_parent():
+    process = start_process(decode_again_in_a_fork)
+    process.join()
+    assert process.exitcode == 0
 
 
 @torch.inference_mode()

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -32,11 +34,14 @@ struct Work {
     }
 };
 
+static const pid_t loading_process = getpid();
+
 // Computes every item in a room of that many bytes. Returns 0, or 1 where memory is short.
 inline int share(int64_t num_items, int64_t num_threads, int64_t room_bytes,
                  const Compute &compute) {
     Work work{compute, num_items, {}, {}, {}};
     const int64_t count = std::clamp<int64_t>(num_threads, 1, std::max<int64_t>(1, num_items));
+    work.rooms.reserve(count);
     for (int64_t i = 0; i < count; ++i) {
         work.rooms.emplace_back(std::aligned_alloc(64, (room_bytes + 63) / 64 * 64), &std::free);
         if (!work.rooms.back()) return 1;
@@ -45,12 +50,19 @@ inline int share(int64_t num_items, int64_t num_threads, int64_t room_bytes,
     // own would compete with its threads, which wait actively for a while after every operation.
     using OpenMP = void (*)(void (*)(void *), void *, unsigned num_threads, unsigned flags);
     static const auto openmp = reinterpret_cast<OpenMP>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    if (count > 1 && openmp) {
+    // A process that was forked has not the threads of its parent's pool, for which the runtime would
+    // wait forever.
+    if (count > 1 && openmp && getpid() == loading_process) {
         openmp(&Work::take_part, &work, static_cast<unsigned>(count), 0);
         return 0;
     }
     std::vector<std::thread> others;
-    for (int64_t i = 1; i < count; ++i) others.emplace_back(&Work::take_part, &work);
+    others.reserve(count);
+    try {
+        for (int64_t i = 1; i < count; ++i) others.emplace_back(&Work::take_part, &work);
+    } catch (const std::exception &) {
+        // There are no more threads, or no memory for one: those that there are take all items.
+    }
     Work::take_part(&work);
     for (std::thread &other : others) other.join();
     return 0;
