@@ -658,8 +658,9 @@ struct Step {
             last[count] = pass.tokens[i].row;
             written[count] = ids[token + i];
             std::copy_n(pass.state(i), stack.stride, pass.state(count));
-            float *embedded = scratch.embedded.get();
-            std::copy_n(embedded + i * stack.stride, stack.stride, embedded + count * stack.stride);
+            if (model.copy)
+                std::copy_n(scratch.embedded.get() + i * stack.stride, stack.stride,
+                            scratch.embedded.get() + count * stack.stride);
             ++count;
         }
         const int64_t all_rows = pass.rows;
