@@ -1,16 +1,42 @@
 // Runs the compiled decoder over drawn shapes, for the sanitizers: every input lies in memory of
-// exactly its size. Returns 1 where a result is not finite.
+// exactly its size, and memory runs short in some calls. Returns 1 where a result is not finite.
 #include "decoder.cpp"
 
 #include <cstdio>
 #include <deque>
 #include <random>
 
+// Allocations that succeed until one fails; without an end below 0.
+std::atomic<int64_t> allocations_left{-1};
+
+void *operator new(size_t size) {
+    if (allocations_left >= 0 && allocations_left-- == 0) {
+        allocations_left = 0;
+        throw std::bad_alloc();
+    }
+    if (void *memory = std::malloc(size)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, size_t) noexcept { std::free(memory); }
+
 std::mt19937 generator;
 std::deque<std::vector<float>> weights;
 
 int64_t draw(int64_t from, int64_t to) {
     return std::uniform_int_distribution<int64_t>(from, to)(generator);
+}
+
+// Calls with memory for a drawn number of allocations, at last with enough. A call that had not enough
+// says so, and nothing that it left stands in the way of the next.
+template <typename Call> int call_short_of_memory(Call call) {
+    int result = NO_MEMORY;
+    for (int tries = 0; tries < 4 && result == NO_MEMORY; ++tries) {
+        allocations_left = tries < 3 ? draw(0, 40) : -1;
+        result = call();
+    }
+    allocations_left = -1;
+    return result;
 }
 
 const float *numbers(int64_t count) {
@@ -67,35 +93,42 @@ bool decode(void *model, const Sizes *encoder, const Sizes &sizes) {
     const Positions source = encoder ? positions_of(*encoder) : Positions{};
     const Positions positions = positions_of(sizes);
     int64_t rows = 0;
+    const bool is_short = draw(0, 3) == 0;  // of memory
+    const auto call = [&](auto work) { return is_short ? call_short_of_memory(work) : work(); };
     const auto add = [&] {
         const int64_t batch = draw(1, 6), length = draw(1, draw(0, 5) ? 12 : 300);
         const std::vector<int64_t> lengths = integers(batch, 0, length);
         rows += batch;
-        if (!sizes.reads_source) regard_state_add_rows(state, batch);
-        else if (encoder)
-            regard_state_read(state, &source,
-                              integers(batch * length, 0, encoder->vocab_size - 1).data(), batch,
-                              length, lengths.data(), draw(1, 3));
-        else
-            regard_state_add_sources(
-                state, integers(batch * length, 0, sizes.vocab_size - 1).data(),
-                numbers(batch * length * sizes.dim), batch, length, lengths.data(), draw(1, 3));
+        const auto ids = integers(batch * length, 0, sizes.vocab_size - 1);
+        const float *states = encoder ? nullptr : numbers(batch * length * sizes.dim);
+        const int64_t num_threads = draw(1, 3);
+        return call([&] {
+            if (!sizes.reads_source) return regard_state_add_rows(state, batch);
+            if (encoder)
+                return regard_state_read(state, &source, ids.data(), batch, length, lengths.data(),
+                                         num_threads);
+            return regard_state_add_sources(state, ids.data(), states, batch, length,
+                                            lengths.data(), num_threads);
+        });
     };
-    add();
-    bool is_finite = true;
+    bool is_finite = add() == DONE;
     for (int step = 0; step < 8; ++step) {
-        if (draw(0, 4) == 0) add();
+        if (draw(0, 4) == 0) is_finite = is_finite && add() == DONE;
         const int64_t count = draw(1, draw(0, 3) ? 9 : 300), vocab = sizes.vocab_size;
-        regard_state_select(state, integers(count, 0, rows - 1).data(), count);
+        const auto selected = integers(count, 0, rows - 1);
+        call([&] { return regard_state_select(state, selected.data(), count); });
         rows = count;
         const int64_t num_new = draw(0, 2) ? 1 : draw(1, rows < 4 ? 300 : 4);
         const int64_t k = draw(0, std::min<int64_t>(vocab, 400));
         std::vector<float> logits(rows * vocab), values(rows * k), sums(rows);
         std::vector<int64_t> indices(rows * k);
-        const int result = regard_state_step(
-            state, &positions, integers(rows * num_new, 0, vocab - 1).data(), num_new,
-            draw(0, 1) ? logits.data() : nullptr, k, values.data(), indices.data(), sums.data(),
-            draw(1, 3));
+        const auto ids = integers(rows * num_new, 0, vocab - 1);
+        float *to = draw(0, 1) ? logits.data() : nullptr;
+        const int64_t num_threads = draw(1, 3);
+        const int result = call([&] {
+            return regard_state_step(state, &positions, ids.data(), num_new, to, k, values.data(),
+                                     indices.data(), sums.data(), num_threads);
+        });
         is_finite = is_finite && result == DONE && are_below(indices.data(), rows * k, vocab);
         for (const auto *some : {&logits, &values, &sums})
             for (const float x : *some) is_finite = is_finite && std::isfinite(x);

@@ -58,10 +58,15 @@ struct Cache {
                sources[row] == sources[other];
     }
 
-    void add_rows(int64_t count) {
-        num_rows += count;
-        lengths.resize(num_rows, 0);
-        table.resize(num_rows * room);
+    // Adds rows without positions, with a source each or with none. Where memory is short it throws,
+    // and no row is added.
+    void add_rows(int64_t count, const std::vector<std::shared_ptr<Source>> &added = {}) {
+        const int64_t all = num_rows + count;
+        lengths.reserve(all), table.reserve(all * room);
+        sources.reserve(sources.size() + added.size());
+        lengths.resize(all, 0), table.resize(all * room);
+        sources.insert(sources.end(), added.begin(), added.end());
+        num_rows = all;
     }
 
     // Makes room for `count` more positions of every row. A ring holds `reach` positions and those

@@ -974,8 +974,7 @@ EXPORTED int regard_state_add_sources(void *of, const int64_t *ids, const float 
             }
         };
         if (for_each(state.model, batch, num_threads, item) != 0) return NO_MEMORY;
-        state.cache.add_rows(batch);
-        for (auto &source : sources) state.cache.sources.push_back(std::move(source));
+        state.cache.add_rows(batch, sources);
         return DONE;
     });
 }
@@ -1003,8 +1002,7 @@ EXPORTED int regard_state_read(void *of, const Positions *positions, const int64
             reading.run(number ? ends[number - 1] : 0, ends[number], scratch);
         };
         if (for_each(state.model, int64_t(ends.size()), num_threads, item) != 0) return NO_MEMORY;
-        state.cache.add_rows(batch);
-        for (auto &source : sources) state.cache.sources.push_back(std::move(source));
+        state.cache.add_rows(batch, sources);
         return DONE;
     });
 }

@@ -81,8 +81,9 @@ class Arena {
     int64_t left = 0;
 
     void add_piece(int64_t bytes) {
-        pieces.emplace_back().allocate(left = padded(std::max(bytes, PIECE), PAGE), PAGE);
-        next = pieces.back().get();
+        const int64_t size = padded(std::max(bytes, PIECE), PAGE);
+        pieces.emplace_back().allocate(size, PAGE);
+        next = pieces.back().get(), left = size;
 #ifdef MADV_HUGEPAGE
         if (PAGE > 64) madvise(next, left, MADV_HUGEPAGE);
 #endif

@@ -1,8 +1,35 @@
 // Runs the compiled kernels over drawn bands, for the sanitizers: every tensor lies in memory of
-// exactly its size. Returns 1 where a kernel fails.
+// exactly its size, and memory runs short at every allocation of a call. Returns 1 where a kernel
+// fails.
 #include "band.cpp"
 
 #include <random>
+
+// Allocations that succeed until one fails; without an end below 0.
+std::atomic<int64_t> allocations_left{-1};
+
+void *operator new(size_t size) {
+    if (allocations_left >= 0 && allocations_left-- == 0) {
+        allocations_left = 0;
+        throw std::bad_alloc();
+    }
+    if (void *memory = std::malloc(size)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, size_t) noexcept { std::free(memory); }
+
+// Calls again and again, with memory for one allocation more each time, until there is enough. A call
+// that had not enough says so by 1, and nothing that it left stands in the way of the next.
+template <typename Call> int call_short_of_memory(Call call) {
+    int result = 1;
+    for (int64_t count = 0; result == 1; ++count) {
+        allocations_left = count;
+        result = call();
+        allocations_left = -1;
+    }
+    return result;
+}
 
 std::mt19937 generator;
 
@@ -71,7 +98,8 @@ template <typename S, typename T> bool runs(int64_t storage) {
         band.query_segments = query_segments.data();
         band.key_segments = key_segments.data();
     }
-    return regard_band_forward(&band) == 0 && regard_band_backward(&band) == 0;
+    return call_short_of_memory([&] { return regard_band_forward(&band); }) == 0 &&
+           call_short_of_memory([&] { return regard_band_backward(&band); }) == 0;
 }
 
 int main(int, char **arguments) {

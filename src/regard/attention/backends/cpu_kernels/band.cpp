@@ -8,6 +8,7 @@
 // rows of a product are computed side by side.
 
 #include <cmath>
+#include <new>
 #include <type_traits>
 
 #include "band.h"
@@ -673,13 +674,21 @@ EXPORTED int regard_can_run() {
 
 // Both return 0, or 1 where memory is short.
 EXPORTED int regard_band_forward(const Band *band) {
-    if (band->storage == FLOAT64) return forward_all<double, double>(*band);
-    if (band->storage == BFLOAT16) return forward_all<BFloat16, float>(*band);
-    return forward_all<float, float>(*band);
+    try {
+        if (band->storage == FLOAT64) return forward_all<double, double>(*band);
+        if (band->storage == BFLOAT16) return forward_all<BFloat16, float>(*band);
+        return forward_all<float, float>(*band);
+    } catch (const std::bad_alloc &) {
+        return 1;
+    }
 }
 
 EXPORTED int regard_band_backward(const Band *band) {
-    if (band->storage == FLOAT64) return backward_all<double, double>(*band);
-    if (band->storage == BFLOAT16) return backward_all<BFloat16, float>(*band);
-    return backward_all<float, float>(*band);
+    try {
+        if (band->storage == FLOAT64) return backward_all<double, double>(*band);
+        if (band->storage == BFLOAT16) return backward_all<BFloat16, float>(*band);
+        return backward_all<float, float>(*band);
+    } catch (const std::bad_alloc &) {
+        return 1;
+    }
 }

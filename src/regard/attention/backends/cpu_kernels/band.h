@@ -1,4 +1,4 @@
-// What `fused.py` and the kernels agree on. Every field is 8 bytes wide.
+// What `band.py` and the kernels agree on. Every field is 8 bytes wide.
 #pragma once
 
 #include <cstdint>
