@@ -11,7 +11,7 @@ A method that is slower than what the call could expect gives a warning, once.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 
@@ -117,7 +117,7 @@ class AttentionFacts:
     kernels_apply: bool
     is_plain: bool = True
     is_compilable: bool = True
-    gpu: GpuFacts = GpuFacts()
+    gpu: GpuFacts = field(default_factory=GpuFacts)  # as in `AttentionOptions`
     mask_shape: tuple[int, ...] | None = None
     has_key_positions: bool = False
     returns_weights: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TypedDict
 
@@ -53,7 +53,8 @@ class AttentionOptions:
         seed: ``[1]`` integer, where the rate is above 0.
     """
 
-    score: ScoreFunction = DotProduct()  # noqa: RUF009 - an immutable value
+    # PyTorch 2.11's compiler takes no object for the default of an argument.
+    score: ScoreFunction = field(default_factory=DotProduct)
     bias: Bias | Tensor | None = None
     mask: Tensor | None = None
     lengths: Tensor | None = None

@@ -14,7 +14,7 @@ tensors PyTorch's own kernel draws the mask.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -64,7 +64,10 @@ class RowRange(NamedTuple):
 
 _ROWS: ContextVar[RowRange | None] = ContextVar("rows", default=None)
 _STRIDE = 0x9E3779B1  # odd: between the offsets in the pool of the parts of a long row
-_POOLS: WeakKeyDictionary[torch.Generator, _Pools] = WeakKeyDictionary()
+# Generators of PyTorch 2.11 take no weak references.
+_POOLS: MutableMapping[torch.Generator, _Pools] = (
+    WeakKeyDictionary() if torch.Generator.__weakrefoffset__ else {}
+)
 
 
 class Dropout(nn.Dropout):
