@@ -72,8 +72,8 @@ def prepare(folder: Path) -> None:
     rows = [f'{{"text": "{s}", "label": "{"ab"[len(s) % 2]}"}}\n' for s, _ in pairs]
     (folder / "rows.jsonl").write_text("".join(rows))
     write_questions(folder / "questions.jsonl", 40, 1, num_words=25, num_facts=2, unanswerable=0.4)
-    first = np.datetime64("2024-01-01T00")
-    values = [f"{first + hour}:00,{10 + 3 * np.sin(hour / 4):.4f}\n" for hour in range(400)]
+    times = np.datetime64("2024-01-01T00") + np.arange(400).astype("timedelta64[h]")
+    values = [f"{time}:00,{10 + 3 * np.sin(i / 4):.4f}\n" for i, time in enumerate(times)]
     (folder / "hours.csv").write_text("time,load\n" + "".join(values))
 
 
