@@ -115,6 +115,13 @@ def test_rows_are_padded_with_zeros_and_cut():
     torch.testing.assert_close(found[1], (torch.from_numpy(values[1][:4]) - 1) / 2)
 
 
+def test_rows_that_are_cut_off_are_counted():
+    cut = InputBatches(rows_of(2, 5, 4), [0] * 3, layout(longest=4), batch_tokens=9).truncated
+    assert cut == [0, 1, 0]
+    images = [np.zeros((1, 8, 8), np.uint8)] * 2
+    assert layout(longest=1, num_patches=4).count_truncated(images) == [0, 0]
+
+
 @pytest.mark.slow
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(10, 200))
 def test_batches_hold_every_input_once_within_the_budget(lengths, budget):

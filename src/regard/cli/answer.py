@@ -75,16 +75,18 @@ def answer(
         answerer.threshold = threshold
     rows = _read_rows(question, context, TextOptions(as_text, encoding))
     write = _as_json if json or context is None else _plain
-    num_cut = 0
+    num_cut = {"context": 0, "question": 0}
     for row, result in _answer_rows(answerer, rows):
-        num_cut += result.truncated > 0
+        num_cut["context"] += result.truncated > 0
+        num_cut["question"] += result.question_truncated > 0
         print(write(row, result), flush=True)
-    if num_cut:
-        are = pluralize(num_cut, "context is", "contexts are")
-        print(
-            f"regard: warning: {are} longer than the model reads: the rest was cut off.",
-            file=sys.stderr,
-        )
+    for noun, number in num_cut.items():
+        if number:
+            are = pluralize(number, f"{noun} is", f"{noun}s are")
+            print(
+                f"regard: warning: {are} longer than the model reads: the rest was cut off.",
+                file=sys.stderr,
+            )
 
 
 def open_answerer(model: str, compute: ComputeOptions) -> QuestionAnswerer | AnswerWriter:

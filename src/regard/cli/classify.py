@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -17,7 +18,7 @@ from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.tasks.classification.input_predictor import InputClassifier
-    from regard.tasks.classification.predictor import Classification
+    from regard.tasks.classification.predictor import Classification, LabelPredictor
 
 
 def classify(
@@ -63,8 +64,11 @@ def classify(
     if not isinstance(classifier, TextClassifier):
         raise other_task(model, classifier.config.task, "classify texts")
     lines = input_lines(text, text_options, role="text")
+    number = num_cut = 0
     for number, (line, result) in enumerate(classifier.stream(lines), start=1):
+        num_cut += result.truncated > 0
         _write({"line": number, "text": line}, result, top, json=json)
+    _warn_of_cut(classifier, num_cut, number)
 
 
 def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: bool) -> None:
@@ -75,9 +79,18 @@ def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: 
     paths = (line for line in read_lines(path) if line.strip()) if is_list else [path]
     prints_names = is_list or Path(path).is_dir()
     results = (result for item in paths for result in classifier.stream(item))
+    number = num_cut = 0
     for number, (name, result) in enumerate(results, start=1):
+        num_cut += result.truncated > 0
         prefix = f"{escape(name)}\t" if prints_names else ""
         _write({"number": number, "input": name}, result, top, json=json, prefix=prefix)
+    _warn_of_cut(classifier, num_cut, number)
+
+
+def _warn_of_cut(classifier: LabelPredictor[Any], num_cut: int, number: int) -> None:
+    """Say on standard error that the end of some inputs was not read."""
+    if num_cut:
+        print(f"regard: warning: {classifier.describe_cut(num_cut, number)}.", file=sys.stderr)
 
 
 def _write(

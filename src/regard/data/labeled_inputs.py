@@ -133,6 +133,12 @@ class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         return np.minimum(lengths, self.longest)
 
+    def count_truncated(self, values: Sequence[NDArray]) -> list[int]:
+        """Return the number of rows of features of each input that are cut off."""
+        if self.num_patches:
+            return [0] * len(values)
+        return [max(0, len(value) - self.longest) for value in values]
+
     def lay_out(self, values: Sequence[NDArray]) -> tuple[Tensor, Tensor | None]:
         """Put inputs into one tensor, with mean 0 and variance 1.
 
@@ -203,6 +209,7 @@ class InputBatches(LengthBatches):
     ) -> None:
         super().__init__(layout.lengths(values), batch_tokens=batch_tokens, seed=seed)
         self.values, self.layout = values, layout
+        self.truncated = layout.count_truncated(values)
         self.labels = torch.tensor(labels)
 
     def batch(self, rows: NDArray[np.int64]) -> InputBatch:

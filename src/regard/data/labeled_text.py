@@ -147,6 +147,7 @@ class LabeledTextBatches(LengthBatches):
     Args:
         texts: Token ids of the texts, special tokens included.
         labels: Number of each text's label.
+        truncated: Tokens of each text that were cut off; empty where none were.
         batch_tokens: Maximum number of tokens in a batch, padding counted; a longer text is a batch
             of its own.
         seed: Seed of the order.
@@ -158,12 +159,14 @@ class LabeledTextBatches(LengthBatches):
         texts: TokenRows,
         labels: Sequence[int],
         *,
+        truncated: Sequence[int] = (),
         batch_tokens: int,
         seed: int = 0,
         pad_id: int = 0,
     ) -> None:
         super().__init__(texts.lengths, batch_tokens=batch_tokens, seed=seed)
         self.texts, self.pad_id = texts, pad_id
+        self.truncated = truncated or [0] * len(labels)
         self.labels = torch.tensor(labels)
 
     def batch(self, rows: NDArray[np.int64]) -> LabeledTextBatch:

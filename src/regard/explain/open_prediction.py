@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import TokenRows
+from regard.data.listing import pluralize
 from regard.data.readers.source import as_source
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
@@ -229,7 +230,7 @@ def _classify_text(classifier: TextClassifier, request: ExplanationRequest) -> C
     """Open the prediction of a text's label."""
     limit = classifier.max_length
     (ids,) = classifier.tokenizer.encode_truncated([request.text], max_length=limit)
-    if len(ids) == limit:
+    if any(classifier.count_truncated([request.text], [ids])):
         warnings.warn(f"no more than {limit:,} tokens of the text are read.", stacklevel=2)
     return ClassifiedText(
         classifier.model,
@@ -272,6 +273,9 @@ def classify_values(
         The prediction; for an image with its pixels.
     """
     inputs, lengths = classifier.collator.lay_out([values])
+    if any(classifier.collator.count_truncated([values])):
+        limit, unit = classifier.max_length, classifier.length_unit
+        warnings.warn(f"no more than {limit:,} {unit} of the input are read.", stacklevel=2)
     if lengths is not None:
         inputs = inputs[:, : int(lengths[0])]  # [1, length, dim]
     config = classifier.config
@@ -301,7 +305,7 @@ def _label_index(classifier: LabelPredictor[Any], label: str | None) -> int | No
 def _answer(answerer: QuestionAnswerer, request: ExplanationRequest) -> AnswerSpan:
     """Open the prediction of an answer's first and last token, in the window where it is best."""
     context = request.context or ""
-    batches, _ = answerer.batches(unanswered([request.text], [context]))
+    batches = answerer.batches(unanswered([request.text], [context]))
     spans: list[tuple[int, int] | None]
     if request.output is not None:
         spans = [_find_span(context, request.output)]
@@ -319,6 +323,11 @@ def _answer(answerer: QuestionAnswerer, request: ExplanationRequest) -> AnswerSp
     prediction = AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
     answer = "no answer" if spans[0] is None else f'"{context[slice(*spans[0])].strip()}"'
     prediction.notes = (f"The answer is {answer}; its first and its last token are explained.",)
+    if truncated := batches.questions[0].truncated:
+        tokens = pluralize(truncated, "token")
+        prediction.notes += (
+            f"The end of the question, {tokens}, is not read: half a window is for the text.",
+        )
     return prediction
 
 

@@ -226,7 +226,7 @@ def _classify(opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
         TextOutput(
             tuple(row), best.label, tuple(best.probabilities[label] for label in opened.labels)
         )
-        for row, best in zip(rows, opened.classify(texts), strict=True)
+        for row, best in zip(rows, opened.classify_rows(texts), strict=True)
     ]
 
 
@@ -238,7 +238,7 @@ def question_of(text: str) -> str:
 def _answer(opened: QuestionAnswerer, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
     """Answer a question about each text that is short enough for one window."""
     questions = list(map(question_of, texts))
-    batches, _ = opened.batches(unanswered(questions, texts))
+    batches = opened.batches(unanswered(questions, texts))
     first_of = {window.row: index for index, window in enumerate(batches.windows)}
     counts = Counter(window.row for window in batches.windows)
     inputs, outputs = [], []

@@ -192,6 +192,21 @@ def test_what_is_kept_standardizes_inputs_bit_for_bit(models, sources, name):
     assert (facts.mean, facts.std) == (config.data.mean, config.data.std)
 
 
+def test_the_end_of_a_recording_that_is_not_read_is_named(capsys, models, tmp_path):
+    opened = regard.load(models["words"])
+    longest = opened.config.model.max_positions
+    frames = longest + 30
+    write_wav(tmp_path / "long" / "1.wav", np.zeros(80 * (frames - 1)))  # 80 samples from one on
+    write_wav(tmp_path / "long" / "2.wav", np.zeros(80))
+    results = [result for _, result in opened.stream(str(tmp_path / "long"))]
+    assert sorted(result.truncated for result in results) == [0, 30]
+    code, out, err = run(capsys, "classify", models["words"], tmp_path / "long", "--json")
+    assert code == 0
+    assert [json.loads(line).get("truncated") for line in out.splitlines()] == [30, None]
+    sentence = f"1 of 2 recordings is longer than {longest} frames: the rest was cut off"
+    assert sentence in err
+
+
 class Crash(Exception):  # noqa: N818 - it stands for an event
     """Stands for a power cut."""
 

@@ -120,6 +120,20 @@ def test_a_published_classifier_has_its_logits_here_and_goes_out_with_them(
     assert load(tmp_path / "out").labels == LABELS
 
 
+def test_the_end_of_a_text_that_is_not_read_is_named(tokenizer):
+    torch.manual_seed(0)
+    encoder = BertConfig(dim=8, num_heads=2, num_layers=1, hidden_dim=8, max_positions=12)
+    model = make_model(encoder, len(tokenizer), AttentionConfig())
+    config = RunConfig(data=DataConfig(labels=LABELS, max_length=12))
+    opened = TextClassifier(Classifier(model, len(LABELS)), tokenizer, config)
+    whole = "7 old dog"  # nine bytes and the space before them, then the end
+    assert len(tokenizer.encode_truncated([whole], max_length=99)[0]) == 11
+    with pytest.warns(match="^1 of 3 texts is longer than 12 tokens: the rest was cut off"):
+        results = opened.classify([whole, f"{whole}s", f"{whole}s runs"])
+    assert [result.truncated for result in results] == [0, 0, 5]
+    assert "truncated" not in json.loads(msgspec.json.encode(results[1]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_that_transformers_would_make_up_are_made_up(kind, transformers, tmp_path):
     folder = published(transformers, kind, tmp_path, seed=1, labels=("LABEL_0", "LABEL_1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 import regard
+from regard.__main__ import main
 from regard.errors import ConfigError, WeightsError
 from regard.models import LongformerConfig
 from regard.runs.export_check import export_model
@@ -150,6 +152,20 @@ def test_published_heads_give_the_spans_of_transformers(kind, transformers, tmp_
             assert found.answer == expected.strip()
             assert context[found.start : found.end] == found.answer
             assert found.probability == pytest.approx(score, rel=1e-3)
+
+
+def test_the_end_of_a_question_that_is_not_read_is_named(transformers, tmp_path, capsys):
+    published(transformers, "Bert", tmp_path / "hf")
+    opened: Any = regard.load(tmp_path / "hf")
+    (tmp_path / "context.txt").write_text(CONTEXT)
+    long = "Who met Bob? " * 20  # four tokens each; 62 of 128 are left for a question
+    results = opened.answer(["Who met Bob?", long], CONTEXT)
+    assert [result.question_truncated for result in results] == [0, 80 - 62]
+    command = ["answer", str(tmp_path / "hf"), long, "--context", str(tmp_path / "context.txt")]
+    assert main([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["question_truncated"] == 18
+    assert "1 question is longer than the model reads: the rest was cut off" in captured.err
 
 
 def regard_settings(config: Any, **changes: int) -> Any:

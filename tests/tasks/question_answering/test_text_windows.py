@@ -77,7 +77,7 @@ def ask(context: str, question: str, *answers: str) -> Questions:
 def windows_of(
     questions: Questions, tokenizer: Tokenizer, model: SpanModel, *, max_length=60, **options: Any
 ) -> WindowBatches:
-    encoded, _ = encode_questions(questions, tokenizer, max_question=20)
+    encoded = encode_questions(questions, tokenizer, max_question=20)
     options = {"overlap": 10, "batch_tokens": 100, **options}
     return WindowBatches(encoded, tokenizer, model, max_length=max_length, **options)
 

@@ -77,6 +77,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
             often it is correct.
         worst: Inputs with wrong labels, the most certain first.
         compared: Accuracy of the other model; None without one.
+        num_truncated: Inputs whose end was cut off.
     """
 
     num_inputs: int
@@ -90,6 +91,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
     calibration_error: float
     worst: list[WorstClassification]
     compared: float | None = None
+    num_truncated: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -116,6 +118,8 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield scores, the floor, the comparison and the wrong labels."""
         yield "Data", f"{self.path}   {self.num_inputs:,} {self.unit}   model {self.model}"
+        if self.num_truncated:
+            yield "Cut", f"the end of {self.num_truncated:,} {self.unit} was not read"
         yield (
             "Right",
             f"{self.accuracy:.1f} % [{self.accuracy_low:.1f}, {self.accuracy_high:.1f}]   "
@@ -186,6 +190,7 @@ def evaluate_classifier(
         calibration_error=picture.calibration_error,
         worst=worst,
         compared=compared,
+        num_truncated=sum(result.truncated > 0 for result in results),
         picture=picture,
         details=details,
     )

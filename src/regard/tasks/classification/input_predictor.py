@@ -38,6 +38,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         super().__init__(model, config)
         self.modality = modality_of(config.task)
         self.unit = self.modality.unit
+        self.length_unit = "frames" if self.unit == "recordings" else "rows"
         self.input_format = InputFormat.from_options(ReadOptions.from_config(config))
         self.collator = InputCollator(
             mean=config.data.mean,
@@ -61,7 +62,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         inputs = self.modality.read_unlabeled(self.input_format, as_source(path))
         while chunk := list(itertools.islice(inputs, _STREAMED_INPUTS)):
             locations, values = zip(*chunk, strict=True)
-            yield from zip(locations, self.classify(values), strict=True)
+            yield from zip(locations, self.classify_rows(values), strict=True)
 
     def classify(self, values: Sequence[NDArray]) -> list[Classification]:
         """Classify inputs; rows of features after the longest of training are cut off.
@@ -73,10 +74,21 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         Returns:
             The label of each, in the same order.
         """
+        results = self.classify_rows(values)
+        self.warn_of_cut(results)
+        return results
+
+    def classify_rows(self, values: Sequence[NDArray]) -> list[Classification]:
+        """Return the label of each input, with the number of its rows that were cut off."""
         labels = [0] * len(values)
         return self.predict(
             InputBatches(values, labels, self.collator, batch_tokens=CLASSIFIED_PATCHES)
         )
+
+    @property
+    def max_length(self) -> int:
+        """Maximum number of patches of an image, or rows of features, that are read."""
+        return self.collator.num_patches or self.collator.longest
 
     def read_train(self) -> LabeledInputs:
         """Read the training data; raise DataError where it is not available."""

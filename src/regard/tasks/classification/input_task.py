@@ -76,8 +76,7 @@ class InputClassificationTask(Task):
         train = parts.dataset.train
         classifier = InputClassifier(parts.model, parts.config)
         collator = classifier.collator
-        num_cut = sum(len(value) > collator.longest for value in train.values)
-        if num_cut and not collator.num_patches:
+        if num_cut := sum(count > 0 for count in collator.count_truncated(train.values)):
             report(
                 Warned(
                     text=f"{num_cut:,} {self.modality.unit} are cut to their first "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, overload
@@ -33,18 +35,21 @@ CLASSIFIED_TOKENS = 8192  # in a batch
 _STREAMED_LINES = 512  # lines that are sorted by length and classified together
 
 
-class Classification(msgspec.Struct, frozen=True, kw_only=True):
+class Classification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The label of an input.
 
     Args:
         label: The most probable label.
         probability: Its probability, 0 to 1.
         probabilities: Probability of every label by name, most probable first.
+        truncated: Tokens of the text, or rows of features of the input, that were cut off, and not
+            read; in JSON where there are some.
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    truncated: int = 0
 
 
 class LabelPredictor(ABC, Generic[L]):
@@ -57,6 +62,8 @@ class LabelPredictor(ABC, Generic[L]):
 
     unit: str
     """What it classifies, such as ``texts``."""
+    length_unit: str
+    """What the length of an input is counted in, such as ``tokens``."""
     world: World = ALONE
     """The processes that share its batches; all of them call the same methods."""
 
@@ -67,6 +74,11 @@ class LabelPredictor(ABC, Generic[L]):
     def labels(self) -> tuple[str, ...]:
         """The labels."""
         return self.config.data.labels
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """Maximum number of tokens, patches or rows of features that are read of an input."""
 
     @abstractmethod
     def read_train(self) -> L:
@@ -108,9 +120,25 @@ class LabelPredictor(ABC, Generic[L]):
                 ranked = sorted(zip(self.labels, values, strict=True), key=lambda item: -item[1])
                 label, probability = ranked[0]
                 results[row] = Classification(
-                    label=label, probability=probability, probabilities=dict(ranked)
+                    label=label,
+                    probability=probability,
+                    probabilities=dict(ranked),
+                    truncated=batches.truncated[row],
                 )
         return [results[row] for row in range(len(results))]
+
+    def describe_cut(self, num_cut: int, num_inputs: int) -> str:
+        """Return in words that the end of some inputs was not read."""
+        verb = "is" if num_cut == 1 else "are"
+        return (
+            f"{num_cut:,} of {num_inputs:,} {self.unit} {verb} longer than {self.max_length:,} "
+            f"{self.length_unit}: the rest was cut off and not read"
+        )
+
+    def warn_of_cut(self, results: Sequence[Classification]) -> None:
+        """Warn where the end of some inputs was not read."""
+        if num_cut := sum(result.truncated > 0 for result in results):
+            warnings.warn(self.describe_cut(num_cut, len(results)), stacklevel=3)
 
 
 class TextClassifier(LabelPredictor[LabeledTexts]):
@@ -122,7 +150,7 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         config: The settings of its run.
     """
 
-    unit = "texts"
+    unit, length_unit = "texts", "tokens"
     model: Classifier
 
     def __init__(self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig) -> None:
@@ -154,8 +182,9 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         """
         if isinstance(texts, str):
             return self.classify([texts])[0]
-        texts = require_texts(texts, "texts")
-        return self.predict(self._batches(texts, [0] * len(texts), CLASSIFIED_TOKENS, 0))
+        results = self.classify_rows(require_texts(texts, "texts"))
+        self.warn_of_cut(results)
+        return results
 
     def stream(self, lines: Iterable[str]) -> Iterator[tuple[str, Classification]]:
         """Classify lines in order and in constant memory, while they are read.
@@ -166,7 +195,7 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         blank = Classification(label="", probability=0.0, probabilities={})
         lines = iter(lines)
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
-            results = iter(self.classify([line for line in chunk if line.strip()]))
+            results = iter(self.classify_rows([line for line in chunk if line.strip()]))
             yield from ((line, next(results) if line.strip() else blank) for line in chunk)
 
     def read_train(self) -> LabeledTexts:
@@ -186,11 +215,31 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         """Arrange labeled texts in batches of at most `batch_tokens` tokens."""
         return self._batches(rows.texts, self.label_ids(rows), batch_tokens, seed)
 
+    def count_truncated(self, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> list[int]:
+        """Return the number of tokens of each text that are not among its rows of ids."""
+        truncated = [0] * len(texts)
+        full = [index for index, row in enumerate(rows) if len(row) >= self.max_length]
+        whole = self.tokenizer.encode_truncated(
+            [texts[index] for index in full], max_length=sys.maxsize
+        )
+        for index, row in zip(full, whole, strict=True):
+            truncated[index] = len(row) - len(rows[index])
+        return truncated
+
+    def classify_rows(self, texts: Sequence[str]) -> list[Classification]:
+        """Return the label of each text, with the number of tokens that were cut off."""
+        return self.predict(self._batches(texts, [0] * len(texts), CLASSIFIED_TOKENS, 0))
+
     def _batches(
         self, texts: Sequence[str], label_ids: Sequence[int], batch_tokens: int, seed: int
     ) -> LabeledTextBatches:
         rows = self.tokenizer.encode_truncated(texts, max_length=self.max_length)
         pad_id = self.model.encoder.config.pad_id
         return LabeledTextBatches(
-            TokenRows(rows), label_ids, batch_tokens=batch_tokens, seed=seed, pad_id=pad_id
+            TokenRows(rows),
+            label_ids,
+            truncated=self.count_truncated(texts, rows),
+            batch_tokens=batch_tokens,
+            seed=seed,
+            pad_id=pad_id,
         )

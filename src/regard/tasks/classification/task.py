@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regard.data.labeled_text import COLUMNS
+from regard.data.listing import pluralize
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -83,13 +84,11 @@ class TextClassificationTask(Task):
         batches = classifier.batches(
             train, batch_tokens=parts.batch_tokens, seed=config.training.seed
         )
-        lengths = batches.texts.lengths
-        num_tokens = int(lengths.sum())
+        num_tokens = int(batches.texts.lengths.sum())
         report(summarize_tokens(config, len(parts.tokenizer), train.texts, num_tokens))
-        longest = classifier.max_length
-        num_cut = int((lengths == longest).sum())
-        if num_cut:
-            report(Warned(text=f"{num_cut:,} texts are cut to their first {longest:,} tokens."))
+        if num_cut := sum(count > 0 for count in batches.truncated):
+            longest, texts = classifier.max_length, pluralize(num_cut, "text is", "texts are")
+            report(Warned(text=f"{texts} cut to {longest:,} tokens."))
         return ClassificationSetup(parts, batches, classifier)
 
     def evaluate(

@@ -31,6 +31,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             found, in its window; for "no answer", in the window where it is the least likely.
         truncated: Tokens of the context that were cut off, and not read; in JSON where there are
             some.
+        question_truncated: The same of the question.
     """
 
     answer: str | None
@@ -38,6 +39,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: int | None
     probability: float
     truncated: int = 0
+    question_truncated: int = 0
 
 
 class Answerer(ABC):

@@ -86,6 +86,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         worst: The worst answers, worst first.
         comparison: Differences to the other model; None without one.
         num_truncated: Questions of whose texts the end was cut off.
+        num_questions_truncated: Questions whose own end was cut off.
     """
 
     num_questions: int
@@ -95,6 +96,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
     worst: list[WorstAnswer]
     comparison: PairedAnswerScores | None = None
     num_truncated: int = 0
+    num_questions_truncated: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -132,8 +134,12 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         )
         count = pluralize(self.num_questions, "question")
         yield "Data", f"{self.path}   {count}{unanswerable}   model {self.model}"
-        if self.num_truncated:
-            yield "Cut", f"the end of {self.num_truncated:,} contexts was not read"
+        for number, noun in (
+            (self.num_truncated, "context"),
+            (self.num_questions_truncated, "question"),
+        ):
+            if number:
+                yield "Cut", f"the end of {pluralize(number, noun)} was not read"
         for title, score in (("Exact", self.scores.exact_match), ("F1", self.scores.f1)):
             yield title, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
         if self.scores.no_answer_f1 is not None:
@@ -213,6 +219,7 @@ def evaluate_answers(
         picture=picture,
         details=details,
         num_truncated=sum(result.truncated > 0 for result in results),
+        num_questions_truncated=sum(result.question_truncated > 0 for result in results),
     )
 
 

@@ -58,9 +58,13 @@ class QuestionAnswerer(Answerer):
         return min(limits)
 
     def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
-        """Find the answer to each question in its context."""
-        spans = self.spans(unanswered(questions, contexts))
-        return [self._result(span, text) for span, text in zip(spans, contexts, strict=True)]
+        """Find the answer to each question in its context; each says how much of it was cut off."""
+        if not questions:
+            return []
+        batches = self.batches(unanswered(questions, contexts))
+        truncated = [question.truncated for question in batches.questions]
+        rows = zip(self._best_spans(batches), contexts, truncated, strict=True)
+        return [self._result(*row) for row in rows]
 
     def batches(
         self,
@@ -69,8 +73,8 @@ class QuestionAnswerer(Answerer):
         batch_tokens: int = ANSWERED_TOKENS,
         negatives: int | None = None,
         seed: int = 0,
-    ) -> tuple[WindowBatches, int]:
-        """Arrange the windows of questions in batches, and count the questions that are cut.
+    ) -> WindowBatches:
+        """Arrange the windows of questions in batches.
 
         Args:
             questions: The questions.
@@ -80,12 +84,11 @@ class QuestionAnswerer(Answerer):
             seed: Seed of the order, and of the choice of these.
 
         Returns:
-            The batches, and how many questions were cut.
+            The batches, which know the tokens of each question that were cut off.
         """
         limit = max_question_tokens(self.max_length, self.tokenizer)
-        encoded, num_cut = encode_questions(questions, self.tokenizer, max_question=limit)
-        batches = WindowBatches(
-            encoded,
+        return WindowBatches(
+            encode_questions(questions, self.tokenizer, max_question=limit),
             self.tokenizer,
             self.model,
             max_length=self.max_length,
@@ -94,23 +97,33 @@ class QuestionAnswerer(Answerer):
             negatives=negatives,
             seed=seed,
         )
-        return batches, num_cut
 
-    @torch.inference_mode()
     def spans(self, questions: Questions) -> list[Span | None]:
         """Find the best span of each question in its text."""
-        if not len(questions):
-            return []
-        batches, _ = self.batches(questions)
+        return self._best_spans(self.batches(questions)) if len(questions) else []
+
+    @torch.inference_mode()
+    def _best_spans(self, batches: WindowBatches) -> list[Span | None]:
         most = self.config.qa.max_answer_tokens
         return best_spans(self.model, batches, max_answer_tokens=most, world=self.world)
 
-    def _result(self, span: Span | None, context: str) -> Answer:
+    def _result(self, span: Span | None, context: str, question_truncated: int) -> Answer:
         text, start, end = span_text(span, context)
         if span is None or not text or is_null(span, self.threshold):
-            probability = 1.0 if span is None else math.exp(span.log_null)
-            return Answer(answer=None, start=None, end=None, probability=probability)
-        return Answer(answer=text, start=start, end=end, probability=math.exp(span.log_probability))
+            return Answer(
+                answer=None,
+                start=None,
+                end=None,
+                probability=1.0 if span is None else math.exp(span.log_null),
+                question_truncated=question_truncated,
+            )
+        return Answer(
+            answer=text,
+            start=start,
+            end=end,
+            probability=math.exp(span.log_probability),
+            question_truncated=question_truncated,
+        )
 
 
 def unanswered(questions: Sequence[str], contexts: Sequence[str]) -> Questions:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regard.data.listing import pluralize
 from regard.data.question_rows import Questions
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
@@ -64,7 +65,7 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer
         valid = self.dataset.valid
         step = max(1, len(valid) // _EVALUATED_QUESTIONS)
         self.evaluated = valid.select(range(0, len(valid), step)[:_EVALUATED_QUESTIONS])
-        self._valid_batches, _ = answerer.batches(self.evaluated)
+        self._valid_batches = answerer.batches(self.evaluated)
 
     @property
     def final_evaluations(self) -> float:
@@ -177,7 +178,7 @@ class QuestionAnsweringTask(Task):
         """Encode questions and texts, and arrange their windows in batches."""
         config, dataset = parts.config, parts.dataset
         answerer = QuestionAnswerer(parts.model, parts.tokenizer, config)
-        batches, num_cut = answerer.batches(
+        batches = answerer.batches(
             dataset.train,
             batch_tokens=parts.batch_tokens,
             negatives=config.qa.negatives,
@@ -189,8 +190,9 @@ class QuestionAnsweringTask(Task):
         report(summarize_tokens(config, len(parts.tokenizer), dataset.texts(), num_tokens))
         lengths = [1 + row.answer[1] - row.answer[0] for row in batches.questions if row.answer]
         num_long = int((np.array(lengths) > config.qa.max_answer_tokens).sum())
-        if num_cut:
-            report(Warned(text=f"{num_cut:,} questions are cut: half a window is for the text."))
+        if num_cut := sum(row.truncated > 0 for row in batches.questions):
+            are = pluralize(num_cut, "question is", "questions are")
+            report(Warned(text=f"{are} cut: half a window is for the text."))
         if num_long:
             most = config.qa.max_answer_tokens
             report(

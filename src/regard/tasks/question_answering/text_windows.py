@@ -53,12 +53,14 @@ class EncodedQuestion(NamedTuple):
         context: The text.
         is_match: Whether the word of a token of the text is in the question, ``[tokens]``.
         answer: First and last token of the first answer that is in the text; None without one.
+        truncated: Tokens of the question that were cut off.
     """
 
     ids: NDArray[np.int64]
     context: EncodedContext
     is_match: NDArray[np.bool_]
     answer: tuple[int, int] | None
+    truncated: int
 
 
 class Window(NamedTuple):
@@ -123,7 +125,7 @@ class Span(NamedTuple):
 
 def encode_questions(
     questions: Questions, tokenizer: AnyTokenizer, *, max_question: int
-) -> tuple[list[EncodedQuestion], int]:
+) -> list[EncodedQuestion]:
     """Encode questions with their texts; a text that several have is encoded once.
 
     Args:
@@ -132,19 +134,19 @@ def encode_questions(
         max_question: Maximum number of tokens of a question, whose end is cut off.
 
     Returns:
-        The questions, and how many were cut.
+        The questions, in the same order.
     """
     distinct = list(dict.fromkeys(questions.contexts))
     contexts = dict(zip(distinct, _encode_contexts(distinct, tokenizer), strict=True))
-    rows, num_cut = [], 0
+    rows = []
     encoded = tokenizer.encode_with_offsets(questions.questions)
     for row, tokens in enumerate(encoded):
         question, context = questions.questions[row], contexts[questions.contexts[row]]
-        num_cut += len(tokens.ids) > max_question
         answer = _first_answer(context, questions.answers[row], questions.starts[row])
         ids = np.array(tokens.ids[:max_question], dtype=np.int64)
-        rows.append(EncodedQuestion(ids, context, _find_matches(context, question), answer))
-    return rows, num_cut
+        matches, truncated = _find_matches(context, question), len(tokens.ids) - len(ids)
+        rows.append(EncodedQuestion(ids, context, matches, answer, truncated))
+    return rows
 
 
 def _encode_contexts(texts: Sequence[str], tokenizer: AnyTokenizer) -> Iterable[EncodedContext]:
@@ -247,7 +249,7 @@ class WindowBatches(LengthBatches):
         begin, between, end, numbers = self.template
         for index, row in enumerate(rows):
             window = self.windows[row]
-            question, context, is_match, _ = self.questions[window.row]
+            question, context, is_match, *_ = self.questions[window.row]
             first, stop = window.first, window.first + window.size
             parts = (begin, question, between, context.ids[first:stop], end)
             sizes = [len(part) for part in parts]
