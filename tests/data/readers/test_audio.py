@@ -144,6 +144,27 @@ def test_floating_point_samples_of_an_extended_header_are_refused(tmp_path):
         read_wav(path)
 
 
+def with_block(path, bits, block):
+    """Change the bits of a sample and the bytes of a block in the header of a file."""
+    content = bytearray(path.read_bytes())
+    content[32:36] = struct.pack("<HH", block, bits)
+    path.write_bytes(content)
+    return path
+
+
+def test_samples_of_24_bits_in_four_bytes_are_read(tmp_path):
+    values = [[256, 3 << 8], [-(2**31), 2**31 - 256], [5 << 8, 5 << 8]]
+    path = with_block(write_wav(tmp_path / "a.wav", values, width=4), bits=24, block=8)
+    assert (read_wav(path).samples.double() * 2**23).tolist() == [2.0, -0.5, 5.0]
+
+
+@pytest.mark.parametrize(("bits", "block"), [(24, 4), (16, 3), (16, 0), (8, 10)])
+def test_blocks_that_do_not_hold_a_sample_of_each_channel_are_refused(bits, block, tmp_path):
+    path = with_block(write_wav(tmp_path / "a.wav", [[1, 2]] * 60), bits, block)
+    with pytest.raises(DataError, match=f"2 x {bits} bits in blocks of {block} bytes"):
+        read_wav(path)
+
+
 def test_samples_of_64_bits_are_refused(tmp_path):
     path = write_wav(tmp_path / "a.wav", [1, 2], width=4)
     content = bytearray(path.read_bytes())

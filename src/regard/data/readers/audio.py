@@ -350,7 +350,7 @@ def _are_chunks(content: bytes) -> bool:
 
 def _parse_format(content: bytes, start: int, length: int) -> tuple[int, int, int]:
     """Return channels, sample rate and bytes of a sample from a ``fmt`` chunk."""
-    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content, start)
+    tag, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", content, start)
     if start + length > len(content):
         raise ValueError(f"its header has a part of {length:,} bytes, the file {len(content):,}")
     if tag == _EXTENSIBLE:  # the sub-format begins with the tag of the format
@@ -361,10 +361,27 @@ def _parse_format(content: bytes, start: int, length: int) -> tuple[int, int, in
         raise ValueError(f"{channels} channels, {rate} samples a second, {bits} bits a sample")
     if rate > _MAX_RATE:
         raise ValueError(f"its header says {rate:,} samples a second")
-    width = (bits + 7) // 8
-    if width > _MAX_WIDTH:
+    return channels, rate, _width_of_sample(bits, channels, block)
+
+
+def _width_of_sample(bits: int, channels: int, block: int) -> int:
+    """Return the bytes of a sample; those of 24 bits may be the upper ones of 32.
+
+    Args:
+        bits: Bits of a sample that are used.
+        channels: Number of channels.
+        block: Bytes of one sample of all channels.
+
+    Raises:
+        ValueError: A sample is too wide, or the block does not hold one of each channel.
+    """
+    least = (bits + 7) // 8
+    if least > _MAX_WIDTH:
         raise ValueError(f"{bits} bits a sample")
-    return channels, rate, width
+    width, rest = divmod(block, channels)
+    if rest or not least <= width <= _MAX_WIDTH:
+        raise ValueError(f"{channels} x {bits} bits in blocks of {block} bytes")
+    return width
 
 
 def _decode(raw: bytes, width: int) -> NDArray[np.float64]:
