@@ -1,5 +1,6 @@
 """Forecasts next to what came: one panel an origin."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -9,7 +10,7 @@ from regard.errors import ShapeError
 from regard.metrics import forecasts as metrics
 from regard.plots import forecast_panels
 from regard.plots.forecast_panels import LEVELS, ForecastPanel, draw_forecasts
-from regard.plots.style import ACCENT, BAND, SECOND, WIDE_BAND
+from regard.plots.style import ACCENT, BAND, MUTED, SECOND, WIDE_BAND
 
 
 def panel(history, horizon, *, title="demand", has_actual=True, has_times=True):
@@ -76,6 +77,15 @@ def test_missing_values_and_foreign_titles_are_drawn(drawn):
     svg = drawn(draw_forecasts, [each])
     (title,) = [text for text in svg.texts if text.startswith("中文 $x_1$")]
     assert title.endswith("…")
+
+
+def test_values_between_missing_ones_are_seen(drawn):
+    forecast = panel(120, 48)
+    history, actual = np.full(120, np.nan), np.full(48, np.nan)
+    history[::3], actual[1::2] = forecast.history[::3], forecast.actual[1::2]
+    svg = drawn(draw_forecasts, [replace(forecast, history=history, actual=actual)])
+    dots = {color: f'fill: {color.light}; stroke: {color.light}"' for color in (MUTED, SECOND)}
+    assert [svg.count(dot) for dot in dots.values()] == [40, 24]
 
 
 def test_a_panel_of_one_value_without_spread_is_drawn(drawn):

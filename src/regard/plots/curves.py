@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regard.plots.style import ACCENT, INK, MUTED, PAGE, SECOND, page, style_axes, thin
+from regard.plots.style import (
+    ACCENT,
+    INK,
+    MUTED,
+    PAGE,
+    SECOND,
+    marked_values,
+    page,
+    style_axes,
+    thin,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,9 +163,7 @@ def _draw_line(
     """Draw a curve; few points, and a point without neighbors, have a dot each."""
     indices = thin(values, _MOST_POINTS)
     x, y = np.array(steps)[indices], np.array(values)[indices]
-    is_finite = np.isfinite([math.nan, *y, math.nan])
-    is_alone = is_finite[1:-1] & ~(is_finite[:-2] | is_finite[2:])
-    dots = (is_alone | (len(y) <= _MARKED_POINTS)).nonzero()[0].tolist()
+    dots = marked_values(y.tolist(), _MARKED_POINTS)
     axes.plot(x, y, color=color, label=label, marker="o", markevery=dots)
 
 

@@ -19,6 +19,7 @@ from regard.plots.style import (
     SECOND,
     WIDE_BAND,
     Page,
+    marked_values,
     page,
     style_axes,
     thin,
@@ -162,9 +163,11 @@ def _draw_panel(sheet: Page, axes: Axes, panel: ForecastPanel, width: float) -> 
 def _draw_line(
     axes: Axes, x: NDArray[np.int64], y: NDArray[np.float64], color: str, width: float
 ) -> None:
+    """Draw a line; few values, and one between two that are missing, have a dot each."""
     indices = thin(y.tolist(), _MOST_POINTS)
-    marker = "o" if len(y) <= _MARKED_POINTS else None
-    axes.plot(x[indices], y[indices], color=color, linewidth=width, marker=marker, markersize=2.6)
+    x, y = x[indices], y[indices]
+    dots = marked_values(y.tolist(), _MARKED_POINTS)
+    axes.plot(x, y, color=color, linewidth=width, marker="o", markersize=2.6, markevery=dots)
 
 
 def _label_times(

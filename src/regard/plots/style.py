@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import math
 import os
 import re
 import stat
@@ -353,6 +354,26 @@ def style_axes(axes: Axes, *, grid: Literal["x", "y", "both"] | None = "y") -> N
     if grid is not None:
         axes.grid(visible=True, axis=grid)
     axes.set_axisbelow(True)
+
+
+def marked_values(values: Sequence[float], most: int) -> list[int]:
+    """Return the indices of values that have a dot on their line.
+
+    Args:
+        values: Values in order; those that are not finite are gaps.
+        most: Most values of which each has a dot. Of more, those between two gaps have one, through
+            which there is no line.
+
+    >>> marked_values([1.0, 2.0, float("nan"), 3.0], 4), marked_values([1.0, 2.0], 1)
+    ([0, 1, 2, 3], [])
+    >>> marked_values([1.0, 2.0, float("nan"), 3.0], 3)
+    [3]
+    """
+    if len(values) <= most:
+        return list(range(len(values)))
+    is_finite = [False, *map(math.isfinite, values), False]
+    triples = zip(is_finite, is_finite[1:], is_finite[2:], strict=False)
+    return [index for index, around in enumerate(triples) if around == (False, True, False)]
 
 
 def thin(values: Sequence[float], most: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from regard.explain.first_method import FIRST_METHOD
 from regard.explain.open_prediction import predict
 from regard.explain.report import ReportFacts, report_html
 from regard.explain.report.attributed_words import AttributedWords, attribute_words, draw_words
+from regard.explain.report.forecast_chart import forecast_chart
 from regard.explain.report.whole_output import WholeOutput
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.metrics.rare_words import rare_word_percent
+from regard.plots.forecast_panels import ForecastPanel
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_details import ExplainedInput
 from regard.setup.evaluation_report import EvaluationOptions
@@ -130,6 +133,20 @@ def test_a_forecaster_shows_its_worst_windows_and_whether_quantiles_are_true(tmp
     assert len(page.table("level")) == 1 + 11
     assert len(page.table("time")) == 1 + 4
     assert {"MASE", "WQL"} <= {row[0] for row in (rows[0] for rows in page.tables)}
+
+
+def test_values_between_missing_ones_are_dots_in_the_chart_of_a_forecast():
+    nan = float("nan")
+    panel = ForecastPanel(
+        title="gaps",
+        times=[],
+        history=np.array([1.0, 2.0, nan, 4.0, nan]),
+        actual=np.array([nan, 5.0, nan, 6.0]),
+        quantiles=np.tile(np.arange(11.0), (4, 1)),
+    )
+    svg = str(forecast_chart(panel).svg)
+    assert re.findall(r'<polyline[^>]*class="([\w ]+)"', svg) == ["history", "curve first"]
+    assert re.findall(r'<circle[^>]*class="(\w+)"', svg) == ["history", "came", "came"]
 
 
 def test_quantiles_and_errors_by_step_are_those_of_the_formula():

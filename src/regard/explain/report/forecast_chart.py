@@ -9,10 +9,9 @@ from regard.explain.report.markup import tag
 from regard.explain.report.svg_parts import (
     WIDTH,
     Chart,
+    broken_line,
     draw_svg,
     number_text,
-    polyline,
-    runs_of_finite,
     table,
     text_at,
     value_grid,
@@ -98,10 +97,9 @@ def forecast_chart(panel: ForecastPanel) -> Chart:
         (num_history, lines.quantiles.get(0.5, []), "curve first"),
         (num_history, lines.actual, "came"),
     ):
-        parts += [
-            polyline([(x(start + index), y(values[index])) for index in run], class_=kind)
-            for run in runs_of_finite(values)
-        ]
+        parts += broken_line(
+            [(x(start + index), y(value)) for index, value in enumerate(values)], kind
+        )
     bottom = top + height
     names = (("history", "muted"), ("what came", "problem"), ("median and bands", "own-name"))
     for number, (name, kind) in enumerate(names):

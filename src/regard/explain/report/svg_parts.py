@@ -82,16 +82,31 @@ def draw_svg(parts: Sequence[Markup], height: float, label: str) -> Markup:
     )
 
 
-def runs_of_finite(values: Sequence[float]) -> list[list[int]]:
-    """Return the indices of finite values in runs without a gap."""
-    runs: list[list[int]] = []
-    for index, value in enumerate(values):
-        if not math.isfinite(value):
-            continue
-        if not runs or runs[-1][-1] != index - 1:
+def broken_line(points: Sequence[tuple[float, float]], kind: str) -> list[Markup]:
+    """Draw the lines through points, with gaps where a height is not finite.
+
+    A point between two gaps is a dot.
+
+    Args:
+        points: From left to right.
+        kind: Class of the style sheet.
+
+    Returns:
+        Lines and dots.
+    """
+    runs: list[list[tuple[float, float]]] = [[]]
+    for point in points:
+        if math.isfinite(point[1]):
+            runs[-1].append(point)
+        elif runs[-1]:
             runs.append([])
-        runs[-1].append(index)
-    return runs
+    return [
+        polyline(run, class_=kind)
+        if len(run) > 1
+        else tag("circle", cx=run[0][0], cy=run[0][1], r=1.5, class_=kind)
+        for run in runs
+        if run
+    ]
 
 
 def value_grid(

@@ -356,7 +356,9 @@ class Bars {
       for (let i = first; i < stop; i++) {
         if (!Number.isFinite(values[i])) continue;
         const isStart = i === first || !Number.isFinite(values[i - 1]);
+        const isEnd = i === stop - 1 || !Number.isFinite(values[i + 1]);
         path += `${isStart ? "M" : "L"}${x(i).toFixed(1)},${y(values[i]).toFixed(1)}`;
+        if (isStart && isEnd) path += "h1.5"; // a value between two that are missing
       }
       return svg("path", { d: path, fill: "none", stroke, "stroke-width": 1.5 });
     };
