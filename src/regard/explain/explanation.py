@@ -189,9 +189,10 @@ def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
         (log_probabilities,) = prediction.log_probabilities(prediction.full_weights()).detach()
         number = int((log_probabilities.argmax(-1) != prediction.chosen).sum())
         if is_own and number:
+            were, their = ("was", "its") if number == 1 else ("were", "their")
             yield (
-                f"{pluralize(number, 'output')} of {len(prediction.outputs):,} were not the most "
-                "probable at their position: the whole was chosen, not each by itself."
+                f"{pluralize(number, 'output')} of {len(prediction.outputs):,} {were} not the most "
+                f"probable at {their} position: the whole was chosen, not each by itself."
             )
         if prediction.contrast is not None:
             yield from _contrasts(prediction, prediction.contrast.tolist(), log_probabilities)

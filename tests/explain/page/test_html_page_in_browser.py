@@ -212,6 +212,18 @@ def test_words_from_right_to_left_begin_at_the_right(open_page):
     assert lefts == sorted(lefts, reverse=True)
 
 
+def test_bytes_and_marks_of_a_right_to_left_output_keep_their_order(open_page):
+    output = [*samples.RIGHT_TO_LEFT[:2], r"\xd7", r"\x95"]  # and the end
+    opened = open_page(
+        lambda: samples.translation(samples.RIGHT_TO_LEFT, output, num_layers=1, num_heads=2)
+    )
+    lefts = opened.run(
+        "[...document.querySelectorAll('.word.output')]"
+        ".map((word) => word.getBoundingClientRect().left)"
+    )
+    assert len(lefts) == 5 and lefts == sorted(lefts, reverse=True)
+
+
 def test_a_table_says_what_a_map_shows(open_page):
     opened = open_page(samples.translation)
     opened.page.click("#alignment summary")
@@ -344,6 +356,19 @@ def test_a_forecast_shows_its_values_and_short_times(open_page):
     assert opened.text("#layers td.score") == "50.0"
     assert opened.run("document.querySelectorAll('#why svg.values path').length") == 1
     assert "probab" not in opened.run("document.getElementById('main').innerText.toLowerCase()")
+
+
+def test_a_value_between_missing_ones_is_seen(open_page):
+    explanation = samples.forecast_of_times()
+    history = [None if number % 2 else value for number, value in enumerate(explanation.history)]
+    opened = open_page(lambda: msgspec.structs.replace(explanation, history=history))
+    box = opened.run(
+        "(({width, height}) => [width > 100, height > 10])"
+        "(document.querySelector('#why svg.values path').getBBox())"
+    )
+    assert box == [True, True]
+    lines = "document.querySelector('#why svg.values path').getAttribute('d').split('h1.5').length"
+    assert opened.run(lines) == 1 + len(history) // 2
 
 
 def test_an_image_is_shown_and_lies_under_the_map_of_the_chosen_method(open_page):

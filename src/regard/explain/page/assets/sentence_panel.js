@@ -2,7 +2,16 @@
 
 import { arrowStep, el, keepFocus } from "./elements.js";
 import { change, onChange, view } from "./view.js";
-import { continuations, count, digits, isRightToLeft, label, percent, quoted } from "./words.js";
+import {
+  continuations,
+  count,
+  digits,
+  isCode,
+  isRightToLeft,
+  label,
+  percent,
+  quoted,
+} from "./words.js";
 import { color } from "./colors.js";
 
 const MOST_WORDS = 480; // of a line; of a longer one, those around the chosen one
@@ -148,7 +157,14 @@ function wordButtons(texts, onPick) {
     // A button would be a box of its own, which the order of mixed scripts does not look into.
     el("span", {
       role: "button",
-      class: `word${isContinued[index] ? " glued" : ""}${text.length <= 24 ? " short" : ""}`,
+      class: [
+        "word",
+        isContinued[index] && "glued",
+        text.length <= 24 && "short",
+        isCode(text) && "code",
+      ]
+        .filter(Boolean)
+        .join(" "),
       text: label(text),
       tabindex: index === 0 ? 0 : -1,
       "aria-pressed": "false",

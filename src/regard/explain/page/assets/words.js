@@ -35,6 +35,11 @@ function isMark(text) {
   return /^<.*>$|^\[.*\]$/.test(text.trim());
 }
 
+/** Return whether a token is a sign of the vocabulary, such as `</s>` or the byte `\xd7`. */
+export function isCode(text) {
+  return isMark(text) || /^(\\x[0-9a-f]{2})+$/.test(text.trim());
+}
+
 /** Return whether a text is read from right to left, by its first letter. */
 export function isRightToLeft(texts) {
   return RIGHT_TO_LEFT.test(texts.join("").replace(/<[^>]*>|\[[A-Z]+\]/g, ""));
