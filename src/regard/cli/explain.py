@@ -18,6 +18,7 @@ from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import replacing
 from regard.cli.parameters import Flag, Name, Output, Text
+from regard.data.listing import pluralize
 from regard.errors import ConfigError, DataError
 from regard.settings.validation import LARGEST, require_range
 
@@ -69,7 +70,8 @@ class OutputOptions:
                 "--format."
             )
         if by_name not in (None, kind):
-            raise ConfigError(f"-o {self.file}: not the suffix of {kind}.  Leave --format out.")
+            option = "--json" if self.json else "--format"
+            raise ConfigError(f"-o {self.file}: not the suffix of {kind}.  Leave {option} out.")
         return kind
 
     def _format_of_options(self) -> Format | None:
@@ -114,7 +116,7 @@ def explain(
     context: Annotated[str | None, Name] = None,
     line: int = 1,
     evaluate: Annotated[str | None, Name] = None,
-    rows: int = 200,
+    rows: int | None = None,
     memory: int = 512,
     compute: ComputeOptions = COMPUTE_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
@@ -145,7 +147,7 @@ def explain(
     evaluate
         File of test data: print how faithful each method is on its rows, and do not explain a text.
     rows
-        Most rows of the test data, drawn from all of it.
+        Most rows of the test data, drawn from all of it; 200 where it is not set.
     memory
         Megabytes that a computation may use at once.
     compute
@@ -163,6 +165,7 @@ def explain(
 
     require_range("--line", line, 1, LARGEST)
     require_range("--rows", rows, 2, LARGEST)
+    _require_test_data(rows, evaluate)
     require_range("--memory", memory, 1, LARGEST)
     kind = outputs.resolve_format()
     methods = None if method is None else method_names(method.split(","))
@@ -174,6 +177,8 @@ def explain(
             "--context": context,
             "--line": None if line == 1 else line,
             "-o": outputs.file,
+            "--text": text_options.as_text or None,
+            "--encoding": None if text_options == TEXT_DEFAULTS else text_options.encoding,
         }
         _refuse_with_rows(options, kind)
         predictor = open_model(model, compute.device, threads=compute.threads)
@@ -203,6 +208,12 @@ def explain(
             on_progress=on_progress,
         )
     _write(explanation, kind, outputs.file)
+
+
+def _require_test_data(rows: int | None, evaluate: str | None) -> None:
+    """Raise ConfigError where rows are asked for, and no file has them."""
+    if rows is not None and evaluate is None:
+        raise ConfigError("--rows goes with --evaluate FILE.  Leave it out, or name the file.")
 
 
 def _refuse_with_rows(options: Mapping[str, object], kind: Format) -> None:
@@ -238,7 +249,8 @@ def _read_text(
         input_documents(text, options) if is_document else input_lines(text, options, role=role)
     )
     if len(texts) < line:
-        raise DataError(f"{name}: {len(texts):,} lines; line {line:,} is asked for.")
+        lines = pluralize(len(texts), "line")
+        raise DataError(f"{name}: {lines}; line {line:,} is asked for.")
     if line == 1 < len(texts):
         print(
             f"regard: note: {name}: the first of {len(texts):,} lines is explained; "
@@ -275,7 +287,7 @@ def _evaluate(
     predictor: Predictor,
     data: str,
     methods: list[str] | None,
-    num_rows: int,
+    num_rows: int | None,
     memory: int,
     *,
     json: bool,
@@ -284,8 +296,9 @@ def _evaluate(
     from regard.cli.progress import show_progress
     from regard.explain.attribution import Budget
     from regard.explain.faithfulness import compare_methods, open_rows
+    from regard.explain.faithfulness.evaluated_rows import NUM_ROWS
 
-    rows = open_rows(predictor, data, num_rows=num_rows)
+    rows = open_rows(predictor, data, num_rows=num_rows or NUM_ROWS)
     with show_progress(memory) as on_progress:
         comparison = compare_methods(
             rows,
