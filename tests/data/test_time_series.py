@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
+from regard.errors import DataError
 
 
 def index(start, unit="day", count=1, **rest):
@@ -91,6 +92,13 @@ def test_the_calendar_of_months_is_the_same_every_year_whatever_day_they_are_wri
     np.testing.assert_array_equal(calendar[:12], calendar[12:])
     np.testing.assert_array_equal(calendar, starts.calendar(0, 24))
     np.testing.assert_allclose(calendar[3], [1, 0], atol=1e-6)
+
+
+def test_times_after_the_year_9999_are_refused():
+    index = TimeIndex(start="9999-12-30T00:00:00", step=TimeStep(unit="day"))
+    assert index.times(0, 2) == ["9999-12-30", "9999-12-31"]
+    with pytest.raises(DataError, match="times from 9999-12-30T00:00:00 on go beyond the year"):
+        index.times(0, 3)
 
 
 def test_the_calendar_continues_after_the_last_value():

@@ -15,6 +15,7 @@ from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import write_rows
 from regard.cli.parameters import Flag, Name, Output
 from regard.cli.predictors import open_predictor
+from regard.data.listing import list_first
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _KINDS: dict[str, _Kind] = {
     ".pdf": "picture",
 }
 """What is written, by the ending of the file's name."""
+_NAMED_SERIES = 3  # in a note
 
 
 def forecast(
@@ -75,6 +77,7 @@ def forecast(
     forecaster = open_predictor(model, Forecaster, "forecast series", compute)
     file = forecaster.read("-" if data is None else data, encoding)
     _note_reading(file)
+    _note_short_series(file, forecaster.model.config.window)
     results = forecaster.forecast(file, horizon)
     if kind == "picture":
         assert output is not None
@@ -93,6 +96,19 @@ def _note_reading(file: TimeSeriesFile) -> None:
     reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]
     for note in (f"read as {file.read_as.text}", *file.notes, *reasons):
         print(f"regard: note: {file.series.path}: {note}.", file=sys.stderr)
+
+
+def _note_short_series(file: TimeSeriesFile, window: int) -> None:
+    """Note on standard error which series have fewer values than the model reads."""
+    series = file.series
+    named = zip(series.names, series.values, strict=True)
+    short = [f"{name} ({len(values):,})" for name, values in named if len(values) < window]
+    if short:
+        print(
+            f"regard: note: {series.path}: fewer values than the {window:,} that the model reads: "
+            f"{list_first(short, _NAMED_SERIES)}.",
+            file=sys.stderr,
+        )
 
 
 def _check_output(output: str | None, *, json: bool) -> _Kind:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.rows import Rows
+from regard.errors import DataError
 
 TimeUnit = Literal["row", "second", "minute", "hour", "day", "week", "month", "quarter", "year"]
 """Units of the distance of two values; a ``row`` is a number without a calendar."""
@@ -59,6 +60,7 @@ _CYCLE_SECONDS: dict[_Cycle, float] = {
     "month": 365.2425 / 12 * 86_400,
     "year": 365.2425 * 86_400,
 }
+_LAST_TIME = np.datetime64("9999-12-31T23:59:59")  # of Python's dates
 _MONDAY = np.datetime64("1969-12-29", "s")
 _CODE = re.compile(r"%(-?)([A-Za-z])")
 
@@ -153,11 +155,16 @@ class TimeIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Args:
             first: 0-based index of the first value; it may be after the last value that is known.
             count: Number of values.
+
+        Raises:
+            DataError: They are after the year 9999.
         """
         if self.step.unit == "row":
             begin = int(self.start)
             return [str(begin + self.step.count * (first + i)) for i in range(count)]
         datetimes = self.datetimes(first, count)
+        if count and datetimes[-1] > _LAST_TIME:
+            raise DataError(f"times from {self.start} on go beyond the year 9999.  Correct them.")
         form = self.form or self._iso_form()
         return [format_time(datetime, form, self.zone) for datetime in datetimes]
 

@@ -107,6 +107,15 @@ def test_a_shorter_horizon_is_the_beginning_and_a_longer_one_is_refused(folder, 
     assert "--horizon 25" in err
 
 
+def test_a_series_shorter_than_the_window_is_named(folder, tmp_path, capsys):
+    window = regard.load(folder).model.config.window
+    short = write(tmp_path / "short.csv", {"demand": season(window - 1)})
+    _, _, err = run(capsys, "forecast", folder, short)
+    assert f"fewer values than the {window} that the model reads: demand ({window - 1})." in err
+    enough = write(tmp_path / "enough.csv", {"demand": season(window)})
+    assert "fewer values" not in run(capsys, "forecast", folder, enough)[2]
+
+
 def test_python_and_standard_input_give_what_the_file_gives(folder, data, capsys, monkeypatch):
     code, out, _ = run(capsys, "forecast", folder, data, "--json")
     assert code == 0
@@ -203,7 +212,7 @@ def test_columns_known_ahead_are_read_for_the_future(tmp_path, capsys):
 
 
 def test_what_was_made_of_a_file_is_said_next_to_its_forecasts(folder, tmp_path, capsys):
-    lines = write(tmp_path / "a.csv", {"y": season(60)}).read_text().splitlines()
+    lines = write(tmp_path / "a.csv", {"y": season(90)}).read_text().splitlines()
     repeated = tmp_path / "b.csv"
     repeated.write_text("\n".join([*lines[:10], lines[9], *lines[11:], "Source: the meter"]) + "\n")
     code, _, err = run(capsys, "forecast", folder, repeated)
