@@ -1,6 +1,7 @@
 """The kernels of band.cpp as operators of PyTorch: tensors in, tensors out, without derivatives.
 
-Operators take tensors that are traced, batched or fake, which a bare call of a kernel does not.
+Operators take tensors that are traced or batched (``is_grads_batched`` of ``torch.autograd.grad``),
+which a bare call of a kernel does not.
 """
 
 from __future__ import annotations
