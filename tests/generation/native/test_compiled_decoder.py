@@ -322,7 +322,7 @@ def decode_again_in_a_fork():
     expected = native.decode_step(token, native.init_state(ids))
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         is_equal = torch.equal(native.decode_step(token, native.init_state(ids)), expected)
         os._exit(0 if is_equal else 1)
     sys.exit(os.waitpid(child, 0)[1])
