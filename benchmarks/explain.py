@@ -8,8 +8,8 @@ model's own output for each. A row's outputs are explained one by one, evenly sp
 
 Figures: comprehensiveness, sufficiency, their difference, by which the methods are ranked, and
 Kendall's tau with leave-one-out, means over the rows with 95 % bootstrap intervals; how far each
-method is behind the best one, by paired bootstrap; seconds a row. `regard.explain.first_method`
-holds the winners.
+method is behind the best one, by paired bootstrap; seconds a row. `first_method` of
+the predictions (`regard.explain.prediction`) holds the winners.
 """
 
 from __future__ import annotations

@@ -6,8 +6,15 @@ from tests.explain import predictors
 from tests.explain.tiny_predictions import classified
 
 from regard.errors import ConfigError, WeightsError
+from regard.explain.attribution import DEFAULT_METHODS
 from regard.explain.open_prediction import predict
 from regard.explain.prediction import check_scores
+from regard.explain.predictions.answer_span import AnswerSpan
+from regard.explain.predictions.classified_input import ClassifiedInput
+from regard.explain.predictions.classified_text import ClassifiedText
+from regard.explain.predictions.continued_text import ContinuedText
+from regard.explain.predictions.forecast_steps import ForecastSteps
+from regard.explain.predictions.written_target import WrittenTarget
 
 
 def test_a_model_whose_weights_are_not_numbers_is_named():
@@ -37,3 +44,20 @@ def test_the_effect_scale_of_classes_is_probability():
         (scores,) = prediction.scores(prediction.full_weights())
     probability = max(prediction.outputs[0].alternatives.values())
     assert float(prediction.effect_scale(scores)[0]) == pytest.approx(probability)
+
+
+def test_the_method_shown_first_is_the_one_that_won_for_the_kind_of_prediction():
+    first = {
+        kind: kind.first_method
+        for kind in (
+            WrittenTarget,
+            AnswerSpan,
+            ClassifiedInput,
+            ForecastSteps,
+            ClassifiedText,
+            ContinuedText,
+        )
+    }
+    integrated = {kind for kind, name in first.items() if name == "integrated_gradients"}
+    assert integrated == {ClassifiedText, ContinuedText}
+    assert set(first.values()) == {"integrated_gradients", "occlusion"} <= set(DEFAULT_METHODS)

@@ -239,15 +239,15 @@ def _read_text(
     from regard.tasks.forecasting.predictor import Forecaster
     from regard.tasks.language_modeling.predictor import TextGenerator
     from regard.tasks.summarization.predictor import Summarizer
+    from regard.tasks.translation.predictor import Translator
 
     name = "-" if text is None else text
     if isinstance(predictor, InputClassifier | Forecaster):
         return name, line
+    role = "source" if isinstance(predictor, Translator) else "text"
     is_document = isinstance(predictor, Summarizer | TextGenerator)
-    role = {"translation": "source"}.get(predictor.config.task, "text")
-    texts = list(
-        input_documents(text, options) if is_document else input_lines(text, options, role=role)
-    )
+    read = input_documents if is_document else partial(input_lines, role=role)
+    texts = list(read(text, options))
     if len(texts) < line:
         lines = pluralize(len(texts), "line")
         raise DataError(f"{name}: {lines}; line {line:,} is asked for.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from regard.cli.garbage import collect_as_usual
 from regard.cli.model_options import ComputeOptions, WritingOptions
@@ -12,7 +12,6 @@ from regard.errors import NextStep, WeightsError
 if TYPE_CHECKING:
     from regard.tasks.generative_question_answering.predictor import AnswerWriter
     from regard.tasks.summarization.predictor import Summarizer
-    from regard.tasks.translation.predictor import Translator
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
@@ -51,10 +50,11 @@ def open_predictor(
     with on_one_thread():
         predictor = open_model(model, compute.device)
     collect_as_usual()
-    is_translator = predictor.config.task == "translation"
-    if writer is not None and is_translator and is_hugging_face(Path(model)):
-        translator = cast("Translator", predictor)
-        predictor = writer(translator.model, translator.tokenizer, translator.config)
+    if writer is not None and is_hugging_face(Path(model)):
+        from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+
+        if isinstance(predictor, TargetWriter):
+            predictor = writer(predictor.model, predictor.tokenizer, predictor.config)
     if not isinstance(predictor, kind):
         raise other_task(model, predictor.config.task, action)
     if isinstance(compute, WritingOptions):

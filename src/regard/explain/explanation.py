@@ -31,7 +31,6 @@ from regard.explain.document import (
 )
 from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
 from regard.explain.faithfulness.rank_correlation import kendall_tau
-from regard.explain.first_method import first_method
 from regard.explain.heads import head_effects
 from regard.explain.input_image import png_url
 from regard.explain.lens import encoder_lens, logit_lens
@@ -107,7 +106,7 @@ def explain(
         )
     explainer = _Explainer(prediction, memory, on_progress)
     results = explainer.attribute(methods)
-    first = first_method(predictor)
+    first = prediction.first_method
     first = first if first in results else next(iter(results))
     control, similarity = explainer.control(first)
     return Explanation(

@@ -278,15 +278,15 @@ def classify_values(
         warnings.warn(f"no more than {limit:,} {unit} of the input are read.", stacklevel=2)
     if lengths is not None:
         inputs = inputs[:, : int(lengths[0])]  # [1, length, dim]
-    config = classifier.config
-    is_audio = config.task == "audio-classification"
+    audio = classifier.config.audio
+    seconds = audio.hop_size / audio.sample_rate
     prediction = ClassifiedInput(
         classifier.model,
         classifier.labels,
         inputs,
         label=_label_index(classifier, output),
         contrast=_label_index(classifier, contrast),
-        seconds_per_row=config.audio.hop_size / config.audio.sample_rate if is_audio else None,
+        seconds_per_row=seconds if classifier.modality.reads_frames else None,
     )
     if values.ndim == 3:
         prediction.image = values

@@ -80,7 +80,7 @@ class _LazyFamily:
         summary: str = "summary",
     ) -> None:
         self._config, self._model = config, model
-        self._formats, self._summary = formats, summary
+        self.format_names, self._summary = tuple(formats), summary
 
     @property
     def config(self) -> type[FamilyConfig]:
@@ -91,7 +91,7 @@ class _LazyFamily:
     def formats(self) -> tuple[CheckpointFormat, ...]:
         """The formats of its published checkpoints."""
         return tuple(
-            (CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS)[name] for name in self._formats
+            (CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS)[name] for name in self.format_names
         )
 
     def summary(self, config: FamilyConfig, attention: AttentionConfig) -> str:

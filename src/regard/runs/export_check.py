@@ -44,12 +44,6 @@ _SAMPLED_TOKENS = 500  # of a vocabulary, from which words are drawn
 _NUM_IMAGES = 4
 PEERS: dict[str, Peer] = {"hf": TRANSFORMERS}
 """What reads each format of `EXPORTS`, to compare real texts."""
-_INPUTS = {
-    "image-classification": "images",
-    "audio-classification": "recordings",
-    "series-classification": "series",
-    "forecasting": "series",
-}
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,14 +96,15 @@ def export_model(
         raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.")
     folder = Path(output)
     config = opened.config
+    task = task_of(config)
     longest = config.data.max_length
-    if task_of(config).writes_targets:
+    if task.writes_targets:
         longest = opened.max_source_length
     trained = TrainedModel(
         opened.model,
-        None if task_of(config).reads_inputs else opened.tokenizer,
+        None if task.reads_inputs else opened.tokenizer,
         config.attention,
-        inputs=_INPUTS.get(config.task, "texts"),
+        inputs=task.inputs,
         search=config.search,
         sampling=config.sampling,
         pooling=opened.pooling if isinstance(opened, TextEncoder) else None,
@@ -119,7 +114,7 @@ def export_model(
         std=config.data.std,
         new_models={
             family: presets.get(config.preset, presets["small"]).model
-            for family, presets in task_of(config).presets.items()
+            for family, presets in task.presets.items()
         },
     )
     if texts_path is not None:

@@ -21,8 +21,7 @@ from regard.models import Decoder, EncoderDecoder, Model, PatchTstConfig, VitCon
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
-from regard.setup.published_config import published_config
-from regard.tasks import task_of
+from regard.tasks import task_of, task_of_published
 
 _CHUNK_BYTES = 1 << 20
 
@@ -172,7 +171,7 @@ def _read_stored(folder: ModelFolder) -> _Stored:
     if is_hugging_face(folder.path):
         checkpoint = read_hugging_face(folder.path)
         return _Stored(
-            published_config(checkpoint),
+            task_of_published(checkpoint).published_config(checkpoint),
             checkpoint.vocab_size,
             weight_files(checkpoint.folder),
             checkpoint.model_type,

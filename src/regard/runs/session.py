@@ -55,7 +55,7 @@ from regard.setup.request import Request
 from regard.setup.resolve import resolve
 from regard.setup.shared_predictor import shared_predictor
 from regard.setup.training_setup import RunParts, TrainingSetup
-from regard.tasks import task_of
+from regard.tasks import task_of, task_of_published
 from regard.tasks.choice import choose_task
 from regard.training.checkpoint import Counters, began_in_shards, load_checkpoint, save_checkpoint
 from regard.training.compilation import compile_blocks, compiles_blocks
@@ -128,7 +128,9 @@ class RunSession:
             world, world.together(lambda: inspect_machine(requested.training.device)), report
         )
         task = choose_task(request, sources.get("path"))
-        pretrained = world.together(lambda: read_pretrained(request, task, task_of))
+        pretrained = world.together(
+            lambda: read_pretrained(request, task, task_of, task_of_published)
+        )
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
         task.require_family(draft.model)
         has_sizes = pretrained is not None and not pretrained.parts

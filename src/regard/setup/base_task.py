@@ -31,6 +31,7 @@ from regard.setup.inspect import with_present_paths
 if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
+    from regard.hub.hugging_face.published_folder import Published
     from regard.models.base.checkpoint_format import LabelHead
     from regard.models.base.encoder import EncoderConfig
     from regard.setup.dataset import ReadOptions
@@ -54,6 +55,7 @@ class Task(ABC):
         has_picture: Whether its evaluations have a picture.
         sections: Sections of the settings that it reads, of those that some tasks do not.
         unread: Settings of section data that it does not read.
+        inputs: What its models read, in words.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
         has_long_sources: Whether models write targets for sources that may be long: the end of one
@@ -67,6 +69,7 @@ class Task(ABC):
     has_picture: bool = False
     sections: frozenset[str] = frozenset({"tokenizer"})
     unread: frozenset[str] = frozenset({"languages", "targets"})
+    inputs: str = "texts"
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
     has_long_sources: bool = False
@@ -103,6 +106,27 @@ class Task(ABC):
     def claims(self, shape: DataShape) -> bool:  # noqa: ARG002 - translation claims nothing
         """Whether data of a shape is for this task, where the user names no task."""
         return False
+
+    def claims_published(self, published: Published) -> bool:  # noqa: ARG002 - see `claims`
+        """Whether a published model is for this task."""
+        return False
+
+    def has_format_of(self, published: Published) -> bool:
+        """Whether a published model has a format of one of the families."""
+        return any(published.model_type in family.format_names for family in self.families.values())
+
+    def published_config(self, published: Published) -> RunConfig:
+        """Return the settings of a published model, as if a run had trained it for this task.
+
+        Args:
+            published: The content of its folder.
+
+        Raises:
+            ConfigError: A setting of its folder is damaged, or is not implemented.
+        """
+        from regard.setup.published_config import text_config
+
+        return text_config(published, self.name)
 
     @abstractmethod
     def read(self, options: ReadOptions) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.published_folder import read_hugging_face
+from regard.hub.hugging_face.published_folder import Published, read_hugging_face
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
@@ -38,7 +38,6 @@ from regard.setup.pretrained_encoder_decoder import (
     part_folders,
     parts_config,
 )
-from regard.setup.published_config import published_config
 
 if TYPE_CHECKING:
     from regard.setup.base_task import Task
@@ -46,7 +45,10 @@ if TYPE_CHECKING:
 
 
 def read_pretrained(
-    request: Request, task: Task, task_of: Callable[[RunConfig], Task]
+    request: Request,
+    task: Task,
+    task_of: Callable[[RunConfig], Task],
+    task_of_published: Callable[[Published], Task],
 ) -> Pretrained | None:
     """Return the settings of the weights that a request starts from; None for random weights.
 
@@ -54,6 +56,7 @@ def read_pretrained(
         request: What the user set.
         task: The task of the data.
         task_of: Returns the task of settings, of those of the weights.
+        task_of_published: Returns the task of a published model.
 
     Raises:
         ConfigError: The model of a folder is not for the task.
@@ -63,9 +66,10 @@ def read_pretrained(
     if request.start_from is None:
         return Pretrained(config=parts_config(folders, task), parts=folders) if folders else None
     folder = request.start_from
-    is_published = is_hugging_face(Path(folder))
-    read = _hugging_face_config if is_published else _own_config
-    config = read(folder, task, task_of)
+    if is_hugging_face(Path(folder)):
+        config = _hugging_face_config(folder, task, task_of_published)
+    else:
+        config = _own_config(folder, task, task_of)
     return Pretrained(config=replace(config, start_from=folder))
 
 
@@ -95,13 +99,13 @@ def load_initial_weights(model: Model, config: RunConfig, pretrained: Pretrained
 
 
 def _hugging_face_config(
-    folder: str, task: Task, task_of: Callable[[RunConfig], Task]
+    folder: str, task: Task, task_of_published: Callable[[Published], Task]
 ) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in Hugging Face's format."""
     defaults = task.defaults
     checkpoint = read_hugging_face(Path(folder))
-    config = published_config(checkpoint)
-    source_task = task_of(config)
+    source_task = task_of_published(checkpoint)
+    config = source_task.published_config(checkpoint)
     if task.name != config.task and not _share_models(source_task, task):
         raise ConfigError(
             f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig, Stopping
-from regard.generation.sampling import SamplingConfig
 from regard.hub.export.hugging_face import BRIGHTEST
 from regard.hub.file_names import (
     GENERATION_CONFIG,
@@ -30,67 +30,75 @@ from regard.hub.hugging_face.generation_rules import (
 from regard.hub.hugging_face.published_folder import Published
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_json, read_optional_json
-from regard.layers.attention_config import AttentionConfig
-from regard.models import GptConfig, ModelConfig, TransformerConfig, VitConfig
-from regard.models.base.encoder import EncoderConfig
+from regard.models import VitConfig
 from regard.settings.validation import LARGEST
 from regard.setup.config import DataConfig, QuestionAnsweringConfig, RunConfig
 
-_WINDOW, _ANSWER_TOKENS = 384, 30  # Devlin et al. 2019, in the released code for SQuAD
+_LONGEST = DataConfig().max_length
+_ANSWER_TOKENS = 30  # Devlin et al. 2019, in the released code for SQuAD
 _HALF = [0.5, 0.5, 0.5]  # of the largest pixel value
 
 
-def published_config(
-    published: Published,
-    attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
-) -> RunConfig:
-    """Return the settings of a published model of texts or images.
+def text_config(published: Published, task: str, *, max_length: int = _LONGEST) -> RunConfig:
+    """Return the settings of a published model of texts.
 
     Args:
         published: The content of the folder.
-        attention: The pattern of each layer of a model of texts.
-
-    Raises:
-        ConfigError: The folder needs a search that is not implemented.
+        task: Name of its task.
+        max_length: Tokens of the longest text.
     """
-    model: ModelConfig = published.config
-    if isinstance(model, VitConfig):
-        data = _image_data(published.folder, model)
-        return RunConfig(task="image-classification", model=model, data=data)
-    task, search, sampling = "language-modeling", BeamSearchConfig(), SamplingConfig()
-    longest = DataConfig().max_length
-    if isinstance(model, TransformerConfig):
-        task = "translation"
-        # The start and the end of a text are not counted, in a table of positions.
-        num_ends = 1 + (model.positions == "learned")
-        longest = min(model.max_positions - num_ends, _longest_text(published.folder) - 1)
-        search = _search(published.folder, model.max_positions, published.vocab_size)
-    elif isinstance(model, EncoderConfig):
-        task, longest = _encoder_task(published, model)
-    elif isinstance(model, GptConfig):
-        limit = model.max_positions if model.positions == "learned" else None
-        sampling = read_sampling(published.folder, published.vocab_size, max_positions=limit)
-        longest = min(filter(None, (longest, limit)))
     return RunConfig(
         task=task,
-        model=model,
-        attention=attention,
+        model=published.config,
         tokenizer=TokenizerConfig(kind="published", table_rows=published.vocab_size),
-        data=DataConfig(labels=published.labels, max_length=max(2, longest)),
-        search=search,
-        sampling=sampling,
+        data=DataConfig(labels=published.labels, max_length=max(2, max_length)),
         qa=QuestionAnsweringConfig(max_answer_tokens=_ANSWER_TOKENS, match_words=False),
     )
 
 
-def _encoder_task(published: Published, model: EncoderConfig) -> tuple[str, int]:
-    """Return the task of an encoder by its head, and the longest text in tokens."""
-    longest = min(model.max_positions, _longest_text(published.folder))
-    if published.labels:
-        return "classification", longest
-    if published.finds_spans:
-        return "question-answering", min(_WINDOW, longest)
-    return "masked-language-modeling", DataConfig().max_length
+def encoder_decoder_config(published: Published, task: str) -> RunConfig:
+    """Return the settings of a published encoder-decoder; see `text_config`.
+
+    Raises:
+        ConfigError: The settings of the search that regard wrote have been damaged.
+    """
+    model = published.config
+    # The start and the end of a text are not counted, in a table of positions.
+    num_ends = 1 + (model.positions == "learned")
+    longest = min(model.max_positions - num_ends, _longest_text(published.folder) - 1)
+    search = _search(published.folder, model.max_positions, published.vocab_size)
+    return replace(text_config(published, task, max_length=longest), search=search)
+
+
+def decoder_config(published: Published, task: str) -> RunConfig:
+    """Return the settings of a published decoder; see `text_config`."""
+    model = published.config
+    limit = model.max_positions if model.positions == "learned" else None
+    sampling = read_sampling(published.folder, published.vocab_size, max_positions=limit)
+    longest = min(filter(None, (_LONGEST, limit)))
+    return replace(text_config(published, task, max_length=longest), sampling=sampling)
+
+
+def encoder_config(published: Published, task: str, *, most: int = LARGEST) -> RunConfig:
+    """Return the settings of a published encoder with a head; see `text_config`.
+
+    Args:
+        published: The content of the folder.
+        task: Name of its task.
+        most: Tokens of a text, at most.
+    """
+    longest = min(most, published.config.max_positions, _longest_text(published.folder))
+    return text_config(published, task, max_length=longest)
+
+
+def image_config(published: Published, task: str) -> RunConfig:
+    """Return the settings of a published model of images.
+
+    Raises:
+        ConfigError: Pixels are scaled by values of another type, or images are cropped.
+    """
+    data = _image_data(published.folder, published.config)
+    return RunConfig(task=task, model=published.config, data=data)
 
 
 def _longest_text(folder: Path) -> int:

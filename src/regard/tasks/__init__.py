@@ -15,6 +15,7 @@ from regard.lazy import Registry
 if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
+    from regard.hub.hugging_face.published_folder import Published
     from regard.setup.base_task import Task
     from regard.setup.config import RunConfig
     from regard.tasks.classification.input_predictor import InputClassifier
@@ -72,6 +73,20 @@ def task_of(config: RunConfig) -> Task:
     return task_named(config.task).for_config(config)
 
 
+def task_of_published(published: Published) -> Task:
+    """Return the task of a published model, by its format and its head.
+
+    Raises:
+        ConfigError: No task has models of the format.
+    """
+    for task in TASKS.values():
+        if task.claims_published(published):
+            return task
+    raise ConfigError(
+        f"{published.folder}: no task takes models of model_type {published.model_type}."
+    )
+
+
 def guess_task(
     data: DataSource | str | Path,
     *,
@@ -103,4 +118,12 @@ def claiming_task(shape: DataShape) -> str | None:
     return next((name for name, task in TASKS.items() if task.claims(shape)), None)
 
 
-__all__ = ["TASKS", "Predictor", "claiming_task", "guess_task", "task_named", "task_of"]
+__all__ = [
+    "TASKS",
+    "Predictor",
+    "claiming_task",
+    "guess_task",
+    "task_named",
+    "task_of",
+    "task_of_published",
+]

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, cast
 from regard.errors import ConfigError, NextStep
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
-from regard.layers.attention_config import AttentionConfig
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
-from regard.tasks import Predictor, task_of
+from regard.tasks import TASKS, Predictor, task_of, task_of_published
 from regard.training.device import CPU, choose_device, use_threads
 
 if TYPE_CHECKING:
@@ -75,16 +74,12 @@ def set_precision(predictor: Predictor, precision: DecodingPrecision | None) -> 
     writer.decoder  # noqa: B018 - made now, so that a refusal comes before the first text
 
 
-def open_published(
-    folder: str | Path,
-    attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
-) -> Predictor:
+def open_published(folder: str | Path) -> Predictor:
     """Return the predictor of a folder in Hugging Face's format.
 
     Args:
         folder: A folder with ``config.json`` and safetensors; without a tokenizer, only methods
             that take text raise.
-        attention: The pattern of each layer of a model of text.
 
     Raises:
         ConfigError: The folder holds no model that can be read.
@@ -93,14 +88,13 @@ def open_published(
     from regard.hub.hugging_face.published_folder import read_hugging_face
     from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
     from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
-    from regard.setup.published_config import published_config
 
     path = Path(folder)
     pooling = read_sentence_pooling(path)
     published = read_hugging_face(path)
-    config = published_config(published, attention)
-    task = task_of(config)
-    if pooling is not None and config.task != "masked-language-modeling":
+    task = task_of_published(published)
+    config = task.published_config(published)
+    if pooling is not None and task is not TASKS["masked-language-modeling"]:
         raise ConfigError(
             f"{folder}: a folder of sentence-transformers with a model for {config.task}: vectors "
             "of texts are computed by encoders alone."

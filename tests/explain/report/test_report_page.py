@@ -11,7 +11,6 @@ from tests.explain.report.read_html import Page
 
 from regard.__main__ import main
 from regard.explain.attribution import METHODS
-from regard.explain.first_method import FIRST_METHOD
 from regard.explain.report import ReportFacts, report_html
 from regard.explain.report.markup import escape, tag
 from regard.metrics.classification import reliability
@@ -135,7 +134,7 @@ def test_worst_rows_show_their_texts_and_what_they_looked_at(translated):
     num_too_long = page.text.count("not explained: the output has more than 2,000 characters.")
     assert sum(kind == "words" for kind in kinds) + num_too_long == 5
     assert any(re.fullmatch(r"w (for|against)8", kind) for kind in kinds)
-    assert f"({METHODS[FIRST_METHOD['translation']].title}, over the whole output" in page.text
+    assert f"({METHODS['occlusion'].title}, over the whole output" in page.text
 
 
 def test_a_text_of_the_data_is_shown_and_never_run(translated):

@@ -16,7 +16,6 @@ from tests.explain.report.read_html import Page
 
 from regard.data.readers.source import open_source
 from regard.explain.attribution import METHODS, Budget
-from regard.explain.first_method import FIRST_METHOD
 from regard.explain.open_prediction import predict
 from regard.explain.report import ReportFacts, report_html
 from regard.explain.report.attributed_words import AttributedWords, attribute_words, draw_words
@@ -185,7 +184,7 @@ def test_pieces_of_a_word_are_one_and_their_scores_are_added_up():
     attributed = attribute_words(predictors.translator(), row)
     assert isinstance(attributed, AttributedWords)
     assert [word.text.strip() for word in attributed.words] == ["the", "cat", "sat"]
-    assert attributed.method == METHODS[FIRST_METHOD["translation"]].title
+    assert attributed.method == METHODS["occlusion"].title
     assert (attributed.unit, attributed.notes) == ("nats", [])
 
 

@@ -27,7 +27,7 @@ from regard.setup.dataset import ReadOptions
 from regard.setup.facts import SourceLengths
 from regard.setup.pretrained import read_pretrained
 from regard.setup.request import Request
-from regard.tasks import task_named, task_of
+from regard.tasks import task_named, task_of, task_of_published
 from regard.tasks.generative_question_answering.data import encode_sources, read_written_answers
 from regard.tasks.generative_question_answering.predictor import AnswerWriter, WrittenAnswer
 from regard.training.events import Evaluated, Warned
@@ -231,7 +231,7 @@ def test_a_start_of_the_other_kind_is_refused_by_name(capsys, folder, trained, d
         request = Request.parse([f"start_from={folder}", *settings])
         draft = request.bind_all_but_model(RunConfig())
         task = task_named("question-answering").for_config(draft)
-        return read_pretrained(request, task, task_of)
+        return read_pretrained(request, task, task_of, task_of_published)
 
     with pytest.raises(ConfigError, match=r"a model of qa.kind=generative; this run is of qa.kind"):
         read(folder)

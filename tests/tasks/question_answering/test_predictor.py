@@ -22,7 +22,7 @@ from regard.runs.export_check import export_model
 from regard.runs.run import train
 from regard.setup.pretrained import read_pretrained
 from regard.setup.request import Request
-from regard.tasks import task_named, task_of
+from regard.tasks import task_named, task_of, task_of_published
 
 WORDS = """the a of in when where who what red old small cat dog house tree river sees likes finds
 paints ada bob rome oslo met later then because is was 1 2 3 . ? , - ##s ##ed ##ing read write
@@ -260,7 +260,7 @@ def test_a_longformer_of_answers_starts_a_classifier_of_single_texts(transformer
     published(transformers, "Longformer", tmp_path)
     for name in ("classification", "masked-language-modeling"):
         request = Request.parse([f"start_from={tmp_path}"])
-        pretrained = read_pretrained(request, task_named(name), task_of)
+        pretrained = read_pretrained(request, task_named(name), task_of, task_of_published)
         assert pretrained is not None
         model = pretrained.config.model
         assert isinstance(model, LongformerConfig)

@@ -37,6 +37,7 @@ class ClassifiedText(ClassPrediction):
         contrast: The label that it is compared with, an index; None compares with nothing.
     """
 
+    first_method = "integrated_gradients"
     model: Classifier
 
     def __init__(

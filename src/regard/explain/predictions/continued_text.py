@@ -43,6 +43,7 @@ class ContinuedText(ClassPrediction):
         ConfigError: There is nothing to explain, or the other continuation does not differ.
     """
 
+    first_method = "integrated_gradients"
     model: Decoder
 
     def __init__(

@@ -19,7 +19,6 @@ import torch
 from regard.data.languages import has_spaces_between_words
 from regard.errors import RegardError
 from regard.explain.attribution import METHODS, Budget
-from regard.explain.first_method import first_method
 from regard.explain.open_prediction import predict
 from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.whole_output import WholeOutput
@@ -92,14 +91,15 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
     Returns:
         The scores, or why there are none.
     """
-    name = first_method(predictor)
     if row.output is not None and len(row.output) > _MOST_CHARS:
         return f"not explained: the output has more than {_MOST_CHARS:,} characters."
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             prediction = predict(predictor, row.text, context=row.context, output=row.output)
-        method = METHODS[_LONG_METHOD if len(prediction.features) > _LONG else name]
+        method = METHODS[
+            _LONG_METHOD if len(prediction.features) > _LONG else prediction.first_method
+        ]
         scores = method.compute(WholeOutput(prediction), Budget()).scores  # [outputs, features]
     except RegardError as error:
         return f"not explained: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.shape import DataShape
@@ -25,6 +26,9 @@ from regard.tasks.classification.modalities import MODALITIES, Modality
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 
+if TYPE_CHECKING:
+    from regard.hub.hugging_face.published_folder import Published
+
 _SMALLEST_IMAGE = 8  # pixels a side; smaller squares are more likely series
 
 
@@ -42,7 +46,8 @@ class InputClassificationTask(Task):
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
         self.sections = frozenset({"audio"} if modality.reads_frames else ())
-        self.name, self.purpose = modality.task, f"classify {modality.unit}"
+        self.name, self.inputs = modality.task, modality.unit
+        self.purpose = f"classify {modality.unit}"
 
     @property
     def presets(self) -> FamilyPresets:
@@ -64,6 +69,16 @@ class InputClassificationTask(Task):
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds inputs of this kind."""
         return self.modality.claims(shape)
+
+    def claims_published(self, published: Published) -> bool:
+        """Whether it reads inputs of this kind; those that are published read images."""
+        return self.has_format_of(published) and self.modality.model.input == "image"
+
+    def published_config(self, published: Published) -> RunConfig:
+        """Return its settings, with its labels and the mean of its pixels; see `Task`."""
+        from regard.setup.published_config import image_config
+
+        return image_config(published, self.name)
 
     def read(self, options: ReadOptions) -> InputClassificationData:
         """Read the inputs and split them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from regard.data.labeled_text import COLUMNS
 from regard.data.listing import pluralize
 from regard.data.readers.shape import DataShape
@@ -27,6 +29,9 @@ from regard.tasks.classification.evaluation import ClassificationReport, evaluat
 from regard.tasks.classification.predictor import TextClassifier
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from regard.hub.hugging_face.published_folder import Published
 
 
 class TextClassificationTask(Task):
@@ -63,6 +68,16 @@ class TextClassificationTask(Task):
     def claims(self, shape: DataShape) -> bool:
         """Whether there are columns of text and label."""
         return shape.columns.keys() >= set(COLUMNS)
+
+    def claims_published(self, published: Published) -> bool:
+        """Whether it is an encoder with labels."""
+        return self.has_format_of(published) and bool(published.labels)
+
+    def published_config(self, published: Published) -> RunConfig:
+        """Return its settings, with the length that it has positions for; see `Task`."""
+        from regard.setup.published_config import encoder_config
+
+        return encoder_config(published, self.name)
 
     def read(self, options: ReadOptions) -> TextClassificationData:
         """Read the texts and split them."""

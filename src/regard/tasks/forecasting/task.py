@@ -157,6 +157,7 @@ class ForecastingTask(Task):
 
     name = "forecasting"
     purpose = "forecast series"
+    inputs = "series"
     verbs = (("forecast", "series.csv"), ("evaluate", "series.csv"))
     example_data = "series.csv"
     sections = frozenset({"forecast"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regard.data.readers.running_text import TextLines
 from regard.data.readers.shape import DataShape
@@ -30,6 +30,9 @@ from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.training.evaluation_loop import LossEvaluator, time_evaluation
 from regard.training.events import Report
 from regard.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from regard.hub.hugging_face.published_folder import Published
 
 _PROMPT_WORDS = 3
 
@@ -63,6 +66,16 @@ class LanguageModelingTask(Task):
         """Whether the data is running text: a text file, or records with a text."""
         is_text = shape.kind == "text" and not shape.has_numbers_beside_label
         return is_text or (shape.kind == "records" and "text" in shape.names)
+
+    def claims_published(self, published: Published) -> bool:
+        """Whether it is a decoder."""
+        return self.has_format_of(published)
+
+    def published_config(self, published: Published) -> RunConfig:
+        """Return its settings, with how its folder samples; see `Task`."""
+        from regard.setup.published_config import decoder_config
+
+        return decoder_config(published, self.name)
 
     def read(self, options: ReadOptions) -> TextData:
         """Read the text and split it."""

@@ -6,6 +6,7 @@ Classifiers start from such an encoder.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from regard.data.masking import MASK, MaskedBatches
 from regard.data.readers.running_text import TextLines
@@ -29,6 +30,9 @@ from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.training.evaluation_loop import LossEvaluator, time_evaluation
 from regard.training.events import Report
 from regard.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from regard.hub.hugging_face.published_folder import Published
 
 
 class MaskedLanguageModelingTask(Task):
@@ -55,6 +59,11 @@ class MaskedLanguageModelingTask(Task):
             tokenizer=TokenizerConfig(tags=(MASK,)),
             training=TrainingConfig(label_smoothing=0.0),
         )
+
+    def claims_published(self, published: Published) -> bool:
+        """Whether it is an encoder without labels that finds no answers."""
+        has_head = published.labels or published.finds_spans
+        return self.has_format_of(published) and not has_head
 
     def read(self, options: ReadOptions) -> TextData:
         """Read the text and split it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,6 +41,9 @@ from regard.tasks.question_answering.predictor import QuestionAnswerer
 from regard.training.evaluation_loop import time_evaluation
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from regard.hub.hugging_face.published_folder import Published
 
 _EVALUATED_QUESTIONS = 512  # of the validation data, evenly spread
 _WINDOW = 384  # tokens (Devlin et al. 2019, in the released code for SQuAD)
@@ -162,6 +166,16 @@ class QuestionAnsweringTask(Task):
     def claims(self, shape: DataShape) -> bool:
         """Whether data has questions on texts, see `is_for_questions`."""
         return is_for_questions(shape)
+
+    def claims_published(self, published: Published) -> bool:
+        """Whether it is an encoder that finds answers."""
+        return self.has_format_of(published) and published.finds_spans
+
+    def published_config(self, published: Published) -> RunConfig:
+        """Return its settings, with the window of SQuAD; see `Task`."""
+        from regard.setup.published_config import encoder_config
+
+        return encoder_config(published, self.name, most=_WINDOW)
 
     def read(self, options: ReadOptions) -> QuestionData[Questions]:
         """Read the questions and split them."""

@@ -12,6 +12,7 @@ from regard.tasks.translation.predictor import Translator
 if TYPE_CHECKING:
     from regard.data.readers.source import DataSource
     from regard.hub.any_tokenizer import AnyTokenizer
+    from regard.hub.hugging_face.published_folder import Published
     from regard.setup.dataset import ReadOptions
     from regard.setup.evaluation_report import EvaluationOptions
     from regard.setup.presets import FamilyPresets
@@ -45,6 +46,16 @@ class TranslationTask(Task):
     def defaults(self) -> RunConfig:
         """The Transformer."""
         return RunConfig(task=self.name)
+
+    def claims_published(self, published: Published) -> bool:
+        """Whether it is an encoder-decoder: its files do not say what its targets are."""
+        return self.has_format_of(published)
+
+    def published_config(self, published: Published) -> RunConfig:
+        """Return its settings, with the search of its folder; see `Task`."""
+        from regard.setup.published_config import encoder_decoder_config
+
+        return encoder_decoder_config(published, self.name)
 
     def read(self, options: ReadOptions) -> TranslationData:
         """Read the pairs of a file, or of the embedded corpus where no file is named."""
