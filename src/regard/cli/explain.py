@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -237,17 +237,11 @@ def _read_text(
     """
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.forecasting.predictor import Forecaster
-    from regard.tasks.language_modeling.predictor import TextGenerator
-    from regard.tasks.summarization.predictor import Summarizer
-    from regard.tasks.translation.predictor import Translator
 
     name = "-" if text is None else text
     if isinstance(predictor, InputClassifier | Forecaster):
         return name, line
-    role = "source" if isinstance(predictor, Translator) else "text"
-    is_document = isinstance(predictor, Summarizer | TextGenerator)
-    read = input_documents if is_document else partial(input_lines, role=role)
-    texts = list(read(text, options))
+    texts = list(_texts_of(predictor, text, options))
     if len(texts) < line:
         lines = pluralize(len(texts), "line")
         raise DataError(f"{name}: {lines}; line {line:,} is asked for.")
@@ -258,6 +252,18 @@ def _read_text(
             file=sys.stderr,
         )
     return texts[line - 1], 1
+
+
+def _texts_of(predictor: Predictor, text: str | None, options: TextOptions) -> Iterable[str]:
+    """Return the inputs in a word of the command line: documents, or lines."""
+    from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.summarization.predictor import Summarizer
+    from regard.tasks.translation.predictor import Translator
+
+    if isinstance(predictor, Summarizer | TextGenerator):
+        return input_documents(text, options)
+    role = "source" if isinstance(predictor, Translator) else "text"
+    return input_lines(text, options, role=role)
 
 
 def _write(explanation: Explanation, kind: Format, output: str | None) -> None:

@@ -17,7 +17,7 @@ from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes
-from regard.models import Decoder, EncoderDecoder, Model, PatchTstConfig, VitConfig
+from regard.models import Decoder, EncoderDecoder, Model
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
@@ -98,7 +98,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         num_parameters=num_parameters,
         weight_bytes=folder.weights_path.stat().st_size if is_int8 else 4 * num_parameters,
         precision="int8" if is_int8 else "float32",
-        length=_longest_row(config),
+        length=config.model.longest_input(config.data.max_length),
         is_finished="finished" in events,
         step=_last_step(lines),
         num_evaluations=events.count("evaluated"),
@@ -180,15 +180,6 @@ def _read_stored(folder: ModelFolder) -> _Stored:
     config = folder.read_config(RunConfig)
     vocab_size = 0 if task_of(config).reads_inputs else len(folder.read_tokenizer())
     return _Stored(config, vocab_size, [folder.weights_path])
-
-
-def _longest_row(config: RunConfig) -> int:
-    """Return the length of the longest row that a model can read, in tokens or patches."""
-    if isinstance(config.model, VitConfig):
-        return config.model.num_positions + 1  # patches and the class token
-    if isinstance(config.model, PatchTstConfig):
-        return config.model.num_patches
-    return config.data.max_length
 
 
 def _commands(task: Task, path: str) -> list[NextStep]:

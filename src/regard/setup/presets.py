@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from regard.models import (
     BertConfig,
@@ -22,6 +23,7 @@ from regard.models import (
     TransformerConfig,
     TransformerXlConfig,
     VitConfig,
+    family_of,
 )
 from regard.setup.config import PresetName
 
@@ -54,6 +56,11 @@ def _presets(
     }
 
 
+def _by_family(*presets: dict[PresetName, Preset]) -> FamilyPresets:
+    """Return the presets of families by the names that the families of their models have."""
+    return {family_of(sizes["tiny"].model): sizes for sizes in presets}
+
+
 _ROTARY_BASE = 10_000.0  # Su et al. 2021
 _END_ID = 2  # of every vocabulary of regard, between the two texts of a pair
 _FROM_SCRATCH: dict[str, Any] = {
@@ -78,51 +85,48 @@ _TRANSFORMERS: dict[PresetName, TransformerConfig] = {
     "base": TransformerConfig(norm="post"),
 }
 """Sizes of the Transformer for translation, and of the parts of an encoder-decoder."""
-SEQ2SEQ_PRESETS: FamilyPresets = {
-    "transformer": _presets(
+SEQ2SEQ_PRESETS = _by_family(
+    _presets(
         _SEQ2SEQ,
-        **{
-            name: msgspec.structs.replace(sizes, has_copy=True)
-            for name, sizes in _TRANSFORMERS.items()
-        },
+        **{name: replace(sizes, has_copy=True) for name, sizes in _TRANSFORMERS.items()},
     ),
-    "lstm": _presets(
+    _presets(
         _SEQ2SEQ,
         tiny=LstmConfig(num_encoder_layers=1, num_decoder_layers=1, dim=192, dropout=0.0),
         small=LstmConfig(dim=384),
         # Luong et al. 2015, section 4.1
         base=LstmConfig(num_encoder_layers=4, num_decoder_layers=4, dim=1000),
     ),
-    "conv_s2s": _presets(
+    _presets(
         _SEQ2SEQ,
         tiny=ConvS2SConfig(num_encoder_layers=3, num_decoder_layers=3, dim=128, dropout=0.0),
         small=ConvS2SConfig(num_encoder_layers=4, num_decoder_layers=4, dim=256),
         # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
         base=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
     ),
-}
+)
 """Presets of encoder-decoders; those of ``encoder_decoder`` are added below. The Transformer copies
 (``docs/experiments.md``)."""
-LANGUAGE_MODEL_PRESETS: FamilyPresets = {
-    "gpt": _presets(
+LANGUAGE_MODEL_PRESETS = _by_family(
+    _presets(
         _LANGUAGE_MODEL,
         tiny=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
         small=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
         base=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
     ),
-    "transformer_xl": _presets(
+    _presets(
         _LANGUAGE_MODEL,
         tiny=TransformerXlConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0),
         small=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
         base=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
     ),
-    "mesanet": _presets(
+    _presets(
         _LANGUAGE_MODEL,
         tiny=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
         small=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
         base=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
     ),
-    "transformer": _presets(
+    _presets(
         _LANGUAGE_MODEL,
         tiny=TransformerConfig(
             num_decoder_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0
@@ -130,30 +134,30 @@ LANGUAGE_MODEL_PRESETS: FamilyPresets = {
         small=TransformerConfig(num_decoder_layers=6, dim=256, num_heads=4, hidden_dim=1024),
         base=TransformerConfig(num_decoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
     ),
-    "lstm": _presets(
+    _presets(
         _LANGUAGE_MODEL,
         tiny=LstmConfig(num_decoder_layers=2, dim=192, dropout=0.0),
         small=LstmConfig(num_decoder_layers=2, dim=512),
         # the large one of Zaremba et al. 2014
         base=LstmConfig(num_decoder_layers=2, dim=1500),
     ),
-    "conv_s2s": _presets(
+    _presets(
         _LANGUAGE_MODEL,
         tiny=ConvS2SConfig(num_decoder_layers=6, dim=128, kernel_width=4, dropout=0.0),
         small=ConvS2SConfig(num_decoder_layers=8, dim=256, kernel_width=4),
         # as deep and wide as GCNN-13 of Dauphin et al. 2017
         base=ConvS2SConfig(num_decoder_layers=13, dim=768, kernel_width=4),
     ),
-}
+)
 """Presets of decoders; all families have about as many weights as ``gpt``."""
-ENCODER_PRESETS: FamilyPresets = {
-    "bert": _presets(
+ENCODER_PRESETS = _by_family(
+    _presets(
         _ENCODER,
         tiny=BertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=512, **_FROM_SCRATCH),
         small=BertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=1024, **_FROM_SCRATCH),
         base=BertConfig(),
     ),
-    "longformer": _presets(
+    _presets(
         _ENCODER,
         tiny=LongformerConfig(
             num_layers=2, dim=128, num_heads=4, hidden_dim=512, window=64, **_FROM_SCRATCH
@@ -163,30 +167,31 @@ ENCODER_PRESETS: FamilyPresets = {
         ),
         base=LongformerConfig(),
     ),
-    "transformer": _presets(
+    _presets(
         _ENCODER,
         tiny=TransformerConfig(num_encoder_layers=2, dim=128, num_heads=4, hidden_dim=512),
         small=TransformerConfig(num_encoder_layers=4, dim=256, num_heads=4, hidden_dim=1024),
         base=TransformerConfig(num_encoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
     ),
-}
+)
 """Presets of encoders of text."""
+
+
+def _for_questions(name: PresetName, preset: Preset) -> Preset:
+    """Return a preset for answers in texts: a small BERT has rotary positions."""
+    model = preset.model
+    if isinstance(model, BertConfig) and name != "base":
+        model = replace(model, rotary_base=_ROTARY_BASE)
+    return replace(preset, model=model)
+
+
 QUESTION_PRESETS: FamilyPresets = {
-    **ENCODER_PRESETS,
-    "bert": {
-        **ENCODER_PRESETS["bert"],
-        **{
-            name: msgspec.structs.replace(
-                preset, model=msgspec.structs.replace(preset.model, rotary_base=_ROTARY_BASE)
-            )
-            for name, preset in ENCODER_PRESETS["bert"].items()
-            if name != "base"
-        },
-    },
+    family: {name: _for_questions(name, preset) for name, preset in presets.items()}
+    for family, presets in ENCODER_PRESETS.items()
 }
 """Presets of encoders that find answers: where is relative to the words that are looked for."""
-INPUT_PRESETS: FamilyPresets = {
-    "vit": _presets(
+INPUT_PRESETS = _by_family(
+    _presets(
         _ENCODER,
         tiny=VitConfig(
             num_layers=4, dim=128, num_heads=4, hidden_dim=256, dropout=0.1, pooling="mean"
@@ -194,18 +199,18 @@ INPUT_PRESETS: FamilyPresets = {
         small=VitConfig(num_layers=6, dim=192, num_heads=4, hidden_dim=576, pooling="mean"),
         base=VitConfig(),
     ),
-}
+)
 """Presets of encoders of images, recordings and series."""
 
 _FORECASTER: tuple[_BatchAndRate, ...] = (2048, 2e-3), (4096, 1e-3), (8192, 5e-4)
-FORECAST_PRESETS: FamilyPresets = {
-    "patch_tst": _presets(
+FORECAST_PRESETS = _by_family(
+    _presets(
         _FORECASTER,
         tiny=PatchTstConfig(num_members=3, hidden_dim=128),
         small=PatchTstConfig(num_members=3, dim=128, hidden_dim=512),
         base=PatchTstConfig(num_members=3, num_layers=4, dim=256, num_heads=8, hidden_dim=1024),
     ),
-}
+)
 """Presets of forecasters."""
 
 
@@ -220,33 +225,33 @@ def part_sizes(family: str, preset: PresetName) -> Any:
     >>> part_sizes("mesanet", "base").hidden_dim
     1536
     """
-    whole, part = _TRANSFORMERS[preset], part_presets(family)["small"].model
-    # A gated network of three quarters the width has about as many weights.
-    is_gated = isinstance(part, GptConfig | MesaNetConfig)
-    return msgspec.structs.replace(
+    whole = _TRANSFORMERS[preset]
+    part: Any = part_presets(family)["small"].model
+    return replace(
         part,
         num_layers=whole.num_encoder_layers,
         dim=whole.dim,
         num_heads=whole.num_heads,
-        hidden_dim=3 * whole.hidden_dim // 4 if is_gated else whole.hidden_dim,
+        hidden_dim=whole.dim * part.hidden_dim // part.dim,
         dropout=whole.dropout,
     )
 
 
-SEQ2SEQ_PRESETS["encoder_decoder"] = {
-    name: msgspec.structs.replace(
-        preset,
-        model=EncoderDecoderConfig(
-            encoder=part_sizes("bert", name), decoder=part_sizes("gpt", name)
-        ),
+def _of_parts(name: PresetName) -> EncoderDecoderConfig:
+    """Return the sizes of an encoder-decoder of the families that it has by default."""
+    default = EncoderDecoderConfig()
+    return EncoderDecoderConfig(
+        encoder=part_sizes(family_of(default.encoder), name),
+        decoder=part_sizes(family_of(default.decoder), name),
     )
-    for name, preset in SEQ2SEQ_PRESETS["transformer"].items()
-}
 
 
+SEQ2SEQ_PRESETS |= _by_family(
+    _presets(_SEQ2SEQ, tiny=_of_parts("tiny"), small=_of_parts("small"), base=_of_parts("base"))
+)
 SUMMARIZATION_PRESETS: FamilyPresets = {
     family: {
-        name: msgspec.structs.replace(preset, batch_tokens=max(4096, 2 * preset.batch_tokens))
+        name: replace(preset, batch_tokens=max(4096, 2 * preset.batch_tokens))
         for name, preset in presets.items()
     }
     for family, presets in SEQ2SEQ_PRESETS.items()
@@ -259,8 +264,8 @@ def _for_answers(preset: Preset) -> Preset:
     """Return a preset for written answers: a Transformer reads which words are in the question."""
     model = preset.model
     if isinstance(model, TransformerConfig):
-        model = msgspec.structs.replace(model, separator_id=_END_ID, positions="rotary")
-    return msgspec.structs.replace(preset, model=model)
+        model = replace(model, separator_id=_END_ID, positions="rotary")
+    return replace(preset, model=model)
 
 
 WRITTEN_ANSWER_PRESETS: FamilyPresets = {

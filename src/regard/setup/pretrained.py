@@ -24,7 +24,6 @@ from regard.models import (
     EncoderDecoderConfig,
     Model,
     ModelConfig,
-    VitConfig,
     family_of,
 )
 from regard.models.base.checkpoint_format import LabelHead
@@ -114,7 +113,7 @@ def _hugging_face_config(
         )
     _require_same_kind(folder, source_task, task)
     model = config.model
-    if isinstance(model, VitConfig):
+    if task.reads_inputs:
         return replace(
             defaults,
             model=model,

@@ -161,8 +161,9 @@ def _parts(
         if part in pretrained:
             fields[part] = getattr(start, part)
         elif part_family := table.get(part, {}).get("family"):
-            part_table = {"family": "encoder_decoder", part: {"family": part_family}}
-            part_config = getattr(bind(RunConfig, {"model": part_table}).model, part)
+            family = family_of(EncoderDecoderConfig())
+            part_table = {"model": {"family": family, part: {"family": part_family}}}
+            part_config = getattr(bind(RunConfig, part_table).model, part)
             fields[part] = part_sizes(family_of(part_config), preset)
     if pretrained and isinstance(start, EncoderDecoderConfig):
         fields |= {"source_rows": start.source_rows, "start_id": start.start_id}
@@ -305,7 +306,7 @@ def _check_positions(config: RunConfig) -> None:
 def _without_copies_for_gauss_newton(config: RunConfig) -> RunConfig:
     """Return the settings without the preset's copy mechanism, where the optimizer needs that."""
     model = config.model
-    if isinstance(model, TransformerConfig) and takes_gauss_newton(config.optimizer):
+    if getattr(model, "has_copy", False) and takes_gauss_newton(config.optimizer):
         model = replace(model, has_copy=False)
     return replace(config, model=model)
 
@@ -315,7 +316,7 @@ def _check_coverage(config: RunConfig, task: Task) -> None:
     coverage = config.training.coverage
     if coverage and not getattr(config.model, "has_copy", False):
         advice = "Leave it out"
-        if task.families is ENCODER_DECODERS and isinstance(config.model, TransformerConfig):
+        if task.families is ENCODER_DECODERS and hasattr(config.model, "has_copy"):
             advice += ", or add `model.has_copy=true`"
         raise ConfigError(
             f"`training.coverage={coverage:g}`: the loss of a model that copies, and this one does "

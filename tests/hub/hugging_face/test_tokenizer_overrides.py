@@ -15,6 +15,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from regard.errors import ConfigError, WeightsError
 from regard.hub.hugging_face.published_tokenizer import read_tokenizer
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+from regard.hub.hugging_face.tokenizer_overrides import tokenizer_class
+from regard.models import CHECKPOINT_FORMATS
 
 TEXTS = ["the Cat running", " cat", "é <x> cat<x>the", "", "the the cats runs the cat"]
 
@@ -271,3 +273,12 @@ def test_spaces_before_punctuation_are_cleaned_where_the_settings_say_so(tmp_pat
     assert read_tokenizer(tmp_path).decode([[0, 2, 1]]) == ["then't?"]
     write(tmp_path, backend, clean_up_tokenization_spaces=False)
     assert read_tokenizer(tmp_path).decode([[0, 2, 1]]) == ["the n't ?"]
+
+
+def test_the_class_of_a_folder_that_names_none_is_that_of_its_format(monkeypatch):
+    own = CHECKPOINT_FORMATS["bert"]._replace(tokenizer_class="OwnTokenizer")
+    monkeypatch.setitem(CHECKPOINT_FORMATS, "own", own)
+    classes = [tokenizer_class({}, name) for name in ("own", "roberta", "marian", "t5", None)]
+    others = ["PreTrainedTokenizer"] * 3
+    assert classes == ["OwnTokenizer", "RobertaTokenizer", *others]
+    assert tokenizer_class({"tokenizer_class": "GPT2TokenizerFast"}, "own") == "GPT2Tokenizer"

@@ -26,6 +26,7 @@ from regard.models import (
     ModelConfig,
     SpanModel,
     TextModel,
+    TransformerConfig,
     VitConfig,
     family_of,
 )
@@ -81,7 +82,7 @@ def choose_format(
     """
     families = next((of for kind, of in _FAMILIES if isinstance(model, kind)), ENCODERS)
     # The encoder of a Transformer alone has dimensions of no family.
-    name = "transformer" if type(config) is EncoderConfig else family_of(config)
+    name = family_of(TransformerConfig() if type(config) is EncoderConfig else config)
     refused: list[_Obstacles] = []
     outside = _obstacles_outside(model, attention)
     store = checkpoint_writer(model, labels)

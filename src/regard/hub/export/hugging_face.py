@@ -84,7 +84,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         trained.new_models,
     )
     limit = _longest_text(model, config, trained)
-    files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
+    files = tokenizer_files(tokenizer, model, checkpoint_format, limit)
     if trained.pooling is not None and isinstance(config, EncoderConfig):
         files |= sentence_files(trained.pooling, config.dim)
     if generation := _generation_fields(trained, model, tokenizer, has_vocabulary=bool(files)):

@@ -20,21 +20,31 @@ from regard.hub.file_names import TOKENIZER, TOKENIZER_CONFIG
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.hub.hugging_face.tokenizer_overrides import surround
 from regard.hub.hugging_face.weight_files import dump_json
-from regard.models import Classifier, Decoder, Encoder, SpanModel, TextModel
+from regard.models import (
+    CheckpointFormat,
+    Classifier,
+    Decoder,
+    Encoder,
+    SpanModel,
+    TextModel,
+)
 
 # After a space at the beginning: one before each later line, none before an empty first one.
 _LINES = (("\n(?=[^\n])", "\n "), (r"\A (?=\n)", ""))
 
 
 def tokenizer_files(
-    tokenizer: AnyTokenizer, model: TextModel, model_type: str, max_length: int | None
+    tokenizer: AnyTokenizer,
+    model: TextModel,
+    checkpoint_format: CheckpointFormat,
+    max_length: int | None,
 ) -> dict[str, str | bytes]:
     """Return the files of the vocabulary of an exported model, by name.
 
     Args:
         tokenizer: The vocabulary; one that was published keeps its own tokens around texts.
         model: Decides what is put around texts.
-        model_type: Type of the export, which decides the inputs.
+        checkpoint_format: Format of the export, which decides the inputs.
         max_length: Maximum number of tokens of a text, those around it counted; None sets no limit.
 
     Returns:
@@ -47,7 +57,7 @@ def tokenizer_files(
         files[TOKENIZER] = _with_ends(tokenizer, model)
     settings = json.loads(files.get(TOKENIZER_CONFIG, "{}"))
     inputs = ["input_ids", "attention_mask"]
-    if model_type == "bert":
+    if checkpoint_format.reads_segments:
         inputs.insert(1, "token_type_ids")
     settings["model_input_names"] = inputs
     limits = [limit for limit in (max_length, tokenizer.max_length) if limit is not None]

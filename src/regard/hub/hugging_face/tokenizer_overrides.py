@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import ADDED_TOKENS, TOKENIZER, TOKENIZER_CONFIG
 from regard.hub.hugging_face.weight_files import read_optional_json
+from regard.models import CHECKPOINT_FORMATS
 
 T = TypeVar("T")
 
@@ -34,21 +35,12 @@ WORD_PIECE_CLASSES = {
 """Classes of WordPiece with BERT's settings."""
 ROBERTA_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
 _BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *ROBERTA_CLASSES}
-# Classes of `transformers` where a folder names none.
-_CLASS_OF_MODEL_TYPE = {
-    "bart": "BartTokenizer",
-    "bert": "BertTokenizer",
-    "distilbert": "DistilBertTokenizer",
-    "gpt2": "GPT2Tokenizer",
-    "llama": "LlamaTokenizer",
-    "longformer": "LongformerTokenizer",
-    "roberta": "RobertaTokenizer",
-}
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
     "vocab.txt": WORD_PIECE_CLASSES,
     "vocab.json": _BYTE_LEVEL_CLASSES,
 }
-_GENERAL_CLASSES = {"PreTrainedTokenizer", "TokenizersBackend"}
+_ANY_CLASS = "PreTrainedTokenizer"
+_GENERAL_CLASSES = {_ANY_CLASS, "TokenizersBackend"}
 _LARGEST_LENGTH = 1_000_000  # `transformers` writes 1e30 for a text without a limit
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word")
 
@@ -68,7 +60,8 @@ def tokenizer_class(settings: Mapping[str, Any], model_type: object) -> str:
     name = settings.get("tokenizer_class")
     if isinstance(name, str) and name:
         return name.removesuffix("Fast")
-    return _CLASS_OF_MODEL_TYPE.get(str(model_type), "PreTrainedTokenizer")
+    checkpoint_format = CHECKPOINT_FORMATS.get(str(model_type))
+    return _ANY_CLASS if checkpoint_format is None else checkpoint_format.tokenizer_class
 
 
 def check_class_of_file(path: Path, name: str) -> None:

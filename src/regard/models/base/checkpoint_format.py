@@ -97,6 +97,11 @@ class CheckpointFormat(NamedTuple):
         tied_names: For the name of a tensor, the name of another that it equals where the two are
             tied: a checkpoint may have it too, or leave it out.
         label_head: Head of the classifiers built on it; None where there are none.
+        tokenizer_class: Class of ``transformers`` that reads its vocabulary, where a folder names
+            none.
+        reads_segments: Whether its models read the segment of each token (``token_type_ids``).
+        has_global_questions: Whether its models of answers have global attention at every token of
+            the question.
     """
 
     model_type: str
@@ -109,6 +114,9 @@ class CheckpointFormat(NamedTuple):
     renamed: tuple[tuple[str, str], ...] = ()
     tied_names: Mapping[str, str] = {}
     label_head: LabelHead | None = None
+    tokenizer_class: str = "PreTrainedTokenizer"
+    reads_segments: bool = False
+    has_global_questions: bool = False
 
 
 def map_layer(

@@ -182,6 +182,9 @@ def encoder_format(
     names: TensorNames,
     *,
     map_parameters: Callable[[Any], list[ParameterMapping]] | None = None,
+    tokenizer_class: str,
+    reads_segments: bool = False,
+    has_global_questions: bool = False,
 ) -> CheckpointFormat:
     """Build the checkpoint format of an encoder.
 
@@ -191,6 +194,9 @@ def encoder_format(
         write: Passed to `CheckpointFormat`.
         names: Names of the tensors.
         map_parameters: Passed to `CheckpointFormat`; None is `map_encoder`.
+        tokenizer_class: Passed to `CheckpointFormat`.
+        reads_segments: Passed to `CheckpointFormat`.
+        has_global_questions: Passed to `CheckpointFormat`.
 
     Returns:
         The format.
@@ -215,6 +221,9 @@ def encoder_format(
             names.decoder + ".bias": names.head[2],
         },
         label_head=names.label_head,
+        tokenizer_class=tokenizer_class,
+        reads_segments=reads_segments,
+        has_global_questions=has_global_questions,
     )
 
 

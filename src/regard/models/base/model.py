@@ -25,6 +25,14 @@ class FamilyConfig(
     def __post_init__(self) -> None:
         check_types(self)
 
+    def longest_input(self, max_length: int) -> int:
+        """Return the rows of the longest input: of text the most tokens that settings allow.
+
+        Args:
+            max_length: Most tokens of a text.
+        """
+        return max_length
+
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions and the patterns of attention in a line."""
         raise NotImplementedError

@@ -68,14 +68,14 @@ def span_checkpoint_of(
         SettingError: Question and text have the same segment.
     """
     has_local_questions = getattr(config, "question_end_id", None) is None
-    if checkpoint_format.model_type == "longformer" and has_local_questions:
+    kind = f"{checkpoint_format.model_type} checkpoints of answers"
+    if checkpoint_format.has_global_questions and has_local_questions:
         raise ConfigError(
-            "longformer checkpoints of answers have global attention at every token of the "
-            "question, up to the first of three tokens that end texts, and this model has not "
-            "(`model.question_end_id`)."
+            f"{kind} have global attention at every token of the question, up to the first of "
+            "three tokens that end texts, and this model has not (`model.question_end_id`)."
         )
-    if checkpoint_format.model_type == "bert" and config.num_segments == 1:
-        sentence = "model.num_segments=1: bert checkpoints of answers have 2 or more."
+    if checkpoint_format.reads_segments and config.num_segments == 1:
+        sentence = f"model.num_segments=1: {kind} have 2 or more."
         raise SettingError([sentence], {"num_segments": 2})
     config = with_span_head(config)
     fields = checkpoint_format.write(config, vocab_size)

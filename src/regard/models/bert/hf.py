@@ -48,5 +48,7 @@ def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
     return write_encoder(config, vocab_size, "Bert", only)
 
 
-BERT_FORMAT = encoder_format("bert", _read, _write, BERT_NAMES)
+BERT_FORMAT = encoder_format(
+    "bert", _read, _write, BERT_NAMES, tokenizer_class="BertTokenizer", reads_segments=True
+)
 """Checkpoints of BERT."""

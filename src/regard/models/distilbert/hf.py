@@ -75,5 +75,7 @@ def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
     }
 
 
-DISTILBERT_FORMAT = encoder_format("distilbert", _read, _write, DISTILBERT_NAMES)
+DISTILBERT_FORMAT = encoder_format(
+    "distilbert", _read, _write, DISTILBERT_NAMES, tokenizer_class="DistilBertTokenizer"
+)
 """Checkpoints of DistilBERT."""

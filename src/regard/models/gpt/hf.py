@@ -122,5 +122,6 @@ GPT2_FORMAT = CheckpointFormat(
     prefix="transformer.",
     ignored=(".attn.bias", ".attn.masked_bias"),
     tied_names={"lm_head.weight": "transformer.wte.weight"},
+    tokenizer_class="GPT2Tokenizer",
 )
 """Checkpoints of GPT-2."""

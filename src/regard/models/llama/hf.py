@@ -132,5 +132,6 @@ LLAMA_FORMAT = CheckpointFormat(
     prefix="model.",
     ignored=(".rotary_emb.inv_freq",),
     tied_names={"lm_head.weight": "model.embed_tokens.weight"},
+    tokenizer_class="LlamaTokenizer",
 )
 """Checkpoints of Llama, SmolLM and others that have its format."""

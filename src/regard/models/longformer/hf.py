@@ -70,6 +70,12 @@ def _write(config: LongformerConfig, vocab_size: int) -> dict[str, Any]:
 
 
 LONGFORMER_FORMAT = encoder_format(
-    "longformer", _read, _write, LONGFORMER_NAMES, map_parameters=_map_parameters
+    "longformer",
+    _read,
+    _write,
+    LONGFORMER_NAMES,
+    map_parameters=_map_parameters,
+    tokenizer_class="LongformerTokenizer",
+    has_global_questions=True,
 )
 """Checkpoints of Longformer."""

@@ -104,6 +104,10 @@ class PatchTstConfig(FamilyConfig, frozen=True, kw_only=True, tag="patch_tst"):
         """Tokens of a window: patches of the history, and of the horizon."""
         return self.window // self.patch + math.ceil(self.horizon / self.patch)
 
+    def longest_input(self, max_length: int) -> int:  # noqa: ARG002 - of text
+        """Return the rows of the longest input: those of a window."""
+        return self.num_patches
+
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Return the pattern of each layer."""
         return attention.encoder_patterns(self.num_layers)

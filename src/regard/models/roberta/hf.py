@@ -31,5 +31,7 @@ def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
     return write_encoder(config, vocab_size, "Roberta", only)
 
 
-ROBERTA_FORMAT = encoder_format("roberta", _read, _write, ROBERTA_NAMES)
+ROBERTA_FORMAT = encoder_format(
+    "roberta", _read, _write, ROBERTA_NAMES, tokenizer_class="RobertaTokenizer"
+)
 """Checkpoints of RoBERTa."""

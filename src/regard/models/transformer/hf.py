@@ -80,6 +80,7 @@ class _Variant(NamedTuple):
         pad_id: Default of the padding token.
         start_id: Default of the token that begins a target.
         ignored: Passed to `CheckpointFormat`.
+        tokenizer_class: Passed to `CheckpointFormat`.
     """
 
     model_type: str
@@ -89,6 +90,7 @@ class _Variant(NamedTuple):
     pad_id: int
     start_id: int
     ignored: tuple[str, ...]
+    tokenizer_class: str = "PreTrainedTokenizer"
 
 
 _MARIAN = _Variant(
@@ -124,6 +126,7 @@ _BART = _Variant(
     pad_id=1,
     start_id=2,
     ignored=("encoder.version", "decoder.version"),
+    tokenizer_class="BartTokenizer",
 )
 # BART with another head, and what that gives.
 _OTHER_HEADS = {
@@ -273,6 +276,7 @@ MARIAN_FORMAT, BART_FORMAT = (
         ignored=variant.ignored,
         adapt=_drop_missing_bias,
         tied_names=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
+        tokenizer_class=variant.tokenizer_class,
     )
     for variant in (_MARIAN, _BART)
 )

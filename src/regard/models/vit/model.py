@@ -131,6 +131,10 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
             return self.max_positions
         return (self.height // self.patch_height) * (self.width // self.patch_width)
 
+    def longest_input(self, max_length: int) -> int:  # noqa: ARG002 - of text
+        """Return the rows of the longest input: all patches or rows, and the class token."""
+        return self.num_positions + 1
+
     def make_embedding(self) -> InputEmbedding:
         """Return the embedding of patches or rows."""
         if self.input == "image":
