@@ -70,7 +70,6 @@ UNITS = {
 @pytest.mark.parametrize(("unit", "num_features"), UNITS.items())
 def test_the_calendar_has_the_cycles_that_are_longer_than_the_unit(unit, num_features):
     times = index("7" if unit == "row" else "2024-01-01", unit)
-    assert times.num_calendar_features == num_features
     calendar = times.calendar(0, 5)
     assert (calendar.shape, calendar.dtype) == ((5, num_features), np.float32)
 

@@ -16,7 +16,7 @@ from regard.runs.run import train
 from regard.settings.binding import describe, from_toml, to_toml
 from regard.setup.build import build_model
 from regard.setup.config import RunConfig
-from regard.setup.estimate import predict_memory_bytes
+from regard.setup.estimate import predict_training_bytes
 from regard.setup.presets import SEQ2SEQ_PRESETS
 from regard.tasks import TASKS
 
@@ -216,7 +216,7 @@ def test_help_lists_the_settings_of_every_family():
 def test_longer_texts_are_predicted_to_take_more_memory(family):
     config = decide(f"model.family={family}")
     model = build_model(config, 300, TASKS["translation"])
-    short, long = (predict_memory_bytes(model, config.attention, 4096, n) for n in (64, 2048))
+    short, long = (predict_training_bytes(model, config.attention, 4096, n) for n in (64, 2048))
     assert long > short
 
 
@@ -225,7 +225,7 @@ def test_additive_attention_is_predicted_to_hold_every_pair():
     for attention in ("luong", "bahdanau"):
         config = decide("model.family=lstm", f"model.attention={attention}")
         model = build_model(config, 300, TASKS["translation"])
-        predicted.append(predict_memory_bytes(model, config.attention, 1024, 1024))
+        predicted.append(predict_training_bytes(model, config.attention, 1024, 1024))
     assert predicted[1] - predicted[0] > 0.9 * 1024 * 1024 * 192 * 4
 
 

@@ -18,7 +18,7 @@ from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.setup import estimate as planning
 from regard.setup import memory_advice
 from regard.setup.config import RunConfig
-from regard.setup.estimate import predict_memory_bytes
+from regard.setup.estimate import predict_training_bytes
 from regard.setup.facts import DataFacts, Facts, Machine
 from regard.setup.memory_advice import MemoryAdvice
 from regard.setup.request import Request
@@ -262,7 +262,7 @@ def test_a_step_keeps_about_what_is_predicted(pattern, length):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model.hidden_states(ids, ids)
     kept = sum(size for size, _ in found.values())
-    predicted = predict_memory_bytes(model, attention, 2 * length, length) - NOW
+    predicted = predict_training_bytes(model, attention, 2 * length, length)
     predicted -= 16 * sum(parameter.numel() for parameter in model.parameters())
     # The prediction is of batches of shorter sentences, which are computed by the definition.
     if pattern != "top_k:8" and keeping.saved_bytes(Full(), length, length) == 0:

@@ -216,7 +216,7 @@ class TimeIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             count: Number of values.
 
         Returns:
-            Sine and cosine of each cycle, shortest first, ``[count, num_calendar_features]``.
+            Sine and cosine of each cycle, shortest first, ``[count, 2 * cycles]``.
         """
         cycles = _CYCLES[self.step.unit]
         if not cycles:
@@ -231,11 +231,6 @@ class TimeIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         angles = 2 * np.pi * np.stack(phases, axis=1)  # [count, cycles]
         pairs = np.stack([np.sin(angles), np.cos(angles)], axis=2)  # [count, cycles, 2]
         return pairs.reshape(count, -1).astype(np.float32)
-
-    @property
-    def num_calendar_features(self) -> int:
-        """Number of columns of `calendar`; it depends on the unit of the step only."""
-        return 2 * len(_CYCLES[self.step.unit])
 
     def _iso_form(self) -> str:
         """Return the form of ISO: a date where all values are at midnight, else date and time."""

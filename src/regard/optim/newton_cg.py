@@ -114,7 +114,6 @@ class NewtonCG(LineSearchOptimizer):
                 "parameter whole.  Use DistributedDataParallel's replication, or ConjugateGradient."
             )
         self._curvature: Curvature = curvature
-        self._region: Region = region
         self._first_radius = math.inf if radius is None else radius
         self._first_damping = damping if region == "levenberg-marquardt" else 0.0
         self._preconditioner = build_preconditioner(preconditioner)

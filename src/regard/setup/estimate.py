@@ -145,16 +145,6 @@ def peak_memory_bytes(device: torch.device = CPU) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def predict_memory_bytes(
-    model: Model, attention: AttentionConfig, batch_tokens: int, length: int
-) -> int:
-    """Return the peak memory of training, predicted before the first step, in bytes.
-
-    It is the memory of the process now, and what `predict_training_bytes` adds.
-    """
-    return peak_memory_bytes() + predict_training_bytes(model, attention, batch_tokens, length)
-
-
 def chooses_fsdp(setup: TrainingSetup) -> bool:
     """Return whether each process of a run holds a part of the model (FSDP2), not all of it.
 

@@ -29,18 +29,14 @@ from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenize
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
-    BertConfig,
     EncoderDecoderConfig,
     EncoderDecoderModel,
-    GptConfig,
-    LongformerConfig,
-    MesaNetConfig,
     Model,
-    TransformerXlConfig,
     family_of,
 )
 from regard.models.base.encoder import EncoderConfig
 from regard.models.base.encoder_decoder import START_ID
+from regard.models.encoder_decoder.model import PART_CONFIGS
 from regard.setup.config import RunConfig
 from regard.setup.fine_tuning import encoder_weights, fill_from_pretrained
 
@@ -48,10 +44,6 @@ if TYPE_CHECKING:
     from regard.hub.any_tokenizer import AnyTokenizer
     from regard.setup.base_task import Task
 
-_CONFIGS: dict[str, tuple[type, ...]] = {
-    "encoder": (BertConfig, LongformerConfig),
-    "decoder": (GptConfig, TransformerXlConfig, MesaNetConfig),
-}
 _DECODER_ONLY, _WITH_SOURCE = ".attention_residual.", ".self_residual."  # names within a block
 _CROSS = ".cross_"
 _HEADS = ("head.", "pooler.")
@@ -100,7 +92,8 @@ def part_folders(table: Mapping[str, Any]) -> dict[str, str]:
         ConfigError: A whole model to start from is set as well.
     """
     tuning = table.get("fine_tuning", {})
-    folders = {part: str(tuning[part]) for part in _CONFIGS if tuning.get(part, "none") != "none"}
+    named = {part: str(tuning.get(part, "none")) for part in PART_CONFIGS}
+    folders = {part: folder for part, folder in named.items() if folder != "none"}
     if folders and table.get("start_from", "none") != "none":
         raise ConfigError(
             f"fine_tuning.{next(iter(folders))}: a part of a new model; `start_from` takes a "
@@ -226,8 +219,8 @@ def _read_part(name: str, folder: str) -> PretrainedPart:
 
 
 def _check_family(name: str, folder: str, config: Any) -> None:
-    if not isinstance(config, _CONFIGS[name]):
-        families = ", ".join(family_of(part_config()) for part_config in _CONFIGS[name])
+    if not isinstance(config, PART_CONFIGS[name]):
+        families = ", ".join(family_of(part_config()) for part_config in PART_CONFIGS[name])
         raise ConfigError(
             f"fine_tuning.{name}={folder}: a model of family {family_of(config)}; the {name} may "
             f"be one of {families}."

@@ -26,7 +26,7 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
     if request.task is not None:
         name = request.task
     elif source is None:
-        name = "translation"
+        name = draft.task
     else:
         data = request.table.get("data", {})
         encoding = str(data.get("encoding", "utf-8"))

@@ -90,7 +90,6 @@ class TreeSum:
         self._blocks: list[_Block] = []
         self._next = self._own.start  # first shard that is not in a block
         self._open: Terms | None = None  # sum of the parts of that shard so far
-        self._templates: list[Tensor] = []
 
     def add(self, index: int, terms: Terms) -> None:
         """Add the tensors of a part of a shard, in the order of shards; they are changed in place.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from regard.models import (
     MesaNetConfig,
     TransformerXlConfig,
 )
+from regard.models.encoder_decoder.model import PART_CONFIGS
 
 VOCAB = 20
 SMALL = {"num_layers": 3, "dim": 16, "num_heads": 2, "hidden_dim": 24}
@@ -161,3 +164,8 @@ def test_its_line_tells_both_sides():
         "bert (3 layers, d=16, 2 heads, ff 24, post-norm, attention local:4) + "
         "mesanet (3 layers, d=16, 2 heads, ff 24, gated linear attention), cross local:9"
     )
+
+
+def test_settings_and_weights_to_start_from_allow_the_same_families():
+    hints = get_type_hints(EncoderDecoderConfig)
+    assert {part: get_args(hints[part]) for part in PART_CONFIGS} == PART_CONFIGS

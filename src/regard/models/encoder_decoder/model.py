@@ -13,7 +13,7 @@ The two agree up to that length, so it should be the length of the longest targe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from torch import Tensor, nn
@@ -184,3 +184,8 @@ _DECODERS: dict[type, Callable[..., Decoder]] = {
     TransformerXlConfig: TransformerXl,
     MesaNetConfig: MesaNet,
 }
+PART_CONFIGS: dict[str, tuple[type[Any], ...]] = {
+    "encoder": tuple(_ENCODERS),
+    "decoder": tuple(_DECODERS),
+}
+"""The configurations that each part may have."""

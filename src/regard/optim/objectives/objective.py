@@ -112,15 +112,6 @@ def require_gradients(parameters: Sequence[Tensor], source: str) -> None:
         )
 
 
-def scalar(loss: object) -> float:
-    """Return a loss as a number.
-
-    Raises:
-        ShapeError: It is not a scalar.
-    """
-    return float(unread_scalar(loss))
-
-
 def unread_scalar(loss: object) -> Tensor | float:
     """Return a loss as a scalar, which is not read where it is a tensor.
 
