@@ -16,7 +16,6 @@ from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
-from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.input_data import (
     InputClassificationData,
     read_input_classification_data,
@@ -28,6 +27,7 @@ from regard.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
+    from regard.tasks.classification.evaluation import ClassificationReport
 
 _SMALLEST_IMAGE = 8  # pixels a side; smaller squares are more likely series
 
@@ -118,6 +118,8 @@ class InputClassificationTask(Task):
         other: InputClassifier | None = None,
     ) -> ClassificationReport:
         """Score a classifier on labeled data; see `Task`."""
+        from regard.tasks.classification.evaluation import evaluate_classifier
+
         return evaluate_classifier(predictor, data, options, other)
 
     def predictor(

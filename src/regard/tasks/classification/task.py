@@ -25,13 +25,13 @@ from regard.tasks.classification.data import (
     TextClassificationData,
     read_text_classification_data,
 )
-from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.predictor import TextClassifier
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
+    from regard.tasks.classification.evaluation import ClassificationReport
 
 
 class TextClassificationTask(Task):
@@ -114,6 +114,8 @@ class TextClassificationTask(Task):
         other: TextClassifier | None = None,
     ) -> ClassificationReport:
         """Score a classifier on labeled data; see `Task`."""
+        from regard.tasks.classification.evaluation import evaluate_classifier
+
         return evaluate_classifier(predictor, data, options, other)
 
     def predictor(

@@ -22,7 +22,6 @@ from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, 
 from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.forecasting.data import ForecastData, read_forecast_data
-from regard.tasks.forecasting.evaluation import evaluate_forecasts
 from regard.tasks.forecasting.linear_path import fit_linear_path
 from regard.tasks.forecasting.loss import (
     QuantileLoss,
@@ -234,6 +233,8 @@ class ForecastingTask(Task):
         other: Forecaster | None = None,
     ) -> EvaluationReport:
         """Score forecasts by rolling origins."""
+        from regard.tasks.forecasting.evaluation import evaluate_forecasts
+
         return evaluate_forecasts(predictor, data, options, other)
 
 

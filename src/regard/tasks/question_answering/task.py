@@ -30,7 +30,6 @@ from regard.tasks.question_answering.data import (
     is_for_questions,
     read_question_data,
 )
-from regard.tasks.question_answering.evaluation import answer_test_report, evaluate_answers
 from regard.tasks.question_answering.loss import (
     SpanEvaluator,
     SpanLoss,
@@ -106,6 +105,8 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer
 
     def evaluate_test(self, predictor: QuestionAnswerer, valid: dict[str, float]) -> TestReport:
         """Compute exact match and F1 on the test questions."""
+        from regard.tasks.question_answering.evaluation import answer_test_report
+
         test = self.dataset.test
         return answer_test_report(
             self.dataset,
@@ -237,6 +238,8 @@ class QuestionAnsweringTask(Task):
         other: Answerer | None = None,
     ) -> EvaluationReport:
         """Score the answers to questions."""
+        from regard.tasks.question_answering.evaluation import evaluate_answers
+
         return evaluate_answers(predictor, data, options, other)
 
 
