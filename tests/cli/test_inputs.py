@@ -6,6 +6,9 @@ import json
 
 from tests.cli.commands import run
 
+from regard.cli.inputs import TEXT_DEFAULTS, input_documents, input_lines
+from regard.data.readers import FORMATS, TABLE_READERS
+
 
 def test_a_word_like_a_missing_file_is_translated_with_a_note(capsys, trained):
     code, out, err = run(capsys, "translate", trained, "missing.txt", "--beam", 1)
@@ -21,6 +24,19 @@ def test_the_source_field_of_records_is_translated(capsys, trained, tmp_path):
     assert code == 0
     texts = [json.loads(line)["text"] for line in out.splitlines()]
     assert texts == ["0 red cat", "1 red cat", "2 red cat"]
+
+
+def test_a_table_in_a_format_of_ones_own_gives_the_texts_of_a_field(monkeypatch, tmp_path):
+    def read_bars(_file, lines, _separator):
+        return ((line, text.strip().split("|")) for line, text in lines)
+
+    monkeypatch.setitem(FORMATS, ".bars", "bars")
+    monkeypatch.setitem(TABLE_READERS, "bars", read_bars)
+    path = tmp_path / "table.bars"
+    path.write_text("id|source\n1|a cat\n2|a dog\n")
+    assert list(input_lines(str(path), TEXT_DEFAULTS, role="source")) == ["a cat", "a dog"]
+    path.write_text("id|document\n1|a cat\n2|a dog\n")
+    assert list(input_documents(str(path), TEXT_DEFAULTS)) == ["a cat", "a dog"]
 
 
 def test_a_device_is_no_data(capsys, trained):

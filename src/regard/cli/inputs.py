@@ -130,14 +130,14 @@ def _is_packed(name: str) -> bool:
 
 
 def _is_table(name: str) -> bool:
-    """Return whether a file is JSONL, CSV or TSV by its name."""
-    from regard.data.readers import FORMATS
+    """Return whether a file is JSONL or has rows, such as CSV, by its name."""
+    from regard.data.readers import FORMATS, TABLE_READERS
 
     if name == "-" or not stat.S_ISREG(Path(name).stat().st_mode):
         return False
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
-    return FORMATS.get(suffix) in ("jsonl", "csv", "tsv")
+    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS}
 
 
 def _file_lines(name: str, encoding: str) -> Iterator[str]:
