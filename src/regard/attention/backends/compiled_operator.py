@@ -153,7 +153,10 @@ def _name_score(score: ScoreFunction) -> str:
         return ", ".join(["additive", *(name for name in maps if maps[name] is not None)])
     if isinstance(score, TransformerXL):
         return "transformer_xl"
-    return "cosine" if isinstance(score, Cosine) else "dot"
+    if isinstance(score, Cosine):
+        return "cosine"
+    assert isinstance(score, DotProduct)
+    return "dot"
 
 
 def _scale(score: ScoreFunction) -> float | None:
