@@ -252,6 +252,29 @@ def test_the_hash_of_a_folder_covers_names_and_contents_of_data_files(tmp_path):
     assert open_source(tmp_path).sha256 == expected
 
 
+def test_the_hash_of_a_folder_covers_the_files_of_linked_folders(tmp_path):
+    plain, linked = tmp_path / "plain", tmp_path / "linked"
+    (plain / "yes").mkdir(parents=True)
+    (plain / "yes" / "a.png").write_bytes(b"image")
+    linked.mkdir()
+    (linked / "yes").symlink_to(plain / "yes")
+    assert open_source(linked).sha256 == open_source(plain).sha256
+    (plain / "yes" / "a.png").write_bytes(b"another")
+    assert open_source(linked).sha256 == open_source(plain).sha256
+    names = [file.relative_to(linked).as_posix() for file in open_source(linked).data_files]
+    assert names == ["yes/a.png"]
+
+
+def test_a_link_that_leads_nowhere_is_refused_in_the_place_of_data(tmp_path):
+    (tmp_path / "yes").mkdir()
+    (tmp_path / "yes" / "a.png").touch()
+    (tmp_path / "yes" / "newest").symlink_to("nowhere")  # not the name of an image
+    assert len(open_source(tmp_path).files) == 1
+    (tmp_path / "yes" / "b.png").symlink_to("../.git/annex/b.png")
+    with pytest.raises(DataError, match=r"yes/b.png: a link to ../.git/annex/b.png, which is not"):
+        _ = open_source(tmp_path).files
+
+
 @pytest.mark.parametrize(
     ("name", "content", "kind", "names"),
     [

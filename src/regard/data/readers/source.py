@@ -97,8 +97,13 @@ class DataSource:
 
     @cached_property
     def data_files(self) -> tuple[Path, ...]:
-        """Files of a folder that its hash is made of, in alphabetical order."""
-        return tuple(sorted(file for file in Path(self.path).rglob("*") if _is_data(file)))
+        """Files of a folder that its hash is made of, in alphabetical order.
+
+        Raises:
+            DataError: A folder cannot be read.
+        """
+        files = {*Path(self.path).rglob("*"), *self.files}  # the latter follow links to folders
+        return tuple(sorted(file for file in files if _has_data_name(file) and file.is_file()))
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
@@ -109,7 +114,8 @@ class DataSource:
         a folder within this one is not.
 
         Raises:
-            DataError: A folder cannot be read.
+            DataError: A folder cannot be read, or a link in the place of a file of data leads
+                nowhere.
         """
         root = Path(self.path)
         try:
@@ -347,6 +353,12 @@ def _import_zstandard(name: str) -> ModuleType:
 def _walk(folder: Path, root: str, entered: set[str]) -> Iterator[Path]:
     """Yield files at any depth; `root` and `entered` hold real paths of folders."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    for entry in entries:
+        if _has_data_name(entry) and entry.is_symlink() and not entry.exists():
+            raise DataError(
+                f"{entry}: a link to {entry.readlink()}, which is not there.  Fetch that file, or "
+                f"remove the link: rm {shlex.quote(str(entry))}"
+            )
     yield from filter(Path.is_file, entries)
     for inner in filter(Path.is_dir, entries):
         real = os.path.realpath(inner)
@@ -361,7 +373,7 @@ def _is_link_into(root: str, folder: Path) -> bool:
     return folder.is_symlink() and Path(os.path.realpath(folder)).is_relative_to(root)
 
 
-def _is_data(path: Path) -> bool:
-    """Check whether a file of a folder is part of its data."""
+def _has_data_name(path: Path) -> bool:
+    """Check whether a file of a folder is part of its data, by its name."""
     is_known = FORMATS.get(path.suffix.lower()) in ("audio", "image")
-    return (is_known or path.name in OFFICIAL_LISTS or "-ubyte" in path.name) and path.is_file()
+    return is_known or path.name in OFFICIAL_LISTS or "-ubyte" in path.name
