@@ -192,6 +192,22 @@ def test_what_is_kept_standardizes_inputs_bit_for_bit(models, sources, name):
     assert (facts.mean, facts.std) == (config.data.mean, config.data.std)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("bars", "a.png", r"array of numbers of shape \[1, 8, 8\] was expected, not str"),
+        ("bars", np.zeros((8, 8, 1)), r"of shape \[1, 8, 8\] was expected, not \[8, 8, 1\]"),
+        ("words", np.zeros(40), r"of shape \[length, 40\] was expected, not \[40\]"),
+        ("words", np.zeros((0, 40)), r"of shape \[length, 40\] was expected, not \[0, 40\]"),
+        ("waves", np.array([[1.0], [np.nan]]), "some of its numbers are not finite"),
+    ],
+)
+def test_values_that_a_model_cannot_read_are_refused_by_number(models, name, value, message):
+    opened = regard.load(models[name])
+    with pytest.raises(ConfigError, match=rf"`values\[0\]`: .*{message}"):
+        opened.classify([value])
+
+
 def test_the_end_of_a_recording_that_is_not_read_is_named(capsys, models, tmp_path):
     opened = regard.load(models["words"])
     longest = opened.config.model.max_positions

@@ -6,12 +6,14 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.labeled_inputs import InputBatches, InputCollator, LabeledInputs
 from regard.data.labeled_text import check_known_labels
 from regard.data.readers.images import describe_frames
 from regard.data.readers.source import DataSource, as_source
+from regard.errors import ConfigError
 from regard.models import Vit
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
@@ -73,8 +75,13 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
 
         Returns:
             The label of each, in the same order.
+
+        Raises:
+            ConfigError: One of them is not an array of finite numbers of this shape.
         """
-        results = self.classify_rows(values)
+        results = self.classify_rows(
+            [self._checked(value, number) for number, value in enumerate(values)]
+        )
         self.warn_of_cut(results)
         return results
 
@@ -84,6 +91,26 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         return self.predict(
             InputBatches(values, labels, self.collator, batch_tokens=CLASSIFIED_PATCHES)
         )
+
+    def _checked(self, value: NDArray, number: int) -> NDArray:
+        """Return an input as an array; raise ConfigError where the model cannot read it."""
+        config, array = self.model.config, np.asarray(value)
+        is_number = array.dtype.kind in "biuf"
+        if config.input == "image":
+            expected = f"{[config.channels, config.height, config.width]}"
+            fits = array.shape == (config.channels, config.height, config.width)
+        else:
+            expected = f"[length, {config.num_features}]"
+            fits = array.ndim == 2 and len(array) > 0 and array.shape[1] == config.num_features
+        if not is_number or not fits:
+            given = f"{list(array.shape)}" if is_number else type(value).__name__
+            raise ConfigError(
+                f"`values[{number}]`: an array of numbers of shape {expected} was expected, not "
+                f"{given}.  The inputs of a file: stream(PATH)"
+            )
+        if not np.isfinite(array).all():
+            raise ConfigError(f"`values[{number}]`: some of its numbers are not finite.")
+        return array
 
     @property
     def max_length(self) -> int:
