@@ -65,9 +65,14 @@ def test_a_translation_counts_its_end_and_not_its_begin(tmp_path):
     assert (rules.max_length, rules.min_length) == (49, 4)
 
 
+def test_an_end_is_forbidden_by_the_field_that_transformers_obeys(tmp_path):
+    write(tmp_path, bad_words_ids=[[3], [4]], suppress_tokens=[6, 7], eos_token_id=[4, 6])
+    assert forbidden_ids(tmp_path, 9) == (3, 6, 7)
+
+
 def test_tokens_beyond_the_table_are_left_out_aloud(tmp_path):
-    path = write(tmp_path, bad_words_ids=[[3], [12]], suppress_tokens=[4, 3], eos_token_id=4)
+    path = write(tmp_path, bad_words_ids=[[3], [12]], suppress_tokens=[5, 3], eos_token_id=4)
     with pytest.warns(UserWarning, match="left out") as warned:
-        assert forbidden_ids(tmp_path, 9) == (3,)
+        assert forbidden_ids(tmp_path, 9) == (3, 5)
     text = f"{path}: the forbidden tokens 12 left out: the model has 9 tokens."
     assert [str(warning.message) for warning in warned] == [text]

@@ -269,9 +269,10 @@ def test_a_space_before_a_text_that_file_and_settings_disagree_about_is_refused(
 
 def test_spaces_before_punctuation_are_cleaned_where_the_settings_say_so(tmp_path):
     backend = Backend(models.WordLevel({"the": 0, "?": 1, "n't": 2}, unk_token="the"))
-    write(tmp_path, backend, clean_up_tokenization_spaces=True)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    write(tmp_path, backend, clean_up_tokenization_spaces=True, **settings)
     assert read_tokenizer(tmp_path).decode([[0, 2, 1]]) == ["then't?"]
-    write(tmp_path, backend, clean_up_tokenization_spaces=False)
+    write(tmp_path, backend, clean_up_tokenization_spaces=False, **settings)
     assert read_tokenizer(tmp_path).decode([[0, 2, 1]]) == ["the n't ?"]
 
 
@@ -282,3 +283,40 @@ def test_the_class_of_a_folder_that_names_none_is_that_of_its_format(monkeypatch
     others = ["PreTrainedTokenizer"] * 3
     assert classes == ["OwnTokenizer", "RobertaTokenizer", *others]
     assert tokenizer_class({"tokenizer_class": "GPT2TokenizerFast"}, "own") == "GPT2Tokenizer"
+
+
+def with_part(backend: Backend, **parts: Any) -> Backend:
+    """Replace parts of a tokenizer, such as its decoder."""
+    for name, part in parts.items():
+        setattr(backend, name, part)
+    return backend
+
+
+METASPACE = {"pre_tokenizer": pre_tokenizers.Metaspace(prepend_scheme="always")}
+OTHER_PIPELINES = {
+    "GPT2Tokenizer": (byte_pairs, {"normalizer": normalizers.Strip()}, "normalizer"),
+    "RobertaTokenizer": (word_pieces, {}, "model, normalizer, pre_tokenizer, decoder"),
+    "BertTokenizer": (word_pieces, {"decoder": decoders.WordPiece(cleanup=False)}, "decoder"),
+    "DistilBertTokenizer": (
+        word_pieces,
+        {"pre_tokenizer": pre_tokenizers.WhitespaceSplit()},
+        "pre_tokenizer",
+    ),
+    "LlamaTokenizer": (byte_pairs, METASPACE, "pre_tokenizer"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PIPELINES)
+def test_a_file_that_reads_texts_otherwise_than_its_class_counts_aloud(name, tmp_path):
+    make, parts, differing = OTHER_PIPELINES[name]
+    write(tmp_path, with_part(make(), **parts), tokenizer_class=f"{name}Fast")
+    message = rf"tokenizer\.json: {differing}: not as in {name}, .* Here the file counts"
+    with pytest.warns(UserWarning, match=message):
+        ours = read_tokenizer(tmp_path)
+    write(tmp_path, with_part(make(), **parts), tokenizer_class="PreTrainedTokenizerFast")
+    assert ours.encode(TEXTS[:2]) == read_tokenizer(tmp_path).encode(TEXTS[:2])
+
+
+def test_a_file_of_byte_pairs_counts_under_the_class_of_llama(transformers, tmp_path):
+    write(tmp_path, byte_pairs(), tokenizer_class="LlamaTokenizer")
+    assert_same(tmp_path, transformers)

@@ -172,6 +172,8 @@ def _search_fields(
         "decoder_start_token_id": model.start_id,
         "num_beams": search.beam,
         "bad_words_ids": [[token] for token in forbidden],
+        # `transformers` ends texts in spite of the former.
+        "suppress_tokens": [token for token in forbidden if token == tokenizer.eos_id],
         "min_length": search.min_length,
         "no_repeat_ngram_size": search.no_repeat_size,
         "repetition_penalty": None if search.repetition_penalty == 1 else search.repetition_penalty,

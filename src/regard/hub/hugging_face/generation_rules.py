@@ -224,7 +224,10 @@ def read_sampling(folder: Path, num_rows: int, *, max_positions: int | None) -> 
 
 
 def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
-    """Read the tokens that are never generated, except those that end a text.
+    """Read the tokens that are never generated.
+
+    Those of ``bad_words_ids`` that end a text are left out, as in ``transformers``; those of
+    ``suppress_tokens`` are not.
 
     Args:
         folder: Folder with ``generation_config.json``, or else the fields in ``config.json``.
@@ -243,13 +246,15 @@ def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
             f"{path}: bad_words_ids={json.dumps(rows)[:80]}: only single tokens can be forbidden.  "
             "Take out what is longer."
         )
-    tokens = [*chain.from_iterable(rows), *rules.tokens("suppress_tokens")]
+    words, suppressed = list(chain.from_iterable(rows)), rules.tokens("suppress_tokens")
+    tokens = [*words, *suppressed]
     if not all(map(is_whole_number, tokens)):
         raise ConfigError(f"{path}: bad_words_ids or suppress_tokens: ids of tokens were expected.")
     outside = [str(token) for token in tokens if token >= num_rows]
     warn_of_missing_rows(path, "the forbidden tokens ", outside, num_rows)
     ends = as_list(fields.get("eos_token_id"))
-    return tuple(t for t in dict.fromkeys(tokens) if t not in ends and t < num_rows)
+    forbidden = [*(token for token in words if token not in ends), *suppressed]
+    return tuple(token for token in dict.fromkeys(forbidden) if token < num_rows)
 
 
 def _generation_fields(folder: Path) -> _Fields:

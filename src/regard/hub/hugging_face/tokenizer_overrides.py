@@ -39,6 +39,24 @@ _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is 
     "vocab.txt": WORD_PIECE_CLASSES,
     "vocab.json": _BYTE_LEVEL_CLASSES,
 }
+# Parts of tokenizer.json that classes of `transformers` from 5 on build themselves.
+_Pipeline = Mapping[str, Mapping[str, object]]
+_WORD_PIECE: _Pipeline = {
+    "model": {"type": "WordPiece"},
+    "normalizer": {"type": "BertNormalizer"},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+}
+_BYTE_LEVEL: _Pipeline = {
+    "model": {"type": "BPE"},
+    "normalizer": {},
+    "pre_tokenizer": {"type": "ByteLevel", "use_regex": True},
+    "decoder": {"type": "ByteLevel"},
+}
+_PIPELINES = {
+    **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE),
+    **dict.fromkeys(_BYTE_LEVEL_CLASSES, _BYTE_LEVEL),
+}
 _ANY_CLASS = "PreTrainedTokenizer"
 _GENERAL_CLASSES = {_ANY_CLASS, "TokenizersBackend"}
 _LARGEST_LENGTH = 1_000_000  # `transformers` writes 1e30 for a text without a limit
@@ -122,6 +140,7 @@ def apply_settings(
     if name in WORD_PIECE_CLASSES | ROBERTA_CLASSES:
         _surround(backend, tokens, name)
     if (folder / TOKENIZER).is_file():
+        _warn_of_other_pipeline(backend, folder, settings, name)
         _check_ends(backend, folder, settings, tokens)
     elif name not in WORD_PIECE_CLASSES | ROBERTA_CLASSES:
         _apply_ends(backend, settings, tokens)
@@ -169,6 +188,45 @@ def _check_prefix_space(backend: Backend, folder: Path, settings: Mapping[str, A
             f"{folder}/{TOKENIZER_CONFIG}: add_prefix_space={json.dumps(adds_space)}: "
             f"tokenizer.json {puts} space before a text, and the two must agree."
         )
+
+
+def _warn_of_other_pipeline(
+    backend: Backend, folder: Path, settings: Mapping[str, Any], name: str
+) -> None:
+    """Warn where ``tokenizer.json`` reads or writes texts otherwise than its class.
+
+    `transformers` builds these classes from the pieces of the file alone, from release 5 on; the
+    pieces were trained with the rest of the file.
+    """
+    content = json.loads(backend.to_str())
+    differing = [
+        part
+        for part, fields in _pipeline_of(name, settings, content).items()
+        if bool(content[part]) != bool(fields)
+        or not fields.items() <= (content[part] or {}).items()
+    ]
+    if differing:
+        warnings.warn(
+            f"{folder}/{TOKENIZER}: {', '.join(differing)}: not as in {name}, which transformers "
+            "from 5 on builds instead, so tokens or texts may be others there.  Here the file "
+            "counts.",
+            stacklevel=5,
+        )
+
+
+def _pipeline_of(name: str, settings: Mapping[str, Any], content: Mapping[str, Any]) -> _Pipeline:
+    """Return the parts that a class builds itself; none where it takes those of the file."""
+    if name in _PIPELINES:
+        return _PIPELINES[name]
+    if name != "LlamaTokenizer" or '"ByteLevel"' in json.dumps(content["pre_tokenizer"]):
+        return {}
+    scheme = "always" if settings.get("legacy") is True else "first"
+    scheme = scheme if settings.get("add_prefix_space") is not False else "never"
+    return {
+        "model": {"type": "BPE"},
+        "normalizer": {},
+        "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": scheme},
+    }
 
 
 def _add_tokens(

@@ -210,6 +210,35 @@ def require_fields(fields: Mapping[str, Any], only: Mapping[str, Any]) -> None:
             )
 
 
+def under_own_names(fields: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of ``config.json``, those under other names under the format's own.
+
+    ``transformers`` takes some sizes by the names that most formats have, too (``attribute_map``).
+
+    Args:
+        fields: All values of the file.
+        aliases: The format's own name of a field, by the other.
+
+    Raises:
+        ConfigError: A field has two values, one under either name.
+
+    >>> under_own_names({"num_attention_heads": 4}, {"num_attention_heads": "n_head"})
+    {'n_head': 4}
+    """
+    renamed = dict(fields)
+    for other, own in aliases.items():
+        value = renamed.pop(other, None)
+        if value is None:
+            continue
+        if renamed.get(own) not in (None, value):
+            raise ConfigError(
+                f"config.json: {own}={json.dumps(renamed[own])} and {other}={json.dumps(value)}: "
+                "two values of one setting.  Take the wrong one out."
+            )
+        renamed[own] = value
+    return renamed
+
+
 def read_settings(fields: Mapping[str, Any], mappings: Iterable[FieldMapping]) -> dict[str, Any]:
     """Read settings of a model from ``config.json``.
 

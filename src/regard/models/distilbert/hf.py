@@ -11,6 +11,7 @@ from regard.models.base.checkpoint_format import (
     read_settings,
     require_fields,
     require_settings,
+    under_own_names,
     write_settings,
 )
 from regard.models.base.encoder import INITIAL_STD
@@ -50,10 +51,16 @@ _FIELDS = (
     FieldMapping("max_positions", "max_position_embeddings", 512),
     FieldMapping("pad_id", "pad_token_id", 0),
 )
+_ALIASES = {
+    "hidden_size": "dim",
+    "num_attention_heads": "n_heads",
+    "num_hidden_layers": "n_layers",
+}
 
 
 def _read(fields: Mapping[str, Any]) -> BertConfig:
     require_fields(fields, ONLY_VARIANT)
+    fields = under_own_names(fields, _ALIASES)
     values = read_settings(fields, _FIELDS)
     return BertConfig(**values, head_activation=values["activation"], num_segments=0)
 

@@ -22,6 +22,7 @@ from regard.models.base.checkpoint_format import (
     read_settings,
     require_fields,
     require_settings,
+    under_own_names,
     write_settings,
 )
 from regard.models.gpt.model import GptConfig
@@ -51,6 +52,12 @@ _FIELDS = (
     FieldMapping("epsilon", "layer_norm_epsilon", 1e-5),
     FieldMapping("tied", "tie_word_embeddings", True),
 )
+_ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
 _ONLY_SETTINGS: dict[str, Any] = {"positions": "learned", "norm_kind": "layer", "bias": True}
 _BLOCK = {
     "self_attention.query_key_value": ("attn.c_attn",),
@@ -64,6 +71,7 @@ _BLOCK = {
 
 def _read(fields: Mapping[str, Any]) -> GptConfig:
     require_fields(fields, _ONLY_VARIANT)
+    fields = under_own_names(fields, _ALIASES)
     values = read_settings(fields, _FIELDS) | _ONLY_SETTINGS
     return GptConfig(**values, hidden_dim=field_of(fields, "n_inner", 4 * values["dim"]))
 

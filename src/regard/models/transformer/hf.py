@@ -26,6 +26,7 @@ from regard.models.base.checkpoint_format import (
     read_settings,
     require_fields,
     require_settings,
+    under_own_names,
     write_settings,
 )
 from regard.models.base.encoder_decoder import Tied
@@ -66,6 +67,11 @@ _PAIRS = {
     ("encoder_attention_heads", "decoder_attention_heads"): 16,
     ("encoder_ffn_dim", "decoder_ffn_dim"): 4096,
     ("vocab_size", "decoder_vocab_size"): 58101,
+}
+_ALIASES = {
+    "hidden_size": "d_model",
+    "num_attention_heads": "encoder_attention_heads",
+    "num_hidden_layers": "encoder_layers",
 }
 
 
@@ -164,6 +170,7 @@ def _read(fields: Mapping[str, Any], *, variant: _Variant) -> TransformerConfig:
             f"{_BART.architecture}, which writes texts, is computed."
         )
     require_fields(fields, variant.only)
+    fields = under_own_names(fields, _ALIASES)
     num_heads, hidden_dim, _ = (_read_equal(fields, *names) for names in _PAIRS)
     values = read_settings(fields, _FIELDS) | {
         "num_heads": num_heads,
