@@ -65,7 +65,7 @@ def encoder_decoder_config(published: Published, task: str) -> RunConfig:
     model = published.config
     # The start and the end of a text are not counted, in a table of positions.
     num_ends = 1 + (model.positions == "learned")
-    longest = min(model.max_positions - num_ends, _longest_text(published.folder) - 1)
+    longest = min(model.max_positions, _longest_text(published.folder)) - num_ends
     search = _search(published.folder, model.max_positions, published.vocab_size)
     return replace(text_config(published, task, max_length=longest), search=search)
 

@@ -1,5 +1,6 @@
 """A trained model in use: order, empty and long lines, n-best, alignment, damaged folders."""
 
+import msgspec
 import pytest
 import torch
 
@@ -86,6 +87,20 @@ def test_a_line_longer_than_the_model_was_trained_on_is_translated_in_parts(
     assert found.replace(" ", "") == text.replace(" ", "")
     assert max(len(row) for row in seen) <= translator.config.data.max_length
     assert len(seen) == 1 or len(text) > 1000
+
+
+def test_a_text_that_fits_is_read_whole_however_long_its_words_are(translator, monkeypatch):
+    word = "".join(SENTENCES[0].split())
+    (row,) = translator.tokenizer.encode([word])
+    pieces = [word[start : start + 1] for start in range(len(word))]
+    assert sum(map(len, translator.tokenizer.encode(pieces))) > len(row)
+    data = msgspec.structs.replace(translator.config.data, max_length=len(row))
+    config = msgspec.structs.replace(translator.config, data=data)
+    monkeypatch.setattr(translator, "config", config)
+    assert translator._split(word) == [word]
+    data = msgspec.structs.replace(data, max_length=len(row) - 1)
+    monkeypatch.setattr(translator, "config", msgspec.structs.replace(config, data=data))
+    assert len(translator._split(word)) > 1
 
 
 def test_alignment_rows_sum_to_one_and_words_are_in_range(translator):

@@ -139,6 +139,15 @@ def test_a_folder_tells_its_special_tokens_and_what_begins_a_source(bart):
     assert translator.config.data.max_length == 58
 
 
+def test_the_longest_text_counts_what_begins_and_ends_it(bart, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(bart, folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(settings | {"model_max_length": 12}))
+    assert load(folder).config.data.max_length == 10
+
+
 def test_the_two_files_of_old_folders_give_the_same_texts(bart, tmp_path):
     for name in ("config.json", "generation_config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((bart / name).read_bytes())

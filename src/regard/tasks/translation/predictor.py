@@ -95,9 +95,9 @@ class Translator(TargetWriter):
     def _split(self, text: str) -> list[str]:
         """Split a text into parts of at most the trained length, between words where possible."""
         limit = self.config.data.max_length
-        if len(text.encode()) <= limit:
-            return [text]
         tokenizer = self.tokenizer
+        if len(text.encode()) <= limit or len(tokenizer.encode([text])[0]) <= limit:
+            return [text]
         tag = tokenizer.language_tag(text)
         text = text.removeprefix(tag)
         limit -= bool(tag)
