@@ -124,7 +124,7 @@ def test_an_exported_folder_opened_here_gives_the_same(kind, tokenizer, tmp_path
         assert again.config.sampling == model.config.sampling
         assert again.generate("7 red", seed=1) == model.generate("7 red", seed=1)
     elif kind == "labels":
-        assert again.classify(TEXTS) == model.classify(TEXTS)
+        assert again.classify_rows(TEXTS) == model.classify_rows(TEXTS)
     elif kind == "bert":
         assert again.fill("7 <mask> cat") == model.fill("7 <mask> cat")
     else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import wave
 
@@ -107,19 +108,49 @@ def test_a_file_that_is_not_a_wav_file_is_refused(tmp_path, content, cause):
     with pytest.raises(DataError) as caught:
         read_wav(path)
     assert str(caught.value) == (
-        f"{path}: not a WAV file of 8- to 32-bit PCM ({cause}).  "
+        f"{path}: not a WAV file of 8- to 32-bit PCM or floating point ({cause}).  "
         f"Convert: ffmpeg -i {path} -c:a pcm_s16le fixed.wav"
     )
 
 
-def test_floating_point_samples_are_refused(tmp_path):
-    path = write_wav(tmp_path / "a.wav", [1, 2], width=4)
+def write_float(path, samples, *, bits=32, rate=16_000):
+    """Write samples ``[frames, channels]`` of floating point."""
+    samples = np.asarray(samples, dtype=f"<f{bits // 8}")
+    block = bits // 8 * samples.shape[1]
+    head = struct.pack("<HHIIHH", 3, samples.shape[1], rate, rate * block, block, bits)
+    parts = {b"fmt ": head, b"fact": struct.pack("<I", len(samples)), b"data": samples.tobytes()}
+    body = b"".join(name + struct.pack("<I", len(part)) + part for name, part in parts.items())
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body)
+    return path
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_samples_of_floating_point_are_read_and_their_channels_averaged(tmp_path, bits):
+    path = write_float(tmp_path / "a.wav", [[0.5, 0.25], [-1.5, 1.0], [1e-30, 0.0]], bits=bits)
+    assert read_wav(path).samples.tolist() == pytest.approx([0.375, -0.25, 5e-31], rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e300])
+def test_a_sample_that_is_not_a_finite_number_is_refused_by_its_place(tmp_path, bad):
+    path = write_float(tmp_path / "a.wav", [[0.0], [bad]], bits=64)
+    with pytest.raises(DataError, match=rf"a\.wav: sample 2 is \[{re.escape(str(bad))}\], not a"):
+        read_wav(path)
+
+
+@pytest.mark.parametrize(("bits", "block"), [(16, 2), (32, 8), (80, 10)])
+def test_floating_point_of_another_width_is_refused(tmp_path, bits, block):
+    path = with_block(write_float(tmp_path / "a.wav", [[0.0]] * 20), bits, block)
+    with pytest.raises(DataError, match=rf"1 x {bits} bits of floating point in blocks of {block}"):
+        read_wav(path)
+
+
+@pytest.mark.parametrize("tag", [2, 6, 85])  # ADPCM, A-law, MP3
+def test_other_formats_are_refused_by_their_number(tmp_path, tag):
+    path = write_wav(tmp_path / "a.wav", [1, 2])
     content = bytearray(path.read_bytes())
-    content[20:22] = struct.pack("<H", 3)  # WAVE_FORMAT_IEEE_FLOAT
+    content[20:22] = struct.pack("<H", tag)
     path.write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"not a WAV file of 8- to 32-bit PCM \(unknown format: 3\)"
-    ):
+    with pytest.raises(DataError, match=rf"floating point \(unknown format: {tag}\)"):
         read_wav(path)
 
 
@@ -138,10 +169,9 @@ def test_an_extended_header_is_read(tmp_path):
     assert (read_wav(path).samples.double() * 2**23).tolist() == [2.0, -1.0, 5.0]
 
 
-def test_floating_point_samples_of_an_extended_header_are_refused(tmp_path):
-    path = extended(write_wav(tmp_path / "a.wav", [1, 2], width=4), subformat=3)
-    with pytest.raises(DataError, match="unknown format: 3"):
-        read_wav(path)
+def test_floating_point_of_an_extended_header_is_read(tmp_path):
+    path = write_wav(tmp_path / "a.wav", np.array([0.5, -0.25], "<f4").view("<i4"), width=4)
+    assert read_wav(extended(path, subformat=3)).samples.tolist() == [0.5, -0.25]
 
 
 def with_block(path, bits, block):
@@ -170,7 +200,7 @@ def test_samples_of_64_bits_are_refused(tmp_path):
     content = bytearray(path.read_bytes())
     content[34:36] = struct.pack("<H", 64)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"not a WAV file of 8- to 32-bit PCM \(64 bits a sample\)"):
+    with pytest.raises(DataError, match=r"32-bit PCM or floating point \(64 bits a sample\)"):
         read_wav(path)
 
 

@@ -30,12 +30,13 @@ _BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
 _LOG_STEP = math.log(6.4) / 27.0  # from 1000 to 6400 Hz in 27 steps
 _SMALLEST_POWER = 1e-10  # below the rounding of 16-bit samples
 _SMALLEST_STD = 1e-5  # a constant band becomes zero
-_PCM, _EXTENSIBLE = 1, 0xFFFE  # WAVE_FORMAT_PCM, WAVE_FORMAT_EXTENSIBLE
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # WAVE_FORMAT_PCM, _IEEE_FLOAT, _EXTENSIBLE
 _RIFF_BYTES, _CHUNK_BYTES = 12, 8  # of their headers
 _UNKNOWN_LENGTH = 0x7FFF0000  # SoX writes 0x7FFFF000 less its header, FFmpeg 0xFFFFFFFF
 _HEADER_BYTES = 4096
 _MAX_RATE = 4_000_000  # samples a second, more than recorders of ultrasound have
-_MAX_WIDTH = 4  # bytes of a sample
+_MAX_WIDTH = 4  # bytes of a PCM sample
+_FLOAT_BITS = (32, 64)
 _LARGEST_TRANSFORM = 1 << 18  # samples, a window of 0.3 s at the highest rate
 _MOST_BANDS = 1_024
 
@@ -145,18 +146,19 @@ def read_log_mel(path: str | Path, config: LogMelConfig = LogMelConfig()) -> Ten
 
 
 def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
-    """Read a WAV file of 8-, 16-, 24- or 32-bit PCM; several channels are averaged.
+    """Read a WAV file of 8- to 32-bit PCM or floating point; several channels are averaged.
 
     Args:
         path: The file.
         sample_rate: Sample rate that it must have, since nothing is resampled; None accepts any.
 
     Returns:
-        Samples, ``[samples]`` float32, and their rate.
+        Samples, ``[samples]`` float32, and their rate. Those of floating point may be beyond -1
+        and 1.
 
     Raises:
-        DataError: The file is missing, cut short, empty, not a WAV file of these widths, or of
-            another sample rate.
+        DataError: The file is missing, cut short, empty, not a WAV file of these formats, or of
+            another sample rate, or a sample is not a finite number.
     """
     from regard.data.readers.source import open_source
 
@@ -166,10 +168,10 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
     except (struct.error, ValueError) as error:
         cause = "it ends within its header" if isinstance(error, struct.error) else str(error)
         raise DataError(
-            f"{path}: not a WAV file of 8- to 32-bit PCM ({cause}).  "
+            f"{path}: not a WAV file of 8- to 32-bit PCM or floating point ({cause}).  "
             f"Convert: {_convert(path, '-c:a pcm_s16le')}"
         ) from error
-    num_read = len(wav.raw) // (wav.width * wav.num_channels)
+    num_read = len(wav.raw) // wav.format.block
     if num_read < wav.num_frames:
         raise DataError(
             f"{path}: {num_read:,} samples, its header says {wav.num_frames:,}.  "
@@ -177,13 +179,22 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
         )
     if not num_read:
         raise DataError(f"{path}: the recording is empty.  Leave it out.")
-    if sample_rate not in (None, wav.sample_rate):
+    rate = wav.format.sample_rate
+    if sample_rate not in (None, rate):
         raise DataError(
-            f"{path}: {wav.sample_rate:,} samples a second, {sample_rate:,} expected.  "
+            f"{path}: {rate:,} samples a second, {sample_rate:,} expected.  "
             f"Nothing is resampled here.  Resample: {_convert(path, f'-ar {sample_rate}')}"
         )
-    samples = _decode(wav.raw, wav.width).reshape(-1, wav.num_channels).mean(axis=1)
-    return Recording(torch.from_numpy(samples.astype(np.float32)), wav.sample_rate)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
+        values = _decode(wav.raw, wav.format).reshape(-1, wav.format.num_channels)
+        samples = values.mean(axis=1).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(samples))
+    if len(bad):
+        raise DataError(
+            f"{path}: sample {bad[0] + 1:,} is {values[bad[0]].tolist()}, not a finite number.  "
+            "Leave the recording out."
+        )
+    return Recording(torch.from_numpy(samples), rate)
 
 
 def log_mel(samples: Tensor, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
@@ -272,12 +283,24 @@ def mel_to_hz(mel: Tensor) -> Tensor:
     return torch.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, above)
 
 
-class _Wav(NamedTuple):
-    """Header and samples of a WAV file."""
+class _Format(NamedTuple):
+    """What the samples of a WAV file are."""
 
     num_channels: int
     sample_rate: int
     width: int  # bytes of a sample
+    is_float: bool
+
+    @property
+    def block(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.width * self.num_channels
+
+
+class _Wav(NamedTuple):
+    """Header and samples of a WAV file."""
+
+    format: _Format
     num_frames: int  # by the header
     raw: bytes
 
@@ -296,22 +319,22 @@ def _parse(content: bytes) -> _Wav:
     riff, whole, kind = struct.unpack_from("<4sI4s", content)
     if (riff, kind) != (b"RIFF", b"WAVE"):
         raise ValueError("it does not begin with RIFF and WAVE")
-    channels = rate = width = length = 0
+    wav_format, length = None, 0
     start, name = _RIFF_BYTES, b""
     while name != b"data":
         name, length = struct.unpack_from("<4sI", content, start)
         start += _CHUNK_BYTES
         if name == b"fmt ":
-            channels, rate, width = _parse_format(content, start, length)
+            wav_format = _parse_format(content, start, length)
         if name != b"data":
             start += length + length % 2
-    if not width:
+    if wav_format is None:
         raise ValueError("data chunk before fmt chunk")
-    size = width * channels
+    size = wav_format.block
     is_cut_short = whole + _CHUNK_BYTES != len(content)
     length = _length_of_samples(content[start:], length, is_cut_short=is_cut_short)
     raw = content[start : start + length]
-    return _Wav(channels, rate, width, length // size, raw[: len(raw) // size * size])
+    return _Wav(wav_format, length // size, raw[: len(raw) // size * size])
 
 
 def _length_of_samples(content: bytes, length: int, *, is_cut_short: bool) -> int:
@@ -348,24 +371,28 @@ def _are_chunks(content: bytes) -> bool:
     return start in (len(content), len(content) + 1)
 
 
-def _parse_format(content: bytes, start: int, length: int) -> tuple[int, int, int]:
-    """Return channels, sample rate and bytes of a sample from a ``fmt`` chunk."""
+def _parse_format(content: bytes, start: int, length: int) -> _Format:
+    """Return what a ``fmt`` chunk says of the samples."""
     tag, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", content, start)
     if start + length > len(content):
         raise ValueError(f"its header has a part of {length:,} bytes, the file {len(content):,}")
     if tag == _EXTENSIBLE:  # the sub-format begins with the tag of the format
         tag = struct.unpack_from("<H", content, start + 24)[0]
-    if tag != _PCM:
+    if tag not in (_PCM, _FLOAT):
         raise ValueError(f"unknown format: {tag}")
     if not channels or not rate or not bits:
         raise ValueError(f"{channels} channels, {rate} samples a second, {bits} bits a sample")
     if rate > _MAX_RATE:
         raise ValueError(f"its header says {rate:,} samples a second")
-    return channels, rate, _width_of_sample(bits, channels, block)
+    if tag == _PCM:
+        return _Format(channels, rate, _width_of_sample(bits, channels, block), is_float=False)
+    if bits not in _FLOAT_BITS or block != channels * bits // 8:
+        raise ValueError(f"{channels} x {bits} bits of floating point in blocks of {block} bytes")
+    return _Format(channels, rate, bits // 8, is_float=True)
 
 
 def _width_of_sample(bits: int, channels: int, block: int) -> int:
-    """Return the bytes of a sample; those of 24 bits may be the upper ones of 32.
+    """Return the bytes of a PCM sample; those of 24 bits may be the upper ones of 32.
 
     Args:
         bits: Bits of a sample that are used.
@@ -384,8 +411,11 @@ def _width_of_sample(bits: int, channels: int, block: int) -> int:
     return width
 
 
-def _decode(raw: bytes, width: int) -> NDArray[np.float64]:
-    """Return little-endian samples of a width in bytes, 1 to 4, as ``[samples]`` from -1 to 1."""
+def _decode(raw: bytes, wav_format: _Format) -> NDArray[np.float64]:
+    """Return little-endian samples as ``[samples]``; those of PCM are from -1 to 1."""
+    width = wav_format.width
+    if wav_format.is_float:
+        return np.frombuffer(raw, f"<f{width}").astype(np.float64)
     narrow = np.frombuffer(raw, np.uint8).reshape(-1, width)
     wide = np.zeros((len(narrow), _MAX_WIDTH), np.uint8)
     wide[:, _MAX_WIDTH - width :] = narrow
