@@ -106,7 +106,7 @@ def leaves(queries, keys, kv_heads=HEADS, dtype=torch.float64):
     return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
 
 
-def as_operators(q, k, v, *, score_mod, block_mask, enable_gqa, return_aux):
+def as_operators(q, k, v, *, score_mod, block_mask, enable_gqa, return_aux, kernel_options):
     """Compute what FlexAttention's kernels do: blocks that are listed, by pairs or whole."""
     mask = block_mask
     block, (queries, keys) = mask.BLOCK_SIZE[0], mask.seq_lengths
@@ -561,6 +561,32 @@ def test_a_gpu_has_methods_that_a_cpu_does_not_have(monkeypatch, pattern, length
     monkeypatch.setattr(dispatch, "computes_on_gpu", lambda q: True)
     monkeypatch.setattr(dispatch.Fused, "takes", staticmethod(lambda tensors: False))
     assert choose() is method
+
+
+@pytest.mark.parametrize(
+    ("score", "bias", "num_stages"),
+    [
+        ("dot", "none", None),
+        ("capped", "none", None),
+        ("dot", "alibi", 2),
+        ("transformer_xl", "none", None),
+        ("dot", "tensor", 1),
+        ("transformer_xl", "t5", 2),
+    ],
+)
+def test_a_kernel_that_reads_numbers_of_pairs_loads_fewer_tiles_ahead(gpu, score, bias, num_stages):
+    """With those numbers, three tiles do not fit on a chip."""
+    options = []
+
+    def kernels(*tensors, **given):
+        options.append(given["kernel_options"])
+        return as_operators(*tensors, **given)
+
+    gpu.setattr(flex_attention, "compiled", lambda: kernels)
+    check(PATTERNS["causal"], score, bias)
+    expected = None if num_stages is None else {"num_stages": num_stages}
+    assert options
+    assert all(given == expected for given in options)
 
 
 def test_the_log_sum_exp_is_left_to_flex_attention(gpu):

@@ -108,6 +108,21 @@ def compiled() -> Callable[..., Any]:
     return limited
 
 
+def _kernel_options(options: AttentionOptions) -> dict[str, int] | None:
+    """Return how many tiles a kernel holds; None leaves that to PyTorch, which takes three.
+
+    Those that are loaded ahead lie in the chip's memory, with what is read for each of their pairs:
+    64 kB for float32 and 128 x 128 pairs. With three, a bias by distance needed 240 kB of the 227
+    that an H100 has.
+    """
+    bias = options.bias
+    if bias is None or (isinstance(bias, Tensor) and bias.dtype.itemsize < 4):
+        return None  # smaller numbers are not loaded ahead
+    return {
+        "num_stages": 1 if isinstance(bias, Tensor) else 2
+    }  # what a tensor forbids is read, too
+
+
 def attend(
     q: Tensor,
     k: Tensor,
@@ -149,6 +164,7 @@ def attend(
             block_mask=mask,
             enable_gqa=q.shape[1] != k.shape[1],
             return_aux=AuxRequest(lse=True) if returns_lse else None,
+            kernel_options=_kernel_options(options),
         )
     except FailOnRecompileLimitHit as error:
         raise TorchDynamoException(f"more than {_MOST_KERNELS} kinds of calls") from error
