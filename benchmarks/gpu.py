@@ -883,7 +883,7 @@ def main(words: list[str] | None = None) -> int:
     if find_spec("transformers") is None:
         print("transformers is not installed: its peers are left out.", file=sys.stderr)
     print(f"{describe_device(device)}, PyTorch {torch.__version__}", file=sys.stderr)
-    if not options.tiny:  # else FlexAttention is compiled for eight calls, and held as a matrix then
+    if not options.tiny:  # else FlexAttention is compiled for eight kinds of calls alone
         torch._dynamo.config.recompile_limit = 64
     print_lines(Bench(device=device, scale=TINY if options.tiny else Scale()), options, names)
     return 0
