@@ -314,13 +314,10 @@ class Search(ABC, Generic[S]):
         """Apply constraints that depend on the tokens before to ``[rows, vocab]``."""
         device = logits.device
         length, beam = int(self.lengths[0]), self.config.beam  # no sentence joins others here
+        tokens = self.tokens[:, :, :length].reshape(-1, length)
+        parts = self.limits, tokens, np.arange(self.num_sentences).repeat(beam)
         limits, history, sentences = (
-            torch.from_numpy(part).to(device, non_blocking=True)
-            for part in (
-                self.limits,
-                self.tokens[:, :, :length].reshape(-1, length),
-                np.arange(self.num_sentences).repeat(beam),
-            )
+            torch.from_numpy(part).to(device, non_blocking=True) for part in parts
         )
         constraints = Constraints(self.config, limits, self.ids.end)
         if beam > 1:

@@ -37,7 +37,7 @@ class TopTokens(NamedTuple):
     @classmethod
     def unpack(cls, packed: Tensor, k: int) -> TopTokens:
         """Return the k best tokens of some that were packed."""
-        most = packed.shape[1] // 2
+        most = packed.shape[1] // 2  # [rows, numbers]
         return cls(packed[:, :k].float(), packed[:, most : most + k].long(), packed[:, -1].float())
 
     def cpu(self) -> TopTokens:

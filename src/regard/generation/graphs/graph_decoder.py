@@ -88,7 +88,7 @@ class GraphDecoder:
     @torch.inference_mode()
     def decode_step(self, ids: Tensor, state: GraphState) -> Tensor:
         """Read the last token of each row, ``[rows]``; return logits ``[rows, vocab]``."""
-        logits, rows = self._step(ids, state, 0)
+        logits, rows = self._step(ids, state, 0)  # [all_rows, vocab]
         return logits[torch.from_numpy(rows).to(logits.device, non_blocking=True)]
 
     @torch.inference_mode()
@@ -126,7 +126,7 @@ class GraphDecoder:
         inputs[slots, :num_readers] = ids.numpy().reshape(-1, num_readers)
         inputs[slots, num_readers:-1] = state.origins.reshape(-1, num_readers)
         inputs[slots, -1] = state.positions[slots]
-        result = step.run(torch.from_numpy(inputs), k)
+        result = step.run(torch.from_numpy(inputs), k)  # [all_rows, vocab], or best tokens
         state.positions[slots] += 1
         state.slots = slots.repeat(num_readers)
         state.origins = np.tile(readers, len(slots))

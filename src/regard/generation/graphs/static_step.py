@@ -83,7 +83,7 @@ class StaticStep:
         state = self.state
         assert state is not None
         for storage, part in zip(by_position(state), by_position(sources), strict=True):
-            storage[slots, : part.shape[1]] = part[indices]
+            storage[slots, : part.shape[1]] = part[indices]  # [sources, positions, ...]
         state.lengths[slots] = sources.lengths[indices]
 
     def copy_from(self, other: StaticStep, slots: Tensor) -> None:
@@ -98,7 +98,7 @@ class StaticStep:
         if self.state is None or other.state is None:
             return
         for storage, part in zip(by_position(self.state), by_position(other.state), strict=True):
-            storage[:num, : part.shape[1]] = part[slots]
+            storage[:num, : part.shape[1]] = part[slots]  # [sources, positions, ...]
         self.state.lengths[:num] = other.state.lengths[slots]
 
     def run(self, inputs: Tensor, num_best: int) -> Tensor:

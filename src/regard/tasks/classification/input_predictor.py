@@ -86,14 +86,20 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         return results
 
     def classify_rows(self, values: Sequence[NDArray]) -> list[Classification]:
-        """Return the label of each input, with the number of its rows that were cut off."""
+        """Return the label of each input, with the number of its rows that were cut off.
+
+        The shape of an input is ``[channels, height, width]`` or ``[length, features]``.
+        """
         labels = [0] * len(values)
         return self.predict(
             InputBatches(values, labels, self.collator, batch_tokens=CLASSIFIED_PATCHES)
         )
 
     def _checked(self, value: NDArray, number: int) -> NDArray:
-        """Return an input as an array; raise ConfigError where the model cannot read it."""
+        """Return an input as an array; raise ConfigError where the model cannot read it.
+
+        Its shape must be ``[channels, height, width]`` or ``[length, features]``.
+        """
         config, array = self.model.config, np.asarray(value)
         is_number = array.dtype.kind in "biuf"
         if config.input == "image":

@@ -61,7 +61,7 @@ _FAILURES: dict[_Kind, str] = {}
 
 
 def _kind(q: Tensor, v: Tensor, options: AttentionOptions) -> _Kind:
-    """Return what decides whether kernels can be made."""
+    """Return what decides whether there are kernels for ``[batch, heads, length, dim]``."""
     score, bias = type(options.score), type(options.bias)
     return q.device, q.dtype, q.shape[-1], v.shape[-1], score, bias
 
@@ -97,7 +97,7 @@ def compiled() -> Callable[..., Any]:
 
     # PyTorch 2.11 has one limit of a function, whoever compiles it: hence a function of our own.
     def attention(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Any:
-        return flex_attention(q, k, v, **options)
+        return flex_attention(q, k, v, **options)  # [batch, heads, queries, value_dim]
 
     kernels = compile_it(attention)
 
@@ -118,9 +118,8 @@ def _kernel_options(options: AttentionOptions) -> dict[str, int] | None:
     bias = options.bias
     if bias is None or (isinstance(bias, Tensor) and bias.dtype.itemsize < 4):
         return None  # smaller numbers are not loaded ahead
-    return {
-        "num_stages": 1 if isinstance(bias, Tensor) else 2
-    }  # what a tensor forbids is read, too
+    # What a tensor forbids is read, too.
+    return {"num_stages": 1 if isinstance(bias, Tensor) else 2}
 
 
 def attend(
