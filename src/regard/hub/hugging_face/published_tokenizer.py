@@ -1,23 +1,20 @@
 """The tokenizer of a Hugging Face folder: ``tokenizer.json``, or the files that came before it.
 
-WordPiece (Schuster & Nakajima 2012; the pipeline of BERT, Devlin et al. 2019) is built from
-``vocab.txt``, byte-level byte-pair encoding (Radford et al. 2019) from ``vocab.json`` and
-``merges.txt``; the `tokenizers` library does the work.
+The latter are read by `older_vocabularies`; the `tokenizers` library does the work.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from regard.data.tokenizer import PairTemplate, Tokenizer, TokenOffsets
 from regard.data.tokenizer_patterns import check_patterns
@@ -32,11 +29,19 @@ from regard.hub.file_names import (
     VOCABULARY,
     WORD_PIECES,
 )
+from regard.hub.hugging_face.older_vocabularies import (
+    ROBERTA_TOKENS,
+    ROLES,
+    WORD_PIECE_TOKENS,
+    byte_pair_tokenizer,
+    named_tokens,
+    read_text,
+    word_piece_tokenizer,
+)
 from regard.hub.hugging_face.tokenizer_overrides import (
     ROBERTA_CLASSES,
     WORD_PIECE_CLASSES,
     apply_settings,
-    bert_normalizer,
     check_class_of_file,
     max_length_of,
     tokenizer_class,
@@ -54,29 +59,17 @@ from regard.hub.hugging_face.weight_files import (
     read_optional_json,
 )
 
-_ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
-_WORD_PIECE_TOKENS = {
-    "unk": "[UNK]",
-    "cls": "[CLS]",
-    "sep": "[SEP]",
-    "pad": "[PAD]",
-    "mask": "[MASK]",
-}
-# What RoBERTa's and BART's files leave out: `transformers` takes these.
-_ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
-    role: f"<{role}>" for role in ("pad", "unk", "mask")
-}
 _DEFAULTS = {  # special tokens of the classes of `transformers`
     "GPT2Tokenizer": dict.fromkeys(("bos", "eos"), "<|endoftext|>"),
     "LlamaTokenizer": {"bos": "<s>", "eos": "</s>"},
-    **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE_TOKENS),
-    **dict.fromkeys(ROBERTA_CLASSES, _ROBERTA_TOKENS),
+    **dict.fromkeys(WORD_PIECE_CLASSES, WORD_PIECE_TOKENS),
+    **dict.fromkeys(ROBERTA_CLASSES, ROBERTA_TOKENS),
 }
 _ROLES_OF_IDS = {"stop": "eos", "first": "bos"}
 """Roles of the ids that end and begin a continuation, as ``generation_config.json`` names them."""
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
-_ROLES_OF_TOKENS = {"<mask>": "mask"} | {token: role for role, token in _WORD_PIECE_TOKENS.items()}
+_ROLES_OF_TOKENS = {"<mask>": "mask"} | {token: role for role, token in WORD_PIECE_TOKENS.items()}
 """Roles of the special tokens that many folders have and do not declare."""
 
 
@@ -392,7 +385,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     if reader is not None:
         reader.no_padding()
         reader.no_truncation()
-        tokens = _DEFAULTS.get(name, {}) | _tokens(settings)
+        tokens = _DEFAULTS.get(name, {}) | named_tokens(settings)
         apply_settings(reader, folder, settings, tokens, name)
         warn_of_texts_with_missing_rows(reader, num_rows, folder)
         backend = drop_tokens_without_rows(reader, num_rows)
@@ -431,7 +424,7 @@ def _read_backend(folder: Path, settings: Mapping[str, Any], name: str) -> Backe
     """Read ``tokenizer.json``, or else a vocabulary by its class; None where there is neither."""
     path = folder / TOKENIZER
     if path.is_file():
-        text = _read_text(path)
+        text = read_text(path)
         check_patterns(text, name=str(path))
         try:
             return Backend.from_str(text)
@@ -439,18 +432,11 @@ def _read_backend(folder: Path, settings: Mapping[str, Any], name: str) -> Backe
             raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
     if (folder / WORD_PIECES).is_file():
         check_class_of_file(folder / WORD_PIECES, name)
-        return _word_piece(folder / WORD_PIECES, settings)
+        return word_piece_tokenizer(folder / WORD_PIECES, settings)
     if (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
         check_class_of_file(folder / VOCABULARY, name)
-        return _byte_pairs(folder, settings, name)
+        return byte_pair_tokenizer(folder, settings, name)
     return None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}).") from error
 
 
 def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:
@@ -474,7 +460,7 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
     """
     backend = Backend.from_str(tokenizer_json)
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    for role in _ROLES:
+    for role in ROLES:
         if role in ids and (token := backend.id_to_token(ids[role])) is not None:
             settings[f"{role}_token"] = token
     return settings
@@ -485,91 +471,6 @@ def _clean_spaces(text: str) -> str:
     for spaced in _SPACED:
         text = text.replace(spaced, spaced.strip())
     return text
-
-
-def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
-    """Build BERT's tokenizer from a list of word pieces, one a line."""
-    lines = _read_text(path).removesuffix("\n").split("\n")
-    vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
-    tokens = _WORD_PIECE_TOKENS | _tokens(settings)
-    if "do_lower_case" not in settings:
-        _warn_of_capitals(path, vocab.keys() - set(tokens.values()))
-    backend = Backend(models.WordPiece(vocab, unk_token=tokens["unk"]))
-    backend.normalizer = bert_normalizer(settings)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    _add_specials(backend, tokens, vocab, processors.BertProcessing)
-    return backend
-
-
-def _warn_of_capitals(path: Path, pieces: Iterable[str]) -> None:
-    """Warn where texts are put in lower case by default, and word pieces have capitals."""
-    lost = [piece for piece in pieces if piece.lower() != piece and not _is_marked(piece)]
-    if lost:
-        warnings.warn(
-            f"{path}: texts are put in lower case, as transformers does where the folder does not "
-            f"say otherwise, so {len(lost):,} of its pieces never occur, such as {min(lost)!r}.  "
-            f'For texts as they are: "do_lower_case": false in {path.parent / TOKENIZER_CONFIG}.',
-            stacklevel=5,
-        )
-
-
-def _is_marked(piece: str) -> bool:
-    """Return whether a piece is written like a special token, such as ``[CLS]`` or ``<S>``."""
-    return piece[:1] + piece[-1:] in ("[]", "<>")
-
-
-def _byte_pairs(folder: Path, settings: Mapping[str, Any], name: str) -> Backend:
-    """Build GPT-2's tokenizer, or RoBERTa's and BART's, by the class or by the vocabulary."""
-    paths = str(folder / VOCABULARY), str(folder / MERGES)
-    try:
-        vocab, merges = models.BPE.read_file(*paths)
-        backend = Backend(models.BPE(vocab, merges))
-    except Exception as error:
-        raise WeightsError(f"{folder}: {VOCABULARY} or {MERGES} is damaged ({error}).") from error
-    has_prefix = settings.get("add_prefix_space") is True
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
-    backend.decoder = decoders.ByteLevel()
-    is_gpt2 = name == "GPT2Tokenizer" or "<|endoftext|>" in vocab
-    defaults = {"eos": "<|endoftext|>"} if is_gpt2 else _ROBERTA_TOKENS
-    tokens = defaults | _tokens(settings)
-    processing = partial(processors.RobertaProcessing, add_prefix_space=has_prefix)
-    _add_specials(backend, tokens, vocab, processing)
-    return backend
-
-
-def _add_specials(
-    backend: Backend,
-    tokens: Mapping[str, str],
-    vocab: Mapping[str, int],
-    processing: Callable[[tuple[str, int], tuple[str, int]], processors.PostProcessor],
-) -> None:
-    """Add the special tokens of a vocabulary, and put cls and sep around texts where it has both.
-
-    Args:
-        backend: Gets them.
-        tokens: Tokens by their roles.
-        vocab: Ids of tokens.
-        processing: Puts the second token before a text and the first after it.
-    """
-    present = dict.fromkeys(token for token in tokens.values() if token in vocab)
-    backend.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in present]
-    )
-    if tokens.get("cls") in vocab and tokens.get("sep") in vocab:
-        sep, cls = ((tokens[role], vocab[tokens[role]]) for role in ("sep", "cls"))
-        backend.post_processor = processing(sep, cls)
-
-
-def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the special tokens that are named, each as text or as an object with its content."""
-    tokens = {}
-    for role in _ROLES:
-        token = settings.get(f"{role}_token")
-        text = token.get("content") if isinstance(token, dict) else token
-        if isinstance(text, str):
-            tokens[role] = text
-    return tokens
 
 
 def _declared_ids(
@@ -586,7 +487,7 @@ def _declared_ids(
         The ids by role; those of ``stop`` end a continuation, that of ``first`` begins one.
     """
     generation = read_optional_json(folder / GENERATION_CONFIG)
-    sources = dict.fromkeys((*_ROLES, "stop"), config) | {"first": generation}
+    sources = dict.fromkeys((*ROLES, "stop"), config) | {"first": generation}
     table = range(sys.maxsize if num_rows is None else num_rows)
     declared: dict[str, list[int]] = {}
     outside: dict[int, str] = {}
@@ -607,11 +508,11 @@ def _special_ids(
     declared: Mapping[str, list[int]], settings: Mapping[str, Any], backend: Backend | None
 ) -> dict[str, int]:
     """Return the ids of special tokens; those of the tokenizer count before ``config.json``."""
-    ids = {role: declared[role][0] for role in _ROLES if role in declared}
+    ids = {role: declared[role][0] for role in ROLES if role in declared}
     if backend is None:
         return ids
     vocab = backend.get_vocab(with_added_tokens=True)
-    named = {role: vocab[token] for role, token in _tokens(settings).items() if token in vocab}
+    named = {role: vocab[token] for role, token in named_tokens(settings).items() if token in vocab}
     added = backend.get_added_tokens_decoder()
     special = {token.content: token_id for token_id, token in added.items() if token.special}
     usual = {role: special[token] for token, role in _ROLES_OF_TOKENS.items() if token in special}
