@@ -96,9 +96,13 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         )
 
     def _checked(self, value: NDArray, number: int) -> NDArray:
-        """Return an input as an array; raise ConfigError where the model cannot read it.
+        """Check an input.
 
-        Its shape must be ``[channels, height, width]`` or ``[length, features]``.
+        Returns:
+            Its array, of shape ``[channels, height, width]`` or ``[length, features]``.
+
+        Raises:
+            ConfigError: The model cannot read it.
         """
         config, array = self.model.config, np.asarray(value)
         is_number = array.dtype.kind in "biuf"
