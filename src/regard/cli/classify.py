@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from regard.cli.garbage import collect_as_usual
-from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
+from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines, refuse_text_options
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name, Text
@@ -59,6 +59,7 @@ def classify(
     classifier = open_model(model, compute.device, threads=compute.threads)
     collect_as_usual()
     if isinstance(classifier, InputClassifier):
+        refuse_text_options(text_options, classifier.unit)
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return
     if not isinstance(classifier, TextClassifier):

@@ -14,7 +14,13 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from regard.cli.answer import open_answerer, read_context
-from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input_lines
+from regard.cli.inputs import (
+    TEXT_DEFAULTS,
+    TextOptions,
+    input_documents,
+    input_lines,
+    refuse_text_options,
+)
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import replacing
 from regard.cli.parameters import Flag, Name, Output, Text
@@ -233,6 +239,7 @@ def _read_text(
         It, and the row of the file that is explained; 1 for a text.
 
     Raises:
+        ConfigError: Options of texts are set for a model of other inputs.
         DataError: The file has fewer lines, or the text is empty.
     """
     from regard.tasks.classification.input_predictor import InputClassifier
@@ -240,6 +247,8 @@ def _read_text(
 
     name = "-" if text is None else text
     if isinstance(predictor, InputClassifier | Forecaster):
+        unit = predictor.unit if isinstance(predictor, InputClassifier) else "series"
+        refuse_text_options(options, unit)
         return name, line
     texts = list(_texts_of(predictor, text, options))
     if len(texts) < line:

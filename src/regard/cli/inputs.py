@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from regard.cli.parameters import AsText
-from regard.errors import DataError
+from regard.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
@@ -39,6 +39,13 @@ class TextOptions:
 
 TEXT_DEFAULTS = TextOptions()
 """No option is set."""
+
+
+def refuse_text_options(options: TextOptions, unit: str) -> None:
+    """Raise ConfigError where options of texts are set for a model of a unit such as images."""
+    if options != TEXT_DEFAULTS:
+        option = "--text" if options.as_text else "--encoding"
+        raise ConfigError(f"{option} is for texts, and this model reads {unit}.  Leave it out.")
 
 
 def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterable[str]:

@@ -295,6 +295,15 @@ def test_classify_prints_label_and_probability(capsys, models, sources, name):
     assert lines[0][num_named] in regard.load(models[name]).labels
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["classify", "explain"])
+@pytest.mark.parametrize("option", [("--text",), ("--encoding", "latin-1")], ids=" ".join)
+def test_options_of_texts_are_refused_for_other_inputs(capsys, models, bars, verb, option):
+    code, out, err = run(capsys, verb, models["bars"], bars, *option)
+    assert (code, out) == (2, "")
+    assert f"{option[0]} is for texts, and this model reads images.  Leave it out." in err
+
+
 def test_classify_reads_names_of_files_from_standard_input(capsys, models, words, monkeypatch):
     from tests.cli.commands import feed
 

@@ -19,22 +19,32 @@ _MOST_PROBLEMS = 10
 
 
 def rename_tensors(
-    tensors: Mapping[str, Tensor], checkpoint_format: CheckpointFormat
+    folder: Path, tensors: Mapping[str, Tensor], checkpoint_format: CheckpointFormat
 ) -> dict[str, Tensor]:
     """Return the tensors of a file, with the old endings of names replaced.
 
     Args:
+        folder: Folder, for messages.
         tensors: Tensors by their names in the file.
         checkpoint_format: Has the endings that have changed.
 
     Returns:
         The same tensors by their present names.
+
+    Raises:
+        WeightsError: A tensor is there by its old name and by its present one.
     """
     renamed = {}
-    for name, tensor in tensors.items():
+    for old_name, tensor in tensors.items():
+        name = old_name
         for old, new in checkpoint_format.renamed:
             if name.endswith(old):
-                name = name.removesuffix(old) + new  # noqa: PLW2901 - one ending after another
+                name = name.removesuffix(old) + new
+        if name in renamed or (name != old_name and name in tensors):
+            raise WeightsError(
+                f"{folder}/: {old_name} and {name} are two tensors of one parameter.  Take one of "
+                "them out."
+            )
         renamed[name] = tensor
     return renamed
 

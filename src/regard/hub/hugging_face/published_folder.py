@@ -152,7 +152,7 @@ def read_hugging_face(
     check_head(folder, fields, checkpoint_format)
     config = _read_config(folder, fields, checkpoint_format)
     architecture = architecture_of(fields)
-    tensors = rename_tensors(read_all_tensors(folder), checkpoint_format)
+    tensors = rename_tensors(folder, read_all_tensors(folder), checkpoint_format)
     require_tensors_for_layers(config, len(tensors), f"{folder}/")
     warn_if_not_finite(tensors, f"{folder}/")
     if checkpoint_format.adapt is not None:
