@@ -37,6 +37,13 @@ def test_more_memory_makes_larger_parts_and_passes_without_gradient_larger_ones(
     assert num_parts(512 * 1024**2) == 1
 
 
+@pytest.mark.parametrize("number", [0, -1, 0.5, True])
+@pytest.mark.parametrize("name", ["memory", "max_steps"])
+def test_a_budget_is_of_whole_numbers_from_1_up(name, number):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number, 1 or more, not"):
+        Budget(**{name: number})
+
+
 def test_many_outputs_of_many_classes_make_smaller_parts():
     one, many = Linear(torch.ones(1, 2)), Linear(torch.ones(500, 2))
     one.num_values = many.num_values = 8000

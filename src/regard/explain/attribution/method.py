@@ -10,6 +10,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.explain.prediction import Prediction
+from regard.option_checks import require_whole
 
 _DEFAULT_BYTES = 512 * 1024**2
 _NUMBERS_PER_STATE = 40  # that a layer keeps of each position for the backward pass, times its size
@@ -43,11 +44,19 @@ class Budget:
         memory: In bytes.
         on_progress: Called with the rows computed so far and the number of all rows.
         max_steps: Points of an integral, at most; None leaves them to the method.
+
+    Raises:
+        ConfigError: A number is not a whole one from 1 up.
     """
 
     memory: int = _DEFAULT_BYTES
     on_progress: Callable[[int, int], None] | None = None
     max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        require_whole("memory", self.memory, 1)
+        if self.max_steps is not None:
+            require_whole("max_steps", self.max_steps, 1)
 
     def chunks(
         self,
