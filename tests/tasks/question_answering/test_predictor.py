@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.models.published_weights import spread
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 import regard
 from regard.__main__ import main
@@ -45,6 +45,7 @@ def word_piece_folder(folder: Path) -> None:
     backend = Backend(models.WordPiece({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     backend.add_special_tokens(vocabulary[:5])
     backend.save(str(folder / "tokenizer.json"))
@@ -56,6 +57,7 @@ def byte_level_folder(folder: Path) -> None:
     vocabulary = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *alphabet]
     backend = Backend(models.BPE({w: i for i, w in enumerate(vocabulary)}, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     backend.add_special_tokens(vocabulary[:5])
     backend.save(str(folder / "tokenizer.json"))
