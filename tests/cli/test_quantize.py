@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -87,6 +89,18 @@ def test_it_is_not_quantized_again_nor_over_a_model(capsys, trained, quantized, 
     code, _, err = run(capsys, "quantize", trained, "-o", quantized)
     assert code == 2
     assert "holds a model of regard" in err
+
+
+@pytest.mark.usefixtures("quantized")
+def test_a_full_disk_is_named_once_and_nothing_is_left(capsys, trained, tmp_path, monkeypatch):
+    def fail(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copy2", fail)
+    code, out, err = run(capsys, "quantize", trained, "-o", tmp_path / "m8")
+    assert (code, out) == (5, "")
+    assert err.endswith("m8: cannot be written (No space left on device).\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left_as_it_is(capsys, trained, tmp_path):

@@ -115,8 +115,8 @@ VERBS: dict[str, Verb] = {
     "export": Verb(
         "Export a model to the format of another library.",
         (
-            "regard export ende -o ende-hf",
-            "regard export ende --to hf -o ende-hf --json",
+            "regard export tales -o tales-hf",
+            "regard export tales --to hf -o tales-hf --json",
         ),
     ),
     "quantize": Verb(

@@ -82,6 +82,7 @@ def forecast(
     if kind == "picture":
         assert output is not None
         forecaster.draw(file, results, output)
+        print(f"{output}: written", file=sys.stderr)
     elif kind == "json":
         write_rows((msgspec.json.encode(result).decode() for result in results), output)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -133,6 +134,7 @@ def replacing_folder(name: str) -> Iterator[Path]:
 
     Raises:
         ConfigError: The name is that of a file, or the folder cannot be written.
+        ResourceError: The disk is full.
         RegardError: One of the body, with the name in place of the temporary folder.
     """
     path = Path(os.path.realpath(name))
@@ -157,7 +159,8 @@ def replacing_folder(name: str) -> Iterator[Path]:
         message = str(error).replace(str(temporary), name)
         raise type(error)(message, *error.next_steps) from error
     except OSError as error:
-        raise ConfigError(f"{name}: cannot be written ({error.strerror or error}).") from error
+        kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ConfigError
+        raise kind(f"{name}: cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -86,8 +86,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         raise ConfigError(f"{model}: int8 weights need the compiled decoder: {reason}.")
     writer.precision = "float32"
     target = Path(output)
-    left_out = shutil.ignore_patterns(CHECKPOINTS, event_files.FOLDER, source.weights_path.name)
-    shutil.copytree(source.path, target, ignore=left_out, dirs_exist_ok=True)
+    _copy_files(source.path, target, {CHECKPOINTS, event_files.FOLDER, source.weights_path.name})
     weights = quantize(dict(writer.model.named_parameters()))
     written = ModelFolder(target)
     written.write_weights(weights, {})
@@ -97,6 +96,18 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         bytes_after=written.weights_path.stat().st_size,
         quality=_compare(writer, _open_writer(target), source.read_config(RunConfig)),
     )
+
+
+def _copy_files(source: Path, target: Path, left_out: set[str]) -> None:
+    """Copy a folder without what has some names; the first error ends it, as no `copytree` does."""
+    target.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        if path.name in left_out:
+            continue
+        if path.is_dir():
+            _copy_files(path, target / path.name, left_out)
+        else:
+            shutil.copy2(path, target / path.name)
 
 
 def _open_writer(folder: str | Path) -> Translator | Summarizer:
