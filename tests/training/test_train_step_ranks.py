@@ -38,6 +38,7 @@ from regard.training.train_step import Loss
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 SIZES = (1, 2, 3, 4)
+SIZES_OF_LOOPS = (1, 2, 3)  # a loop waits for its processes many times a step
 
 pytestmark = pytest.mark.slow
 STEPS = 3
@@ -309,7 +310,8 @@ def run_process(rank: int, size: int, folder: Path, setups) -> None:
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     world = World(rank=rank, size=size, control=dist.group.WORLD)
     results = run_cases(setups, world)
-    results |= run_loops(world, folder)
+    if size in SIZES_OF_LOOPS:
+        results |= run_loops(world, folder)
     if size == 1:
         for optimizer in ("muon", "adamw"):
             steps = take_steps(setups["language model"], ALONE, optimizer=optimizer)
@@ -396,7 +398,7 @@ def test_deterministic_steps_have_the_same_bits_for_any_number_of_processes(resu
             assert torch.equal(result[name]["reports"], expected["reports"])
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES_OF_LOOPS)
 def test_every_process_takes_the_same_decisions_in_the_loop(results, size):
     for name in LOOPS:
         for result in results[size]:
@@ -405,7 +407,7 @@ def test_every_process_takes_the_same_decisions_in_the_loop(results, size):
             assert torch.equal(result[name]["weights"], results[size][0][name]["weights"])
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES_OF_LOOPS)
 def test_runs_end_at_the_plan_by_patience_or_in_time(results, size):
     first = results[size][0]
     assert first["to its end"]["step"] == 12
@@ -413,14 +415,14 @@ def test_runs_end_at_the_plan_by_patience_or_in_time(results, size):
     assert first["within minutes"]["plan"].count("Revision(") > 1
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES_OF_LOOPS)
 def test_only_the_first_process_reports(results, size):
     numbers = [result["to its end"]["num_reported"] for result in results[size]]
     assert numbers[0] >= 6
     assert not any(numbers[1:])
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES_OF_LOOPS)
 def test_a_row_that_is_not_a_number_ends_all_processes_with_the_same_words(results, size):
     for result in results[size]:
         message = result["with a row that is not a number"]["error"]
@@ -428,7 +430,7 @@ def test_a_row_that_is_not_a_number_ends_all_processes_with_the_same_words(resul
         assert "First not finite: the output of used" in message
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES_OF_LOOPS)
 def test_parameters_that_are_unused_or_frozen_get_no_gradient(results, size):
     for result in results[size]:
         assert result["to its end"]["unused"] == [True, True, True]
