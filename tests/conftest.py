@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, settings
 from tests.small_runs import leave_out
 
 # A shared machine may be slow for a moment: no time of a single example says anything.
-settings.register_profile("regard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "regard", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+)
 settings.register_profile("many", settings.get_profile("regard"), max_examples=2_000)
 settings.register_profile("quick", settings.get_profile("regard"), max_examples=8)
 settings.load_profile("regard")

@@ -143,11 +143,11 @@ def test_what_the_operator_does_not_take_is_not_traced(options):
 
     compiled = torch.compile(run, dynamic=True, backend=count)
     num_graphs = []
-    for length in (530, 600, 700):
+    for length in (530, 700):
         q = torch.randn(2, 2, length, 8)
         torch.testing.assert_close(compiled(q), run(q))
         num_graphs.append(len(graphs))
-    assert num_graphs[0] == num_graphs[2]
+    assert num_graphs[0] == num_graphs[1]
     assert not any("bmm" in graph.code for graph in graphs)
     whole = torch.compile(run, fullgraph=True, backend="eager")
     with pytest.raises(torch._dynamo.exc.Unsupported, match="score, bias or pattern of one's own"):
