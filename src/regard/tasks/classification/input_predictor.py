@@ -113,10 +113,10 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
             expected = f"[length, {config.num_features}]"
             fits = array.ndim == 2 and len(array) > 0 and array.shape[1] == config.num_features
         if not is_number or not fits:
-            given = f"{list(array.shape)}" if is_number else type(value).__name__
+            actual = f"{list(array.shape)}" if is_number else type(value).__name__
             raise ConfigError(
                 f"`values[{number}]`: an array of numbers of shape {expected} was expected, not "
-                f"{given}.  The inputs of a file: stream(PATH)"
+                f"{actual}.  The inputs of a file: stream(PATH)"
             )
         if not np.isfinite(array).all():
             raise ConfigError(f"`values[{number}]`: some of its numbers are not finite.")
