@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -25,6 +28,18 @@ _PRELOADED = [
     "torch._dynamo",  # imported by the first step of any optimizer
     "tests.forked",  # last: it changes what the others define
 ]
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens, of those that the system gives to no connection.
+
+    One that the system chose could be that of a connection before a server listens on it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def start_process(function: Callable[..., object], *arguments: object) -> ForkServerProcess:

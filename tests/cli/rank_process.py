@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.processes import start_process
+from tests.processes import free_port, start_process
 
 from regard.__main__ import main
 
@@ -41,9 +41,7 @@ class Ranks:
         folders=None,
         machines=None,
     ):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.folder = folder / "written"
         self.folder.mkdir(exist_ok=True)
         self.processes = []

@@ -12,6 +12,7 @@ import torch
 from tests.cli.kill_ranks import run_with_kills
 from tests.cli.rank_process import Ranks
 from tests.conftest import TINY
+from tests.processes import free_port
 
 from regard.__main__ import main
 from regard.cli import torchrun
@@ -104,9 +105,7 @@ def test_an_evaluation_that_names_standard_input_is_of_the_first_process_alone(
 
 @pytest.mark.slow
 def test_a_run_whose_other_processes_do_not_come_ends(monkeypatch, capsys, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for name, value in (OTHER | {"RANK": "0", "MASTER_PORT": str(port)}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(launch, "_START", timedelta(seconds=0.2))

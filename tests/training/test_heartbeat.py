@@ -199,6 +199,37 @@ def test_an_end_that_has_been_reported_is_not_said_again():
     assert (run.said, run.ended) == ([], {1: 130})
 
 
+def test_the_process_that_runs_the_store_waits_for_each_other_one_once(monkeypatch):
+    monkeypatch.setattr(heartbeat, "_SPEAKING_SECONDS", 30.0)
+    run = Run([elsewhere("a"), elsewhere("b"), elsewhere("c")])
+    run.watches[0]._runs_store = True
+    failure = Failure(code=143, message="terminated.")
+    server = threading.Thread(target=run.watches[0].leave, args=(failure,))
+    server.start()
+    while not run.said:
+        time.sleep(0.01)
+    run.pass_seconds(1, [1])  # its own thread hears of the failure,
+    assert run.watches[1].leave(Failure(code=LOST, message="lost")) == failure  # then its main one
+    server.join(0.3)
+    assert server.is_alive()
+    run.pass_seconds(1, [2])
+    server.join()
+    assert (run.said, run.ended) == (["terminated."], {1: 143, 2: 143})
+
+
+def test_a_failure_that_a_process_has_heard_of_is_its_own_after_the_store_has_ended(monkeypatch):
+    run = Run([elsewhere("a"), elsewhere("b")])
+    failure = Failure(code=143, message="terminated.")
+    assert run.watches[0].leave(failure) == failure
+    run.pass_seconds(1, [1])
+
+    def refuse(*_):
+        raise dist.DistNetworkError("Broken pipe")
+
+    monkeypatch.setattr(run.watches[1], "_ask", refuse)
+    assert run.watches[1].leave_lost() == failure
+
+
 def blocked_in_read(look):
     """Call a function in another thread while the main thread reads from an empty pipe."""
     reader, writer = os.pipe()

@@ -194,6 +194,7 @@ class Watch:
         self._call: tuple[str, float, float] | None = None  # name, since, computation until then
         self._has_named_call = False
         self._num_notes = 0
+        self._failure: Failure | None = None  # what ends the run, as soon as this process knows it
         self._threads = [
             threading.Thread(target=target, name="heartbeat", daemon=True)
             for target in (self._watch_processes, self._watch_store)
@@ -416,18 +417,19 @@ class Watch:
 
     def _first_failure(self) -> Failure | None:
         with suppress(RuntimeError):
-            if self._ask(lambda store: store.check(["failure"])):
+            if self._failure is None and self._ask(lambda store: store.check(["failure"])):
                 content = self._ask(lambda store: store.get("failure"))
-                return msgspec.json.decode(content, type=Failure)
-        return None
+                self._failure = msgspec.json.decode(content, type=Failure)
+        return self._failure
 
     def _claim(self, failure: Failure) -> Failure:
         """Record a failure where it is the first; return the first."""
         value = msgspec.json.encode(failure).decode()
         with suppress(RuntimeError):
-            first = self._ask(lambda store: store.compare_set("failure", "", value))
-            return msgspec.json.decode(first, type=Failure)
-        return failure
+            if self._failure is None:
+                first = self._ask(lambda store: store.compare_set("failure", "", value))
+                self._failure = msgspec.json.decode(first, type=Failure)
+        return failure if self._failure is None else self._failure
 
     def _report(self, failure: Failure) -> None:
         """Write the failure, if this process is the one that does; wait until one has."""
@@ -436,11 +438,12 @@ class Watch:
                 if self._ask(lambda store: store.add("speakers", 1)) == 1:
                     self._say(failure.message)
                 self._ask(lambda store: store.set("said", "1"))
-            self._ask(lambda store: store.add("heard", 1))
+            self._ask(lambda store: store.set(f"heard/{self._rank}", "1"))
             deadline = time.monotonic() + _SPEAKING_SECONDS
-            num_others = len(self._processes) - (failure.lost_rank >= 0)
+            ranks = set(range(len(self._processes))) - {failure.lost_rank}
+            keys = [f"heard/{rank}" for rank in sorted(ranks)]
             while self._runs_store and time.monotonic() < deadline:
-                if self._ask(lambda store: store.add("heard", 0)) >= num_others:
+                if self._ask(lambda store: store.check(keys)):
                     break
                 time.sleep(_LOOK_SECONDS)
         except RuntimeError:
