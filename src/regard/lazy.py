@@ -6,6 +6,7 @@ than translating a sentence.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from importlib import import_module
@@ -27,7 +28,7 @@ class _LazyPackage(ModuleType):
         module = self._module_of_name.get(name)
         if module is None:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(module, self.__name__), name)
+        value = getattr(import_module(module), name)
         super().__setattr__(name, value)
         return value
 
@@ -41,22 +42,36 @@ class _LazyPackage(ModuleType):
         return sorted({*super().__dir__(), *self._module_of_name, *self._packages})
 
 
-def import_lazily(
-    package: str, names: Mapping[str, Sequence[str]], packages: Sequence[str] = ()
-) -> None:
+def import_lazily(package: str, packages: Sequence[str] = ()) -> None:
     """Let a package import its public names when they are first used.
+
+    These are the names that it imports from regard's modules under ``if TYPE_CHECKING``.
 
     Args:
         package: Its ``__name__``.
-        names: The public names by the module that they are in, such as ``{".norm": ["RMSNorm"]}``.
         packages: Names of the packages in it that are public.
     """
     module = sys.modules[package]
-    module.__dict__["_module_of_name"] = {
-        name: part for part, part_names in names.items() for name in part_names
-    }
+    module.__dict__["_module_of_name"] = dict(_type_checked_names(module))
     module.__dict__["_packages"] = packages
     module.__class__ = _LazyPackage
+
+
+def _type_checked_names(package: ModuleType) -> Iterator[tuple[str, str]]:
+    """Yield each name that a package imports from regard for type checkers, and its module.
+
+    Raises:
+        ImportError: The source of the package was left out where it was installed.
+    """
+    loader: Any = package.__loader__
+    source = loader.get_source(package.__name__)
+    if source is None:
+        raise ImportError(f"{package.__name__}: its source is missing. Install regard with it.")
+    blocks = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    block = next(node for node in blocks if ast.unparse(node.test) == "TYPE_CHECKING")
+    for node in block.body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("regard."):
+            yield from ((name.name, str(node.module)) for name in node.names)
 
 
 def load(dotted_name: str) -> Any:

@@ -50,41 +50,7 @@ if TYPE_CHECKING:
         TransformerXL,
     )
 
-import_lazily(
-    __name__,
-    {
-        ".attend": ["attend"],
-        ".backends.saved_memory": ["peak_saved_bytes", "saved_bytes"],
-        ".biases": ["Alibi", "Bias", "T5Relative", "alibi_slopes"],
-        ".blockwise.combine": ["blockwise_attention"],
-        ".dense": ["AttentionOutput", "dense_attention", "masked_softmax"],
-        ".mesa.layer_function": ["MesaState", "mesa"],
-        ".options": ["AttentionOptions", "Lengths"],
-        ".patterns": [
-            "Blocks",
-            "Causal",
-            "Full",
-            "Global",
-            "Hierarchical",
-            "Local",
-            "PATTERNS",
-            "RandomBlocks",
-            "RelativeWindow",
-            "Strided",
-            "TopK",
-        ],
-        ".patterns.base": [
-            "LengthDependentPattern",
-            "MaskPattern",
-            "Pattern",
-            "ScoreDependentPattern",
-            "allowed_matrix",
-        ],
-        ".patterns.mask_algebra": ["MaskTerm"],
-        ".patterns.text": ["format_pattern", "parse_pattern"],
-        ".scores": ["Additive", "Cosine", "DotProduct", "ScoreFunction", "TransformerXL"],
-    },
-)
+import_lazily(__name__)
 
 SCORES: Registry[Callable[..., ScoreFunction]] = Registry(
     {

@@ -26,27 +26,7 @@ if TYPE_CHECKING:
     from regard.data.token_stream import StreamBatches, TextBatch, TokenStream
     from regard.data.tokenizer import Tokenizer, TokenizerConfig, suggest_vocab_size
 
-import_lazily(
-    __name__,
-    {
-        ".batching": ["Batch", "LengthBatches", "PairBatches", "SpecialIds", "TokenRows"],
-        ".dropped_rows": ["DroppedRow"],
-        ".labeled_inputs": ["InputBatch", "InputBatches", "InputCollator", "LabeledInputs"],
-        ".labeled_text": ["LabeledTextBatch", "LabeledTextBatches", "LabeledTexts"],
-        ".languages": ["guess_language", "guess_pair"],
-        ".masking": ["MaskedBatches"],
-        ".parallel_corpus": ["ParallelCorpus"],
-        ".question_rows": ["Questions"],
-        ".rows": ["Rows"],
-        ".seasons": ["find_seasons"],
-        ".splits": ["Splits", "clean", "exclude_overlap", "overlap", "split"],
-        ".text_splits": ["split_text"],
-        ".time_series": ["TimeIndex", "TimeSeries", "TimeStep"],
-        ".token_stream": ["StreamBatches", "TextBatch", "TokenStream"],
-        ".tokenizer": ["Tokenizer", "TokenizerConfig", "suggest_vocab_size"],
-    },
-    packages=["readers"],
-)
+import_lazily(__name__, packages=["readers"])
 
 __all__ = [
     "Batch",

@@ -39,27 +39,7 @@ if TYPE_CHECKING:
     from regard.explain.query_key import query_key_attribution
     from regard.explain.show import show
 
-import_lazily(
-    __name__,
-    {
-        ".diagram": ["draw_diagram", "save_diagram"],
-        ".document": ["Explanation"],
-        ".explanation": ["ModelFacts", "explain"],
-        ".heads": ["head_effects", "head_importance"],
-        ".layer_table": [
-            "LayerRow",
-            "format_table",
-            "forward_flops_per_token",
-            "layer_table",
-            "training_flops_per_token",
-        ],
-        ".lens": ["encoder_lens", "logit_lens"],
-        ".open_prediction": ["predict"],
-        ".page": ["NotebookFrame", "explanation_svg", "format_text", "page_html", "save_page"],
-        ".query_key": ["query_key_attribution"],
-        ".show": ["show"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "Explanation",

@@ -14,19 +14,7 @@ if TYPE_CHECKING:
     from regard.generation.sampling import SamplingConfig, next_probabilities, sample
     from regard.generation.scheduling import decode
 
-import_lazily(
-    __name__,
-    {
-        ".alignment": ["cross_attention"],
-        ".beam_search": ["Hypothesis", "beam_search"],
-        ".beam_search_config": ["BeamSearchConfig", "length_normalizer"],
-        ".constraints": ["Constraints"],
-        ".decoders": ["causal_decoder", "seq2seq_decoder"],
-        ".decoding": ["CausalDecoder", "DecodingState", "Seq2SeqDecoder"],
-        ".sampling": ["SamplingConfig", "next_probabilities", "sample"],
-        ".scheduling": ["decode"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "BeamSearchConfig",

@@ -27,28 +27,7 @@ if TYPE_CHECKING:
     from regard.hub.model_folder import ModelFolder
     from regard.hub.storage import read_state, read_tensors, write_atomic, write_tensors
 
-import_lazily(
-    __name__,
-    {
-        ".export": ["EXPORTS", "TrainedModel", "export_hugging_face"],
-        ".folder_lock": ["FolderLock"],
-        ".hugging_face": [
-            "Published",
-            "PublishedTokenizer",
-            "SentencePooling",
-            "is_hugging_face",
-            "read_any_tokenizer",
-            "read_generation_rules",
-            "read_hugging_face",
-            "read_sampling",
-            "read_sentence_pooling",
-            "write_hugging_face",
-        ],
-        ".manifest": ["Manifest"],
-        ".model_folder": ["ModelFolder"],
-        ".storage": ["read_state", "read_tensors", "write_atomic", "write_tensors"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "EXPORTS",

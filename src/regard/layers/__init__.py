@@ -46,36 +46,7 @@ if TYPE_CHECKING:
     from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, Seq2SeqAttention
     from regard.layers.transformer_block import BlockConfig, DecoderBlock, TransformerBlock
 
-import_lazily(
-    __name__,
-    {
-        ".attention_config": ["AttentionConfig"],
-        ".cache": ["KeyValueCache", "WindowCache", "cache_for"],
-        ".convolution": ["ConvBlock", "ConvDecoderBlock", "GatedConvolution"],
-        ".cross_entropy": ["linear_cross_entropy", "mixture_cross_entropy"],
-        ".dropout": ["Dropout", "set_dropout_generator"],
-        ".embedding": ["SegmentedEmbedding", "TokenEmbedding"],
-        ".feed_forward": ["FeedForward"],
-        ".layer": ["Description", "Flow", "Layer", "count_flops", "describe", "describe_pattern"],
-        ".linear": ["Linear", "use_plain_linears"],
-        ".longformer_attention": ["LongformerAttention"],
-        ".lora": ["LowRank", "add_low_rank", "merge_low_rank"],
-        ".masked_token_head": ["MaskedTokenHead"],
-        ".mesa_layer": ["MesaMixer", "MesaSolver"],
-        ".multi_head_attention": ["CrossAttention", "MultiHeadAttention", "SelfAttention"],
-        ".norm": ["LayerNorm", "RMSNorm"],
-        ".patch_embedding": ["InputEmbedding", "Patches"],
-        ".pointer_generator": ["CopyDistribution", "CopySource", "PointerGenerator"],
-        ".pooling": ["Pooler", "mean_of_valid"],
-        ".positions": ["LearnedPositions", "SinusoidalPositions", "sinusoids"],
-        ".recorded_attention": ["AttentionRecord", "RecordedAttention"],
-        ".recurrent": ["Lstm"],
-        ".relative_attention": ["RelativeAttention", "RelativePositions"],
-        ".rotary": ["Rotary", "rotate"],
-        ".seq2seq_attention": ["BahdanauAttention", "LuongAttention", "Seq2SeqAttention"],
-        ".transformer_block": ["BlockConfig", "DecoderBlock", "TransformerBlock"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "AttentionConfig",

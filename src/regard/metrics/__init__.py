@@ -41,41 +41,7 @@ if TYPE_CHECKING:
         worst_translations,
     )
 
-import_lazily(
-    __name__,
-    {
-        ".answers": ["AnswerScores", "PairedAnswerScores", "compare_answers", "score_answers"],
-        ".baselines": ["NearestNeighbor", "copy_source"],
-        ".bootstrap": ["MetricWithInterval", "PairedScore"],
-        ".classification": ["accuracy", "macro_f1", "wilson_interval"],
-        ".forecasts": [
-            "ForecastScores",
-            "PairedForecastScores",
-            "compare_forecasts",
-            "coverage",
-            "mean_absolute_scaled_error",
-            "score_forecasts",
-            "weighted_quantile_loss",
-        ],
-        ".rouge": [
-            "RougeScores",
-            "compare_summaries",
-            "rouge_l",
-            "score_summaries",
-            "worst_summaries",
-        ],
-        ".translation": [
-            "PairedScores",
-            "TranslationScores",
-            "bleu",
-            "chrf",
-            "compare_translations",
-            "exact_match",
-            "score_translations",
-            "worst_translations",
-        ],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "AnswerScores",

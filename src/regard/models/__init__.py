@@ -38,35 +38,7 @@ if TYPE_CHECKING:
     from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
     from regard.models.vit.model import Vit, VitConfig
 
-import_lazily(
-    __name__,
-    {
-        "regard.layers.attention_config": ["AttentionConfig"],
-        ".base.checkpoint_format": ["CheckpointFormat"],
-        ".base.classifier": ["Classifier"],
-        ".base.decoder": ["Decoder"],
-        ".base.encoder": ["Encoder"],
-        ".base.encoder_decoder": ["EncoderDecoder"],
-        ".base.model": ["FamilyConfig", "Model"],
-        ".base.span_model": ["SpanModel"],
-        ".base.text_model": ["TextModel", "mask_lengths"],
-        ".bert.model": ["Bert", "BertConfig"],
-        ".conv_s2s.decoder_only": ["ConvDecoder"],
-        ".conv_s2s.model": ["ConvS2S", "ConvS2SConfig"],
-        ".encoder_decoder.model": ["EncoderDecoderConfig", "EncoderDecoderModel"],
-        ".gpt.model": ["Gpt", "GptConfig"],
-        ".longformer.model": ["Longformer", "LongformerConfig"],
-        ".lstm.decoder_only": ["LstmDecoder"],
-        ".lstm.model": ["LstmConfig", "LstmEncoderDecoder"],
-        ".mesanet.model": ["MesaNet", "MesaNetConfig"],
-        ".patch_tst.model": ["PatchTst", "PatchTstConfig"],
-        ".transformer.decoder_only": ["TransformerDecoder"],
-        ".transformer.encoder_only": ["TransformerEncoder"],
-        ".transformer.model": ["Transformer", "TransformerConfig"],
-        ".transformer_xl.model": ["TransformerXl", "TransformerXlConfig"],
-        ".vit.model": ["Vit", "VitConfig"],
-    },
-)
+import_lazily(__name__)
 
 
 class _LazyFamily:

@@ -31,27 +31,7 @@ if TYPE_CHECKING:
     from regard.optim.objectives.objective import DeterministicObjective
     from regard.optim.schedules import Schedule
 
-import_lazily(
-    __name__,
-    {
-        ".adam_then_cg": ["AdamThenCG"],
-        ".conjugate_gradient": ["ConjugateGradient"],
-        ".curvature.hutchinson": ["hutchinson_diagonal", "hutchinson_trace"],
-        ".curvature.lanczos": ["lanczos"],
-        ".curvature.linear_cg": ["conjugate_gradient_solve"],
-        ".curvature.operators": ["CurvatureOperator", "gauss_newton_operator", "hessian_operator"],
-        ".curvature.spectrum": ["spectral_density", "top_eigenvalues"],
-        ".gradient_descent": ["GradientDescent"],
-        ".lbfgs": ["LBFGS"],
-        ".line_search": ["Armijo", "HagerZhang", "StrongWolfe"],
-        ".minimize": ["OptimizeResult", "minimize"],
-        ".muon": ["Muon", "orthogonalize"],
-        ".newton_cg": ["NewtonCG"],
-        ".objectives.full_batch": ["FullBatch"],
-        ".objectives.objective": ["DeterministicObjective"],
-        ".schedules": ["Schedule"],
-    },
-)
+import_lazily(__name__)
 
 METHODS: Registry[type[LineSearchOptimizer]] = Registry(
     {

@@ -20,18 +20,7 @@ if TYPE_CHECKING:
     from regard.plots.stability_maps import StabilityPicture
     from regard.plots.style import FORMATS, PictureFormat, picture_format, require_writable
 
-import_lazily(
-    __name__,
-    {
-        ".confusion_matrix": ["ClassificationPicture"],
-        ".curves": ["Curves", "draw_curves"],
-        ".flowchart": ["Edge", "Frame", "Node", "draw_flowchart", "flowchart_svg"],
-        ".forecast_panels": ["ForecastPanel", "draw_forecasts"],
-        ".score_by_length": ["ScoreByLengthPicture"],
-        ".stability_maps": ["StabilityPicture"],
-        ".style": ["FORMATS", "PictureFormat", "picture_format", "require_writable"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "FORMATS",

@@ -27,32 +27,7 @@ if TYPE_CHECKING:
     )
     from regard.settings.values import convert_value, describe_values, parse_toml
 
-import_lazily(
-    __name__,
-    {
-        ".binding": [
-            "bind",
-            "check_type",
-            "describe",
-            "from_toml",
-            "merge",
-            "parse_settings",
-            "to_toml",
-        ],
-        ".tagged": ["TaggedStructs"],
-        ".validation": [
-            "require_at_least",
-            "require_at_most",
-            "require_finite",
-            "require_fraction",
-            "require_number",
-            "require_positive",
-            "require_probability",
-            "require_texts",
-        ],
-        ".values": ["convert_value", "describe_values", "parse_toml"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "TaggedStructs",

@@ -27,28 +27,7 @@ if TYPE_CHECKING:
     from regard.setup.request import Request
     from regard.setup.resolve import resolve
 
-import_lazily(
-    __name__,
-    {
-        ".base_task": ["Task"],
-        ".build": ["build_model"],
-        ".config": [
-            "DataConfig",
-            "FineTuningConfig",
-            "ForecastConfig",
-            "QuestionAnsweringConfig",
-            "RunConfig",
-        ],
-        ".dataset": ["Dataset", "ReadOptions"],
-        ".estimate": ["make_plan", "measure"],
-        ".evaluation_report": ["EvaluationOptions", "EvaluationReport", "TestReport"],
-        ".facts": ["DataFacts", "Facts", "Machine", "Pretrained", "inspect_machine"],
-        ".presets": ["Preset"],
-        ".pretrained": ["read_pretrained"],
-        ".request": ["Request"],
-        ".resolve": ["resolve"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "DataConfig",

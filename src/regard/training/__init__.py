@@ -22,24 +22,7 @@ if TYPE_CHECKING:
     from regard.training.train_step import Loss, LossFunction, MiniBatchStep, StepOutput, TrainStep
     from regard.training.training_config import OptimizerConfig, TrainingConfig
 
-import_lazily(
-    __name__,
-    {
-        ".checkpoint": ["Counters", "load_checkpoint", "save_checkpoint"],
-        ".early_stopping": ["EarlyStopping"],
-        ".ema": ["ExponentialMovingAverage"],
-        ".evaluation_loop": ["LossEvaluator"],
-        ".events": ["Drawn", "Evaluated", "Event", "Finished", "Progress", "Saved", "Warned"],
-        ".full_batch_step": ["FullBatchStep", "build_full_batch"],
-        ".loop": ["Batches", "Evaluation", "Trainer"],
-        ".plan": ["Plan", "TimeBudget"],
-        ".signals": ["Stopped", "StopRequest"],
-        ".stability_monitor": ["StabilityMonitor"],
-        ".token_loss": ["TokenLoss"],
-        ".train_step": ["Loss", "LossFunction", "MiniBatchStep", "StepOutput", "TrainStep"],
-        ".training_config": ["OptimizerConfig", "TrainingConfig"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "Batches",

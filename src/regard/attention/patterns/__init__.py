@@ -17,19 +17,7 @@ if TYPE_CHECKING:
     from regard.attention.patterns.strided import Strided
     from regard.attention.patterns.top_k import TopK
 
-import_lazily(
-    __name__,
-    {
-        ".block_sparse": ["Blocks", "RandomBlocks"],
-        ".causal": ["Causal"],
-        ".full": ["Full"],
-        ".global_": ["Global"],
-        ".hierarchical": ["Hierarchical"],
-        ".local": ["Local", "RelativeWindow"],
-        ".strided": ["Strided"],
-        ".top_k": ["TopK"],
-    },
-)
+import_lazily(__name__)
 
 
 class ReadsText(Protocol):

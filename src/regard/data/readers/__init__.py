@@ -27,26 +27,7 @@ if TYPE_CHECKING:
     from regard.data.readers.tables import TableReader, parse_pairs, read_pairs, read_records
     from regard.data.readers.text_lines import TextFile, read_lines
 
-import_lazily(
-    __name__,
-    {
-        ".audio": ["LogMelConfig", "Recording", "log_mel", "read_log_mel", "read_wav"],
-        ".idx": ["find_idx", "read_idx_part"],
-        ".images": ["Image", "ImageSize", "read_image", "read_image_size"],
-        ".labeled": ["read_labeled_texts"],
-        ".labeled_folders": ["LabeledFile", "labeled_files"],
-        ".memory": ["source_of_rows"],
-        ".problems": ["RowProblem", "UnreadableRowsError", "list_problems"],
-        ".questions": ["ReadQuestions", "read_asked", "read_questions"],
-        ".running_text": ["TextLines", "read_text"],
-        ".series": ["NumberRow", "read_number_rows", "read_unlabeled_rows"],
-        ".series_tables": ["TimeSeriesFile", "read_time_series"],
-        ".shape": ["DataShape", "inspect_shape"],
-        ".source": ["DataSource", "open_source"],
-        ".tables": ["parse_pairs", "read_pairs", "read_records"],
-        ".text_lines": ["TextFile", "read_lines"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "FORMATS",

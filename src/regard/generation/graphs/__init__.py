@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from regard.generation.graphs.graph_causal_decoder import GraphCausalDecoder
     from regard.generation.graphs.graph_decoder import GraphDecoder
 
-import_lazily(
-    __name__,
-    {
-        ".graph_causal_decoder": ["GraphCausalDecoder"],
-        ".graph_decoder": ["GraphDecoder"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = ["GraphCausalDecoder", "GraphDecoder"]

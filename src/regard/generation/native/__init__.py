@@ -18,13 +18,7 @@ if TYPE_CHECKING:
     )
     from regard.generation.native.coverage import why_through_operators
 
-import_lazily(
-    __name__,
-    {
-        ".coverage": ["why_through_operators"],
-        ".compiled_decoder": ["NativeCausalDecoder", "NativeDecoder", "NativeState"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "NativeCausalDecoder",

@@ -23,17 +23,7 @@ if TYPE_CHECKING:
         read_any_tokenizer,
     )
 
-import_lazily(
-    __name__,
-    {
-        ".generation_rules": ["GenerationRules", "read_generation_rules", "read_sampling"],
-        ".recognize": ["is_hugging_face"],
-        ".published_folder": ["Published", "read_hugging_face", "write_hugging_face"],
-        ".published_tokenizer": ["PublishedTokenizer"],
-        ".sentence_transformers": ["SentencePooling", "read_sentence_pooling"],
-        ".sentencepiece_tokenizer": ["SentencePieceTokenizer", "read_any_tokenizer"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = [
     "GenerationRules",

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from regard.attention.backends.cpu_kernels.fused import Fused
     from regard.attention.backends.cpu_kernels.loading import instructions
 
-import_lazily(
-    __name__,
-    {
-        ".fused": ["Fused"],
-        ".loading": ["instructions"],
-    },
-)
+import_lazily(__name__)
 
 __all__ = ["Fused", "instructions"]
