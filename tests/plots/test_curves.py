@@ -30,7 +30,10 @@ def metrics(count, *, score="chrf", best=None, rate=0.01):
 
 @pytest.mark.slow
 def test_losses_score_and_rate_have_axes_units_and_a_legend(drawn):
-    curves = Curves.from_metrics(metrics(8, best=5), unit="nats per token")
+    titles = {"chrf": "chrF (0 to 100)"}
+    curves = Curves.from_metrics(
+        metrics(8, best=5), unit="nats per token", title_of=titles.__getitem__
+    )
     svg = drawn(draw_curves, curves)
     wanted = {"loss (nats per token)", "training", "validation", "chrF (0 to 100)"}
     assert wanted | {"learning rate", "step", "best, step 60"} <= set(svg.texts)
@@ -101,7 +104,7 @@ def test_a_loss_that_falls_by_orders_has_a_logarithmic_axis(drawn):
 @pytest.mark.slow
 def test_a_hundred_thousand_evaluations_are_drawn_in_a_second(drawn):
     values = [2.0 + math.sin(step) for step in range(100_000)]
-    curves = Curves(range(100_000), values, values, values, "chrf", values, 99_000)
+    curves = Curves(range(100_000), values, values, values, "chrf", "chrF", values, 99_000)
     drawn(draw_curves, Curves.from_metrics([]))  # imports matplotlib
     start = time.process_time()
     svg = drawn(draw_curves, curves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatch
 from importlib import import_module
@@ -17,6 +17,7 @@ from rich.text import Text
 from regard.cli.wording import command_text, message_text
 from regard.data.listing import pluralize
 from regard.errors import NextStep
+from regard.metrics import Metric, metric_named
 from regard.training import events as ev
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -128,27 +129,9 @@ class _NotebookReport:
             self._line.update(content, raw=True)
 
 
-_COLUMNS = {
-    "loss": ("valid", 9, 3),
-    "shuffled_loss": ("shuffled", 11, 3),
-    "chrf": ("chrF", 9, 1),
-    "rougeL": ("ROUGE-L", 9, 1),
-    "perplexity": ("perplexity", 12, 2),
-    "bits_per_byte": ("bits/byte", 11, 3),
-    "accuracy": ("accuracy", 10, 1),
-    "macro_f1": ("macro F1", 10, 1),
-    "exact_match": ("exact", 8, 1),
-    "f1": ("F1", 8, 1),
-    "mase": ("MASE", 8, 3),
-    "wql": ("WQL", 9, 4),
-    "coverage80": ("80 % band", 11, 1),
-}
-"""Title, width and digits of each figure of an evaluation."""
-
-
-def _column(name: str) -> tuple[str, int, int]:
-    """Return title, width and digits of a figure; one without a title has its name."""
-    return _COLUMNS.get(name, (name, max(9, len(name) + 2), 1))
+def _column_width(metric: Metric) -> int:
+    """Return the characters of a column of figures."""
+    return max(9, len(metric.column) + 2)
 
 
 def header(measures: Collection[str]) -> str:
@@ -157,8 +140,8 @@ def header(measures: Collection[str]) -> str:
     >>> header(["loss", "perplexity"])
     '  epoch     step    train    valid  perplexity      tok/s   elapsed      left'
     """
-    columns = map(_column, measures)
-    titles = (f"{title:>{width}s}" for title, width, _ in columns)
+    metrics = map(metric_named, measures)
+    titles = (f"{metric.column:>{_column_width(metric)}s}" for metric in metrics)
     rate = "inputs/s" if {"accuracy", "exact_match"} & set(measures) else "tok/s"
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
@@ -295,18 +278,26 @@ def _sharing(event: ev.Planned) -> str:
     return f"   {', '.join(parts)}" if parts else ""
 
 
+def _measured(measures: Mapping[str, float]) -> Iterator[tuple[Metric, float]]:
+    """Yield the figures of an evaluation, each with what people read of it."""
+    return ((metric_named(name), value) for name, value in measures.items())
+
+
 @describe.register
 def _(event: ev.Started) -> list[str]:
     figures = "   ".join(
-        f"{_column(name)[0]} {value:,.{_column(name)[2]}f}"
-        for name, value in event.measures.items()
+        f"{metric.column} {value:,.{metric.num_digits}f}"
+        for metric, value in _measured(event.measures)
     )
     return [f"Before  {figures}   (the weights of {event.folder})"]
 
 
 @describe.register
 def _(event: ev.Evaluated) -> list[str]:
-    figures = "".join(_figure(value, *_column(name)[1:]) for name, value in event.measures.items())
+    figures = "".join(
+        _figure(value, _column_width(metric), metric.num_digits)
+        for metric, value in _measured(event.measures)
+    )
     passes = max(event.epoch, int(event.num_passes))  # a search passes over the data several times
     return [
         f"{passes:7,d} {event.step:8,d}{_figure(event.train_loss, 9, 3)}"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from regard.lazy import import_lazily
+from regard.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from regard.metrics.answers import (
@@ -43,9 +44,42 @@ if TYPE_CHECKING:
 
 import_lazily(__name__)
 
+METRICS: dict[str, Metric] = {
+    "loss": Metric("loss", num_digits=3, short="valid", is_better_lower=True),
+    "shuffled_loss": Metric(
+        "loss with other sources", num_digits=3, short="shuffled", is_better_lower=True
+    ),
+    "accuracy": Metric("accuracy", "%"),
+    "bits_per_byte": Metric("bits per byte", num_digits=3, short="bits/byte", is_better_lower=True),
+    "bleu": Metric("BLEU", "0 to 100"),
+    "chrf": Metric("chrF", "0 to 100"),
+    "coverage80": Metric("in the 80 % band", "%", short="80 % band"),
+    "coverage95": Metric("in the 95 % band", "%", short="95 % band"),
+    "exact_match": Metric("exact match", "%", short="exact"),
+    "f1": Metric("F1", "%"),
+    "macro_f1": Metric("macro F1", "%"),
+    "mase": Metric("MASE", num_digits=3, is_better_lower=True),
+    "no_answer_f1": Metric("F1 of “no answer”", "%"),
+    "perplexity": Metric("perplexity", num_digits=2, is_better_lower=True),
+    "rouge1": Metric("ROUGE-1", "0 to 100"),
+    "rouge2": Metric("ROUGE-2", "0 to 100"),
+    "rougeL": Metric("ROUGE-L", "0 to 100"),
+    "rougeLsum": Metric("ROUGE-Lsum", "0 to 100", short="R-Lsum"),
+    "wql": Metric("WQL", num_digits=4, is_better_lower=True),
+}
+"""What people read of each figure of evaluations, by its name in files."""
+
+
+def metric_named(name: str) -> Metric:
+    """Return the record of a figure; one that is not in `METRICS` has its name as its title."""
+    return METRICS.get(name, Metric(name))
+
+
 __all__ = [
+    "METRICS",
     "AnswerScores",
     "ForecastScores",
+    "Metric",
     "MetricWithInterval",
     "NearestNeighbor",
     "PairedAnswerScores",
@@ -66,6 +100,7 @@ __all__ = [
     "exact_match",
     "macro_f1",
     "mean_absolute_scaled_error",
+    "metric_named",
     "rouge_l",
     "score_answers",
     "score_forecasts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
 _MOST_POINTS = 1000  # of a curve; more would not be seen
 _MARKED_POINTS = 60  # at most, for a dot on each
 _LOG_RATIO = 50.0  # of the largest to the least loss, from which the axis is logarithmic
-_TITLES = {
-    "accuracy": "accuracy (%)",
-    "bits_per_byte": "bits a byte",
-    "chrf": "chrF (0 to 100)",
-    "exact_match": "exact match (%)",
-    "f1": "F1 (%)",
-    "macro_f1": "macro F1 (%)",
-    "mase": "MASE",
-    "perplexity": "perplexity",
-    "rougeL": "ROUGE-L (0 to 100)",
-    "wql": "WQL",
-}
 _STEPS = (1, 2, 2.5, 5, 10)  # between the labels of an axis, times a power of ten
 _LOSSES = ("loss", "shuffled_loss")
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 620.0, 62.0, 22.0, 30.0, 40.0, 34.0  # points
@@ -56,6 +44,7 @@ class Curves:
         valid_loss: On the validation data.
         score: The figure that chooses the best weights, or another where that is the loss.
         score_name: Its name in ``metrics.jsonl``; empty where the loss is the only one.
+        score_title: Its title, with its unit.
         learning_rate: Learning rate of the step before the evaluation.
         best: Index of the best evaluation; None where none is known.
         unit: Unit of the losses, such as ``nats per token``; empty for none.
@@ -66,17 +55,25 @@ class Curves:
     valid_loss: Sequence[float]
     score: Sequence[float]
     score_name: str
+    score_title: str
     learning_rate: Sequence[float]
     best: int | None
     unit: str = ""
 
     @classmethod
-    def from_metrics(cls, lines: Iterable[Mapping[str, Any]], *, unit: str = "") -> Curves:
+    def from_metrics(
+        cls,
+        lines: Iterable[Mapping[str, Any]],
+        *,
+        unit: str = "",
+        title_of: Callable[[str], str] = str,
+    ) -> Curves:
         """Return the curves of the lines of ``metrics.jsonl``.
 
         Args:
             lines: Objects of the file; only evaluations are used.
             unit: Unit of the losses.
+            title_of: Returns the title of a score by its name.
         """
         rows = [line for line in lines if line.get("event") == "evaluated"]
         measures = [row.get("measures") or {} for row in rows]
@@ -87,6 +84,7 @@ class Curves:
             valid_loss=_column(measures, "loss"),
             score=_column(measures, name),
             score_name=name,
+            score_title=title_of(name),
             learning_rate=_column(rows, "learning_rate"),
             best=max((i for i, row in enumerate(rows) if row.get("is_best")), default=None),
             unit=unit,
@@ -148,7 +146,7 @@ def _draw_loss(axes: Axes, curves: Curves) -> None:
 
 def _draw_score(axes: Axes, curves: Curves) -> None:
     _draw_line(axes, curves.steps, curves.score, ACCENT.light)
-    axes.set_title(_TITLES.get(curves.score_name, curves.score_name))
+    axes.set_title(curves.score_title)
 
 
 def _draw_rate(axes: Axes, curves: Curves) -> None:

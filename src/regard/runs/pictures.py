@@ -5,6 +5,7 @@ from __future__ import annotations
 from regard.errors import RegardError, describe_lack_of_memory
 from regard.hub.file_names import CURVES
 from regard.hub.model_folder import ModelFolder
+from regard.metrics import metric_named
 from regard.plots import curves
 from regard.training.events import Drawn, Warned
 
@@ -21,7 +22,9 @@ def write_curves(folder: ModelFolder, unit: str) -> Drawn | Warned | None:
     """
     path = folder.path / CURVES
     try:
-        figures = curves.Curves.from_metrics(folder.read_metrics(), unit=unit)
+        figures = curves.Curves.from_metrics(
+            folder.read_metrics(), unit=unit, title_of=lambda name: metric_named(name).axis
+        )
         if not figures.steps:
             return None
         curves.draw_curves(figures, path)

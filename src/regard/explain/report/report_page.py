@@ -26,6 +26,7 @@ from regard.explain.report.forecast_chart import forecast_chart
 from regard.explain.report.layer_heatmap import heat_chart
 from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.svg_parts import number_text
+from regard.metrics import metric_named
 from regard.plots.style import count_text, write_file
 from regard.runs.stability import stability_of
 from regard.setup.evaluation_details import EvaluationDetails, ScoredRow
@@ -37,25 +38,6 @@ _STYLES = ("page.css", "report.css")
 _EXPLAINED_ROWS = 5
 _MOST_WORDS = 160  # of a text that is shown
 
-_TITLES = {
-    "accuracy": "Accuracy",
-    "bits_per_byte": "Bits per byte",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "coverage80": "In the 80 % band",
-    "coverage95": "In the 95 % band",
-    "exact_match": "Exact match",
-    "f1": "F1",
-    "macro_f1": "Macro F1",
-    "mase": "MASE",
-    "no_answer_f1": "F1 of “no answer”",
-    "perplexity": "Perplexity",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
-    "wql": "WQL",
-}
 _FLOORS = {
     "byte_entropy": "single bytes",
     "compressed": "xz",
@@ -75,7 +57,6 @@ _FLOOR_SCORES = {  # of floors whose names do not end with that of a score
     "majority": "accuracy",
     "no_answer_f1_of_all": "f1",
 }
-_LOWER_IS_BETTER = {"bits_per_byte", "mase", "perplexity", "wql"}
 
 
 class ReportFacts(NamedTuple):
@@ -164,10 +145,11 @@ def _next_to_floors(
 ) -> Markup:
     """Return a score as a bar above those of its floors."""
     own = Bar("this model", score["value"], score.get("low"), score.get("high"), True)
-    title = _TITLES.get(name, name)
-    return bar_chart([own, *(Bar(floor, value) for floor, value in floors)], title).figure(
-        f"{title} next to what needs no training",
-        "Lower is better." if name in _LOWER_IS_BETTER else None,
+    metric = metric_named(name)
+    bars = [own, *(Bar(floor, value) for floor, value in floors)]
+    return bar_chart(bars, metric.heading).figure(
+        f"{metric.heading} next to what needs no training",
+        "Lower is better." if metric.is_better_lower else None,
     )
 
 
@@ -186,10 +168,11 @@ def _tile(name: str, score: Mapping[str, float | None]) -> Markup:
     """Return a score in large digits with its interval, or with what is better."""
     low, high = score.get("low"), score.get("high")
     interval = "" if low is None else f"{number_text(low)} – {number_text(high)}"
-    better = "lower is better" if name in _LOWER_IS_BETTER else ""
+    metric = metric_named(name)
+    better = "lower is better" if metric.is_better_lower else ""
     return tag(
         "div",
-        tag("div", _TITLES.get(name, name), class_="tile-name"),
+        tag("div", metric.heading, class_="tile-name"),
         tag("div", number_text(score["value"]), class_="tile-value"),
         tag("div", interval or better or "\N{NO-BREAK SPACE}", class_="tile-interval"),
         class_="tile",

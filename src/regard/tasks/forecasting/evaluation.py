@@ -15,6 +15,7 @@ from regard.data.listing import list_first, pluralize, spell_number
 from regard.data.readers.source import DataSource
 from regard.data.time_series import TimeIndex, TimeSeries
 from regard.errors import ConfigError, DataError
+from regard.metrics import METRICS
 from regard.metrics.bootstrap import PairedScore
 from regard.metrics.forecasts import (
     ForecastScore,
@@ -168,7 +169,7 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
     def verdict(self) -> str:
         """The winner in each score."""
         against_best = [
-            f"{SCORE_NAMES[score]}: {comparison.verdict}"
+            f"{METRICS[score].title}: {comparison.verdict}"
             for score, comparison in self.against_best.items()
         ]
         return "; ".join(against_best) or "no score can be compared"

@@ -9,8 +9,8 @@ from regard.metrics.forecasts import WindowErrors, compare_forecasts, measure_fo
 from regard.tasks.forecasting.floors import Floor
 
 MODEL_TITLE = "the model"
-SCORE_NAMES = {"mase": "MASE", "wql": "WQL"}
-"""Names for people of the scores that are compared; lower is better."""
+SCORE_NAMES = ("mase", "wql")
+"""The scores that are compared; lower is better."""
 FEWEST_WINDOWS = 6
 """Windows that are unlikely (1 in 32) to have all one sign by chance."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from regard.data.listing import pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
+from regard.metrics import METRICS
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.rouge import (
     ROUGE_NAMES,
@@ -35,7 +36,6 @@ from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.summarization.data import read_documents, read_summarization_data
 from regard.tasks.summarization.predictor import Summarizer, Summary
 
-_TITLES = dict(zip(ROUGE_NAMES, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "R-Lsum"), strict=True))
 _PRINTED_CHARS = 300  # of a document among the worst
 _ROWS_FOR_FLOOR = 2000  # training rows by which the number of first words is chosen
 
@@ -136,7 +136,7 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
             )
         for name, score in self.scores.by_name().items():
             interval = f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
-            yield _TITLES[name], f"{interval}   {score.signature}"
+            yield METRICS[name].column, f"{interval}   {score.signature}"
         yield (
             "Floors",
             f"first {self.num_first_words} words {_describe(self.first_words)}   "
@@ -164,7 +164,7 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
             for name, paired in self.comparison.by_name().items():
                 interval = f"[{paired.low:+.1f}, {paired.high:+.1f}]"
                 difference = f"{paired.difference:+.1f} {interval}   p = {paired.p_value:.3f}"
-                yield "", f"{_TITLES[name]} {difference}"
+                yield "", f"{METRICS[name].column} {difference}"
 
 
 def _describe(scores: RougeScores[MetricWithInterval]) -> str:

@@ -1,0 +1,25 @@
+"""What people read of metrics, in one place for all that print or draw them."""
+
+from regard.metrics import METRICS, Metric, metric_named
+
+
+def test_a_title_begins_a_line_with_a_capital_unless_it_is_spelled_otherwise():
+    titles = [METRICS[name].heading for name in ("exact_match", "chrf", "rougeL", "f1")]
+    assert titles == ["Exact match", "chrF", "ROUGE-L", "F1"]
+
+
+def test_an_axis_has_the_unit_and_a_column_the_short_title():
+    assert METRICS["exact_match"].axis == "exact match (%)"
+    assert METRICS["exact_match"].column == "exact"
+    assert METRICS["perplexity"].axis == METRICS["perplexity"].column == "perplexity"
+
+
+def test_lower_is_better_for_losses_and_errors_and_for_no_score_in_percent():
+    lower = {name for name, metric in METRICS.items() if metric.is_better_lower}
+    assert lower == {"loss", "shuffled_loss", "bits_per_byte", "mase", "perplexity", "wql"}
+    assert not any(METRICS[name].unit for name in lower)
+
+
+def test_a_figure_that_is_not_registered_has_its_name_as_its_title():
+    assert metric_named("left") == Metric("left")
+    assert metric_named("left").axis == "left"
