@@ -12,11 +12,15 @@ class Verb(NamedTuple):
         meaning: What it does, in one line.
         examples: Commands.
         opens_model: Whether it opens a model for what it reads, and says when it is open.
+        runs_on_all_ranks: Whether all processes that torchrun has started take part.
+        shares_input: Whether these send each other what the first reads from standard input.
     """
 
     meaning: str
     examples: tuple[str, ...]
     opens_model: bool = False
+    runs_on_all_ranks: bool = False
+    shares_input: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -29,6 +33,8 @@ VERBS: dict[str, Verb] = {
             "regard train pairs.tsv --dry-run --json",
             "regard train -o ende --resume",
         ),
+        runs_on_all_ranks=True,
+        shares_input=True,
     ),
     "translate": Verb(
         "Translate text, a file, or standard input.",
@@ -93,6 +99,7 @@ VERBS: dict[str, Verb] = {
             "regard evaluate mood test.jsonl --plot mood.svg",
             "zcat test.tsv.gz | regard evaluate ende - --json",
         ),
+        runs_on_all_ranks=True,
     ),
     "explain": Verb(
         "Explain an output of a model, and how far to trust the explanation.",

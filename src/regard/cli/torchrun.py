@@ -1,4 +1,4 @@
-"""Commands under torchrun: the first process works and writes; train and evaluate use them all.
+"""Commands under torchrun: the first process works and writes; some verbs use them all.
 
 Whatever ends a run on one process ends it on all, with one message and one exit code. torchrun
 starts them again after any failure; one that would only fail again ends without a word.
@@ -17,6 +17,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regard.cli import VERBS
 from regard.cli.failures import UNEXPECTED, Ending, describe_failure, describe_output_failure
 from regard.cli.wording import error_text
 from regard.errors import ConfigError, DataError, ResourceError, WeightsError
@@ -66,9 +67,12 @@ def runs_on_all_ranks(words: Sequence[str | None]) -> bool:
 
     Args:
         words: Its words after ``regard``, or the verb and its texts. Only the first process can
-            read standard input; `train` sends it to the others.
+            read standard input.
     """
-    return words[:1] == ["train"] or (words[:1] == ["evaluate"] and "-" not in words)
+    verb = VERBS.get(words[0] or "") if words else None
+    if verb is None or not verb.runs_on_all_ranks:
+        return False
+    return verb.shares_input or "-" not in words
 
 
 def end_after_first(code: int) -> int:
