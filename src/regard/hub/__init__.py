@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from regard.lazy import import_lazily
 
 if TYPE_CHECKING:
-    from regard.hub.export import EXPORTS, TrainedModel, export_hugging_face
+    from regard.hub.export import EXPORTS, ExportFormat, TrainedModel, export_hugging_face
     from regard.hub.folder_lock import FolderLock
     from regard.hub.hugging_face import (
         Published,
@@ -31,6 +31,7 @@ import_lazily(__name__)
 
 __all__ = [
     "EXPORTS",
+    "ExportFormat",
     "FolderLock",
     "Manifest",
     "ModelFolder",

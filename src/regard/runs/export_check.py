@@ -19,6 +19,7 @@ from torch import Tensor
 from regard.errors import ConfigError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
+from regard.lazy import load
 from regard.models import (
     Classifier,
     Decoder,
@@ -30,8 +31,8 @@ from regard.models import (
     TextModel,
     Vit,
 )
-from regard.runs.text_check import Peer, TextCheck, TextReader, check_texts, require_texts
-from regard.runs.transformers_peer import TRANSFORMERS, silent
+from regard.runs.text_check import TextCheck, TextReader, check_texts, require_texts
+from regard.runs.transformers_peer import silent
 from regard.tasks import task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
@@ -42,8 +43,6 @@ _MAX_TOKENS = 24  # of a text
 _WORDS = 12  # of a text that is made of a vocabulary
 _SAMPLED_TOKENS = 500  # of a vocabulary, from which words are drawn
 _NUM_IMAGES = 4
-PEERS: dict[str, Peer] = {"hf": TRANSFORMERS}
-"""What reads each format of `EXPORTS`, to compare real texts."""
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +118,7 @@ def export_model(
     )
     if texts_path is not None:
         require_texts(texts_path)
-    model_type = EXPORTS[to](trained, folder)
+    model_type = EXPORTS[to].write(trained, folder)
     exported: Any = open_published(folder)
     checked = {}
     words: Sequence[str] = ()
@@ -127,7 +126,9 @@ def export_model(
         words = vocabulary_texts(opened.tokenizer)
         if words:
             _check_tokens(folder, opened.tokenizer, exported.tokenizer, words)
-            check = check_texts(folder, opened, PEERS[to], path=texts_path, texts=texts)
+            check = check_texts(
+                folder, opened, load(EXPORTS[to].peer), path=texts_path, texts=texts
+            )
         else:
             check = TextCheck(reason="the folder has no vocabulary")
         checked["texts"] = check

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from regard.hub.export.hugging_face import export_hugging_face
 from regard.hub.export.trained_model import TrainedModel
 
-EXPORTS: dict[str, Callable[[TrainedModel, Path], str]] = {"hf": export_hugging_face}
-"""Writers by the name of their format; each writes to a folder and returns what it has written."""
 
-__all__ = ["EXPORTS", "TrainedModel", "export_hugging_face"]
+class ExportFormat(NamedTuple):
+    """A format of others.
+
+    Args:
+        write: Writes a model to a folder; returns what it has written.
+        peer: Dotted name of the `regard.runs.text_check.Peer` that reads real texts with the
+            library that the format is for.
+    """
+
+    write: Callable[[TrainedModel, Path], str]
+    peer: str
+
+
+EXPORTS = {
+    "hf": ExportFormat(export_hugging_face, "regard.runs.transformers_peer.TRANSFORMERS"),
+}
+"""The formats by name."""
+
+__all__ = ["EXPORTS", "ExportFormat", "TrainedModel", "export_hugging_face"]
