@@ -15,6 +15,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.models import Classifier
 from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
+from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.training.events import Evaluated, Planned, Saved, Started, Warned
@@ -220,7 +221,9 @@ def test_a_published_language_model_is_fine_tuned_and_keeps_its_vocabulary(tales
 def test_a_published_encoder_becomes_a_classifier(mood, reviews, tmp_path):
     classifier = load(mood[0])
     assert isinstance(classifier.model, Classifier)
-    encoder = TextEncoder(classifier.model.encoder, classifier.tokenizer)
+    encoder = TextEncoder(
+        classifier.model.encoder, classifier.tokenizer, RunConfig(task="masked-language-modeling")
+    )
     with pytest.raises(ConfigError, match=r"model\.norm=pre: bert checkpoints have post only"):
         export_model(encoder, tmp_path / "hf")  # published BERTs are post-norm
 

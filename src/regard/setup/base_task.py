@@ -61,6 +61,7 @@ class Task(ABC):
         has_long_sources: Whether models write targets for sources that may be long: the end of one
             that is too long is cut off.
         begins_with_gist: Whether the beginning of a long source says most of what its target does.
+        computes_vectors: Whether models compute vectors of texts.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Task(ABC):
     example_data: str = ""
     has_long_sources: bool = False
     begins_with_gist: bool = False
+    computes_vectors: bool = False
     families: Mapping[str, Family] | Mapping[str, InputFamily]
 
     @property

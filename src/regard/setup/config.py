@@ -251,7 +251,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A run.
 
     Args:
-        task: What is learned.
+        task: What is learned; empty leaves it to the data.
         preset: Size of the model: tiny, small, base, or auto by the amount of data.
         data: Where the data comes from.
         tokenizer: How text becomes tokens.
@@ -270,7 +270,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         settings: What the user set, as typed; written by the run.
     """
 
-    task: str = "translation"
+    task: str = ""
     preset: PresetName = "auto"
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

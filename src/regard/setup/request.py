@@ -86,7 +86,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def task(self) -> str | None:
         """The task that the user set; None leaves it to the data."""
-        return None if "task" not in self.table else str(self.table["task"])
+        return str(self.table.get("task", "")) or None
 
     @property
     def start_from(self) -> str | None:

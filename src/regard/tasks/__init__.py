@@ -44,7 +44,9 @@ TASKS: Registry[Task] = Registry(
         "series-classification": "regard.tasks.classification.input_task.SERIES_CLASSIFICATION",
     }
 )
-"""The tasks by name; the first takes data that no other claims."""
+"""The tasks by name."""
+DEFAULT_TASK = next(iter(TASKS))
+"""Takes data that no other claims, and the embedded corpus."""
 
 Predictor: TypeAlias = """(
     Translator | Summarizer | QuestionAnswerer | AnswerWriter | TextGenerator
@@ -110,7 +112,7 @@ def guess_task(
 
     source = as_source(data)
     shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)
-    return claiming_task(select_columns(shape, columns)) or next(iter(TASKS))
+    return claiming_task(select_columns(shape, columns)) or DEFAULT_TASK
 
 
 def claiming_task(shape: DataShape) -> str | None:
@@ -119,6 +121,7 @@ def claiming_task(shape: DataShape) -> str | None:
 
 
 __all__ = [
+    "DEFAULT_TASK",
     "TASKS",
     "Predictor",
     "claiming_task",

@@ -8,7 +8,7 @@ from regard.settings.values import word_of
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.request import Request
-from regard.tasks import TASKS, guess_task, task_named
+from regard.tasks import DEFAULT_TASK, TASKS, guess_task, task_named
 
 
 def choose_task(request: Request, source: DataSource | None) -> Task:
@@ -16,7 +16,7 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
 
     Args:
         request: What the user set.
-        source: The data; None for the embedded corpus, which is for translation.
+        source: The data; None for the embedded corpus.
 
     Raises:
         ConfigError: The task is unknown, or does not read a setting that is set.
@@ -26,7 +26,7 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
     if request.task is not None:
         name = request.task
     elif source is None:
-        name = draft.task
+        name = DEFAULT_TASK
     else:
         data = request.table.get("data", {})
         encoding = str(data.get("encoding", "utf-8"))

@@ -10,7 +10,7 @@ from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
-from regard.tasks import TASKS, Predictor, task_of, task_of_published
+from regard.tasks import Predictor, task_of, task_of_published
 from regard.training.device import CPU, choose_device, use_threads
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def open_published(folder: str | Path) -> Predictor:
     published = read_hugging_face(path)
     task = task_of_published(published)
     config = task.published_config(published)
-    if pooling is not None and task is not TASKS["masked-language-modeling"]:
+    if pooling is not None and not task.computes_vectors:
         raise ConfigError(
             f"{folder}: a folder of sentence-transformers with a model for {config.task}: vectors "
             "of texts are computed by encoders alone."

@@ -341,7 +341,9 @@ def test_an_encoder_gets_the_head_of_its_format_and_goes_out(
     reviews, tokenizer, transformers, tmp_path
 ):
     ours = own(tokenizer, num_segments=0, has_pooler=False)
-    export_model(TextEncoder(ours.model.encoder, tokenizer), tmp_path / "hf")
+    run = RunConfig(task="masked-language-modeling")
+    encoder = TextEncoder(ours.model.encoder, tokenizer, run)
+    export_model(encoder, tmp_path / "hf")
     assert json.loads((tmp_path / "hf/config.json").read_text())["model_type"] == "distilbert"
     settings = ("training.batch_tokens=256", "training.epochs=2")
     started_with(reviews, tmp_path / "hf", tmp_path / "more", *settings)

@@ -33,7 +33,6 @@ _POOLING: dict[PoolingMode, Callable[[Tensor], Tensor]] = {
     "weightedmean": _weighted_mean,
     "lasttoken": lambda states: states[:, -1],
 }
-_UNKNOWN_RUN = RunConfig(task="masked-language-modeling")
 
 
 def pool_states(states: Tensor, pooling: SentencePooling) -> Tensor:
@@ -57,14 +56,14 @@ class TextEncoder:
     Args:
         model: Model in evaluation mode.
         tokenizer: Its vocabulary.
-        config: The settings of its run, the defaults where they are unknown.
+        config: The settings of its run.
         pooling: How the states of a text become its vector.
         world: The processes that share its evaluation; `embed` and `fill` are computed by each.
     """
 
     model: Encoder
     tokenizer: AnyTokenizer
-    config: RunConfig = _UNKNOWN_RUN
+    config: RunConfig
     pooling: SentencePooling = field(default_factory=SentencePooling)
     world: World = ALONE
 

@@ -41,6 +41,7 @@ class MaskedLanguageModelingTask(Task):
     name = "masked-language-modeling"
     purpose = "predict hidden tokens"
     example_data = "reviews.jsonl"
+    computes_vectors = True
     families = ENCODERS
 
     @property
