@@ -40,6 +40,21 @@ def as_other(monkeypatch):
     monkeypatch.setattr("sys.stdout", __import__("sys").stdout)
 
 
+@pytest.mark.parametrize(
+    ("words", "is_shared"),
+    [
+        (["train", "-", "-o", "ende"], True),
+        (["evaluate", "ende", "test.tsv"], True),
+        (["evaluate", "ende", "-"], False),
+        (["translate", "ende", "test.tsv"], False),
+        (["--help"], False),
+        ([], False),
+    ],
+)
+def test_all_ranks_run_the_verbs_that_declare_it_where_each_can_read_the_input(words, is_shared):
+    assert torchrun.runs_on_all_ranks(words) == is_shared
+
+
 @pytest.mark.parametrize("words", [["check", "nothing.tsv"], ["--help"], [], ["translate"]])
 def test_of_a_verb_that_does_not_train_the_other_processes_leave_silently(
     words, as_other, capfd, monkeypatch

@@ -7,7 +7,9 @@ from tests.conftest import toy_pairs, write_tsv
 
 from regard.data.readers.source import open_source
 from regard.errors import ConfigError
+from regard.setup.config import RunConfig
 from regard.setup.request import Request
+from regard.tasks import DEFAULT_TASK
 from regard.tasks.choice import choose_task
 
 
@@ -56,3 +58,10 @@ def hours(tmp_path_factory):
 def test_a_setting_of_the_data_that_the_task_does_not_read_is_refused(hours, setting):
     with pytest.raises(ConfigError, match=f"`data.{setting}`: .*the data is for forecasting"):
         choose_task(Request.parse([f"data.{setting}"]), hours)
+
+
+def test_where_no_task_is_set_the_data_decides_and_the_embedded_corpus_is_for_translation(hours):
+    unset = Request.parse(["task="])
+    assert unset.bind_all_but_model(RunConfig()).task == RunConfig().task == ""
+    assert choose_task(unset, hours).name == "forecasting"
+    assert choose_task(unset, None).name == DEFAULT_TASK == "translation"
