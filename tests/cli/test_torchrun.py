@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from regard.runs import session
 from regard.training import launch
 from regard.training.checkpoint import checkpoint_path
 from regard.training.loop import Trainer
-from regard.training.signals import Terminated
+from regard.training.signals import Terminated, raising_once
 from regard.training.torchrun_environment import TorchrunEnvironment
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
@@ -116,6 +117,67 @@ def test_an_evaluation_that_names_standard_input_is_of_the_first_process_alone(
     monkeypatch.setattr(launch, "connect", lambda _: pytest.fail("it waits for the others"))
     assert main(command) == 4
     assert f"{tmp_path}/nothing: no such folder" in capfd.readouterr().err
+
+
+def test_a_process_that_ends_while_the_others_connect_is_said(monkeypatch, capsys, tmp_path):
+    def begin(*_):
+        raise RuntimeError("[/gloo/pair.cc:553] Connection closed by peer [10.0.0.2]:9. Check.")
+
+    for name, value in (OTHER | {"RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launch, "_meet", lambda _: "name")
+    monkeypatch.setattr(launch, "_begin_watch", begin)
+    assert main(["train", "pairs.tsv", "-o", str(tmp_path / "m")]) == 5
+    assert capsys.readouterr().err == (
+        f"regard: rank 0 (host {socket.gethostname()}): the connection to another process has "
+        "ended at the start (Connection closed by peer [10.0.0.2]:9).\n"
+    )
+
+
+def test_a_process_that_is_ready_ends_with_the_others_whatever_signal_comes_to_it(monkeypatch):
+    events = []
+
+    def barrier():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        events.append("all are ready")
+
+    watch = SimpleNamespace(close=lambda: events.append("left"))
+    world = SimpleNamespace(barrier=barrier)
+    monkeypatch.setattr(launch.dist, "destroy_process_group", lambda: None)
+    with raising_once():
+        launched = launch.Launch(launch.World(), watch, 0, TorchrunEnvironment(1, 2))
+        launched.world = world
+        launched.finish()
+    assert events == ["all are ready", "left"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_run_that_is_stopped_ends_once_the_first_process_has_drawn_its_curves(rank):
+    events = []
+    world = SimpleNamespace(is_first=rank == 0, barrier=lambda: events.append("all are here"))
+    run = SimpleNamespace(world=world, _draw_curves=lambda: "curves", _report=events.append)
+    session.RunSession._show_curves(run)
+    assert events == (["curves", "all are here"] if rank == 0 else ["all are here"])
+
+
+def test_after_an_error_another_process_waits_for_the_first_one_until_interrupted(
+    monkeypatch,
+):
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    try:
+        assert (torchrun.end_after_first(130), len(waits)) == (130, 0)
+        assert (torchrun.end_after_first(3), len(waits)) == (3, 1)
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 @pytest.mark.slow

@@ -90,14 +90,14 @@ def evaluate(
             has_details=html is not None,
             world=world,
         )
-    if not world.is_first:
-        return
-    _print(report, task, time.monotonic() - start_time, json=json)
-    if plot is not None:  # last: a full disk costs no scores
-        report.draw(plot)
-        print(f"{plot}: drawn", file=sys.stderr)
-    if html is not None:
-        _write_page(report, task, html, model, compute)
+        if not world.is_first:
+            return
+        _print(report, task, time.monotonic() - start_time, json=json)
+        if plot is not None:  # last: a full disk costs no scores
+            report.draw(plot)
+            print(f"{plot}: drawn", file=sys.stderr)
+        if html is not None:
+            _write_page(report, task, html, model, compute)
 
 
 def _print(report: EvaluationReport, task: str, seconds: float, *, json: bool) -> None:

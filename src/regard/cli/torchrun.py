@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regard.cli import VERBS
-from regard.cli.failures import UNEXPECTED, Ending, describe_failure, describe_output_failure
+from regard.cli.failures import (
+    INTERRUPTED,
+    UNEXPECTED,
+    Ending,
+    describe_failure,
+    describe_output_failure,
+)
 from regard.cli.wording import error_text
 from regard.errors import ConfigError, DataError, ResourceError, WeightsError
 from regard.training.torchrun_environment import TorchrunEnvironment
@@ -78,11 +84,15 @@ def runs_on_all_ranks(words: Sequence[str | None]) -> bool:
 def end_after_first(code: int) -> int:
     """Return an exit code once the first process has ended, for an error that both have.
 
-    torchrun ends the others when one fails, and so would cut off the message of the first.
+    torchrun ends the others when one fails, and so would cut off the message of the first. It waits
+    for all after Ctrl-C, which a terminal sends to every process.
     """
+    if code == INTERRUPTED:
+        return code
     ended = []
     with suppress(ValueError):  # outside the main thread
-        signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda *_: ended.append(True))
     deadline = time.monotonic() + _SECONDS_TO_WAIT
     while not ended and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -123,6 +133,8 @@ def note_code(code: int) -> None:
 def join_run() -> Iterator[Launch | None]:
     """Connect the processes of a run while inside ``with``, and end them together.
 
+    Meanwhile SIGTERM raises `Terminated` in the main thread, as Ctrl-C raises `KeyboardInterrupt`.
+
     Yields:
         The processes; None outside torchrun.
 
@@ -135,6 +147,7 @@ def join_run() -> Iterator[Launch | None]:
         return
     from regard.training.heartbeat import Failure, end_process, write_message
     from regard.training.launch import connect
+    from regard.training.signals import raising_once
 
     try:
         launch = connect(environment)
@@ -142,21 +155,22 @@ def join_run() -> Iterator[Launch | None]:
         if environment.rank:
             write_message(error_text(error))
         raise
-    try:
-        yield launch
-    except BaseException as error:
-        if _is_connection_loss(error):
-            failure = launch.fail_lost()
-        else:
-            ending = _describe(error)
-            text = f"{launch.world.name(environment.rank)}: {type(error).__name__}: {error}"
-            own = Ending(UNEXPECTED, text) if ending is None else ending
-            failure = launch.fail(Failure(code=own.code, message=own.message))
-            if ending is None:
-                raise
-        note_code(failure.code)
-        end_process(failure.code)
-    launch.finish()
+    with raising_once():
+        try:
+            yield launch
+            launch.finish()
+        except BaseException as error:
+            if _is_connection_loss(error):
+                failure = launch.fail_lost()
+            else:
+                ending = _describe(error)
+                text = f"{launch.world.name(environment.rank)}: {type(error).__name__}: {error}"
+                own = Ending(UNEXPECTED, text) if ending is None else ending
+                failure = launch.fail(Failure(code=own.code, message=own.message))
+                if ending is None:
+                    raise
+            note_code(failure.code)
+            end_process(failure.code)
 
 
 def _describe(error: BaseException) -> Ending | None:

@@ -416,9 +416,13 @@ class RunSession:
             self.folder.append_metrics(msgspec.to_builtins(event))
 
     def _show_curves(self) -> None:
-        """Draw the evaluations so far, and report the picture; on rank 0."""
+        """Draw the evaluations so far, and report the picture, on rank 0.
+
+        The others wait: one that ends leaves rank 0 seconds, and Matplotlib may take them to load.
+        """
         if self.world.is_first and (picture := self._draw_curves()) is not None:
             self._report(picture)
+        self.world.barrier()
 
     def _draw_curves(self) -> Drawn | Warned | None:
         """Draw the evaluations so far; return what to report."""

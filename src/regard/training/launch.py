@@ -7,6 +7,7 @@ what is on GPUs), and watch each other. Source of the variables: PyTorch, torchr
 from __future__ import annotations
 
 import fcntl
+import re
 import signal
 import socket
 import struct
@@ -30,7 +31,7 @@ from torch.distributed import (
 from regard.errors import ResourceError
 from regard.training.distribution import World
 from regard.training.heartbeat import Failure, Process, Watch, end_process, write_message
-from regard.training.signals import raise_on_termination
+from regard.training.signals import ignore_signals
 from regard.training.torchrun_environment import TorchrunEnvironment
 from regard.training.training_config import TrainingConfig
 
@@ -62,7 +63,12 @@ class Launch:
         self._runs_store = environment.runs_store
 
     def finish(self) -> None:
-        """Leave a run that has ended well."""
+        """Leave a run that has ended well for this process, once it has for all.
+
+        Else a signal that came to one of them would end it alone.
+        """
+        ignore_signals()
+        self.world.barrier()
         self._watch.close()
         if self._runs_store:
             with suppress(RuntimeError):
@@ -71,19 +77,17 @@ class Launch:
 
     def fail(self, failure: Failure) -> Failure:
         """End the run on all ranks; return the failure with which it ends."""
-        _ignore_signals()
+        ignore_signals()
         return self._watch.leave(failure)
 
     def fail_lost(self) -> Failure:
         """End the run on all ranks after the connection to another process was lost."""
-        _ignore_signals()
+        ignore_signals()
         return self._watch.leave_lost()
 
 
 def connect(environment: TorchrunEnvironment) -> Launch:
     """Connect this process with the others of its run, and start to watch them.
-
-    Until it leaves the run, SIGTERM raises `Terminated` in the main thread.
 
     Args:
         environment: Rank and address.
@@ -92,22 +96,12 @@ def connect(environment: TorchrunEnvironment) -> Launch:
         The connected processes, watched by their heartbeats.
 
     Raises:
-        ResourceError: The others cannot be reached.
+        ResourceError: The others cannot be reached, or one of them has ended.
     """
     _choose_interface(environment)
     with _default_interrupt(), _noting_the_wait(environment):
         try:
-            store = _open_store(environment, _START, runs_it=environment.runs_store)
-            name = _agree_on_name(environment, store)
-            store.set(f"{name}/here/{environment.rank}", "")
-            store.wait([f"{name}/here/{rank}" for rank in range(environment.size)], _START)
-            dist.init_process_group(
-                "gloo",
-                store=PrefixStore(name, store),
-                rank=environment.rank,
-                world_size=environment.size,
-                timeout=_EXCHANGE,
-            )
+            name = _meet(environment)
         except RuntimeError as error:
             if "EADDRINUSE" in str(error):
                 raise ResourceError(
@@ -116,9 +110,45 @@ def connect(environment: TorchrunEnvironment) -> Launch:
                 ) from error
             raise ResourceError(
                 f"rank {environment.rank} (host {socket.gethostname()}): cannot reach the other "
-                f"processes by {environment.meeting_point} ({str(error).splitlines()[0]}).  Does "
+                f"processes by {environment.meeting_point} ({_reason(error)}).  Does "
                 "torchrun run on every machine, and can that address be reached from each?"
             ) from error
+        try:
+            return _begin_watch(environment, name)
+        except RuntimeError as error:
+            raise ResourceError(
+                f"rank {environment.rank} (host {socket.gethostname()}): the connection to another "
+                f"process has ended at the start ({_reason(error)})."
+            ) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the first sentence of an error of PyTorch, without the place in its source.
+
+    >>> _reason(RuntimeError("[/gloo/transport/tcp/pair.cc:553] Connection closed by peer. Check"))
+    'Connection closed by peer'
+    """
+    return re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).split(". ")[0]
+
+
+def _meet(environment: TorchrunEnvironment) -> str:
+    """Wait until all processes have started, and connect them; return a name of this start."""
+    store = _open_store(environment, _START, runs_it=environment.runs_store)
+    name = _agree_on_name(environment, store)
+    store.set(f"{name}/here/{environment.rank}", "")
+    store.wait([f"{name}/here/{rank}" for rank in range(environment.size)], _START)
+    dist.init_process_group(
+        "gloo",
+        store=PrefixStore(name, store),
+        rank=environment.rank,
+        world_size=environment.size,
+        timeout=_EXCHANGE,
+    )
+    return name
+
+
+def _begin_watch(environment: TorchrunEnvironment, name: str) -> Launch:
+    """Let the connected processes know and watch each other."""
     world = World(rank=environment.rank, size=environment.size, control=dist.group.WORLD)
     has_gpu = torch.cuda.device_count() > environment.local_rank
     own = (msgspec.to_builtins(Process.present()), environment.num_restarts, has_gpu)
@@ -143,7 +173,6 @@ def connect(environment: TorchrunEnvironment) -> Launch:
     watch.beat()
     world.barrier()  # from here on all have a heartbeat
     watch.start()
-    raise_on_termination()
     most_restarts = max(num_restarts for _, num_restarts, _ in gathered)
     return Launch(world, watch, most_restarts, environment)
 
@@ -240,10 +269,3 @@ def _default_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _ignore_signals() -> None:
-    """Ignore what torchrun sends to processes that end by themselves."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -198,6 +198,7 @@ class Trainer:
                 self._obey(stop, counters)
             self._report_unused_time(counters)
             self._obey(stop, counters)
+        stop.raise_unseen()
         return counters
 
     def _obey(self, stop: StopRequest, counters: Counters) -> None:

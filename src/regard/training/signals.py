@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.02
+_SAME_SECONDS = 5.0  # in which signals to a process under torchrun are of one request
 
 
 class Stopped(KeyboardInterrupt):
@@ -85,29 +89,53 @@ def resumable(folder: str, holds_run: Callable[[], bool] = lambda: True) -> Iter
         raise Aborted(signum, folder) from error
 
 
-def raise_on_termination() -> None:
-    """Let SIGTERM raise `Terminated` in the main thread, instead of ending the process unheard.
+@contextmanager
+def raising_once() -> Iterator[None]:
+    """Let SIGINT raise `KeyboardInterrupt` and SIGTERM `Terminated` in the main thread, once.
+
+    Under torchrun one request comes as several signals: from a terminal, to all processes of its
+    group, or from a scheduler; from torchrun; and through other ranks. What one of them raises may
+    write and clean up; so those that come within seconds after it are ignored.
 
     A finalizer or a weak reference's callback ignores what is raised in it: the signal is then
-    raised again.
+    raised again. The handlers before are restored at the end.
     """
-    report = sys.unraisablehook
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    report, raised_at = sys.unraisablehook, -math.inf
 
-    def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
-        raise Terminated
-
-    def interrupt() -> None:  # also a main thread that sleeps
-        os.kill(os.getpid(), signal.SIGTERM)
+    def interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
+        nonlocal raised_at
+        if time.monotonic() - raised_at > _SAME_SECONDS:
+            raised_at = time.monotonic()
+            raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
 
     def raise_again(ignored: sys.UnraisableHookArgs) -> None:
-        if issubclass(ignored.exc_type, Terminated):
-            threading.Timer(_AGAIN_SECONDS, interrupt).start()
-        else:
+        nonlocal raised_at
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
             report(ignored)
+            return
+        raised_at = -math.inf
+        signum = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
+        # By the system: it interrupts a main thread that sleeps, too.
+        threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signum)).start()
 
+    previous = {signum: signal.signal(signum, interrupt) for signum in _SIGNALS}
+    sys.unraisablehook = raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def ignore_signals() -> None:
+    """Ignore what is sent to a process that ends by itself; those of a terminal too."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)
-        sys.unraisablehook = raise_again
+        for signum in _SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
 
 
 def request_stop() -> None:
@@ -143,13 +171,21 @@ class StopRequest:
                 self._restore()
 
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in _SIGNALS:
                 self._previous[signum] = signal.signal(signum, catch)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not (self._catches_all and kind is Stopped):
             self._restore()
+
+    def raise_unseen(self) -> None:
+        """Raise a signal again, to the handlers before, that nobody has looked at.
+
+        Call it after the ``with`` of a run that was not stopped: it came after the last look.
+        """
+        if self.signum is not None:
+            signal.raise_signal(self.signum)
 
     def _restore(self) -> None:
         for signum, handler in self._previous.items():
