@@ -16,7 +16,6 @@ from regard.metrics.rouge import (
     rouge_rows,
     rouge_signature,
     score_summaries,
-    worst_summaries,
 )
 from regard.metrics.summaries import best_num_words, extractive_fragments, first_sentence
 from regard.metrics.words import first_words, split_words
@@ -122,13 +121,6 @@ def test_the_rule_is_in_the_signature() -> None:
     score = score_summaries(GOOD, REFERENCES, num_samples=9, seed=3).rougeL
     assert score.signature.startswith("rougeL|bs:9|seed:3|f1|case:lower|tok:unicode|stem:no|")
     assert "bs:" not in rouge_signature("rouge2")
-
-
-def test_the_worst_summaries_are_first_and_equal_ones_in_order() -> None:
-    summaries = [GOOD[0], "nothing", "nothing", GOOD[3]]
-    worst = worst_summaries(summaries, REFERENCES, count=3)
-    assert [row for row, _ in worst] == [1, 2, 3]
-    assert worst[0][1] == 0 < worst[2][1]
 
 
 def test_what_cannot_be_scored_is_refused() -> None:

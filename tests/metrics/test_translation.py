@@ -18,7 +18,7 @@ from regard.metrics.translation import (
     compare_translations,
     exact_match,
     score_translations,
-    worst_translations,
+    sentence_chrf,
 )
 
 REFERENCES = [
@@ -154,24 +154,17 @@ def test_systems_that_differ_by_chance_have_a_large_p_value() -> None:
     assert compare_translations(first, second, references, num_samples=300).chrf.p_value > 0.1
 
 
-def test_the_worst_translations_come_first_with_their_sentence_score() -> None:
-    hypotheses = [REFERENCES[0], "xyz", POOR[2], REFERENCES[3]]
-    worst = worst_translations(hypotheses, REFERENCES[:4], count=3)
+def test_a_sentence_has_the_score_that_sacrebleu_gives_it() -> None:
+    hypotheses = [REFERENCES[0], "xyz", POOR[2]]
     expected = CHRF().sentence_score(POOR[2], [REFERENCES[2]]).score
-    assert worst == [(1, 0.0), (2, expected), (0, 100.0)]
-
-
-def test_more_worst_translations_than_there_are_gives_all() -> None:
-    assert len(worst_translations(GOOD, REFERENCES, count=99)) == len(REFERENCES)
+    assert sentence_chrf(hypotheses, REFERENCES[:3]).tolist() == [100.0, 0.0, expected]
 
 
 def test_exact_match_is_the_share_of_equal_strings() -> None:
     assert exact_match(["a", "b ", "c", "d"], ["a", "b", "c", "x"]) == 0.5
 
 
-@pytest.mark.parametrize(
-    "scorer", [chrf, bleu, score_translations, worst_translations, exact_match]
-)
+@pytest.mark.parametrize("scorer", [chrf, bleu, score_translations, sentence_chrf, exact_match])
 def test_unequal_lengths_are_refused(scorer) -> None:
     with pytest.raises(ShapeError) as caught:
         scorer(["a", "b"], ["a"])
@@ -180,9 +173,7 @@ def test_unequal_lengths_are_refused(scorer) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "scorer", [chrf, bleu, score_translations, worst_translations, exact_match]
-)
+@pytest.mark.parametrize("scorer", [chrf, bleu, score_translations, sentence_chrf, exact_match])
 def test_no_sentences_are_refused(scorer) -> None:
     with pytest.raises(DataError) as caught:
         scorer([], [])

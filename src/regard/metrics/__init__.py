@@ -29,17 +29,14 @@ if TYPE_CHECKING:
         compare_summaries,
         rouge_l,
         score_summaries,
-        worst_summaries,
     )
     from regard.metrics.translation import (
-        PairedScores,
         TranslationScores,
         bleu,
         chrf,
         compare_translations,
         exact_match,
         score_translations,
-        worst_translations,
     )
 
 import_lazily(__name__)
@@ -85,7 +82,6 @@ __all__ = [
     "PairedAnswerScores",
     "PairedForecastScores",
     "PairedScore",
-    "PairedScores",
     "RougeScores",
     "TranslationScores",
     "accuracy",
@@ -108,6 +104,4 @@ __all__ = [
     "score_translations",
     "weighted_quantile_loss",
     "wilson_interval",
-    "worst_summaries",
-    "worst_translations",
 ]

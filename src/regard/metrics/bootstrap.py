@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -65,6 +66,10 @@ class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     high: float
     p_value: float
     signature: str
+
+
+M = TypeVar("M")
+"""A score with its interval, or the difference of two systems."""
 
 
 def require_aligned(outputs: Sequence[object], references: Sequence[object], noun: str) -> None:

@@ -12,12 +12,11 @@ of several lines need the whole table, row by row.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Generic, TypeVar
+from typing import Generic
 
 import msgspec
 import numpy as np
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
+    M,
     MetricWithInterval,
     PairedScore,
     compare_means,
@@ -37,10 +37,6 @@ from regard.metrics.words import split_words
 ROUGE_NAMES: tuple[str, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 """The scores, in the order in which they are computed."""
 _L = ROUGE_NAMES.index("rougeL")
-
-
-M = TypeVar("M")
-"""A score with its interval, or the difference of two systems."""
 
 
 class RougeScores(
@@ -168,28 +164,6 @@ def compare_summaries(
         for index, name in enumerate(ROUGE_NAMES)
     }
     return RougeScores(**scores, num_summaries=len(first))
-
-
-def worst_summaries(
-    summaries: Sequence[str], references: Sequence[str], *, count: int = 20
-) -> list[tuple[int, float]]:
-    """Return the summaries with the lowest ROUGE-L.
-
-    Args:
-        summaries: Summaries of a system.
-        references: What each should have been.
-        count: Summaries to return at most.
-
-    Returns:
-        Row (0-based) and ROUGE-L (0 to 100) of each, worst first; equal scores in the order of
-        rows.
-
-    Raises:
-        DataError: There is nothing to score.
-        ShapeError: The lengths differ.
-    """
-    scores = rouge_rows(summaries, references)[:, _L].tolist()
-    return heapq.nsmallest(count, enumerate(scores), key=lambda scored: (scored[1], scored[0]))
 
 
 def rouge_signature(

@@ -8,12 +8,11 @@ Cost: about a millisecond a sentence for both scores; a resample sums 28 counts 
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
 import msgspec
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
+    M,
     MetricWithInterval,
     PairedScore,
     Statistics,
@@ -39,8 +39,10 @@ _MORPHOLOGY_PACKAGES = {"ja": ("MeCab", "ipadic"), "ko": ("mecab_ko", "mecab_ko_
 _CHARACTER_LANGUAGES = {"ja", "km", "ko", "lo", "my", "th"}
 
 
-class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Scores of a set of translations.
+class TranslationScores(
+    msgspec.Struct, Generic[M], frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Scores of a set of translations, or the differences of two systems in each.
 
     Args:
         bleu: BLEU, 0 to 100.
@@ -48,22 +50,8 @@ class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         num_sentences: Sentences scored.
     """
 
-    bleu: MetricWithInterval
-    chrf: MetricWithInterval
-    num_sentences: int
-
-
-class PairedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The difference of two systems in both scores.
-
-    Args:
-        bleu: Difference in BLEU.
-        chrf: Difference in chrF.
-        num_sentences: Sentences scored.
-    """
-
-    bleu: PairedScore
-    chrf: PairedScore
+    bleu: M
+    chrf: M
     num_sentences: int
 
 
@@ -112,7 +100,7 @@ def score_translations(
     target_language: str | None = None,
     num_samples: int = NUM_SAMPLES,
     seed: int = SEED,
-) -> TranslationScores:
+) -> TranslationScores[MetricWithInterval]:
     """Return BLEU and chrF of translations, with 95 % bootstrap intervals.
 
     Args:
@@ -151,7 +139,7 @@ def compare_translations(
     target_language: str | None = None,
     num_samples: int = NUM_SAMPLES,
     seed: int = SEED,
-) -> PairedScores:
+) -> TranslationScores[PairedScore]:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
     Args:
@@ -180,28 +168,7 @@ def compare_translations(
         )
         for metric in _metrics(target_language, num_samples, seed)
     )
-    return PairedScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
-
-
-def worst_translations(
-    hypotheses: Sequence[str], references: Sequence[str], *, count: int = 20
-) -> list[tuple[int, float]]:
-    """Return the translations with the lowest sentence chrF.
-
-    Args:
-        hypotheses: Translations.
-        references: What each should have been.
-        count: Translations to return at most.
-
-    Returns:
-        Row (0-based) and chrF (0 to 100) of each, worst first; equal scores in the order of rows.
-
-    Raises:
-        DataError: There is nothing to score.
-        ShapeError: The lengths differ.
-    """
-    scores = sentence_chrf(hypotheses, references).tolist()
-    return heapq.nsmallest(count, enumerate(scores), key=lambda scored: (scored[1], scored[0]))
+    return TranslationScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
 
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:

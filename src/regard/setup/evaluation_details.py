@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -97,6 +98,19 @@ class EvaluationDetails(msgspec.Struct, frozen=True, kw_only=True):
     worst: list[ScoredRow] = []
     forecasts: list[ForecastPanel] = []
     notes: list[str] = []
+
+
+def worst_rows(scores: Sequence[float], count: int) -> list[int]:
+    """Return the rows with the lowest scores, worst first; equal scores in the order of rows.
+
+    Args:
+        scores: Score of each row.
+        count: Rows to return at most.
+
+    >>> worst_rows([30.0, 10.0, 20.0, 10.0], 3)
+    [1, 3, 2]
+    """
+    return heapq.nsmallest(count, range(len(scores)), key=scores.__getitem__)
 
 
 def chart_by_length(picture: object) -> ScoreChart | None:

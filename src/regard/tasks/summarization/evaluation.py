@@ -19,7 +19,6 @@ from regard.metrics.rouge import (
     compare_summaries,
     rouge_rows,
     score_summaries,
-    worst_summaries,
 )
 from regard.metrics.summaries import (
     ExtractiveFragments,
@@ -29,12 +28,12 @@ from regard.metrics.summaries import (
 )
 from regard.metrics.words import first_words, split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.evaluation_details import EvaluationDetails, ExplainedInput, ScoredRow
+from regard.setup.evaluation_details import worst_rows
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.summarization.data import read_documents, read_summarization_data
-from regard.tasks.summarization.predictor import Summarizer, Summary
+from regard.tasks.summarization.predictor import Summarizer
 
 _PRINTED_CHARS = 300  # of a document among the worst
 _ROWS_FOR_FLOOR = 2000  # training rows by which the number of first words is chosen
@@ -208,7 +207,32 @@ def evaluate_summarizer(
     # Without the training data the floor is the best that the file itself allows.
     num_words = choose_num_words(pairs if train is None else train)
     search = summarizer.config.search
-    report = SummarizationReport(
+    scores = rouge_rows(outputs, references)[:, ROUGE_NAMES.index("rougeL")].tolist()
+    worst = worst_rows(scores, options.num_worst)
+    picture = ScoreByLengthPicture.from_rows(
+        [len(split_words(document)) for document in documents],
+        [scores],
+        unit="words of the document",
+        row="summary",
+        names=["ROUGE-L"],
+    )
+    details = None
+    if options.has_details:
+        details = target_details(
+            summarizer,
+            pairs,
+            best,
+            name="ROUGE-L",
+            scores=scores,
+            worst=worst,
+            picture=picture,
+            train=train,
+            source_role="document",
+            source_row="document",
+            target_row="summary",
+            cuts_sources=True,
+        )
+    return SummarizationReport(
         model=options.model,
         path=pairs.path,
         other=options.other,
@@ -229,61 +253,16 @@ def evaluate_summarizer(
         worst=[
             WorstSummary(
                 line=pairs.lines[row],
-                rougeL=value,
+                rougeL=scores[row],
                 document=documents[row],
                 output=outputs[row],
                 reference=references[row],
             )
-            for row, value in worst_summaries(outputs, references, count=options.num_worst)
+            for row in worst
         ],
         comparison=comparison,
-        picture=ScoreByLengthPicture.from_rows(
-            [len(split_words(document)) for document in documents],
-            [rouge_rows(outputs, references)[:, ROUGE_NAMES.index("rougeL")].tolist()],
-            unit="words of the document",
-            row="summary",
-            names=["ROUGE-L"],
-        ),
-    )
-    if not options.has_details:
-        return report
-    details = _details(summarizer, pairs, best, train, report)
-    return msgspec.structs.replace(report, details=details)
-
-
-def _details(
-    summarizer: Summarizer,
-    pairs: ParallelCorpus,
-    best: Sequence[Summary],
-    train: ParallelCorpus | None,
-    report: SummarizationReport,
-) -> EvaluationDetails:
-    """Return what a page shows beyond the scores."""
-    outputs = [summary.text for summary in best]
-    return target_details(
-        summarizer,
-        pairs,
-        name="ROUGE-L",
-        source_row="document",
-        target_row="summary",
-        scores=rouge_rows(outputs, pairs.targets)[:, ROUGE_NAMES.index("rougeL")].tolist(),
-        confidences=[summary.confidence for summary in best],
-        picture=report.picture,
-        train=train,
-        worst=[
-            ScoredRow(
-                where=f"line {entry.line:,}",
-                score=f"ROUGE-L {entry.rougeL:.1f}",
-                texts={
-                    "document": entry.document,
-                    "output": entry.output,
-                    "reference": entry.reference,
-                },
-                explained=ExplainedInput(text=entry.document, output=entry.output or None),
-            )
-            for entry in report.worst
-        ],
-        cuts_sources=True,
+        picture=picture,
+        details=details,
     )
 
 

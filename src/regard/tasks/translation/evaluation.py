@@ -13,21 +13,19 @@ import numpy as np
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
 from regard.metrics.baselines import NearestNeighbor, copy_source
+from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.translation import (
-    PairedScores,
     TranslationScores,
     chrf,
     compare_translations,
     score_translations,
     sentence_chrf,
-    worst_translations,
 )
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.evaluation_details import EvaluationDetails, ExplainedInput, ScoredRow
+from regard.setup.evaluation_details import worst_rows
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
-from regard.tasks.sequence_to_sequence.predictor import Candidate
 from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
@@ -64,13 +62,13 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
 
     num_pairs: int
     beam: int
-    scores: TranslationScores
+    scores: TranslationScores[MetricWithInterval]
     copy_chrf: float
     neighbour_chrf: float | None
     latency_p50: float
     latency_p95: float
     worst: list[WorstTranslation]
-    comparison: PairedScores | None
+    comparison: TranslationScores[PairedScore] | None
 
     @property
     def num_rows(self) -> int:
@@ -168,7 +166,31 @@ def evaluate_translator(
             outputs, other_outputs, pairs.targets, target_language=language
         )
     seconds = _time_single_sentences(translator, pairs.sources, beam)
-    report = TranslationReport(
+    scores = sentence_chrf(outputs, pairs.targets).tolist()
+    worst = worst_rows(scores, options.num_worst)
+    picture = ScoreByLengthPicture.from_rows(
+        [len(split_words(source)) for source in pairs.sources],
+        [scores],
+        unit="words of the source",
+        row="sentence",
+        names=["chrF"],
+    )
+    details = None
+    if options.has_details:
+        details = target_details(
+            translator,
+            pairs,
+            best,
+            name="chrF",
+            scores=scores,
+            worst=worst,
+            picture=picture,
+            train=train,
+            source_role="source",
+            source_row="sentence",
+            target_row="sentence",
+        )
+    return TranslationReport(
         model=options.model,
         path=pairs.path,
         other=options.other,
@@ -182,59 +204,16 @@ def evaluate_translator(
         worst=[
             WorstTranslation(
                 line=pairs.lines[row],
-                chrf=value,
+                chrf=scores[row],
                 source=pairs.sources[row],
                 output=outputs[row],
                 reference=pairs.targets[row],
             )
-            for row, value in worst_translations(outputs, pairs.targets, count=options.num_worst)
+            for row in worst
         ],
         comparison=comparison,
-        picture=ScoreByLengthPicture.from_rows(
-            [len(split_words(source)) for source in pairs.sources],
-            [sentence_chrf(outputs, pairs.targets).tolist()],
-            unit="words of the source",
-            row="sentence",
-            names=["chrF"],
-        ),
-    )
-    if not options.has_details:
-        return report
-    details = _details(translator, pairs, best, train, report)
-    return msgspec.structs.replace(report, details=details)
-
-
-def _details(
-    translator: Translator,
-    pairs: ParallelCorpus,
-    best: Sequence[Candidate],
-    train: ParallelCorpus | None,
-    report: TranslationReport,
-) -> EvaluationDetails:
-    """Return what a page shows beyond the scores."""
-    return target_details(
-        translator,
-        pairs,
-        name="chrF",
-        source_row="sentence",
-        target_row="sentence",
-        scores=sentence_chrf([output.text for output in best], pairs.targets).tolist(),
-        confidences=[output.confidence for output in best],
-        picture=report.picture,
-        train=train,
-        worst=[
-            ScoredRow(
-                where=f"line {entry.line:,}",
-                score=f"chrF {entry.chrf:.1f}",
-                texts={
-                    "source": entry.source,
-                    "output": entry.output,
-                    "reference": entry.reference,
-                },
-                explained=ExplainedInput(text=entry.source, output=entry.output or None),
-            )
-            for entry in report.worst
-        ],
+        picture=picture,
+        details=details,
     )
 
 
