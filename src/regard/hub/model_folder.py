@@ -44,6 +44,7 @@ from regard.hub.manifest import Manifest
 from regard.hub.storage import (
     append_line,
     read_tensors,
+    read_text,
     tensor_shapes,
     warn_if_not_finite,
     write_atomic,
@@ -168,7 +169,7 @@ class ModelFolder:
             )
         self.manifest.check()
         path = self.path / CONFIG
-        return from_toml(self._read_text(path), kind, name=str(path))
+        return from_toml(read_text(path), kind, name=str(path))
 
     def write_config(self, config: msgspec.Struct) -> None:
         """Write the settings."""
@@ -200,7 +201,7 @@ class ModelFolder:
             )
         from regard.data.tokenizer import Tokenizer
 
-        return Tokenizer.from_json(self._read_text(path), name=str(path))
+        return Tokenizer.from_json(read_text(path), name=str(path))
 
     @property
     def _has_published_tokenizer(self) -> bool:
@@ -284,7 +285,7 @@ class ModelFolder:
         if not path.is_file():
             return {}
         try:
-            return msgspec.json.decode(self._read_text(path), type=dict[str, float])
+            return msgspec.json.decode(read_text(path), type=dict[str, float])
         except (ValueError, RecursionError) as error:
             raise WeightsError(f"{path}: not an object of numbers by name ({error}).") from error
 
@@ -305,7 +306,7 @@ class ModelFolder:
         path = self.path / METRICS
         if not path.is_file():
             return []
-        *lines, _ = self._read_text(path).split("\n")  # what follows the last line end is cut off
+        *lines, _ = read_text(path).split("\n")  # what follows the last line end is cut off
         try:
             for line in lines:
                 if line:
@@ -342,13 +343,6 @@ class ModelFolder:
     def _write_guarded(self, name: str, content: bytes) -> None:
         self.manifest.record(name, content)
         write_atomic(self.path / name, content)
-
-    @staticmethod
-    def _read_text(path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise WeightsError(f"{path}: cannot be read ({error}).") from error
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:

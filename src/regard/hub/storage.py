@@ -55,6 +55,14 @@ class _Entry(msgspec.Struct):
     shape: tuple[int, ...] = ()
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file; raise WeightsError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}).") from error
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file completely or not at all; folders are created as needed.
 

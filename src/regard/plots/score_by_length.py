@@ -36,6 +36,13 @@ class LengthBin(msgspec.Struct, frozen=True, kw_only=True):
     means: list[float]
     margins: list[float]
 
+    @property
+    def range_text(self) -> str:
+        """The lengths in words."""
+        if self.shortest == self.longest:
+            return f"{self.shortest:,}"
+        return f"{self.shortest:,}–{self.longest:,}"
+
 
 class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
     """Mean scores of rows by length.
@@ -110,7 +117,7 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
             highest = max((means + margins).flat, default=100.0)
             axes.set_ylim(0, min(104.0, max(5.0, 1.15 * highest)))
             axes.set_xlim(-0.6, max(0.6, len(self.bins) - 0.4))
-            labels = [f"{_range(each)}\n{each.num_rows:,}" for each in self.bins]
+            labels = [f"{each.range_text}\n{each.num_rows:,}" for each in self.bins]
             axes.set_xticks(positions, labels)
             axes.set_xlabel(sheet.text(f"{self.unit}, and number of {self.row}s"), labelpad=6)
             name = "mean"
@@ -145,10 +152,3 @@ def _summarize(lengths: Sequence[int], scores: Sequence[Sequence[float]]) -> Len
     return LengthBin(
         shortest=min(lengths), longest=max(lengths), num_rows=num_rows, means=means, margins=margins
     )
-
-
-def _range(each: LengthBin) -> str:
-    """Return the lengths of a bin in words."""
-    if each.shortest == each.longest:
-        return f"{each.shortest:,}"
-    return f"{each.shortest:,}–{each.longest:,}"

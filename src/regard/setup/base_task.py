@@ -19,6 +19,7 @@ import msgspec
 from regard.errors import ConfigError, NextStep, WeightsError
 from regard.generation.native import why_through_operators
 from regard.hub.model_folder import ModelFolder, load_weights
+from regard.lazy import load
 from regard.models import ENCODER_DECODERS, Family, InputFamily, Model, ModelConfig, family_of
 from regard.models.base.bounded_build import (
     TooLargeError,
@@ -61,6 +62,8 @@ class Task(ABC):
         has_long_sources: Whether models write targets for sources that may be long: the end of one
             that is too long is cut off.
         begins_with_gist: Whether the beginning of a long source says most of what its target does.
+        preset_table: Name of the sizes of its families in `regard.setup.presets`, which imports
+            the families.
         computes_vectors: Whether models compute vectors of texts.
     """
 
@@ -77,11 +80,12 @@ class Task(ABC):
     begins_with_gist: bool = False
     computes_vectors: bool = False
     families: Mapping[str, Family] | Mapping[str, InputFamily]
+    preset_table: str
 
     @property
-    @abstractmethod
     def presets(self) -> FamilyPresets:
         """The sizes of each family, by their names."""
+        return load(f"regard.setup.presets.{self.preset_table}")
 
     @property
     @abstractmethod

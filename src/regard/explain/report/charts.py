@@ -26,7 +26,7 @@ from regard.explain.report.svg_parts import (
     value_grid,
 )
 from regard.plots.confusion_matrix import ClassificationPicture, merge_rare_labels
-from regard.plots.score_by_length import LengthBin, ScoreByLengthPicture
+from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_details import CalibrationChart
 
 _LIGHT_TEXT_FROM = 7  # step of the scale
@@ -136,7 +136,7 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
             parts.append(text_at(legend + 14, 14.0, name))
     for index, each in enumerate(picture.bins):
         x = left + (index + 0.5) * step
-        parts.append(text_at(x, top + height + 18, range_text(each), class_="middle small"))
+        parts.append(text_at(x, top + height + 18, each.range_text, class_="middle small"))
         parts.append(
             text_at(x, top + height + 32, f"{each.num_rows:,}", class_="middle small muted")
         )
@@ -148,7 +148,7 @@ def binned_chart(picture: ScoreByLengthPicture) -> Chart:
         )
     rows = [
         [
-            range_text(each),
+            each.range_text,
             f"{each.num_rows:,}",
             *map(_with_margin, each.means, each.margins),
         ]
@@ -310,13 +310,6 @@ class _CountBox(NamedTuple):
 
 def _with_margin(mean: float, margin: float) -> str:
     return f"{number_text(mean)} ± {number_text(margin)}"
-
-
-def range_text(each: LengthBin) -> str:
-    """Return the values of a group in words."""
-    if each.shortest == each.longest:
-        return f"{each.shortest:,}"
-    return f"{each.shortest:,}–{each.longest:,}"
 
 
 def _whisker(low: float, high: float, y: float) -> Iterator[Markup]:

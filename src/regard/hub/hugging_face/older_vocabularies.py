@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 from regard.errors import WeightsError
 from regard.hub.file_names import MERGES, TOKENIZER_CONFIG, VOCABULARY
 from regard.hub.hugging_face.tokenizer_overrides import bert_normalizer
+from regard.hub.storage import read_text
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 WORD_PIECE_TOKENS = {
@@ -117,11 +118,3 @@ def named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(text, str):
             tokens[role] = text
     return tokens
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a file; raise WeightsError where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}).") from error

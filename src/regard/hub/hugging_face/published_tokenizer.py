@@ -35,7 +35,6 @@ from regard.hub.hugging_face.older_vocabularies import (
     WORD_PIECE_TOKENS,
     byte_pair_tokenizer,
     named_tokens,
-    read_text,
     word_piece_tokenizer,
 )
 from regard.hub.hugging_face.tokenizer_overrides import (
@@ -58,6 +57,7 @@ from regard.hub.hugging_face.weight_files import (
     is_whole_number,
     read_optional_json,
 )
+from regard.hub.storage import read_text
 
 _DEFAULTS = {  # special tokens of the classes of `transformers`
     "GPT2Tokenizer": dict.fromkeys(("bos", "eos"), "<|endoftext|>"),

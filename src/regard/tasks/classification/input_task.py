@@ -13,7 +13,6 @@ from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.input_data import (
@@ -42,19 +41,13 @@ class InputClassificationTask(Task):
     loss_unit = "nats per input"
     has_picture = True
     families = INPUT_ENCODERS
+    preset_table = "INPUT_PRESETS"
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
         self.sections = frozenset({"audio"} if modality.reads_frames else ())
         self.name, self.inputs = modality.task, modality.unit
         self.purpose = f"classify {modality.unit}"
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import INPUT_PRESETS
-
-        return INPUT_PRESETS
 
     @property
     def defaults(self) -> RunConfig:

@@ -18,7 +18,6 @@ from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.data import (
@@ -44,13 +43,7 @@ class TextClassificationTask(Task):
     loss_unit = "nats per text"
     has_picture = True
     families = ENCODERS
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import ENCODER_PRESETS
-
-        return ENCODER_PRESETS
+    preset_table = "ENCODER_PRESETS"
 
     @property
     def defaults(self) -> RunConfig:

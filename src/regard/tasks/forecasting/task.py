@@ -19,7 +19,6 @@ from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.forecasting.data import ForecastData, read_forecast_data
 from regard.tasks.forecasting.linear_path import fit_linear_path
@@ -162,15 +161,9 @@ class ForecastingTask(Task):
     sections = frozenset({"forecast"})
     unread = Task.unread | {"max_length", "max_source_length", "drop_overlap", "allow_overlap"}
     families = FORECASTERS
+    preset_table = "FORECAST_PRESETS"
     loss_unit = "deviations of the window"
     has_picture = True
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import FORECAST_PRESETS
-
-        return FORECAST_PRESETS
 
     @property
     def defaults(self) -> RunConfig:

@@ -21,7 +21,6 @@ from regard.setup.base_task import Task
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts
 from regard.tasks.generative_question_answering.data import (
     WrittenAnswerData,
@@ -51,13 +50,7 @@ class GenerativeQuestionAnsweringTask(Task):
     has_long_sources = True
     sections = frozenset({"tokenizer", "search", "qa"})
     families = ENCODER_DECODERS
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import WRITTEN_ANSWER_PRESETS
-
-        return WRITTEN_ANSWER_PRESETS
+    preset_table = "WRITTEN_ANSWER_PRESETS"
 
     @property
     def defaults(self) -> RunConfig:

@@ -17,7 +17,6 @@ from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
 from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text, read_test_text
@@ -47,13 +46,7 @@ class LanguageModelingTask(Task):
     sections = frozenset({"tokenizer", "sampling"})
     unread = frozenset()
     families = DECODERS
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import LANGUAGE_MODEL_PRESETS
-
-        return LANGUAGE_MODEL_PRESETS
+    preset_table = "LANGUAGE_MODEL_PRESETS"
 
     @property
     def defaults(self) -> RunConfig:

@@ -19,7 +19,6 @@ from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import TestReport
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
 from regard.tasks.language_modeling.loss import EVALUATED_TOKENS
@@ -43,13 +42,7 @@ class MaskedLanguageModelingTask(Task):
     example_data = "reviews.jsonl"
     computes_vectors = True
     families = ENCODERS
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import ENCODER_PRESETS
-
-        return ENCODER_PRESETS
+    preset_table = "ENCODER_PRESETS"
 
     @property
     def defaults(self) -> RunConfig:

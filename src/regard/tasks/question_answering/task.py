@@ -22,7 +22,6 @@ from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
-from regard.setup.presets import FamilyPresets
 from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
 from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
 from regard.tasks.question_answering.data import (
@@ -128,6 +127,7 @@ class QuestionAnsweringTask(Task):
     has_picture = True
     sections = frozenset({"tokenizer", "qa"})
     families = ENCODERS
+    preset_table = "QUESTION_PRESETS"
 
     def for_config(self, config: RunConfig) -> Task:
         """Return the task that finds answers, or the one that writes them."""
@@ -146,13 +146,6 @@ class QuestionAnsweringTask(Task):
     ) -> EncoderConfig:
         """Return a trained encoder that reads a question with a context."""
         return with_span_head(model)
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import QUESTION_PRESETS
-
-        return QUESTION_PRESETS
 
     @property
     def defaults(self) -> RunConfig:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from regard.data.readers.source import DataSource
     from regard.hub.any_tokenizer import AnyTokenizer
     from regard.setup.dataset import ReadOptions
-    from regard.setup.presets import FamilyPresets
     from regard.setup.training_setup import RunParts
     from regard.training.events import Report
 
@@ -51,13 +50,7 @@ class SummarizationTask(Task):
     sections = frozenset({"tokenizer", "search"})
     unread = frozenset()
     families = ENCODER_DECODERS
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import SUMMARIZATION_PRESETS
-
-        return SUMMARIZATION_PRESETS
+    preset_table = "SUMMARIZATION_PRESETS"
 
     @property
     def defaults(self) -> RunConfig:

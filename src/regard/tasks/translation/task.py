@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
     from regard.setup.dataset import ReadOptions
     from regard.setup.evaluation_report import EvaluationOptions
-    from regard.setup.presets import FamilyPresets
     from regard.setup.training_setup import RunParts
     from regard.tasks.translation.data import TranslationData
     from regard.tasks.translation.evaluation import TranslationReport
@@ -34,13 +33,7 @@ class TranslationTask(Task):
     sections = frozenset({"tokenizer", "search"})
     unread = frozenset()
     families = ENCODER_DECODERS
-
-    @property
-    def presets(self) -> FamilyPresets:
-        """The sizes of each family."""
-        from regard.setup.presets import SEQ2SEQ_PRESETS
-
-        return SEQ2SEQ_PRESETS
+    preset_table = "SEQ2SEQ_PRESETS"
 
     @property
     def defaults(self) -> RunConfig:
