@@ -36,7 +36,6 @@ from regard.metrics.words import split_words
 
 ROUGE_NAMES: tuple[str, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 """The scores, in the order in which they are computed."""
-_L = ROUGE_NAMES.index("rougeL")
 
 
 class RougeScores(

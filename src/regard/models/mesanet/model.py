@@ -14,7 +14,6 @@ from typing import Literal
 
 import msgspec
 
-from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.mesa_layer import CHUNK, MesaMixer, MesaSolver
 from regard.layers.transformer_block import BlockConfig
@@ -160,23 +159,6 @@ class MesaNet(Decoder):
     def mixers(self) -> list[MesaMixer]:
         """The layers that solve, first to last."""
         return [module for module in self.modules() if isinstance(module, MesaMixer)]
-
-    def solve_with(self, solver: MesaSolver) -> None:
-        """Set the solver of evaluation and generation; that of training does not change.
-
-        Args:
-            solver: For example ``MesaSolver(num_iterations=5, tolerance=0.0)``.
-
-        Raises:
-            ConfigError: The model is gated linear attention, which solves nothing.
-        """
-        if self.config.solver == "none":
-            raise ConfigError(
-                "model.solver=none: gated linear attention solves nothing.  "
-                "Train with model.solver=conjugate-gradient to choose iterations."
-            )
-        for mixer in self.mixers:
-            mixer.inference_solver = solver
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:  # noqa: ARG002
         """Predict the bytes a token of a chunk's pairs and states; no length changes them."""

@@ -44,13 +44,11 @@ class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         series: Series of the file, some with a history from the training data.
         first: Index of the first value of each that may be scored.
-        num_seen: Series that the model was trained on.
         notes: Where the scores begin, and what was left out.
     """
 
     series: TimeSeries
     first: list[int]
-    num_seen: int
     notes: list[str]
 
 
@@ -96,7 +94,7 @@ def find_scored_part(
         names = list_first(short, _NAMED_SERIES)
         have = pluralize(len(short), "series has", "series have")
         notes.append(f"{have} fewer than {horizon:,} values to score: {names}")
-    return ScoredPart(series=whole, first=first, num_seen=num_seen, notes=notes)
+    return ScoredPart(series=whole, first=first, notes=notes)
 
 
 @lru_cache(maxsize=4096)
