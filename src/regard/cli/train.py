@@ -239,6 +239,7 @@ def _run(
     command: _Command, world: World, report: Report, start_time: float, *, resumes: bool
 ) -> None:
     """Train, or resume a run; one that is finished is left as it is."""
+    from regard.hub.model_folder import ModelFolder
     from regard.runs import run
     from regard.setup.request import Request
 
@@ -253,24 +254,25 @@ def _run(
             world=world,
             data_from_rank_0=command.data_from_rank_0,
         )
-    elif world.on_first(lambda: _is_finished(command)):
-        output = command.output
+        return
+    output = command.output
+    world.on_first(lambda: _require_same_settings(command))
+    if world.on_first(lambda: run.is_finished(ModelFolder(output))):
         print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
-    else:
-        run.resume(
-            command.output,
-            device=Request.parse(command.typed).device,
-            report=report,
-            start_time=start_time,
-            world=world,
-            data_from_rank_0=command.data_from_rank_0,
-        )
+        return
+    run.resume(
+        output,
+        device=Request.parse(command.typed).device,
+        report=report,
+        start_time=start_time,
+        world=world,
+        data_from_rank_0=command.data_from_rank_0,
+    )
 
 
-def _is_finished(command: _Command) -> bool:
-    """Return whether a run is finished; refuse settings other than those that it began with."""
+def _require_same_settings(command: _Command) -> None:
+    """Raise ConfigError for settings other than those that a run began with."""
     from regard.hub.model_folder import ModelFolder
-    from regard.runs import run
     from regard.setup.config import RunConfig
     from regard.setup.request import Request
     from regard.training.checkpoint import checkpoint_path
@@ -289,7 +291,6 @@ def _is_finished(command: _Command) -> bool:
             f"{origin}: made for {noun} {old}, this config says {new}.  "
             "Resume takes the saved config; to start anew use another `output`."
         )
-    return run.is_finished(folder)
 
 
 def _note_gpus(command: _Command, report: Report) -> None:

@@ -107,7 +107,7 @@ def train(
             _hold(lock, stack, world)
         # Another run may have begun in the meantime.
         world.on_first(lambda: require_free(folder, is_locked=True))
-        return run.from_start(lock)
+        return run.start(lock)
 
 
 def _hold(lock: FolderLock, stack: ExitStack, world: World) -> None:
@@ -167,7 +167,7 @@ def resume(
                 run = RunSession.from_folder(
                     folder, config, sources, report, start_time, world, present
                 )
-            return run.from_checkpoint(lock)
+            return run.resume(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
         typed = () if device is None else (f"training.device={device}",)
         request = share_request(
@@ -175,7 +175,7 @@ def resume(
         )
         with resource_errors(_LESS_DATA):
             run = RunSession.from_request(request, folder, report, start_time, sources, world)
-        return run.from_start(lock)
+        return run.start(lock)
 
 
 def estimate(

@@ -221,17 +221,14 @@ class RunSession:
         )
         return counters, planned
 
-    def from_start(self, lock: FolderLock) -> Any:
+    def start(self, lock: FolderLock) -> Any:
         """Plan, write settings and vocabulary, and train; return the predictor."""
         with reproducible(self.config.training, self.setup.device):
-            return self._from_start(lock)
-
-    def _from_start(self, lock: FolderLock) -> Any:
-        counters, planned = self.plan()
-        require_disk_space(self.world, self.folder.path, planned)
-        with resumable(str(self.folder.path), lambda: self.folder.holds_model):
-            self.world.on_first(self._write_start)
-            return self._begin(lock, counters)
+            counters, planned = self.plan()
+            require_disk_space(self.world, self.folder.path, planned)
+            with resumable(str(self.folder.path), lambda: self.folder.holds_model):
+                self.world.on_first(self._write_start)
+                return self._begin(lock, counters)
 
     def _begin(self, lock: FolderLock, counters: Counters) -> Any:
         """Write the first checkpoint, and train; return the predictor."""
@@ -262,24 +259,20 @@ class RunSession:
         if self.setup.tokenizer is not None:
             self.folder.write_tokenizer(self.setup.tokenizer)
 
-    def from_checkpoint(self, lock: FolderLock) -> Any:
+    def resume(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
         same_bits = reproducible(self.config.training, self.setup.device)
         with same_bits, resumable(str(self.folder.path)):
-            return self._from_checkpoint(lock)
-
-    def _from_checkpoint(self, lock: FolderLock) -> Any:
-        in_shards = self.world.on_first(lambda: began_in_shards(self.folder.path))
-        trainer = self._trainer(lock, in_shards=in_shards)
-        counters = load_checkpoint(
-            self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
-        )
-        counters.in_shards |= computes_in_shards(self.config.training, self.world)
-        self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
-        self._report(
-            Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
-        )
-        return self._complete(trainer, counters)
+            in_shards = self.world.on_first(lambda: began_in_shards(self.folder.path))
+            trainer = self._trainer(lock, in_shards=in_shards)
+            counters = load_checkpoint(
+                self.folder.path, self.setup.model, trainer.average, trainer.stepper, self.world
+            )
+            counters.in_shards |= computes_in_shards(self.config.training, self.world)
+            self.world.on_first(lambda: self.folder.drop_metrics_after(counters.step))
+            text = f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}."
+            self._report(Warned(text=text))
+            return self._complete(trainer, counters)
 
     def _complete(self, trainer: Trainer, counters: Counters) -> Any:
         """Train and finish, with event files where the settings ask for them."""
