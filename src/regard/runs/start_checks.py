@@ -27,7 +27,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import free_bytes
 from regard.runs.sent_folders import share_folder
 from regard.settings.binding import from_toml, to_toml
-from regard.setup.config import DataConfig, RunConfig
+from regard.setup.config import SOURCES, DataConfig, RunConfig
 from regard.setup.estimate import Measurement
 from regard.setup.facts import Machine
 from regard.setup.inspect import open_sources
@@ -239,11 +239,10 @@ def share_located(world: World, data: DataConfig, locate: Callable[[], DataConfi
     """
     if not world.is_shared:
         return locate()
-    names = ("path", "targets", "valid", "test")
 
     def list_paths() -> dict[str, str | None]:
         located = locate()
-        return {name: getattr(located, name) for name in names}
+        return {name: getattr(located, name) for name in SOURCES}
 
     paths = {
         name: path

@@ -21,6 +21,10 @@ from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 _PERCENT = re.compile(r"\s*(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*%\s*")
 PresetName = Literal["auto", "tiny", "small", "base"]
+SOURCES = ("path", "targets", "valid", "test")
+"""Settings of the data that name files or folders."""
+HELD_OUT = ("valid", "test")
+"""Those of the data that is not trained on, which may name a fraction instead."""
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,10 +78,10 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("path", "targets", "valid", "test"):
+        for name in SOURCES:
             if getattr(self, name) == "":
                 raise ValueError(f"{name} must be the name of a file or folder, or none")
-        for name in ("valid", "test"):
+        for name in HELD_OUT:
             self.held_out_fraction(name)
         if self.split_rule not in (EARLIER_SPLIT, SPLIT_RULE):
             raise ValueError(

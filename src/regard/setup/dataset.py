@@ -16,7 +16,7 @@ from regard.data.split_rules import SPLIT_RULE
 from regard.data.splits import rows_to_hold_out
 from regard.errors import DataError, NextStep
 from regard.settings.binding import convert_fields
-from regard.setup.config import DataConfig, ForecastConfig, RunConfig
+from regard.setup.config import HELD_OUT, DataConfig, ForecastConfig, RunConfig
 from regard.setup.facts import DataDetails, DataFacts, LongSources
 from regard.training.events import DataSummary
 
@@ -53,7 +53,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     def source(self, name: str) -> DataSource | None:
         """Return the open file or folder of a setting; None where it is not set."""
         path = getattr(self.data, name)
-        is_fraction = name in ("valid", "test") and self.data.held_out_fraction(name) is not None
+        is_fraction = name in HELD_OUT and self.data.held_out_fraction(name) is not None
         if path is None or is_fraction or name in self.sources:
             return self.sources.get(name)
         return open_source(path)

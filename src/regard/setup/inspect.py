@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
 from regard.hub.storage import write_atomic
+from regard.setup.config import HELD_OUT, SOURCES, DataConfig
 
 if TYPE_CHECKING:
     from regard.hub.model_folder import ModelFolder
-    from regard.setup.config import DataConfig
 
 _HASHED = ("path", "targets")  # what a resumed run must find unchanged
 _NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?\s*%?\s*|nan%?|[-+]?inf%?", re.I)
@@ -41,8 +41,8 @@ def open_sources(
         ConfigError: A number is named for validation or test data, and is not a fraction.
         DataError: One is missing or cannot be read.
     """
-    paths = {name: getattr(data, name) for name in ("path", "targets", "valid", "test")}
-    for name in ("valid", "test"):
+    paths = {name: getattr(data, name) for name in SOURCES}
+    for name in HELD_OUT:
         if data.held_out_fraction(name) is not None:
             del paths[name]
         elif name not in opened:

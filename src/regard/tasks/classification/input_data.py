@@ -21,13 +21,13 @@ from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
 from regard.errors import DataError
-from regard.setup.config import DataConfig
+from regard.setup.config import HELD_OUT, DataConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
 from regard.tasks.classification.modalities import InputFormat, Modality
 
-_HELD_OUT = {"valid": "validation", "test": "test"}
+_PART_NAMES = {"valid": "validation", "test": "test"}
 _NAMED_INPUTS = 3  # of a batch in a message
 _NUMBERS_PER_CHARACTER = 32  # pixels or numbers that count as one character of text
 
@@ -136,11 +136,11 @@ def read_input_classification_data(
     labeled = with_spelling(labeled, names)
     labels = label_names(labeled)
     folders = _part_folders(source, modality)
-    for name in ("valid", "test"):
+    for name in HELD_OUT:
         if name in parts and options.data.held_out_fraction(name) is not None:
             setting = f"data.{name}={getattr(options.data, name)}"
             raise DataError(
-                f"{source.path}: has {_HELD_OUT[name]} data of its own, {len(parts[name]):,} "
+                f"{source.path}: has {_PART_NAMES[name]} data of its own, {len(parts[name]):,} "
                 f"{modality.unit}.  Leave `{setting}` out, or name data without this part."
             )
         held_out = parts.get(name) if name in folders.values() else None

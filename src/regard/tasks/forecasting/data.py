@@ -17,12 +17,12 @@ from regard.data.seasons import find_seasons
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS
-from regard.setup.config import DataConfig, ForecastConfig
+from regard.setup.config import HELD_OUT, DataConfig, ForecastConfig
 from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, Calendar
 
-_HELD_OUT = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
+_USUAL_FRACTIONS = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
 _NUMBERS_PER_CHARACTER = 32  # steps that count as one character of text
 _HORIZON_FRACTION = 10  # of a series without a season, at most, is predicted
 _LONGEST_HORIZON = 48  # steps, without a season
@@ -168,7 +168,7 @@ def read_forecast_data(options: ReadOptions) -> ForecastData:
     """
     data, forecast = options.data, options.forecast
     source = options.training_source("series.csv")
-    for name in ("valid", "test"):
+    for name in HELD_OUT:
         if options.source(name) is not None:
             raise ConfigError(
                 f"`data.{name}`: series are split by time, so that {name} data is the end of the "
@@ -176,7 +176,9 @@ def read_forecast_data(options: ReadOptions) -> ForecastData:
             )
     file = read_series(source, data, forecast)
     series = file.series
-    fractions = {name: data.held_out_fraction(name) or usual for name, usual in _HELD_OUT.items()}
+    fractions = {
+        name: data.held_out_fraction(name) or usual for name, usual in _USUAL_FRACTIONS.items()
+    }
     learned = 1 - sum(fractions.values())
     if learned <= 0:
         parts = " and ".join(f"`data.{name}={100 * part:g}%`" for name, part in fractions.items())

@@ -14,7 +14,7 @@ from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
 from regard.errors import ConfigError
-from regard.setup.config import DataConfig, two_columns
+from regard.setup.config import HELD_OUT, DataConfig, two_columns
 from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
@@ -121,7 +121,7 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
 
 def _embedded_data(options: ReadOptions) -> TranslationData:
     """Return the embedded corpus, which has validation and test data of its own."""
-    for name in ("valid", "test"):
+    for name in HELD_OUT:
         if (value := getattr(options.data, name)) is not None:
             raise ConfigError(
                 f"`data.{name}={value}`: the embedded corpus has validation and test data of "
