@@ -166,7 +166,8 @@ def _print(
         f"{folder.weight_bytes / 1e6:.1f} MB of weights{weights}"
     )
     if folder.layout:
-        _print_uses(folder)
+        for index, step in enumerate(folder.uses):
+            print(f"{'' if index else 'Use':8}{command_text(step)}")
     else:
         _print_run(folder)
     if folder.decoding:
@@ -174,11 +175,6 @@ def _print(
     print(f"Parts   FLOP of a forward pass at length {length:,}{parts}")
     for line in format_table(layers):
         print(f"        {line}")
-
-
-def _print_uses(folder: FolderInformation) -> None:
-    for index, step in enumerate(folder.uses):
-        print(f"{'' if index else 'Use':8}{command_text(step)}")
 
 
 def _print_run(folder: FolderInformation) -> None:

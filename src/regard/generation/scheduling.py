@@ -105,7 +105,7 @@ def decode(
     outputs = decode_sources(
         decoder,
         rows.lengths,
-        lambda indices: rows.pad(indices, fill=model.pad_id).to(_device(model)),
+        lambda indices: rows.pad(indices, fill=model.pad_id).to(model.output_weight.device),
         config,
         ids,
         num_workers=num_workers,
@@ -301,7 +301,3 @@ def _unpadded(row: list[int], pad: int) -> list[int]:
     while length and row[length - 1] == pad:
         length -= 1
     return row[:length]
-
-
-def _device(model: EncoderDecoder[Any]) -> torch.device:
-    return model.output_weight.device

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
 from importlib.metadata import version
 from typing import Generic
 
@@ -175,7 +174,7 @@ def rouge_signature(
     """
     bootstrap = [] if num_samples is None else [f"bs:{num_samples}", f"seed:{seed}"]
     rule = ["f1", "case:lower", "tok:unicode", "stem:no"]
-    return "|".join([name, *bootstrap, *rule, f"version:{_version()}"])
+    return "|".join([name, *bootstrap, *rule, f"version:{version('regard')}"])
 
 
 def prefix_subsequences(reference: Sequence[str], words: Sequence[str]) -> Iterator[int]:
@@ -221,11 +220,6 @@ def f1_percent(num_hits: int, num_words: int, num_expected: int) -> float:
         return 0.0
     precision, recall = num_hits / num_words, num_hits / num_expected
     return 100.0 * (2 * precision * recall / (precision + recall))
-
-
-@cache
-def _version() -> str:
-    return version("regard")
 
 
 def _score_pair(summary: str, reference: str) -> list[float]:

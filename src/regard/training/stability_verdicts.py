@@ -196,7 +196,7 @@ def _vanishing(points: Sequence[_Point]) -> StabilityVerdict | None:
         layer=layer,
         layers=list(silent),
         step=first,
-        text=f"Vanishing gradient in {_and_more(layer, silent)} from step {first:,}: {what}.",
+        text=f"Vanishing gradient in {layer}{_others(list(silent))} from step {first:,}: {what}.",
     )
 
 
@@ -304,10 +304,6 @@ def _oscillating(
             kind="oscillating", layer=layer, layers=list(amplitudes), step=first, text=text
         )
     return None
-
-
-def _and_more(layer: str, layers: Iterable[str]) -> str:
-    return f"{layer}{_others(list(layers))}"
 
 
 def _others(layers: Sequence[str]) -> str:

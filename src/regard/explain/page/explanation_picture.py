@@ -74,15 +74,13 @@ class _Picture:
             self._alignment()
         width, height = round(self.right + _MARGIN), round(self.y + _MARGIN)
         body = "\n".join(self.elements)
+        title = quoteattr(f"Explanation of {self.explanation.text[:80]!r}")
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" role="img" aria-label={quoteattr(self._title())}>\n'
+            f'viewBox="0 0 {width} {height}" role="img" aria-label={title}>\n'
             f"<style>{_style_sheet()}</style>\n"
             f'<rect class="page" width="100%" height="100%" rx="12"/>\n{body}\n</svg>\n'
         )
-
-    def _title(self) -> str:
-        return f"Explanation of {self.explanation.text[:80]!r}"
 
     def _text(
         self, x: float, y: float, text: str, kind: str, anchor: str = "start", extra: str = ""

@@ -223,7 +223,8 @@ def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
     fields = read_json(path)
     modes = fields.get("pooling_mode")
     if modes is None:
-        modes = _flagged_modes(fields)
+        # An older file has a flag for each mode.
+        modes = [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
     try:
         read = msgspec.convert(as_list(modes), _Modes)
     except msgspec.ValidationError as error:
@@ -235,11 +236,6 @@ def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
             f"{path}: include_prompt=false: vectors that leave a prompt out are not computed here."
         )
     return read
-
-
-def _flagged_modes(fields: Mapping[str, Any]) -> list[PoolingMode]:
-    """Return the modes of a file that has a flag for each."""
-    return [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
 
 
 def _default_prompt(path: Path) -> str:
