@@ -35,6 +35,8 @@ def lengths_on_device(lengths: Tensor, device: torch.device) -> Tensor:
     Returns:
         ``[batch]``, on the device.
     """
+    if lengths.device == device:
+        return lengths
     there = lengths.to(device, non_blocking=True)
     if there is not lengths:
         vars(there)[_IN_MAIN_MEMORY] = lengths

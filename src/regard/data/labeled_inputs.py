@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -180,6 +181,7 @@ class InputBatch(msgspec.Struct, frozen=True, kw_only=True):
         rows: Row of each input in its data set, ``[batch]``.
     """
 
+    on_host: ClassVar = frozenset({"lengths"})
     inputs: Tensor
     lengths: Tensor | None
     labels: Tensor

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from regard.attention.resolve_lengths import lengths_on_device
 from regard.layers.linear import Linear
 from regard.settings.binding import check_type
 
@@ -40,8 +41,8 @@ def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:
 
     Args:
         hidden: ``[batch, length, dim]``.
-        lengths: Valid positions of each row, ``[batch]``; None means all. An empty row
-            gives 0.
+        lengths: Valid positions of each row, ``[batch]``, in main memory or where the states are;
+            None means all. An empty row gives 0.
 
     Returns:
         ``[batch, dim]``.
@@ -51,6 +52,7 @@ def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:
     """
     if lengths is None:
         return hidden.mean(1)
+    lengths = lengths_on_device(lengths, hidden.device)
     is_valid = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
     summed = (hidden * is_valid[..., None]).sum(1)
     return summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)

@@ -138,9 +138,9 @@ class Longformer(Encoder):
                     stack.enter_context(layer.global_tokens(count))
                 part = super().hidden_states(
                     ids[rows],
-                    segments=None if segments is None else segments[rows],
-                    lengths=None if lengths is None else lengths[rows],
-                    features=None if features is None else features[rows],
+                    segments=_select(segments, rows),
+                    lengths=_select(lengths, rows),
+                    features=_select(features, rows),
                 )
             indices.append(rows)
             states.append(part)
@@ -157,3 +157,8 @@ class Longformer(Encoder):
         global_bytes = saved_bytes(Full(), self.num_global, length, itemsize=size) // length
         all_global = config.num_layers * config.num_heads * global_bytes
         return super().attention_bytes(attention, length) + all_global
+
+
+def _select(x: Tensor | None, rows: Tensor) -> Tensor | None:
+    """Return rows of ``[batch, ...]``, which may be in another memory; None stays None."""
+    return None if x is None else x[rows.to(x.device)]

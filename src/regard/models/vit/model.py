@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import Pattern
+from regard.attention.resolve_lengths import lengths_on_device
 from regard.errors import ConfigError, ShapeError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
@@ -187,7 +188,8 @@ class Vit(Model):
         Args:
             inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
                 rows of features ``[batch, length, num_features]``, padded at the end.
-            lengths: Rows without padding, ``[batch]``; None means all. Images have none.
+            lengths: Rows without padding, ``[batch]``; None means all. Images have none. In main
+                memory they are looked at without waiting for the device of the inputs.
 
         Returns:
             ``[batch, labels]``.
@@ -204,7 +206,8 @@ class Vit(Model):
         Args:
             inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
                 rows of features ``[batch, length, num_features]``, padded at the end.
-            lengths: Rows without padding, ``[batch]``; None means all. Images have none.
+            lengths: Rows without padding, ``[batch]``; None means all. Images have none. In main
+                memory they are looked at without waiting for the device of the inputs.
 
         Returns:
             ``[batch, patches + 1, dim]`` (or ``length + 1``), the class token's first; those of
@@ -217,7 +220,8 @@ class Vit(Model):
         if lengths is not None:
             is_compiling = torch.compiler.is_compiling()
             is_padded = is_compiling or bool((lengths < inputs.shape[1]).any())
-            lengths = lengths + 1 if is_padded else None  # the class token comes first
+            # The class token comes first.
+            lengths = lengths_on_device(lengths + 1, inputs.device) if is_padded else None
         x = self.front_end(inputs.to(self.compute_dtype))
         for block in self.blocks:
             x = block(x, lengths)

@@ -50,12 +50,12 @@ class QuantileLoss:
         scaled = (expected - outputs.mean) / outputs.scale  # [batch, horizon]
         is_known = ~scaled.isnan()
         targets = scaled.nan_to_num().to(outputs.quantiles.dtype)
-        levels = _LEVELS.to(outputs.quantiles)
+        levels = _LEVELS.to(targets.device, targets.dtype, non_blocking=True)
         errors = targets[..., None] - outputs.quantiles  # [members, batch, horizon, levels]
         pinball = 2 * torch.maximum(levels * errors, (levels - 1) * errors).mean((0, -1))
-        count = is_known.sum()
-        loss = (pinball * is_known).sum() / count.clamp(min=1)
-        return Loss(loss=loss, nll=loss.detach(), num_tokens=int(count))
+        num_known = int((~batch.targets.isnan()).sum())  # in main memory
+        loss = (pinball * is_known).sum() / max(1, num_known)
+        return Loss(loss=loss, nll=loss.detach(), num_tokens=num_known)
 
 
 @torch.no_grad()

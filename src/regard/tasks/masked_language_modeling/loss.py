@@ -7,6 +7,7 @@ from torch import Tensor
 from regard.data.masking import MaskedBatches
 from regard.data.token_stream import TextBatch
 from regard.models import Encoder
+from regard.models.base.text_model import token_lengths
 from regard.tasks.language_modeling.loss import perplexity
 from regard.training.device import move_batch
 from regard.training.distribution import ALONE, World
@@ -21,7 +22,11 @@ class MaskedTokenLoss(TokenLoss[Encoder]):
 
     def hidden_states(self, model: Encoder, batch: TextBatch) -> Tensor:
         """Compute the last hidden states, ``[batch, length, dim]``."""
-        return model.hidden_states(move_batch(batch, model).ids)
+        if model.device.type == "cpu":
+            return model.hidden_states(batch.ids)
+        # Lengths are counted where they are known without waiting.
+        lengths = token_lengths(batch.ids, pad_id=model.config.pad_id)
+        return model.hidden_states(move_batch(batch, model).ids, lengths=lengths)
 
 
 def masked_measures(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -92,6 +92,7 @@ class TextWindowBatch(msgspec.Struct, frozen=True, kw_only=True):
         rows: Index of each window, ``[batch]``.
     """
 
+    on_host: ClassVar = frozenset({"lengths"})
     ids: Tensor
     lengths: Tensor
     segments: Tensor | None
