@@ -3,7 +3,8 @@
 Where a machine has no GPU, this is how tests see what a GPU would refuse or wait for. Python code
 runs as on a GPU and computes what a CPU computes. An operation that mixes tensors of both memories
 raises, as CUDA does; so does ``.numpy()``. What waits for the device is noted: a value that Python
-reads, a shape that depends on values, a copy into main memory.
+reads, a shape that depends on values, a copy into main memory. Under
+`torch.use_deterministic_algorithms` operations raise that have no method in a fixed order on CUDA.
 """
 
 from __future__ import annotations
@@ -59,6 +60,28 @@ _WAITING = {
     "item",
 }
 """Operations that CUDA computes only after all that was asked of it before."""
+_WITHOUT_FIXED_ORDER = {
+    "_adaptive_avg_pool2d_backward",
+    "_adaptive_avg_pool3d_backward",
+    "_ctc_loss_backward",
+    "_embedding_bag_per_sample_weights_backward",
+    "adaptive_max_pool2d_backward",
+    "avg_pool3d_backward",
+    "fractional_max_pool2d_backward",
+    "grid_sampler_2d_backward",
+    "histc",
+    "kthvalue",
+    "max_pool3d_with_indices_backward",
+    "max_unpool2d",
+    "nll_loss2d_forward",
+    "put_",
+    "reflection_pad1d_backward",
+    "reflection_pad2d_backward",
+    "upsample_bicubic2d_backward",
+    "upsample_bilinear2d_backward",
+    "upsample_linear1d_backward",
+}
+"""Those of the list of `torch.use_deterministic_algorithms`, whatever their arguments are."""
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 _MOVING = {"_to_copy", "to", "copy_", "_copy_from", "set_"} | _INDEXING
 
@@ -189,6 +212,9 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         others = [t for t in tensors if not isinstance(t, DeviceTensor) and t.dim()]
         if others:
             raise RuntimeError(f"{func}: expected all tensors to be on the same device")
+    must_repeat_bits = bool(on_device) and torch.are_deterministic_algorithms_enabled()
+    if must_repeat_bits and not _is_in_fixed_order(name, args, kwargs):
+        raise RuntimeError(f"{name} does not have a deterministic implementation")
     owners = {id(tensor.content): tensor for tensor in on_device}
     if name == "to" and len(args) > 1 and isinstance(args[1], Tensor):
         args = (args[0], args[1].device, args[1].dtype, *args[2:])
@@ -216,6 +242,19 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return owners[id(leaf)] if id(leaf) in owners else DeviceTensor(leaf)
 
     return tree_map(put, result)
+
+
+def _is_in_fixed_order(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Return whether CUDA has a method of an operation that repeats its bits."""
+    if name == "cumsum":
+        return not (args[0].is_floating_point() or args[0].is_complex())
+    if name == "bincount":
+        return kwargs.get("weights") is None and args[1:2] in ((), (None,))
+    if name == "median":
+        return len(args) == 1
+    if name == "scatter_reduce":
+        return args[4] != "prod"
+    return name not in _WITHOUT_FIXED_ORDER
 
 
 def _target(args: Any, kwargs: dict[str, Any]) -> torch.device | None:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention.cumulative_sum import cumulative_sum
 from regard.layers.dropout import Dropout
 from regard.layers.initialization import fill_normal
 from regard.layers.layer import Description, Layer
@@ -146,8 +147,8 @@ class QuantileHead(Layer):
         outputs = self.projection(states).unflatten(2, (self.patch, self.num_levels)).flatten(1, 2)
         middle = self.num_levels // 2
         median, gaps = outputs[..., middle : middle + 1], F.softplus(outputs)
-        below = gaps[..., :middle].flip(-1).cumsum(-1).flip(-1)
-        above = gaps[..., middle + 1 :].cumsum(-1)
+        below = cumulative_sum(gaps[..., :middle].flip(-1), -1).flip(-1)
+        above = cumulative_sum(gaps[..., middle + 1 :], -1)
         return torch.cat([median - below, median, median + above], dim=-1)
 
     def describe(self) -> Description:

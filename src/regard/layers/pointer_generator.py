@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention.cumulative_sum import cumulative_sum
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 
@@ -120,7 +121,7 @@ class CopyDistribution(NamedTuple):
             ``[batch, length]``, 0 to 1.
         """
         attention = self.log_attention.exp()
-        coverage = attention.cumsum(1) - attention
+        coverage = cumulative_sum(attention, 1) - attention
         return torch.minimum(attention, coverage).sum(-1)
 
 

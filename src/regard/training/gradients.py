@@ -7,6 +7,7 @@ is the gradient of the mean loss of the whole batch.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterable
@@ -54,7 +55,7 @@ class _WeightedLoss(nn.Module):
         num_tokens = loss.num_tokens if shard.is_counted else 0
         total = loss.loss * num_tokens
         means = torch.stack([loss.loss.detach().double(), loss.nll.detach().double()])
-        count = means.new_tensor([num_tokens])
+        count = means.new_full((1,), num_tokens)  # which waits for no device
         return total, torch.cat([means * num_tokens, count])
 
 
@@ -89,8 +90,9 @@ class _AveragedGradient:
             sums += self._backward(shard, is_last=number == len(batch.shards))
         seed_shard(seed)
         self._world.sum(sums)
-        _scale(self._parameters, self._world.size / sums[2])  # they are means over processes
-        return _loss(sums)
+        loss = _loss(sums)
+        _scale(self._parameters, self._world.size, loss.num_tokens)  # they are means over processes
+        return loss
 
     def _backward(self, shard: Shard, *, is_last: bool) -> Tensor:
         """Add the gradient of a shard; return its sums as `_WeightedLoss` does."""
@@ -230,8 +232,9 @@ class OrderedGradient:
         assert sums is not None
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        _scale(self._parameters, 1 / sums[2])
-        return _loss(sums)
+        loss = _loss(sums)
+        _scale(self._parameters, 1, loss.num_tokens)
+        return loss
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
@@ -244,10 +247,11 @@ def _zeros(parameters: Iterable[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def _scale(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
+def _scale(parameters: Iterable[nn.Parameter], num: int, count: int) -> None:
+    """Multiply gradients by ``num / count``."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
-        foreach_mul_(gradients, float(factor))
+        foreach_mul_(gradients, num / count if count else math.inf)
 
 
 def _loss(sums: Tensor) -> Loss:

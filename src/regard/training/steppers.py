@@ -115,7 +115,7 @@ def reproducible(training: TrainingConfig, device: torch.device) -> Iterator[Non
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _in_a_fixed_order() if device.type == "cuda" else nullcontext():
+        with _in_a_fixed_order() if device.type != "cpu" else nullcontext():
             yield
     finally:
         torch.set_num_threads(num_threads)

@@ -526,6 +526,37 @@ def test_flex_attention_takes_types_and_heads_of_its_kernels():
     assert flex.refusal(narrow, q, AttentionOptions()) == "heads of fewer than 16 dimensions"
 
 
+@pytest.mark.parametrize(
+    ("score", "bias", "is_learned", "is_refused"),
+    [
+        ("dot", "tensor", True, True),
+        ("dot", "t5", True, True),
+        ("dot", "t5", False, False),
+        ("transformer_xl", "none", True, True),
+        ("transformer_xl", "none", False, False),
+        ("cosine", "none", True, False),
+        ("dot", "none", True, False),
+    ],
+)
+def test_gradients_that_its_kernels_add_in_any_order_are_not_for_runs_that_repeat_their_bits(
+    score, bias, is_learned, is_refused
+):
+    """The kernels add what they read for a pair atomically, and PyTorch does not refuse that."""
+    tensors = {name: x.detach() for name, x in leaves(5, 5, dtype=torch.float32).items()}
+    tensors = {name: x.requires_grad_(is_learned) for name, x in tensors.items()}
+    options = AttentionOptions(score=SCORES[score](tensors), bias=BIASES[bias](tensors))
+    reason = "gradients of a bias or a table in a fixed order"
+    torch.use_deterministic_algorithms(True)
+    try:
+        refusal = flex.refusal(tensors["q"], tensors["v"], options)
+        assert refusal == (reason if is_refused else None)
+        with torch.no_grad():
+            assert flex.refusal(tensors["q"], tensors["v"], options) is None
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert flex.refusal(tensors["q"], tensors["v"], options) is None
+
+
 def test_a_slower_method_on_a_gpu_is_said_once(gpu):
     q = draw(1, 1, 30, DIM, seed=1)
     with pytest.warns(UserWarning, match="FlexAttention does not take the score Additive"):

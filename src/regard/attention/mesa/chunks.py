@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regard.attention.cumulative_sum import cumulative_sum
+
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
@@ -67,10 +69,10 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
     future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)
     # Sums over i < j <= t, each from zero: of differences of sums from the first position nothing
     # would be left behind a gate near 0, whose logarithm is large, or infinite.
-    log_weights = torch.where(future.mT, forget, 0.0).cumsum(3)
+    log_weights = cumulative_sum(torch.where(future.mT, forget, 0.0), 3)
     # Masked before the exponential, so that the future has a gradient of 0.
     weights = log_weights.masked_fill(future, float("-inf")).exp() * write.mT
-    return Chunks(q, k, v, forget.cumsum(3).exp(), weights)
+    return Chunks(q, k, v, cumulative_sum(forget, 3).exp(), weights)
 
 
 def chunk_size(length: int, most: int) -> int:

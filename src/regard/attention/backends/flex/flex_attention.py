@@ -48,11 +48,30 @@ def refusal(q: Tensor, v: Tensor, options: AttentionOptions) -> str | None:
         "positions of keys": has_positions,
         f"heads of fewer than {_FEWEST_NUMBERS} dimensions": fewest < _FEWEST_NUMBERS,
         f"numbers of {q.dtype}": q.dtype not in _DTYPES,
+        "gradients of a bias or a table in a fixed order": _adds_in_any_order(q, options),
     }
     for refusal, applies in refusals.items():
         if applies:
             return refusal
     return _FAILURES.get(_kind(q, v, options))
+
+
+def _adds_in_any_order(q: Tensor, options: AttentionOptions) -> bool:
+    """Return whether a gradient that must repeat its bits would be added as programs end.
+
+    What a kernel reads for each pair, a bias or Transformer-XL's table of distances, has a gradient
+    by atomic additions.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``, from which that table is made.
+        options: Of the call.
+    """
+    if not (torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()):
+        return False
+    is_table = isinstance(options.score, TransformerXL)
+    num_of_score = len(options.score.tensors())
+    read = (q, *options.tensors()) if is_table else options.tensors()[num_of_score:]
+    return any(tensor.requires_grad for tensor in read)
 
 
 _Kind = tuple[torch.device, torch.dtype, int, int, type, type]
