@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.metrics.bootstrap import (
-    NUM_SAMPLES,
-    SEED,
+    RESAMPLING,
     MetricWithInterval,
     PairedScore,
     compare_means,
@@ -34,7 +33,7 @@ from regard.metrics.words import UNSPACED
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _ASCII_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation))
 _UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
-_SIGNATURE = "squad|words, characters where there are no spaces|bootstrap:{samples}|seed:{seed}"
+_SIGNATURE = f"squad|words, characters where there are no spaces|{RESAMPLING}"
 
 
 class AnswerScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,29 +155,19 @@ def no_answer_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -
     return 100 * (2 * int((is_empty & has_none).sum()) / total) if total else None
 
 
-def score_answers(
-    predictions: Sequence[str],
-    answers: Sequence[Sequence[str]],
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
-) -> AnswerScores:
+def score_answers(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> AnswerScores:
     """Return the scores of answers, with 95 % bootstrap intervals.
 
     Args:
         predictions: An answer for each question; empty for "no answer".
         answers: The true answers of each question; none for a question without one.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    signature = _SIGNATURE.format(samples=num_samples, seed=seed)
     exact, overlap = (
-        mean_with_interval(100 * scores, signature, num_samples=num_samples, seed=seed)
+        mean_with_interval(100 * scores, _SIGNATURE)
         for scores in question_scores(predictions, answers)
     )
     return AnswerScores(
@@ -190,12 +179,7 @@ def score_answers(
 
 
 def compare_answers(
-    predictions: Sequence[str],
-    other: Sequence[str],
-    answers: Sequence[Sequence[str]],
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    predictions: Sequence[str], other: Sequence[str], answers: Sequence[Sequence[str]]
 ) -> PairedAnswerScores:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
@@ -203,18 +187,14 @@ def compare_answers(
         predictions: Answers of the first system.
         other: Answers of the second system.
         answers: The true answers of each question.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    signature = _SIGNATURE.format(samples=num_samples, seed=seed)
     systems = (question_scores(texts, answers) for texts in (predictions, other))
     exact, overlap = (
-        compare_means(100 * first, 100 * second, signature, num_samples=num_samples, seed=seed)
+        compare_means(100 * first, 100 * second, _SIGNATURE)
         for first, second in zip(*systems, strict=True)
     )
     return PairedAnswerScores(exact_match=exact, f1=overlap, num_questions=len(answers))

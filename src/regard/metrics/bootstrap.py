@@ -4,7 +4,7 @@ Rows are drawn with replacement (Koehn 2004, "Statistical Significance Tests for
 Evaluation"). Two systems are compared on the same draws; the p-value is that of the shift method
 (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses").
 
-Cost: ``num_samples`` sums over the rows; 1,000 samples of 1,000 rows take about 30 ms.
+Cost: 1,000 sums over the rows; of 1,000 rows they take about 30 ms.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import ConfigError, DataError, ShapeError
+from regard.errors import DataError, ShapeError
 
 NUM_SAMPLES, SEED = 1000, 12345
-"""Number of resamples and their seed, where none is set; both are sacrebleu's."""
+"""Number of resamples and their seed, the same for every score; both are sacrebleu's."""
+RESAMPLING = f"bootstrap:{NUM_SAMPLES}|seed:{SEED}"
+"""The two in signatures."""
 
 Statistics = NDArray[np.int64] | NDArray[np.float64]
 """Counts or scores of each row, ``[rows, statistics]``, or their sums."""
@@ -94,12 +96,7 @@ def require_aligned(outputs: Sequence[object], references: Sequence[object], nou
 
 
 def score_with_interval(
-    statistics: Statistics,
-    score: ScoreOfSums,
-    signature: str,
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    statistics: Statistics, score: ScoreOfSums, signature: str
 ) -> MetricWithInterval:
     """Return a score of all rows with its 95 % interval.
 
@@ -107,26 +104,15 @@ def score_with_interval(
         statistics: Statistics of each row, ``[rows, statistics]``; the score depends on their sums.
         score: Computes scores from sums.
         signature: How the score is computed.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
-
-    Raises:
-        ConfigError: `num_samples` is less than 1.
     """
-    resampled = score(_resample(statistics, num_samples, seed))
+    resampled = score(_resample(statistics))
     low, high = np.percentile(resampled, _PERCENTILES)
     value = float(score(statistics.sum(axis=0, keepdims=True))[0])
     return MetricWithInterval(value=value, low=float(low), high=float(high), signature=signature)
 
 
 def compare_scores(
-    first: Statistics,
-    second: Statistics,
-    score: ScoreOfSums,
-    signature: str,
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    first: Statistics, second: Statistics, score: ScoreOfSums, signature: str
 ) -> PairedScore:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
@@ -138,15 +124,10 @@ def compare_scores(
         second: Statistics of the same rows of the second system.
         score: Computes scores from sums.
         signature: How the score is computed.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
-
-    Raises:
-        ConfigError: `num_samples` is less than 1.
     """
     systems = (first, second)
     value, other = (float(score(rows.sum(axis=0, keepdims=True))[0]) for rows in systems)
-    resampled = [score(_resample(rows, num_samples, seed)) for rows in systems]
+    resampled = [score(_resample(rows)) for rows in systems]
     differences = resampled[0] - resampled[1]
     low, high = np.percentile(differences, _PERCENTILES)
     is_as_large = np.abs(differences - differences.mean()) >= abs(value - other)
@@ -156,32 +137,23 @@ def compare_scores(
         difference=value - other,
         low=float(low),
         high=float(high),
-        p_value=float((is_as_large.sum() + 1) / (num_samples + 1)),
+        p_value=float((is_as_large.sum() + 1) / (NUM_SAMPLES + 1)),
         signature=signature,
     )
 
 
-def mean_with_interval(
-    scores: NDArray[np.float64], signature: str, *, num_samples: int, seed: int
-) -> MetricWithInterval:
+def mean_with_interval(scores: NDArray[np.float64], signature: str) -> MetricWithInterval:
     """Return the mean of the scores of rows, ``[rows]``, as `score_with_interval` does."""
     mean = partial(_mean_of_sums, len(scores))
-    return score_with_interval(scores[:, None], mean, signature, num_samples=num_samples, seed=seed)
+    return score_with_interval(scores[:, None], mean, signature)
 
 
 def compare_means(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    signature: str,
-    *,
-    num_samples: int,
-    seed: int,
+    first: NDArray[np.float64], second: NDArray[np.float64], signature: str
 ) -> PairedScore:
     """Return the difference of two systems' mean scores, ``[rows]`` each; see `compare_scores`."""
     mean = partial(_mean_of_sums, len(first))
-    return compare_scores(
-        first[:, None], second[:, None], mean, signature, num_samples=num_samples, seed=seed
-    )
+    return compare_scores(first[:, None], second[:, None], mean, signature)
 
 
 def _mean_of_sums(num_rows: int, sums: Statistics) -> NDArray[np.float64]:
@@ -189,11 +161,9 @@ def _mean_of_sums(num_rows: int, sums: Statistics) -> NDArray[np.float64]:
     return sums[:, 0] / num_rows
 
 
-def _resample(statistics: Statistics, num_samples: int, seed: int) -> Statistics:
-    """Sum the statistics of rows drawn with replacement; shape ``[num_samples, statistics]``."""
-    if num_samples < 1:
-        raise ConfigError(f"num_samples is {num_samples}; it must be 1 or more, for example 1000.")
-    rng = np.random.default_rng(seed)
+def _resample(statistics: Statistics) -> Statistics:
+    """Sum the statistics of rows drawn with replacement; shape ``[samples, statistics]``."""
+    rng = np.random.default_rng(SEED)
     size = len(statistics)
-    sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(num_samples)]
+    sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(NUM_SAMPLES)]
     return np.stack(sums)

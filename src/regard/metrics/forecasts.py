@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from regard.errors import ConfigError, ShapeError
 from regard.metrics.bootstrap import (
-    NUM_SAMPLES,
-    SEED,
+    RESAMPLING,
     PairedScore,
     Statistics,
     compare_scores,
@@ -198,9 +197,7 @@ def mean_absolute_scaled_error(
 
 
 def pinball_loss(
-    actual: NDArray[np.float64],
-    quantiles: NDArray[np.float64],
-    levels: Sequence[float] = LEVELS,
+    actual: NDArray[np.float64], quantiles: NDArray[np.float64], levels: Sequence[float] = LEVELS
 ) -> NDArray[np.float64]:
     """Return the loss ``max(q (y - f), (1 - q) (f - y))`` of each quantile, in the values' unit.
 
@@ -331,28 +328,19 @@ def measure_forecasts(errors: WindowErrors) -> ForecastMeasures:
     )
 
 
-def score_forecasts(
-    errors: WindowErrors, season: int, *, num_samples: int = NUM_SAMPLES, seed: int = SEED
-) -> ForecastScores:
+def score_forecasts(errors: WindowErrors, season: int) -> ForecastScores:
     """Return the scores of all windows, with 95 % bootstrap intervals over windows.
 
     Args:
         errors: Errors of each window, by `window_errors`.
         season: The season of the scales, for the signature.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
-
-    Raises:
-        ConfigError: `num_samples` is less than 1.
     """
 
     def ratio(name: str, sums: NDArray[np.float64], totals: NDArray[np.float64]) -> ForecastScore:
-        signature = f"{_SIGNATURES[name].format(season=season)}|bootstrap:{num_samples}|seed:{seed}"
+        signature = f"{_SIGNATURES[name].format(season=season)}|{RESAMPLING}"
         statistics = np.stack([sums, totals], axis=1)  # [windows, 2]
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample of zeros has no score
-            score = score_with_interval(
-                statistics, _ratio_of_sums, signature, num_samples=num_samples, seed=seed
-            )
+            score = score_with_interval(statistics, _ratio_of_sums, signature)
         is_known = len(statistics) > 1 and np.isfinite([score.low, score.high]).all()
         low, high = (score.low, score.high) if is_known else (None, None)
         return ForecastScore(value=score.value, low=low, high=high, signature=signature)
@@ -374,12 +362,7 @@ def score_forecasts(
 
 
 def compare_forecasts(
-    first: WindowErrors,
-    second: WindowErrors,
-    season: int,
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    first: WindowErrors, second: WindowErrors, season: int
 ) -> PairedForecastScores:
     """Return the difference of two forecasters by paired bootstrap over the same windows.
 
@@ -387,11 +370,8 @@ def compare_forecasts(
         first: Errors of the first, by `window_errors`.
         second: Errors of the second in the same windows.
         season: The season of the scales, for the signature.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         ShapeError: The windows differ.
     """
     if not np.array_equal(first.num_values, second.num_values):
@@ -400,14 +380,12 @@ def compare_forecasts(
     def pair(
         name: str, sums: Sequence[NDArray[np.float64]], totals: Sequence[NDArray[np.float64]]
     ) -> PairedScore | None:
-        signature = f"{_SIGNATURES[name].format(season=season)}|bootstrap:{num_samples}|seed:{seed}"
+        signature = f"{_SIGNATURES[name].format(season=season)}|{RESAMPLING}"
         ours, theirs = (np.stack(columns, axis=1) for columns in zip(sums, totals, strict=True))
         if len(ours) < 2:
             return None
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = compare_scores(
-                ours, theirs, _ratio_of_sums, signature, num_samples=num_samples, seed=seed
-            )
+            score = compare_scores(ours, theirs, _ratio_of_sums, signature)
         return score if np.isfinite([score.difference, score.low, score.high]).all() else None
 
     systems = (first, second)

@@ -96,45 +96,28 @@ def rouge_rows(summaries: Sequence[str], references: Sequence[str]) -> NDArray[n
 
 
 def score_summaries(
-    summaries: Sequence[str],
-    references: Sequence[str],
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    summaries: Sequence[str], references: Sequence[str]
 ) -> RougeScores[MetricWithInterval]:
     """Return the ROUGE scores of summaries, with 95 % bootstrap intervals.
 
     Args:
         summaries: Summaries of a system.
         references: What each should have been.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
     rows = rouge_rows(summaries, references)
     scores = {
-        name: mean_with_interval(
-            rows[:, index],
-            rouge_signature(name, num_samples, seed),
-            num_samples=num_samples,
-            seed=seed,
-        )
+        name: mean_with_interval(rows[:, index], rouge_signature(name))
         for index, name in enumerate(ROUGE_NAMES)
     }
     return RougeScores(**scores, num_summaries=len(rows))
 
 
 def compare_summaries(
-    summaries: Sequence[str],
-    other: Sequence[str],
-    references: Sequence[str],
-    *,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    summaries: Sequence[str], other: Sequence[str], references: Sequence[str]
 ) -> RougeScores[PairedScore]:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
@@ -142,39 +125,27 @@ def compare_summaries(
         summaries: Summaries of the first system.
         other: Summaries of the second system.
         references: What each should have been.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
     first, second = (rouge_rows(texts, references) for texts in (summaries, other))
     scores = {
-        name: compare_means(
-            first[:, index],
-            second[:, index],
-            rouge_signature(name, num_samples, seed),
-            num_samples=num_samples,
-            seed=seed,
-        )
+        name: compare_means(first[:, index], second[:, index], rouge_signature(name))
         for index, name in enumerate(ROUGE_NAMES)
     }
     return RougeScores(**scores, num_summaries=len(first))
 
 
-def rouge_signature(
-    name: str = "rouge", num_samples: int | None = None, seed: int | None = None
-) -> str:
-    """Return how a score is computed, in the form of sacrebleu.
+def rouge_signature(name: str) -> str:
+    """Return how a score and its interval are computed, in the form of sacrebleu.
 
     >>> rouge_signature("rougeL").rpartition("|")[0]
-    'rougeL|f1|case:lower|tok:unicode|stem:no'
+    'rougeL|bs:1000|seed:12345|f1|case:lower|tok:unicode|stem:no'
     """
-    bootstrap = [] if num_samples is None else [f"bs:{num_samples}", f"seed:{seed}"]
-    rule = ["f1", "case:lower", "tok:unicode", "stem:no"]
-    return "|".join([name, *bootstrap, *rule, f"version:{version('regard')}"])
+    rule = "f1|case:lower|tok:unicode|stem:no"
+    return f"{name}|bs:{NUM_SAMPLES}|seed:{SEED}|{rule}|version:{version('regard')}"
 
 
 def prefix_subsequences(reference: Sequence[str], words: Sequence[str]) -> Iterator[int]:

@@ -94,12 +94,7 @@ def bleu(
 
 
 def score_translations(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    *,
-    target_language: str | None = None,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
+    hypotheses: Sequence[str], references: Sequence[str], *, target_language: str | None = None
 ) -> TranslationScores[MetricWithInterval]:
     """Return BLEU and chrF of translations, with 95 % bootstrap intervals.
 
@@ -109,11 +104,8 @@ def score_translations(
         target_language: Code such as ``de`` or ``zh-Hans``; decides how BLEU separates words:
             sacrebleu's 13a, ``zh`` for Chinese, single characters for Japanese, Korean, Thai and
             similar scripts unless sacrebleu's own tokenizer is installed.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples; sacrebleu's is the default.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
@@ -123,10 +115,8 @@ def score_translations(
             _statistics(metric, hypotheses, references),
             partial(_scores, metric),
             str(metric.get_signature()),
-            num_samples=num_samples,
-            seed=seed,
         )
-        for metric in _metrics(target_language, num_samples, seed)
+        for metric in _metrics(target_language)
     )
     return TranslationScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
 
@@ -137,8 +127,6 @@ def compare_translations(
     references: Sequence[str],
     *,
     target_language: str | None = None,
-    num_samples: int = NUM_SAMPLES,
-    seed: int = SEED,
 ) -> TranslationScores[PairedScore]:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
@@ -147,11 +135,8 @@ def compare_translations(
         other: Translations of the second system.
         references: What each should have been.
         target_language: Code such as ``de``; decides how BLEU separates words.
-        num_samples: Resamples, 1 or more.
-        seed: Seed of the resamples.
 
     Raises:
-        ConfigError: `num_samples` is less than 1.
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
@@ -163,10 +148,8 @@ def compare_translations(
             _statistics(metric, other, references),
             partial(_scores, metric),
             str(metric.get_signature()),
-            num_samples=num_samples,
-            seed=seed,
         )
-        for metric in _metrics(target_language, num_samples, seed)
+        for metric in _metrics(target_language)
     )
     return TranslationScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
 
@@ -211,14 +194,14 @@ def _tokenizer(language: str | None) -> str:
     return "char" if code in _CHARACTER_LANGUAGES else "13a"
 
 
-def _metrics(language: str | None, num_samples: int, seed: int) -> Iterator[BLEU | CHRF]:
+def _metrics(language: str | None) -> Iterator[BLEU | CHRF]:
     """Build BLEU and chrF, with the resampling noted for their signatures."""
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
     for metric in (BLEU(tokenize=_tokenizer(language)), CHRF()):
-        metric.n_bootstrap = num_samples
-        metric.seed = str(seed)
+        metric.n_bootstrap = NUM_SAMPLES
+        metric.seed = str(SEED)
         yield metric
 
 

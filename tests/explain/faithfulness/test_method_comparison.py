@@ -8,7 +8,8 @@ from tests.explain.tiny_predictions import Linear, randomized, tokenizer, transl
 import regard
 from regard.errors import ConfigError, DataError
 from regard.explain.attribution import METHODS
-from regard.explain.faithfulness import compare_methods, method_comparison, open_rows
+from regard.explain.faithfulness import compare_methods, open_rows
+from regard.metrics import bootstrap
 from regard.models import LstmConfig, LstmEncoderDecoder
 
 NAMES = ["occlusion", "ig"]
@@ -17,7 +18,7 @@ NAMES = ["occlusion", "ig"]
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
     """Draw fewer samples of the bootstrap, which would take most of the time."""
-    monkeypatch.setattr(method_comparison, "NUM_SAMPLES", 100)
+    monkeypatch.setattr(bootstrap, "NUM_SAMPLES", 100)
 
 
 def linear_rows(count=6, num_features=12):

@@ -23,7 +23,7 @@ from regard.explain.faithfulness.evaluated_rows import OpenRow
 from regard.explain.faithfulness.measure import FaithfulnessMeter, Measures, measurable_outputs
 from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.selected_outputs import SelectedOutputs
-from regard.metrics.bootstrap import NUM_SAMPLES, SEED, compare_means, mean_with_interval
+from regard.metrics.bootstrap import compare_means, mean_with_interval
 from regard.plots.style import count_text
 
 MOST_OUTPUTS = 2  # of a row; more of them say less than more rows
@@ -340,11 +340,11 @@ def _interval(values: NDArray[np.float64]) -> Interval | None:
 
 def _mean(values: NDArray[np.float64]) -> Interval:
     """Return the mean of all rows with its interval."""
-    score = mean_with_interval(values, "", num_samples=NUM_SAMPLES, seed=SEED)
+    score = mean_with_interval(values, "")
     return Interval(score.value, score.low, score.high)
 
 
 def _difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[Interval, float]:
     """Return the mean difference of two methods on the same rows, and its p-value."""
-    paired = compare_means(first, second, "", num_samples=NUM_SAMPLES, seed=SEED)
+    paired = compare_means(first, second, "")
     return Interval(paired.difference, paired.low, paired.high), paired.p_value
