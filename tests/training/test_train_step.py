@@ -222,11 +222,11 @@ def test_a_step_there_equals_one_on_the_cpu(build):
 
 
 def test_labels_are_taken_as_a_mask_takes_them():
-    from regard.training.token_loss import _Taken
+    from regard.training.token_loss import _LabeledPositions
 
     labels = torch.tensor([[3, 0, 5], [0, 0, 7]])
     x = torch.randn(2, 3, 4, requires_grad=True)
-    taken = _Taken(labels, 0, x.device)
+    taken = _LabeledPositions(labels, 0, x.device)
     assert torch.equal(taken(x), x[labels != 0])
     assert taken(labels).tolist() == [3, 5, 7]
     (gradient,) = torch.autograd.grad((taken(x) ** 2).sum(), x)

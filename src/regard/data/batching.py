@@ -27,14 +27,14 @@ class SpecialIds(NamedTuple):
         start: First token that a decoder reads.
         end: Token after a target, and after a source too unless there is another.
         source_end: Token after a source; None is `end`.
-        nothing: Label of padding, where `pad` may be a label of its own; None is `pad`.
+        ignored: Label of padding, where `pad` may be a label of its own; None is `pad`.
     """
 
     pad: int = 0
     start: int = 1
     end: int = 2
     source_end: int | None = None
-    nothing: int | None = None
+    ignored: int | None = None
 
     @property
     def end_of_source(self) -> int:
@@ -42,9 +42,9 @@ class SpecialIds(NamedTuple):
         return self.end if self.source_end is None else self.source_end
 
     @property
-    def no_label(self) -> int:
+    def ignore_index(self) -> int:
         """Label where nothing is to be predicted."""
-        return self.pad if self.nothing is None else self.nothing
+        return self.pad if self.ignored is None else self.ignored
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,11 +230,11 @@ class PairBatches(LengthBatches):
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """Build the batch of some rows, ``[batch]``: its ids are ``[batch, length]``."""
         ids = self.ids
-        fill = ids.pad if ids.nothing is None else ids.start  # a row of the targets' own table
+        fill = ids.pad if ids.ignored is None else ids.start  # a row of the targets' own table
         return Batch(
             source_ids=self.source_ids(rows),
             target_ids=self.targets.pad(rows, before=ids.start, fill=fill),
-            labels=self.targets.pad(rows, after=ids.end, fill=ids.no_label),
+            labels=self.targets.pad(rows, after=ids.end, fill=ids.ignore_index),
             rows=rows,
         )
 

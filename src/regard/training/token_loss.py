@@ -22,17 +22,17 @@ from regard.training.train_step import Loss
 M = TypeVar("M", bound=TextModel)
 
 
-class _Taken:
+class _LabeledPositions:
     """The positions of a batch that have a label.
 
     Args:
         labels: ``[batch, length]``.
-        nothing: Label where nothing is predicted.
+        ignore_index: Label where nothing is predicted.
         device: Of the tensors that they are taken from.
     """
 
-    def __init__(self, labels: Tensor, nothing: int, device: torch.device) -> None:
-        index = (labels != nothing).flatten().nonzero()[:, 0]
+    def __init__(self, labels: Tensor, ignore_index: int, device: torch.device) -> None:
+        index = (labels != ignore_index).flatten().nonzero()[:, 0]
         self._device = device
         self._index = None
         if len(index) < labels.numel():
@@ -47,7 +47,7 @@ class _Taken:
 class TokenLoss(ABC, Generic[M]):
     """Label-smoothed cross-entropy, padding left out.
 
-    A batch has ``labels``, ``[batch, length]``, equal to `nothing` where nothing is predicted.
+    A batch has ``labels``, ``[batch, length]``, equal to `ignore_index` where nothing is predicted.
 
     Args:
         label_smoothing: Fraction of the target probability spread over the vocabulary; what is
@@ -55,7 +55,7 @@ class TokenLoss(ABC, Generic[M]):
         coverage: Weight of the coverage loss of a model that copies, 0 or more.
     """
 
-    nothing = PAD_ID
+    ignore_index = PAD_ID
 
     def __init__(self, label_smoothing: float, coverage: float = 0.0) -> None:
         self.label_smoothing, self.coverage = label_smoothing, coverage
@@ -78,12 +78,12 @@ class TokenLoss(ABC, Generic[M]):
             The loss over the labels that count.
         """
         hidden, copies = self.states_and_copies(model, batch)
-        taken = _Taken(batch.labels, self.nothing, hidden.device)
+        labeled = _LabeledPositions(batch.labels, self.ignore_index, hidden.device)
         if copies is not None:
-            return self._of_copies(model, hidden, copies, batch.labels, taken)
+            return self._of_copies(model, hidden, copies, batch.labels, labeled)
         if not model.has_plain_logits:
-            return self.of_outputs(model.logits(taken(hidden)), batch)
-        rows, labels = taken(hidden), taken(batch.labels)  # [tokens, dim], [tokens]
+            return self.of_outputs(model.logits(labeled(hidden)), batch)
+        rows, labels = labeled(hidden), labeled(batch.labels)  # [tokens, dim], [tokens]
         loss, nll = linear_cross_entropy(
             rows, model.output_weight, labels, label_smoothing=self.label_smoothing
         )
@@ -95,23 +95,23 @@ class TokenLoss(ABC, Generic[M]):
         hidden: Tensor,
         copies: CopyDistribution,
         labels: Tensor,
-        taken: _Taken,
+        labeled: _LabeledPositions,
     ) -> Loss:
         """Compute the loss of a mixture; of its probabilities only that of each label is formed."""
-        rows, weight = taken(hidden), model.output_weight  # [tokens, dim], [vocab, dim]
+        rows, weight = labeled(hidden), model.output_weight  # [tokens, dim], [vocab, dim]
         if (bias := getattr(model, "output_bias", None)) is not None:  # as a column more
             rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
             weight = torch.cat([weight, bias.view(-1, 1).to(weight.dtype)], dim=1)
         loss, nll = mixture_cross_entropy(
             rows,
             weight,
-            taken(labels),
-            taken(copies.log_generate),
-            taken(copies.log_copied(labels.to(hidden.device, non_blocking=True))),
+            labeled(labels),
+            labeled(copies.log_generate),
+            labeled(copies.log_copied(labels.to(hidden.device, non_blocking=True))),
             label_smoothing=self.label_smoothing,
         )
         if self.coverage:
-            loss = loss + self.coverage * taken(copies.coverage_losses()).mean()
+            loss = loss + self.coverage * labeled(copies.coverage_losses()).mean()
         return Loss(loss=loss, nll=nll, num_tokens=len(rows))
 
     def outputs(self, model: M, batch: Any) -> Tensor:
@@ -123,11 +123,13 @@ class TokenLoss(ABC, Generic[M]):
         hidden, copies = self.states_and_copies(model, batch)
         if copies is not None:
             raise ConfigError("a model that copies has no logits in which its loss is convex.")
-        return model.logits(_Taken(batch.labels, self.nothing, hidden.device)(hidden))
+        labeled = _LabeledPositions(batch.labels, self.ignore_index, hidden.device)
+        return model.logits(labeled(hidden))
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = _Taken(batch.labels, self.nothing, outputs.device)(batch.labels)  # [tokens]
+        labeled = _LabeledPositions(batch.labels, self.ignore_index, outputs.device)
+        labels = labeled(batch.labels)  # [tokens]
         logits = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(logits.detach(), labels)

@@ -25,7 +25,7 @@ _MOST_LOGITS = 1 << 24  # computed together: 64 MB
 class LanguageModelLoss(TokenLoss[Decoder]):
     """Cross-entropy of the next token of running text."""
 
-    nothing = -1
+    ignore_index = -1
 
     def hidden_states(self, model: Decoder, batch: TextBatch) -> Tensor:
         """Compute the last hidden states, ``[batch, length, dim]``."""
@@ -90,7 +90,7 @@ def best_tokens(
 
     def predict(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         batch = move_batch(batches.batch(rows), model)
-        is_label = batch.labels != loss_function.nothing  # [batch, length]
+        is_label = batch.labels != loss_function.ignore_index  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
         probabilities: list[Tensor] = []
         is_correct: list[Tensor] = []
@@ -127,7 +127,7 @@ def token_losses(
 
     def batch_losses(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         batch = move_batch(batches.batch(rows), model)
-        is_label = batch.labels != loss_function.nothing  # [batch, length]
+        is_label = batch.labels != loss_function.ignore_index  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
         parts = [
             F.cross_entropy(model.logits(states).float(), targets, reduction="none")

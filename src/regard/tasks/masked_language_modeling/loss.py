@@ -18,7 +18,7 @@ from regard.training.token_loss import TokenLoss
 class MaskedTokenLoss(TokenLoss[Encoder]):
     """Cross-entropy of the hidden tokens."""
 
-    nothing = -1
+    ignore_index = -1
 
     def hidden_states(self, model: Encoder, batch: TextBatch) -> Tensor:
         """Compute the last hidden states, ``[batch, length, dim]``."""

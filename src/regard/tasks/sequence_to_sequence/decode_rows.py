@@ -58,7 +58,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
         end=target.end_id,
         source_end=None if source.end_id == target.end_id else source.end_id,
         # A decoder that was trained alone may have no token for padding: any may be a label.
-        nothing=-1 if model.has_separate_encoder else None,
+        ignored=-1 if model.has_separate_encoder else None,
     )
 
 

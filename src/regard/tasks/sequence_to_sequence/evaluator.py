@@ -101,7 +101,7 @@ class TargetEvaluator:
     def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
         """Evaluate the averaged weights."""
         self._averaged.load(average)
-        loss = TargetLoss(0.0, self._ids.no_label)
+        loss = TargetLoss(0.0, self._ids.ignore_index)
 
         objectives: dict[str, LossFunction] = {"loss": loss}
         if (other_rows := self._other_rows) is not None:

@@ -19,15 +19,15 @@ class TargetLoss(TokenLoss[EncoderDecoder[Any]]):
 
     Args:
         label_smoothing: Fraction of the target probability spread over the vocabulary.
-        no_label: Label of padding.
+        ignore_index: Label of padding.
         coverage: Weight of the coverage loss of a model that copies, 0 or more.
     """
 
     def __init__(
-        self, label_smoothing: float, no_label: int = PAD_ID, coverage: float = 0.0
+        self, label_smoothing: float, ignore_index: int = PAD_ID, coverage: float = 0.0
     ) -> None:
         super().__init__(label_smoothing, coverage)
-        self.nothing = no_label
+        self.ignore_index = ignore_index
 
     def hidden_states(self, model: EncoderDecoder[Any], batch: Batch) -> Tensor:
         """Compute the last hidden states of the decoder, ``[batch, target_length, dim]``."""

@@ -133,7 +133,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         training = self.config.training
         return TargetLoss(
             training.label_smoothing,
-            special_ids(self.model, self.tokenizer).no_label,
+            special_ids(self.model, self.tokenizer).ignore_index,
             training.coverage,
         )
 

@@ -66,7 +66,7 @@ def _token_reliability(writer: TargetWriter, pairs: Any, *, cuts_sources: bool) 
 
     def predict(rows: NDArray[np.int64]) -> tuple[list[float], list[bool]]:
         batch = move_batch(batches.batch(rows), writer.model)
-        is_label = batch.labels != ids.no_label
+        is_label = batch.labels != ids.ignore_index
         logits = writer.model(batch.source_ids, batch.target_ids)[is_label]  # [tokens, vocab]
         best = logits.float().softmax(-1).max(-1)
         labels = batch.labels[is_label]
