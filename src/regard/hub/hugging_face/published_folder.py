@@ -158,8 +158,7 @@ def read_hugging_face(
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
     check_next_sentence(folder, fields, tensors.keys())
-    if isinstance(config, VitConfig) and config.num_labels:
-        check_labels(folder, fields, _labels(folder, fields, config.num_labels))
+    _check_image_labels(folder, fields, config)
     head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()
     finds_spans = _has_span_head(folder, architecture, checkpoint_format, tensors)
     if finds_spans:
@@ -313,6 +312,12 @@ def _has_span_head(
         return False
     _require_head(folder, architecture, output, tensors)
     return output in tensors
+
+
+def _check_image_labels(folder: Path, fields: Mapping[str, Any], config: object) -> None:
+    """Raise where a classifier of images gives anything but one label among several."""
+    if isinstance(config, VitConfig) and config.num_labels:
+        check_labels(folder, fields, _labels(folder, fields, config.num_labels))
 
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
