@@ -193,15 +193,6 @@ else:
     """The settings of any family; the setting ``family`` names it."""
 
 
-def family_of(config: ModelConfig) -> str:
-    """Return the name of a configuration's family.
-
-    >>> family_of(ConvS2SConfig())
-    'conv_s2s'
-    """
-    return str(config.__struct_config__.tag)
-
-
 def make_model(config: ModelConfig, vocab_size: int, attention: AttentionConfig) -> TextModel:
     """Build the model of a configuration with random weights, in its role in `FAMILIES`.
 
@@ -218,7 +209,7 @@ def make_model(config: ModelConfig, vocab_size: int, attention: AttentionConfig)
     Raises:
         ConfigError: The family cannot use a pattern that is set.
     """
-    return FAMILIES[family_of(config)].model(config, vocab_size, attention)
+    return FAMILIES[config.family].model(config, vocab_size, attention)
 
 
 __all__ = [
@@ -269,7 +260,6 @@ __all__ = [
     "TransformerXlConfig",
     "Vit",
     "VitConfig",
-    "family_of",
     "make_model",
     "mask_lengths",
 ]

@@ -7,7 +7,7 @@ import shlex
 from regard.data.listing import pluralize
 from regard.errors import NextStep
 from regard.hub.file_names import CURVES
-from regard.models import FAMILIES, family_of
+from regard.models import FAMILIES
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import TestReport
 from regard.training.events import Finished
@@ -48,7 +48,7 @@ def model_card(
     if config.data.path is not None:
         data = f"{path}, sha256 {config.data.sha256[:16]}"
     rate = config.optimizer.learning_rate
-    reads_text = family_of(config.model) in FAMILIES
+    reads_text = config.model.family in FAMILIES
     tokenizer = config.tokenizer.kind if reads_text else "none"
     losses = f"Losses are in {loss_unit}. " if loss_unit else ""
     picture = f"\n![Losses, score and learning rate by step]({CURVES})\n" if has_curves else ""

@@ -20,7 +20,7 @@ from regard.errors import ConfigError, NextStep, WeightsError
 from regard.generation.native import why_through_operators
 from regard.hub.model_folder import ModelFolder, load_weights
 from regard.lazy import load
-from regard.models import ENCODER_DECODERS, Family, InputFamily, Model, ModelConfig, family_of
+from regard.models import ENCODER_DECODERS, Family, InputFamily, Model, ModelConfig
 from regard.models.base.bounded_build import (
     TooLargeError,
     build_bounded,
@@ -296,7 +296,7 @@ class Task(ABC):
         family = self.require_family(config.model)
         sizes = family.summary(config.model, config.attention)
         preset = "" if config.preset == "auto" else f" {config.preset}"
-        return f"{family_of(config.model)}{preset}   {sizes}"
+        return f"{config.model.family}{preset}   {sizes}"
 
     def build(self, config: RunConfig, vocab_size: int) -> Model:
         """Build the model of a configuration, with random weights.
@@ -324,7 +324,7 @@ class Task(ABC):
         Raises:
             ConfigError: The family is not for the task.
         """
-        name = family_of(model)
+        name = model.family
         if name not in self.families:
             raise ConfigError(
                 f"model.family={name}: does not {self.purpose}.  "

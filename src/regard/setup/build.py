@@ -9,7 +9,7 @@ import torch
 
 from regard.data.languages import has_spaces_between_words
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.models import ENCODERS, Encoder, Model, family_of
+from regard.models import ENCODERS, Encoder, Model
 from regard.setup.base_task import Task, embedding_rows
 from regard.setup.config import RunConfig
 from regard.setup.dataset import Dataset
@@ -52,7 +52,7 @@ def build_encoder_without_head(config: RunConfig, vocab_size: int, task: Task) -
         The encoder, without what maps its states to tokens.
     """
     task.require_family(config.model)
-    family = ENCODERS[family_of(config.model)]
+    family = ENCODERS[config.model.family]
     encoder = family.model(config.model, embedding_rows(config, vocab_size), config.attention)
     encoder.drop_head()
     return encoder

@@ -23,7 +23,6 @@ from regard.models import (
     TransformerConfig,
     TransformerXlConfig,
     VitConfig,
-    family_of,
 )
 from regard.setup.config import PresetName
 
@@ -58,7 +57,7 @@ def _presets(
 
 def _by_family(*presets: dict[PresetName, Preset]) -> FamilyPresets:
     """Return the presets of families by the names that the families of their models have."""
-    return {family_of(sizes["tiny"].model): sizes for sizes in presets}
+    return {sizes["tiny"].model.family: sizes for sizes in presets}
 
 
 _ROTARY_BASE = 10_000.0  # Su et al. 2021
@@ -241,8 +240,8 @@ def _of_parts(name: PresetName) -> EncoderDecoderConfig:
     """Return the sizes of an encoder-decoder of the families that it has by default."""
     default = EncoderDecoderConfig()
     return EncoderDecoderConfig(
-        encoder=part_sizes(family_of(default.encoder), name),
-        decoder=part_sizes(family_of(default.decoder), name),
+        encoder=part_sizes(default.encoder.family, name),
+        decoder=part_sizes(default.decoder.family, name),
     )
 
 

@@ -24,7 +24,6 @@ from regard.models import (
     EncoderDecoderConfig,
     Model,
     ModelConfig,
-    family_of,
 )
 from regard.models.base.checkpoint_format import LabelHead
 from regard.models.base.encoder import EncoderConfig
@@ -142,7 +141,7 @@ def _own_config(folder: str, task: Task, task_of: Callable[[RunConfig], Task]) -
     source = ModelFolder(folder).read_config(RunConfig)
     ModelFolder(folder).require_trainable()
     source_task = task_of(source)
-    reads_inputs = family_of(source.model) in INPUT_ENCODERS | FORECASTERS
+    reads_inputs = source.model.family in INPUT_ENCODERS | FORECASTERS
     is_other_kind = reads_inputs or _roles_differ(source_task, task)
     if source.task != task.name and is_other_kind:
         raise ConfigError(

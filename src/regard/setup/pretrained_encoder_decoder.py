@@ -32,7 +32,6 @@ from regard.models import (
     EncoderDecoderConfig,
     EncoderDecoderModel,
     Model,
-    family_of,
 )
 from regard.models.base.encoder import EncoderConfig
 from regard.models.base.encoder_decoder import START_ID
@@ -177,7 +176,7 @@ def load_parts(model: Model, folders: Mapping[str, str]) -> None:
     if not isinstance(model, EncoderDecoderModel):
         raise ConfigError(
             f"fine_tuning.{next(iter(folders))}: a part of an encoder-decoder of the family "
-            f"{family_of(EncoderDecoderConfig())}, not of a {type(model).__name__}.  Leave "
+            f"{EncoderDecoderConfig().family}, not of a {type(model).__name__}.  Leave "
             "`model.family` out."
         )
     for name, folder in folders.items():
@@ -220,9 +219,9 @@ def _read_part(name: str, folder: str) -> PretrainedPart:
 
 def _check_family(name: str, folder: str, config: Any) -> None:
     if not isinstance(config, PART_CONFIGS[name]):
-        families = ", ".join(family_of(part_config()) for part_config in PART_CONFIGS[name])
+        families = ", ".join(part_config().family for part_config in PART_CONFIGS[name])
         raise ConfigError(
-            f"fine_tuning.{name}={folder}: a model of family {family_of(config)}; the {name} may "
+            f"fine_tuning.{name}={folder}: a model of family {config.family}; the {name} may "
             f"be one of {families}."
         )
 

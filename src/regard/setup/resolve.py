@@ -23,7 +23,6 @@ from regard.models import (
     EncoderDecoderConfig,
     ModelConfig,
     TransformerConfig,
-    family_of,
 )
 from regard.optim import ADAMW, MUON
 from regard.settings.binding import Table, bind
@@ -88,7 +87,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
         config = _without_copies_for_gauss_newton(config)
     _check_coverage(config, task)
     _check_convex_loss(config)
-    presets = task.presets[family_of(config.model)]
+    presets = task.presets[config.model.family]
     sizes = presets.get(preset, presets["small"])
     config = _with_batch_and_rate(config, request, facts, sizes)
     config = _with_precision(config, request, machine)
@@ -127,7 +126,7 @@ def _base_model(
     if facts.has_whole_model:
         return replace(start, **facts.data.model)
     table = request.table.get("model", {})
-    family = str(table.get("family", family_of(start)))
+    family = str(table.get("family", start.family))
     if family not in task.presets:
         config = bind(RunConfig, {"model": {"family": family}})
         task.require_family(config.model)
@@ -161,10 +160,10 @@ def _parts(
         if part in pretrained:
             fields[part] = getattr(start, part)
         elif part_family := table.get(part, {}).get("family"):
-            family = family_of(EncoderDecoderConfig())
+            family = EncoderDecoderConfig().family
             part_table = {"model": {"family": family, part: {"family": part_family}}}
             part_config = getattr(bind(RunConfig, part_table).model, part)
-            fields[part] = part_sizes(family_of(part_config), preset)
+            fields[part] = part_sizes(part_config.family, preset)
     if pretrained and isinstance(start, EncoderDecoderConfig):
         fields |= {"source_rows": start.source_rows, "start_id": start.start_id}
     return fields
@@ -181,11 +180,11 @@ def _with_divisible_heads(table: Table, facts: Facts, model: ModelConfig, task: 
     values = table.get("model", {})
     if isinstance(model, EncoderDecoderConfig):
         parts = [
-            (values.get(part, {}), config, part_presets(family_of(config)))
+            (values.get(part, {}), config, part_presets(config.family))
             for part, config in (("encoder", model.encoder), ("decoder", model.decoder))
         ]
     else:
-        parts = [(values, model, task.presets.get(family_of(model), {}))]
+        parts = [(values, model, task.presets.get(model.family, {}))]
     for part in parts:
         _set_heads(*part)
     return table

@@ -28,7 +28,6 @@ from regard.models import (
     TextModel,
     TransformerConfig,
     VitConfig,
-    family_of,
 )
 from regard.models.base.checkpoint_format import SettingError, setting_text
 from regard.models.base.classifier_checkpoints import checkpoint_of
@@ -82,7 +81,7 @@ def choose_format(
     """
     families = next((of for kind, of in _FAMILIES if isinstance(model, kind)), ENCODERS)
     # The encoder of a Transformer alone has dimensions of no family.
-    name = family_of(TransformerConfig() if type(config) is EncoderConfig else config)
+    name = (TransformerConfig() if type(config) is EncoderConfig else config).family
     refused: list[_Obstacles] = []
     outside = _obstacles_outside(model, attention)
     store = checkpoint_writer(model, labels)
@@ -112,7 +111,7 @@ def image_obstacles(config: VitConfig, attention: AttentionConfig) -> str:
     Returns:
         All obstacles, and the settings of a model without them.
     """
-    (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
+    (checkpoint_format,) = INPUT_ENCODERS[config.family].formats
     outside = _attention_obstacles(attention)
     obstacles = _find_obstacles(config, checkpoint_format, 0, checkpoint_of)
     sentences = [*outside.sentences, *obstacles.sentences]

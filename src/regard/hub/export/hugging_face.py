@@ -37,7 +37,6 @@ from regard.models import (
     TextModel,
     Vit,
     VitConfig,
-    family_of,
 )
 from regard.models.base.checkpoint_format import label_fields
 from regard.models.base.encoder import EncoderConfig
@@ -231,7 +230,7 @@ def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
         )
     if obstacles := image_obstacles(config, trained.attention):
         raise ConfigError(obstacles)
-    (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
+    (checkpoint_format,) = INPUT_ENCODERS[config.family].formats
     files = {PREPROCESSOR_CONFIG: dump_json(_pixel_preparation(trained, config))}
     fields = label_fields(trained.labels)
     write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)

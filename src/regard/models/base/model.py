@@ -25,6 +25,11 @@ class FamilyConfig(
     def __post_init__(self) -> None:
         check_types(self)
 
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return str(self.__struct_config__.tag)
+
     def longest_input(self, max_length: int) -> int:
         """Return the rows of the longest input: of text the most tokens that settings allow.
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
+from regard.models.base.model import FamilyConfig
 
 # What a family may lack: the settings without a use then, and what to do instead.
 _UNUSED = {
@@ -20,7 +21,7 @@ _UNUSED = {
 
 
 def check_patterns(
-    family: str,
+    config: FamilyConfig,
     attention: AttentionConfig,
     *,
     lacks: Literal["decoder", "self-attention", "attention"],
@@ -29,7 +30,7 @@ def check_patterns(
     """Check that no pattern is set for a part that a family does not have.
 
     Args:
-        family: Its name.
+        config: Of the family.
         attention: The patterns.
         lacks: The part.
         uses: Settings that the family uses all the same.
@@ -42,5 +43,5 @@ def check_patterns(
         value = getattr(attention, name)
         if name not in uses and value != getattr(AttentionConfig(), name):
             raise ConfigError(
-                f"attention.{name}={value}: {family} has no {lacks}.  Leave it out; {advice}"
+                f"attention.{name}={value}: {config.family} has no {lacks}.  Leave it out; {advice}"
             )

@@ -61,6 +61,6 @@ class Bert(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_patterns("bert", attention, lacks="decoder")
+        check_patterns(config, attention, lacks="decoder")
         mixers = map(config.block().self_attention, config.patterns(attention))
         super().__init__(config, vocab_size, mixers)

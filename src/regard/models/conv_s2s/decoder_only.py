@@ -37,7 +37,7 @@ class ConvDecoder(Decoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_patterns("conv_s2s", attention, lacks="attention")
+        check_patterns(config, attention, lacks="attention")
         super().__init__(
             vocab_size,
             dim=config.dim,

@@ -116,7 +116,7 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
         super().__init__(vocab_size, dim=config.dim)
-        check_patterns("conv_s2s", attention, lacks="self-attention")
+        check_patterns(config, attention, lacks="self-attention")
         self.config = config
         dim = config.dim
         source, target, self.output_weight = tied_tables(vocab_size, dim, config.tied)

@@ -61,7 +61,7 @@ class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
         summaries = (
-            f"{config.__struct_config__.tag} ({config.summary(attention)})"
+            f"{config.family} ({config.summary(attention)})"
             for config in (self.encoder, self.decoder)
         )
         return f"{' + '.join(summaries)}, cross {attention.kind_summary('cross')}"

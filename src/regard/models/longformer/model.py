@@ -103,7 +103,7 @@ class Longformer(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_patterns("longformer", attention, lacks="decoder")
+        check_patterns(config, attention, lacks="decoder")
         mixers = (
             LongformerAttention(
                 config.dim, config.num_heads, pattern=pattern, num_global=config.num_global

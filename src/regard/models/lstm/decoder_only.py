@@ -87,7 +87,7 @@ class LstmDecoder(Decoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_patterns("lstm", attention, lacks="attention")
+        check_patterns(config, attention, lacks="attention")
         super().__init__(
             vocab_size,
             dim=config.dim,

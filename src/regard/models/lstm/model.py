@@ -113,7 +113,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
         super().__init__(vocab_size, dim=config.dim)
-        check_patterns("lstm", attention, lacks="self-attention")
+        check_patterns(config, attention, lacks="self-attention")
         self.config = config
         dim = config.dim
         tables = tied_tables(vocab_size, dim, config.tied)

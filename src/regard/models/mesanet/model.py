@@ -118,7 +118,7 @@ class MesaNet(Decoder):
         reads_source: bool = False,
     ) -> None:
         uses = ("encoder", "cross") if reads_source else ()
-        check_patterns("mesanet", attention, lacks="attention", uses=uses)
+        check_patterns(config, attention, lacks="attention", uses=uses)
         super().__init__(
             vocab_size,
             dim=config.dim,

@@ -174,7 +174,7 @@ class PatchTst(Model):
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
         super().__init__(dim=config.dim)
-        check_patterns("patch_tst", attention, lacks="decoder")
+        check_patterns(config, attention, lacks="decoder")
         self.config = config
         self.members = nn.ModuleList(
             PatchTstMember(config, config.patterns(attention)) for _ in range(config.num_members)

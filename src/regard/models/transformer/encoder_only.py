@@ -32,7 +32,7 @@ class TransformerEncoder(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_patterns("transformer", attention, lacks="decoder")
+        check_patterns(config, attention, lacks="decoder")
         config.require_no_source("an encoder")
         sizes = EncoderConfig(
             num_layers=config.num_encoder_layers,

@@ -166,7 +166,7 @@ class Vit(Model):
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
         super().__init__(dim=config.dim)
-        check_patterns("vit", attention, lacks="decoder")
+        check_patterns(config, attention, lacks="decoder")
         self.config = config
         self.input_name = config.input
         self.num_labels = config.num_labels
