@@ -24,6 +24,7 @@ from regard.attention.backends.cpu_kernels import Fused, instructions
 from regard.attention.backends.gpu_kernels import BandKernels
 from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.biases import ALWAYS_FINITE
+from regard.attention.exporting import is_exporting
 from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks, Hierarchical
@@ -159,7 +160,7 @@ def collect_facts(
         returns_weights=returns_weights,
         returns_lse=returns_lse,
         is_compiling=is_compiling,
-        needs_definition=torch.compiler.is_exporting()
+        needs_definition=is_exporting()
         or (not is_compiling and (0 in (q.numel(), k.numel(), v.numel()) or not has_data(q))),
     )
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.dense import AttentionOutput
+from regard.attention.exporting import is_exporting
 from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import LengthDependentPattern, Pattern, ResolvedPattern
@@ -67,7 +68,7 @@ def resolve_by_length(
             "Resolve it first: .resolve(num_queries, num_keys)."
         )
     queries = options.query_offset + q.shape[2]
-    if options.lengths is not None and torch.compiler.is_exporting():
+    if options.lengths is not None and is_exporting():
         raise ConfigError(
             f"{pattern!r} depends on the lengths of the rows, which an exported program cannot "
             "read.  Resolve it first: .resolve(num_queries, num_keys)."

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention.exporting import is_exporting
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqState
@@ -192,7 +193,7 @@ def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor
 def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:
     """Compute what `run_cells` computes of ``[batch, length, dim]``, by PyTorch's kernel."""
     # PyTorch would write an exported graph for one length, position by position.
-    compute = _lstm_operator if torch.compiler.is_exporting() else _run_kernel
+    compute = _lstm_operator if is_exporting() else _run_kernel
     outputs, hidden, cell = compute(x, *state, *weights)
     return outputs, LstmState(hidden, cell)
 

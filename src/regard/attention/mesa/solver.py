@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from regard.attention.exporting import is_exporting
 from regard.attention.nan_propagation import is_asynchronous
 
 _ITERATIONS_BETWEEN_WAITS = 8  # on a device that Python would wait for
@@ -77,7 +78,7 @@ def solve(
     Returns:
         x, of the shape of `b`.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         with torch.no_grad():
             return _conjugate_gradient(systems, b, num_iterations, tolerance)
     if torch.compiler.is_compiling():
@@ -174,7 +175,7 @@ def _conjugate_gradient(
     x = torch.zeros_like(residual, memory_format=torch.contiguous_format)
     squared = _dot(residual, preconditioned)
     smallest = squared * max(tolerance or 0.0, torch.finfo(b.dtype).eps) ** 2
-    may_stop = tolerance is not None and not torch.compiler.is_exporting()
+    may_stop = tolerance is not None and not is_exporting()
     stride = _ITERATIONS_BETWEEN_WAITS if is_asynchronous(b) else 1
     for number in range(num_iterations):
         done = squared <= smallest
