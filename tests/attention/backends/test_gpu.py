@@ -620,6 +620,33 @@ def test_a_kernel_that_reads_numbers_of_pairs_loads_fewer_tiles_ahead(gpu, score
     assert all(given == expected for given in options)
 
 
+@pytest.mark.parametrize(
+    ("dim", "dtype", "has_bias", "memory", "expected"),
+    [
+        (128, torch.float32, False, 101_376, {"fwd_num_stages": 1}),
+        (128, torch.float32, True, 101_376, {"num_stages": 2, "fwd_num_stages": 1}),
+        (128, torch.float32, False, 166_912, None),
+        (64, torch.float32, False, 101_376, None),
+        (128, torch.bfloat16, False, 101_376, None),
+    ],
+)
+def test_a_chip_with_less_memory_loads_fewer_wide_tiles_ahead(
+    gpu, dim, dtype, has_bias, memory, expected
+):
+    gpu.setattr(flex_attention, "shared_memory", lambda device: memory)
+    options = []
+
+    def kernels(q, k, v, **given):
+        options.append(given["kernel_options"])
+        return q, None
+
+    gpu.setattr(flex_attention, "compiled", lambda: kernels)
+    q = torch.zeros(1, HEADS, 40, dim, dtype=dtype)
+    bias = Alibi(torch.ones(HEADS)) if has_bias else None
+    flex.attend(q, q, q, pattern=Causal(), options=AttentionOptions(bias=bias))
+    assert options == [expected]
+
+
 def test_the_log_sum_exp_is_left_to_flex_attention(gpu):
     q = torch.zeros(1, HEADS, 600, DIM)
     facts = collect_facts(q, q, q, AttentionOptions(), returns_weights=False, returns_lse=True)

@@ -8,6 +8,7 @@ which takes seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import signature
@@ -25,6 +26,8 @@ from regard.attention.scores import TransformerXL
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _FEWEST_NUMBERS = 16  # of a query and of a value, for products of its kernels
 _MOST_DISTANCES = 1024  # of a table, of which a row is held for each query
+_WIDE = 256  # bytes of a query or a value: of more, tiles may not fit on every chip
+_MUCH_SHARED_MEMORY = 160_000  # bytes: compute capability 8.0 and 9.0 have more, 8.6 and 8.9 less
 _MOST_KERNELS = 64  # compiled: kinds of pattern, score, bias, masks, type, heads and dimension
 
 
@@ -127,18 +130,35 @@ def compiled() -> Callable[..., Any]:
     return limited
 
 
-def _kernel_options(options: AttentionOptions) -> dict[str, int] | None:
+def _kernel_options(q: Tensor, v: Tensor, options: AttentionOptions) -> dict[str, int] | None:
     """Return how many tiles a kernel holds; None leaves that to PyTorch, which takes three.
 
     Those that are loaded ahead lie in the chip's memory, with what is read for each of their pairs:
     64 kB for float32 and 128 x 128 pairs. With three, a bias by distance needed 240 kB of the 227
-    that an H100 has.
+    that an H100 has, and float32 of 128 numbers 145 of the 99 KiB of compute capability 8.6 and
+    8.9; with two, 115.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: Of the call.
     """
-    bias = options.bias
-    if bias is None or (isinstance(bias, Tensor) and bias.dtype.itemsize < 4):
-        return None  # smaller numbers are not loaded ahead
-    # What a tensor forbids is read, too.
-    return {"num_stages": 1 if isinstance(bias, Tensor) else 2}
+    num_stages, bias = 3, options.bias
+    if bias is not None and not (isinstance(bias, Tensor) and bias.dtype.itemsize < 4):
+        # Smaller numbers are not loaded ahead. What a tensor forbids is read, too.
+        num_stages = 1 if isinstance(bias, Tensor) else 2
+    kernel_options = {} if num_stages == 3 else {"num_stages": num_stages}
+    is_wide = q.dtype.itemsize * max(q.shape[-1], v.shape[-1]) > _WIDE
+    if is_wide and num_stages > 1 and shared_memory(q.device) < _MUCH_SHARED_MEMORY:
+        kernel_options["fwd_num_stages"] = 1
+    return kernel_options or None
+
+
+def shared_memory(device: torch.device) -> float:
+    """Return the bytes of a chip's memory that a kernel can have; infinity where none is known."""
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
 
 
 def attend(
@@ -182,7 +202,7 @@ def attend(
             block_mask=mask,
             enable_gqa=q.shape[1] != k.shape[1],
             return_aux=AuxRequest(lse=True) if returns_lse else None,
-            kernel_options=_kernel_options(options),
+            kernel_options=_kernel_options(q, v, options),
         )
     except FailOnRecompileLimitHit as error:
         raise TorchDynamoException(f"more than {_MOST_KERNELS} kinds of calls") from error

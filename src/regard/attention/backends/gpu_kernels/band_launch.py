@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def second(
     shift = (c - mean).contiguous()
     of_q, of_k, of_v, of_g = (_empty_like(x, x.shape[-1], x.dtype) for x in (q, k, v, g))
     a, f = torch.empty_like(lse), torch.empty_like(lse)
-    launch = _Launch(inputs)
+    launch = _Launch(inputs, is_second=True)
     x, y, z = (cotangent.to(q.dtype) for cotangent in cotangents)
     views = launch.heads(q, k, v, g.to(q.dtype), x, y, z)
     launch.for_queries(
@@ -78,10 +78,24 @@ def second(
     return of_q, of_k, of_v, of_g, a.to(c.dtype)
 
 
-class _Launch:
-    """What the launches of one call share."""
+class Tiles(NamedTuple):
+    """Sizes of a program.
 
-    def __init__(self, inputs: BandInputs) -> None:
+    Args:
+        queries: That a program computes, or reads at once.
+        keys: The same of keys.
+        num_warps: Groups of 32 threads.
+    """
+
+    queries: int
+    keys: int
+    num_warps: int
+
+
+class _Launch:
+    """What the launches of one call share; `is_second` where they are of a second derivative."""
+
+    def __init__(self, inputs: BandInputs, *, is_second: bool = False) -> None:
         # Triton is there on machines with a GPU, and is imported when it is first needed.
         from regard.attention.backends.gpu_kernels import kernels
 
@@ -110,7 +124,12 @@ class _Launch:
         # Also where the older setting was made, which refuses to be read after this one.
         precision = torch.backends.cuda.matmul.fp32_precision
         self._precision = "tf32" if precision == "tf32" else "ieee"
-        self._tile = _tile(max(self._dims[2:]), q.dtype)
+        self._tiles = _tiles(
+            max(self._dims[2:]),
+            q.dtype,
+            multiplies_exactly=q.dtype.itemsize == 4 and self._precision == "ieee",
+            is_second=is_second,
+        )
 
     def heads(self, *tensors: Tensor) -> tuple[Any, ...]:
         """Return ``[batch, heads, length, dim]`` as the kernels take them."""
@@ -119,12 +138,12 @@ class _Launch:
 
     def for_queries(self, name: str, *arguments: Any) -> None:
         """Launch a program for each tile of queries of each head."""
-        tiles = -(-self._band.queries // self._tile[0])
+        tiles = -(-self._band.queries // self._tiles.queries)
         self._run(name, tiles * self._batch * self._heads, arguments)
 
     def for_keys(self, name: str, *arguments: Any) -> None:
         """Launch a program for each tile of keys of each head of keys."""
-        tiles = -(-self._band.keys // self._tile[1])
+        tiles = -(-self._band.keys // self._tiles.keys)
         self._run(name, tiles * self._batch * self._kv_heads, arguments)
 
     def _run(self, name: str, num_programs: int, arguments: tuple[Any, ...]) -> None:
@@ -136,9 +155,9 @@ class _Launch:
                 self._heads,
                 self._heads // self._kv_heads,
                 DIMS=self._dims,
-                TILE=self._tile,
+                TILE=(self._tiles.queries, self._tiles.keys),
                 PRECISION=self._precision,
-                num_warps=4,
+                num_warps=self._tiles.num_warps,
                 num_stages=2,
             )
 
@@ -148,12 +167,25 @@ def _padded(dim: int) -> int:
     return max(16, 1 << (dim - 1).bit_length())
 
 
-def _tile(dim: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Return queries and keys of a tile: what the registers and the shared memory hold."""
+def _tiles(dim: int, dtype: torch.dtype, *, multiplies_exactly: bool, is_second: bool) -> Tiles:
+    """Return the tiles that fit into the registers, and 99 KiB of shared memory.
+
+    Every chip from compute capability 8.0 on has as much. The compiler writes what the registers do
+    not hold to memory: of larger tiles up to 14 kB a thread, of these at most some 300 bytes.
+
+    Args:
+        dim: Padded size of a query or a value, the larger one.
+        dtype: Of both.
+        multiplies_exactly: Whether float32 is multiplied as such, not by tensor cores: each thread
+            then holds whole rows, of which twice as many threads hold fewer.
+        is_second: Whether two more tensors of queries and of keys are read, and two are computed.
+    """
     wide = dim * dtype.itemsize
-    if wide <= 128:
-        return 64, 64
-    return (32, 32) if wide <= 512 else (16, 16)
+    size = 64 if wide <= 128 else 32 if wide <= 256 else 16
+    if multiplies_exactly:
+        size = min(size, 32)
+    keys = max(16, size // 2) if is_second else size
+    return Tiles(size, keys, num_warps=8 if multiplies_exactly else 4)
 
 
 def _row_products(left: Tensor, right: Tensor) -> Tensor:
