@@ -1,6 +1,6 @@
 """What people read of metrics, in one place for all that print or draw them."""
 
-from regard.metrics import METRICS, Metric, metric_named
+from regard.metrics import FLOORS, METRICS, FloorScore, Metric, floor_named, metric_named
 
 
 def test_a_title_begins_a_line_with_a_capital_unless_it_is_spelled_otherwise():
@@ -23,3 +23,9 @@ def test_lower_is_better_for_losses_and_errors_and_for_no_score_in_percent():
 def test_a_figure_that_is_not_registered_has_its_name_as_its_title():
     assert metric_named("left") == Metric("left")
     assert metric_named("left").axis == "left"
+
+
+def test_a_floor_is_compared_with_a_metric_and_one_of_a_forecaster_says_with_which():
+    assert {floor.metric for floor in FLOORS.values()} <= set(METRICS)
+    assert floor_named("copy_chrf") == FloorScore("copying the source", "chrf")
+    assert floor_named("seasonal_naive_mase") == FloorScore("seasonal naive", "mase")

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from regard.lazy import import_lazily
-from regard.metrics.metric import Metric
+from regard.metrics.metric import FloorScore, Metric
 
 if TYPE_CHECKING:
     from regard.metrics.answers import (
@@ -65,6 +65,27 @@ METRICS: dict[str, Metric] = {
     "wql": Metric("WQL", num_digits=4, is_better_lower=True),
 }
 """What people read of each figure of evaluations, by its name in files."""
+FLOORS: dict[str, FloorScore] = {
+    "byte_entropy": FloorScore("single bytes", "bits_per_byte"),
+    "compressed": FloorScore("xz", "bits_per_byte"),
+    "copy_chrf": FloorScore("copying the source", "chrf"),
+    "first_sentence": FloorScore("first sentence", "rougeL"),
+    "first_sentence_f1": FloorScore("first sentence", "f1"),
+    "first_words": FloorScore("first words", "rougeL"),
+    "majority": FloorScore("most frequent label", "accuracy"),
+    "neighbour_chrf": FloorScore("nearest training sentence", "chrf"),
+    "no_answer_f1_of_all": FloorScore("always “no answer”", "f1"),
+    "overlap_sentence_f1": FloorScore("best matching sentence", "f1"),
+}
+"""The floors of evaluations by their names in files, but those of forecasters."""
+
+
+def floor_named(name: str) -> FloorScore:
+    """Return the record of a floor; one of a forecaster is named for both: ``naive_mase``."""
+    if name in FLOORS:
+        return FLOORS[name]
+    title, _, metric = name.rpartition("_")
+    return FloorScore(title.replace("_", " "), metric)
 
 
 def metric_named(name: str) -> Metric:
@@ -73,8 +94,10 @@ def metric_named(name: str) -> Metric:
 
 
 __all__ = [
+    "FLOORS",
     "METRICS",
     "AnswerScores",
+    "FloorScore",
     "ForecastScores",
     "Metric",
     "MetricWithInterval",
@@ -94,6 +117,7 @@ __all__ = [
     "copy_source",
     "coverage",
     "exact_match",
+    "floor_named",
     "macro_f1",
     "mean_absolute_scaled_error",
     "metric_named",

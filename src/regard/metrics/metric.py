@@ -1,4 +1,4 @@
-"""What people read of a metric: its title, its unit, and which direction is better."""
+"""What people read of a metric and of a floor, a score that needs no training."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ class Metric(NamedTuple):
     def axis(self) -> str:
         """Its title with its unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+class FloorScore(NamedTuple):
+    """A score that needs no training.
+
+    Args:
+        title: How it is reached, such as ``copying the source``.
+        metric: Name of the figure that it is compared with.
+    """
+
+    title: str
+    metric: str

@@ -26,7 +26,7 @@ from regard.explain.report.forecast_chart import forecast_chart
 from regard.explain.report.layer_heatmap import heat_chart
 from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.svg_parts import number_text
-from regard.metrics import metric_named
+from regard.metrics import floor_named, metric_named
 from regard.plots.style import count_text, write_file
 from regard.runs.stability import stability_of
 from regard.setup.evaluation_details import EvaluationDetails, ScoredRow
@@ -37,26 +37,6 @@ from regard.training.stability_verdicts import StabilityRecord
 _STYLES = ("page.css", "report.css")
 _EXPLAINED_ROWS = 5
 _MOST_WORDS = 160  # of a text that is shown
-
-_FLOORS = {
-    "byte_entropy": "single bytes",
-    "compressed": "xz",
-    "copy": "copying the source",
-    "first_sentence": "first sentence",
-    "first_words": "first words",
-    "majority": "most frequent label",
-    "neighbour": "nearest training sentence",
-    "no_answer_f1_of_all": "always “no answer”",
-    "overlap_sentence": "best matching sentence",
-}
-_FLOOR_SCORES = {  # of floors whose names do not end with that of a score
-    "byte_entropy": "bits_per_byte",
-    "compressed": "bits_per_byte",
-    "first_sentence": "rougeL",
-    "first_words": "rougeL",
-    "majority": "accuracy",
-    "no_answer_f1_of_all": "f1",
-}
 
 
 class ReportFacts(NamedTuple):
@@ -125,7 +105,7 @@ def _scores(report: EvaluationReport) -> Markup:
         if (floors := list(_floors_of(report, name))) and score["value"] is not None
     ]
     notes = [
-        f"{_floor_title(name)}: the training data is not at hand."
+        f"{floor_named(name).title}: the training data is not at hand."
         for name, value in report.floors.items()
         if value is None
     ]
@@ -200,14 +180,9 @@ def _printed(report: EvaluationReport) -> Iterator[Markup]:
 def _floors_of(report: EvaluationReport, score: str) -> Iterator[tuple[str, float]]:
     """Yield title and value of the floors of a score."""
     for name, value in report.floors.items():
-        owner = _FLOOR_SCORES.get(name, name.rpartition("_")[2])
-        if owner == score and value is not None:
-            yield _floor_title(name), value
-
-
-def _floor_title(name: str) -> str:
-    stem = name if name in _FLOOR_SCORES else name.rpartition("_")[0]
-    return _FLOORS.get(stem, stem.replace("_", " "))
+        floor = floor_named(name)
+        if floor.metric == score and value is not None:
+            yield floor.title, value
 
 
 def _charts(details: EvaluationDetails) -> Markup | None:
