@@ -218,11 +218,11 @@ def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - the default
 @describe.register
 def _(event: ev.DataSummary) -> list[str]:
     guess = " (guessed; --lang en-de to fix)" if event.languages_are_guessed else ""
-    languages = f"{event.languages}{guess}   " if event.languages else ""
+    contents = f"{event.contents}{guess}   " if event.contents else ""
     read_as = f"read as {event.read_as}   " if event.read_as else ""
     total = event.num_train + event.num_valid + event.num_test
     line = (
-        f"Data    {event.path}   {read_as}{total:,} {event.unit}   {languages}"
+        f"Data    {event.path}   {read_as}{total:,} {event.unit}   {contents}"
         f"{event.num_train:,} train / {event.num_valid:,} valid / {event.num_test:,} test"
     )
     lines = [line]

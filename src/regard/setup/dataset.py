@@ -204,7 +204,7 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         return DataSummary(
             path=self.path,
             unit=self.unit,
-            languages=self.contents,
+            contents=self.contents,
             languages_are_guessed=self.languages_are_guessed,
             num_train=num_train,
             num_valid=num_valid,

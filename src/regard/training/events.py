@@ -19,7 +19,7 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
     Args:
         path: File as named.
         unit: What is counted: pairs, texts or characters.
-        languages: Such as ``en -> de``, or empty where the task has none.
+        contents: Languages, such as ``en -> de``, or labels, in words; empty where there are none.
         languages_are_guessed: Whether the languages were detected in the text.
         num_train: In training.
         num_valid: In validation.
@@ -33,7 +33,7 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
 
     path: str
     unit: str
-    languages: str
+    contents: str
     languages_are_guessed: bool
     num_train: int
     num_valid: int

@@ -76,7 +76,7 @@ def test_labels_that_are_the_same_number_are_one(capsys, tmp_path, kind):
         row, header = (lambda number: [labels[number % 4], f"a text {number}"]), ["label", "text"]
     path = write_series(tmp_path / "a.csv", header, row)
     code, report, _ = check(capsys, path)
-    assert (code, report["languages"]) == (0, "2 labels")
+    assert (code, report["contents"]) == (0, "2 labels")
     assert report["warnings"] == ["Labels that are the same number are one: 1 and 1.0, 2 and 2.0."]
 
 
