@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout
 from regard.models.base.encoder import Encoder
+from regard.models.base.encoder_outputs import EncoderOutputs
 from regard.models.base.model import PooledVector
-from regard.models.base.text_model import TextModel
 from regard.option_checks import require_whole
 
 
-class Classifier(TextModel):
+class Classifier(EncoderOutputs):
     """A classifier of texts.
 
     Args:
@@ -23,12 +19,9 @@ class Classifier(TextModel):
     """
 
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
-        super().__init__(encoder.vocab_size, dim=encoder.dim)
         require_whole("num_labels", num_labels, 2)
-        self.encoder, self.num_labels = encoder, num_labels
-        self.dropout = Dropout(encoder.config.dropout)
-        self.output_weight = nn.Parameter(torch.zeros(num_labels, encoder.dim))
-        self.output_bias = nn.Parameter(torch.zeros(num_labels))
+        super().__init__(encoder, num_labels)
+        self.num_labels = num_labels
 
     def forward(self, ids: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of the labels.
@@ -43,11 +36,6 @@ class Classifier(TextModel):
         states = self.encoder.hidden_states(ids, lengths=lengths)  # [batch, length, dim]
         return self.logits(self.dropout(self.encoder.pooled(states, ids, lengths=lengths)))
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Map the vectors of texts, ``[batch, dim]``, to logits, ``[batch, labels]``."""
-        weight, bias = self.output_weight, self.output_bias
-        return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
-
     @property
     def output_name(self) -> str:
         """Logits of labels."""
@@ -59,23 +47,7 @@ class Classifier(TextModel):
             return PooledVector("first token", self.encoder.pooler)
         return PooledVector("mean over tokens", None)
 
-    def vector_layers(self) -> list[nn.Module]:
-        """Return the pooler."""
-        return self.encoder.vector_layers()
-
     def unused_layers(self) -> list[nn.Module]:
         """Return the head of masked tokens, and the pooler where vectors are means."""
         pooler = [] if self.encoder.config.pooling == "first" else self.vector_layers()
         return pooler if self.encoder.head is None else [self.encoder.head, *pooler]
-
-    def stacks(self) -> dict[str, list[nn.Module]]:
-        """Return the layers of the encoder."""
-        return self.encoder.stacks()
-
-    def embedded_inputs(self) -> dict[str, nn.Module]:
-        """Return the embedding of the encoder."""
-        return self.encoder.embedded_inputs()
-
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        return self.encoder.attention_bytes(attention, length)

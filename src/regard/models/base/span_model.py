@@ -10,19 +10,15 @@ encoder.
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout
 from regard.layers.role_embedding import RoleEmbedding
 from regard.models.base.encoder import Encoder
+from regard.models.base.encoder_outputs import EncoderOutputs
 from regard.models.base.question_roles import NUM_ROLES, ROLE_WIDTH
-from regard.models.base.text_model import TextModel
 
 
-class SpanModel(TextModel):
+class SpanModel(EncoderOutputs):
     """A model of the position of an answer in a text.
 
     Args:
@@ -32,12 +28,8 @@ class SpanModel(TextModel):
     """
 
     def __init__(self, encoder: Encoder, *, has_roles: bool) -> None:
-        super().__init__(encoder.vocab_size, dim=encoder.dim)
-        self.encoder = encoder
-        self.dropout = Dropout(encoder.config.dropout)
-        self.output_weight = nn.Parameter(torch.zeros(2, encoder.dim))
-        # Published weights have it. It shifts all positions equally: the softmax stays the same.
-        self.output_bias = nn.Parameter(torch.zeros(2), requires_grad=False)
+        # Published weights have a bias. It shifts all positions equally: the softmax is the same.
+        super().__init__(encoder, num_outputs=2, has_trained_bias=False)
         self.roles = RoleEmbedding(encoder.dim, NUM_ROLES, ROLE_WIDTH) if has_roles else None
 
     def forward(
@@ -65,33 +57,12 @@ class SpanModel(TextModel):
         )
         return self.logits(self.dropout(states))
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Map states, ``[batch, length, dim]``, to logits, ``[batch, length, 2]``."""
-        weight, bias = self.output_weight, self.output_bias
-        return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
-
     @property
     def output_name(self) -> str:
         """Logits of both ends."""
         return "logits of start and end"
 
-    def vector_layers(self) -> list[nn.Module]:
-        """Return the pooler, which is not used."""
-        return self.encoder.vector_layers()
-
     def unused_layers(self) -> list[nn.Module]:
         """Return the head of masked tokens and the pooler."""
         head = [] if self.encoder.head is None else [self.encoder.head]
         return [*head, *self.vector_layers()]
-
-    def stacks(self) -> dict[str, list[nn.Module]]:
-        """Return the layers of the encoder."""
-        return self.encoder.stacks()
-
-    def embedded_inputs(self) -> dict[str, nn.Module]:
-        """Return the embedding of the encoder."""
-        return self.encoder.embedded_inputs()
-
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        return self.encoder.attention_bytes(attention, length)
