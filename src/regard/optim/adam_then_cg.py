@@ -13,6 +13,7 @@ import torch
 
 from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
+from regard.optim.copying import copied_attributes
 from regard.optim.line_search_optimizer import StepReport
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import (
@@ -22,6 +23,7 @@ from regard.optim.objectives.objective import (
     StepAwareObjective,
 )
 from regard.optim.plateau import Plateau
+from regard.optim.schedules import OF_SCHEDULERS
 from regard.option_checks import require_number
 
 _SETTINGS = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "scale"}
@@ -77,13 +79,17 @@ class AdamThenCG(torch.optim.Optimizer):
         self.is_conjugate = False
         self.last = StepReport()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles have."""
+        return copied_attributes(self)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters; what conjugate gradient has learnt is dropped.
 
         Raises:
             ConfigError: A setting of the group is unknown.
         """
-        unknown = sorted(set(param_group) - _SETTINGS)
+        unknown = sorted(set(param_group) - _SETTINGS - OF_SCHEDULERS)
         if unknown:
             raise ConfigError(
                 f"AdamThenCG has no setting {unknown[0]!r} of a group.  It takes: "

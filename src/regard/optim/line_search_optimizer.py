@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
+from regard.optim.copying import copied_attributes
 from regard.optim.flat_parameters import FlatParameters
 from regard.optim.limited_memory import MATRICES
 from regard.optim.line_search.initial_step import record_step
@@ -36,6 +37,7 @@ from regard.optim.objectives.objective import (
     UnreadObjective,
     require_gradients,
 )
+from regard.optim.schedules import OF_SCHEDULERS
 from regard.option_checks import require_callable
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
@@ -47,7 +49,6 @@ _SCALE_IT = "multiply the function by a number that makes it about 1"
 _NOT_FINITE = "the gradient is not finite"
 _JUDGED = "judged norm"
 _NO_MOVE = "the step was too short to move the parameters"
-_OF_SCHEDULERS = {"initial_lr", "max_lr", "min_lr"}  # what torch's keep in a group
 _RENAMED = {"is_flat": "is_stagnating", "num_stiff": "num_stiff_steps"}  # in earlier state_dicts
 
 
@@ -198,11 +199,21 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._seen_versions = None
         self._figures = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles have: not the vectors of a step, nor a closure."""
+        of_this_process = {"_buffers": {}, "_seen_versions": None, "_first_loss": None}
+        return copied_attributes(self) | of_this_process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned, with the parameters of the copy."""
+        super().__setstate__(state)
+        self._flat = FlatParameters(self.param_groups, frozen=self._flat.frozen)
+
     def _refuse_unknown_settings(self, group: Mapping[str, Any]) -> None:
         """Refuse settings of a group that would be ignored, such as another optimizer's."""
         obeyed = {"params", "param_names", *self.defaults}
         if "lr" in self.defaults:
-            obeyed |= _OF_SCHEDULERS
+            obeyed |= OF_SCHEDULERS
         unknown = sorted(set(group) - obeyed)
         if unknown:
             raise ConfigError(

@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
+from regard.optim.copying import copied_attributes
 from regard.optim.foreach import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_
 from regard.optim.matrix_sharing import MatrixSharing, Shape
+from regard.optim.schedules import OF_SCHEDULERS
 from regard.optim.sharding import is_sharded, local_part, whole_tensor
 from regard.option_checks import require_number, require_whole
 
@@ -212,6 +214,10 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self._dtype, self._sharing = dtype, sharing
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles have."""
+        return copied_attributes(self)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add matrices.
 
@@ -219,7 +225,9 @@ class Muon(torch.optim.Optimizer):
             ConfigError: A setting of the group is unknown or out of range.
             ShapeError: A parameter is not a matrix, or not one of maps of equal size.
         """
-        unknown = sorted(set(param_group) - {"params", "param_names", *self.defaults})
+        unknown = sorted(
+            set(param_group) - {"params", "param_names", *self.defaults, *OF_SCHEDULERS}
+        )
         if unknown:
             raise ConfigError(
                 f"Muon has no setting {unknown[0]!r} of a group.  It takes: "

@@ -12,6 +12,9 @@ from collections.abc import Callable
 Schedule = Callable[[float, float], float]
 """(progress in [0, 1], warm-up fraction in [0, 1)) -> factor in (0, 1]."""
 
+OF_SCHEDULERS = frozenset({"initial_lr", "max_lr", "min_lr", "swa_lr"})
+"""Settings of a group that PyTorch's schedulers keep there."""
+
 _MIN_FACTOR = 1e-3
 
 
