@@ -7,12 +7,14 @@ import random
 import shutil
 
 import pytest
+import torch
 from tests.conftest import TINY, toy_pairs, write_tsv
 
 import regard
 from regard.__main__ import main
 from regard.errors import WeightsError
 from regard.hub import model_folder as model_folder_module
+from regard.hub.manifest import Manifest
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 
@@ -83,6 +85,19 @@ def test_a_cut_last_line_of_metrics_is_left_out(folder):
     (folder / "metrics.jsonl").write_bytes(lines + b'{"event": "eval')
     metrics = ModelFolder(folder).read_metrics()
     assert metrics == [json.loads(line) for line in lines.splitlines()]
+
+
+def test_a_folder_agrees_after_writers_that_were_killed_one_after_another(tmp_path):
+    folder, manifest = ModelFolder(tmp_path), Manifest(tmp_path)
+    folder.write_weights({"weight": torch.zeros(2)}, {})
+    folder.write_calibration({"temperature": 1.5})
+    for _ in range(3):  # each enters what it is about to write, and is killed
+        manifest.record_checksum("model.safetensors", "of the next weights")
+        manifest.record("calibration.json", b"{}")
+    assert folder.read_weights()["weight"].tolist() == [0.0, 0.0]
+    manifest.check()
+    folder.write_weights({"weight": torch.ones(2)}, {})
+    assert folder.read_weights()["weight"].tolist() == [1.0, 1.0]
 
 
 class KilledError(Exception):

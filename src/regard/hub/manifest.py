@@ -10,6 +10,7 @@ none.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -74,9 +75,16 @@ class Manifest:
         self.record_checksum(name, _hash(content))
 
     def record_checksum(self, name: str, checksum: str) -> None:
-        """Enter a file that is about to be written, by a checksum of its content."""
-        entry = self._read().files.get(name)
-        before = () if entry is None else entry.sha256[:1]
+        """Enter a file that is about to be written, by a checksum of its content.
+
+        What is there stays entered: it need not be the newest entry, whose writer may have been
+        killed before.
+        """
+        entry, path = self._read().files.get(name), self.folder / name
+        before: tuple[str, ...] = ()
+        if entry is not None and path.is_file():
+            with suppress(WeightsError):  # one that is damaged is replaced
+                before = tuple(old for old in _entry_of(path).sha256 if old in entry.sha256)
         self._enter(name, FileEntry((checksum, *before)))
 
     def record_lines(self, name: str, content: bytes) -> None:
