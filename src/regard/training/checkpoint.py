@@ -9,7 +9,7 @@ the others what they need. A model of which every process holds a part has a fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.errors import NextStep, WeightsError
+from regard.errors import NextStep, WeightsError, describe_lack_of_memory
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_state, read_tensors, stored_checksum, write_tensors
 from regard.optim.sharding import is_sharded
@@ -208,8 +208,8 @@ def load_checkpoint(
         The counters.
 
     Raises:
-        WeightsError: The file is missing, damaged, or made for another model.
-    """
+        WeightsError: The file is missing, damaged, or made for another model or by another version.
+    """  # noqa: DOC501 - a lack of memory passes
     path = Path(world.on_first(lambda: str(checkpoint_path(folder))))
     layout = _layout(model.parameters())
     if path.name == INDEX and layout is not None:
@@ -221,6 +221,27 @@ def load_checkpoint(
         state = index.state
     else:
         tensors, state = _read_on_first(path, layout, world)
+    try:
+        return _restore(path, tensors, state, model, average, stepper)
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        if describe_lack_of_memory(error) is not None:
+            raise
+        # It is as it was written: its checksum agrees.
+        raise WeightsError(
+            f"{path}: does not fit this version of regard ({type(error).__name__}: {error}).  "
+            "Resume it with the version that wrote it, or train again with another `output`."
+        ) from error
+
+
+def _restore(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, object],
+    model: nn.Module,
+    average: ExponentialMovingAverage,
+    stepper: TrainStep,
+) -> Counters:
+    """Restore what a checkpoint has; return its counters."""
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition(".")

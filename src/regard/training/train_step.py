@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, ShapeError
 from regard.optim import SCHEDULES, Muon
 from regard.optim.matrix_sharing import MatrixSharing
 from regard.optim.sharding import is_sharded, local_part
@@ -265,7 +265,11 @@ class MiniBatchStep:
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `state` returned."""
+        """Restore what `state` returned.
+
+        Raises:
+            ShapeError: A tensor is of a parameter of another shape.
+        """
         for number, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
@@ -274,6 +278,7 @@ class MiniBatchStep:
                     state.setdefault(int(index), {})[name] = value
             if isinstance(optimizer, Muon):
                 state = self._without_entrywise(state)
+            _check_shapes(optimizer, state)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -287,3 +292,17 @@ class MiniBatchStep:
         if max(state, default=0) < len(matrices):
             return state
         return {new: state[old] for new, old in enumerate(matrices) if old in state}
+
+
+def _check_shapes(
+    optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]
+) -> None:
+    """Raise ShapeError where a tensor is neither a number nor of the shape of its parameter."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, entries in state.items():
+        shape = parameters[index].shape
+        for name, value in entries.items():
+            if value.dim() and value.shape != shape:
+                raise ShapeError(
+                    f"{name} of parameter {index} has shape {list(value.shape)}, not {list(shape)}"
+                )
