@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -150,6 +150,26 @@ def test_a_process_that_is_ready_ends_with_the_others_whatever_signal_comes_to_i
         launched.world = world
         launched.finish()
     assert events == ["all are ready", "left"]
+
+
+def test_a_lost_process_is_said_to_leave_a_run_to_resume_once_its_settings_are_written(
+    monkeypatch, tmp_path
+):
+    events = []
+    monkeypatch.setattr(session, "require_disk_space", lambda *_: None)
+    monkeypatch.setattr(session, "reproducible", lambda *_: nullcontext())
+    watch = SimpleNamespace(note_resumable=lambda: events.append("can be resumed"))
+    run = SimpleNamespace(
+        config=SimpleNamespace(training=None),
+        setup=SimpleNamespace(device=None),
+        plan=lambda: (None, None),
+        folder=ModelFolder(tmp_path),
+        world=launch.World(watch=watch),
+        _write_start=lambda: events.append("settings are written"),
+        _begin=lambda *_: events.append("first checkpoint"),
+    )
+    session.RunSession.start(run, None)
+    assert events == ["settings are written", "can be resumed", "first checkpoint"]
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -112,7 +112,8 @@ def test_a_stopped_process_that_runs_the_store_is_named_and_killed():
 
 def test_when_the_first_process_is_silent_another_one_speaks():
     run = Run([elsewhere("a"), elsewhere("b"), elsewhere("c")])
-    run.watches[1].advice = "Continue: regard train -o ende --resume"
+    run.watches[1].advice_once_resumable = "Continue: regard train -o ende --resume"
+    run.watches[1].note_resumable()
     run.pass_seconds(30, [1, 2])
     assert run.ended == {1: LOST, 2: LOST}
     assert run.said == [

@@ -227,7 +227,8 @@ def _run_shared(command: _Command, launch: Launch, report: Report, start_time: f
     require_same_program(world, regard.__version__, options)
     if world.watch is not None:
         resume = NextStep("", "train", (), (("output", command.output), ("resume", "")))
-        world.watch.advice = launch.advice or f"Continue: {command_text(resume)}"
+        world.watch.advice = launch.advice
+        world.watch.advice_once_resumable = launch.advice or f"Continue: {command_text(resume)}"
     resumes = command.resume
     if launch.num_restarts or (command.resume and _names_data(command.data, command.typed)):
         resumes = world.on_first(lambda: ModelFolder(command.output).holds_model)

@@ -151,6 +151,8 @@ def resume(
     config = share_saved_config(world, lambda: folder.read_config(RunConfig))
     if world.on_first(lambda: is_finished(folder)):
         return open_model(folder.path, device or "auto") if world.is_first else None
+    if world.watch is not None:
+        world.watch.note_resumable()
     checkpoint = Path(world.on_first(lambda: str(checkpoint_path(folder.path))))
     with ExitStack() as stack:
         lock = FolderLock(folder.path)

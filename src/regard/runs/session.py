@@ -228,6 +228,8 @@ class RunSession:
             require_disk_space(self.world, self.folder.path, planned)
             with resumable(str(self.folder.path), lambda: self.folder.holds_model):
                 self.world.on_first(self._write_start)
+                if self.world.watch is not None:
+                    self.world.watch.note_resumable()
                 return self._begin(lock, counters)
 
     def _begin(self, lock: FolderLock, counters: Counters) -> Any:

@@ -165,6 +165,11 @@ class Watch:
         say: Writes a message to standard error.
         runs_store: Whether the store ends with this process.
         clock: Returns the time in seconds.
+
+    Attributes:
+        seconds: Time without a heartbeat after which a process counts as stopped.
+        advice: What follows where a process is lost, for messages; empty if nothing does.
+        advice_once_resumable: The same as soon as the folder has what a resumed run needs.
     """
 
     def __init__(
@@ -179,7 +184,7 @@ class Watch:
         runs_store: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.seconds, self.advice = seconds, ""
+        self.seconds, self.advice, self.advice_once_resumable = seconds, "", ""
         self._store, self._rank, self._processes = store, rank, list(processes)
         self._end, self._say, self._clock = end, say, clock
         self._runs_store = runs_store
@@ -199,6 +204,10 @@ class Watch:
             threading.Thread(target=target, name="heartbeat", daemon=True)
             for target in (self._watch_processes, self._watch_store)
         ]
+
+    def note_resumable(self) -> None:
+        """Say from now on how the run is resumed, where a process is lost."""
+        self.advice = self.advice_once_resumable
 
     def beat(self) -> None:
         """Give a heartbeat."""
