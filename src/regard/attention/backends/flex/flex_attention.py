@@ -19,6 +19,7 @@ from torch import Tensor
 
 from regard.attention.backends.flex.block_mask import MaskSizes, block_mask
 from regard.attention.backends.flex.score_change import change_score, is_bias, is_score, masks_of
+from regard.attention.biases import Bias
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
 from regard.attention.scores import TransformerXL
@@ -131,27 +132,33 @@ def compiled() -> Callable[..., Any]:
 
 
 def _kernel_options(q: Tensor, v: Tensor, options: AttentionOptions) -> dict[str, int] | None:
-    """Return how many tiles a kernel holds; None leaves that to PyTorch, which takes three.
+    """Return how many tiles a kernel loads ahead; None leaves that to PyTorch, which takes three.
 
-    Those that are loaded ahead lie in the chip's memory, with what is read for each of their pairs:
-    64 kB for float32 and 128 x 128 pairs. With three, a bias by distance needed 240 kB of the 227
-    that an H100 has, and float32 of 128 numbers 145 of the 99 KiB of compute capability 8.6 and
-    8.9; with two, 115.
+    They lie in the chip's memory. Of float32 with 128 numbers three took 145 of the 99 KiB of
+    compute capability 8.6 and 8.9, and two 113.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.
         options: Of the call.
     """
-    num_stages, bias = 3, options.bias
-    if bias is not None and not (isinstance(bias, Tensor) and bias.dtype.itemsize < 4):
-        # Smaller numbers are not loaded ahead. What a tensor forbids is read, too.
-        num_stages = 1 if isinstance(bias, Tensor) else 2
-    kernel_options = {} if num_stages == 3 else {"num_stages": num_stages}
+    num_stages = _num_stages(options.bias)
+    kernel_options = {} if num_stages is None else {"num_stages": num_stages}
     is_wide = q.dtype.itemsize * max(q.shape[-1], v.shape[-1]) > _WIDE
-    if is_wide and num_stages > 1 and shared_memory(q.device) < _MUCH_SHARED_MEMORY:
+    if is_wide and num_stages != 1 and shared_memory(q.device) < _MUCH_SHARED_MEMORY:
         kernel_options["fwd_num_stages"] = 1
     return kernel_options or None
+
+
+def _num_stages(bias: Bias | Tensor | None) -> int | None:
+    """Return how many tiles a kernel loads ahead that reads a bias; None leaves that to PyTorch.
+
+    What is read for each of their pairs is loaded with them: 64 kB for float32 and 128 x 128 pairs.
+    With three, a bias by distance needed 240 kB of the 227 that an H100 has.
+    """
+    if bias is None or (isinstance(bias, Tensor) and bias.dtype.itemsize < 4):
+        return None  # smaller numbers are not loaded ahead
+    return 1 if isinstance(bias, Tensor) else 2  # what a tensor forbids is read, too
 
 
 def shared_memory(device: torch.device) -> float:
