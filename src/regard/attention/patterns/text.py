@@ -51,7 +51,8 @@ def parse_pattern(text: str, *, is_decoder: bool = False) -> Pattern:
     (Local(before=256, after=0) & Causal())
     """
     text = "".join(text.split())
-    pattern = _Parser(text, _TOKEN.findall(text), is_decoder).parse()
+    tokens = [*_TOKEN.findall(text)]  # a copy: PyTorch 2.11's compiler takes nothing from a result
+    pattern = _Parser(text, tokens, is_decoder).parse()
     if not is_decoder or isinstance(pattern, ScoreDependentPattern) or _has_causal_factor(pattern):
         return pattern
     return Causal() if isinstance(pattern, Full) else pattern & Causal()
