@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,7 @@ def _peer_outputs(
     None where it is not installed.
     """
     try:
-        import transformers  # pyright: ignore[reportMissingImports]
+        library = import_module("transformers")
     except ImportError:
         return None
     has_hidden_states = isinstance(model, Encoder) and model.head is None
@@ -262,8 +263,8 @@ def _peer_outputs(
         (EncoderDecoder, "AutoModelForSeq2SeqLM"),
     )
     name = next(name for kind, name in auto_classes if isinstance(model, kind))
-    with silent(transformers):
-        peer = getattr(transformers, name).from_pretrained(folder).eval()
+    with silent(library):
+        peer = getattr(library, name).from_pretrained(folder).eval()
     first = "pixel_values" if isinstance(model, Vit) else "input_ids"
     names = (first, "decoder_input_ids")
     outputs = []
