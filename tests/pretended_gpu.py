@@ -9,8 +9,8 @@ reads, a shape that depends on values, a copy into main memory. Under
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,6 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import (
     _DummyBackendModule,
     _setup_privateuseone_for_python_backend,
@@ -139,7 +138,8 @@ class DeviceTensor(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute as within a `PretendedGpu`."""
-        return _compute(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        return _compute(func, args, kwargs, _leaves((args, kwargs)))
 
 
 class PretendedGpu(TorchDispatchMode):
@@ -173,17 +173,18 @@ class PretendedGpu(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute an operation, and note whether it waits."""
         kwargs = kwargs or {}
-        if _waits(func, args, kwargs):
+        leaves = _leaves((args, kwargs))
+        if _waits(func, args, kwargs, leaves):
             self.waits.append(f"{func} at {_location()}")
-        return _compute(func, args, kwargs)
+        return _compute(func, args, kwargs, leaves)
 
 
-def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+def _waits(func: Any, args: Any, kwargs: dict[str, Any], leaves: list[Any]) -> bool:
     """Return whether an operation makes Python wait for the device."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     name = func.overloadpacket.__name__
     if name in ("_to_copy", "to"):
-        device = _target(args, kwargs)
+        device = _target(leaves)
         if device is None or device.type == tensors[0].device.type:
             return False
         return device.type == "cpu" or not (kwargs.get("non_blocking") or args[3:4] == (True,))
@@ -196,16 +197,16 @@ def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     if name == "repeat_interleave":
         return kwargs.get("output_size") is None
     if name in _INDEXING:
-        indices = [index for index in tree_leaves(args[1]) if index is not None]
+        indices = [index for index in _leaves(args[1]) if index is not None]
         return any(x.dtype in (torch.bool, torch.uint8) or x.device.type == "cpu" for x in indices)
     return name in _WAITING
 
 
 @torch.inference_mode(False)  # which wrapped tensors do not know
 @torch.no_grad()  # it is recorded above
-def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def _compute(func: Any, args: Any, kwargs: dict[str, Any], leaves: list[Any]) -> Any:
     """Compute an operation in main memory, and put what it returns where a GPU would."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     on_device = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
     name = func.overloadpacket.__name__
     if on_device and name not in _MOVING:
@@ -218,16 +219,11 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     owners = {id(tensor.content): tensor for tensor in on_device}
     if name == "to" and len(args) > 1 and isinstance(args[1], Tensor):
         args = (args[0], args[1].device, args[1].dtype, *args[2:])
-        func = torch.ops.aten.to.device
-    args, kwargs = tree_map(
-        lambda leaf: leaf.content if isinstance(leaf, DeviceTensor) else leaf, (args, kwargs)
-    )
-    goes_there, target = bool(on_device), _target(args, kwargs)
+        func, leaves = torch.ops.aten.to.device, _leaves((args, kwargs))
+    goes_there, target = bool(on_device), _target(leaves)
+    args, kwargs = _map(_in_main_memory, (args, kwargs))
     if target is not None:
         goes_there = target.type == DEVICE.type
-        args, kwargs = tree_map(
-            lambda leaf: torch.device("cpu") if leaf == target else leaf, (args, kwargs)
-        )
     elif name in ("copy_", "_copy_from"):
         goes_there = id(args[0 if name == "copy_" else 1]) in owners
     result = func(*args, **kwargs)
@@ -241,7 +237,7 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return leaf
         return owners[id(leaf)] if id(leaf) in owners else DeviceTensor(leaf)
 
-    return tree_map(put, result)
+    return _map(put, result)
 
 
 def _is_in_fixed_order(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
@@ -257,17 +253,44 @@ def _is_in_fixed_order(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
     return name not in _WITHOUT_FIXED_ORDER
 
 
-def _target(args: Any, kwargs: dict[str, Any]) -> torch.device | None:
+def _in_main_memory(leaf: Any) -> Any:
+    """Return the numbers of a tensor on the device; instead of any device, the CPU."""
+    if isinstance(leaf, DeviceTensor):
+        return leaf.content
+    return torch.device("cpu") if isinstance(leaf, torch.device) else leaf
+
+
+def _target(leaves: list[Any]) -> torch.device | None:
     """Return the device that an operation is told to put its result on; None where it is not."""
-    devices = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.device)]
-    return devices[0] if devices else None
+    return next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
+
+
+def _leaves(value: Any) -> list[Any]:
+    """Return what is in lists, tuples and dictionaries; torch's own takes far longer."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return [value]
+    return [leaf for part in value for leaf in _leaves(part)]
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return the same lists, tuples and dictionaries of what a function makes of each leaf."""
+    if isinstance(value, dict):
+        return {key: _map(function, part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_map(function, part) for part in value])
+    return function(value)
 
 
 def _location() -> str:
     """Return the lines of regard that led to an operation, the innermost first."""
-    frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(_SOURCE)]
-    names = [f"{frame.filename[len(_SOURCE) + 1 :]}:{frame.lineno}" for frame in frames[::-1]]
-    return " < ".join(names[:4])
+    frame, names = sys._getframe(), []
+    while frame is not None and len(names) < 4:
+        if (path := frame.f_code.co_filename).startswith(_SOURCE):
+            names.append(f"{path[len(_SOURCE) + 1 :]}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(names)
 
 
 @contextmanager

@@ -8,10 +8,9 @@ for a device ends the recording, as it does on a GPU.
 from __future__ import annotations
 
 import torch
-from tests.pretended_gpu import _WAITING
+from tests.pretended_gpu import _WAITING, _leaves
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 class _Recording(TorchDispatchMode):
@@ -48,7 +47,7 @@ class _Recording(TorchDispatchMode):
 
 
 def _tensors(tree):
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in _leaves(tree) if isinstance(leaf, Tensor)]
 
 
 class Records:
