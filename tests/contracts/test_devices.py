@@ -136,7 +136,7 @@ def test_a_search_writes_what_it_writes_on_a_cpu(device, family, beam):
     there = copy.deepcopy(model).to(device)
     assert is_repeated_as_graph(there) == (device.type == "cuda")
     outputs = [
-        decode(each, sources.tolist(), beam=beam, max_length=40, end_id=2)
+        decode(each, sources.tolist(), beam=beam, max_length=20, end_id=2)
         for each in (model, there)
     ]
     assert [output.ids for output in outputs[0]] == [output.ids for output in outputs[1]]

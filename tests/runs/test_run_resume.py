@@ -62,13 +62,13 @@ def straight(tmp_path_factory, pairs_file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pairs_file, name):
+def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, few_pairs_file, name):
     settings = (*EVERY_STEP, f"optimizer.name={name}", "model.dropout=0.1")
-    train(pairs_file, tmp_path / "straight", settings=settings)
+    train(few_pairs_file, tmp_path / "straight", settings=settings)
     total = ModelFolder(tmp_path / "straight").read_metrics()[-1]["step"]
     steps = sorted(random.Random(7).sample(range(1, total), 2))
     with pytest.raises(Crash):
-        train(pairs_file, tmp_path / "broken", settings=settings, report=crash_after(steps[0]))
+        train(few_pairs_file, tmp_path / "broken", settings=settings, report=crash_after(steps[0]))
     for step in steps[1:]:
         with pytest.raises(Crash):
             resume(tmp_path / "broken", report=crash_after(step))
@@ -174,7 +174,7 @@ def test_a_finished_run_is_left_as_it_is(straight):
 
 @pytest.mark.slow
 def test_revisions_of_a_time_budget_are_kept_and_the_elapsed_time_survives(tmp_path, pairs_file):
-    settings = (*TINY[:-1], "training.minutes=2", "training.evaluations=60")
+    settings = (*TINY[:-1], "training.minutes=2", "training.evaluations=120")
     folder = tmp_path / "model"
 
     def crash_when_revised():
