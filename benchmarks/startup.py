@@ -4,7 +4,7 @@
 
 A process that imports PyTorch and writes a line, and one that translates a short sentence and
 writes it, take turns. Printed are the medians, their ratio, and how many modules of regard the
-second has loaded. Modules are compiled before, in a first round that does not count.
+second has loaded. They are counted in a first round without times, in which modules are compiled.
 """
 
 from __future__ import annotations
@@ -29,15 +29,21 @@ print(sum(name.partition(".")[0] == "regard" for name in sys.modules), file=sys.
 def time_first_line(command: Sequence[str]) -> float:
     """Return the seconds from the start of a command to its first line of output."""
     start = time.perf_counter()
-    # An installed package has its bytecode; without it Python compiles every module again.
-    environment = {name: os.environ[name] for name in os.environ if name != _NO_BYTECODE}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=_with_bytecode()) as process:
         assert process.stdout is not None
         process.stdout.readline()
         seconds = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(process.returncode)
     return seconds
+
+
+def _with_bytecode() -> dict[str, str]:
+    """Return the environment of a process that keeps bytecode, as an installed package has it.
+
+    Without it Python compiles every module again.
+    """
+    return {name: os.environ[name] for name in os.environ if name != _NO_BYTECODE}
 
 
 def main() -> None:
@@ -54,19 +60,21 @@ def main() -> None:
         "import torch": [sys.executable, "-c", "import torch; print(torch.__version__)"],
         "regard translate": [sys.executable, "-m", "regard", *words],
     }
+    count = subprocess.run(
+        [sys.executable, "-c", _COUNT, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=_with_bytecode(),
+    ).stderr.split()[-1]
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(options.rounds + 1):
+    for _ in range(options.rounds):
         for name, command in commands.items():
-            seconds = time_first_line(command)
-            if number:
-                times[name].append(seconds)
+            times[name].append(time_first_line(command))
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:18s} {median:.3f} s   {min(times[name]):.3f} to {max(times[name]):.3f}")
     ratio = medians["regard translate"] / medians["import torch"]
-    count = subprocess.run(
-        [sys.executable, "-c", _COUNT, *words], stderr=subprocess.PIPE, text=True, check=True
-    ).stderr.split()[-1]
     print(f"ratio {ratio:.2f}, with {count} modules of regard")
 
 
