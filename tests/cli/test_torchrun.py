@@ -220,13 +220,14 @@ INTERRUPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "when",
     [
         "before the first step",
-        pytest.param("while its files are written", marks=pytest.mark.slow),
-        pytest.param("in the last evaluation", marks=pytest.mark.slow),
-        pytest.param("by a scheduler", marks=pytest.mark.slow),
+        "while its files are written",
+        "in the last evaluation",
+        "by a scheduler",
     ],
 )
 def test_a_run_that_is_interrupted_outside_its_steps_says_how_to_continue(

@@ -39,6 +39,7 @@ def holder(tmp_path):
     process.join()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_with_the_name_of_the_first(holder, tmp_path):
     with (
         pytest.raises(ConfigError, match=rf"in use by process {holder.pid} on ") as caught,
@@ -48,6 +49,7 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(holder, tmp_path
     assert "choose another folder with `output`." in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
