@@ -62,14 +62,34 @@ def pytest_sessionstart() -> None:
     gc.disable()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path):
+    """Look for examples only in files that have some: each has its code searched for them."""
+    collectors = yield
+    if not collectors or ">>>" in file_path.read_text(encoding="utf-8"):
+        return collectors
+    return [collector for collector in collectors if isinstance(collector, pytest.Module)]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of ranks: one worker starts them once, and none ends with them."""
-    items.sort(key=lambda item: not item.path.stem.endswith(("_ranks", "torchrun", "machines")))
+    """Begin with the tests that start processes, of ranks above all.
+
+    One worker starts the server of `tests.processes`, and the ranks, once; and none ends with them.
+    """
+    items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    if item.path.stem.endswith(("_ranks", "torchrun", "machines")):
+        return 0
+    module = getattr(item, "module", None)
+    return 1 if hasattr(module, "start_process") or hasattr(module, "start_command") else 2
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of every later collection of garbage."""
+    """Leave what was imported out of every later collection of garbage; they are rarer, too."""
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)  # a compiler makes many objects that stay for a while
     gc.enable()
 
 
