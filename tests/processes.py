@@ -26,6 +26,7 @@ _PRELOADED = [
     "cyclopts",
     "pytest",
     "torch._dynamo",  # imported by the first step of any optimizer
+    "torch.distributed.fsdp",
     "tests.forked",  # last: it changes what the others define
 ]
 

@@ -1,6 +1,6 @@
 """Steps of 1, 2, 3 and 4 processes (gloo, on the CPU) against each other.
 
-This file is also the program that starts them: it prepares the models once, then forks.
+One process prepares the models once, then forks them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ import copy
 import itertools
 import math
 import os
-import subprocess
 import sys
 import time
 import traceback
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from tests.processes import start_process
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -322,7 +321,6 @@ def run_process(rank: int, size: int, folder: Path, setups) -> None:
 
 def main(folder: Path) -> None:
     """Run all cases with every number of processes, one number after the other."""
-    import_module("torch._dynamo")  # else the first optimizer of each copy imports it
     setups = prepare_all(folder)
     for size in SIZES:
         children = [fork(run_process, rank, size, folder, setups) for rank in range(size)]
@@ -351,10 +349,9 @@ def fork(function, *arguments) -> int:
 def results(tmp_path_factory):
     """The results of each process, ``[processes][rank]``."""
     folder = tmp_path_factory.mktemp("processes")
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    process = start_process(main, folder)
+    process.join(200)
+    assert process.exitcode == 0
     return {
         size: [torch.load(folder / f"{size}-{rank}.pt") for rank in range(size)] for size in SIZES
     }
@@ -434,7 +431,3 @@ def test_a_row_that_is_not_a_number_ends_all_processes_with_the_same_words(resul
 def test_parameters_that_are_unused_or_frozen_get_no_gradient(results, size):
     for result in results[size]:
         assert result["to its end"]["unused"] == [True, True, True]
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
