@@ -185,10 +185,29 @@ def test_a_gradient_ten_times_the_usual_and_a_steep_start_are_no_explosion():
     assert take(monitor, state, [*start, *steady, step_of(90, norms=(20.0,) * 6)]) == []
 
 
+class Configured(Blocks):
+    """Blocks with the settings of a Transformer, and a copy mechanism on top."""
+
+    def __init__(self, *, has_copy=False, **settings):
+        super().__init__()
+        self.config = TransformerConfig(**settings)
+        if has_copy:
+            self.copy_head = nn.Linear(4, 4, bias=False)
+
+
+FAINT = (1e-9, 0.0, 1.0, 0.0, 1.0, 0.0)  # gradient of the first block
+
+
+def alarms_of(monitor, norms):
+    """Return the alarms of a run whose samples all have these norms."""
+    state = MonitorState()
+    take(monitor, state, [step_of(n, norms=norms) for n in (20, 40, 60)])
+    return evaluate(monitor, state, step=60)[1]
+
+
 def test_a_vanishing_gradient_is_reported_once_where_all_samples_agree():
-    monitor, state = StabilityMonitor(Blocks()), MonitorState()
-    faint = (1e-9, 0.0, 1.0, 0.0, 1.0, 0.0)
-    take(monitor, state, [step_of(n, norms=faint) for n in (20, 40, 60)])
+    monitor, state = StabilityMonitor(Configured(norm="post")), MonitorState()
+    take(monitor, state, [step_of(n, norms=FAINT) for n in (20, 40, 60)])
     stability, alarms = evaluate(monitor, state, step=60)
     assert alarms == [
         "Vanishing gradient in encoder.0 up to step 60: its norm, 1.0e-9, is 1.0e-9 of that of "
@@ -196,19 +215,74 @@ def test_a_vanishing_gradient_is_reported_once_where_all_samples_agree():
         "`output`, helps."
     ]
     assert stability.alarms == alarms
-    take(monitor, state, [step_of(n, norms=faint) for n in (80, 100, 120)])
+    take(monitor, state, [step_of(n, norms=FAINT) for n in (80, 100, 120)])
     assert evaluate(monitor, state, step=120)[1] == []
 
 
-def test_a_layer_without_any_gradient_is_reported_as_disconnected():
-    monitor, state = StabilityMonitor(Blocks()), MonitorState()
-    cut = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    take(monitor, state, [step_of(n, norms=cut) for n in (20, 40, 60)])
-    assert evaluate(monitor, state, step=60)[1] == [
+@pytest.mark.parametrize(
+    ("monitor", "advice"),
+    [
+        (
+            StabilityMonitor(Configured(norm="pre")),
+            "  Fewer layers or a longer `optimizer.warmup`, with another `output`, helps.",
+        ),
+        (
+            StabilityMonitor(Configured(norm="pre"), has_rate=False),
+            "  Fewer layers, with another `output`, helps.",
+        ),
+        (
+            StabilityMonitor(Blocks()),
+            "  Fewer layers or a longer `optimizer.warmup`, with another `output`, helps.",
+        ),
+    ],
+    ids=["pre", "without a rate", "without settings"],
+)
+def test_what_is_suggested_against_a_vanishing_gradient_is_not_the_case_already(monitor, advice):
+    assert alarms_of(monitor, FAINT) == [
+        "Vanishing gradient in encoder.0 up to step 60: its norm, 1.0e-9, is 1.0e-9 of that of "
+        "encoder.1." + advice
+    ]
+
+
+def test_depth_is_not_blamed_for_a_layer_on_top_of_all_blocks():
+    model = Configured(norm="post")
+    model.register_module("output_norm", nn.Linear(4, 4, bias=False))
+    assert alarms_of(StabilityMonitor(model), (1.0, 0.0) * 3 + (1e-9,)) == [
+        "Vanishing gradient in output_norm up to step 60: its norm, 1.0e-9, is 1.0e-9 of that of "
+        "encoder.0."
+    ]
+
+
+@pytest.mark.parametrize("gradient", [1e-9, 0.0])
+def test_a_closed_copy_gate_is_no_vanishing_gradient(gradient):
+    monitor = StabilityMonitor(Configured(has_copy=True))
+    assert alarms_of(monitor, (1.0, 0.0) * 3 + (gradient,)) == [
+        "The copy gate has closed up to step 60: the model copies nothing from the source.  Where "
+        "outputs repeat no words of it, `model.has_copy=false`, with another `output`, is faster."
+    ]
+    alarms = alarms_of(monitor, (*FAINT, gradient))
+    assert [alarm.split(" up to")[0] for alarm in alarms] == [
+        "The copy gate has closed",
+        "Vanishing gradient in encoder.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("activation", "advice"),
+    [
+        (
+            "relu",
+            "  Where its inputs are all negative before a relu, `model.activation=gelu` or a "
+            "lower `optimizer.learning_rate`, with another `output`, helps.",
+        ),
+        ("gelu", ""),
+    ],
+)
+def test_a_layer_without_any_gradient_is_reported_as_disconnected(activation, advice):
+    monitor = StabilityMonitor(Configured(activation=activation))
+    assert alarms_of(monitor, (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)) == [
         "No gradient reaches encoder.0 (and 1 more layer) up to step 60: it is exactly 0 at every "
-        "sample.  Is the layer connected to the output?  Where its inputs are all negative before "
-        "a relu, `model.activation=gelu` or a lower `optimizer.learning_rate`, with another "
-        "`output`, helps."
+        "sample.  Is the layer connected to the output?" + advice
     ]
 
 

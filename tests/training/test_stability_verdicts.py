@@ -113,6 +113,24 @@ def test_a_layer_that_no_gradient_reaches_is_said_to_have_none():
     assert verdict.text == ("Vanishing gradient in layers.0 from step 1: no gradient reaches it.")
 
 
+def test_a_gate_that_closes_is_a_closed_gate_and_no_problem():
+    samples = [
+        {"step": step, "gradient_norms": {"decoder.0": 1.0, "copy_head": norm}, "update_ratios": {}}
+        for step, norm in ((1, 0.1), (4, 0.01), (16, 1e-8), (20, 1e-9), (40, 1e-9))
+    ]
+    record = read_stability(
+        [{"event": "evaluated", "step": 40, "stability": {"num_samples": 2, "samples": samples}}]
+    )
+    assert record is not None
+    assert [(v.kind, v.layer, v.step) for v in record.verdicts] == [
+        ("closed gate", "copy_head", 16)
+    ]
+    assert record.sentences() == [
+        "No gradient vanished or exploded, the loss did not oscillate.",
+        "Closed copy gate from step 16: the model copies nothing from the source.",
+    ]
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_a_learning_rate_of_100_is_an_explosion_with_its_step_and_layer(name):
     verdicts = verdicts_of(run(Network(4), rate=100.0, name=name))

@@ -141,8 +141,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         budget = self.budget
-        self.monitor = StabilityMonitor(self.model)
         is_full_batch = record_of(self.stepper.config.name).is_full_batch
+        self.monitor = StabilityMonitor(self.model, has_rate=not is_full_batch)
         self.early_stopping = EarlyStopping(
             patience=self.config.patience if budget is None else None,
             min_steps=0 if is_full_batch else self.config.patience_steps,  # a step may be a pass

@@ -95,7 +95,9 @@ def suggest_settings(config: OptimizerConfig) -> str:
 
     >>> suggest_settings(OptimizerConfig(learning_rate=0.02))
     'Try, with another `output`: `optimizer.learning_rate=0.0067` `optimizer.clip=0.5`'
+    >>> suggest_settings(OptimizerConfig(clip=math.inf))
+    'Try, with another `output`: `optimizer.clip=1`'
     """
-    rate = config.learning_rate
+    rate, clip = config.learning_rate, config.clip / 2 if math.isfinite(config.clip) else 1.0
     lower_rate = "" if rate is None else f" `optimizer.learning_rate={rate / 3:.2g}`"
-    return f"Try, with another `output`:{lower_rate} `optimizer.clip={config.clip / 2:.2g}`"
+    return f"Try, with another `output`:{lower_rate} `optimizer.clip={clip:.2g}`"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -38,6 +38,7 @@ _WINDOW = 256  # last steps in running figures
 _MIN_NORMS = 40  # steps before a median is trusted: the first ones after the start are steep
 VANISHED = 1e-6  # of the largest layer's norm: ten roundings of float32 (1.2e-7)
 MIN_SILENT = 3  # samples: at the very start a zero may be by construction
+COPY_GATE = "copy_head"  # the layer whose gradient vanishes where its gate has closed
 EXPLODED = 100.0  # times the median: healthy runs with batches of all lengths stay below 20
 _RISES = 3  # evaluations in a row: Prechelt's UP_3, fewer happen by chance
 
@@ -180,10 +181,12 @@ class StabilityMonitor:
     """Watches the training of one model.
 
     Args:
-        model: Its trainable parameters are watched.
+        model: Its trainable parameters are watched, and its settings decide what an alarm suggests.
+        has_rate: Whether the optimizer has a learning rate with warm-up.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, has_rate: bool = True) -> None:
+        self._config, self._has_rate = getattr(model, "config", None), has_rate
         named = list(model.named_parameters())
         self.names = [name for name, _ in named]
         self._watched = [index for index, (_, p) in enumerate(named) if p.requires_grad]
@@ -260,7 +263,7 @@ class StabilityMonitor:
             The figures, and the alarms that follow from them.
         """
         oscillation = find_oscillation(state.losses)
-        alarms = [_check_vanishing(state, step)]
+        alarms = self._check_vanishing(state, step)
         if oscillation is not None and oscillation.is_sustained:
             first = step - len(state.losses) + 1
             alarms.append(
@@ -316,6 +319,42 @@ class StabilityMonitor:
                 if oscillation is not None and is_sustained
                 else {}
             ),
+        )
+
+    def _check_vanishing(self, state: MonitorState, step: int) -> list[str | None]:
+        """Return alarms where layers had nearly no gradient in the whole interval."""
+        num_needed = max(MIN_SILENT, state.num_samples)
+        silent = [layer for layer, count in state.silent.items() if count >= num_needed]
+        alarms: list[str | None] = []
+        if COPY_GATE in silent and state.num_samples:
+            silent.remove(COPY_GATE)
+            text = (
+                f"The copy gate has closed up to step {step:,}: the model copies nothing from the "
+                "source.  Where outputs repeat no words of it, `model.has_copy=false`, with "
+                "another `output`, is faster."
+            )
+            alarms.append(_raise_once(state, "closed gate", text))
+        if not silent or not state.num_samples:
+            return alarms
+        text = self._describe_vanishing(silent, step, state)
+        return [*alarms, _raise_once(state, "vanishing", text)]
+
+    def _describe_vanishing(self, silent: Sequence[str], step: int, state: MonitorState) -> str:
+        """Return which layers had nearly no gradient up to a step, and what may help."""
+        norms = _means(state.gradient_sums, state.num_samples)
+        smallest = min(silent, key=norms.__getitem__)
+        largest = max(norms, key=norms.__getitem__)
+        num_more = len(silent) - 1
+        more = f" (and {num_more} more layer{'' if num_more == 1 else 's'})" if num_more else ""
+        layers = f"{smallest}{more} up to step {step:,}"
+        if norms[smallest] == 0:
+            advice = _advise_on_silence(self._config, has_rate=self._has_rate)
+            return f"No gradient reaches {layers}: it is exactly 0 at every sample.{advice}"
+        remedies = _advise_on_depth(smallest, norms, self._config, has_rate=self._has_rate)
+        return (
+            f"Vanishing gradient in {layers}: its norm, {short_number(norms[smallest])}, is "
+            f"{short_number(norms[smallest] / norms[largest])} of that of {largest}."
+            f"{_sentence(list(remedies))}"
         )
 
     def _norms_by_layer(self, step: Step) -> NDArray[np.float32]:
@@ -417,33 +456,49 @@ def _raise_once(state: MonitorState, kind: str, text: str) -> str | None:
     return text
 
 
-def _check_vanishing(state: MonitorState, step: int) -> str | None:
-    """Return an alarm where layers had nearly no gradient in the whole interval."""
-    num_needed = max(MIN_SILENT, state.num_samples)
-    silent = [layer for layer, count in state.silent.items() if count >= num_needed]
-    if not silent or not state.num_samples:
-        return None
-    norms = _means(state.gradient_sums, state.num_samples)
-    smallest = min(silent, key=norms.__getitem__)
-    largest = max(norms, key=norms.__getitem__)
-    num_more = len(silent) - 1
-    more = f" (and {num_more} more layer{'' if num_more == 1 else 's'})" if num_more else ""
-    layers = f"{smallest}{more} up to step {step:,}"
-    if norms[smallest] == 0:
-        text = (
-            f"No gradient reaches {layers}: it is exactly 0 at every sample.  Is the layer "
-            "connected to the output?  Where its inputs are all negative before a relu, "
-            "`model.activation=gelu` or a lower `optimizer.learning_rate`, with another `output`, "
-            "helps."
-        )
-    else:
-        text = (
-            f"Vanishing gradient in {layers}: its norm, {short_number(norms[smallest])}, is "
-            f"{short_number(norms[smallest] / norms[largest])} of that of {largest}.  "
-            "`model.norm=pre`, fewer layers or a longer `optimizer.warmup`, with another `output`, "
-            "helps."
-        )
-    return _raise_once(state, "vanishing", text)
+def _is_block(layer: str) -> bool:
+    return layer.rpartition(".")[2].isdigit()
+
+
+def _advise_on_depth(
+    layer: str, layers: Iterable[str], config: object, *, has_rate: bool
+) -> Iterator[str]:
+    """Yield what may help a layer whose gradient vanishes: nothing that is the case already.
+
+    Depth is the cause for blocks and embeddings alone, which have other blocks above.
+    """
+    blocks = list(filter(_is_block, layers))
+    if len(blocks) < 2 or not (layer in blocks or "embedding" in layer):
+        return
+    if getattr(config, "norm", None) == "post":
+        yield "`model.norm=pre`"
+    yield "fewer layers"
+    if has_rate:
+        yield "a longer `optimizer.warmup`"
+
+
+def _advise_on_silence(config: object, *, has_rate: bool) -> str:
+    """Return what to look at where no gradient at all reaches a layer, after two spaces."""
+    question = "  Is the layer connected to the output?"
+    if getattr(config, "activation", None) != "relu":
+        return question
+    rate = " or a lower `optimizer.learning_rate`" if has_rate else ""
+    return (
+        f"{question}  Where its inputs are all negative before a relu, `model.activation=gelu`"
+        f"{rate}, with another `output`, helps."
+    )
+
+
+def _sentence(remedies: Sequence[str]) -> str:
+    """Return remedies as a sentence, after two spaces; empty without any.
+
+    >>> _sentence(["fewer layers", "a longer `optimizer.warmup`"])
+    '  Fewer layers or a longer `optimizer.warmup`, with another `output`, helps.'
+    """
+    if not remedies:
+        return ""
+    text = " or ".join([", ".join(remedies[:-1]), remedies[-1]][len(remedies) == 1 :])
+    return f"  {text[0].upper()}{text[1:]}, with another `output`, helps."
 
 
 def _check_over_fitting(state: MonitorState) -> str | None:

@@ -5,7 +5,9 @@ The verdicts are computed from ``metrics.jsonl`` alone, whose samples by layer a
 
 * Vanishing (Bengio, Simard & Frasconi 1994): the gradient of a layer is at most 1e-6 of the largest
   layer's, in three recorded steps in a row, and no larger than its own at the first one. The
-  threshold is ours: ten roundings of float32, below which the layer's gradient is noise.
+  threshold is ours: ten roundings of float32, below which the layer's gradient is noise. Of the
+  copy mechanism the same says that its gate has closed (See, Liu & Manning 2017, equation 9: its
+  gradient has the factor ``1 - p_gen``), and is no fault.
 * Exploding (Pascanu, Mikolov & Bengio 2013): the norm of the whole gradient is more than 100 times
   the median of the earlier recorded ones; or half of the layers change by more than their own norm
   in one step; or a number is not finite. Both thresholds are ours: healthy runs stay below 20 times
@@ -26,14 +28,20 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from regard.training.loss_oscillation import Oscillation
-from regard.training.stability_monitor import EXPLODED, MIN_SILENT, VANISHED, short_number
+from regard.training.stability_monitor import (
+    COPY_GATE,
+    EXPLODED,
+    MIN_SILENT,
+    VANISHED,
+    short_number,
+)
 
 _REPLACED = 1.0  # change of a layer's weights over their norm
 _REPLACED_SHARE = 0.5  # of the layers: one that starts at zero changes by its norm at first
 
 
 class StabilityVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that went wrong in a run.
+    """Something that went wrong in a run, or, of a closed gate, that is good to know.
 
     Args:
         kind: What it is.
@@ -43,7 +51,7 @@ class StabilityVerdict(msgspec.Struct, frozen=True, kw_only=True):
         text: One sentence for people.
     """
 
-    kind: Literal["vanishing", "exploding", "oscillating"]
+    kind: Literal["vanishing", "exploding", "oscillating", "closed gate"]
     layer: str
     layers: list[str]
     step: int
@@ -71,12 +79,13 @@ class StabilityRecord(msgspec.Struct, frozen=True, kw_only=True):
     is_mean: bool = False
 
     def sentences(self) -> list[str]:
-        """Return the verdicts as sentences, or why there are none."""
-        if self.verdicts:
-            return [verdict.text for verdict in self.verdicts]
+        """Return the verdicts as sentences, and whether the run had no problem."""
+        texts = [verdict.text for verdict in self.verdicts]
+        if any(verdict.kind != "closed gate" for verdict in self.verdicts):
+            return texts
         if len(self.steps) < MIN_SILENT:
             return [f"Not known: {MIN_SILENT} recorded steps or more are needed."]
-        return ["No gradient vanished or exploded, the loss did not oscillate."]
+        return ["No gradient vanished or exploded, the loss did not oscillate.", *texts]
 
 
 _Row = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -105,7 +114,14 @@ def read_stability(lines: Iterable[Mapping[str, Any]]) -> StabilityRecord | None
     if not points:
         return None
     layers = list(dict.fromkeys(chain.from_iterable(point.norms for point in points)))
-    verdicts = [_vanishing(points), _exploding(points, rows), _oscillating(rows)]
+    silent = _silent_layers(points)
+    gate = silent.pop(COPY_GATE, [])
+    verdicts = [
+        _vanishing(silent),
+        _exploding(points, rows),
+        _oscillating(rows),
+        _closed_gate(gate),
+    ]
     return StabilityRecord(
         verdicts=[verdict for verdict in verdicts if verdict is not None],
         steps=[point.step for point in points],
@@ -164,8 +180,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _vanishing(points: Sequence[_Point]) -> StabilityVerdict | None:
-    """Return the first layers whose gradient is negligible in several recorded steps in a row."""
+def _silent_layers(points: Sequence[_Point]) -> dict[str, list[_Point]]:
+    """Return the first recorded steps in a row at which the gradient of a layer is negligible."""
     streaks: dict[str, list[_Point]] = {}
     silent: dict[str, list[_Point]] = {}
     first_norms: dict[str, float] = {}
@@ -174,12 +190,31 @@ def _vanishing(points: Sequence[_Point]) -> StabilityVerdict | None:
         if not 0 < largest < math.inf:
             continue
         for layer, norm in point.norms.items():
-            has_grown = norm > first_norms.setdefault(layer, norm)
-            is_silent = norm <= VANISHED * largest and not has_grown
+            is_silent = norm <= min(VANISHED * largest, first_norms.setdefault(layer, norm))
             streak = [*streaks.get(layer, ()), point] if is_silent else []
             streaks[layer] = streak
             if len(streak) >= MIN_SILENT:
                 silent.setdefault(layer, streak)
+    return silent
+
+
+def _closed_gate(streak: Sequence[_Point]) -> StabilityVerdict | None:
+    """Return that the model has stopped copying, from the first of some recorded steps."""
+    if not streak:
+        return None
+    step = streak[0].step
+    text = f"Closed copy gate from step {step:,}: the model copies nothing from the source."
+    return StabilityVerdict(
+        kind="closed gate", layer=COPY_GATE, layers=[COPY_GATE], step=step, text=text
+    )
+
+
+def _vanishing(silent: Mapping[str, Sequence[_Point]]) -> StabilityVerdict | None:
+    """Return the layers whose gradient has vanished.
+
+    Args:
+        silent: By layer, the recorded steps at which its gradient is negligible.
+    """
     if not silent:
         return None
     last = {layer: streak[-1].norms for layer, streak in silent.items()}
