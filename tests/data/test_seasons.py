@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regard.data.seasons import calendar_seasons, find_seasons
+from regard.data.seasons import calendar_seasons, count_seasonal, find_seasons
 from regard.data.time_series import TimeStep
 
 MONTH, DAY, HOUR = TimeStep(unit="month"), TimeStep(unit="day"), TimeStep(unit="hour")
@@ -107,11 +107,44 @@ def test_gaps_and_outliers_do_not_hide_a_season():
     assert find_seasons([values], MONTH) == (12,)
 
 
-def test_most_of_many_series_decide():
-    seasonal = [wave(100, 12) + noise(100, seed, 0.5) for seed in range(6)]
-    others = [noise(100, seed) for seed in range(3)]
-    assert find_seasons([*seasonal, *others], MONTH) == (12,)
-    assert find_seasons([*seasonal[:2], *others], MONTH) == ()
+@pytest.mark.parametrize("step", [HOUR, TimeStep()])
+@pytest.mark.parametrize("num_others", [1, 3])
+def test_columns_of_noise_do_not_hide_the_season_of_one_column(step, num_others):
+    sales = 10 + wave(400, 24, 3.0) + noise(400, size=0.3)
+    others = [noise(400, seed) for seed in range(1, 1 + num_others)]
+    assert find_seasons([sales, *others], step) == (24,)
+    assert find_seasons([*others, sales], step) == (24,)
+    assert count_seasonal([sales, *others], 24) == (1, 1 + num_others)
+
+
+def test_a_season_of_few_series_or_a_faint_one_does_not_count_for_many():
+    seasonal = [wave(100, 12) + noise(100, seed, 0.3) for seed in range(6)]
+    faint = [wave(100, 12) + noise(100, seed, 0.9) for seed in range(6)]
+    others = [noise(100, seed) for seed in range(20, 30)]
+    assert find_seasons([*seasonal, *others[:3]], MONTH) == (12,)
+    assert find_seasons([*faint, *others[:3]], MONTH) == (12,)
+    assert find_seasons([*seasonal[:2], *others[:6]], MONTH) == (12,)
+    assert find_seasons([*seasonal[:2], *others[:7]], MONTH) == ()
+    assert find_seasons([*faint[:2], *others[:6]], MONTH) == ()
+
+
+def test_chance_rarely_makes_a_season_of_several_series():
+    def drawn(number, seeds, *, walks):
+        series = [noise(100, seed) for seed in range(seeds, seeds + number)]
+        return [values.cumsum() for values in series] if walks else series
+
+    for number in (2, 4):
+        walks = [find_seasons(drawn(number, 10 * s, walks=True), MONTH) for s in range(40)]
+        noises = [find_seasons(drawn(number, 10 * s, walks=False), MONTH) for s in range(40)]
+        assert sum(map(bool, walks)) <= 2
+        assert sum(map(bool, noises)) == 0
+
+
+@pytest.mark.parametrize(
+    "values", [[np.full(50, np.nan)], [np.zeros(0)], [np.arange(5.0)], [np.ones(100)]]
+)
+def test_series_without_anything_to_count_have_no_season(values):
+    assert count_seasonal(values, 12)[0] == 0
 
 
 def test_series_that_are_too_short_have_no_say():

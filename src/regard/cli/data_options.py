@@ -23,7 +23,8 @@ class DataOptions:
             default some rows are held out.
         test: File or folder of test data, or a fraction.
         lang: Language codes, such as en-de.
-        horizon: Steps ahead that are forecast; by default the shortest season of the series.
+        horizon: Steps ahead that are forecast; by default the shortest season of the series, or 48
+            without one, and at most a tenth of the longest series.
         known: Names of the columns that are known ahead, such as holiday,price, of series.
         encoding: Encoding of the data files, such as latin1.
         drop_overlap: Drop held-out sources that are also in the training data.

@@ -25,6 +25,7 @@ _MIN_EXPLAINED = 0.05  # fraction of the variance that many other cycles predict
 _MORE_OF_FEW = 0.6  # divided by the number of cycles: what noise and random walks explain by chance
 _MIN_EXPLAINED_FREE = 0.3  # at lengths that the calendar does not propose, which are many
 _MORE_OF_SHORT = 2.0  # divided by the root of the length of the series
+_FEW_SERIES = 0.25  # of the series, which must have a season clearly where most do not have it
 _FEW_CYCLES = 3
 _NUM_PEAKS = 6  # of the autocorrelation that are tried
 _NEAR_BEST = 0.9  # of what the best length explains, which a part of it must explain
@@ -38,7 +39,10 @@ _MAX_MISSING = 0.5  # fraction of the values of a series
 
 
 def find_seasons(values: Sequence[NDArray[np.float64]], step: TimeStep) -> tuple[int, ...]:
-    """Return the lengths of the seasons that most of some series have.
+    """Return the lengths of the seasons of some series.
+
+    A season counts that most series have, or that a quarter of them has clearly: next to a column
+    of sales, one of noise does not hide their week.
 
     Args:
         values: Values of each series, ``[length]``, NaN where one is missing.
@@ -156,13 +160,48 @@ def _explained(values: NDArray[np.float64], length: int) -> _Explained | None:
 
 
 def _is_season(series: Sequence[NDArray[np.float64]], length: int) -> bool:
-    """Return whether most series that are long enough repeat at a length of the calendar."""
-    results = [_explained(values, length) for values in series if len(values) >= 2 * length]
-    passed = [
-        result is not None and result.share >= _MIN_EXPLAINED + _MORE_OF_FEW / result.num_cycles
-        for result in results
-    ]
-    return 2 * sum(passed) > len(passed)
+    """Return whether the series that are long enough repeat at a length of the calendar."""
+    long_enough = [values for values in series if len(values) >= 2 * length]
+    likely = [values for values in long_enough if _is_likely(values, length)]
+    num_clear = sum(_is_clear(values, length) for values in likely)
+    return _is_enough(len(likely), num_clear, len(long_enough))
+
+
+def _is_likely(values: NDArray[np.float64], length: int) -> bool:
+    """Return whether a series repeats at a length more than noise and random walks do."""
+    result = _explained(values, length)
+    if result is None:
+        return False
+    return result.share >= _MIN_EXPLAINED + _MORE_OF_FEW / result.num_cycles
+
+
+def _is_clear(values: NDArray[np.float64], length: int) -> bool:
+    """Return whether a series repeats at a length so much that one of many tries is no chance."""
+    result = _explained(values, length)
+    return result is not None and result.share >= _clear_share(len(values))
+
+
+def _clear_share(num_values: int) -> float:
+    return _MIN_EXPLAINED_FREE + _MORE_OF_SHORT / num_values**0.5
+
+
+def _is_enough(num_likely: int, num_clear: int, num_series: int) -> bool:
+    """Return whether so many series, likely or clearly, have a season that it counts for all."""
+    return 2 * num_likely > num_series or num_clear >= max(1, _FEW_SERIES * num_series)
+
+
+def count_seasonal(values: Sequence[NDArray[np.float64]], length: int) -> tuple[int, int]:
+    """Count the series that repeat at a length.
+
+    Args:
+        values: Values of each series, ``[length]``, NaN where one is missing.
+        length: Of the season, in steps.
+
+    Returns:
+        Their number, and how many were looked at: those that vary, at most 40 of them.
+    """
+    series = _usable(values)
+    return sum(_is_likely(values, length) for values in series), len(series)
 
 
 def _without_season(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
@@ -177,21 +216,21 @@ def _without_season(values: NDArray[np.float64], length: int) -> NDArray[np.floa
 
 
 def _strongest_season(series: Sequence[NDArray[np.float64]]) -> tuple[int, ...]:
-    """Return the length, not proposed by the calendar, at which most series repeat most."""
+    """Return the length, not proposed by the calendar, at which the series repeat most."""
     shares: defaultdict[int, float] = defaultdict(float)  # summed over series
-    num_sure: Counter[int] = Counter()  # of series
+    num_clear: Counter[int] = Counter()  # of series
     num_peaks: Counter[int] = Counter()
     for values in series:
-        least = _MIN_EXPLAINED_FREE + _MORE_OF_SHORT / np.sqrt(len(values))
+        least = _clear_share(len(values))
         peaks = _peaks(values)
         num_peaks.update(peaks)
         for length, share in _shares_of_parts(values, peaks):
             shares[length] += max(0.0, share)
-            num_sure[length] += share >= least
-    sure = [length for length, count in num_sure.items() if 2 * count > len(series)]
-    if not sure:
+            num_clear[length] += share >= least
+    clear = [length for length, count in num_clear.items() if _is_enough(0, count, len(series))]
+    if not clear:
         return ()
-    best = max(sure, key=shares.__getitem__)
+    best = max(clear, key=shares.__getitem__)
     return (_shortest_part(best, shares, num_peaks),)
 
 

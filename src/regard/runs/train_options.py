@@ -47,7 +47,8 @@ class TrainOptions(TypedDict, total=False):
         encoding: Encoding of the files, such as ``latin1``.
         drop_overlap: Whether held-out sources that are also in the training data are left out.
         allow_overlap: Whether they are kept.
-        horizon: Steps ahead that are forecast.
+        horizon: Steps ahead that are forecast; by default the shortest season, or 48 without one,
+            and at most a tenth of the longest series.
         known: Names of the columns of series that are known ahead.
         preset: Size of the model: ``tiny``, ``small``, ``base``, or ``auto``, which goes by the
             amount of data (the default).

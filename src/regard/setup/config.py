@@ -216,7 +216,8 @@ class ForecastConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What is forecast, and from what.
 
     Args:
-        horizon: Steps ahead; None takes the shortest season.
+        horizon: Steps ahead; None takes the shortest season, or 48 without one, and at most a tenth
+            of the longest series.
         seasons: Lengths of the seasons in steps, shortest first, such as 48,336 for half hours;
             None finds them in the training data.
         targets: Columns to be forecast; empty takes all columns of numbers that are not named

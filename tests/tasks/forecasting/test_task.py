@@ -308,6 +308,41 @@ def test_check_says_what_was_found(capsys, data):
     assert (report["seasons"], report["horizon"], report["step"]) == ([24], 24, "hour")
 
 
+@pytest.mark.parametrize(
+    ("columns", "settings", "contents"),
+    [
+        ({"demand": season(400)}, {}, "season 24, 24 steps ahead"),
+        (
+            {"demand": season(100)},
+            {},
+            "season 24 (longer than the window of 22 steps), 8 steps ahead, a tenth of the series",
+        ),
+        (
+            {"demand": season(100)},
+            {"horizon": 12},
+            "season 24 (longer than the window of 20 steps), 12 steps ahead",
+        ),
+        (
+            {"demand": np.random.default_rng(0).normal(size=200)},
+            {},
+            "no season, 17 steps ahead, a tenth of the series",
+        ),
+    ],
+    ids=["long", "short", "set", "without a season"],
+)
+def test_what_short_series_cannot_have_is_said(tmp_path, columns, settings, contents):
+    found = read(write(tmp_path / "series.csv", columns), **settings)
+    assert found.contents == f"1 series, every hour, {contents}"
+    assert found.details().fields["is_horizon_cut"] == ("a tenth" in contents)
+
+
+def test_a_column_of_noise_does_not_hide_the_season_of_the_other(tmp_path, capsys):
+    noise = np.random.default_rng(1).normal(size=400)
+    path = write(tmp_path / "two.csv", {"demand": season(400), "noise": noise})
+    assert read(path).forecast.seasons == (24,)
+    assert "Seasons 24 in 1 of 2 series" in run(capsys, "check", path)[1]
+
+
 def test_a_picture_shows_the_band_and_the_name(folder, data, tmp_path):
     forecaster = regard.load(folder)
     file = read_time_series(data)

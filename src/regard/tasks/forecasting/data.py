@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from regard.data.listing import list_first
 from regard.data.readers.series_tables import TimeSeriesFile, read_time_series
 from regard.data.readers.source import DataSource, as_source
-from regard.data.seasons import find_seasons
-from regard.data.time_series import TimeSeries
+from regard.data.seasons import count_seasonal, find_seasons
+from regard.data.time_series import TimeSeries, TimeStep
 from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS
 from regard.setup.config import HELD_OUT, DataConfig, ForecastConfig
@@ -48,6 +48,7 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
         forecast: The settings of the forecast, with what the data decides.
         dimensions: Those of the model that follow from the data, by name.
         calendar: The cycles that the model reads.
+        is_horizon_cut: Whether the steps ahead are fewer than usual, since the series are short.
         notes: What was noticed about the data.
     """
 
@@ -57,6 +58,7 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
     forecast: ForecastConfig
     dimensions: dict[str, Any]
     calendar: Calendar
+    is_horizon_cut: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -76,10 +78,12 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
         number = len(self.test.names)
         seasons = self.forecast.seasons or ()
         rhythm = f"season {' and '.join(map(str, seasons))}" if seasons else "no season"
-        return (
-            f"{number:,} series, every {self.file.step}, {rhythm}, "
-            f"{self.dimensions['horizon']:,} steps ahead"
-        )
+        if seasons and seasons[0] > (window := self.dimensions["window"]):
+            rhythm += f" (longer than the window of {window:,} steps)"
+        ahead = f"{self.dimensions['horizon']:,} steps ahead"
+        if self.is_horizon_cut:
+            ahead += ", a tenth of the series"
+        return f"{number:,} series, every {self.file.step}, {rhythm}, {ahead}"
 
     def warnings(self) -> list[str]:
         """Return what was noticed about gaps, repeated rows, and series that are too short."""
@@ -127,6 +131,7 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
             "step": str(self.file.step),
             "seasons": list(self.forecast.seasons or ()),
             "horizon": self.dimensions["horizon"],
+            "is_horizon_cut": self.is_horizon_cut,
             "shortest": min(lengths),
             "longest": max(lengths),
             "num_missing": num_missing,
@@ -138,7 +143,21 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
             ("Series", f"{names}: {size} steps, {num_missing:,} values missing"),
             ("Time", self._describe_times()),
         ]
+        if found := self._describe_seasons():
+            lines.append(("Seasons", found))
         return DataDetails(fields=fields, lines=lines)
+
+    def _describe_seasons(self) -> str:
+        """Return in how many of several series each season is found."""
+        if len(self.test) < 2:
+            return ""
+        training = [v[:end] for v, end in zip(self.test.values, self.train_ends, strict=True)]
+        counts = {
+            season: count_seasonal(training, season) for season in self.forecast.seasons or ()
+        }
+        return ", ".join(
+            f"{season} in {n:,} of {all_:,} series" for season, (n, all_) in counts.items()
+        )
 
     def _describe_times(self) -> str:
         """Return first and last time of the first series, and where its parts begin."""
@@ -168,43 +187,20 @@ def read_forecast_data(options: ReadOptions) -> ForecastData:
     """
     data, forecast = options.data, options.forecast
     source = options.training_source("series.csv")
-    for name in HELD_OUT:
-        if options.source(name) is not None:
-            raise ConfigError(
-                f"`data.{name}`: series are split by time, so that {name} data is the end of the "
-                f"same file.  Set how much: `data.{name}=10%`"
-            )
+    _refuse_held_out_files(options)
     file = read_series(source, data, forecast)
     series = file.series
-    fractions = {
-        name: data.held_out_fraction(name) or usual for name, usual in _USUAL_FRACTIONS.items()
-    }
+    fractions = _held_out_fractions(data)
     learned = 1 - sum(fractions.values())
-    if learned <= 0:
-        parts = " and ".join(f"`data.{name}={100 * part:g}%`" for name, part in fractions.items())
-        raise ConfigError(f"{parts} leave nothing to train on.  Hold out less.")
     training = [values[: math.ceil(learned * len(values))] for values in series.values]
-    seasons = forecast.seasons
-    if seasons is None:
-        seasons = find_seasons(training, file.step)
-    longest = max(map(len, training))
-    if seasons and seasons[-1] > longest:
-        raise ConfigError(
-            f"forecast.seasons={','.join(map(str, seasons))}: no series has a season of "
-            f"{seasons[-1]:,} steps to learn from; the longest has {longest:,}."
-        )
-    horizon = _horizon(forecast, options, seasons, training)
+    seasons = _seasons(forecast, training, file.step)
+    set_horizon = _set_horizon(forecast, options)
+    most = max(1, max(map(len, training)) // _HORIZON_FRACTION)
+    usual = seasons[0] if seasons else _LONGEST_HORIZON
+    horizon = set_horizon or min(usual, most)
     train_ends, valid_ends = _split_ends(series, fractions, horizon)
     _require_length(series, horizon, train_ends)
     dimensions, calendar = _fit_sizes(options, file, seasons, horizon, max(train_ends))
-    is_short = [end == len(v) for end, v in zip(train_ends, series.values, strict=True)]
-    names = [name for name, short in zip(series.names, is_short, strict=True) if short]
-    notes = []
-    if names:
-        notes.append(
-            f"{len(names):,} series are too short to be validated on, and are trained on whole: "
-            f"{list_first(names, _NAMED_SERIES)}."
-        )
     return ForecastData(
         path=series.path,
         train=series.until(train_ends),
@@ -218,13 +214,70 @@ def read_forecast_data(options: ReadOptions) -> ForecastData:
         forecast=msgspec.structs.replace(
             forecast,
             horizon=horizon,
-            seasons=tuple(seasons),
+            seasons=seasons,
             step=str(file.step),
             cycles=calendar.cycles,
         ),
         dimensions=dimensions,
         calendar=calendar,
-        notes=tuple(notes),
+        is_horizon_cut=set_horizon is None and horizon < usual,
+        notes=_note_unsplit_series(series, train_ends),
+    )
+
+
+def _refuse_held_out_files(options: ReadOptions) -> None:
+    """Raise where validation or test data is a file of its own."""
+    for name in HELD_OUT:
+        if options.source(name) is not None:
+            raise ConfigError(
+                f"`data.{name}`: series are split by time, so that {name} data is the end of the "
+                f"same file.  Set how much: `data.{name}=10%`"
+            )
+
+
+def _held_out_fractions(data: DataConfig) -> dict[str, float]:
+    """Return the fraction of each series that is held out, by ``valid`` and ``test``.
+
+    Raises:
+        ConfigError: They leave nothing.
+    """
+    fractions = {
+        name: data.held_out_fraction(name) or usual for name, usual in _USUAL_FRACTIONS.items()
+    }
+    if sum(fractions.values()) >= 1:
+        parts = " and ".join(f"`data.{name}={100 * part:g}%`" for name, part in fractions.items())
+        raise ConfigError(f"{parts} leave nothing to train on.  Hold out less.")
+    return fractions
+
+
+def _seasons(
+    forecast: ForecastConfig, training: Sequence[NDArray[np.float64]], step: TimeStep
+) -> tuple[int, ...]:
+    """Return the seasons: as set, or as found in the training steps.
+
+    Raises:
+        ConfigError: One is longer than every series.
+    """
+    seasons = find_seasons(training, step) if forecast.seasons is None else forecast.seasons
+    longest = max(map(len, training))
+    if seasons and seasons[-1] > longest:
+        raise ConfigError(
+            f"forecast.seasons={','.join(map(str, seasons))}: no series has a season of "
+            f"{seasons[-1]:,} steps to learn from; the longest has {longest:,}."
+        )
+    return tuple(seasons)
+
+
+def _note_unsplit_series(series: TimeSeries, train_ends: Sequence[int]) -> tuple[str, ...]:
+    """Return a note about the series that are trained on whole, where there are any."""
+    lengths = map(len, series.values)
+    ends = zip(series.names, train_ends, lengths, strict=True)
+    names = [name for name, end, length in ends if end == length]
+    if not names:
+        return ()
+    return (
+        f"{len(names):,} series are too short to be validated on, and are trained on whole: "
+        f"{list_first(names, _NAMED_SERIES)}.",
     )
 
 
@@ -256,29 +309,21 @@ def read_series(
     return file
 
 
-def _horizon(
-    forecast: ForecastConfig,
-    options: ReadOptions,
-    seasons: Sequence[int],
-    training: Sequence[NDArray[np.float64]],
-) -> int:
-    """Return the steps ahead: as set, those of trained weights, or the shortest season.
+def _set_horizon(forecast: ForecastConfig, options: ReadOptions) -> int | None:
+    """Return the steps ahead as they are set, or those of trained weights.
 
     Raises:
         ConfigError: The settings contradict each other.
     """
-    of_model = options.model.get("horizon")
-    horizon = forecast.horizon
-    if of_model is not None and horizon is not None and horizon != of_model:
+    of_model, horizon = options.model.get("horizon"), forecast.horizon
+    if horizon is None or of_model is None:
+        return of_model if horizon is None else horizon
+    if horizon != of_model:
         advice = "Take one of the two."
         if options.has_sizes:
             advice = "That is what the trained weights predict; leave the horizon out."
         raise ConfigError(f"forecast.horizon={horizon}, but model.horizon={of_model}.  {advice}")
-    if horizon is not None or of_model is not None:
-        return int(horizon or of_model or 0)
-    longest = max(map(len, training))
-    most = max(1, longest // _HORIZON_FRACTION)
-    return min(seasons[0] if seasons else _LONGEST_HORIZON, most)
+    return horizon
 
 
 def _split_ends(
