@@ -539,6 +539,45 @@ def test_ids_and_rows_out_of_range_are_refused():
         native.decode_top(torch.tensor([1, 1]), state, 62)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("prompt", "error"),
+    [
+        (torch.ones(2, 0, dtype=torch.long), ShapeError),
+        (torch.ones(2, 3, 1, dtype=torch.long), ShapeError),
+        (torch.ones((), dtype=torch.long), ShapeError),
+        (torch.tensor([[1, 2, 61]]), IndexError),
+        (torch.tensor([-1, 1, 2]), IndexError),
+        (torch.cat([torch.ones(1, 299, dtype=torch.long), torch.tensor([[61]])], 1), IndexError),
+    ],
+    ids=["empty", "three dimensions", "no dimension", "beyond", "negative", "beyond in a long one"],
+)
+def test_a_prompt_that_is_refused_leaves_no_rows(prompt, error):
+    model = Gpt(GptConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=16), 61).eval()
+    native = NativeCausalDecoder(model)
+    state = native.init_state()
+    for _ in range(2):
+        with pytest.raises(error):
+            native.decode_step(prompt, state)
+        assert (state.num_rows, len(state), state.is_new) == (0, 0, True)
+    right = torch.tensor([[3, 4], [5, 6], [7, 8]])
+    logits = native.decode_step(right, state)
+    assert torch.equal(logits, native.decode_step(right, native.init_state()))
+    assert (state.num_rows, len(state)) == (3, 2)
+
+
+@torch.inference_mode()
+def test_a_long_continuation_that_is_refused_leaves_the_state_as_it_was():
+    native = NativeDecoder(translator({}))
+    state = native.init_state(sources(1, 4, native.vocab_size))
+    native.decode_step(torch.tensor([1]), state)
+    ids = torch.ones(1, 300, dtype=torch.long)
+    ids[0, -1] = native.vocab_size
+    with pytest.raises(IndexError, match="a token id or a row is out of range"):
+        native.decode_step(ids, state)
+    assert (state.num_rows, len(state)) == (1, 1)
+
+
 def test_what_is_not_covered_says_why():
     strided = translator({}, attention="strided:2")
     lstm = LstmEncoderDecoder(LstmConfig(dim=8), 10)

@@ -28,6 +28,7 @@ SELF_QKV, SELF_OUT, CROSS_Q, CROSS_KV, CROSS_OUT, INNER, OUTER = range(7)
 SELF_NORM, CROSS_NORM, FEED_FORWARD_NORM = range(3)
 """Norms of a block, with their numbers in decoder.h."""
 
+DONE, NO_MEMORY, OUT_OF_RANGE = 0, 1, 2  # what functions return
 _I, _F, _P = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
@@ -131,7 +132,7 @@ def check(result: int) -> None:
         MemoryError: Memory is short.
         IndexError: A token id or a row is out of range.
     """
-    if result == 1:
+    if result == NO_MEMORY:
         raise MemoryError("decoding: no memory for the keys and values of the rows")
-    if result == 2:
+    if result == OUT_OF_RANGE:
         raise IndexError("decoding: a token id or a row is out of range")
