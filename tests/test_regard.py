@@ -118,6 +118,30 @@ def test_an_evaluation_has_scores_and_baselines(from_pairs, tmp_path):
     assert report.scores.chrf.low <= report.scores.chrf.value <= report.scores.chrf.high
 
 
+@pytest.mark.parametrize("value", [None, 3, 0.5, [1], {}, b"m", object(), int])
+def test_what_is_no_path_is_refused_by_the_name_of_the_argument(value, tmp_path):
+    expected = f"was expected, a text or a Path, not {type(value).__name__}."
+    for name, call in (
+        ("folder", lambda: regard.load(value)),
+        ("output", lambda: regard.resume(value)),
+        ("output", lambda: regard.train([("a", "b")], value)),
+        ("model", lambda: regard.evaluate(value, "pairs.tsv")),
+    ):
+        with pytest.raises(TypeError) as error:
+            call()
+        assert str(error.value).startswith(f"`{name}`: the path of ")
+        assert str(error.value).endswith(expected)
+    if value is not None:
+        with pytest.raises(TypeError, match="`compare`: the path of a model folder"):
+            regard.evaluate(tmp_path, "pairs.tsv", compare=value)
+
+
+@pytest.mark.parametrize("value", [3, "loud", [print]])
+def test_a_report_that_cannot_be_called_is_refused(value, tmp_path):
+    with pytest.raises(TypeError, match='a function, "auto" or None was expected, not'):
+        regard.resume(tmp_path, report=value)
+
+
 def test_importing_the_package_loads_no_torch():
     script = "import regard, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

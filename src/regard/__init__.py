@@ -171,6 +171,7 @@ def load(
         ``answer`` or ``embed``; ``.model`` is the `torch.nn.Module`.
 
     Raises:
+        TypeError: The folder is not a path.
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
         regard.errors.ConfigError: It holds a model of a kind that cannot be read, or that does not
             write in this precision, or the machine has no such device.
@@ -213,15 +214,21 @@ def evaluate(
         Scores with their intervals, and floors that need no model; each task has its own report.
 
     Raises:
+        TypeError: A folder is not a path.
         regard.errors.DataError: The data cannot be read, or overlaps with the training data.
         regard.errors.WeightsError: A folder holds no model.
         regard.errors.ConfigError: The two models are for different tasks, or an option does not
             suit them.
     """
+    from regard.option_checks import require_whole
     from regard.runs import scoring
-    from regard.settings.validation import LARGEST, require_range
+    from regard.settings.validation import LARGEST, require_path, require_range
     from regard.training.device import use_threads
 
+    require_path("model", model, "a model folder")
+    if compare is not None:
+        require_path("compare", compare, "a model folder")
+    require_whole("worst", worst, 0)
     require_range("worst", worst, 0, LARGEST)
     use_threads(threads)
     return scoring.evaluate(
@@ -245,8 +252,12 @@ def _events(
     from regard.cli.console import is_interactive, make_report
     from regard.runs.run import ignore_events
 
-    if report == "auto" and is_interactive():
+    is_auto = isinstance(report, str) and report == "auto"
+    if not (is_auto or report is None or callable(report)):
+        kind = type(report).__name__
+        raise TypeError(f'`report`: a function, "auto" or None was expected, not {kind}.')
+    if is_auto and is_interactive():
         with make_report(json=False) as console:
             yield console
     else:
-        yield ignore_events if report is None or report == "auto" else report
+        yield ignore_events if report is None or is_auto else report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, SupportsIndex
@@ -40,7 +41,11 @@ def require_number(
 
 def require_whole(name: str, value: SupportsIndex, least: int, reason: str = "") -> None:
     """Raise ConfigError, with a reason, where an option is not a whole number from `least` up."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
+    try:
+        is_allowed = not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        is_allowed = False
+    if not is_allowed:
         raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r}{reason}")
 
 

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from tests.cli.commands import feed
 from tests.conftest import toy_pairs, write_tsv
 
 from regard.__main__ import main
@@ -63,7 +64,23 @@ def test_one_line_of_a_file_is_explained_and_which_one_is_said(trained, tmp_path
     assert main(["explain", str(trained), str(path), *METHODS, "--json", "--line", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == "iki"
     assert main(["explain", str(trained), str(path), "--line", "3"]) == 3
-    assert "2 lines; line 3 is asked for" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err == f"regard: {path} has 2 lines: there is no line 3 to explain.\n"
+
+
+def test_what_has_no_line_is_said_to_be_empty(trained, tmp_path, capsys, monkeypatch):
+    for words in ([], ["-"], ["-", "--line", "2"]):
+        feed(monkeypatch, "")
+        assert main(["explain", str(trained), *words]) == 3
+        err = capsys.readouterr().err
+        assert err == "regard: standard input is empty: there is nothing to explain.\n"
+    (tmp_path / "none.txt").touch()
+    assert main(["explain", str(trained), str(tmp_path / "none.txt")]) == 3
+    assert "none.txt is empty: there is nothing to explain." in capsys.readouterr().err
+    feed(monkeypatch, "bir\n")
+    assert main(["explain", str(trained), "-", "--line", "2"]) == 3
+    err = capsys.readouterr().err
+    assert err == "regard: standard input has 1 line: there is no line 2 to explain.\n"
 
 
 def test_another_output_and_a_contrast_are_explained(trained, capsys):

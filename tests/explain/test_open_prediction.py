@@ -10,7 +10,9 @@ from PIL import Image
 from tests.explain import predictors
 
 from regard.errors import ConfigError
+from regard.explain.explanation import explain
 from regard.explain.open_prediction import predict
+from regard.explain.show import show
 from regard.models import (
     ConvS2S,
     ConvS2SConfig,
@@ -233,6 +235,30 @@ def test_the_window_of_the_best_answer_is_explained(seed):
 def test_what_cannot_be_explained_is_refused(predictor, text, options, message):
     with pytest.raises(ConfigError, match=message):
         predict(getattr(predictors, predictor)(), text, **options)
+
+
+@pytest.mark.parametrize("function", [predict, explain, show])
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (None, ""),
+        (3, ""),
+        ({"model": None}, ""),
+        (predictors.TRANSFORMER, ""),
+        (torch.nn.Linear(2, 2), "  A module alone reads no text: pass the model whose `.model`"),
+        (predictors.translator().model, "  A module alone reads no text: pass the model whose"),
+        ("ende", "  Open the folder first: `regard.load(FOLDER)`."),
+        (Path("ende"), "  Open the folder first: `regard.load(FOLDER)`."),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_model_in_use_is_refused_by_its_type(function, value, hint):
+    with pytest.raises(TypeError) as error:
+        function(value, "the cat")
+    assert str(error.value).startswith(
+        "`predictor`: a model from `regard.load` or `regard.train` was expected, not "
+        f"{type(value).__name__}.{hint}"
+    )
 
 
 def test_the_bytes_of_a_character_are_named_by_it():

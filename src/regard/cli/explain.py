@@ -245,15 +245,17 @@ def _read_text(
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.forecasting.predictor import Forecaster
 
-    name = "-" if text is None else text
     if isinstance(predictor, InputClassifier | Forecaster):
         unit = predictor.unit if isinstance(predictor, InputClassifier) else "series"
         refuse_text_options(options, unit)
-        return name, line
+        return "-" if text is None else text, line
+    name = "standard input" if text in (None, "-") else text
     texts = list(_texts_of(predictor, text, options))
+    if not texts:
+        raise DataError(f"{name} is empty: there is nothing to explain.")
     if len(texts) < line:
         lines = pluralize(len(texts), "line")
-        raise DataError(f"{name}: {lines}; line {line:,} is asked for.")
+        raise DataError(f"{name} has {lines}: there is no line {line:,} to explain.")
     if line == 1 < len(texts):
         print(
             f"regard: note: {name}: the first of {len(texts):,} lines is explained; "

@@ -223,6 +223,11 @@ class Tokenizer:
         return frozenset({self.eos_id})
 
     @property
+    def written_stop_ids(self) -> frozenset[int]:
+        """Those of the `stop_ids` that belong to the text: none."""
+        return frozenset()
+
+    @property
     def document_end(self) -> list[int]:
         """Ids after a document."""
         return [self.eos_id, self.newline_id]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.data.batching import TokenRows
 from regard.data.listing import pluralize
@@ -30,6 +30,7 @@ from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
 from regard.option_checks import require_whole
 from regard.settings.validation import require_texts
+from regard.setup.config import RunConfig
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import LabelPredictor, TextClassifier
@@ -88,10 +89,12 @@ def predict(
         The prediction.
 
     Raises:
+        TypeError: The predictor is something else, such as a module alone.
         ConfigError: The text is empty, an option is of another type or does not fit the task, a
             label is unknown, or the contrast is the output itself.
         DataError: A file cannot be read.
     """
+    _require_predictor(predictor)
     request = ExplanationRequest(_input_of(predictor, text), context, output, contrast, row)
     _check_types(request)
     _check_request(predictor, request)
@@ -99,6 +102,21 @@ def predict(
         if isinstance(predictor, kind):
             return open_prediction(predictor, request)
     raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+
+
+def _require_predictor(predictor: object) -> None:
+    """Raise TypeError, which says what is allowed, where something is not a model in use."""
+    if isinstance(getattr(predictor, "config", None), RunConfig):
+        return
+    hint = ""
+    if isinstance(predictor, nn.Module):
+        hint = "  A module alone reads no text: pass the model whose `.model` it is."
+    elif isinstance(predictor, str | PathLike):
+        hint = "  Open the folder first: `regard.load(FOLDER)`."
+    raise TypeError(
+        f"`predictor`: a model from `regard.load` or `regard.train` was expected, not "
+        f"{type(predictor).__name__}.{hint}"
+    )
 
 
 def _input_of(predictor: Predictor, text: str | PathLike[str]) -> str:

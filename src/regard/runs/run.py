@@ -29,6 +29,7 @@ from regard.runs.start_checks import (
     share_request,
     share_saved_config,
 )
+from regard.settings.validation import require_path
 from regard.setup.config import RunConfig
 from regard.setup.inspect import located, sources_hash
 from regard.setup.request import Request
@@ -274,6 +275,7 @@ def is_finished(folder: ModelFolder) -> bool:
 
 def _named_folder(output: str | Path) -> ModelFolder:
     """Return the folder of a run; an empty name, which would be the present folder, is refused."""
+    require_path("output", output, "the run's folder")
     if output == "":
         raise ConfigError("`output`: an empty name.  Name a folder.")
     return ModelFolder(output)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -62,6 +63,29 @@ def require_range(name: str, value: float | None, low: float, high: float) -> No
     """
     if value is not None and not low <= value <= high:
         raise ConfigError(f"{name} {value}: must be {low:,} to {high:,}.")
+
+
+def require_path(name: str, value: object, what: str) -> None:
+    """Check that an argument is a path.
+
+    Args:
+        name: Name of the argument.
+        value: The value.
+        what: What the path is of, such as ``a model folder``.
+
+    Raises:
+        TypeError: It is not.
+
+    >>> require_path("folder", None, "a model folder")
+    Traceback (most recent call last):
+    ...
+    TypeError: `folder`: the path of a model folder was expected, a text or a Path, not NoneType.
+    """
+    if not isinstance(value, str | PathLike):
+        raise TypeError(
+            f"`{name}`: the path of {what} was expected, a text or a Path, not "
+            f"{type(value).__name__}."
+        )
 
 
 def require_number(name: str, value: object, *, is_whole: bool = False) -> None:

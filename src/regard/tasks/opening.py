@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from regard.errors import ConfigError, NextStep
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
+from regard.settings.validation import require_path
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
 from regard.tasks import Predictor, task_of, task_of_published
@@ -35,10 +36,12 @@ def open_model(
         threads: Threads of the processor, of the whole process; None leaves them unchanged.
 
     Raises:
+        TypeError: The folder is not a path.
         ConfigError: The folder holds no model that can be read or that writes in this precision, or
             the machine has no such device.
         WeightsError: It is missing, incomplete or damaged.
     """
+    require_path("folder", folder, "a model folder")
     use_threads(threads)
     target_device = choose_device(device)
     if is_hugging_face(Path(folder)):

@@ -63,7 +63,7 @@ def load(folder: Path) -> Any:
 
 
 def theirs(transformers: Any, folder: Path, prompt: str, **options: Any) -> tuple[int, str]:
-    """Continue a prompt greedily by `transformers`: tokens written, ends left out, and text."""
+    """Continue a prompt greedily by `transformers`: tokens written, special ones left out, text."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     options = {"do_sample": False, "max_new_tokens": NEW_TOKENS} | options
@@ -74,10 +74,8 @@ def theirs(transformers: Any, folder: Path, prompt: str, **options: Any) -> tupl
         pad_token_id=tokenizer.eos_token_id,
     )
     new = rows[0, inputs["input_ids"].shape[1] :].tolist()
-    ends = model.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
-    written = [token for token in new if token not in ends]
-    return len(written), tokenizer.decode(written, skip_special_tokens=True)
+    num_written = sum(token not in tokenizer.all_special_ids for token in new)
+    return num_written, tokenizer.decode(new, skip_special_tokens=True)
 
 
 @pytest.mark.slow
@@ -102,6 +100,28 @@ def test_each_of_several_ends_stops(transformers, tmp_path):
     assert found.is_complete
     assert (found.num_tokens, found.text) == theirs(transformers, tmp_path, "the cat")
     assert found.num_tokens < first.num_tokens
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_an_end_of_the_text_is_written_and_a_special_one_is_not(kind, transformers, tmp_path):
+    publish(transformers, tmp_path, kind, begins=False)
+    plain = load(tmp_path).generate("the cat", max_tokens=NEW_TOKENS, temperature=0)
+    tokenizer = load(tmp_path).tokenizer
+    ids = tokenizer.encode([plain.text])[0]
+    configure(tmp_path, eos_token_id=[1, ids[2]])
+    opened = load(tmp_path)
+    found = opened.generate("the cat", max_tokens=NEW_TOKENS, temperature=0)
+    written = ids[: ids.index(ids[2]) + 1]
+    assert (found.num_tokens, found.text) == (len(written), tokenizer.decode_text(written))
+    assert (found.num_tokens, found.text) == theirs(transformers, tmp_path, "the cat")
+    assert found.is_complete
+    pieces = list(opened.stream("the cat", max_tokens=NEW_TOKENS, temperature=0))
+    assert "".join(pieces) == found.text
+    end = tokenizer.decode_text([ids[2]])
+    stopped = opened.generate("the cat", max_tokens=NEW_TOKENS, temperature=0, stop=end)
+    assert stopped.text == found.text.partition(end)[0]
+    stopped_pieces = opened.stream("the cat", max_tokens=NEW_TOKENS, temperature=0, stop=end)
+    assert "".join(stopped_pieces) == stopped.text
 
 
 def test_an_empty_prompt_needs_a_token_that_begins_a_text(transformers, tmp_path):

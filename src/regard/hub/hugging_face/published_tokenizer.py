@@ -130,6 +130,13 @@ class PublishedTokenizer:
         return 1 + max(self.known_ids)
 
     @cached_property
+    def written_stop_ids(self) -> frozenset[int]:
+        """Those of the `stop_ids` that belong to the text: no special tokens, such as a newline."""
+        added = self._require().get_added_tokens_decoder()
+        special = {token_id for token_id, token in added.items() if token.special}
+        return (self.stop_ids & self.known_ids) - special
+
+    @cached_property
     def known_ids(self) -> frozenset[int]:
         """The ids of all tokens."""
         return frozenset(self._require().get_vocab().values())

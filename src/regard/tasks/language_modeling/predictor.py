@@ -154,12 +154,8 @@ class TextGenerator:
         rows: list[list[int]] = [[] for _ in range(num)]
         has_ended = [False] * num
         for tokens in self._sample(prompt, num, options):
-            for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-                if not has_ended[index] and token not in self.tokenizer.stop_ids:
-                    row.append(token)
-                    has_ended[index] = bool(stop) and str(stop) in self._decode(prompt, row)
-                else:
-                    has_ended[index] = True
+            for index in (i for i, ended in enumerate(has_ended) if not ended):
+                has_ended[index] = self._write_token(prompt, rows[index], tokens[index], stop)
             if all(has_ended):
                 break
         texts = [self._decode(prompt, row) for row in rows]
@@ -171,6 +167,18 @@ class TextGenerator:
             )
             for text, row, end in zip(texts, rows, has_ended, strict=True)
         ]
+
+    def _write_token(self, prompt: str, row: list[int], token: int, stop: str | None) -> bool:
+        """Append a token to a continuation, unless it is special and ends it.
+
+        Returns:
+            Whether the continuation ends here: by a token, special or of the text, such as a
+            newline, or by the stop text.
+        """
+        is_end = token in self.tokenizer.stop_ids
+        if not is_end or token in self.tokenizer.written_stop_ids:
+            row.append(token)
+        return is_end or (bool(stop) and str(stop) in self._decode(prompt, row))
 
     @torch.inference_mode()
     def _score(self, prompt: str, row: Sequence[int]) -> float:
@@ -204,12 +212,10 @@ class TextGenerator:
         row: list[int] = []
         num_yielded = 0  # characters
         for (token,) in self._sample(prompt, 1, options):
-            if token in self.tokenizer.stop_ids:
-                break
-            row.append(token)
+            has_ended = self._write_token(prompt, row, token, stop)
             text = self._decode(prompt, row)
-            if stop and stop in text:
-                yield text.partition(stop)[0][num_yielded:]
+            if has_ended:
+                yield (text.partition(stop)[0] if stop else text)[num_yielded:]
                 return
             if stop:  # hold back an end that may be the beginning of the stop text
                 lengths = range(min(len(stop) - 1, len(text)), 0, -1)
