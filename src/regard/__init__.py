@@ -252,12 +252,15 @@ def _events(
     from regard.cli.console import is_interactive, make_report
     from regard.runs.run import ignore_events
 
-    is_auto = isinstance(report, str) and report == "auto"
-    if not (is_auto or report is None or callable(report)):
+    if callable(report):
+        yield report
+    elif report is None:
+        yield ignore_events
+    elif not isinstance(report, str) or report != "auto":
         kind = type(report).__name__
         raise TypeError(f'`report`: a function, "auto" or None was expected, not {kind}.')
-    if is_auto and is_interactive():
+    elif is_interactive():
         with make_report(json=False) as console:
             yield console
     else:
-        yield ignore_events if report is None or is_auto else report
+        yield ignore_events

@@ -185,6 +185,24 @@ def test_a_dark_page_follows_the_reader_s_setting(open_page):
     assert opened.run(background) == "rgb(255, 255, 255)"
 
 
+def long_output():
+    return samples.translation(samples.BANK, samples.BANK * 20, num_layers=1, num_heads=2)
+
+
+def test_a_printed_page_has_the_whole_output_and_nothing_to_click(open_page):
+    opened = open_page(long_output)
+    hidden = "document.querySelector('.words:has(.output)')"
+    hidden = f"{hidden}.scrollHeight - {hidden}.clientHeight"
+    display = "getComputedStyle(document.querySelector('.toolbar')).display"
+    assert opened.run(hidden) > 50
+    assert opened.run(display) == "flex"
+    opened.page.emulate_media(media="print")
+    opened.page.set_viewport_size({"width": 720, "height": 1000})
+    assert opened.run(hidden) == 0
+    assert opened.run(display) == "none"
+    assert opened.run("getComputedStyle(document.body).printColorAdjust") == "exact"
+
+
 def test_text_that_looks_like_markup_is_shown_and_never_run(open_page):
     opened = open_page(markup)
     assert opened.run("window.hacked") is None

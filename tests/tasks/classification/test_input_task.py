@@ -206,6 +206,8 @@ def test_values_that_a_model_cannot_read_are_refused_by_number(models, name, val
     opened = regard.load(models[name])
     with pytest.raises(ConfigError, match=rf"`values\[0\]`: .*{message}"):
         opened.classify([value])
+    with pytest.raises(ConfigError, match="`values`: a list of arrays was expected, not NoneType"):
+        opened.classify(None)
 
 
 def test_the_end_of_a_recording_that_is_not_read_is_named(capsys, models, tmp_path):

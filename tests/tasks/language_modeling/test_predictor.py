@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.explain.predictors import text_generator
 from tests.models.published_weights import spread
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -136,6 +137,27 @@ def test_an_empty_prompt_needs_a_token_that_begins_a_text(transformers, tmp_path
     tokenizer.bos_id = tokenizer.eos_id = tokenizer.end_id = tokenizer.newline_id = None
     with pytest.raises(ConfigError, match="the prompt is empty"):
         opened.generate("")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (None, "prompts: a text or a list of texts was expected, not NoneType."),
+        (3, "prompts: a text or a list of texts was expected, not int."),
+        (b"the", "prompts: a text or a list of texts was expected, not bytes."),
+        ([["the"]], "prompts[0]: a text was expected, not list."),
+        (["the", None], "prompts[1]: a text was expected, not NoneType."),
+    ],
+)
+def test_a_prompt_that_is_no_text_is_refused(prompt, message):
+    generator = text_generator()
+    with pytest.raises(ConfigError) as error:
+        generator.generate(prompt, max_tokens=1)
+    assert str(error.value) == message
+    with pytest.raises(ConfigError, match=r"prompt\[0\]: a text was expected, not"):
+        next(generator.stream(prompt, max_tokens=1))
+    with pytest.raises(ConfigError, match="num must be a whole number, 1 or more, not None"):
+        generator.generate("the", num=None)
 
 
 def configure(folder: Path, **fields: Any) -> None:

@@ -103,6 +103,19 @@ def test_a_text_that_fits_is_read_whole_however_long_its_words_are(translator, m
     assert len(translator._split(word)) > 1
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (None, "a", "source[0]: a text was expected, not NoneType."),
+        ("a", ["b"], "target[0]: a text was expected, not list."),
+    ],
+)
+def test_what_is_no_text_is_not_aligned(translator, source, target, message):
+    with pytest.raises(ConfigError) as error:
+        translator.align(source, target)
+    assert str(error.value) == message
+
+
 def test_alignment_rows_sum_to_one_and_words_are_in_range(translator):
     target = "3 Katze rot sieht Hund"
     alignment = translator.align(SENTENCES[0], target)

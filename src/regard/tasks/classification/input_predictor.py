@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,10 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         Raises:
             ConfigError: One of them is not an array of finite numbers of this shape.
         """
+        if not isinstance(values, Iterable):
+            raise ConfigError(
+                f"`values`: a list of arrays was expected, not {type(values).__name__}."
+            )
         results = self.classify_rows(
             [self._checked(value, number) for number, value in enumerate(values)]
         )

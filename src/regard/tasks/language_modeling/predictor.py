@@ -21,7 +21,8 @@ from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.classification import Reliability, reliability
 from regard.models import Decoder, GptConfig
-from regard.settings.validation import replace_values, require_number, require_options
+from regard.option_checks import require_whole
+from regard.settings.validation import replace_values, require_options, require_texts
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import (
@@ -141,11 +142,13 @@ class TextGenerator:
             `num` is above 1.
 
         Raises:
-            ConfigError: A number is out of its range.
+            ConfigError: A number is out of its range, or a prompt is not a text.
         """
-        require_number("num", num, is_whole=True)
+        require_whole("num", num, 1)
         if not isinstance(prompt, str):
-            return [self.generate(text, num=num, **options) for text in prompt]
+            prompts = require_texts(prompt, "prompts")
+            return [self.generate(text, num=num, **options) for text in prompts]
+        require_texts([prompt], "prompt")
         generations = self._generate(prompt, num, options)
         return generations[0] if num == 1 else generations
 
@@ -206,8 +209,9 @@ class TextGenerator:
             The next piece of text in whole characters, without the stop text.
 
         Raises:
-            ConfigError: A number is out of its range.
+            ConfigError: A number is out of its range, or the prompt is not a text.
         """
+        require_texts([prompt], "prompt")
         stop = options.get("stop")
         row: list[int] = []
         num_yielded = 0  # characters

@@ -14,7 +14,7 @@ from regard.data.batching import TokenRows
 from regard.errors import ConfigError
 from regard.generation.decoders import CurrentDecoder, default_precision, seq2seq_decoder
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
-from regard.settings.validation import replace_values, require_options
+from regard.settings.validation import replace_values, require_options, require_texts
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
     forbid_unused_ids,
@@ -215,9 +215,18 @@ class TargetWriter:
         return forbid_unused_ids(search, self.model, self.tokenizer)
 
     def align(self, source: str, target: str) -> Alignment:
-        """Compute the attention of each token of an output to the tokens of its source."""
+        """Compute the attention of each token of an output to the tokens of its source.
+
+        Returns:
+            The pieces of both with their ends, and the weights between them.
+
+        Raises:
+            ConfigError: One of them is not a text.
+        """
         from regard.generation.alignment import cross_attention
 
+        require_texts([source], "source")
+        require_texts([target], "target")
         source_tokenizer, target_tokenizer = split_tokenizer(self.tokenizer)
         (source_row,) = self.tokenizer.encode([source])
         (target_row,) = self.tokenizer.encode_targets([target])
