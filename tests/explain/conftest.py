@@ -84,7 +84,7 @@ def open_page(window, saved):
 
     def open_in_window(make, *, width: int = 1200, scheme: str = "light") -> OpenPage:
         page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, media="screen")
         page.goto(saved(make).as_uri())
         page.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
         return window

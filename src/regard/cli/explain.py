@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -249,8 +249,12 @@ def _read_text(
         unit = predictor.unit if isinstance(predictor, InputClassifier) else "series"
         refuse_text_options(options, unit)
         return "-" if text is None else text, line
-    name = "standard input" if text in (None, "-") else text
-    texts = list(_texts_of(predictor, text, options))
+    name = "standard input" if text is None or text == "-" else text
+    return _choose_line(list(_texts_of(predictor, text, options)), name, line), 1
+
+
+def _choose_line(texts: Sequence[str], name: str, line: int) -> str:
+    """Return one of some lines, and note on standard error which, where it is not named."""
     if not texts:
         raise DataError(f"{name} is empty: there is nothing to explain.")
     if len(texts) < line:
@@ -262,7 +266,7 @@ def _read_text(
             "another one: --line",
             file=sys.stderr,
         )
-    return texts[line - 1], 1
+    return texts[line - 1]
 
 
 def _texts_of(predictor: Predictor, text: str | None, options: TextOptions) -> Iterable[str]:

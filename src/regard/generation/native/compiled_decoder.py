@@ -145,29 +145,26 @@ class _Native:
 
     def _read_prompt(self, ids: Tensor, state: NativeState) -> Tensor:
         """Check ids of shape ``[rows, new]`` or ``[rows]``; decode long ones but for the last."""
-        ids = self._check_prompt(ids, state, state.num_rows)
+        ids = self._as_rows(ids, state.num_rows)
+        if ids.shape[1] > _PIECE:  # before the first piece is decoded
+            self._require_tokens(ids)
         while ids.shape[1] > _PIECE:
             self._step(ids[:, :_PIECE], state)
             ids = ids[:, _PIECE:]
         return ids
 
-    def _check_prompt(self, ids: Tensor, state: NativeState, num_rows: int) -> Tensor:
-        """Return ids of shape ``[rows, new]`` or ``[rows]`` as the former, before a state has them.
-
-        Raises:
-            ShapeError: They are of another shape.
-            IndexError: One is out of range; where one step reads them all, that step raises it.
-        """
+    def _as_rows(self, ids: Tensor, num_rows: int) -> Tensor:
+        """Return ids of shape ``[rows, new]`` or ``[rows]`` as the former; raise for another."""
         if ids.dim() == 1:
             ids = ids[:, None]
         if ids.dim() != 2 or len(ids) != num_rows or ids.shape[1] == 0:
-            rows = "rows" if state.is_new else num_rows
-            raise ShapeError(f"ids are {list(ids.shape)}; [{rows}, new] is expected.")
-        if (state.is_new or ids.shape[1] > _PIECE) and len(ids):
-            lowest, highest = ids.aminmax()
-            is_known = int(lowest) >= 0 and int(highest) < self.vocab_size
-            library.check(library.DONE if is_known else library.OUT_OF_RANGE)
+            raise ShapeError(f"ids are {list(ids.shape)}; [{num_rows}, new] is expected.")
         return ids
+
+    def _require_tokens(self, ids: Tensor) -> None:
+        """Raise IndexError where an id is no token, as the library does."""
+        are_tokens = bool(((ids >= 0) & (ids < self.vocab_size)).all())
+        library.check(library.DONE if are_tokens else library.OUT_OF_RANGE)
 
     def _step(
         self,
@@ -312,7 +309,8 @@ class NativeCausalDecoder(_Native):
 
     def _read_prompt(self, ids: Tensor, state: NativeState) -> Tensor:
         if state.is_new:
-            ids = self._check_prompt(ids, state, len(ids) if ids.dim() else 0)
+            ids = self._as_rows(ids, len(ids) if ids.dim() else 0)
+            self._require_tokens(ids)
             library.check(self._packed.library.regard_state_add_rows(state.handle, len(ids)))
             state.add_rows(len(ids))
         return super()._read_prompt(ids, state)

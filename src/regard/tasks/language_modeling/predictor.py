@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -157,27 +158,36 @@ class TextGenerator:
         rows: list[list[int]] = [[] for _ in range(num)]
         has_ended = [False] * num
         for tokens in self._sample(prompt, num, options):
-            for index in (i for i, ended in enumerate(has_ended) if not ended):
-                has_ended[index] = self._write_token(prompt, rows[index], tokens[index], stop)
+            write = partial(self._write_token, prompt, stop=stop)
+            has_ended = list(map(write, rows, tokens, has_ended))
             if all(has_ended):
                 break
-        texts = [self._decode(prompt, row) for row in rows]
-        if stop:
-            texts = [text.partition(stop)[0] for text in texts]
         return [
             Generation(
-                text=text, num_tokens=len(row), is_complete=end, score=self._score(prompt, row)
+                text=self._text_before(stop, prompt, row),
+                num_tokens=len(row),
+                is_complete=ended,
+                score=self._score(prompt, row),
             )
-            for text, row, end in zip(texts, rows, has_ended, strict=True)
+            for row, ended in zip(rows, has_ended, strict=True)
         ]
 
-    def _write_token(self, prompt: str, row: list[int], token: int, stop: str | None) -> bool:
-        """Append a token to a continuation, unless it is special and ends it.
+    def _text_before(self, stop: str | None, prompt: str, row: list[int]) -> str:
+        """Decode a continuation up to the stop text, where there is one."""
+        text = self._decode(prompt, row)
+        return text.partition(stop)[0] if stop else text
+
+    def _write_token(
+        self, prompt: str, row: list[int], token: int, has_ended: bool, *, stop: str | None
+    ) -> bool:
+        """Append a token to a continuation, unless this has ended or ends by a special one.
 
         Returns:
             Whether the continuation ends here: by a token, special or of the text, such as a
             newline, or by the stop text.
         """
+        if has_ended:
+            return True
         is_end = token in self.tokenizer.stop_ids
         if not is_end or token in self.tokenizer.written_stop_ids:
             row.append(token)
@@ -216,21 +226,14 @@ class TextGenerator:
         row: list[int] = []
         num_yielded = 0  # characters
         for (token,) in self._sample(prompt, 1, options):
-            has_ended = self._write_token(prompt, row, token, stop)
+            if self._write_token(prompt, row, token, False, stop=stop):
+                break
             text = self._decode(prompt, row)
-            if has_ended:
-                yield (text.partition(stop)[0] if stop else text)[num_yielded:]
-                return
-            if stop:  # hold back an end that may be the beginning of the stop text
-                lengths = range(min(len(stop) - 1, len(text)), 0, -1)
-                held_back = next((n for n in lengths if text.endswith(stop[:n])), 0)
-                safe = text[: len(text) - held_back]
-            else:
-                safe = text
-            if not text.endswith(_UNFINISHED) and len(safe) > num_yielded:
-                yield safe[num_yielded:]
-                num_yielded = len(safe)
-        yield self._decode(prompt, row)[num_yielded:]
+            num_certain = len(text) - _num_begun(stop or "", text)
+            if not text.endswith(_UNFINISHED) and num_certain > num_yielded:
+                yield text[num_yielded:num_certain]
+                num_yielded = num_certain
+        yield self._text_before(stop, prompt, row)[num_yielded:]
 
     def measure(self, lines: TextLines) -> dict[str, float]:
         """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
@@ -337,3 +340,13 @@ class TextGenerator:
         ids = self.tokenizer.encode_text(prompt)
         whole, before = self.tokenizer.decode_text([*ids, *row]), self.tokenizer.decode_text(ids)
         return whole[len(before) :]
+
+
+def _num_begun(stop: str, text: str) -> int:
+    """Return how many characters at the end of a text may begin the stop text.
+
+    >>> _num_begun("\\n\\n", "a\\n"), _num_begun("\\n\\n", "a"), _num_begun("", "a")
+    (1, 0, 0)
+    """
+    lengths = range(min(len(stop) - 1, len(text)), 0, -1)
+    return next((n for n in lengths if text.endswith(stop[:n])), 0)
