@@ -91,6 +91,7 @@ def test_adapters_are_named_with_their_base_and_how_to_merge_them(bert):
     text = message(bert, ConfigError)
     assert text.startswith(f"{bert}: adapters of peft over org/base, which are not applied here.")
     assert ".merge_and_unload()" in text
+    assert f"copy the vocabulary, such as tokenizer.json, into {bert}-merged" in text
     (bert / "config.json").unlink()
     assert message(bert) == text
 

@@ -101,7 +101,7 @@ def describe_adapter(path: Path) -> str:
         f"    AutoPeftModel.from_pretrained({str(path)!r})"
         f".merge_and_unload().save_pretrained({merged!r})\n"
         "with AutoPeftModelForCausalLM or AutoPeftModelForSequenceClassification where it has such "
-        "a head."
+        f"a head.  Then copy the vocabulary, such as tokenizer.json, into {merged}: peft does not."
     )
 
 
