@@ -68,7 +68,7 @@ def pytest_collect_file(file_path: Path):
     collectors = yield
     if not collectors or ">>>" in file_path.read_text(encoding="utf-8"):
         return collectors
-    return [collector for collector in collectors if isinstance(collector, pytest.Module)]
+    return [collector for collector in collectors if type(collector) is pytest.Module]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
