@@ -10,9 +10,19 @@ from PIL import Image
 from tests.explain import predictors
 
 from regard.errors import ConfigError
-from regard.explain.explanation import explain
+from regard.explain import (
+    encoder_lens,
+    explain,
+    explanation_svg,
+    format_text,
+    head_effects,
+    head_importance,
+    layer_table,
+    logit_lens,
+    page_html,
+    show,
+)
 from regard.explain.open_prediction import predict
-from regard.explain.show import show
 from regard.models import (
     ConvS2S,
     ConvS2SConfig,
@@ -266,3 +276,27 @@ def test_the_bytes_of_a_character_are_named_by_it():
     sources = [feature.text for feature in prediction.features if feature.part == "source"]
     assert sources[-5:] == ["🙂·1", "🙂·2", "🙂·3", "🙂·4", "</s>"]
     assert [output.text for output in prediction.outputs][-5:] == sources[-5:]
+
+
+@pytest.mark.parametrize("value", [None, 3, "ende", [1], torch.nn.Linear(2, 2)])
+def test_what_is_no_prediction_explanation_or_module_is_refused_by_its_type(value):
+    kind = type(value).__name__
+    for function in (head_effects, head_importance, logit_lens, encoder_lens):
+        with pytest.raises(TypeError) as error:
+            function(value)
+        expected = f"`prediction`: what `regard.explain.predict` returns was expected, not {kind}."
+        assert str(error.value) == expected
+    for function in (page_html, explanation_svg, format_text):
+        with pytest.raises(TypeError) as error:
+            function(value)
+        expected = f"`explanation`: what `regard.explain.explain` returns was expected, not {kind}."
+        assert str(error.value) == expected
+    if not isinstance(value, torch.nn.Module):
+        with pytest.raises(TypeError, match=f"`model`: a torch.nn.Module, .* not {kind}"):
+            layer_table(value, length=3)
+
+
+@pytest.mark.parametrize("methods", [3, [3], [["ig"]], b"ig", "ig", predictors])
+def test_methods_that_are_no_names_are_refused(methods):
+    with pytest.raises(ConfigError, match=r"methods(\[0\])?: a text .*was expected, not "):
+        explain(predictors.translator(), "the cat", methods=methods)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from regard.explain.prediction import Feature, Output
+from regard.settings.validation import require_kind
 
 
 class ExplainedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,3 +257,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         """Return the methods, the one that is shown first before the others."""
         names = sorted(self.methods, key=lambda name: name != self.first)
         return [self.methods[name] for name in names]
+
+
+def require_explanation(explanation: object) -> None:
+    """Raise TypeError where something is not an explanation."""
+    require_kind("explanation", explanation, Explanation, "what `regard.explain.explain` returns")

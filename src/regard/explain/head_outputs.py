@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from regard.explain.prediction import Prediction
+from regard.explain.prediction import Prediction, require_prediction
 from regard.layers import MesaMixer, MultiHeadAttention, Seq2SeqAttention
 
 Mixing = MultiHeadAttention | MesaMixer | Seq2SeqAttention
@@ -17,6 +17,7 @@ Mixing = MultiHeadAttention | MesaMixer | Seq2SeqAttention
 
 def head_layers(prediction: Prediction) -> dict[str, Mixing]:
     """Return the layers with heads of a prediction's model by path, encoder first."""
+    require_prediction(prediction)
     return {
         path: module
         for path, module in prediction.model.named_modules()

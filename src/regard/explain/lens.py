@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from regard.explain.attribution.method import Budget
 from regard.explain.document import LensRow
-from regard.explain.prediction import ClassPrediction, Prediction, Stack
+from regard.explain.prediction import ClassPrediction, Prediction, Stack, require_prediction
 from regard.layers import DecoderBlock, TransformerBlock
 
 
@@ -34,6 +34,7 @@ def logit_lens(
     Returns:
         The last row is the prediction itself; empty where the layers have no residual stream.
     """
+    require_prediction(prediction)
     stacks = prediction.stacks[-1:] if prediction.has_encoder else prediction.stacks
     return _rows(prediction, stacks, budget)
 
@@ -52,6 +53,7 @@ def encoder_lens(
         The last row is the prediction itself; empty where the model has no encoder and decoder, or
         where the encoder's layers have no residual stream.
     """
+    require_prediction(prediction)
     return _rows(prediction, prediction.stacks[:1], budget) if prediction.has_encoder else []
 
 

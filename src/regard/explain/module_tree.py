@@ -23,6 +23,7 @@ from regard.layers.layer import (
     describe_rows,
 )
 from regard.models import EncoderDecoder, Model, TextModel
+from regard.settings.validation import require_kind
 
 _SOURCE_NAMES = ("source", "encoder")  # beginnings
 _OUTPUT_WEIGHT, _OUTPUT_BIAS = "output_weight", "output_bias"
@@ -82,7 +83,12 @@ def list_parts(model: Model, length: int) -> list[Part]:
 
     Returns:
         Parts, which hold all parameters of the model.
+
+    Raises:
+        TypeError: It is no module.
     """
+    expected = "a torch.nn.Module, such as the `.model` of a loaded model,"
+    require_kind("model", model, nn.Module, expected)
     return _Lister(model, length).parts()
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
 from regard.models import Model
+from regard.settings.validation import require_kind
 
 Baseline = Literal["reference", "zero"]
 """What replaces an embedding: that of a token or value that says nothing, or zeros."""
@@ -81,6 +82,11 @@ class Stack(NamedTuple):
     layers: tuple[nn.Module, ...]
     start: int
     stop: int
+
+
+def require_prediction(prediction: object) -> None:
+    """Raise TypeError where something is not a prediction."""
+    require_kind("prediction", prediction, Prediction, "what `regard.explain.predict` returns")
 
 
 class Prediction(ABC):

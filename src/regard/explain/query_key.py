@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from regard.attention import DotProduct
 from regard.errors import ConfigError
 from regard.explain.capture import LayerAttention, attention_layers, capture
-from regard.explain.prediction import Prediction
+from regard.explain.prediction import Prediction, require_prediction
 from regard.layers import (
     AttentionRecord,
     CrossAttention,
@@ -69,6 +69,7 @@ def query_key_attribution(
         ConfigError: There is no such layer, head, query or key, or the score of the layer is not
             bilinear in states that are sums.
     """
+    require_prediction(prediction)
     captured = {attention.path: attention for attention in capture(prediction)}
     if layer not in captured:
         raise ConfigError(

@@ -88,6 +88,27 @@ def require_path(name: str, value: object, what: str) -> None:
         )
 
 
+def require_kind(name: str, value: object, kind: type, expected: str) -> None:
+    """Check that an argument is of a class.
+
+    Args:
+        name: Name of the argument.
+        value: The value.
+        kind: The class.
+        expected: What is expected, in words.
+
+    Raises:
+        TypeError: It is of another one.
+
+    >>> require_kind("explanation", None, dict, "what `explain` returns")
+    Traceback (most recent call last):
+    ...
+    TypeError: `explanation`: what `explain` returns was expected, not NoneType.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}`: {expected} was expected, not {type(value).__name__}.")
+
+
 def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
     """Check that an argument is a number, and not NaN; None passes, and infinity.
 

@@ -13,6 +13,7 @@ from regard.explain.attribution.occlusion import OCCLUSION
 from regard.explain.attribution.random_scores import RANDOM
 from regard.explain.attribution.raw_attention import RAW_ATTENTION
 from regard.explain.attribution.rollout import ROLLOUT
+from regard.settings.validation import require_texts
 
 METHODS: dict[str, Method] = {
     "integrated_gradients": INTEGRATED_GRADIENTS,
@@ -49,13 +50,13 @@ def method_names(names: Iterable[str]) -> list[str]:
         names: Names or aliases; hyphens and spaces count as underscores.
 
     Raises:
-        ConfigError: No method has such a name, or no name is given.
+        ConfigError: No method has such a name, no name is given, or it is no list of names.
 
     >>> method_names(["ig", "occlusion", "integrated-gradients"])
     ['integrated_gradients', 'occlusion']
     """
     resolved: dict[str, None] = {}
-    for name in names:
+    for name in require_texts(names, "methods"):
         plain = name.strip().lower().replace("-", "_").replace(" ", "_")
         plain = ALIASES.get(plain, plain)
         if plain not in METHODS:

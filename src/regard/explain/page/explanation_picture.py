@@ -12,7 +12,7 @@ from functools import partial
 from itertools import accumulate
 from xml.sax.saxutils import escape, quoteattr
 
-from regard.explain.document import Explanation, MethodResult
+from regard.explain.document import Explanation, MethodResult, require_explanation
 from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
@@ -43,6 +43,7 @@ def explanation_svg(explanation: Explanation, output: int = 0) -> str:
         explanation: Explanation of a prediction, of any task.
         output: Index of the output whose scores are drawn as bars.
     """
+    require_explanation(explanation)
     return _Picture(explanation, output).draw()
 
 

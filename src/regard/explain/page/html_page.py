@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from regard.explain.document import Explanation
+from regard.explain.document import Explanation, require_explanation
 from regard.explain.page.packed_attention import PackedMap, pack_attention
 from regard.explain.page.packed_scores import PackedScores, Scores, is_large, pack_scores
 from regard.explain.page.self_contained import html_file
@@ -45,6 +45,7 @@ def page_html(explanation: Explanation) -> str:
     Args:
         explanation: Explanation of a prediction, of any task.
     """
+    require_explanation(explanation)
     all_scores: dict[str, Scores] = {
         name: result.scores for name, result in explanation.methods.items()
     }

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from regard.explain.document import Explanation, Faithfulness, MethodResult
+from regard.explain.document import Explanation, Faithfulness, MethodResult, require_explanation
 from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
@@ -58,6 +58,7 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
         explanation: Explanation of a prediction, of any task.
         width: Width of a line, in columns; None takes that of the terminal.
     """
+    require_explanation(explanation)
     width = max(_NARROWEST, width or shutil.get_terminal_size((100, 24)).columns)
     lines = [Text(_header(explanation)), *_inputs(explanation), *_outputs(explanation)]
     lines += [Text(f"Note    {note}") for note in explanation.notes]
