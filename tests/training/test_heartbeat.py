@@ -231,6 +231,21 @@ def test_a_failure_that_a_process_has_heard_of_is_its_own_after_the_store_has_en
     assert run.watches[1].leave_lost() == failure
 
 
+def test_where_the_store_ended_with_its_process_one_of_the_others_of_a_machine_speaks(monkeypatch):
+    program, process = child("")
+    program.wait()
+    run = Run([process, Process.present(), Process.present(), elsewhere("b")])
+
+    def refuse(*_):
+        raise dist.DistNetworkError("Broken pipe")
+
+    for rank in (2, 1, 3):
+        monkeypatch.setattr(run.watches[rank], "_ask", refuse)
+        message = f"rank 0 has ended, rank {rank} says"
+        run.watches[rank].leave(Failure(code=LOST, message=message, lost_rank=0))
+    assert run.said == ["rank 0 has ended, rank 1 says", "rank 0 has ended, rank 3 says"]
+
+
 def blocked_in_read(look):
     """Call a function in another thread while the main thread reads from an empty pipe."""
     reader, writer = os.pipe()

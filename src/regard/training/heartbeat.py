@@ -407,14 +407,14 @@ class Watch:
     def _end_without_store(self) -> None:
         """End this process where the store does not answer; its machine may be lost."""
         message = f"host {self._processes[0].host}, where the processes meet, does not answer."
-        neighbors = [rank for rank in range(len(self._processes)) if self._is_neighbor(rank)]
-        statuses = {rank: read_status(self._processes[rank].pid) for rank in neighbors}
-        stopped = [rank for rank, status in statuses.items() if status and status.state in "Tt"]
-        for rank in stopped:
-            message = f"{self.name(rank)} is stopped (SIGSTOP)."
-            with suppress(OSError):
-                os.kill(self._processes[rank].pid, signal.SIGKILL)
-        if self._rank == min(set(neighbors) - set(stopped), default=self._rank):
+        speaks = self._speaks_for_machine()
+        for rank, process in enumerate(self._processes):
+            status = read_status(process.pid) if self._is_neighbor(rank) else None
+            if status is not None and status.state in "Tt":
+                message = f"{self.name(rank)} is stopped (SIGSTOP)."
+                with suppress(OSError):
+                    os.kill(process.pid, signal.SIGKILL)
+        if speaks:
             self._say(f"{message}  {self.advice}".strip())
         self._closed.set()
         self._end(LOST)
@@ -456,8 +456,17 @@ class Watch:
                     break
                 time.sleep(_LOOK_SECONDS)
         except RuntimeError:
-            if failure.message:
+            if failure.message and self._speaks_for_machine():
                 self._say(failure.message)  # the store has ended: rather twice than never
+
+    def _speaks_for_machine(self) -> bool:
+        """Return whether this process is the first one of its machine that lives."""
+        neighbors = [rank for rank in range(len(self._processes)) if self._is_neighbor(rank)]
+        statuses = {rank: read_status(self._processes[rank].pid) for rank in neighbors}
+        living = [
+            rank for rank, status in statuses.items() if status and status.state not in "TtZX"
+        ]
+        return self._rank == min(living, default=self._rank)
 
     def _hears(self, failure: Failure) -> bool:
         """Return whether another process has written the failure; rank 0 does if it can."""
