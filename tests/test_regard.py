@@ -103,7 +103,7 @@ def test_rows_that_cannot_be_used_are_named(rows, message, tmp_path):
 
 
 def test_errors_of_settings_and_data_are_value_errors(tmp_path):
-    with pytest.raises(ValueError, match="preset=huge"):
+    with pytest.raises(ValueError, match='preset="huge"'):
         regard.train(toy_pairs(40), tmp_path / "m", preset="huge", report=None)
     with pytest.raises(ConfigError, match="one of translation"):
         regard.train(toy_pairs(40), tmp_path / "m", task="translating", report=None)

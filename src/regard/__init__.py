@@ -102,14 +102,15 @@ def train(
         regard.errors.ResourceError: There is not enough memory or disk space.
     """
     from regard.runs import run
-    from regard.runs.train_options import settings_of
+    from regard.runs.train_options import argument_errors, option_errors, settings_of
     from regard.training.device import use_threads
 
     named, sources = run.separate_data({"path": data, "valid": valid, "test": test})
     path = named.pop("path", None)
     use_threads(options.pop("threads", None))
-    explicit = settings_of({"task": task, **named, "start_from": start_from, **options})
-    with _events(report) as on_event:
+    values = {"task": task, **named, "start_from": start_from, **options}
+    explicit = settings_of(values)
+    with argument_errors(), option_errors(values), _events(report) as on_event:
         return run.train(
             path,
             output,
@@ -143,10 +144,11 @@ def resume(
         regard.errors.DataError: The training data has changed.
     """
     from regard.runs import run
+    from regard.runs.train_options import argument_errors
     from regard.training.device import use_threads
 
     use_threads(threads)
-    with _events(report) as on_event:
+    with argument_errors(), _events(report) as on_event:
         return run.resume(output, device=device, report=on_event)
 
 
@@ -176,9 +178,11 @@ def load(
         regard.errors.ConfigError: It holds a model of a kind that cannot be read, or that does not
             write in this precision, or the machine has no such device.
     """
+    from regard.runs.train_options import argument_errors
     from regard.tasks.opening import open_model
 
-    return open_model(folder, device, precision=precision, threads=threads)
+    with argument_errors():
+        return open_model(folder, device, precision=precision, threads=threads)
 
 
 def evaluate(
@@ -222,6 +226,7 @@ def evaluate(
     """
     from regard.option_checks import require_whole
     from regard.runs import scoring
+    from regard.runs.train_options import argument_errors
     from regard.settings.validation import LARGEST, require_path, require_range
     from regard.training.device import use_threads
 
@@ -231,17 +236,18 @@ def evaluate(
     require_whole("worst", worst, 0)
     require_range("worst", worst, 0, LARGEST)
     use_threads(threads)
-    return scoring.evaluate(
-        model,
-        data,
-        compare=compare,
-        beam=beam,
-        device=device,
-        precision=precision,
-        num_worst=worst,
-        drop_overlap=drop_overlap,
-        allow_overlap=allow_overlap,
-    )[0]
+    with argument_errors():
+        return scoring.evaluate(
+            model,
+            data,
+            compare=compare,
+            beam=beam,
+            device=device,
+            precision=precision,
+            num_worst=worst,
+            drop_overlap=drop_overlap,
+            allow_overlap=allow_overlap,
+        )[0]
 
 
 @contextmanager

@@ -11,19 +11,29 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOBase, TextIOWrapper
 
-from regard.cli import VERBS
-from regard.cli.app import build_app, overview
-from regard.cli.failures import USAGE, Ending, describe_failure, describe_output_failure
-from regard.cli.garbage import defer_collection
-from regard.cli.torchrun import (
-    earlier_code,
-    end_after_first,
-    note_code,
-    note_rank,
-    prepare_rank,
-    runs_on_all_ranks,
-)
-from regard.errors import ConfigError
+try:
+    from regard.cli import VERBS
+    from regard.cli.app import build_app, overview
+    from regard.cli.failures import (
+        INTERRUPTED,
+        USAGE,
+        Ending,
+        describe_failure,
+        describe_output_failure,
+    )
+    from regard.cli.garbage import defer_collection
+    from regard.cli.torchrun import (
+        earlier_code,
+        end_after_first,
+        note_code,
+        note_rank,
+        prepare_rank,
+        runs_on_all_ranks,
+    )
+    from regard.errors import ConfigError
+except KeyboardInterrupt:  # before `main` could catch it
+    print("regard: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
@@ -65,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         return _fail(Ending(error.exit_code, str(error)))
+    except KeyboardInterrupt:  # outside the verb, while modules are loaded
+        return _fail(Ending(INTERRUPTED, "interrupted"))
     except OSError as error:
         if error.filename is None:
             _discard_output()

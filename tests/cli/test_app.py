@@ -149,3 +149,26 @@ def test_an_unknown_option_is_a_usage_error_with_a_suggestion(capsys, trained):
     code, _, err = run(capsys, "translate", trained, "x", "--jsom")
     assert code == 2
     assert "Unknown option: --jsom. Did you mean --json?" in err
+
+
+_INTERRUPTED = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from regard.__main__ import main
+
+sys.exit(main(["check", "pairs.tsv"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["regard.cli", "regard.cli.app", "cyclopts", "regard.cli.check"])
+def test_an_interrupt_while_modules_are_loaded_is_no_traceback(module):
+    words = [sys.executable, "-c", _INTERRUPTED, module]
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (130, "regard: interrupted\n")

@@ -150,9 +150,9 @@ def test_check_reports_as_json_what_cannot_be_read_at_all(capsys, tmp_path, name
     data = tmp_path / "empty.csv"
     data.write_text(f"{name}\n")
     code, out, err = run(capsys, "check", data, "--json")
-    assert code == 3 and "the file is empty" in err
+    assert code == 3 and "no rows below" in err
     problem = json.loads(out)["problems"][0]
-    assert problem["line"] is None and "the file is empty" in problem["reason"]
+    assert problem["line"] is None and "no rows below" in problem["reason"]
 
 
 def test_check_leaves_no_copy_of_standard_input(capsys, tmp_path, monkeypatch):
@@ -160,3 +160,8 @@ def test_check_leaves_no_copy_of_standard_input(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one column\n")))
     assert run(capsys, "check", "-")[0] == 3
     assert not list(tmp_path.iterdir())
+
+
+def test_an_option_without_a_value_is_not_in_the_next_command(capsys, pairs_file):
+    _, out, _ = run(capsys, "check", pairs_file, "--columns=", "--lang", "en-de")
+    assert out.endswith(f"Next    regard train {pairs_file} --lang en-de -o FOLDER\n")

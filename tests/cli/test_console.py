@@ -34,6 +34,14 @@ def test_the_plan_is_a_line():
     ]
 
 
+def test_a_budget_too_short_for_one_pass_is_said_with_the_plan():
+    plan = msgspec.structs.replace(PLANNED, total_steps=12, steps_per_epoch=1600, pass_minutes=96)
+    assert describe(plan)[1:] == [
+        "Warning 12 steps see 0.75 % of the data, once.  One pass over all of it: --minutes 96; "
+        "a good model takes several"
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -13,8 +13,10 @@ from regard.data.languages import (
     guess_pair,
     has_spaces_between_words,
     is_language_code,
+    require_pair,
 )
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.errors import ConfigError
 
 SENTENCES = {
     "en": "The cat sat on the mat, and it is not clear to whom that mat belongs.",
@@ -164,3 +166,27 @@ def test_nothing_counts_as_separated_by_spaces():
 @pytest.mark.parametrize("text", ["deutsch", "", "x", "zz", "de-", "source", "de-CHENG"])
 def test_other_words_are_no_language_codes(text):
     assert not is_language_code(text)
+
+
+@pytest.mark.parametrize("languages", ["", "en-de", "EN-DE", "gsw-de", "en-pt-BR", "zh_Hant-en"])
+def test_two_codes_are_a_pair_of_languages(languages):
+    assert require_pair(languages) is None
+
+
+@pytest.mark.parametrize(
+    ("languages", "hint"),
+    [
+        ("english", ""),
+        ("en", ""),
+        ("english-german", "  Did you mean en-de?"),
+        ("English to German", ""),
+        ("en_de", "  Did you mean en-de?"),
+        ("en,de", "  Did you mean en-de?"),
+    ],
+)
+def test_other_names_of_languages_are_refused(languages, hint):
+    with pytest.raises(ConfigError) as caught:
+        require_pair(languages)
+    assert str(caught.value) == (
+        f"data.languages={languages}: two codes of languages were expected, such as en-de.{hint}"
+    )

@@ -67,6 +67,8 @@ def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(trained_run)
     assert evaluations[-1].step == planned.total_steps
     assert len(evaluations) == 2
     assert set(evaluations[0].measures) == {"loss", "shuffled_loss", "chrf"}
+    finished = next(event for event in events if isinstance(event, Finished))
+    assert f"(copying the source: chrF {finished.test['copy_chrf']:.1f})" in finished.summary
     names = {"config.toml", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md"}
     assert names <= {path.name for path in folder.iterdir()}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
+from msgspec.structs import replace
 from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.hub.model_folder import ModelFolder
@@ -32,6 +34,20 @@ def forty(tmp_path_factory):
 def test_one_batch_a_pass_is_planned_for_three_hundred_steps(forty):
     plan, planned = plan_of(forty, "training.batch_tokens=4096")
     assert (planned.steps_per_epoch, planned.total_steps, plan.evaluate_every) == (1, 300, 5)
+
+
+@pytest.mark.slow
+def test_a_budget_too_short_for_one_pass_is_told_what_one_takes(forty, monkeypatch):
+    speed = {"step_seconds": 9.0, "evaluation_seconds": 0.1}
+    measure = session.measure
+    monkeypatch.setattr(session, "measure", lambda *a, **k: replace(measure(*a, **k), **speed))
+    settings = ("training.batch_tokens=32", "training.minutes=1")
+    _, planned = plan_of(forty, *settings)
+    missing = planned.steps_per_epoch - planned.total_steps
+    assert missing > 0
+    assert planned.pass_minutes == math.ceil(1 + missing * 9.0 / 0.9 / 60)
+    _, planned = plan_of(forty, settings[0], f"training.minutes={planned.pass_minutes + 1}")
+    assert planned.pass_minutes == 0
 
 
 @pytest.mark.slow

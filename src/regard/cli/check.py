@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from regard.cli.parameters import Flag, Name, Settings
 from regard.cli.wording import command_text, error_text, message_text
 from regard.data.listing import pluralize
 from regard.errors import DataError, NextStep
+from regard.runs.train_options import option_errors
 
 if TYPE_CHECKING:
     from regard.data.readers.problems import RowProblem
@@ -44,6 +46,12 @@ def check(
     json
         One JSON object instead of text.
     """
+    with option_errors(asdict(options)):
+        _check(data, settings, options, json=json)
+
+
+def _check(data: str, settings: tuple[str, ...], options: DataOptions, *, json: bool) -> None:
+    """Read data with some settings, and report on it."""
     from regard.setup.config import RunConfig
     from regard.setup.dataset import ReadOptions
     from regard.setup.inspect import open_sources
@@ -70,7 +78,8 @@ def check(
 def _training_command(data: str, settings: Sequence[str]) -> str:
     """Return the command that trains on some data."""
     values = [(name, value) for name, _, value in (text.partition("=") for text in settings)]
-    return command_text(NextStep("Train", "train", (data,), (*values, ("output", "FOLDER"))))
+    filled = [(name, value) for name, value in values if value]
+    return command_text(NextStep("Train", "train", (data,), (*filled, ("output", "FOLDER"))))
 
 
 def _read(task: Task, options: ReadOptions, path: str, *, json: bool) -> Dataset[Any]:

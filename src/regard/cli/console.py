@@ -255,13 +255,20 @@ def _(event: ev.Planned) -> list[str]:
     steps = pluralize(event.total_steps, "step")
     steps += f" = {epochs:.1f} epochs" if event.steps_per_epoch > 1 else " on all rows"
     device = "" if event.device == "cpu" else f" on {event.device}"
-    return [
+    lines = [
         f"Plan    {event.optimizer}{rate}{device}, batch {event.batch_tokens:,} tokens "
         f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
         f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
         f"{size(event.disk_bytes)} disk   (measured on {pluralize(event.measured_steps, 'step')})"
         + _sharing(event)
     ]
+    if event.pass_minutes:
+        see = "step sees" if event.total_steps == 1 else "steps see"
+        lines.append(
+            f"Warning {event.total_steps:,} {see} {100 * epochs:.2g} % of the data, once.  "
+            f"One pass over all of it: --minutes {event.pass_minutes:,}; a good model takes several"
+        )
+    return lines
 
 
 def _sharing(event: ev.Planned) -> str:

@@ -15,7 +15,7 @@ from regard.cli.parameters import Flag, Name, Output, Settings
 from regard.cli.torchrun import join_run
 from regard.cli.wording import command_text
 from regard.errors import ConfigError, NextStep
-from regard.runs.train_options import settings_of
+from regard.runs.train_options import option_errors, settings_of
 
 if TYPE_CHECKING:
     from regard.training.distribution import World
@@ -57,11 +57,11 @@ class RunOptions:
     threads: int | None = None
     tensorboard: Annotated[bool, Flag] = False
 
-    def settings(self) -> list[str]:
-        """Return the options that are set as settings."""
+    def values(self) -> dict[str, object]:
+        """Return the options that are settings, by name."""
         values = asdict(self)
         del values["threads"]
-        return settings_of(values)
+        return values
 
 
 _UNSET_RUN = RunOptions()
@@ -116,7 +116,8 @@ def train(
     if help_config is not None:
         print(_describe_settings(help_config))
         return
-    typed = [*run_options.settings(), *options.settings(), *settings]
+    values = run_options.values() | asdict(options)
+    typed = [*settings_of(values), *settings]
     if resume:
         output = _folder_to_resume(output, config, dry_run=dry_run)
     else:
@@ -124,18 +125,24 @@ def train(
     from regard.training.device import use_threads
 
     use_threads(run_options.threads)
-    if dry_run:
-        _estimate(data, output, typed, config, data_from_rank_0=data_from_rank_0, json=json)
-        return
-    if output is None:
-        raise ConfigError("no output folder.  Add one: `output=FOLDER`")
-    command = _Command(data, output, typed, config, resume, data_from_rank_0)
-    with join_run() as launch, make_report(json=json) as report:
+    with option_errors(values):
+        if dry_run:
+            _estimate(data, output, typed, config, data_from_rank_0=data_from_rank_0, json=json)
+            return
+        if output is None:
+            raise ConfigError("no output folder.  Add one: `output=FOLDER`")
+        command = _Command(data, output, typed, config, resume, data_from_rank_0, json)
+        _start(command, start_time)
+
+
+def _start(command: _Command, start_time: float) -> None:
+    """Train or resume alone, or with the other processes of torchrun."""
+    with join_run() as launch, make_report(json=command.json) as report:
         if launch is None:
             _note_gpus(command, report)
             from regard.training.distribution import ALONE
 
-            _run(command, ALONE, report, start_time, resumes=resume)
+            _run(command, ALONE, report, start_time, resumes=command.resume)
         else:
             _run_shared(command, launch, report, start_time)
 
@@ -176,6 +183,7 @@ class _Command(NamedTuple):
         config: A configuration file.
         resume: Whether a run is to be resumed.
         data_from_rank_0: Whether the first process sends its data to the others.
+        json: Whether events are written as JSON.
     """
 
     data: str | None
@@ -184,6 +192,7 @@ class _Command(NamedTuple):
     config: str | None
     resume: bool
     data_from_rank_0: bool
+    json: bool
 
 
 def _estimate(

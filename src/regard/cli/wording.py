@@ -22,6 +22,7 @@ _OPTIONS = {
     "output": "-o",
     "start_from": "--from",
     "preset": "--preset",
+    "to": "--to",
     "training.minutes": "--minutes",
     "training.seed": "--seed",
     "training.device": "--device",

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.errors import ConfigError
 
 _MAX_SENTENCES = 2000
 _MAX_CHARS = 1000  # of one sentence: a page of text in one row must not outweigh the others
@@ -77,6 +78,7 @@ _NUM_LANGUAGES_WITH = Counter(" ".join(_FUNCTION_WORDS.values()).split())
 _DELIMITED_CODES = re.compile(
     r"(?<![A-Za-z0-9])(?:([a-z]{2})[-_]([a-z]{2})|([A-Z]{2})[-_]([A-Z]{2}))(?![A-Za-z0-9])"
 )
+_PAIR = re.compile(r"[A-Za-z]{2,3}(?:_\w+)?-[A-Za-z]{2,3}(?:[-_]\w+)*")
 _JOINED_CODES = re.compile(r"(?<![A-Za-z0-9])([a-z]{2})([a-z]{2})(?![A-Za-z0-9])")
 
 
@@ -101,6 +103,20 @@ def is_language_code(text: str) -> bool:
     """
     code, dash, region = text.strip().lower().replace("_", "-").partition("-")
     return code in english_names() and (not dash or (region.isalpha() and len(region) <= 4))
+
+
+def require_pair(languages: str) -> None:
+    """Raise ConfigError where languages are set, and are not two codes such as ``en-de``."""
+    if not languages or _PAIR.fullmatch(languages):
+        return
+    names = {name.casefold(): code for code, name in english_names().items()}
+    words = filter(None, re.split(r"[\W_]+", languages.casefold()))
+    codes = [names.get(word, word) for word in words]
+    is_meant = len(codes) == 2 and all(map(is_language_code, codes))
+    hint = f"  Did you mean {'-'.join(codes)}?" if is_meant else ""
+    raise ConfigError(
+        f"data.languages={languages}: two codes of languages were expected, such as en-de.{hint}"
+    )
 
 
 def guess_language(texts: Sequence[str]) -> str | None:

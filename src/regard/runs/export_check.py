@@ -17,7 +17,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError, WeightsError, did_you_mean
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
 from regard.lazy import load
@@ -93,7 +93,8 @@ def export_model(
         WeightsError: The exported vocabulary splits a text into other tokens.
     """
     if to not in EXPORTS:
-        raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.")
+        hint = did_you_mean(to, EXPORTS)
+        raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.{hint}")
     folder = Path(output)
     config = opened.config
     task = task_of(config)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
-from regard.errors import ConfigError, did_you_mean
+from regard.errors import ConfigError, RegardError, did_you_mean
 from regard.settings.values import word_of
 
 if TYPE_CHECKING:  # options are read before PyTorch is needed
@@ -35,6 +38,9 @@ SETTINGS = {
     "tensorboard": "training.tensorboard",
 }
 """The setting of each option."""
+_ARGUMENTS = {setting: name for name, setting in SETTINGS.items()}
+_IN_BACKTICKS = re.compile(r"`([a-z]+\.[a-z0-9_]+|preset|start_from|task)(?:=([^`]*))?`")
+_WORDS = {"true": "True", "false": "False"}
 
 
 class TrainOptions(TypedDict, total=False):
@@ -101,3 +107,62 @@ def settings_of(options: Mapping[str, object]) -> list[str]:
             text = word_of(value) if isinstance(value, bool | int | float) else str(value)
         settings.append(f"{SETTINGS[name]}={text}")
     return settings
+
+
+@contextmanager
+def option_errors(options: Mapping[str, object]) -> Iterator[None]:
+    """Put the setting that an error begins with into backticks, where an option has set it.
+
+    So the command line and Python name the option, ``--minutes x``, not ``training.minutes=x``.
+
+    Args:
+        options: All options by name; None and False are not set.
+
+    Raises:
+        ConfigError: That of the body.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        setting, _, rest = str(error).partition("=")
+        name = _ARGUMENTS.get(setting)
+        value, colon, reason = rest.partition(": ")
+        is_set = name is not None and options.get(name) is not None
+        if is_set and options[name] is not False and colon:
+            error.args = (f"`{setting}={value}`: {reason}",)
+        raise
+
+
+@contextmanager
+def argument_errors() -> Iterator[None]:
+    """Name arguments of Python, `drop_overlap=True`, in errors that name their settings.
+
+    Raises:
+        RegardError: That of the body.
+    """
+    try:
+        yield
+    except RegardError as error:
+        error.args = (argument_text(str(error)),)
+        raise
+
+
+def argument_text(message: str) -> str:
+    """Return a message with arguments of Python in place of the settings that they set.
+
+    >>> argument_text("Drop them: `data.drop_overlap=true`;  another: `data.columns=text,NAME`")
+    'Drop them: `drop_overlap=True`;  another: `columns="text,NAME"`'
+    >>> argument_text("Another `data.encoding`, or `model.has_copy=true`")
+    'Another `encoding`, or `model.has_copy=true`'
+    """
+    return _IN_BACKTICKS.sub(_argument, message)
+
+
+def _argument(match: re.Match[str]) -> str:
+    """Return a setting in backticks as an argument; one that no argument sets stays as it is."""
+    setting, value = match.groups()
+    name = _ARGUMENTS.get(setting)
+    if name is None or value is None:
+        return match[0] if name is None else f"`{name}`"
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?", value) is not None
+    return f"`{name}={_WORDS.get(value) or (value if is_number else json.dumps(value))}`"

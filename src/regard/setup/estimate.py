@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import resource
 import sys
 import time
@@ -28,7 +29,7 @@ from regard.training.device import (
 from regard.training.events import Planned
 from regard.training.full_batch_step import build_mini_batch
 from regard.training.optimizers import needs_full_batch, record_of
-from regard.training.plan import Plan, TimeBudget
+from regard.training.plan import EVALUATION_FRACTION, Plan, TimeBudget
 from regard.training.shards import largest_fraction
 from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
 from regard.training.training_config import OptimizerConfig, TrainingConfig
@@ -324,4 +325,19 @@ def make_plan(
         is_deterministic=training.deterministic,
         sum_fraction=measured.sum_fraction,
         device=describe_device(setup.device),
+        pass_minutes=_minutes_for_a_pass(training.minutes, plan, measured, steps_per_epoch),
     )
+
+
+def _minutes_for_a_pass(
+    minutes: float | None, plan: Plan, measured: Measurement, steps_per_epoch: int
+) -> int:
+    """Return the budget for one pass over the data; 0 for a run that makes one, or has none.
+
+    The evaluations of a longer run take a tenth of its time at most, as in `regard.training.plan`.
+    """
+    missing = steps_per_epoch - plan.total_steps
+    if minutes is None or missing <= 0:
+        return 0
+    seconds = missing * measured.step_seconds / (1 - EVALUATION_FRACTION)
+    return math.ceil(minutes + seconds / 60)

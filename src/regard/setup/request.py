@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from regard.data.readers.source import describe_open_error
 from regard.errors import ConfigError
 from regard.models import EncoderDecoderConfig, ModelConfig
 from regard.settings.binding import (
@@ -216,11 +217,17 @@ def _check_preset(typed: Table, table: Table, file: object) -> None:
 
 def _read_file(path: Path) -> Table:
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if path.is_dir():
+            inner = path / "config.toml"
+            raise ConfigError(f"{path}: a folder, not a file.  Name a file: `config={inner}`")
+        if path.exists() and not path.is_file():
             raise ConfigError(f"{path}: a device or a pipe, not a file.  Name a config.toml.")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}).") from error
+    except OSError as error:
+        raise ConfigError(describe_open_error(str(path), error)) from error
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1:,} (0x{error.object[error.start]:02X})"
+        raise ConfigError(f"{path}: not UTF-8 at {byte}.  Name a config.toml.") from error
     from_toml(text, RunConfig, name=str(path))
     return parse_toml(text)
 

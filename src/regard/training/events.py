@@ -101,6 +101,8 @@ class Planned(Event, frozen=True, kw_only=True):
         is_deterministic: Whether sums over shards are taken in a fixed order.
         sum_fraction: Of a step, for these sums, 0 to 1.
         device: What computes, a GPU with its model.
+        pass_minutes: Budget for one pass over the data, where that of the run is too short for one;
+            0 for other runs.
     """
 
     optimizer: str
@@ -120,6 +122,7 @@ class Planned(Event, frozen=True, kw_only=True):
     is_deterministic: bool = False
     sum_fraction: float = 0.0
     device: str = "cpu"
+    pass_minutes: int = 0
 
 
 class Started(Event, frozen=True, kw_only=True):

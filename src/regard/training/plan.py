@@ -14,7 +14,7 @@ from statistics import median_low
 
 import msgspec
 
-_EVALUATION_FRACTION = 0.1  # of a time budget, at most, for the regular evaluations
+EVALUATION_FRACTION = 0.1  # of a time budget, at most, for the regular evaluations
 _WINDOWS = 3  # of steps that the speed is measured on
 _FEWEST_STEPS = 32  # of those, where steps are long: a pause is a small part of them
 _LONGEST = 4.0  # medians; a longer step counts as this
@@ -178,7 +178,7 @@ class TimeBudget(msgspec.Struct, frozen=True, kw_only=True):
 
     def num_evaluations(self, seconds: float, *, most: int) -> int:
         """Return the number of regular evaluations, 1 to `most`, if one takes `seconds`."""
-        affordable = _EVALUATION_FRACTION * self.seconds / max(seconds, 1e-9)
+        affordable = EVALUATION_FRACTION * self.seconds / max(seconds, 1e-9)
         return max(1, int(min(most, affordable)))
 
     def seconds_left(self, elapsed: float, evaluation: float, num_evaluations: int = 0) -> float:

@@ -87,3 +87,48 @@ def test_a_list_of_words_has_no_header():
 
 def test_labels_are_no_translations():
     assert "columns seen: Text, Label." in fault("Text,Label\na b,c\n", "reviews.csv")
+
+
+NUMBERS = [(f"{i / 2:.2f}", f"{i * i}") for i in range(30)]
+SERIES = (
+    "A series? Name its times and values: --columns x,y --set task=forecasting.  Rows with labels? "
+    "--columns LABEL --set task=series-classification.  Pairs? Call the columns source and target."
+)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+@pytest.mark.parametrize("columns", [None, ("x", "y")])
+def test_columns_of_numbers_are_not_read_as_sentences(name, columns):
+    separator = "\t" if name == "x.tsv" else ","
+    text = "".join(f"{a}{separator}{b}\n" for a, b in [("x", "y"), *NUMBERS])
+    expected = f"{name}:1: only numbers, no texts.  Columns seen: x, y.  {SERIES}"
+    assert fault(text, name, columns=columns) == expected
+
+
+def test_numbers_without_names_of_columns_are_not_read_as_sentences():
+    assert fault("".join(f"{a},{b}\n" for a, b in NUMBERS), "x.csv") == (
+        "x.csv:1: only numbers, no texts.  Name the columns in a first line: time,value for a "
+        "series, label next to numbers for rows to classify, source,target for pairs."
+    )
+
+
+def test_one_column_of_numbers_is_no_pair_without_a_separator():
+    assert fault("x\n" + "".join(f"{b}\n" for _, b in NUMBERS), "x.csv") == (
+        "x.csv:1: only numbers, no texts.  Columns seen: x.  A series? Add a column of times, "
+        "dates or 1, 2, 3: time,x."
+    )
+
+
+def test_objects_of_numbers_are_not_read_as_sentences():
+    text = "".join(f'{{"x": {a}, "y": {b}}}\n' for a, b in NUMBERS)
+    assert fault(text, "x.jsonl").endswith(SERIES)
+
+
+def test_pairs_that_begin_with_numbers_are_read():
+    rows = [*NUMBERS, ("one", "eins")]
+    assert read("".join(f"{a}\t{b}\n" for a, b in rows)) == rows
+
+
+def test_numbers_below_source_and_target_are_pairs():
+    text = "source,target\n" + "".join(f"{a},{b}\n" for a, b in NUMBERS)
+    assert read(text, "x.csv") == NUMBERS

@@ -17,7 +17,7 @@ def test_rows_without_text_or_label_are_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        ("text,label\n", "the file is empty."),
+        ("text,label\n", "no rows below the names of columns."),
         ("text,label\nhello,\nyou,\n", "no usable row: all have an empty label."),
         ("text,label\nhello,\n,a\n", "no usable row: all have an empty label or an empty text."),
     ],

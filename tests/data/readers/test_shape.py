@@ -131,3 +131,33 @@ def test_other_files_keep_their_task(source, lines, name, task):
     data = source(lines, name)
     assert not inspect_shape(data).has_time_column
     assert not task or guess_task(data) == task
+
+
+LABEL_LIKE = {
+    "texts": [f'"category_name": "{("good", "bad")[i % 2]}"' for i in range(20)],
+    "numbers": [f'"points": {i % 5}' for i in range(20)],
+    "truth values": [f'"is_spam": {("true", "false")[i % 2]}' for i in range(20)],
+    "a type": [f'"type": "{("good", "bad")[i % 2]}"' for i in range(20)],
+}
+DESCRIBING = {
+    "addresses": [f'"url": "example.org/{i}"' for i in range(20)],
+    "one language": ['"lang": "en"' for _ in range(20)],
+    "lists": [f'"tags": ["{("good", "bad")[i % 2]}"]' for i in range(20)],
+    "objects": ['"meta": {"set": "a"}' for _ in range(20)],
+}
+
+
+def records_of(fields):
+    return [f'{{"text": "this is text number {i}", {field}}}' for i, field in enumerate(fields)]
+
+
+@pytest.mark.parametrize("fields", LABEL_LIKE.values(), ids=LABEL_LIKE)
+def test_a_text_next_to_what_may_be_its_label_is_not_running_text(source, fields):
+    opened = source(records_of(fields), "f.jsonl")
+    assert guess_task(opened) == "translation"  # whose reader refuses it with what to do
+    assert guess_task(opened, columns=["text"]) == "language-modeling"
+
+
+@pytest.mark.parametrize("fields", DESCRIBING.values(), ids=DESCRIBING)
+def test_a_text_next_to_what_describes_it_is_running_text(source, fields):
+    assert guess_task(source(records_of(fields), "f.jsonl")) == "language-modeling"

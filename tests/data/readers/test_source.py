@@ -323,3 +323,36 @@ def test_texts_to_check_an_export_may_come_from_a_pipe(tmp_path):
     os.close(reader)
     with pytest.raises(DataError, match=r"^/dev/zero: a device, not a file"):
         require_texts("/dev/zero")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    inner = tmp_path / "cat"
+    inner.mkdir()
+    list_folder = Path.iterdir
+
+    def refuse(folder):
+        if folder == inner:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return list_folder(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError) as caught:
+        open_source(tmp_path).files  # noqa: B018 - the property lists them
+    assert str(caught.value) == (
+        f"{inner}: no permission to list it.  Allow it: chmod u+rx {inner}"
+    )
+
+
+def test_a_folder_of_nearly_the_same_name_is_proposed(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError) as caught:
+        open_source(tmp_path / "image")
+    assert str(caught.value).endswith(f"no such file.  Did you mean {tmp_path / 'images'}?")
+
+
+def test_an_address_is_to_be_downloaded():
+    with pytest.raises(DataError) as caught:
+        open_source("https://example.org/a.tsv")
+    assert str(caught.value) == (
+        "https://example.org/a.tsv: no such file.  Download it, and name the file."
+    )

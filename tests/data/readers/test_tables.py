@@ -270,10 +270,18 @@ def test_both_sides_cannot_come_from_standard_input():
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
-@pytest.mark.parametrize("name", ["pairs.tsv", "pairs.csv", "pairs.jsonl", "pairs"])
-def test_an_empty_file_is_refused_with_what_is_expected(name, content):
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("pairs.tsv", "source<TAB>target"),
+        ("pairs.csv", "source,target"),
+        ("pairs.jsonl", '{"source": "...", "target": "..."}'),
+        ("pairs", "source<TAB>target"),
+    ],
+)
+def test_an_empty_file_is_refused_with_what_is_expected(name, form, content):
     assert fault(content, name) == (
-        f"{name}: the file is empty.  Expected one pair a line: source<TAB>target."
+        f"{name}: the file is empty.  Expected one pair a line: {form}."
     )
 
 
@@ -435,4 +443,19 @@ def test_a_misspelt_column_is_named_with_the_closest(tmp_path, name, text, noun)
     assert (
         f'no {noun} "sumary".  Did you mean summary?  {noun.capitalize()}s seen: document, summary.'
         in str(error.value)
+    )
+
+
+def test_a_header_alone_is_not_an_empty_file():
+    assert fault("source,target\n", "x.csv") == (
+        "x.csv: no rows below the names of columns.  Expected one pair a line: source,target."
+    )
+    assert fault("\ufeff\n", "x.csv").startswith("x.csv: the file is empty.")
+
+
+def test_a_space_before_a_quote_is_named():
+    text = 'source,target\n"a, b", "c, d"\n'
+    assert fault(text, "x.csv") == (
+        'x.csv:2: three columns, two expected.  "a, b, "c, d""  No space between a comma and a '
+        "quote."
     )

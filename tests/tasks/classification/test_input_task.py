@@ -404,7 +404,7 @@ def test_check_tells_labels_and_sizes(capsys, words, waves, bars):
     assert f"Data    {words}   read as recordings, a folder for each label   72 rec" in out
     assert "\nTask    audio-classification\n" in out
     assert "Labels  high 24, low 24, rising 24" in out
-    assert "Sizes   8,000 samples a second; 0." in out
+    assert "Sizes   8,000 samples a second; 0.40 to 0.40 s long, median 0.40 s" in out
     _, out, _ = run(capsys, "check", waves)
     assert "Sizes   1 number a step; 24 to 32 steps long, median 28" in out
     _, out, _ = run(capsys, "check", bars, "--json")

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, filterfalse
 
 from regard.data.languages import is_language_code
 from regard.data.readers.columns import (
     PAIR_ROLES,
     SUMMARY_ROLES,
+    find_column,
     find_pair_or_usual,
     find_roles,
     is_column_name,
 )
+from regard.data.readers.number_columns import is_like_a_number, is_missing
 
 _NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
 _MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
@@ -68,7 +70,7 @@ def _is_above_two_columns(
 def _is_above_labels(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Return whether names have few words, and a column below them holds labels."""
     is_short = max(map(_num_words, names)) <= _MAX_LABEL_WORDS
-    return is_short and _find_label(names, below) is not None
+    return is_short and find_label(names, below) is not None
 
 
 def _rows_below(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[Sequence[str]]:
@@ -107,14 +109,39 @@ def advise_columns(
     if advice := _advice_for_roles(names):
         return advice
     source, target = _longest_columns(names, below)
-    label = _find_label(names, below)
+    label = find_label(names, below)
     if label is None or roles == SUMMARY_ROLES:
         columns = shlex.quote(f"{source},{target}")
         return f"Name {' and '.join(roles)}: `data.columns={columns}`"
     text = source if source != label else target
-    return (
+    advice = (
         f"Texts with labels? `data.columns={shlex.quote(f'{text},{label}')}` "
         f"`task=classification`.  Pairs? `data.columns={shlex.quote(f'{source},{target}')}`"
+    )
+    is_running = find_column(names, "text") == "text"
+    return f"{advice}  Running text? `task=language-modeling`" if is_running else advice
+
+
+def hold_only_numbers(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether rows, if there are enough, have numbers in all cells that are not empty."""
+    filled = list(filterfalse(is_missing, chain(*rows)))
+    return len(rows) >= _MIN_TEXT_ROWS and bool(filled) and all(map(is_like_a_number, filled))
+
+
+def advise_numbers(names: Sequence[str]) -> str:
+    """Return what numbers are read as when their columns are named; without names there is none."""
+    if not names:
+        return (
+            "Name the columns in a first line: time,value for a series, label next to numbers for "
+            "rows to classify, source,target for pairs."
+        )
+    if len(names) == 1:
+        return f"A series? Add a column of times, dates or 1, 2, 3: time,{names[0]}."
+    columns = shlex.quote(",".join(names[:2]))
+    return (
+        f"A series? Name its times and values: `data.columns={columns}` `task=forecasting`.  "
+        "Rows with labels? `data.columns=LABEL` `task=series-classification`.  Pairs? Call the "
+        "columns source and target."
     )
 
 
@@ -135,7 +162,7 @@ def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tu
     return names[first], names[second]
 
 
-def _find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:
+def find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:
     """Return the first column of a few short values, without its own name, next to texts."""
     rows = _rows_below(names, below)
     if len(rows) < _MIN_TEXT_ROWS:

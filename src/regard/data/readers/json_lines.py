@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 
 import msgspec
 
 from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_missing
-from regard.data.readers.headers import advise_columns
+from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
 from regard.errors import DataError
 
 _UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by lines of other text
-_NUM_SAMPLED = 20  # lines by which the columns of an object are advised
+_NUM_SAMPLED = 200  # lines by which the columns of an object are advised
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -102,15 +102,25 @@ def _advise_keys(
     ahead: Sequence[tuple[int, str]], names: Sequence[str], expected: Sequence[str]
 ) -> str:
     """Return how the two keys of objects are named in the settings; empty for other objects."""
-    if len(names) <= 1 or len(expected) == 1:
+    if len(expected) == 1:
         return ""
-    below = []
-    for _, text in ahead:
-        with suppress(*_UNREADABLE):
-            fields = json_fields(text)
-            below.append([str(fields.get(name, "")) for name in names])
+    below = sample_cells((text for _, text in ahead), names)
+    if hold_only_numbers(below):
+        return advise_numbers(names)
+    if len(names) <= 1:
+        return ""
     roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
     return advise_columns(names, below, roles)
+
+
+def sample_cells(lines: Iterable[str], names: Sequence[str]) -> list[list[str]]:
+    """Return the values of some keys of each object, as text; lines of other text are left out."""
+    rows = []
+    for text in lines:
+        with suppress(*_UNREADABLE):
+            fields = json_fields(text)
+            rows.append([str(fields.get(name, "")) for name in names])
+    return rows
 
 
 def _describe_error(error: Exception, text: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_text import COLUMNS, LabeledTexts
-from regard.data.readers.source import SourceLike
-from regard.data.readers.tables import as_path, read_records
+from regard.data.readers.source import SourceLike, as_source
+from regard.data.readers.tables import as_path, describe_no_rows, read_records
 from regard.errors import DataError
 
 
@@ -36,7 +36,7 @@ def read_labeled_texts(
         rows.labels.append(label.strip())
         rows.lines.append(line)
     if not rows:
-        cause = "the file is empty."
+        cause = describe_no_rows(as_source(data))
         if dropped:
             cause = f"no usable row: all have an {' or an '.join(count_reasons(dropped))}."
         raise DataError(f"{rows.path}: {cause}  Expected rows with {' and '.join(columns)}.")

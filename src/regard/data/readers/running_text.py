@@ -60,7 +60,8 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
     """
     source = as_source(data)
     lines = TextLines(path=source.path, texts=[], numbers=[], ends_document=[])
-    if FORMATS.get(source.suffix) not in (None, "text", "tsv"):
+    is_table = FORMATS.get(source.suffix) not in (None, "text", "tsv")
+    if is_table:
         for number, (text,) in read_records(source, (column,), encoding=encoding):
             texts = text.strip().split("\n")
             lines.add_document(texts, [number] * len(texts))
@@ -70,5 +71,6 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
             texts.pop()
         lines.add_document(texts, range(1, len(texts) + 1))
     if not any(map(str.strip, lines.texts)):
-        raise DataError(f"{source.path}: the file is empty.  Expected running text.")
+        expected = f"rows with {column}" if is_table else "running text"
+        raise DataError(f"{source.path}: the file is empty.  Expected {expected}.")
     return lines

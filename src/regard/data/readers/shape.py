@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,9 @@ import msgspec
 
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
+from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
+from regard.data.readers.json_lines import sample_cells
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
@@ -32,6 +35,7 @@ DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _KEY = re.compile(r'"(\w+)"\s*:')
+_NUM_SAMPLED = 200  # records by which labels are recognized
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
 
@@ -52,6 +56,8 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
             text at most.
         has_time_column: Whether there is a column of times with numbers next to it, and neither
             texts nor labels.
+        has_unnamed_label: Whether records have a text, and under a key that is not usual for labels
+            a few short values, which may be labels.
     """
 
     kind: DataKind
@@ -60,10 +66,13 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     has_numbers_beside_label: bool = False
     has_row_of_numbers: bool = False
     has_time_column: bool = False
+    has_unnamed_label: bool = False
 
 
 def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
     """Return a shape that has documents and summaries only where the named columns are these.
+
+    One column is running text, whatever is next to it.
 
     Args:
         shape: Shape of the data.
@@ -74,7 +83,8 @@ def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
     roles = {role: name for role, name in shape.columns.items() if role not in SUMMARY_ROLES}
     if pair := find_pair(columns, SUMMARY_ROLES):
         roles |= dict(zip(SUMMARY_ROLES, pair, strict=True))
-    return msgspec.structs.replace(shape, columns=roles)
+    is_unclear = shape.has_unnamed_label and len(columns) > 1
+    return msgspec.structs.replace(shape, columns=roles, has_unnamed_label=is_unclear)
 
 
 def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
@@ -98,8 +108,30 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             names=keys,
             columns=find_roles(keys, is_table=False),
             has_time_column=is_time_series(source, encoding),
+            has_unnamed_label=_has_unnamed_label(source, encoding, keys),
         )
     return _shape_of_cells(source, encoding, has_tab="\t" in first)
+
+
+def _has_unnamed_label(source: DataSource, encoding: str, keys: Sequence[str]) -> bool:
+    """Return whether the first records have several short values under a key next to a text."""
+    if "text" not in keys:
+        return False
+    lines = islice(filter(str.strip, read_lines(source, encoding=encoding)), _NUM_SAMPLED)
+    try:
+        columns = list(zip(*sample_cells(lines, keys), strict=True))
+    except DataError:  # reading it says why
+        return False
+    several = [
+        i for i, cells in enumerate(columns) if len(set(cells)) > 1 and not _has_lists(cells)
+    ]
+    rows = list(zip(*(columns[i] for i in several), strict=True))
+    return find_label([keys[i] for i in several], rows) is not None
+
+
+def _has_lists(cells: Sequence[str]) -> bool:
+    """Return whether a column of records has lists or objects."""
+    return any(cell[:1] in ("[", "{") for cell in cells)
 
 
 def _shape_of_cells(source: DataSource, encoding: str, *, has_tab: bool) -> DataShape:

@@ -121,7 +121,7 @@ class DataSource:
         try:
             return tuple(sorted(_walk(root, os.path.realpath(root), {os.path.realpath(root)})))
         except OSError as error:
-            raise DataError(f"{root}: cannot be read ({error.strerror or error}).") from error
+            raise DataError(describe_open_error(error.filename or str(root), error)) from error
 
 
 def open_source(path: str | Path) -> DataSource:
@@ -186,7 +186,7 @@ def open_file(name: str) -> BufferedReader:
         if not is_endless or Path(name).samefile(os.devnull):
             return Path(name).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DataError(_describe_open_error(name, error)) from error
+        raise DataError(describe_open_error(name, error)) from error
     raise DataError(f"{name}: a pipe or a device, not a file.  Name a file.")
 
 
@@ -221,15 +221,19 @@ def _is_csv(lines: list[str]) -> bool:
     return False
 
 
-def _describe_open_error(name: str, error: OSError | ValueError) -> str:
-    """Return why a file cannot be opened, and a remedy."""
+def describe_open_error(name: str, error: OSError | ValueError) -> str:
+    """Return why a file cannot be opened, or a folder listed, and a remedy."""
     path = Path(name)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         siblings: list[str] = []
         with suppress(OSError):
-            siblings = list(map(str, filter(Path.is_file, path.parent.iterdir())))
-        cause = f"no such file.{did_you_mean(str(path), siblings)}"
-    elif isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
+            siblings = list(map(str, path.parent.iterdir()))
+        hint = did_you_mean(str(path), siblings)
+        is_address = "://" in name
+        cause = f"no such file.{'  Download it, and name the file.' if is_address else hint}"
+    elif isinstance(error, PermissionError) and path.is_dir():
+        cause = f"no permission to list it.  Allow it: chmod u+rx {shlex.quote(str(path))}"
+    elif isinstance(error, IsADirectoryError):
         cause = describe_folder_as_file()
     elif isinstance(error, PermissionError):
         cause = f"no permission to read it.  Allow it: chmod u+r {shlex.quote(str(path))}"
@@ -249,7 +253,7 @@ def _read_file(name: str, kind: int | None) -> bytes:
             _require_memory_for_file(name, size)
             return stream.read(size) if size else _read_stream(name, stream)
         except OSError as error:
-            raise DataError(_describe_open_error(name, error)) from error
+            raise DataError(describe_open_error(name, error)) from error
 
 
 def _read_pipe(name: str) -> bytes:
@@ -257,7 +261,7 @@ def _read_pipe(name: str) -> bytes:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise DataError(_describe_open_error(name, error)) from error
+        raise DataError(describe_open_error(name, error)) from error
     with os.fdopen(descriptor, "rb") as stream:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)  # and the end of the pipe, which always counts

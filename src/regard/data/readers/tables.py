@@ -28,7 +28,13 @@ from regard.data.readers.columns import (
     find_columns,
     find_pair_or_usual,
 )
-from regard.data.readers.headers import advise_columns, find_header, looks_like_header
+from regard.data.readers.headers import (
+    advise_columns,
+    advise_numbers,
+    find_header,
+    hold_only_numbers,
+    looks_like_header,
+)
 from regard.data.readers.json_lines import json_fields, json_records
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -97,9 +103,30 @@ def read_pairs(
         first = str(problems[0])
         raise UnreadableRowsError(first, *steps, problems=problems, num_rows=len(pairs))
     if not pairs:
-        expected = f"Expected one pair a line: {'<TAB>'.join(roles)}."
-        raise DataError(f"{pairs.path}: the file is empty.  {expected}")
+        source = as_source(data)
+        cause, expected = describe_no_rows(source), _form_of_pair(source.suffix, roles)
+        raise DataError(f"{pairs.path}: {cause}  Expected one pair a line: {expected}.")
     return pairs
+
+
+def describe_no_rows(source: DataSource) -> str:
+    """Return why a file has no rows: it is empty, or has a header alone."""
+    is_empty = re.search(rb"\w", source.content) is None
+    return "the file is empty." if is_empty else "no rows below the names of columns."
+
+
+def _form_of_pair(suffix: str, roles: tuple[str, str]) -> str:
+    """Return how a pair is written in a file with a suffix.
+
+    >>> _form_of_pair(".csv", PAIR_ROLES), _form_of_pair(".txt", PAIR_ROLES)
+    ('source,target', 'source<TAB>target')
+    """
+    match FORMATS.get(suffix):
+        case "jsonl":
+            return "{" + ", ".join(f'"{role}": "..."' for role in roles) + "}"
+        case "csv":
+            return ",".join(roles)
+    return "<TAB>".join(roles)
 
 
 def _steps_to_check(
@@ -402,9 +429,31 @@ def _pair_records(
     ahead = list(islice(records, _NUM_SAMPLED))
     if not ahead:
         return
+    if hold_only_numbers([cells for _, cells in ahead[1:]]):
+        ahead.extend(records)  # sorted pairs may begin with numbers
+        if _refuse_numbers(file, ahead, roles):
+            return
     selection = _take_pair_header(file, ahead, columns, roles, is_csv=table.is_csv)
     if selection is not None:
         yield from _select_cells(file, chain(ahead, records), selection, table.separator)
+
+
+def _refuse_numbers(
+    file: TextFile, rows: list[tuple[int, list[str]]], roles: tuple[str, str]
+) -> bool:
+    """Return whether there are only numbers, not below names of pairs; a problem."""
+    (line, first), below = rows[0], [cells for _, cells in rows[1:]]
+    names = list(map(str.strip, first))
+    if find_pair_or_usual(names, roles) or not hold_only_numbers(below):
+        return False
+    has_header = not hold_only_numbers([first] * len(below))
+    reason = (
+        f"only numbers, no texts.  Columns seen: {', '.join(names)}."
+        if has_header
+        else ("only numbers, no texts.")
+    )
+    file.refuse(line, reason, remedy=advise_numbers(names if has_header else []))
+    return True
 
 
 def _take_pair_header(
@@ -486,6 +535,8 @@ def _select_cells(
         elif separator == "\t":
             fixed = fixed_name(file.name)
             remedy = f"Keep two of them: cut -f1,2 {shlex.quote(file.name)} > {fixed}"
+        elif f'{separator} "' in separator.join(cells):
+            remedy = f"No space between a {name} and a quote."
         else:
             remedy = f'A {name} within a text? Put the text in quotes: "..."'
         reason = describe_width(len(cells), num_columns)

@@ -312,7 +312,8 @@ class Recordings(Modality):
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
         """Describe sample rate and durations of frames of shape ``[length, features]``."""
         audio = input_format.audio
-        seconds = [len(value) * audio.hop_size / audio.sample_rate for value in values]
+        # Frame i is centred on sample i * hop_size, the first on the beginning.
+        seconds = [(len(value) - 1) * audio.hop_size / audio.sample_rate for value in values]
         return (
             f"{audio.sample_rate:,} samples a second; {min(seconds):.2f} to {max(seconds):.2f} s "
             f"long, median {np.median(seconds):.2f} s"

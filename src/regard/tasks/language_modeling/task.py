@@ -56,9 +56,10 @@ class LanguageModelingTask(Task):
         )
 
     def claims(self, shape: DataShape) -> bool:
-        """Whether the data is running text: a text file, or records with a text."""
+        """Whether the data is running text: a text file, or records with a text, without labels."""
         is_text = shape.kind == "text" and not shape.has_numbers_beside_label
-        return is_text or (shape.kind == "records" and "text" in shape.names)
+        has_text = shape.kind == "records" and "text" in shape.names
+        return is_text or (has_text and not shape.has_unnamed_label)
 
     def claims_published(self, published: Published) -> bool:
         """Whether it is a decoder."""

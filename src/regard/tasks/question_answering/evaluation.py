@@ -256,9 +256,12 @@ def answer_test_report(
             f"   test F1 {scores.f1.value:.1f}, exact match {exact.value:.1f} "
             f"[{exact.low:.1f}, {exact.high:.1f}]"
         )
+        name, floor = max(_floors(dataset.test).items(), key=lambda item: item[1])
+        figures["floor_f1"] = floor
+        summary += f" ({_NAMES[name]}: F1 {floor:.1f})"
     notes = (
         "`exact_match` and `f1` are SQuAD's, in percent; intervals are of 1,000 bootstrap "
-        "resamples, 95 %."
+        "resamples, 95 %. `floor_f1` is the best F1 of answers that need no model."
     )
     if threshold is not None:
         notes += (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from regard.data.cldr_corpus import cldr_corpus
-from regard.data.languages import guess_pair
+from regard.data.languages import guess_pair, require_pair
 from regard.data.listing import describe_lines, pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import PAIR_ROLES
@@ -89,6 +89,7 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         DataError: A file is missing, malformed, or overlaps with another.
     """
     data = options.data
+    require_pair(data.languages)
     if data.path is None:
         return _embedded_data(options)
     source = options.training_source("pairs.tsv")

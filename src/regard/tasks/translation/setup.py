@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import NextStep
+from regard.metrics.baselines import copy_source
 from regard.metrics.translation import chrf, score_translations
 from regard.setup.base_task import FOLDER
 from regard.setup.evaluation_report import TestReport
@@ -40,14 +41,17 @@ class TranslationSetup(SequenceToSequenceSetup[TranslationData, ParallelCorpus])
                 target_language=dataset.target_language,
             )
             low, high = scores.chrf.low, scores.chrf.high
+            floor = chrf(copy_source(pairs.sources), pairs.targets)
             test = {
                 "chrf": scores.chrf.value,
                 "chrf_low": low,
                 "chrf_high": high,
                 "bleu": scores.bleu.value,
+                "copy_chrf": floor,
             }
             summary += (
-                f"   test chrF {test['chrf']:.1f} [{low:.1f}, {high:.1f}], BLEU {test['bleu']:.1f}"
+                f"   test chrF {test['chrf']:.1f} [{low:.1f}, {high:.1f}], BLEU {test['bleu']:.1f} "
+                f"(copying the source: chrF {floor:.1f})"
             )
         return TestReport(
             test=test,
@@ -57,5 +61,5 @@ class TranslationSetup(SequenceToSequenceSetup[TranslationData, ParallelCorpus])
             rows=dataset.describe_sizes(),
             notes="`shuffled_loss` is the loss with the sources of other sentences: a model that "
             "ignores its source has no gap between the two. Test figures are of beam search "
-            f"({self.config.search.beam}).",
+            f"({self.config.search.beam}); `copy_chrf` is that of the sources themselves, a floor.",
         )
