@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from benchmarks.answers import write_questions
 
 import regard
 from regard.__main__ import main
+from regard.data.question_rows import Questions
 from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 from regard.setup.config import DataConfig
 from regard.setup.dataset import ReadOptions
 from regard.tasks.question_answering.data import read_question_data
+from regard.tasks.question_answering.evaluation import answer_test_report
 from regard.training.events import Evaluated
 from regard.training.signals import Stopped, request_stop
 
@@ -385,3 +388,19 @@ def test_a_window_without_room_for_a_text_names_the_least_length(capsys, data, t
         "regard: data.max_length=10: no room for a question and a text.  "
         "The least is --set data.max_length=19.\n"
     )
+
+
+def test_the_end_of_a_run_compares_with_the_best_floor():
+    questions = Questions.empty("q.jsonl")
+    for row, (question, answer) in enumerate([("What is old?", "mill"), ("What is new?", "fence")]):
+        questions.contexts.append("The mill is old. The fence is new.")
+        questions.questions.append(question)
+        questions.answers.append((answer,))
+        questions.starts.append((0,))
+        questions.lines.append(row)
+    dataset = SimpleNamespace(test=questions, example=lambda: "q", describe_sizes=lambda: "2")
+    valid = {"f1": 1.0, "exact_match": 1.0}
+    report = answer_test_report(dataset, ["mill", "mill"], valid, threshold=None, kind="a model")
+    # Three words of a sentence, one of them the answer: F1 is 2 * 1/3 / (1 + 1/3).
+    assert report.test["overlap_sentence_f1"] == pytest.approx(50.0)
+    assert report.summary.endswith("(the sentence with most words of the question: F1 50.0)")

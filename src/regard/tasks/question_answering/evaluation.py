@@ -245,6 +245,10 @@ def answer_test_report(
     """
     figures: dict[str, float] = {}
     summary = f"valid F1 {valid['f1']:.1f}, exact match {valid['exact_match']:.1f}"
+    notes = (
+        "`exact_match` and `f1` are SQuAD's, in percent; intervals are of 1,000 bootstrap "
+        "resamples, 95 %."
+    )
     if answers:
         scores = score_answers(answers, dataset.test.answers)
         for name, score in (("exact_match", scores.exact_match), ("f1", scores.f1)):
@@ -257,12 +261,9 @@ def answer_test_report(
             f"[{exact.low:.1f}, {exact.high:.1f}]"
         )
         name, floor = max(_floors(dataset.test).items(), key=lambda item: item[1])
-        figures["floor_f1"] = floor
+        figures[name] = floor
         summary += f" ({_NAMES[name]}: F1 {floor:.1f})"
-    notes = (
-        "`exact_match` and `f1` are SQuAD's, in percent; intervals are of 1,000 bootstrap "
-        "resamples, 95 %. `floor_f1` is the best F1 of answers that need no model."
-    )
+        notes += f" `{name}` is F1 of {_NAMES[name]}, the best floor."
     if threshold is not None:
         notes += (
             f' "No answer" is given where it is {threshold:.2f} nats more likely than the best '
