@@ -108,8 +108,8 @@ def test_a_model_is_compared_and_drawn(folder, capsys, tmp_path):
     assert code == 0, err
     titles = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert titles == [
-        *("Data", "Note", "MASE", "WQL", "80", "95", "Floors", "Verdict"),
-        *("Compare", "Compare", "Rule", "Worst", "Worst"),
+        *("Data", "Worst", "Worst", "Note", "MASE", "WQL", "80", "95", "Floors", "Verdict"),
+        *("Compare", "Compare", "Rule"),
     ]
     assert "MASE +0 [+0, +0], p = 1.000" in out
     assert "<svg" in picture.read_text(encoding="utf-8")
