@@ -116,3 +116,16 @@ def test_the_worst_rows_are_above_the_scores_and_the_verdict():
     compare = [("Compare", "a against b"), ("", "p = 1")]
     report = [*lines, *worst, *compare]
     assert with_worst_first(report) == [lines[0], *worst, *lines[1:], *compare]
+
+
+def test_columns_of_numbers_are_refused_as_in_training(trained, tmp_path, capsys):
+    path = tmp_path / "xy.csv"
+    path.write_text("x,y\n" + "".join(f"{row},{row * row}\n" for row in range(30)))
+    for words in (
+        ("check", path),
+        ("train", path, "-o", tmp_path / "m"),
+        ("evaluate", trained, path),
+    ):
+        code, _, err = run(capsys, *words)
+        assert code == 3
+        assert f"{path}:1: only numbers, no texts.  Columns seen: x, y.  A series?" in err
