@@ -79,7 +79,7 @@ def test_a_number_that_is_no_file_gets_the_fraction_to_name(
     path = write_tsv(tmp_path / "a.tsv", toy_pairs(40))
     assert main(["check", str(path), f"--{part}={value}"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"regard: data.{part}={value}: ")
+    assert error.startswith(f"regard: --{part} {value}: ")
     assert cause in error
     assert error.endswith(f"Hold out a fraction: --{part} {proposal}\n")
     assert main(["check", str(path), f"--{part}", proposal]) == 0
