@@ -125,10 +125,9 @@ def option_errors(options: Mapping[str, object]) -> Iterator[None]:
         yield
     except ConfigError as error:
         setting, _, rest = str(error).partition("=")
-        name = _ARGUMENTS.get(setting)
+        option = options.get(_ARGUMENTS.get(setting, ""))
         value, colon, reason = rest.partition(": ")
-        is_set = name is not None and options.get(name) is not None
-        if is_set and options[name] is not False and colon:
+        if colon and option is not None and option is not False:
             error.args = (f"`{setting}={value}`: {reason}",)
         raise
 
