@@ -261,7 +261,7 @@ def test_windowed_attention_trains_and_generates_with_a_bounded_cache(tmp_path, 
         (
             "data.languages=en-de",
             "data.languages=en-de: running text has no pairs.  Leave it out, or set "
-            "task=translation.",
+            "`task=translation`.",
         ),
         ("task=parsing", "task=parsing: one of translation, "),
     ],

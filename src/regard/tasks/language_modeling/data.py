@@ -69,7 +69,7 @@ def read_text_data(options: ReadOptions) -> TextData:
         if value := getattr(data, name):
             raise ConfigError(
                 f"data.{name}={value}: running text has no pairs.  Leave it out, or "
-                "set task=translation."
+                "set `task=translation`."
             )
     parts = split_text(
         read_lines_of(source, data),
