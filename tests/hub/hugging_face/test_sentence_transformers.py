@@ -84,6 +84,16 @@ def test_no_texts_have_no_vectors(folder):
     assert load(folder).embed([]).shape == (0, load(folder).embed("a cat").shape[-1])
 
 
+@pytest.mark.parametrize("texts", [None, 3, [3], b"a", [["a"]]])
+def test_what_is_no_text_has_no_vector_and_is_not_filled(folder, texts):
+    with pytest.raises(ConfigError, match=r"texts(\[0\])?: a text .*was expected, not"):
+        load(folder).embed(texts)
+    with pytest.raises(ConfigError, match=r"text\[0\]: a text was expected, not"):
+        load(folder).fill(texts)
+    with pytest.raises(ConfigError, match="num must be a whole number, 1 or more, not 0"):
+        load(folder).fill("a", num=0)
+
+
 def test_a_single_text_has_a_single_vector(folder):
     opened = load(folder)
     assert torch.equal(opened.embed(TEXTS[0]), opened.embed(TEXTS)[0])

@@ -127,6 +127,10 @@ def test_a_single_model_with_an_end_is_read(models, sentencepiece, tmp_path):
     assert tokenizer.encode(TEXTS, adds_specials=True) == processor.encode(TEXTS, add_eos=True)
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (None, 1, 0)
     assert len(tokenizer) == len(processor)
+    assert (tokenizer.stop_ids, tokenizer.written_stop_ids) == ({1}, frozenset())
+    tokenizer.stop_ids = frozenset({1, 5})
+    del tokenizer.written_stop_ids
+    assert tokenizer.written_stop_ids == {5}
 
 
 @pytest.mark.parametrize("ends", [{}, {"add_eos_token": True, "add_bos_token": False}], ids=str)

@@ -94,6 +94,11 @@ class SentencePieceTokenizer(PublishedTokenizer):
         return tuple(self._end_ids)
 
     @cached_property
+    def written_stop_ids(self) -> frozenset[int]:
+        """Those of the `stop_ids` that belong to the text, which `decode` does not leave out."""
+        return (self.stop_ids & self.known_ids) - set(self.special_ids.values())
+
+    @cached_property
     def known_ids(self) -> frozenset[int]:
         """The ids of all tokens."""
         return frozenset(self._tokens_of_texts)

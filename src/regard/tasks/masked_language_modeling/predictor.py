@@ -14,6 +14,8 @@ from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.sentence_transformers import PoolingMode, SentencePooling
 from regard.models import Encoder
+from regard.option_checks import require_whole
+from regard.settings.validation import require_texts
 from regard.setup.config import RunConfig
 from regard.training.distribution import ALONE, World
 
@@ -87,10 +89,13 @@ class TextEncoder:
         Returns:
             ``[texts, dim]``, or as many dimensions for each of several ways of pooling; of one
             string, ``[dim]``.
+
+        Raises:
+            ConfigError: One of them is not a text.
         """
         if isinstance(texts, str):
             return self.embed([texts])[0]
-        prepared = list(map(self.prepare, texts))
+        prepared = list(map(self.prepare, require_texts(texts, "texts")))
         if not prepared:
             dim = self.model.config.dim * len(self.pooling.modes)
             return torch.empty(0, dim, device=self.model.device)
@@ -115,9 +120,11 @@ class TextEncoder:
             For each mask, the most probable tokens with their probabilities.
 
         Raises:
-            ConfigError: The text has no mask or is longer than the model's positions, or the model
-                has no head for masked tokens.
+            ConfigError: The text has no mask, is longer than the model's positions or is no text,
+                the number is below 1, or the model has no head for masked tokens.
         """
+        require_texts([text], "text")
+        require_whole("num", num, 1)
         row = self.tokenizer.encode_masked(text)
         masked = [index for index, token in enumerate(row) if token == self.tokenizer.mask_id]
         if not masked:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
@@ -270,7 +269,7 @@ class TargetWriter:
         sources = TokenRows(prepend_special_tokens(source_tokenizer, (rows[i] for i in filled)))
         decoded = self.decode(sources, search)
         for index, hypotheses in zip(filled, decoded, strict=True):
-            texts = self.tokenizer.decode(map(attrgetter("ids"), hypotheses))
+            texts = self.tokenizer.decode(map(self._written_ids, hypotheses))
             results[index] = [
                 Candidate(
                     text=text,
@@ -286,3 +285,11 @@ class TargetWriter:
                 for text, hypothesis in zip(texts, hypotheses, strict=True)
             ]
         return results
+
+    def _written_ids(self, hypothesis: Hypothesis) -> list[int]:
+        """Return the ids of an output, with its end where that is not special but text."""
+        _, tokenizer = split_tokenizer(self.tokenizer)
+        end = tokenizer.end_id
+        if hypothesis.is_complete and end in tokenizer.written_stop_ids:
+            return [*hypothesis.ids, end]
+        return hypothesis.ids
