@@ -64,3 +64,13 @@ def test_damaged_metrics_are_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("step 1\n")
     with pytest.raises(WeightsError, match=r"metrics\.jsonl: a line is not a JSON object"):
         ModelFolder(tmp_path).read_metrics()
+
+
+def test_a_model_folder_of_nearly_the_same_name_is_proposed(tmp_path):
+    (tmp_path / "reviews").mkdir()
+    (tmp_path / "review-texts").mkdir()
+    (tmp_path / "reviews" / "config.toml").touch()
+    path = tmp_path / "review"
+    with pytest.raises(WeightsError) as caught:
+        ModelFolder(path).require_model()
+    assert str(caught.value) == f"{path}: no such folder.  Did you mean {tmp_path / 'reviews'}?"

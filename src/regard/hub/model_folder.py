@@ -19,6 +19,7 @@ import errno
 import os
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.errors import ConfigError, NextStep, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError, did_you_mean
 from regard.hub.file_names import (
     CALIBRATION,
     CHECKPOINTS,
@@ -138,13 +139,21 @@ class ModelFolder:
         if not self.path.exists():
             if advice := describe_missing(self.path):
                 raise WeightsError(f"{self.path}: no such folder.{advice}")
-            raise WeightsError(f"{self.path}: no such folder.", train)
+            hint = did_you_mean(str(self.path), self._other_models())
+            raise WeightsError(f"{self.path}: no such folder.{hint}", *([] if hint else [train]))
         if not self.path.is_dir():
             description = describe_file(self.path)
             raise WeightsError(description or f"{self.path}: a file, not a model folder.")
         if description := describe_folder(self.path):
             raise WeightsError(description)
         raise WeightsError(f"{self.path}: holds no {CONFIG}: not a model folder.", train)
+
+    def _other_models(self) -> list[str]:
+        """Return the model folders next to this one, which does not exist."""
+        with suppress(OSError):
+            folders = sorted(self.path.parent.iterdir())
+            return [str(folder) for folder in folders if (folder / CONFIG).is_file()]
+        return []
 
     def read_config(self, kind: type[T]) -> T:
         """Read the settings.
