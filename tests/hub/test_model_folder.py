@@ -74,3 +74,5 @@ def test_a_model_folder_of_nearly_the_same_name_is_proposed(tmp_path):
     with pytest.raises(WeightsError) as caught:
         ModelFolder(path).require_model()
     assert str(caught.value) == f"{path}: no such folder.  Did you mean {tmp_path / 'reviews'}?"
+    with pytest.raises(WeightsError, match=r"no such folder\.$"):
+        ModelFolder(tmp_path / "ende").require_model()

@@ -139,7 +139,7 @@ class ModelFolder:
         if not self.path.exists():
             if advice := describe_missing(self.path):
                 raise WeightsError(f"{self.path}: no such folder.{advice}")
-            hint = did_you_mean(str(self.path), self._other_models())
+            hint = did_you_mean(self.path.name, self._other_models())
             raise WeightsError(f"{self.path}: no such folder.{hint}", *([] if hint else [train]))
         if not self.path.is_dir():
             description = describe_file(self.path)
@@ -148,12 +148,12 @@ class ModelFolder:
             raise WeightsError(description)
         raise WeightsError(f"{self.path}: holds no {CONFIG}: not a model folder.", train)
 
-    def _other_models(self) -> list[str]:
-        """Return the model folders next to this one, which does not exist."""
+    def _other_models(self) -> dict[str, str]:
+        """Return the paths of model folders next to this one, which does not exist, by name."""
         with suppress(OSError):
             folders = sorted(self.path.parent.iterdir())
-            return [str(folder) for folder in folders if (folder / CONFIG).is_file()]
-        return []
+            return {folder.name: str(folder) for folder in folders if (folder / CONFIG).is_file()}
+        return {}
 
     def read_config(self, kind: type[T]) -> T:
         """Read the settings.

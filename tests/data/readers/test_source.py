@@ -348,6 +348,8 @@ def test_a_folder_of_nearly_the_same_name_is_proposed(tmp_path):
     with pytest.raises(DataError) as caught:
         open_source(tmp_path / "image")
     assert str(caught.value).endswith(f"no such file.  Did you mean {tmp_path / 'images'}?")
+    with pytest.raises(DataError, match=r"no such file\.$"):  # the rest of the path is the same
+        open_source(tmp_path / "pairs.tsv")
 
 
 def test_an_address_is_to_be_downloaded():

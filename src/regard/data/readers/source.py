@@ -225,10 +225,10 @@ def describe_open_error(name: str, error: OSError | ValueError) -> str:
     """Return why a file cannot be opened, or a folder listed, and a remedy."""
     path = Path(name)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        siblings: list[str] = []
+        siblings: dict[str, str] = {}
         with suppress(OSError):
-            siblings = list(map(str, path.parent.iterdir()))
-        hint = did_you_mean(str(path), siblings)
+            siblings = {sibling.name: str(sibling) for sibling in path.parent.iterdir()}
+        hint = did_you_mean(path.name, siblings)
         is_address = "://" in name
         cause = f"no such file.{'  Download it, and name the file.' if is_address else hint}"
     elif isinstance(error, PermissionError) and path.is_dir():
