@@ -37,7 +37,7 @@ from regard.optim.objectives.objective import (
     UnreadObjective,
     require_gradients,
 )
-from regard.optim.schedules import OF_SCHEDULERS
+from regard.optim.schedules import refuse_unknown_settings
 from regard.option_checks import require_callable
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
@@ -150,7 +150,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         Raises:
             ConfigError: A parameter cannot be optimized, or a setting of the group is unknown.
         """
-        self._refuse_unknown_settings(param_group)
+        refuse_unknown_settings(self, param_group)
         super().add_param_group(param_group)
         self.param_groups[-1] = _Group(self.param_groups[-1], type(self).__name__)
         if not hasattr(self, "_flat"):
@@ -209,18 +209,6 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self._flat = FlatParameters(self.param_groups, frozen=self._flat.frozen)
 
-    def _refuse_unknown_settings(self, group: Mapping[str, Any]) -> None:
-        """Refuse settings of a group that would be ignored, such as another optimizer's."""
-        obeyed = {"params", "param_names", *self.defaults}
-        if "lr" in self.defaults:
-            obeyed |= OF_SCHEDULERS
-        unknown = sorted(set(group) - obeyed)
-        if unknown:
-            raise ConfigError(
-                f"{type(self).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
-                f"{', '.join(self.defaults)}"
-            )
-
     def _find_frozen(self) -> list[Tensor]:
         """Return the parameters that need no gradient, and warn of them.
 
@@ -269,7 +257,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             ConfigError: The objective is noisy or does not compute gradients.
         """
         for group in self.param_groups:
-            self._refuse_unknown_settings(group)
+            refuse_unknown_settings(self, group)
         if any(parameter.requires_grad for parameter in self._flat.frozen):
             self._flat = FlatParameters(self.param_groups, frozen=self._find_frozen())
             self.state.clear()
