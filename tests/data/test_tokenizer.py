@@ -46,6 +46,14 @@ def test_ids_lie_within_the_vocabulary(tokenizer):
     assert max(max(row) for row in tokenizer.encode(TEXTS)) < len(tokenizer)
 
 
+def test_a_tag_at_the_beginning_of_a_text_is_found(tokenizer):
+    assert set(tokenizer.tags) == {"<de>", "<fr>"}
+    texts = ("<fr> red", "<de>red", "red <de>", "<es> red", " <de> red", "")
+    assert list(map(tokenizer.language_tag, texts)) == ["<fr>", "<de>", "", "", "", ""]
+    again = Tokenizer.from_json(tokenizer.to_json(), name="tokenizer.json")
+    assert again.language_tag("<fr> red") == "<fr>"
+
+
 def test_the_vocabulary_has_at_most_the_size_asked_for_and_the_tags(tokenizer):
     assert 259 + 2 <= len(tokenizer) <= 400 + 2
 

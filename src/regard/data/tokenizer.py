@@ -145,9 +145,16 @@ class Tokenizer:
         """Return the files that a model folder has of it, by name."""
         return {"tokenizer.json": self.to_json()}
 
-    def language_tag(self, text: str) -> str:  # noqa: ARG002 - published vocabularies have some
-        """Return the tag that a text needs for its target language: none, it is in the text."""
-        return ""
+    @cached_property
+    def tags(self) -> tuple[str, ...]:
+        """Strings that are always one token, longest first."""
+        added = self._backend.get_added_tokens_decoder().values()
+        tags = [token.content for token in added if not token.special]
+        return tuple(sorted(tags, key=len, reverse=True))
+
+    def language_tag(self, text: str) -> str:
+        """Return the tag that a text begins with; empty if with none."""
+        return next(filter(text.startswith, self.tags), "")
 
     def __len__(self) -> int:
         """Return the number of token ids."""

@@ -7,6 +7,7 @@ import torch
 import regard
 from regard import load
 from regard.cli.wording import error_text
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.models.transformer.model import Transformer
@@ -87,6 +88,19 @@ def test_a_line_longer_than_the_model_was_trained_on_is_translated_in_parts(
     assert found.replace(" ", "") == text.replace(" ", "")
     assert max(len(row) for row in seen) <= translator.config.data.max_length
     assert len(seen) == 1 or len(text) > 1000
+
+
+@pytest.mark.parametrize("space", [" ", ""])
+def test_every_part_of_a_line_begins_with_the_tag_of_the_line(trained, monkeypatch, space):
+    translator = load(trained)
+    tagged = TokenizerConfig(vocab_size=300, tags=("<de>", "<fr>"))
+    monkeypatch.setattr(translator, "tokenizer", Tokenizer.train(SENTENCES, tagged))
+    line = f"<fr>{space}" + " ".join(SENTENCES[:1] * 200)
+    parts = translator._split(line)
+    assert len(parts) > 1
+    assert all(part.startswith(f"<fr>{space}") and part[4 + len(space)] != " " for part in parts)
+    longest = max(map(len, translator.tokenizer.encode(parts)))
+    assert longest <= translator.config.data.max_length
 
 
 def test_a_text_that_fits_is_read_whole_however_long_its_words_are(translator, monkeypatch):

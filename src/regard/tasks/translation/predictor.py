@@ -100,7 +100,9 @@ class Translator(TargetWriter):
             return [text]
         tag = tokenizer.language_tag(text)
         text = text.removeprefix(tag)
-        limit -= bool(tag)
+        if tag:  # each part begins with it, and with a space if the text does
+            tag += " " * text.startswith(" ")
+            limit -= len(tokenizer.encode([tag])[0])
         width = max(1, limit // _TOKENS_PER_CHARACTER)
         words = [
             word[start : start + width]
