@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,31 +162,26 @@ def _explained(values: NDArray[np.float64], length: int) -> _Explained | None:
 def _is_season(series: Sequence[NDArray[np.float64]], length: int) -> bool:
     """Return whether the series that are long enough repeat at a length of the calendar."""
     long_enough = [values for values in series if len(values) >= 2 * length]
-    likely = [values for values in long_enough if _is_likely(values, length)]
-    num_clear = sum(_is_clear(values, length) for values in likely)
+    results = [(_explained(values, length), len(values)) for values in long_enough]
+    likely = [(result, num_values) for result, num_values in results if _is_likely(result)]
+    num_clear = sum(result.share >= _clear_share(num_values) for result, num_values in likely)
     return _is_enough(len(likely), num_clear, len(long_enough))
 
 
-def _is_likely(values: NDArray[np.float64], length: int) -> bool:
-    """Return whether a series repeats at a length more than noise and random walks do."""
-    result = _explained(values, length)
+def _is_likely(result: _Explained | None) -> TypeGuard[_Explained]:
+    """Return whether a season explains more of a series than noise and random walks do."""
     if result is None:
         return False
     return result.share >= _MIN_EXPLAINED + _MORE_OF_FEW / result.num_cycles
 
 
-def _is_clear(values: NDArray[np.float64], length: int) -> bool:
-    """Return whether a series repeats at a length so much that one of many tries is no chance."""
-    result = _explained(values, length)
-    return result is not None and result.share >= _clear_share(len(values))
-
-
 def _clear_share(num_values: int) -> float:
+    """Return what a season explains of a series at least where chance would not, in many tries."""
     return _MIN_EXPLAINED_FREE + _MORE_OF_SHORT / num_values**0.5
 
 
 def _is_enough(num_likely: int, num_clear: int, num_series: int) -> bool:
-    """Return whether so many series, likely or clearly, have a season that it counts for all."""
+    """Return whether enough series have a season, likely or clearly, for it to count for all."""
     return 2 * num_likely > num_series or num_clear >= max(1, _FEW_SERIES * num_series)
 
 
@@ -201,7 +196,7 @@ def count_seasonal(values: Sequence[NDArray[np.float64]], length: int) -> tuple[
         Their number, and how many were looked at: those that vary, at most 40 of them.
     """
     series = _usable(values)
-    return sum(_is_likely(values, length) for values in series), len(series)
+    return sum(_is_likely(_explained(values, length)) for values in series), len(series)
 
 
 def _without_season(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:

@@ -497,7 +497,8 @@ def _sentence(remedies: Sequence[str]) -> str:
     """
     if not remedies:
         return ""
-    text = " or ".join([", ".join(remedies[:-1]), remedies[-1]][len(remedies) == 1 :])
+    *others, last = remedies
+    text = f"{', '.join(others)} or {last}" if others else last
     return f"  {text[0].upper()}{text[1:]}, with another `output`, helps."
 
 

@@ -143,8 +143,8 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
             ("Series", f"{names}: {size} steps, {num_missing:,} values missing"),
             ("Time", self._describe_times()),
         ]
-        if found := self._describe_seasons():
-            lines.append(("Seasons", found))
+        if seasons := self._describe_seasons():
+            lines.append(("Seasons", seasons))
         return DataDetails(fields=fields, lines=lines)
 
     def _describe_seasons(self) -> str:
@@ -156,7 +156,8 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
             season: count_seasonal(training, season) for season in self.forecast.seasons or ()
         }
         return ", ".join(
-            f"{season} in {n:,} of {all_:,} series" for season, (n, all_) in counts.items()
+            f"{season} in {num_seasonal:,} of {num_series:,} series"
+            for season, (num_seasonal, num_series) in counts.items()
         )
 
     def _describe_times(self) -> str:
