@@ -14,6 +14,7 @@ import torch
 from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.copying import copied_attributes
+from regard.optim.group_settings import refuse_unknown_settings
 from regard.optim.line_search_optimizer import StepReport
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import (
@@ -23,10 +24,9 @@ from regard.optim.objectives.objective import (
     StepAwareObjective,
 )
 from regard.optim.plateau import Plateau
-from regard.optim.schedules import OF_SCHEDULERS
 from regard.option_checks import require_number
 
-_SETTINGS = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "scale"}
+_SETTINGS = ("lr", "betas", "eps", "weight_decay", "scale")
 
 
 class AdamThenCG(torch.optim.Optimizer):
@@ -89,12 +89,7 @@ class AdamThenCG(torch.optim.Optimizer):
         Raises:
             ConfigError: A setting of the group is unknown.
         """
-        unknown = sorted(set(param_group) - _SETTINGS - OF_SCHEDULERS)
-        if unknown:
-            raise ConfigError(
-                f"AdamThenCG has no setting {unknown[0]!r} of a group.  It takes: "
-                f"{', '.join(sorted(_SETTINGS - {'params', 'param_names'}))}"
-            )
+        refuse_unknown_settings(self, param_group, _SETTINGS)
         super().add_param_group(param_group)
         if hasattr(self, "_cg"):
             group = self.param_groups[-1]

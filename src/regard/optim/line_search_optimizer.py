@@ -23,6 +23,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.optim.copying import copied_attributes
 from regard.optim.flat_parameters import FlatParameters
+from regard.optim.group_settings import refuse_unknown_settings
 from regard.optim.limited_memory import MATRICES
 from regard.optim.line_search.initial_step import record_step
 from regard.optim.line_search.trial import LineSample, LineSearch, LineSearchResult, LineSearchState
@@ -37,7 +38,6 @@ from regard.optim.objectives.objective import (
     UnreadObjective,
     require_gradients,
 )
-from regard.optim.schedules import refuse_unknown_settings
 from regard.option_checks import require_callable
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
@@ -150,7 +150,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         Raises:
             ConfigError: A parameter cannot be optimized, or a setting of the group is unknown.
         """
-        refuse_unknown_settings(self, param_group)
+        refuse_unknown_settings(self, param_group, self.defaults)
         super().add_param_group(param_group)
         self.param_groups[-1] = _Group(self.param_groups[-1], type(self).__name__)
         if not hasattr(self, "_flat"):
@@ -257,7 +257,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             ConfigError: The objective is noisy or does not compute gradients.
         """
         for group in self.param_groups:
-            refuse_unknown_settings(self, group)
+            refuse_unknown_settings(self, group, self.defaults)
         if any(parameter.requires_grad for parameter in self._flat.frozen):
             self._flat = FlatParameters(self.param_groups, frozen=self._find_frozen())
             self.state.clear()

@@ -25,8 +25,8 @@ from torch import Tensor
 from regard.errors import ConfigError, ShapeError
 from regard.optim.copying import copied_attributes
 from regard.optim.foreach import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_
+from regard.optim.group_settings import refuse_unknown_settings
 from regard.optim.matrix_sharing import MatrixSharing, Shape
-from regard.optim.schedules import OF_SCHEDULERS
 from regard.optim.sharding import is_sharded, local_part, whole_tensor
 from regard.option_checks import require_number, require_whole
 
@@ -225,14 +225,7 @@ class Muon(torch.optim.Optimizer):
             ConfigError: A setting of the group is unknown or out of range.
             ShapeError: A parameter is not a matrix, or not one of maps of equal size.
         """
-        unknown = sorted(
-            set(param_group) - {"params", "param_names", *self.defaults, *OF_SCHEDULERS}
-        )
-        if unknown:
-            raise ConfigError(
-                f"Muon has no setting {unknown[0]!r} of a group.  It takes: "
-                f"{', '.join(self.defaults)}"
-            )
+        refuse_unknown_settings(self, param_group, self.defaults)
         super().add_param_group(param_group)
         try:
             _check_group(self.param_groups[-1])

@@ -7,42 +7,12 @@ whose end moves keeps a continuous rate that still reaches its end.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-from regard.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
+from collections.abc import Callable
 
 Schedule = Callable[[float, float], float]
 """(progress in [0, 1], warm-up fraction in [0, 1)) -> factor in (0, 1]."""
 
-OF_SCHEDULERS = frozenset({"initial_lr", "max_lr", "min_lr", "swa_lr"})
-"""Settings of a group that PyTorch's schedulers keep there."""
-
 _MIN_FACTOR = 1e-3
-
-
-def refuse_unknown_settings(optimizer: Optimizer, group: Mapping[str, Any]) -> None:
-    """Refuse settings of a group that would be ignored, such as another optimizer's.
-
-    Args:
-        optimizer: Takes the settings that it has defaults of.
-        group: Of its parameters.
-
-    Raises:
-        ConfigError: There is another one.
-    """
-    obeyed = {"params", "param_names", *optimizer.defaults}
-    if "lr" in optimizer.defaults:
-        obeyed |= OF_SCHEDULERS
-    unknown = sorted(set(group) - obeyed)
-    if unknown:
-        raise ConfigError(
-            f"{type(optimizer).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
-            f"{', '.join(optimizer.defaults)}"
-        )
 
 
 def cosine(progress: float, warmup: float) -> float:
