@@ -1,5 +1,7 @@
 """A trained model in use: order, empty and long lines, n-best, alignment, damaged folders."""
 
+import warnings
+
 import msgspec
 import pytest
 import torch
@@ -101,6 +103,20 @@ def test_every_part_of_a_line_begins_with_the_tag_of_the_line(trained, monkeypat
     assert all(part.startswith(f"<fr>{space}") and part[4 + len(space)] != " " for part in parts)
     longest = max(map(len, translator.tokenizer.encode(parts)))
     assert longest <= translator.config.data.max_length
+
+
+def test_a_text_without_a_tag_is_noted_where_the_model_has_tags(trained, monkeypatch):
+    translator = load(trained)
+    tagged = TokenizerConfig(vocab_size=300, tags=("<de>", "<fr>"))
+    monkeypatch.setattr(translator, "tokenizer", Tokenizer.train(SENTENCES, tagged))
+    config = msgspec.structs.replace(translator.config, tokenizer=tagged)
+    monkeypatch.setattr(translator, "config", config)
+    monkeypatch.setattr(translator, "write", lambda rows, config: [[] for _ in rows])
+    with pytest.warns(UserWarning, match="none of the tags <de>, <fr>: nothing says in which"):
+        translator.translate_best(["<de> 3 red cats", "<es> 3 red cats"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        translator.translate_best(["<de> 3 red cats", " <fr> a dog", "", "  "])
 
 
 def test_a_text_that_fits_is_read_whole_however_long_its_words_are(translator, monkeypatch):

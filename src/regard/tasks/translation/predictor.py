@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Unpack, overload
 
@@ -68,6 +69,7 @@ class Translator(TargetWriter):
         """
         texts = require_texts(texts, "texts")
         search = self.search_config(**options)
+        self._warn_of_missing_tags(texts)
         splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
         outputs = iter(self.write(rows, search))
@@ -91,6 +93,18 @@ class Translator(TargetWriter):
         lines = iter(lines)
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
             yield from zip(chunk, self.translate_best(chunk, **options), strict=True)
+
+    def _warn_of_missing_tags(self, texts: Sequence[str]) -> None:
+        """Warn where a text begins with no tag, of a model that was trained with tags."""
+        tags = self.config.tokenizer.tags
+        if tags and not all(
+            self.tokenizer.language_tag(text.strip()) for text in texts if text.strip()
+        ):
+            warnings.warn(
+                f"a text begins with none of the tags {', '.join(tags)}: nothing says in which "
+                "language to write.",
+                stacklevel=3,
+            )
 
     def _split(self, text: str) -> list[str]:
         """Split a text into parts of at most the trained length, between words where possible."""
