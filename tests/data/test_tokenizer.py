@@ -47,11 +47,17 @@ def test_ids_lie_within_the_vocabulary(tokenizer):
 
 
 def test_a_tag_at_the_beginning_of_a_text_is_found(tokenizer):
-    assert set(tokenizer.tags) == {"<de>", "<fr>"}
+    assert set(tokenizer.language_tags) == {"<de>", "<fr>"}
     texts = ("<fr> red", "<de>red", "red <de>", "<es> red", " <de> red", "")
     assert list(map(tokenizer.language_tag, texts)) == ["<fr>", "<de>", "", "", "", ""]
     again = Tokenizer.from_json(tokenizer.to_json(), name="tokenizer.json")
     assert again.language_tag("<fr> red") == "<fr>"
+
+
+def test_the_tag_of_hidden_tokens_is_of_no_language():
+    config = TokenizerConfig(vocab_size=400, tags=("<mask>", "<de>"))
+    tokenizer = Tokenizer.train(TEXTS, config)
+    assert (tokenizer.language_tags, tokenizer.language_tag("<mask> red")) == (("<de>",), "")
 
 
 def test_the_vocabulary_has_at_most_the_size_asked_for_and_the_tags(tokenizer):

@@ -146,15 +146,19 @@ class Tokenizer:
         return {"tokenizer.json": self.to_json()}
 
     @cached_property
-    def tags(self) -> tuple[str, ...]:
-        """Strings that are always one token, longest first."""
-        added = self._backend.get_added_tokens_decoder().values()
-        tags = [token.content for token in added if not token.special]
+    def language_tags(self) -> tuple[str, ...]:
+        """The tags but for that of hidden tokens, longest first."""
+        added = self._backend.get_added_tokens_decoder()
+        tags = [
+            token.content
+            for token_id, token in added.items()
+            if not token.special and token_id != self.mask_id
+        ]
         return tuple(sorted(tags, key=len, reverse=True))
 
     def language_tag(self, text: str) -> str:
         """Return the tag that a text begins with; empty if with none."""
-        return next(filter(text.startswith, self.tags), "")
+        return next(filter(text.startswith, self.language_tags), "")
 
     def __len__(self) -> int:
         """Return the number of token ids."""

@@ -105,18 +105,19 @@ def test_every_part_of_a_line_begins_with_the_tag_of_the_line(trained, monkeypat
     assert longest <= translator.config.data.max_length
 
 
-def test_a_text_without_a_tag_is_noted_where_the_model_has_tags(trained, monkeypatch):
+def test_a_tag_that_the_model_does_not_have_is_noted(trained, monkeypatch):
     translator = load(trained)
-    tagged = TokenizerConfig(vocab_size=300, tags=("<de>", "<fr>"))
+    tagged = TokenizerConfig(vocab_size=300, tags=("<de>", "<mask>", "<fr>"))
     monkeypatch.setattr(translator, "tokenizer", Tokenizer.train(SENTENCES, tagged))
     config = msgspec.structs.replace(translator.config, tokenizer=tagged)
     monkeypatch.setattr(translator, "config", config)
     monkeypatch.setattr(translator, "write", lambda rows, config: [[] for _ in rows])
-    with pytest.warns(UserWarning, match="none of the tags <de>, <fr>: nothing says in which"):
+    message = r"<es> is read as text\.  The tags of this model: <de>, <fr>\."
+    with pytest.warns(UserWarning, match=message):
         translator.translate_best(["<de> 3 red cats", "<es> 3 red cats"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        translator.translate_best(["<de> 3 red cats", " <fr> a dog", "", "  "])
+        translator.translate_best(["<de> 3 red cats", " <fr> a dog", "<fr>a dog", "", "3 cats"])
 
 
 def test_a_text_that_fits_is_read_whole_however_long_its_words_are(translator, monkeypatch):

@@ -69,7 +69,7 @@ class Translator(TargetWriter):
         """
         texts = require_texts(texts, "texts")
         search = self.search_config(**options)
-        self._warn_of_missing_tags(texts)
+        self._warn_of_unknown_tags(texts)
         splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
         outputs = iter(self.write(rows, search))
@@ -94,17 +94,16 @@ class Translator(TargetWriter):
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
             yield from zip(chunk, self.translate_best(chunk, **options), strict=True)
 
-    def _warn_of_missing_tags(self, texts: Sequence[str]) -> None:
-        """Warn where a text begins with no tag, of a model that was trained with tags."""
-        tags = self.config.tokenizer.tags
-        if tags and not all(
-            self.tokenizer.language_tag(text.strip()) for text in texts if text.strip()
-        ):
-            warnings.warn(
-                f"a text begins with none of the tags {', '.join(tags)}: nothing says in which "
-                "language to write.",
-                stacklevel=3,
-            )
+    def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
+        """Warn where a text begins with what looks like a tag, and the model has no such one."""
+        tags = list(filter(self.tokenizer.language_tag, self.config.tokenizer.tags))
+        marks = {(tag[0], tag[-1]) for tag in tags if not tag[0].isalnum()}
+        for word in (text.split(maxsplit=1)[0] for text in texts if text.strip()):
+            if (word[0], word[-1]) in marks and not self.tokenizer.language_tag(word):
+                warnings.warn(
+                    f"{word} is read as text.  The tags of this model: {', '.join(tags)}.",
+                    stacklevel=3,
+                )
 
     def _split(self, text: str) -> list[str]:
         """Split a text into parts of at most the trained length, between words where possible."""
