@@ -135,6 +135,33 @@ def test_jvp_vjp_and_vmap_of_it_agree_with_itself():
     torch.testing.assert_close(stacked, torch.stack([turn(X), turn(direction)]))
 
 
+@LAYOUTS
+@pytest.mark.parametrize("positions", [POSITIONS, POSITIONS[1]])
+def test_a_compiled_graph_has_the_angles_as_one_operator(positions, interleaved):
+    operators = []
+
+    def backend(graph, _):
+        operators.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    def turn(x):
+        return rotate(x, positions, interleaved=interleaved)
+
+    compiled = torch.compile(turn, fullgraph=True, backend=backend)
+    assert torch.equal(compiled(X), turn(X))
+    assert "regard.rotary_table.default" in operators
+    assert not any("cos" in name or "pow" in name for name in operators)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_compiled_code_maps_over_positions(axis):
+    turn = torch.func.vmap(rotate, in_dims=(None, axis))
+    rows = torch.stack([POSITIONS, POSITIONS + 3], dim=axis)
+    compiled = torch.compile(turn, fullgraph=True, backend="eager")
+    expected = torch.stack([rotate(X, POSITIONS), rotate(X, POSITIONS + 3)])
+    assert torch.equal(compiled(X, rows), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_large_numbers_of_any_type_stay_finite_and_keep_their_type(dtype):
     x = torch.full((1, 1, 3, 4), -1e4, dtype=dtype)

@@ -7,9 +7,12 @@ on their positions through the distance alone. Cost: about three operations a nu
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from regard.attention.exporting import is_exporting
 from regard.errors import ShapeError
 from regard.option_checks import require_number
 
@@ -42,15 +45,52 @@ def rotate(
             f"x has shape {list(x.shape)}, positions {list(positions.shape)}; expected "
             "[batch, heads, length, dim], dim even, and [length] or [batch, length]."
         )
-    # In float64, [1 or batch, 1, length, dim / 2]: far positions need its digits.
-    pairs = torch.arange(0, x.shape[-1], 2, dtype=torch.float64, device=positions.device)
-    angles = positions[..., None, :, None].double() * base ** (-pairs / x.shape[-1])
     wide = torch.promote_types(x.dtype, torch.float32)
-    cos, sin = angles.cos().to(wide), angles.sin().to(wide)
+    is_one_operator = torch.compiler.is_compiling() and not is_exporting()
+    compute_table = _table_of_graph if is_one_operator else _compute_table
+    cos, sin = compute_table(positions, x.shape[-1], base, wide)  # [1 or batch, 1, length, dim / 2]
     sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
     first, second = x.to(wide).unflatten(-1, sizes).unbind(axis)
     rotated = (first * cos - second * sin, first * sin + second * cos)
-    return torch.stack(rotated, dim=axis).flatten(-2).to(x.dtype)
+    return torch.stack([part.to(x.dtype) for part in rotated], dim=axis).flatten(-2)
+
+
+def _compute_table(
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Compute the cosine and the sine of all angles, each ``[1 or batch, 1, length, dim / 2]``."""
+    pairs = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device)
+    # In float64: far positions need its digits.
+    angles = positions[..., None, :, None].double() * base ** (-pairs / dim)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+@torch.library.custom_op("regard::rotary_table", mutates_args=())
+def _table_of_graph(
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    # A compiler that sees the formula computes it again for every number of a query or a key, in
+    # float64, which takes longer than all else that is done with the number.
+    return _compute_table(positions, dim, base, dtype)
+
+
+@_table_of_graph.register_fake
+def _(
+    positions: Tensor,
+    dim: int,
+    base: float,  # noqa: ARG001
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    shape = (*positions.shape[:-1], 1, positions.shape[-1], dim // 2)
+    return positions.new_empty(shape, dtype=dtype), positions.new_empty(shape, dtype=dtype)
+
+
+@_table_of_graph.register_vmap
+def _(
+    _: Any, axes: tuple[int | None, ...], positions: Tensor, *others: Any
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    # Positions ``[mapped, ..., length]`` are rows of a larger batch.
+    return _table_of_graph(positions.movedim(axes[0] or 0, 0), *others), (0, 0)
 
 
 class Rotary(nn.Module):
