@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from tests.generation.graphs.recorded_operators import Records
@@ -174,36 +176,66 @@ def test_sources_that_join_take_free_slots(name, beam, monkeypatch):
     assert records.num_replayed > 3 * records.num_recorded > 0
 
 
-def test_a_graph_is_recorded_on_the_device_of_its_model(monkeypatch):
-    """PyTorch would take a stream of the current device, whose graph would be empty."""
+@pytest.fixture
+def cuda_calls(monkeypatch):
+    """What recording a graph asks of CUDA, of which nothing is there."""
     made = []
 
     class Graph:
-        def __init__(self, graph, **options):
-            made.append(options)
+        def __init__(self, graph, pool, stream, **options):
+            made.append((pool, stream, options))
 
         def __enter__(self):
             return self
 
         def __exit__(self, *error):
-            pass
+            if error[0] is not None:  # the recording is ended in vain, and its stream stays
+                raise RuntimeError("CUDA error: invalid capture")
 
     class CudaGraph:
         def replay(self):
             made.append("replayed")
 
+    @contextmanager
+    def within(stream):
+        made.append(f"from {stream}")
+        try:
+            yield
+        finally:
+            made.append(f"back to {stream}")
+
     monkeypatch.setattr(torch.cuda, "graph", Graph)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", CudaGraph)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"present one of {device}")
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *pool: made.append(pool))
     monkeypatch.setattr(recorded_work, "_capture_stream", recorded_work._capture_stream.__wrapped__)
+    return made
+
+
+def test_a_graph_is_recorded_on_the_device_of_its_model(cuda_calls):
+    """PyTorch would take a stream of the current device, whose graph would be empty."""
     device = torch.device("cuda", 1)
     replay, result = recorded_work.record_cuda_graph(lambda: torch.ones(2), device)
     replay()
-    assert made == [
-        {"stream": "stream of cuda:1", "capture_error_mode": "thread_local"},
+    assert cuda_calls == [
+        "from present one of cuda:1",
+        ("pool", "stream of cuda:1", {"capture_error_mode": "thread_local"}),
+        "back to present one of cuda:1",
         "replayed",
     ]
     assert result.tolist() == [1.0, 1.0]
+
+
+def test_stream_and_allocator_are_as_before_where_a_recording_fails(cuda_calls):
+    def fail():
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="invalid capture"):
+        recorded_work.record_cuda_graph(fail, torch.device("cuda", 1))
+    assert cuda_calls[-2:] == ["back to present one of cuda:1", (1, "pool")]
 
 
 @pytest.mark.parametrize("name", ["sinusoidal", "copying"])

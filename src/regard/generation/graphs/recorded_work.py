@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import torch
@@ -21,9 +22,21 @@ _PLAIN_CALLS = 2  # in which libraries allocate, choose their kernels and load t
 def record_cuda_graph(work: Work, device: torch.device) -> tuple[Callable[[], None], Tensor]:
     """Record work as a CUDA graph; see `Record`."""
     graph, stream = torch.cuda.CUDAGraph(), _capture_stream(device)
-    # Other threads, such as the one that pins the next batch, may allocate meanwhile.
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        result = work()
+    pool = torch.cuda.graph_pool_handle()
+    try:
+        # Where recording fails, `torch.cuda.graph` leaves its own stream the current one, and what
+        # comes next would not wait for what came before: hence a stream around it.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream(device)),
+            # Other threads, such as the one that pins the next batch, may allocate meanwhile.
+            torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"),
+        ):
+            result = work()
+    except RuntimeError:
+        # The allocator, too, may be left in the recording, in which it gives no memory back.
+        with suppress(RuntimeError):  # it is not
+            torch._C._cuda_endAllocateToPool(device.index, pool)
+        raise
     return graph.replay, result
 
 
