@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention import MaskPattern, Pattern
+from regard.attention.backends.sdpa import attend_without_plan
 
 
 def may_attend_directly() -> bool:
@@ -80,10 +80,10 @@ def attend_allowed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tens
     """
     heads, kv_heads = q.shape[1], k.shape[1]
     if heads == kv_heads:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return attend_without_plan(q, k, v, attn_mask=mask)
     # The heads of a group are queries of the same keys: no copies of these.
     q = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)
     if mask is not None and mask.shape[2] > 1:
         mask = mask.repeat(1, 1, heads // kv_heads, 1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = attend_without_plan(q, k, v, attn_mask=mask)
     return out.unflatten(2, (heads // kv_heads, -1)).flatten(1, 2)

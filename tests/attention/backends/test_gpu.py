@@ -44,8 +44,10 @@ from regard.attention import (
 from regard.attention.backends import flex
 from regard.attention.backends.flex import block_mask, flex_attention
 from regard.attention.backends.flex.block_mask import MaskSizes
+from regard.attention.backends.sdpa import sdpa_attention
 from regard.attention.dense import dense_lse
 from regard.attention.dispatch import AttentionMethod, choose_method, collect_facts
+from regard.layers.decoding_attention import attend_everything
 
 # The operators that stand for the kernels look at the gradients of what is not a leaf.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
@@ -698,3 +700,38 @@ print([name for name in sys.modules if name in ("triton", "torch.nn.attention.fl
 """
     command = [sys.executable, "-c", script]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    is_cuda = True
+
+
+def asks_cudnn(monkeypatch, compute, *tensors):
+    """Return whether PyTorch's attention may take cuDNN within a computation, and after it."""
+    asked = []
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    def note(*arguments, **options):
+        asked.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return attention(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", note)
+    compute(*(tensor.as_subclass(OnGpu) for tensor in tensors))
+    return [*asked, torch.backends.cuda.cudnn_sdp_enabled()]
+
+
+@pytest.mark.parametrize(("is_generating", "expected"), [(True, False), (False, True)])
+def test_a_prompt_makes_no_plan_of_cudnn_for_its_length(monkeypatch, is_generating, expected):
+    """A training step has the shapes of the one before, and takes what PyTorch prefers."""
+    q = torch.randn(1, 2, 5, 8)
+    with torch.inference_mode(is_generating):
+        attention = partial(sdpa_attention, score=DotProduct(), is_causal=True)
+        assert asks_cudnn(monkeypatch, attention, q, q, q) == [expected, True]
+
+
+@pytest.mark.parametrize("num_kv_heads", [2, 1])
+def test_a_step_of_decoding_makes_no_plan_of_cudnn(monkeypatch, num_kv_heads):
+    q, k = torch.randn(1, 2, 1, 8), torch.randn(1, num_kv_heads, 7, 8)
+    assert asks_cudnn(monkeypatch, attend_everything, q, k, k) == [False, True]

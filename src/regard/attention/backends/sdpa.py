@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +111,34 @@ def sdpa_attention(
         ``[batch, heads, queries, dim]``.
     """
     scale = dim_scale(q) if score.scale is None else score.scale
+    is_grouped = q.shape[1] != k.shape[1]
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        # Of a prompt or a source, whose length is hardly ever that of the one before.
+        return attend_without_plan(q, k, v, is_causal=is_causal, scale=scale, enable_gqa=is_grouped)
     return F.scaled_dot_product_attention(
-        q, k, v, is_causal=is_causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, is_causal=is_causal, scale=scale, enable_gqa=is_grouped
     )
+
+
+def attend_without_plan(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+    """Compute PyTorch's attention where the next call has other lengths: without cuDNN.
+
+    On an H100, PyTorch prefers cuDNN from 2.11 on, which makes a plan for each new shape: 30 ms of
+    the processor and up to half a second, where a step of decoding takes a few milliseconds.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, dim]``.
+        **options: Those of ``scaled_dot_product_attention``.
+
+    Returns:
+        ``[batch, heads, queries, dim]``.
+    """
+    if not (q.is_cuda and torch.backends.cuda.cudnn_sdp_enabled()):
+        return F.scaled_dot_product_attention(q, k, v, **options)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        return F.scaled_dot_product_attention(q, k, v, **options)
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
