@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from regard.models.base.model import Model
+from regard.training.device import finish_work
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation
@@ -121,9 +122,12 @@ def time_evaluation(
     evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
     all_rows = batches.in_sequence()
     sample = all_rows[:: max(1, len(all_rows) // _TIMED_BATCHES)]
+    device = next(evaluated.parameters()).device
     loss_function(evaluated, batches.batch(sample[0]))  # the first pass is slower
+    finish_work(device)
     start = time.perf_counter()
     for rows in sample:
         loss_function(evaluated, batches.batch(rows))
+    finish_work(device)
     num_batches = -(-len(all_rows) // world.size)  # of the rank that has most
     return (time.perf_counter() - start) / len(sample) * num_batches
