@@ -1,6 +1,7 @@
 """Processes that do not start alike are named, with what differs."""
 
 import threading
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError, RegardError, ResourceError, WeightsError
 from regard.runs.start_checks import (
     open_shared_sources,
+    require_own_gpus,
     require_same_program,
     require_same_vocabulary,
     share_config,
@@ -105,6 +107,18 @@ def test_an_option_that_only_some_have_is_named():
         require_same_program(world, "0.1", {"--resume": world.is_first})
 
     assert "--resume is not set there, and set on rank 0." in refused(compare, ConfigError)
+
+
+def test_one_gpu_for_processes_that_have_their_own_is_refused():
+    world = World(rank=0, size=3, gradients=object(), hosts=("a", "a", "b"))
+    require_own_gpus(world, "cuda")
+    require_own_gpus(replace(world, gradients=None), "cuda:1")  # gloo takes what they share
+    require_own_gpus(replace(world, hosts=("a", "b", "c")), "cuda:1")
+    with pytest.raises(ConfigError) as error:
+        require_own_gpus(world, "cuda:1")
+    assert str(error.value) == (
+        "cuda:1: one GPU for 2 processes of this machine.  Take `device=cuda`: each takes its own."
+    )
 
 
 def test_another_setting_is_named():

@@ -14,7 +14,7 @@ from regard.setup.config import RunConfig
 from regard.setup.facts import inspect_machine
 from regard.setup.request import Request
 from regard.training import device
-from regard.training.device import choose_device, on_one_thread
+from regard.training.device import choose_device, on_one_thread, why_unusable
 from regard.training.training_config import TrainingConfig
 
 has_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -28,6 +28,7 @@ def has_gpus(monkeypatch):
         monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+        monkeypatch.setattr(device, "why_unusable", lambda index: None)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
 
     return pretend
@@ -73,6 +74,46 @@ def test_an_unknown_or_absent_device_is_refused_by_name(has_gpus, name, count, m
     with pytest.raises(ConfigError) as error:
         choose_device(name)
     assert message in str(error.value)
+
+
+TOO_OLD = "The NVIDIA driver on your system is too old (found version 12040). Please update it."
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError(TOO_OLD), TOO_OLD),
+        (RuntimeError("CUDA error: no kernel image\nmore"), "CUDA error: no kernel image."),
+        (torch.cuda.DeferredCudaCallError("CUDA call failed"), "CUDA call failed."),
+    ],
+)
+def test_a_gpu_that_pytorch_cannot_use_is_left_out_or_refused(has_gpus, monkeypatch, error, reason):
+    """The driver counts GPUs, also where it is too old for this PyTorch."""
+
+    def fail(*_, **__):
+        raise error
+
+    has_gpus(1)
+    monkeypatch.setattr(device, "why_unusable", why_unusable)
+    monkeypatch.setattr(torch, "ones", fail)
+    problem = f"PyTorch ({torch.__version__}) cannot compute on this GPU: {reason}"
+    with pytest.warns(UserWarning) as caught:
+        assert choose_device("auto") == torch.device("cpu")
+    assert [str(warning.message) for warning in caught] == [f"the CPU computes: {problem}"]
+    with pytest.raises(ConfigError) as refusal:
+        choose_device("cuda:0")
+    assert str(refusal.value) == f"cuda:0: {problem}  Take `device=cpu`."
+
+
+def test_a_gpu_without_memory_is_no_reason_to_take_the_cpu(has_gpus, monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    has_gpus(1)
+    monkeypatch.setattr(device, "why_unusable", why_unusable)
+    monkeypatch.setattr(torch, "ones", fail)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        choose_device("auto")
 
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this PyTorch has CUDA")

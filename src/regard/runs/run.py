@@ -25,6 +25,7 @@ from regard.runs.session import RunSession
 from regard.runs.start_checks import (
     open_shared_sources,
     require_disk_space,
+    require_own_gpus,
     share_located,
     share_request,
     share_saved_config,
@@ -165,6 +166,7 @@ def resume(
         sources = open_shared_sources(world, data, from_first=data_from_rank_0)
         world.on_first(lambda: _require_unchanged(config, sources, folder))
         if world.on_first(checkpoint.exists):
+            require_own_gpus(world, device or config.training.device)
             present = _present_device(config.training.device, device, report)
             with resource_errors(_LESS_DATA):
                 run = RunSession.from_folder(

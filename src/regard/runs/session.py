@@ -28,6 +28,7 @@ from regard.runs.pictures import write_curves
 from regard.runs.start_checks import (
     open_shared_sources,
     require_disk_space,
+    require_own_gpus,
     require_same_vocabulary,
     share_config,
     share_machine,
@@ -123,6 +124,7 @@ class RunSession:
         requested = request.bind_all_but_model(RunConfig())
         if requested.training.tensorboard:
             require_tensorboard()
+        require_own_gpus(world, requested.training.device)
         sources = open_shared_sources(world, requested.data, sources, from_first=data_from_rank_0)
         machine = share_machine(
             world, world.together(lambda: inspect_machine(requested.training.device)), report

@@ -53,6 +53,23 @@ def require_same_program(world: World, version: str, options: Mapping[str, bool]
     require_same(world, versions | flags)
 
 
+def require_own_gpus(world: World, device: str) -> None:
+    """Check that no GPU is named for processes of a machine that have one each.
+
+    Args:
+        world: The processes; nccl, by which they exchange gradients, takes no GPU twice.
+        device: Its name, ``cuda:N``, or another.
+
+    Raises:
+        ConfigError: One is.
+    """
+    if ":" in device and world.gradients is not None and world.num_neighbors > 1:
+        raise ConfigError(
+            f"{device}: one GPU for {world.num_neighbors} processes of this machine.  Take "
+            "`device=cuda`: each takes its own."
+        )
+
+
 def share_request(
     world: World,
     parse: Callable[[str | Path | None], Request],

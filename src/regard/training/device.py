@@ -7,6 +7,7 @@ or AMD, as in PyTorch.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from regard.settings.validation import require_number
 T = TypeVar("T")
 CPU = torch.device("cpu")
 _MOST_THREADS = 1024
+_LONGEST_REASON = 240  # characters of an error of PyTorch
 _NAMES = re.compile(r"auto|cpu|mps|cuda(?::(\d{1,4}))?")
 
 
@@ -34,19 +36,37 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     """Return the device of a name.
 
     Args:
-        name: ``auto`` is this process's GPU where PyTorch sees one, else the CPU; ``cuda`` is this
-            process's GPU, ``cuda:N`` the one of a number, from 0. Or a device of PyTorch.
+        name: ``auto`` is this process's GPU where PyTorch can use one, else the CPU; ``cuda`` is
+            this process's GPU, ``cuda:N`` the one of a number, from 0. Or a device of PyTorch.
 
     Returns:
-        The device; a GPU with its number.
+        The device; a GPU with its number. A warning says where ``auto`` leaves a GPU out.
 
     Raises:
-        ConfigError: The name is unknown, or the machine has no such device.
+        ConfigError: The name is unknown, or the machine has no such device that PyTorch can use.
 
     >>> choose_device("cpu")
     device(type='cpu')
     """
     name = str(name)
+    _require_supported(name)
+    count = _count_gpus()
+    if name == "cpu" or (name, count) == ("auto", 0):
+        return CPU
+    _require_gpu(name, count)
+    index = _index_of(name, count)
+    reason = why_unusable(index)
+    if reason is None:
+        return torch.device("cuda", torch.cuda.current_device() if index is None else index)
+    problem = f"PyTorch ({torch.__version__}) cannot compute on this GPU: {reason}"
+    if name != "auto":
+        raise ConfigError(f"{name}: {problem}.  Take `device=cpu`.")
+    warnings.warn(f"the CPU computes: {problem}.", stacklevel=2)
+    return CPU
+
+
+def _require_supported(name: str) -> None:
+    """Raise ConfigError for a name that is unknown, or of a kind of devices that serves nothing."""
     try:
         require_device_name(name)
     except ValueError as error:
@@ -56,9 +76,15 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
             "mps: not supported: some sums are taken in float64, which Apple's GPUs do not have.  "
             "Take `device=cpu`."
         )
-    count = torch.cuda.device_count() if torch.backends.cuda.is_built() else 0
-    if name == "cpu" or (name == "auto" and not count):
-        return CPU
+
+
+def _count_gpus() -> int:
+    """Count the GPUs that PyTorch sees, be it able to use them or not."""
+    return torch.cuda.device_count() if torch.backends.cuda.is_built() else 0
+
+
+def _require_gpu(name: str, count: int) -> None:
+    """Raise ConfigError where PyTorch sees no GPU for a name that asks for one."""
     if not torch.backends.cuda.is_built():
         raise ConfigError(
             f"{name}: this PyTorch ({torch.__version__}) has no CUDA.  Take `device=cpu`, or "
@@ -69,12 +95,46 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
             f"{name}: PyTorch ({torch.__version__}) sees no GPU: is the driver installed, and what "
             "does CUDA_VISIBLE_DEVICES say?  Without one: `device=cpu`."
         )
+
+
+def _index_of(name: str, count: int) -> int | None:
+    """Return the number of a GPU; None is this process's.
+
+    Args:
+        name: ``auto``, ``cuda`` or ``cuda:N``.
+        count: GPUs that PyTorch sees.
+
+    Raises:
+        ConfigError: There are not as many.
+    """
     _, _, number = name.partition(":")
-    index = int(number) if number else torch.cuda.current_device()
-    if index >= count:
+    if number and int(number) >= count:
         has = "1 GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
         raise ConfigError(f"{name}: this machine has {has}.")
-    return torch.device("cuda", index)
+    return int(number) if number else None
+
+
+def why_unusable(index: int | None = None) -> str | None:
+    """Return why a GPU that the machine has cannot be used; None where it can.
+
+    The driver may be older than PyTorch's CUDA, or PyTorch have no kernels for the chip: a machine
+    that has a GPU says so when one is first used.
+
+    Args:
+        index: Of the GPU; None is this process's.
+
+    Raises:
+        OutOfMemoryError: Others have all of its memory.
+    """
+    try:
+        device = torch.cuda.current_device() if index is None else index
+        torch.ones(1, device=torch.device("cuda", device))
+        torch.cuda.synchronize(device)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:
+        return str(error).strip().partition("\n")[0][:_LONGEST_REASON].rstrip(".")
+    return None
 
 
 def use_threads(threads: int | None) -> None:

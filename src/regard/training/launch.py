@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from torch.distributed import (
 )
 
 from regard.errors import ResourceError
+from regard.training.device import why_unusable
 from regard.training.distribution import World
 from regard.training.heartbeat import Failure, Process, Watch, end_process, write_message
 from regard.training.signals import ignore_signals
@@ -98,6 +99,7 @@ def connect(environment: TorchrunEnvironment) -> Launch:
     Raises:
         ResourceError: The others cannot be reached, or one of them has ended.
     """
+    gpu = choose_gpu(environment.local_rank)
     _choose_interface(environment)
     with _default_interrupt(), _noting_the_wait(environment):
         try:
@@ -114,7 +116,7 @@ def connect(environment: TorchrunEnvironment) -> Launch:
                 "torchrun run on every machine, and can that address be reached from each?"
             ) from error
         try:
-            return _begin_watch(environment, name)
+            return _begin_watch(environment, name, gpu)
         except RuntimeError as error:
             raise ResourceError(
                 f"rank {environment.rank} (host {socket.gethostname()}): the connection to another "
@@ -147,18 +149,16 @@ def _meet(environment: TorchrunEnvironment) -> str:
     return name
 
 
-def _begin_watch(environment: TorchrunEnvironment, name: str) -> Launch:
+def _begin_watch(environment: TorchrunEnvironment, name: str, gpu: str | None) -> Launch:
     """Let the connected processes know and watch each other."""
     world = World(rank=environment.rank, size=environment.size, control=dist.group.WORLD)
-    has_gpu = torch.cuda.device_count() > environment.local_rank
-    own = (msgspec.to_builtins(Process.present()), environment.num_restarts, has_gpu)
+    own = (msgspec.to_builtins(Process.present()), environment.num_restarts, gpu)
     gathered = world.gather(own)
     processes = [msgspec.convert(process, Process) for process, _, _ in gathered]
-    gradients = None
-    if all(has_gpu for _, _, has_gpu in gathered):
-        torch.cuda.set_device(environment.local_rank)
-        gradients = dist.new_group(backend="nccl", timeout=_EXCHANGE)
     hosts = tuple(process.host for process in processes)
+    gradients = None
+    if have_own_gpus(hosts, [gpu for _, _, gpu in gathered]):
+        gradients = dist.new_group(backend="nccl", timeout=_EXCHANGE)
     world = replace(world, gradients=gradients, hosts=hosts)
     watched = _open_store(environment, _STORE)  # a store serves one thread at a time
     watch = Watch(
@@ -175,6 +175,39 @@ def _begin_watch(environment: TorchrunEnvironment, name: str) -> Launch:
     watch.start()
     most_restarts = max(num_restarts for _, num_restarts, _ in gathered)
     return Launch(world, watch, most_restarts, environment)
+
+
+def choose_gpu(local_rank: int) -> str | None:
+    """Let this process take its GPU, one after another by its rank on the machine.
+
+    Returns:
+        Where it is on its machine; None where the process sees none that it can use. A part of a
+        GPU (MIG) is where the whole one is.
+    """
+    count = torch.cuda.device_count()
+    if not count:
+        return None
+    index = local_rank % count  # a process of Slurm may see its own GPU alone
+    if why_unusable(index) is not None:
+        return None
+    torch.cuda.set_device(index)
+    chip = torch.cuda.get_device_properties(index)
+    return f"{chip.pci_domain_id}:{chip.pci_bus_id}:{chip.pci_device_id}"
+
+
+def have_own_gpus(hosts: Sequence[str], gpus: Sequence[str | None]) -> bool:
+    """Return whether each process has a GPU, and none that of another: nccl takes no others.
+
+    Args:
+        hosts: Name of the machine of each process.
+        gpus: From `choose_gpu`.
+
+    >>> have_own_gpus(["a", "a", "b"], ["0:1:0", "0:2:0", "0:1:0"])
+    True
+    >>> have_own_gpus(["a", "a"], ["0:1:0", "0:1:0"])
+    False
+    """
+    return None not in gpus and len(set(zip(hosts, gpus, strict=True))) == len(gpus)
 
 
 def _open_store(
