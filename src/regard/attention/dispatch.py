@@ -165,6 +165,9 @@ def collect_facts(
     )
 
 
+_SDPA_TERMS = (MaskTerm(), MaskTerm(after=0))
+
+
 def _is_compilable(options: AttentionOptions) -> bool:
     """Return whether the compiled operator takes score and bias."""
     return isinstance(options.score, KNOWN_SCORES) and (
@@ -181,7 +184,7 @@ def _collect_gpu_facts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOption
     """Return what kernels for a GPU take of a call, ``[batch, heads, length, dim]``."""
     if not computes_on_gpu(q) or _is_transformed():
         return GpuFacts()  # for transforms and dual numbers the kernels have no rule
-    terms = (MaskTerm(), MaskTerm(after=0)) if options.is_plain else ()
+    terms = _SDPA_TERMS if options.is_plain else ()
     sdpa_terms = tuple(term for term in terms if SdpaBackend.takes(term, q, k, v, options))
     if torch.compiler.is_compiling():
         return GpuFacts(sdpa_terms)

@@ -194,9 +194,8 @@ def propagate_nan(
         q, k, v = q.masked_fill(~sees, 0.0), k.masked_fill(~seen, 0.0), v.masked_fill(~seen, 0.0)
     if k.numel() == 0:
         return q, k, v
-    keys = k.detach()
-    # One after the other: their sum could overflow.
-    nonfinite = keys.amax((2, 3), keepdim=True) * 0 + keys.amin((2, 3), keepdim=True) * 0
+    # The largest absolute number of each head: as a sum it could overflow.
+    nonfinite = torch.linalg.vector_norm(k.detach(), torch.inf, (2, 3), keepdim=True) * 0
     repeats = q.shape[1] // k.shape[1]
     nonfinite = nonfinite if repeats == 1 else nonfinite.repeat_interleave(repeats, dim=1)
     return torch.addcmul(q, q.detach(), nonfinite), k, v

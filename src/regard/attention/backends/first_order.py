@@ -79,8 +79,8 @@ class _FirstOrder(torch.autograd.Function):
         return None, None, *(next(remaining) if needed else None for needed in needs)
 
 
-_Graph = tuple[list[Tensor], list[GradientEdge]]
-"""Stand-ins of the needed tensors, and the edges of the outputs that were computed of them."""
+_Graph = tuple[list[GradientEdge], list[GradientEdge]]
+"""The edges of the needed tensors, and those of the outputs that were computed of them."""
 
 
 def _pull_back_once(
@@ -88,9 +88,9 @@ def _pull_back_once(
 ) -> tuple[Tensor, ...]:
     """Return the cotangents of the needed tensors by the kernels, where there are any."""
     needs = ctx.needs_input_grad[2:]
-    stand_ins, edges = graph or _record(ctx.once, tensors, needs)[1]
+    inputs, outputs = graph or _record(ctx.once, tensors, needs)[1]
     try:
-        return torch.autograd.grad(edges, stand_ins, cotangents)
+        return torch.autograd.grad(outputs, inputs, cotangents)
     except RuntimeError as error:
         if not ctx.once.has_no_kernel(error, *tensors):
             raise
@@ -105,29 +105,31 @@ def _record(
     The graph holds nothing but what the operations of the function saved, which activation
     checkpointing leaves out: leaves would hold the tensors.
     """
-    stand_ins: list[Tensor] = []
-    inputs = []
     with torch.enable_grad():
-        for tensor, needed in zip(tensors, needs, strict=True):
-            if needed:
-                stand_ins.append(tensor.new_empty(1).expand(tensor.shape).requires_grad_())
-                inputs.append(_Enter.apply(stand_ins[-1], tensor.detach()))
-            else:
-                inputs.append(tensor.detach())
+        leaf = torch.empty(0, device=tensors[0].device, requires_grad=True)
+        entered = _Enter.apply(leaf, *_needed(tensors, needs))
+        remaining = iter(entered)
+        inputs = (
+            next(remaining) if needed else tensor.detach()
+            for tensor, needed in zip(tensors, needs, strict=True)
+        )
         outputs = _compute(function, tuple(inputs))
-    return outputs, (stand_ins, [get_gradient_edge(out) for out in outputs])
+    return outputs, (
+        [get_gradient_edge(x) for x in entered],
+        [get_gradient_edge(x) for x in outputs],
+    )
 
 
 class _Enter(torch.autograd.Function):
-    """Give the cotangent of ``[batch, heads, length, dim]``, or any, to a tensor without memory."""
+    """Let ``[batch, heads, length, dim]``, or any, begin a graph that does not hold the tensors."""
 
     @staticmethod
-    def forward(ctx: Any, stand_in: Tensor, tensor: Tensor) -> Tensor:  # noqa: ARG004
-        return tensor.detach()
+    def forward(ctx: Any, leaf: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG004
+        return tuple(tensor.detach() for tensor in tensors)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
-        return cotangents[0], None
+    def backward(ctx: Any, *cotangents: Tensor) -> None:  # noqa: ARG004
+        raise AssertionError("cotangents are taken before they reach the leaf")
 
 
 def _pull_back(
@@ -148,6 +150,8 @@ def _pull_back(
 
 
 def _compute(function: TensorFunction, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    if not torch.is_autocast_enabled(tensors[0].device.type):
+        return function(*tensors)
     with torch.autocast(tensors[0].device.type, enabled=False):
         return function(*tensors)
 

@@ -13,7 +13,7 @@ All are immutable values that compare and hash. A class in `PATTERNS` reads its 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Self
 
 import torch
@@ -262,6 +262,12 @@ class MaskPair(_Pair, MaskPattern):
 
     left: MaskPattern
     right: MaskPattern
+    _terms: tuple[MaskTerm, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        combine = union if self.symbol == "|" else intersect
+        terms = combine(self.left.terms(), self.right.terms())
+        object.__setattr__(self, "_terms", terms)  # the class is frozen
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
@@ -270,8 +276,7 @@ class MaskPair(_Pair, MaskPattern):
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return the terms of both operands, concatenated or multiplied out."""
-        combine = union if self.symbol == "|" else intersect
-        return combine(self.left.terms(), self.right.terms())
+        return self._terms
 
 
 class LengthDependentPair(_Pair, LengthDependentPattern):

@@ -93,13 +93,9 @@ class MaskTerm:
         return allowed
 
     def __and__(self, other: MaskTerm) -> MaskTerm:
-        before, after = (
-            min((bound for bound in bounds if bound is not None), default=None)
-            for bounds in ((self.before, other.before), (self.after, other.after))
-        )
         return MaskTerm(
-            before=before,
-            after=after,
+            before=_smaller(self.before, other.before),
+            after=_smaller(self.after, other.after),
             stride=math.lcm(self.stride, other.stride),
             queries=_intersection(self.queries, other.queries),
             keys=_intersection(self.keys, other.keys),
@@ -182,6 +178,12 @@ def _hull(left: MaskTerm, right: MaskTerm) -> MaskTerm:
         queries=_union(left.queries, right.queries),
         keys=_union(left.keys, right.keys),
     )
+
+
+def _smaller(left: int | None, right: int | None) -> int | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return min(left, right)
 
 
 def _larger(left: int | None, right: int | None) -> int | None:

@@ -125,8 +125,13 @@ def compiled() -> Callable[..., Any]:
     kernels = compile_it(attention)
 
     def limited(*tensors: Tensor, **options: Any) -> Any:
-        with torch._dynamo.config.patch(recompile_limit=_MOST_KERNELS):
+        config = torch._dynamo.config
+        usual_limit = config.recompile_limit
+        config.recompile_limit = _MOST_KERNELS  # `config.patch` takes as long as the launch
+        try:
             return kernels(*tensors, **options)
+        finally:
+            config.recompile_limit = usual_limit
 
     return limited
 
