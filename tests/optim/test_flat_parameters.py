@@ -4,10 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.pretended_gpu import DEVICE, PretendedGpu
 
 from regard.errors import ConfigError
 from regard.optim import flat_parameters as vector_module
-from regard.optim.flat_parameters import FlatParameters, linear_combination
+from regard.optim.flat_parameters import FlatParameters, inner_product, linear_combination
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -141,6 +142,31 @@ def test_many_inner_products_do_not_depend_on_the_precision_of_matrix_products(s
     finally:
         torch.set_float32_matmul_precision(before)
     assert torch.backends.mkldnn.enabled
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_gpu_computes_the_same_products_and_combinations(dtype):
+    rows, start = (8 * draw(3, 40)).round().to(dtype), (8 * draw(40, seed=1)).round().to(dtype)
+    factor, weights = torch.tensor(-0.5), torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64)
+    expected = linear_combination(start, factor, rows, weights, torch.empty_like(start))
+    with PretendedGpu() as gpu:
+        start_there, factor, rows_there, weights = (
+            x.to(DEVICE) for x in (start, factor, rows, weights)
+        )
+        gpu.waits.clear()
+        square = inner_product(start_there, start_there)
+        product = inner_product(start_there, rows_there[1])
+        combination = linear_combination(
+            start_there, factor, rows_there, weights, start_there.new_empty(40)
+        )
+        assert linear_combination(start_there, factor, rows_there, weights, start_there) is (
+            start_there
+        )
+        assert gpu.waits == []
+        assert float(square) == pytest.approx(float(start.double() @ start.double()), rel=1e-15)
+        assert float(product) == float(start.double() @ rows[1].double())
+        assert torch.equal(combination.cpu(), expected)
+        assert torch.equal(start_there.cpu(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -275,8 +275,10 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
 def _device_inner_product(first: Tensor, second: Tensor) -> Tensor:
     """Return the inner product of two vectors, ``[n]``, by few calls: float64, a scalar.
 
-    Each product is rounded once to float32; they are summed in float64.
+    Each product is rounded once to float32, squares are not; they are summed in float64.
     """
+    if first is second:  # read once, and nothing is written
+        return torch.linalg.vector_norm(first, dtype=torch.float64).square()
     wide = torch.promote_types(first.dtype, torch.float32)
     blocks = zip(first.split(_DEVICE_BLOCK), second.split(_DEVICE_BLOCK), strict=True)
     sums = [(a.to(wide) * b.to(wide)).sum(dtype=torch.float64) for a, b in blocks]
@@ -382,9 +384,10 @@ def linear_combination(
     """
     if out.device.type != "cpu":
         wide = torch.promote_types(out.dtype, torch.float32)
+        total = out if out.dtype == wide else torch.empty_like(out, dtype=wide)
         with _exact_matrix_products(out.device.type):
-            first = start.to(wide) * factor
-            return out.copy_(first.addmv_(rows.to(wide).T, weights.to(wide)))
+            torch.mul(start.to(wide), factor, out=total).addmv_(rows.to(wide).T, weights.to(wide))
+        return total if total is out else out.copy_(total)
     size, scale, alphas = _BLOCK_OF_ROWS, float(factor), weights.tolist()
     for first, block, part in zip(
         start.split(size), rows.split(size, dim=1), out.split(size), strict=True
