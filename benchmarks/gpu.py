@@ -5,11 +5,11 @@
     python benchmarks/gpu.py --device cpu --tiny      # does it run, not how fast
 
 Contenders are computed in turn; times are medians over the turns, without what compiles before
-them. bfloat16, heads of 64. A `ratio` is our time over the peer's (of decoding the peer's over
-ours), a `bar` what it or the time has to meet. Peers that are not installed are named and left
-out: pip install transformers. So are contenders that fail, and claims for which no time remains:
-while others wait, a claim has half of the time that is left. After an error that leaves a GPU
-unusable another process goes on.
+them. Attention is called ten times in a row, as by the layers of a model. bfloat16, heads of 64. A
+`ratio` is our time over the peer's (of decoding the peer's over ours), a `bar` what it or the time
+has to meet. Peers that are not installed are named and left out: pip install transformers. So are
+contenders that fail, and claims for which no time remains: while others wait, a claim has half of
+the time that is left. After an error that leaves a GPU unusable another process goes on.
 
 - peak        a bfloat16 product of matrices: what the chip has
 - window      a window of 256 keys, and compiled FlexAttention
@@ -81,6 +81,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     shapes: tuple[tuple[int, int, int], ...] = ((4, 16, 4096), (1, 16, 16384))
     head_dim: int = 64
     window: int = 256
+    num_layers: int = 10  # calls of attention in a row, as in a model
     vocab_size: int = 32_000
     translator: tuple[int, int, int] = (6, 512, 8)  # layers, width, heads
     target_tokens: int = 13_400
@@ -99,6 +100,7 @@ TINY = Scale(
     shapes=((1, 2, 64),),
     head_dim=8,
     window=16,
+    num_layers=1,
     vocab_size=64,
     translator=(1, 16, 2),
     target_tokens=40,
@@ -159,8 +161,13 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     dtype: torch.dtype = torch.bfloat16
     failures: dict[str, str] = msgspec.field(default_factory=dict)
 
-    def times(self, tasks: Mapping[str, Task]) -> dict[str, float]:
-        """Return the median milliseconds of each task that works; they are called in turn."""
+    def times(self, tasks: Mapping[str, Task], num_calls: int = 1) -> dict[str, float]:
+        """Return the median milliseconds of each task that works.
+
+        Args:
+            tasks: By name; they are computed in turn.
+            num_calls: In a row, before the device is waited for.
+        """
 
         def warm_up(task: Task) -> bool:
             for _ in range(_WARM_UP):
@@ -172,7 +179,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         milliseconds: dict[str, list[float]] = {name: [] for name in tasks if name in able}
         for _ in range(self.scale.repeats):
             for name, taken in milliseconds.items():
-                taken.append(self.time(tasks[name]))
+                taken.append(self.time(tasks[name], num_calls))
         return {name: statistics.median(taken) for name, taken in milliseconds.items()}
 
     def attempt(self, name: str, compute: Callable[[], T]) -> T | None:
@@ -200,13 +207,14 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
             return True
         return False
 
-    def time(self, task: Task) -> float:
-        """Return the milliseconds of a call, until the device has computed it."""
+    def time(self, task: Task, num_calls: int = 1) -> float:
+        """Return the milliseconds of one of some calls, until the device has computed them."""
         finish_work(self.device)
         start = time.perf_counter()
-        task()
+        for _ in range(num_calls):
+            task()
         finish_work(self.device)
-        return 1e3 * (time.perf_counter() - start)
+        return 1e3 * (time.perf_counter() - start) / num_calls
 
     def peak_gigabytes(self, task: Task) -> float | None:
         """Return the most memory that is held while a task is called; None without a GPU."""
@@ -342,7 +350,8 @@ def attention(bench: Bench, claim: str, pattern: str, bar: str = "") -> Iterator
         cases = {name: Attention(bench, shape, forward) for name, forward in forwards.items()}
         what = f"{pattern}, {shape[0]} x {shape[1]} heads, {length:,}"
         for order in ("forward", "gradient"):
-            times = bench.times({name: getattr(case, order) for name, case in cases.items()})
+            tasks = {name: getattr(case, order) for name, case in cases.items()}
+            times = bench.times(tasks, bench.scale.num_layers)
             yield from compare(claim, f"{what}: {order}", times, bar)
 
 
@@ -373,7 +382,8 @@ def hvp(bench: Bench) -> Iterator[Line]:
                 peer = Attention(bench, (1, 8, length), forward, torch.float32)
                 tasks[f"gradient of {name}"] = peer.gradient
             what = f"{pattern}, 8 heads, {length:,}, float32: product and gradient"
-            yield from compare("hvp", what, bench.times(tasks), "<= 10")
+            times = bench.times(tasks, bench.scale.num_layers)
+            yield from compare("hvp", what, times, "<= 10")
 
 
 class TorchTransformer(nn.Module):
