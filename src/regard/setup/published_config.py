@@ -17,7 +17,6 @@ from regard.generation.beam_search_config import BeamSearchConfig, Stopping
 from regard.hub.export.hugging_face import BRIGHTEST
 from regard.hub.file_names import (
     GENERATION_CONFIG,
-    HF_CONFIG,
     PREPROCESSOR_CONFIG,
     TOKENIZER_CONFIG,
 )
@@ -29,7 +28,7 @@ from regard.hub.hugging_face.generation_rules import (
 )
 from regard.hub.hugging_face.published_folder import Published
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
-from regard.hub.hugging_face.weight_files import read_json, read_optional_json
+from regard.hub.hugging_face.weight_files import read_optional_json
 from regard.models import VitConfig
 from regard.settings.validation import LARGEST
 from regard.setup.config import DataConfig, QuestionAnsweringConfig, RunConfig
@@ -97,7 +96,7 @@ def image_config(published: Published, task: str) -> RunConfig:
     Raises:
         ConfigError: Pixels are scaled by values of another type, or images are cropped.
     """
-    data = _image_data(published.folder, published.config)
+    data = replace(_image_data(published.folder, published.config), labels=published.labels)
     return RunConfig(task=task, model=published.config, data=data)
 
 
@@ -108,7 +107,7 @@ def _longest_text(folder: Path) -> int:
 
 
 def _image_data(folder: Path, model: VitConfig) -> DataConfig:
-    """Return the labels, and the mean and standard deviation of pixels.
+    """Return the mean and standard deviation of pixels.
 
     Without ``preprocessor_config.json`` pixels are scaled to -1 to 1, the default of ViT.
 
@@ -132,14 +131,7 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
     mean, std = (
         [brightest * value for value in values[: model.channels]] for values in (mean, std)
     )
-    return DataConfig(
-        labels=_image_labels(folder, model.num_labels), mean=tuple(mean), std=tuple(std)
-    )
-
-
-def _image_labels(folder: Path, count: int) -> tuple[str, ...]:
-    names = read_json(folder / HF_CONFIG).get("id2label") or {}
-    return tuple(str(names.get(str(number), f"LABEL_{number}")) for number in range(count))
+    return DataConfig(mean=tuple(mean), std=tuple(std))
 
 
 def _channel_values(path: Path, fields: Mapping[str, Any], name: str) -> list[float]:

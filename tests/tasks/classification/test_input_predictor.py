@@ -17,7 +17,10 @@ from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.export_check import export_model
 from regard.runs.run import train
+from regard.setup.build import build_model
 from regard.setup.config import RunConfig
+from regard.setup.fine_tuning import load_pretrained
+from regard.tasks import task_named
 from regard.tasks.classification.input_predictor import InputClassifier
 
 
@@ -75,6 +78,23 @@ def test_it_classifies_as_its_makers_library_does(published, pictures):
         wanted = theirs(pixel_values=prepared).logits.softmax(-1)[0]
         for label, share in zip(opened.labels, wanted.tolist(), strict=True):
             assert found.probabilities[label] == pytest.approx(share, abs=1e-4)
+
+
+def test_a_run_keeps_the_rows_of_published_labels(published):
+    folder, theirs = published
+    config = load(folder).config
+    data = replace(config.data, labels=("bird", "cat", "horse"))
+    training = replace(config.training, precision="float32")
+    config = replace(config, start_from=str(folder), data=data, training=training)
+    model = build_model(config, 0, task_named(config.task))
+    assert load_pretrained(model, config) == (
+        "The output layer keeps what it knows of bird, cat.  New: horse.  "
+        "Left out, since the data lacks them: dog."
+    )
+    for name in ("weight", "bias"):
+        rows, old = model.get_parameter(f"head.{name}"), getattr(theirs.classifier, name)
+        assert torch.equal(rows[0], old[2]) and torch.equal(rows[1], old[0])
+    assert not model.get_parameter("head.weight")[2].any()
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ class Published:
         vocab_size: Number of token ids.
         mappings: The tensors of each parameter.
         parts: The tensors of `mappings`, by their published names, as the files have them.
-        labels: Labels of a classifier of texts, in the order of its logits; empty for other models.
+        labels: Labels of a classifier of texts or images, in the order of its logits; empty for
+            other models.
         finds_spans: Whether it gives the places of answers.
     """
 
@@ -158,8 +159,8 @@ def read_hugging_face(
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
     check_next_sentence(folder, fields, tensors.keys())
-    _check_image_labels(folder, fields, config)
-    head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()
+    labels = _image_labels(folder, fields, config)
+    head = _label_head(folder, architecture, checkpoint_format, tensors)
     finds_spans = _has_span_head(folder, architecture, checkpoint_format, tensors)
     if finds_spans:
         config = with_span_head(config)
@@ -314,10 +315,20 @@ def _has_span_head(
     return output in tensors
 
 
-def _check_image_labels(folder: Path, fields: Mapping[str, Any], config: object) -> None:
-    """Raise where a classifier of images gives anything but one label among several."""
-    if isinstance(config, VitConfig) and config.num_labels:
-        check_labels(folder, fields, _labels(folder, fields, config.num_labels))
+def _image_labels(folder: Path, fields: Mapping[str, Any], config: object) -> tuple[str, ...]:
+    """Read the labels of a classifier of images.
+
+    Returns:
+        The labels in the order of its logits; none of another model.
+
+    Raises:
+        ConfigError: A label has no name, or the model gives anything but one label among several.
+    """
+    if not isinstance(config, VitConfig) or not config.num_labels:
+        return ()
+    labels = _labels(folder, fields, config.num_labels)
+    check_labels(folder, fields, labels)
+    return labels
 
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
