@@ -19,6 +19,7 @@ from regard.cli.wording import error_text
 from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
+from regard.runs.information import inspect_folder
 from regard.runs.run import is_finished, resume, train
 from regard.setup.config import RunConfig
 from regard.training.checkpoint import checkpoint_path
@@ -164,6 +165,14 @@ def test_a_request_to_stop_in_the_same_process_is_heeded(tmp_path, pairs_file):
     with pytest.raises(Stopped):
         train(pairs_file, tmp_path / "model", settings=TINY, report=interrupt)
     assert not is_finished(ModelFolder(tmp_path / "model"))
+
+
+def test_the_steps_before_the_first_evaluation_are_those_of_the_checkpoint(tmp_path, pairs_file):
+    folder = tmp_path / "model"
+    with pytest.raises(Crash):
+        train(pairs_file, folder, settings=EVERY_STEP, report=crash_after(3))
+    information = inspect_folder(folder)[0]
+    assert (information.step, information.num_evaluations) == (3, 0)
 
 
 def test_a_finished_run_is_left_as_it_is(straight):

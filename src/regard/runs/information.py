@@ -22,6 +22,7 @@ from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.tasks import task_of, task_of_published
+from regard.training.checkpoint import last_saved_step
 
 _CHUNK_BYTES = 1 << 20
 
@@ -40,7 +41,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
             they were made from. Otherwise ``float32``.
         length: Tokens of the longest row that the model can read.
         is_finished: Whether its run is finished.
-        step: Step of the last evaluation.
+        step: Number of steps, by the last evaluation or the last checkpoint.
         num_evaluations: Number of evaluations so far.
         figures: Figures of the best evaluation and of the test.
         tensors: Name, shape and size of every parameter.
@@ -100,7 +101,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         precision="int8" if is_int8 else "float32",
         length=config.model.longest_input(config.data.max_length),
         is_finished="finished" in events,
-        step=_last_step(lines),
+        step=max(_last_step(lines), last_saved_step(folder.path)),
         num_evaluations=events.count("evaluated"),
         figures=_figures(lines),
         tensors=[

@@ -116,9 +116,19 @@ def began_in_shards(folder: Path) -> bool:
     Raises:
         WeightsError: The checkpoint is damaged.
     """
-    path = checkpoint_path(folder)
-    state = read_index(path.parent).state if path.name == INDEX else read_state(path)
-    return _summary_of(state).in_shards
+    return _read_summary(folder).in_shards
+
+
+def last_saved_step(folder: Path) -> int:
+    """Return the number of steps of the last checkpoint in a model folder.
+
+    Returns:
+        The number; 0 where there is no checkpoint, or none that can be read.
+    """
+    with suppress(WeightsError, OSError):
+        if checkpoint_path(folder).exists():
+            return max(0, _read_summary(folder).step)
+    return 0
 
 
 class _Summary(msgspec.Struct):
@@ -131,6 +141,11 @@ class _Summary(msgspec.Struct):
 
     step: int = -1
     in_shards: bool = False
+
+
+def _read_summary(folder: Path) -> _Summary:
+    path = checkpoint_path(folder)
+    return _summary_of(read_index(path.parent).state if path.name == INDEX else read_state(path))
 
 
 def _summary_of(state: dict[str, object]) -> _Summary:
