@@ -148,6 +148,27 @@ def test_values_between_missing_ones_are_dots_in_the_chart_of_a_forecast():
     assert re.findall(r'<circle[^>]*class="(\w+)"', svg) == ["history", "came", "came"]
 
 
+@pytest.mark.parametrize(
+    ("num_ahead", "labels"),
+    [
+        (24, ["02-07 00:00", "02-09 23:00", "02-09 00:00"]),
+        (2, ["02-07 00:00", "02-08 01:00"]),
+    ],
+)
+def test_times_below_a_forecast_do_not_cover_each_other(num_ahead, labels):
+    num_history = max(24, 2 * num_ahead)
+    hours = range(num_history + num_ahead)
+    panel = ForecastPanel(
+        title="hours",
+        times=[f"2024-02-{7 + hour // 24:02} {hour % 24:02}:00:00" for hour in hours],
+        history=np.ones(num_history),
+        actual=None,
+        quantiles=np.tile(np.arange(11.0), (num_ahead, 1)),
+    )
+    svg = str(forecast_chart(panel).svg)
+    assert re.findall(r"<text[^>]*>([\d :-]*:[\d :-]*)</text>", svg) == labels
+
+
 def test_quantiles_and_errors_by_step_are_those_of_the_formula():
     levels = 11
     windows = [ForecastWindow(series=0, origin=4, actual=np.array([1.0, np.nan, 3.0]))]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from regard.explain.report.markup import tag
+from regard.explain.page.token_text import short_times
+from regard.explain.report.markup import Markup, tag
 from regard.explain.report.svg_parts import (
     WIDTH,
     Chart,
@@ -17,6 +19,8 @@ from regard.explain.report.svg_parts import (
     value_grid,
 )
 from regard.plots.forecast_panels import ForecastPanel
+
+_CHARACTER_WIDTH = 6.2  # of a small text, on average
 
 
 class _ForecastLines(NamedTuple):
@@ -84,32 +88,64 @@ def forecast_chart(panel: ForecastPanel) -> Chart:
         return top + height * (1 - (value - lowest) / span)
 
     parts = value_grid(left, width, [lowest + span * index / 3 for index in range(4)], y)
-    for low, high, kind in ((0.025, 0.975, "wide-band"), (0.1, 0.9, "inner-band")):
-        if low in lines.quantiles and high in lines.quantiles:
-            upper, lower = (
-                [(x(num_history + i), y(v)) for i, v in enumerate(lines.quantiles[level])]
-                for level in (high, low)
-            )
-            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in [*upper, *reversed(lower)])
-            parts.append(tag("polygon", points=points, class_=kind))
+    parts += _draw_bands(lines, x, y)
     for start, values, kind in (
         (0, lines.history, "history"),
         (num_history, lines.quantiles.get(0.5, []), "curve first"),
         (num_history, lines.actual, "came"),
     ):
-        parts += broken_line(
-            [(x(start + index), y(value)) for index, value in enumerate(values)], kind
-        )
+        parts += broken_line(_points(values, start, x, y), kind)
     bottom = top + height
     names = (("history", "muted"), ("what came", "problem"), ("median and bands", "own-name"))
     for number, (name, kind) in enumerate(names):
         parts.append(text_at(left + 110.0 * number, bottom + 36, name, class_=kind))
-    if lines.times:
-        for index, kind in ((0, ""), (num_history, "middle"), (len(lines.times) - 1, "end")):
-            time = lines.times[index]
-            parts.append(text_at(x(index), bottom + 16, time, class_=f"small muted {kind}"))
+    for index, time, kind in _time_labels(lines.times, num_history, x):
+        parts.append(text_at(x(index), bottom + 16, time, class_=f"small muted {kind}"))
     label = f"Forecast of {panel.title}"
     return Chart(
         draw_svg(parts, bottom + 42, label),
         table(["time", "10 %", "median", "90 %", "what came"], lines.rows(), label),
     )
+
+
+def _points(
+    values: Sequence[float], start: int, x: Callable[[float], float], y: Callable[[float], float]
+) -> list[tuple[float, float]]:
+    """Return the coordinates of values from an index on."""
+    return [(x(start + index), y(value)) for index, value in enumerate(values)]
+
+
+def _draw_bands(
+    lines: _ForecastLines, x: Callable[[float], float], y: Callable[[float], float]
+) -> Iterator[Markup]:
+    """Yield the bands of the steps ahead whose quantiles are known, the wider one first."""
+    start = len(lines.history)
+    for low, high, kind in ((0.025, 0.975, "wide-band"), (0.1, 0.9, "inner-band")):
+        if low in lines.quantiles and high in lines.quantiles:
+            upper, lower = (_points(lines.quantiles[level], start, x, y) for level in (high, low))
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in [*upper, *reversed(lower)])
+            yield tag("polygon", points=points, class_=kind)
+
+
+def _time_labels(
+    times: Sequence[str], origin: int, x: Callable[[float], float]
+) -> Iterator[tuple[int, str, str]]:
+    """Yield index, text and anchor of the first time, the last, and that of the origin between.
+
+    Args:
+        times: Of the history and the steps ahead; empty where they are not known.
+        origin: Index of the first step ahead.
+        x: Maps an index to a coordinate.
+    """
+    if not times:
+        return
+    last = len(times) - 1
+    start, middle, end = short_times([times[0], times[origin], times[last]])
+    yield 0, start, ""
+    yield last, end, "end"
+    half = _CHARACTER_WIDTH * len(middle) / 2
+    begins, ends = x(origin) - half, x(origin) + half
+    if x(0) + _CHARACTER_WIDTH * len(start) < begins and ends < x(last) - _CHARACTER_WIDTH * len(
+        end
+    ):
+        yield origin, middle, "middle"
