@@ -71,7 +71,10 @@ def test_no_answer_f1_joins_precision_and_recall() -> None:
     predictions = ["", "", "", "Rome", "Paris"]
     answers = [[], [], ["Oslo"], [], ["Paris"]]
     assert no_answer_f1(predictions, answers) == pytest.approx(100 * 2 / 3)
-    assert no_answer_f1(["Rome"], [["Paris"]]) is None
+
+
+def test_without_a_question_that_has_no_answer_there_is_no_f1_of_that_decision() -> None:
+    assert no_answer_f1(["Rome", ""], [["Paris"], ["Oslo"]]) is None
 
 
 def test_intervals_hold_the_score_and_narrow_with_more_questions() -> None:

@@ -43,7 +43,7 @@ class AnswerScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         exact_match: Questions whose answer is a true one.
         f1: Mean overlap in words with the nearest true answer.
         no_answer_f1: Harmonic mean of precision and recall of the decision that a question has no
-            answer; None where every question has one and no answer is missing.
+            answer; None where every question has one.
         num_questions: Questions scored.
     """
 
@@ -139,7 +139,7 @@ def no_answer_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -
         answers: The true answers of each question; none for a question without one.
 
     Returns:
-        The harmonic mean of precision and recall; None where nothing is or was decided so.
+        The harmonic mean of precision and recall; None where every question has an answer.
 
     Raises:
         DataError: There is nothing to score.
@@ -151,8 +151,9 @@ def no_answer_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -
     require_aligned(predictions, answers, "answers")
     is_empty = np.array([not answer_words(text) for text in predictions], dtype=bool)
     has_none = np.array([not any(map(answer_words, texts)) for texts in answers], dtype=bool)
-    total = int(is_empty.sum()) + int(has_none.sum())
-    return 100 * (2 * int((is_empty & has_none).sum()) / total) if total else None
+    if not has_none.any():
+        return None
+    return 200 * int((is_empty & has_none).sum()) / int(is_empty.sum() + has_none.sum())
 
 
 def score_answers(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> AnswerScores:
