@@ -337,7 +337,7 @@ def test_over_fitting_is_reported_once_after_three_rises_in_a_row():
         [],
         [
             "Over-fitting: validation loss rose 3 evaluations in a row (2.000 to 2.300), its gap "
-            "to training loss from 0.500 to 1.500.  The best weights so far are kept.  More text, "
+            "to training loss from 0.500 to 1.500.  The best weights so far are kept.  More data, "
             "a smaller model or a higher `model.dropout`, with another `output`, helps."
         ],
         [],

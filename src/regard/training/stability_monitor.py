@@ -515,6 +515,6 @@ def _check_over_fitting(state: MonitorState) -> str | None:
         "over-fitting",
         f"Over-fitting: validation loss rose {_RISES} evaluations in a row "
         f"({valid[0]:.3f} to {valid[-1]:.3f}), its gap to training loss from {gaps[0]:.3f} to "
-        f"{gaps[-1]:.3f}.  The best weights so far are kept.  More text, a smaller model or a "
+        f"{gaps[-1]:.3f}.  The best weights so far are kept.  More data, a smaller model or a "
         "higher `model.dropout`, with another `output`, helps.",
     )

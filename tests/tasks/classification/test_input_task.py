@@ -167,7 +167,10 @@ def test_a_run_leaves_a_model_that_opens_and_classifies(models, sources, name):
         assert entry.label in opened.labels
         assert sum(entry.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
     assert not (models[name] / "tokenizer.json").exists()
-    assert "tokenizer | none" in (models[name] / "README.md").read_text()
+    card = (models[name] / "README.md").read_text()
+    assert "tokenizer | none" in card
+    assert "it gives one of its labels\nto any other" in card
+    assert "what it writes" not in card
 
 
 def test_sizes_are_those_of_the_data(models):
@@ -551,7 +554,9 @@ def test_a_folder_that_holds_neither_images_nor_sound_is_refused(capsys, tmp_pat
     assert err == (
         f"regard: {tmp_path}/data: no WAV files and no images in folders named for their labels.  "
         f"Expected {tmp_path}/data/LABEL/FILE.wav or FILE.png, or MNIST's "
-        "train-images-idx3-ubyte.gz.  Kinds of files: 1 .txt.\n"
+        "train-images-idx3-ubyte.gz.  Kinds of files: 1 .txt.  Texts are read from one file: "
+        'running text joined into one .txt, labelled texts as {"text": ..., "label": ...} a line '
+        "of a .jsonl.\n"
     )
 
 

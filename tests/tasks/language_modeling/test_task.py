@@ -193,6 +193,14 @@ def test_short_lines_are_the_worst_where_there_are_no_others(run, tmp_path):
     assert [entry.line for entry in report.worst] == [3, 1]
 
 
+def test_the_verdict_says_whether_the_model_is_better_than_xz(run, tmp_path):
+    path = tmp_path / "new.txt"
+    path.write_text("7 red\n\nQ!?\n")
+    report = evaluate_text(load(run[0]), read_text(path), EvaluationOptions(model="m"))
+    better, worse = (replace(report, compressed=report.bits_per_byte + d) for d in (0.1, -0.1))
+    assert (better.verdict, worse.verdict) == ("better than xz", "not better than xz")
+
+
 def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
     generator = load(run[0])
     train_text = tmp_path / "train.txt"

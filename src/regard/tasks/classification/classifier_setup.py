@@ -81,4 +81,6 @@ class ClassificationSetup(TrainingSetup[ClassificationData[Any], Any, Model]):
             rows=dataset.describe_sizes(),
             notes="`majority` is the accuracy of always answering the most frequent label of the "
             "test data; the interval of the test accuracy is Wilson's, 95 %.",
+            limits="The model knows the kind of input it was trained on and nothing else: it gives "
+            "one of its labels\nto any other, too, and may be sure of it. Check what matters.",
         )

@@ -100,7 +100,8 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
     @property
     def verdict(self) -> str:
         """Whether the model needs fewer bits than xz."""
-        return "below xz" if self.bits_per_byte < self.compressed else "not below xz"
+        is_better = self.bits_per_byte < self.compressed
+        return "better than xz" if is_better else "not better than xz"
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield scores, floors and the comparison."""
