@@ -191,7 +191,8 @@ def _print_published(folder: FolderInformation) -> None:
     note = "   no vocabulary in the folder: token ids only, no text"
     note = "" if folder.has_vocabulary else note
     print(f"Layout  {folder.layout} of transformers, for {config.task}")
-    print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}{note}")
+    if folder.vocab_size:
+        print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}{note}")
     if folder.search:
         print(f"Search  {folder.search}")
     if labels:

@@ -80,6 +80,15 @@ def test_it_classifies_as_its_makers_library_does(published, pictures):
             assert found.probabilities[label] == pytest.approx(share, abs=1e-4)
 
 
+def test_info_describes_it_without_a_vocabulary(capsys, published):
+    assert main(["info", str(published[0])]) == 0
+    out = capsys.readouterr().out
+    assert "Tokens" not in out
+    assert "Labels  3: cat, dog, bird\n" in out
+    assert f"Use     regard classify {published[0]} FILE\n" in out
+    assert f"        regard train FOLDER --from {published[0]} -o NEW\n" in out
+
+
 def test_a_run_keeps_the_rows_of_published_labels(published):
     folder, theirs = published
     config = load(folder).config

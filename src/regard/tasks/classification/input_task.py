@@ -48,6 +48,8 @@ class InputClassificationTask(Task):
         self.sections = frozenset({"audio"} if modality.reads_frames else ())
         self.name, self.inputs = modality.task, modality.unit
         self.purpose = f"classify {modality.unit}"
+        self.example_data = "series.csv" if modality.unit == "series" else "FOLDER"
+        self.verbs = (("classify", "FILE"), ("evaluate", self.example_data))
 
     @property
     def defaults(self) -> RunConfig:
