@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -307,10 +308,18 @@ def _compare(
 def _difference(ours: TextOutput, theirs: TextOutput) -> str:
     """Return in words what differs between two outputs; empty where nothing does."""
     if ours.tokens != theirs.tokens:
-        return f"tokens {list(ours.tokens)[:8]}, there {list(theirs.tokens)[:8]}"
+        return _token_difference(ours.tokens, theirs.tokens)
     if ours.output != theirs.output:
         return f"{ours.output[:60]!r}, there {theirs.output[:60]!r}"
     left, right = torch.tensor(ours.numbers), torch.tensor(theirs.numbers)
     if left.shape != right.shape or not torch.allclose(left, right, rtol=0, atol=TOLERANCE):
         return "other numbers"
     return ""
+
+
+def _token_difference(ours: Sequence[int], theirs: Sequence[int]) -> str:
+    """Return the first tokens that differ, in words."""
+    pairs = enumerate(zip_longest(ours, theirs))
+    start = next(index for index, (own, other) in pairs if own != other)
+    left, right = (list(tokens[start : start + 8]) for tokens in (ours, theirs))
+    return f"tokens from number {start + 1} on {left}, there {right}"
