@@ -124,6 +124,18 @@ def test_a_directory_is_no_data(capsys, tmp_path):
     assert err.startswith(f"regard: {tmp_path}: a directory, not a file.")
 
 
+def test_a_folder_of_texts_is_told_to_be_one_file(capsys, tmp_path):
+    (tmp_path / "a.txt").write_text("Once upon a time.\n")
+    code, _, err = run(capsys, "check", tmp_path)
+    assert code == 3
+    assert err == (
+        f"regard: {tmp_path}: a directory, not a file.  Name one file: TSV, CSV, JSONL, text "
+        "(.txt), or two text files (--targets); or a folder with one folder of images or WAV files "
+        "a label.  Texts are read from one file: running text joined into one .txt, labelled texts "
+        'as {"text": ..., "label": ...} a line of a .jsonl.\n'
+    )
+
+
 @pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["run", "dry run"])
 def test_an_output_folder_with_a_model_is_not_touched(words, capsys, trained, pairs_file):
     before = (trained / "model.safetensors").read_bytes()

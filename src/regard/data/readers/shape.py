@@ -34,6 +34,11 @@ DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
+_TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
+_ONE_FILE_OF_TEXTS = (
+    "Texts are read from one file: running text joined into one .txt, labelled texts as "
+    '{"text": ..., "label": ...} a line of a .jsonl.'
+)
 _KEY = re.compile(r'"(\w+)"\s*:')
 _NUM_SAMPLED = 200  # records by which labels are recognized
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
@@ -201,13 +206,18 @@ def _kind_of_folder(source: DataSource) -> DataKind:
     most = max(_FOLDER_KINDS, key=nested.__getitem__)
     if nested[most]:
         return _FOLDER_KINDS[most]
-    has_inputs = not _FOLDER_KINDS.keys().isdisjoint(map(_format_of, source.files))
+    raise DataError(f"{root}: {_describe_folder(root, source.files)}")
+
+
+def _describe_folder(root: Path, files: Sequence[Path]) -> str:
+    """Return what a folder without data lacks, and how texts in it become data."""
+    has_inputs = not _FOLDER_KINDS.keys().isdisjoint(map(_format_of, files))
+    has_texts = not _TEXT_SUFFIXES.isdisjoint(file.suffix.lower() for file in files)
+    remedy = f"  {_ONE_FILE_OF_TEXTS}" if has_texts else ""
     if not has_inputs and not any(map(Path.is_dir, root.iterdir())):
-        raise DataError(f"{root}: {describe_folder_as_file()}")
-    raise DataError(
-        f"{root}: no WAV files and no images in folders named for their labels.  "
-        f"Expected {_LAYOUTS.format(root)}  {describe_kinds(source.files)}".rstrip()
-    )
+        return f"{describe_folder_as_file()}{remedy}"
+    expected = f"Expected {_LAYOUTS.format(root)}  {describe_kinds(files)}".rstrip()
+    return f"no WAV files and no images in folders named for their labels.  {expected}{remedy}"
 
 
 def _format_of(file: Path) -> str | None:

@@ -205,7 +205,7 @@ def file_hash(path: str | Path) -> str:
 
 def describe_folder_as_file() -> str:
     """Return what to name instead of a folder where a file was expected."""
-    allowed = "TSV, CSV, JSONL, or two text files (`data.targets`)"
+    allowed = "TSV, CSV, JSONL, text (.txt), or two text files (`data.targets`)"
     return (
         f"a directory, not a file.  Name one file: {allowed}; or a folder with one folder of "
         "images or WAV files a label."
