@@ -212,22 +212,36 @@ def has_few_scores(q: Tensor, k: Tensor) -> bool:
 
 def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> AttentionMethod:
     """Choose the method of a call by a pattern that does not depend on the length."""
-    if isinstance(pattern, Hierarchical):
-        has_rows = facts.mask_shape is not None and facts.mask_shape[2] > 1
-        return AttentionMethod.HIERARCHICAL_DENSE if has_rows else AttentionMethod.HIERARCHICAL
     if isinstance(pattern, ScoreDependentPattern):
-        return AttentionMethod.TOP_K
-    if facts.needs_definition or facts.has_key_positions:
-        # Before a length is compared, which fixes it in an exported program.
-        return AttentionMethod.DENSE
-    is_small = facts.num_pairs < DENSE_BELOW_KERNELS or facts.num_queries == 1
-    if is_small or facts.num_pairs < dense_below(pattern, facts):
+        return _choose_by_score(pattern, facts)
+    if _takes_definition(pattern, facts):
         return AttentionMethod.DENSE
     if facts.returns_weights:
         pairs = pattern.count_pairs(facts.num_queries, facts.num_keys).attended
         is_sparse = pairs < facts.num_pairs // 4
         return AttentionMethod.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else AttentionMethod.DENSE
     return _choose_for_many_pairs(pattern, facts)
+
+
+def _choose_by_score(pattern: ScoreDependentPattern, facts: AttentionFacts) -> AttentionMethod:
+    """Choose the method of a pattern that depends on the scores."""
+    if not isinstance(pattern, Hierarchical):
+        return AttentionMethod.TOP_K
+    has_rows = facts.mask_shape is not None and facts.mask_shape[2] > 1
+    return AttentionMethod.HIERARCHICAL_DENSE if has_rows else AttentionMethod.HIERARCHICAL
+
+
+def _takes_definition(pattern: MaskPattern, facts: AttentionFacts) -> bool:
+    """Return whether the definition alone serves a call, or is the fastest method."""
+    if facts.needs_definition or facts.has_key_positions:
+        # Before a length is compared, which fixes it in an exported program.
+        return True
+    if facts.num_queries == 1:
+        return True
+    # A compiled graph holds on one side of all that it compared: there one comparison is enough.
+    if not facts.is_compiling and facts.num_pairs < DENSE_BELOW_KERNELS:
+        return True
+    return facts.num_pairs < dense_below(pattern, facts)
 
 
 def _choose_for_many_pairs(pattern: ResolvedPattern, facts: AttentionFacts) -> AttentionMethod:

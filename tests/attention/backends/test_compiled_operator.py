@@ -114,6 +114,26 @@ def test_one_graph_of_any_length_equals_the_eager_call(options):
         torch.testing.assert_close(compiled(q, **options(length)), run(q, **options(length)))
 
 
+def test_a_graph_is_compiled_anew_for_lengths_of_another_method_alone():
+    """Without a graph, the definition has a threshold before that of the operator."""
+    count = 0
+
+    def backend(graph, _):
+        nonlocal count
+        count += 1
+        return graph.forward
+
+    def run(q, lengths):
+        return attend(q, q, q, lengths=lengths)
+
+    compiled, counts = torch.compile(run, dynamic=True, backend=backend), []
+    for length in (40, 200, 510, 520, 700):
+        q, lengths = torch.randn(2, 2, length, 8), torch.tensor([length, 3])
+        torch.testing.assert_close(compiled(q, lengths), run(q, lengths))
+        counts.append(count)
+    assert counts == [1, 1, 1, 2, 2]
+
+
 class OwnScore:
     """Half a dot product, as a user may write it."""
 
