@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -236,6 +238,24 @@ def test_stream_and_allocator_are_as_before_where_a_recording_fails(cuda_calls):
     with pytest.raises(RuntimeError, match="invalid capture"):
         recorded_work.record_cuda_graph(fail, torch.device("cuda", 1))
     assert cuda_calls[-2:] == ["back to present one of cuda:1", (1, "pool")]
+
+
+def test_threads_record_one_after_another(cuda_calls):
+    """The wait with which a recording begins would end that of another thread."""
+    device, num_within, most = torch.device("cuda", 0), 0, 0
+
+    def work():
+        nonlocal num_within, most
+        num_within += 1
+        most = max(most, num_within)
+        time.sleep(0.002)
+        num_within -= 1
+        return torch.ones(2)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda _: recorded_work.record_cuda_graph(work, device), range(8)):
+            pass
+    assert most == 1
 
 
 @pytest.mark.parametrize("name", ["sinusoidal", "copying"])

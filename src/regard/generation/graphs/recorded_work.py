@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ Record = Callable[[Work, torch.device], tuple[Callable[[], None], Tensor]]
 """
 
 _PLAIN_CALLS = 2  # in which libraries allocate, choose their kernels and load them
+_RECORDING = Lock()  # a recording begins by waiting for the whole device, which ends any other
 
 
 def record_cuda_graph(work: Work, device: torch.device) -> tuple[Callable[[], None], Tensor]:
@@ -27,6 +29,7 @@ def record_cuda_graph(work: Work, device: torch.device) -> tuple[Callable[[], No
         # Where recording fails, `torch.cuda.graph` leaves its own stream the current one, and what
         # comes next would not wait for what came before: hence a stream around it.
         with (
+            _RECORDING,
             torch.cuda.stream(torch.cuda.current_stream(device)),
             # Other threads, such as the one that pins the next batch, may allocate meanwhile.
             torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"),
