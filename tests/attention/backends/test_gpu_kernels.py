@@ -331,6 +331,18 @@ def test_what_triton_lacks_on_a_machine_is_the_reason(monkeypatch, failure):
     assert reason == f"{type(failure).__name__}: {failure}"
 
 
+def test_a_lack_of_memory_is_not_taken_for_a_fault_of_the_kernels(monkeypatch):
+    def value(inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(band_launch, "value", value)
+    applicability.works.cache_clear()
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        applicability.works(DEVICE, torch.float32, 16, 20)
+    monkeypatch.undo()
+    assert applicability.works(DEVICE, torch.float32, 16, 20)
+
+
 def test_programs_lie_along_the_one_axis_of_a_grid_that_may_be_long(monkeypatch):
     """The others of a grid end at 65,535."""
     grids = []

@@ -54,6 +54,9 @@ def why_not(device: torch.device, dtype: torch.dtype, dim: int, value_dim: int) 
 
     Returns:
         The reason in words. To find it the kernels are compiled, which takes seconds.
+
+    Raises:
+        OutOfMemoryError: There is no memory for the small case either.
     """
     if max(dim, value_dim) > _MOST_NUMBERS:
         return f"their kernels take heads of {_MOST_NUMBERS} numbers at most"
@@ -64,6 +67,8 @@ def why_not(device: torch.device, dtype: torch.dtype, dim: int, value_dim: int) 
     try:
         with torch.inference_mode(False), torch.no_grad():
             error = _largest_error(device, dtype, dim, value_dim)
+    except torch.OutOfMemoryError:  # which says nothing of the kernels
+        raise
     except (TritonError, RuntimeError, *_WITHOUT_TOOLS) as failure:
         return f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
     allowed = 2e-2 if dtype.itemsize >= 4 else 0.1  # float32 may be multiplied as TF32
