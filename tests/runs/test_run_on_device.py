@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from tests.conftest import TINY, toy_pairs
+from tests.conftest import TINY, toy_pairs, write_tsv
 from tests.pretended_gpu import DEVICE, pretended_gpu
 
 import regard
 from regard.explain import explain
 from regard.hub.model_folder import ModelFolder
+from regard.runs.run import ignore_events
+from regard.runs.session import RunSession
+from regard.setup.request import Request
+from regard.tasks.sequence_to_sequence import target_setup
 from regard.training.signals import Stopped, request_stop
 
 pytestmark = pytest.mark.slow
@@ -33,6 +39,28 @@ def test_a_run_is_on_the_device_and_says_so(trained_there):
     (planned,) = [event for event in events if type(event).__name__ == "Planned"]
     assert planned.device == str(DEVICE)
     assert 'device = "cuda"' in (folder / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 9.0), ("cuda", 1.0)])
+def test_what_the_first_outputs_of_a_gpu_wait_for_is_not_in_the_time_of_an_evaluation(
+    tmp_path, monkeypatch, device, seconds
+):
+    """Its kernels are compiled and loaded then."""
+    now, durations = 0.0, iter([9.0, 1.0])
+
+    def decode(*arguments):
+        nonlocal now
+        now += next(durations)
+
+    monkeypatch.setattr(target_setup, "decode_rows", decode)
+    monkeypatch.setattr(target_setup, "time", SimpleNamespace(perf_counter=lambda: now))
+    file = write_tsv(tmp_path / "pairs.tsv", toy_pairs(60))
+    settings = (*TINY, f"training.device={device}")
+    request = Request.parse(settings, paths={"path": str(file)})
+    with pretended_gpu():
+        run = RunSession.from_request(request, ModelFolder(tmp_path / "model"), ignore_events, 0.0)
+        measured = run.setup.evaluation_seconds(run.setup.model)
+    assert measured == pytest.approx(seconds * target_setup._BATCHING_GAIN)
 
 
 def test_a_model_writes_the_same_on_both(trained_there):
