@@ -720,8 +720,7 @@ def beam(bench: Bench) -> Iterator[Line]:
     width = 30 if scale.compiles else 5
     sources = generator.integers(3, scale.vocab_size, (scale.num_sentences, width))
     ids = torch.from_numpy(sources).to(bench.device)
-    model = our_translator(scale).to(bench.device).eval()
-    model.compute_dtype = bench.dtype
+    model = our_translator(scale).to(bench.device, bench.dtype).eval()
 
     def own() -> object:
         return decode(model, sources.tolist(), beam=4, min_length=length, max_length=length)

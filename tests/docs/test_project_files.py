@@ -2,11 +2,13 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import regard
+from regard.metrics.rouge import rouge_signature
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -20,6 +22,15 @@ _REGISTRY = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|anaconda\.org|
 
 def test_the_version_is_the_installed_one():
     assert regard.__version__ == PROJECT["version"]
+
+
+def test_sources_that_are_not_installed_have_no_version(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert regard.__version__ == "unknown"
+    assert rouge_signature("rouge1").endswith("|version:unknown")
 
 
 def test_the_changelog_begins_with_the_version():

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from typing import Generic
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+import regard
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
@@ -145,7 +145,7 @@ def rouge_signature(name: str) -> str:
     'rougeL|bs:1000|seed:12345|f1|case:lower|tok:unicode|stem:no'
     """
     rule = "f1|case:lower|tok:unicode|stem:no"
-    return f"{name}|bs:{NUM_SAMPLES}|seed:{SEED}|{rule}|version:{version('regard')}"
+    return f"{name}|bs:{NUM_SAMPLES}|seed:{SEED}|{rule}|version:{regard.__version__}"
 
 
 def prefix_subsequences(reference: Sequence[str], words: Sequence[str]) -> Iterator[int]:
