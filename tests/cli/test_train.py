@@ -124,6 +124,22 @@ def test_a_directory_is_no_data(capsys, tmp_path):
     assert err.startswith(f"regard: {tmp_path}: a directory, not a file.")
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_files_that_no_run_wrote_are_not_replaced(name, capsys, tmp_path, pairs_file):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    for options in ((), ("--dry-run",)):
+        code, _, err = run(capsys, "train", pairs_file, "-o", folder, *options)
+        assert (code, err) == (
+            2,
+            f"regard: {folder}: holds {name}, which no run wrote here; nothing was changed.  "
+            "Choose a new folder with -o.\n",
+        )
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == "mine"
+
+
 def test_a_folder_of_texts_is_told_to_be_one_file(capsys, tmp_path):
     (tmp_path / "a.txt").write_text("Once upon a time.\n")
     code, _, err = run(capsys, "check", tmp_path)

@@ -32,12 +32,16 @@ from regard.hub.file_names import (
     CALIBRATION,
     CHECKPOINTS,
     CONFIG,
+    CURVES,
+    HF_CONFIG,
     MANIFEST,
     METRICS,
+    MODEL_CARD,
     SOURCE_FOLDER,
     TOKENIZER,
     TOKENIZER_CONFIG,
     WEIGHTS,
+    WEIGHTS_INDEX,
 )
 from regard.hub.hugging_face.recognize import has_sentencepiece, is_hugging_face
 from regard.hub.int8_weights import dequantize, is_quantized, weights_alone
@@ -120,6 +124,21 @@ class ModelFolder:
         problem = next((number for number, is_met in problems.items() if is_met), None)
         if problem is not None:
             raise ConfigError(_UNWRITABLE.format(self.path, os.strerror(problem)))
+
+    def require_no_other_files(self) -> None:
+        """Raise where a run would replace files that none wrote, such as a published model.
+
+        A run writes its settings first: without them the files are of another origin.
+
+        Raises:
+            ConfigError: With one of the files.
+        """
+        names = (HF_CONFIG, WEIGHTS, WEIGHTS_INDEX, TOKENIZER, MODEL_CARD, METRICS, CURVES)
+        if name := next((name for name in names if os.path.lexists(self.path / name)), None):
+            raise ConfigError(
+                f"{self.path}: holds {name}, which no run wrote here; nothing was changed.  "
+                "Choose a new folder with `output`."
+            )
 
     def require_model(self) -> None:
         """Raise where the folder holds no model.

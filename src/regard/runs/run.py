@@ -316,7 +316,7 @@ def separate_data(
 
 
 def require_free(folder: ModelFolder, *, is_locked: bool = False) -> None:
-    """Check that a folder holds no run and can be created.
+    """Check that a folder holds no run, and no file that one would replace, and can be created.
 
     Args:
         folder: The folder.
@@ -327,6 +327,7 @@ def require_free(folder: ModelFolder, *, is_locked: bool = False) -> None:
     """
     if not folder.holds_model:
         folder.check_writable()
+        folder.require_no_other_files()
         return
     if not is_locked:
         require_unlocked(folder.path)
