@@ -48,3 +48,15 @@ def test_no_export_goes_into_a_model_of_regard(capsys, trained, tmp_path):
     code, _, err = run(capsys, "export", trained, "-o", trained)
     assert code == 2
     assert "holds a model of regard.  Export to another folder." in err
+
+
+def test_no_export_replaces_a_model_that_transformers_wrote(capsys, trained, tmp_path):
+    content = '{"model_type": "bert", "transformers_version": "5.0.0"}'
+    (tmp_path / "config.json").write_text(content)
+    code, _, err = run(capsys, "export", trained, "-o", tmp_path)
+    assert (code, err) == (
+        2,
+        f"regard: {tmp_path}: holds a model that transformers wrote.  Export to another folder.\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text() == content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import msgspec
 
 from regard.cli.outputs import replacing_folder
 from regard.cli.parameters import Flag, Name, Output
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from regard.runs.text_check import TextCheck
@@ -40,13 +41,10 @@ def export(
     json
         One JSON object instead of text.
     """
-    from regard.hub.file_names import CONFIG, HF_CONFIG
     from regard.runs.export_check import export_model
     from regard.tasks.opening import open_model
 
-    if (Path(output) / CONFIG).exists():
-        raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
-    is_replaced = (Path(output) / HF_CONFIG).exists()
+    is_replaced = _holds_export(output)
     opened = open_model(model, "cpu")
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
@@ -65,6 +63,25 @@ def export(
         f"(their standard deviation is {exported.scale:.2f})"
     )
     _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
+
+
+def _holds_export(output: str) -> bool:
+    """Return whether a folder holds a model that may be replaced, an earlier export.
+
+    Raises:
+        ConfigError: It holds a model of another origin; `transformers` writes its version into one.
+    """
+    from regard.hub.file_names import CONFIG, HF_CONFIG
+    from regard.hub.hugging_face.weight_files import read_optional_json
+
+    if (Path(output) / CONFIG).exists():
+        raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
+    with suppress(WeightsError):
+        if "transformers_version" in read_optional_json(Path(output) / HF_CONFIG):
+            raise ConfigError(
+                f"{output}: holds a model that transformers wrote.  Export to another folder."
+            )
+    return (Path(output) / HF_CONFIG).exists()
 
 
 def _print_check(check: TextCheck, command: str) -> None:
