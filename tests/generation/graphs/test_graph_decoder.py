@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -16,6 +18,7 @@ from regard.errors import ShapeError
 from regard.generation import BeamSearchConfig, beam_search, scheduling
 from regard.generation.decoders import decoding_path, is_repeated_as_graph, seq2seq_decoder
 from regard.generation.graphs import GraphDecoder, recorded_work
+from regard.generation.graphs.static_step import StaticStep
 from regard.generation.scheduling import decode_sources
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
@@ -238,6 +241,26 @@ def test_stream_and_allocator_are_as_before_where_a_recording_fails(cuda_calls):
     with pytest.raises(RuntimeError, match="invalid capture"):
         recorded_work.record_cuda_graph(fail, torch.device("cuda", 1))
     assert cuda_calls[-2:] == ["back to present one of cuda:1", (1, "pool")]
+
+
+@pytest.mark.parametrize("record", [None, lambda work, device: (lambda: None, work())])
+def test_the_memory_of_a_step_is_free_when_nothing_reads_it(monkeypatch, record):
+    """Python looks for cycles late, and a GPU that is full does not ask it to."""
+    steps, begin = [], StaticStep.__init__
+
+    def note(step, *arguments):
+        steps.append(weakref.ref(step))
+        begin(step, *arguments)
+
+    monkeypatch.setattr(StaticStep, "__init__", note)
+    decoder = GraphDecoder(build(), record=record)
+    gc.disable()
+    try:
+        for _ in range(2):
+            beam_search(decoder, padded(), BeamSearchConfig(beam=2, max_length=12))
+        assert [step() for step in steps] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_threads_record_one_after_another(cuda_calls):

@@ -83,23 +83,24 @@ class Recorder:
 class RecordedWork:
     """Work that is computed as it is at first, and from then on as it was recorded.
 
+    It does not hold the work, whose memory is to be free once nothing else holds it.
+
     Args:
-        work: See `Work`.
         recorder: Records it.
     """
 
-    def __init__(self, work: Work, recorder: Recorder) -> None:
-        self._work, self._recorder = work, recorder
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._num_calls = 0
         self._recorded: tuple[Callable[[], None], Tensor] | None = None
 
-    def __call__(self) -> Tensor:
-        """Compute it; the next call may overwrite what is returned."""
+    def __call__(self, work: Work) -> Tensor:
+        """Compute it, which is always the same; the next call may overwrite what is returned."""
         if self._recorded is None and self._num_calls >= _PLAIN_CALLS:
-            self._recorded = self._recorder(self._work)
+            self._recorded = self._recorder(work)
         self._num_calls += 1
         if self._recorded is None:
-            return self._work()
+            return work()
         replay, result = self._recorded
         replay()
         return result

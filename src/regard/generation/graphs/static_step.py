@@ -117,10 +117,9 @@ class StaticStep:
         if num_best:
             num_best = self._most = max(num_best, self._most)
         if num_best not in self._programs:
-            work = partial(self._compute, num_best)
-            self._programs[num_best] = RecordedWork(work, self._recorder)
+            self._programs[num_best] = RecordedWork(self._recorder)
         self._inputs.copy_(inputs, non_blocking=True)
-        return self._programs[num_best]()
+        return self._programs[num_best](partial(self._compute, num_best))
 
     def _compute(self, num_best: int) -> Tensor:
         """Compute the step from its inputs; see `run`."""
