@@ -14,7 +14,8 @@ from regard.training.training_config import Precision
 def has_fast_bf16(device: torch.device) -> bool:
     """Return whether a device has hardware for bfloat16 (AVX-512 BF16, AMX, or a GPU)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # of which it is asked, not of the first one
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
