@@ -6,12 +6,13 @@ import copy
 import pickle
 import threading
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from regard.errors import ConfigError, WeightsError
-from regard.generation import decode, scheduling, seq2seq_decoder
+from regard.generation import decode, decoders, scheduling, seq2seq_decoder
 from regard.generation.decoders import CurrentDecoder, decoder_of, decoding_path, default_precision
 from regard.generation.decoding import JoiningDecoder, TopDecoder
 from regard.generation.native import library
@@ -177,6 +178,21 @@ def test_what_was_trained_in_bf16_is_decoded_in_it_where_the_processor_is_fast(
     assert default_precision(model, trained_in) == precision
     lstm = LstmEncoderDecoder(LstmConfig(dim=8, num_encoder_layers=1, num_decoder_layers=1), VOCAB)
     assert default_precision(lstm, trained_in) is None
+
+
+@pytest.mark.parametrize(
+    ("trained_in", "is_fast", "precision"),
+    [("bf16", True, "bf16"), ("bf16", False, None), ("float32", True, None)],
+)
+def test_what_was_trained_in_bf16_is_decoded_in_it_on_a_gpu_that_is_fast(
+    trained_in, is_fast, precision, model, monkeypatch
+):
+    """Whatever the processor next to the GPU has."""
+    monkeypatch.setattr(decoders, "is_repeated_as_graph", lambda model: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: is_fast)
+    monkeypatch.setattr(library, "is_fast_in_bf16", lambda: not is_fast)
+    assert default_precision(model, trained_in) == precision
 
 
 def test_a_model_that_computes_in_bf16_is_decoded_in_it():

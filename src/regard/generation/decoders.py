@@ -100,11 +100,16 @@ def default_precision(model: nn.Module, trained_in: str) -> DecodingPrecision | 
             whose outputs are those of ``transformers``.
 
     Returns:
-        bf16 for a model that was trained in it, where the compiled decoder writes and the processor
-        is fast in bf16; else None, the model's own.
+        bf16 for a model that was trained in it, where the compiled decoder or CUDA graphs write and
+        the processor or the GPU is fast in bf16; else None, the model's own.
     """
-    is_fast = trained_in == "bf16" and library.is_fast_in_bf16()
-    return "bf16" if is_fast and _why_operators(model, "bf16") is None else None
+    if trained_in != "bf16":
+        return None
+    if is_repeated_as_graph(model):
+        with torch.cuda.device(next(model.parameters()).device):
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    is_fast = library.is_fast_in_bf16() and _why_operators(model, "bf16") is None
+    return "bf16" if is_fast else None
 
 
 def _own_precision(model: nn.Module, precision: DecodingPrecision | None) -> DecodingPrecision:
