@@ -48,12 +48,9 @@ def __getattr__(name: str) -> ModuleType | str:
     if name in _LIBRARIES:
         return importlib.import_module(f"{__name__}.{name}")
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from regard.version import installed_version
 
-        try:
-            return version(__name__)
-        except PackageNotFoundError:  # run from its sources
-            return "unknown"
+        return installed_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

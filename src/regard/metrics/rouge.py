@@ -20,7 +20,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import regard
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
@@ -32,6 +31,7 @@ from regard.metrics.bootstrap import (
     require_aligned,
 )
 from regard.metrics.words import split_words
+from regard.version import installed_version
 
 ROUGE_NAMES: tuple[str, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 """The scores, in the order in which they are computed."""
@@ -145,7 +145,7 @@ def rouge_signature(name: str) -> str:
     'rougeL|bs:1000|seed:12345|f1|case:lower|tok:unicode|stem:no'
     """
     rule = "f1|case:lower|tok:unicode|stem:no"
-    return f"{name}|bs:{NUM_SAMPLES}|seed:{SEED}|{rule}|version:{regard.__version__}"
+    return f"{name}|bs:{NUM_SAMPLES}|seed:{SEED}|{rule}|version:{installed_version()}"
 
 
 def prefix_subsequences(reference: Sequence[str], words: Sequence[str]) -> Iterator[int]:
