@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 
 import pytest
 import torch
+from tests.conftest import TINY, toy_pairs
 
 import regard
 from regard.__main__ import main
@@ -16,6 +18,7 @@ from regard.errors import WeightsError
 from regard.generation import native
 from regard.hub.int8_weights import dequantize, quantize
 from regard.hub.model_folder import ModelFolder, load_weights
+from regard.runs.run import train
 from regard.setup import base_task
 
 WORDS = ["3 red cat sees the dog", "5 old dog likes the tree"]
@@ -46,6 +49,17 @@ def test_the_quality_on_validation_rows_is_printed(capsys, trained, quantized, t
     assert fields["quality"]["num_rows"] > 0
     assert 0 <= fields["quality"]["equal"] <= 100
     assert len(fields["quality"]["bleu"]) == len(fields["quality"]["chrf"]) == 2
+
+
+@pytest.mark.usefixtures("quantized")
+def test_summaries_are_compared_by_rouge(capsys, tmp_path):
+    path = tmp_path / "news.jsonl"
+    rows = [{"document": source, "summary": target} for source, target in toy_pairs(60)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    train(path, tmp_path / "m", settings=(*TINY, "training.epochs=1"))
+    code, out, _ = run(capsys, "quantize", tmp_path / "m", "-o", tmp_path / "m8")
+    assert code == 0
+    assert re.search(r"\nQuality \d+ validation rows   ROUGE-L [\d.]+ -> [\d.]+   equal", out)
 
 
 def test_the_folder_translates_like_a_model_of_its_weights_in_int8(trained, quantized):

@@ -53,8 +53,9 @@ def quantize(
     if quality is None:
         print(f"Quality not measured: no validation data.  Measure: regard evaluate {output} FILE")
         return
+    pairs = (("BLEU", quality.bleu), ("chrF", quality.chrf), ("ROUGE-L", quality.rouge_l))
+    scores = [f"{name} {pair[0]:.2f} -> {pair[1]:.2f}" for name, pair in pairs if pair]
     print(
-        f"Quality {quality.num_rows:,} validation rows   BLEU {quality.bleu[0]:.2f} -> "
-        f"{quality.bleu[1]:.2f}   chrF {quality.chrf[0]:.2f} -> {quality.chrf[1]:.2f}   "
+        f"Quality {quality.num_rows:,} validation rows   {'   '.join(scores)}   "
         f"equal outputs {quality.equal:.1f} %"
     )

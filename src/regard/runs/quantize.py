@@ -14,6 +14,7 @@ from regard.hub.file_names import CHECKPOINTS
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.int8_weights import quantize
 from regard.hub.model_folder import ModelFolder
+from regard.metrics.rouge import rouge_l
 from regard.metrics.translation import bleu, chrf
 from regard.runs import event_files
 from regard.setup.config import RunConfig
@@ -32,15 +33,17 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         num_rows: Number of rows.
-        bleu: BLEU of float32 and of int8, 0 to 100.
-        chrf: chrF of float32 and of int8, 0 to 100.
         equal: Percentage of outputs that are equal.
+        bleu: BLEU of float32 and of int8, 0 to 100; None of summaries.
+        chrf: chrF of float32 and of int8, 0 to 100; None of summaries.
+        rouge_l: ROUGE-L of float32 and of int8, 0 to 100; None of translations.
     """
 
     num_rows: int
-    bleu: tuple[float, float]
-    chrf: tuple[float, float]
     equal: float
+    bleu: tuple[float, float] | None = None
+    chrf: tuple[float, float] | None = None
+    rouge_l: tuple[float, float] | None = None
 
 
 class QuantizedFolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,15 +135,19 @@ def _compare(
     stride = max(1, len(valid) // _MOST_ROWS)
     rows = valid.select(range(0, len(valid), stride)[:_MOST_ROWS])
     before, after = (_outputs(each, rows.sources) for each in (writer, other))
+    equal = 100 * sum(map(str.__eq__, before, after)) / len(rows)
+    if isinstance(writer, Summarizer):
+        rouge = rouge_l(before, rows.targets), rouge_l(after, rows.targets)
+        return Quality(num_rows=len(rows), equal=equal, rouge_l=rouge)
     language = config.data.target_language
     return Quality(
         num_rows=len(rows),
+        equal=equal,
         bleu=(
             bleu(before, rows.targets, target_language=language),
             bleu(after, rows.targets, target_language=language),
         ),
         chrf=(chrf(before, rows.targets), chrf(after, rows.targets)),
-        equal=100 * sum(map(str.__eq__, before, after)) / len(rows),
     )
 
 
