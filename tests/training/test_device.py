@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from msgspec.structs import replace
@@ -29,6 +31,8 @@ def has_gpus(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
         monkeypatch.setattr(device, "why_unusable", lambda index: None)
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # what is set, a test leaves as it was
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
 
     return pretend
@@ -103,6 +107,18 @@ def test_a_gpu_that_pytorch_cannot_use_is_left_out_or_refused(has_gpus, monkeypa
     with pytest.raises(ConfigError) as refusal:
         choose_device("cuda:0")
     assert str(refusal.value) == f"cuda:0: {problem}  Take `device=cpu`."
+
+
+def test_a_gpu_may_repeat_its_bits_from_its_first_product_on(has_gpus, monkeypatch):
+    """PyTorch looks once, at the product that measures a machine before any setting is read."""
+    has_gpus(1)
+    assert choose_device("cpu") == torch.device("cpu")
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    choose_device("auto")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    choose_device("auto")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 def test_a_gpu_without_memory_is_no_reason_to_take_the_cpu(has_gpus, monkeypatch):

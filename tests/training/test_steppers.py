@@ -61,3 +61,15 @@ def test_what_has_no_fixed_order_is_refused_by_name():
         reproducible(TrainingConfig(deterministic=True), GPU),
     ):
         raise RuntimeError("CUDA out of memory")
+
+
+def test_products_before_the_run_are_the_reason_where_they_cannot_repeat_their_bits():
+    message = (
+        "Deterministic behavior was enabled, but this operation is not deterministic because it "
+        "uses CuBLAS. You must set an environment variable: CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    )
+    with (
+        pytest.raises(ConfigError, match=r"Start Python with CUBLAS_WORKSPACE_CONFIG=:4096:8 in"),
+        reproducible(TrainingConfig(deterministic=True), GPU),
+    ):
+        raise RuntimeError(message)

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import environ
 from typing import Any, TypeVar
 
 import msgspec
@@ -55,6 +56,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
         return CPU
     _require_gpu(name, count)
     index = _index_of(name, count)
+    fix_work_memory()
     reason = why_unusable(index)
     if reason is None:
         return torch.device("cuda", torch.cuda.current_device() if index is None else index)
@@ -135,6 +137,15 @@ def why_unusable(index: int | None = None) -> str | None:
     except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:
         return str(error).strip().partition("\n")[0][:_LONGEST_REASON].rstrip(".")
     return None
+
+
+def fix_work_memory() -> None:
+    """Give cuBLAS work memory of a fixed size, with which alone it can repeat its bits.
+
+    PyTorch looks at this once, at the first product on a GPU, be that to repeat its bits or not.
+    The size is that which PyTorch takes on an H100 anyway; what the user has set stays.
+    """
+    environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def use_threads(threads: int | None) -> None:

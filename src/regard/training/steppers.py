@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from os import environ
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from regard.errors import ConfigError
+from regard.training.device import fix_work_memory
 from regard.training.full_batch_step import (
     RepeatableBatches,
     Sharing,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from regard.training.loop import Batches
     from regard.training.train_step import LossFunction, TrainStep
 
+_WORK_MEMORY = "CUBLAS_WORKSPACE_CONFIG"  # named in PyTorch's error where it was not set in time
 _NO_FIXED_ORDER = " does not have a deterministic implementation"  # in PyTorch's errors
 
 
@@ -124,14 +125,19 @@ def reproducible(training: TrainingConfig, device: torch.device) -> Iterator[Non
 @contextmanager
 def _in_a_fixed_order() -> Iterator[None]:
     """Let a GPU add in a fixed order, or raise ConfigError where PyTorch cannot."""
-    # cuBLAS repeats its bits with work memory of a fixed size alone, which PyTorch asks for.
-    environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    fix_work_memory()
     before = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True)
     try:
         yield
     except RuntimeError as error:
+        if _WORK_MEMORY in str(error):
+            raise ConfigError(
+                "training.deterministic=true: this process used a GPU before it was said that "
+                f"products are to repeat their bits.  Start Python with {_WORK_MEMORY}=:4096:8 in "
+                "its environment."
+            ) from error
         operation, missing, _ = str(error).partition(_NO_FIXED_ORDER)
         if not missing:
             raise
