@@ -8,6 +8,7 @@ from regard.errors import WeightsError
 from regard.hub.storage import read_tensors, write_tensors
 from regard.training.checkpoint import (
     Counters,
+    began_in_shards,
     checkpoint_path,
     load_checkpoint,
     save_checkpoint,
@@ -31,11 +32,31 @@ def parts():
     return model, ExponentialMovingAverage(model, 0.5), stepper
 
 
+def _set_counter(name, value):
+    return lambda _, state: state["counters"].update({name: value})
+
+
 CHANGES = {
     "KeyError: 'random'": lambda tensors, _: tensors.pop("random"),
     "RuntimeError: ": lambda tensors, _: tensors.update(random=tensors["random"][:9]),
     "KeyError: 'later'": lambda tensors, _: tensors.update({"average.later": torch.ones(1)}),
-    "ValidationError: ": lambda _, state: state["counters"].pop("plan"),
+    "ValidationError: Object missing": lambda _, state: state["counters"].pop("plan"),
+    "ValidationError: Expected `object`": lambda _, state: state.update(counters=[]),
+    "ValidationError: Expected `int` >= 0 - at `$.step`": _set_counter("step", -1),
+    "ValidationError: Expected `int`, got `float` - at `$.step`": _set_counter("step", 0.5),
+    "ValidationError: step 5 of a plan of 4": _set_counter("step", 5),
+    "ValidationError: Expected `int` >= 0 - at `$.epoch`": _set_counter("epoch", -1),
+    "ValidationError: Expected `int` >= 0 - at `$.position`": _set_counter("position", -3),
+    "ValidationError: Expected `float` >= 0.0 - at `$.elapsed`": _set_counter("elapsed", -9.0),
+    "ValidationError: Expected `array` of length >= 1": lambda _, state: state["counters"][
+        "plan"
+    ].update(revisions=[]),
+    "ValidationError: a plan begins at step 0, not 2": lambda _, state: state["counters"]["plan"][
+        "revisions"
+    ][0].update(step=2),
+    "ValidationError: Expected `int` >= 1 - at `$.plan.evaluate_every`": lambda _, state: state[
+        "counters"
+    ]["plan"].update(evaluate_every=0),
     "ShapeError: exp_avg of parameter 0 has shape [2], not [3, 2]": lambda tensors, _: (
         tensors.update({"optimizer.0.0.exp_avg": torch.ones(2)})
     ),
@@ -44,7 +65,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("reason", CHANGES)
-def test_a_checkpoint_that_another_version_wrote_is_refused_with_the_reason(tmp_path, reason):
+def test_an_intact_checkpoint_that_cannot_be_resumed_is_refused_with_the_reason(tmp_path, reason):
     plan = Plan.from_start(4, evaluate_every=2)
     save_checkpoint(tmp_path, Counters(plan=plan, step=1), *parts())
     assert load_checkpoint(tmp_path, *parts()).step == 1
@@ -55,5 +76,14 @@ def test_a_checkpoint_that_another_version_wrote_is_refused_with_the_reason(tmp_
     with pytest.raises(WeightsError) as caught:
         load_checkpoint(tmp_path, *parts())
     message = str(caught.value)
-    assert message.startswith(f"{path}: does not fit this version of regard ({reason}")
+    beginning = f"{path}: damaged, or of another version of regard ({reason}"
+    assert message.startswith(beginning)
     assert message.endswith("or train again with another `output`.")
+
+
+@pytest.mark.parametrize("counters", [[], {"step": "three"}, {"in_shards": 2}])
+def test_counters_of_another_type_are_refused_before_a_run_is_opened(tmp_path, counters):
+    path = checkpoint_path(tmp_path)
+    write_tensors(path, {}, {"counters": counters})
+    with pytest.raises(WeightsError, match="damaged, or of another version of regard"):
+        began_in_shards(tmp_path)

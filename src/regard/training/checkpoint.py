@@ -25,7 +25,7 @@ from regard.optim.sharding import is_sharded
 from regard.training.checkpoint_index import INDEX, read_index, remove_others, require_sound
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.plan import Plan
+from regard.training.plan import Amount, Count, Plan, PositiveCount
 from regard.training.stability_monitor import MonitorState
 from regard.training.train_step import TrainStep
 
@@ -64,28 +64,32 @@ class Counters(msgspec.Struct, kw_only=True):
     """
 
     plan: Plan
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-    elapsed: float = 0.0
+    step: Count = 0
+    epoch: Count = 0
+    position: Count = 0
+    elapsed: Amount = 0.0
     best_score: float | None = None
-    best_step: int = 0
+    best_step: Count = 0
     best_measures: dict[str, float] = {}
     best_name: str = ""
     lowest_loss: float | None = None
-    gained_step: int = 0
-    evaluations_without_gain: int = 0
-    evaluation_seconds: float = 0.0
+    gained_step: Count = 0
+    evaluations_without_gain: Count = 0
+    evaluation_seconds: float = 0.0  # without what long outputs took, so it may be below 0
     loss_sum: float = 0.0
     norm_sum: float = 0.0
-    num_tokens: int = 0
-    train_seconds: float = 0.0
-    interval_steps: int = 0
-    estimate: float = 0.0
-    plan_stride: int = msgspec.field(default=1, name="pace")
-    num_passes: float = 0.0
+    num_tokens: Count = 0
+    train_seconds: Amount = 0.0
+    interval_steps: Count = 0
+    estimate: Amount = 0.0
+    plan_stride: PositiveCount = msgspec.field(default=1, name="pace")
+    num_passes: Amount = 0.0
     monitor: MonitorState = msgspec.field(default_factory=MonitorState)
     in_shards: bool = False
+
+    def __post_init__(self) -> None:
+        if self.step > self.plan.total_steps:
+            raise ValueError(f"step {self.step:,} of a plan of {self.plan.total_steps:,}")
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -104,10 +108,9 @@ def checkpoint_path(folder: Path) -> Path:
     # Both are there if a run that changed from one to the other was killed in between.
     if not whole.exists():
         return index
-    steps = [
-        _summary_of(state).step for state in (read_state(whole), read_index(checkpoints).state)
-    ]
-    return whole if steps[0] >= steps[1] else index
+    step_of_whole = _summary_of(whole, read_state(whole)).step
+    step_of_parts = _summary_of(index, read_index(checkpoints).state).step
+    return whole if step_of_whole >= step_of_parts else index
 
 
 def began_in_shards(folder: Path) -> bool:
@@ -145,11 +148,24 @@ class _Summary(msgspec.Struct):
 
 def _read_summary(folder: Path) -> _Summary:
     path = checkpoint_path(folder)
-    return _summary_of(read_index(path.parent).state if path.name == INDEX else read_state(path))
+    state = read_index(path.parent).state if path.name == INDEX else read_state(path)
+    return _summary_of(path, state)
 
 
-def _summary_of(state: dict[str, object]) -> _Summary:
-    return msgspec.convert(state.get("counters", {}), _Summary)
+def _summary_of(path: Path, state: dict[str, object]) -> _Summary:
+    try:
+        return msgspec.convert(state.get("counters", {}), _Summary)
+    except ValueError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> WeightsError:
+    """Return the refusal of a checkpoint that is as it was written: its checksum agrees."""
+    return WeightsError(
+        f"{path}: damaged, or of another version of regard ({type(error).__name__}: {error}).  "
+        "Restore it from a copy, resume it with the version that wrote it, or train again with "
+        "another `output`."
+    )
 
 
 def save_checkpoint(
@@ -241,11 +257,7 @@ def load_checkpoint(
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         if describe_lack_of_memory(error) is not None:
             raise
-        # It is as it was written: its checksum agrees.
-        raise WeightsError(
-            f"{path}: does not fit this version of regard ({type(error).__name__}: {error}).  "
-            "Resume it with the version that wrote it, or train again with another `output`."
-        ) from error
+        raise _unusable(path, error) from error
 
 
 def _restore(

@@ -11,8 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import median_low
+from typing import Annotated
 
 import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""A number that a checkpoint holds, checked when it is read."""
+PositiveCount = Annotated[int, msgspec.Meta(ge=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 EVALUATION_FRACTION = 0.1  # of a time budget, at most, for the regular evaluations
 _WINDOWS = 3  # of steps that the speed is measured on
@@ -23,21 +29,25 @@ _LONGEST = 4.0  # medians; a longer step counts as this
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
     """A new end of the run, `total_steps`, from `step` on, where `progress` had been made."""
 
-    step: int
-    progress: float
-    total_steps: int
+    step: Count
+    progress: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    total_steps: PositiveCount
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of a run.
 
     Args:
-        revisions: In force from their step on, oldest first; at least one.
+        revisions: In force from their step on, oldest first; at least one, the first from step 0.
         evaluate_every: Steps between evaluations.
     """
 
-    revisions: tuple[Revision, ...]
-    evaluate_every: int
+    revisions: Annotated[tuple[Revision, ...], msgspec.Meta(min_length=1)]
+    evaluate_every: PositiveCount
+
+    def __post_init__(self) -> None:
+        if self.revisions[0].step:
+            raise ValueError(f"a plan begins at step 0, not {self.revisions[0].step:,}")
 
     @classmethod
     def from_start(cls, total_steps: int, *, evaluate_every: int) -> Plan:
