@@ -227,12 +227,14 @@ def evaluate(
     from regard.option_checks import require_whole
     from regard.runs import scoring
     from regard.runs.train_options import argument_errors
-    from regard.settings.validation import LARGEST, require_path, require_range
+    from regard.settings.validation import LARGEST, require_flag, require_path, require_range
     from regard.training.device import use_threads
 
     require_path("model", model, "a model folder")
     if compare is not None:
         require_path("compare", compare, "a model folder")
+    require_flag("drop_overlap", drop_overlap)
+    require_flag("allow_overlap", allow_overlap)
     require_whole("worst", worst, 0)
     require_range("worst", worst, 0, LARGEST)
     use_threads(threads)

@@ -30,6 +30,7 @@ try:
         prepare_rank,
         runs_on_all_ranks,
     )
+    from regard.cli.wording import message_text
     from regard.errors import ConfigError
 except KeyboardInterrupt:  # before `main` could catch it
     print("regard: interrupted", file=sys.stderr)
@@ -53,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     and evaluate.
     """
     _bound_spinning()
-    warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: (
+        f"regard: note: {message_text(f'{message}')}\n"
+    )
     words = _own_words() if arguments is None else list(arguments)
     sys.stdout = sys.stdout or _ClosedStream()
     sys.stderr = sys.stderr or _ClosedStream(is_silent=True)

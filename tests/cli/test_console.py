@@ -10,7 +10,7 @@ import pytest
 
 from regard.cli import console
 from regard.cli.console import describe, is_interactive, make_report
-from regard.training.events import Planned, Progress, Warned
+from regard.training.events import Finished, Planned, Progress, Warned
 
 PLANNED = Planned(
     optimizer="muon",
@@ -54,6 +54,31 @@ def test_a_budget_too_short_for_one_pass_is_said_with_the_plan():
 def test_one_step_is_no_steps(changes, words):
     (line,) = describe(msgspec.structs.replace(PLANNED, **changes))
     assert words in line
+
+
+FINISHED = Finished(
+    step=120,
+    best_step=100,
+    score_name="chrf",
+    valid={},
+    test={},
+    summary="valid chrF 9.1",
+    seconds=60.0,
+    estimate=58.0,
+    folder="ende",
+    tries=[],
+)
+
+
+@pytest.mark.parametrize(
+    ("planned", "clause"),
+    [(None, ""), (1500, "120 of 1,500 planned steps: the machine was slower than measured   ")],
+)
+def test_a_plan_that_was_cut_short_is_said_at_the_end(planned, clause):
+    assert describe(msgspec.structs.replace(FINISHED, planned_steps=planned)) == [
+        f"Done    best step 100, valid chrF 9.1   {clause}1m00s (estimate 58s)   "
+        "card: ende/README.md"
+    ]
 
 
 def test_a_notebook_has_one_line_of_progress_that_is_updated(monkeypatch, capsys):

@@ -7,6 +7,7 @@ from inspect import signature
 from typing import get_type_hints
 
 import pytest
+from tests.explain.predictors import question_answerer, text_classifier, translator
 
 import regard
 from regard.cli.data_options import DataOptions
@@ -94,6 +95,42 @@ def test_threads_and_precisions_that_cannot_be_are_refused_in_python(trained):
         regard.evaluate(trained, "test.tsv", threads="2")
     with pytest.raises(ConfigError, match=r"^`precision=int4` is unknown: it is one of float32"):
         regard.load(trained, precision="int4")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a cat", "lines: a list of texts was expected, not str."),
+        (3, "lines: a text or a list of texts was expected, not int."),
+        ({"a": "b"}, "lines: a text or a list of texts was expected, not dict."),
+        (["a", None], "lines[1]: a text was expected, not NoneType."),
+    ],
+)
+@pytest.mark.parametrize("predictor", [translator, text_classifier])
+def test_a_stream_is_of_texts(predictor, rows, message):
+    with pytest.raises(ConfigError) as caught:
+        list(predictor().stream(rows))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["who"], "rows[0]: a question and its context were expected, not str."),
+        ([("who", "a cat", "3")], "rows[0]: a question and its context were expected, not tuple."),
+        ([("who", "a cat"), ("who", None)], "rows[1][1]: a text was expected, not NoneType."),
+    ],
+)
+def test_a_stream_of_questions_is_of_pairs(rows, message):
+    with pytest.raises(ConfigError) as caught:
+        list(question_answerer().stream(rows))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["drop_overlap", "allow_overlap"])
+def test_overlap_is_dropped_or_kept_by_true_or_false(trained, name):
+    with pytest.raises(ConfigError, match=f"^`{name}`: True or False was expected, not 'no'"):
+        regard.evaluate(trained, "test.tsv", **{name: "no"})
 
 
 def test_a_model_is_opened_with_a_precision_to_write_in(trained):

@@ -32,6 +32,25 @@ def test_the_command_line_names_an_option_as_typed(
     assert (code, err) == (2, f"regard: {message}\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minutes": "1"}, "`minutes`: a number was expected, not '1' (str)."),
+        ({"seed": 1.0}, "`seed`: a whole number was expected, not 1.0 (float)."),
+        ({"horizon": True}, "`horizon`: a whole number was expected, not True (bool)."),
+        ({"drop_overlap": "no"}, "`drop_overlap`: True or False was expected, not 'no' (str)."),
+        ({"lang": 5}, "`lang`: a text was expected, not 5 (int)."),
+        ({"targets": 5}, "`targets`: a text or a path was expected, not 5 (int)."),
+        ({"known": {"a"}}, "`known`: a text or a list of texts was expected, not {'a'} (set)."),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_argument_of_another_type_is_refused_before_the_data_is_read(tmp_path, options, message):
+    with pytest.raises(ConfigError) as caught:
+        regard.train(tmp_path / "absent.tsv", tmp_path / "m", **options)
+    assert str(caught.value) == message
+
+
 def test_python_names_an_argument(few_pairs_file, tmp_path):
     with pytest.raises(ConfigError) as caught:
         regard.train(few_pairs_file, tmp_path / "m", preset="smal")

@@ -196,7 +196,7 @@ def test_texts_may_be_in_any_collection(texts):
         (3, "texts: a text or a list of texts was expected, not int."),
         (b"ab", "texts: a text or a list of texts was expected, not bytes."),
         ({"a": "b"}, "texts: a text or a list of texts was expected, not dict."),
-        ("ab", "texts: a text or a list of texts was expected, not str."),
+        ("ab", "texts: a list of texts was expected, not str."),
         (["a", None], "texts[1]: a text was expected, not NoneType."),
         ([["a"]], "texts[0]: a text was expected, not list."),
         (["a", "b\udcff"], "texts[1]: half of a character (U+DCFF) at character 1."),
@@ -224,7 +224,7 @@ class Options(TypedDict, total=False):
         ({"beam": True}, "`beam`: a whole number was expected, not True (bool)."),
         ({"penalty": "1"}, "`penalty`: a number was expected, not '1' (str)."),
         ({"penalty": math.nan}, "`penalty`: a number was expected, not nan (float)."),
-        ({"stop": 3}, "`stop`: a text was expected, not int."),
+        ({"stop": 3}, "`stop`: a text was expected, not 3 (int)."),
         ({"bean": 4}, "`bean`: no such option.  Did you mean beam?  All: beam, penalty, stop"),
     ],
 )

@@ -81,6 +81,14 @@ def test_an_intact_checkpoint_that_cannot_be_resumed_is_refused_with_the_reason(
     assert message.endswith("or train again with another `output`.")
 
 
+@pytest.mark.parametrize(
+    ("steps", "stride", "planned"), [(49, 1, 100), (50, 1, None), (20, 9, None)]
+)
+def test_a_plan_that_the_time_cut_to_less_than_half_is_known_by_its_steps(steps, stride, planned):
+    plan = Plan.from_start(100, evaluate_every=10).revise(10, total_steps=steps)
+    assert Counters(plan=plan, step=steps, plan_stride=stride).steps_before_cut == planned
+
+
 @pytest.mark.parametrize("counters", [[], {"step": "three"}, {"in_shards": 2}])
 def test_counters_of_another_type_are_refused_before_a_run_is_opened(tmp_path, counters):
     path = checkpoint_path(tmp_path)

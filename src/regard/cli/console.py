@@ -337,8 +337,14 @@ def _resume_command(event: ev.Interrupted) -> str:
 
 @describe.register
 def _(event: ev.Finished) -> list[str]:
+    cut = ""
+    if event.planned_steps is not None:
+        cut = (
+            f"{event.step:,} of {event.planned_steps:,} planned steps: the machine was slower than "
+            "measured   "
+        )
     lines = [
-        f"Done    best step {event.best_step:,}, {event.summary}   "
+        f"Done    best step {event.best_step:,}, {event.summary}   {cut}"
         f"{duration(event.seconds)} (estimate {duration(event.estimate)})   "
         f"card: {event.folder}/README.md"
     ]

@@ -87,7 +87,7 @@ def run_demo(
         )
     corpus = cldr_corpus(seed=translator.config.training.seed)
     test = corpus.test
-    outputs = translator.translate(test.sources, beam=1)
+    outputs = [best[0].text for best in translator.translate_best(test.sources, beam=1)]
     hits: list[bool] = []
     by_language, by_kind = defaultdict(list), defaultdict(list)
     examples: dict[str, tuple[str, str]] = {}

@@ -152,6 +152,6 @@ def _compare(
 
 
 def _outputs(writer: Translator | Summarizer, sources: Sequence[str]) -> list[str]:
-    if isinstance(writer, Translator):
-        return writer.translate(sources)
-    return [best[0].text for best in writer.summarize_best(sources)]
+    is_translator = isinstance(writer, Translator)
+    write = writer.translate_best if is_translator else writer.summarize_best
+    return [best[0].text for best in write(sources)]

@@ -455,6 +455,7 @@ class RunSession:
             estimate=counters.estimate,
             folder=str(self.folder.path),
             tries=[_in_folder(step, str(self.folder.path)) for step in report.suggested],
+            planned_steps=counters.steps_before_cut,
         )
         num_parameters = sum(parameter.numel() for parameter in self.setup.model.parameters())
         card = model_card(

@@ -7,15 +7,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, get_type_hints
 
 import msgspec
 
 from regard.errors import ConfigError, RegardError, did_you_mean
+from regard.settings.validation import require_type
 from regard.settings.values import word_of
 
 if TYPE_CHECKING:  # options are read before PyTorch is needed
-    import torch
+    from torch import device as Device
+else:
+    Device = object
 
 SETTINGS = {
     "task": "task",
@@ -78,7 +81,7 @@ class TrainOptions(TypedDict, total=False):
     preset: str | None
     minutes: float | None
     seed: int | None
-    device: str | torch.device | None
+    device: str | Device | None
     precision: str | None
     threads: int | None
     tensorboard: bool
@@ -88,17 +91,19 @@ def settings_of(options: Mapping[str, object]) -> list[str]:
     """Return options as settings, ``section.key=value`` each; those that are not set are left out.
 
     Raises:
-        ConfigError: An option is unknown.
+        ConfigError: An option is unknown, or its value is of another type.
 
     >>> settings_of({"lang": "en-de", "columns": ["source", "target"], "minutes": None})
     ['data.languages=en-de', 'data.columns=["source","target"]']
     """
-    settings = []
+    settings, hints = [], get_type_hints(TrainOptions)
     for name, value in options.items():
         if name not in SETTINGS:
             hint = did_you_mean(name, list(SETTINGS))
             listed = ", ".join([*SETTINGS, "threads"])
             raise ConfigError(f"`{name}`: no such option.{hint}  All: {listed}")
+        if name in hints:
+            require_type(name, value, hints[name])
         if value is None or value is False:
             continue
         if isinstance(value, list | tuple):  # in TOML, as a name may have a comma

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, TypeVar, get_args, get_type_hints
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -25,6 +26,8 @@ LARGEST = 10**12
 _LARGEST_SIZE = 1 << 24  # of a layer: 10^7 rows of 10^7 float32 are above any memory
 _LARGEST_DEPTH = 1_000  # layers: more are built for hours
 _LONGEST_VALUE = 40  # characters of a wrong value in a message
+
+_NOUNS = {str: "a text", Path: "a path", Sequence: "a list of texts"}
 
 C = TypeVar("C", bound=msgspec.Struct)
 """A configuration."""
@@ -127,9 +130,7 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
     """
     kind, noun = (Integral, "a whole number") if is_whole else (Real, "a number")
     if value is not None and not _is_number(value, kind):
-        text = repr(value)
-        text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-        raise ConfigError(f"`{name}`: {noun} was expected, not {text} ({type(value).__name__}).")
+        _refuse_type(name, noun, value)
 
 
 def _is_number(value: Any, kind: type[Integral | Real]) -> bool:
@@ -138,11 +139,32 @@ def _is_number(value: Any, kind: type[Integral | Real]) -> bool:
     return isinstance(value, Integral) or not math.isnan(value)
 
 
+def require_flag(name: str, value: object) -> None:
+    """Check that an argument is True or False; None passes.
+
+    Raises:
+        ConfigError: It is something else, such as text or a number.
+
+    >>> require_flag("drop_overlap", "no")
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: `drop_overlap`: True or False was expected, not 'no' (str).
+    """
+    if value is not None and not isinstance(value, bool):
+        _refuse_type(name, "True or False", value)
+
+
+def _refuse_type(name: str, expected: str, value: object) -> NoReturn:
+    text = repr(value)
+    text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    raise ConfigError(f"`{name}`: {expected} was expected, not {text} ({type(value).__name__}).")
+
+
 def require_options(kind: type, options: Mapping[str, object]) -> None:
     """Check the names and the types of the options of a call; None passes.
 
     Args:
-        kind: A `TypedDict` whose values are whole numbers, numbers or texts, or None.
+        kind: A `TypedDict`, whose types are those of `require_type`.
         options: The options.
 
     Raises:
@@ -153,11 +175,33 @@ def require_options(kind: type, options: Mapping[str, object]) -> None:
         if name not in hints:
             hint = did_you_mean(name, list(hints))
             raise ConfigError(f"`{name}`: no such option.{hint}  All: {', '.join(hints)}")
-        types = get_args(hints[name]) or (hints[name],)
-        if str not in types:
-            require_number(name, value, is_whole=float not in types)
-        elif not isinstance(value, str | None):
-            raise ConfigError(f"`{name}`: a text was expected, not {type(value).__name__}.")
+        require_type(name, value, hints[name])
+
+
+def require_type(name: str, value: object, hint: object) -> None:
+    """Check the type of an argument; None passes.
+
+    Args:
+        name: Name of the argument.
+        value: The value.
+        hint: bool, int or float, or a union of texts, paths, sequences and other classes.
+
+    Raises:
+        ConfigError: It is of another type.
+
+    >>> require_type("minutes", "1", float | None)
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: `minutes`: a number was expected, not '1' (str).
+    """
+    kinds: list[Any] = [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
+    if bool in kinds:
+        require_flag(name, value)
+    elif float in kinds or int in kinds:
+        require_number(name, value, is_whole=float not in kinds)
+    elif value is not None and not isinstance(value, tuple(kinds)):
+        nouns = [_NOUNS[kind] for kind in kinds if kind in _NOUNS]
+        _refuse_type(name, " or ".join(nouns), value)
 
 
 def replace_values(config: C, **values: Any) -> C:
@@ -190,10 +234,14 @@ def require_texts(texts: object, name: str) -> list[str]:
     ...
     regard.errors.ConfigError: documents[1]: a text was expected, not NoneType.
     """
+    return list(iterate_texts(texts, name))
+
+
+def iterate_texts(texts: object, name: str) -> Iterator[str]:
+    """Yield texts, each checked before a model reads it, as `require_texts` checks a list."""
     if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
-        kind = type(texts).__name__
-        raise ConfigError(f"{name}: a text or a list of texts was expected, not {kind}.")
-    checked: list[str] = []
+        expected = "a list of texts" if isinstance(texts, str) else "a text or a list of texts"
+        raise ConfigError(f"{name}: {expected} was expected, not {type(texts).__name__}.")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             kind = type(text).__name__
@@ -202,8 +250,7 @@ def require_texts(texts: object, name: str) -> list[str]:
             code = f"U+{ord(half[0]):04X}"
             where = f"at character {half.start():,}"
             raise ConfigError(f"{name}[{index}]: half of a character ({code}) {where}.")
-        checked.append(text)
-    return checked
+        yield text
 
 
 def require_positive(config: msgspec.Struct, *names: str, allow_infinity: bool = False) -> None:

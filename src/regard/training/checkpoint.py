@@ -91,6 +91,13 @@ class Counters(msgspec.Struct, kw_only=True):
         if self.step > self.plan.total_steps:
             raise ValueError(f"step {self.step:,} of a plan of {self.plan.total_steps:,}")
 
+    @property
+    def steps_before_cut(self) -> int | None:
+        """Steps of the first plan, where the time has cut it to less than half; else None."""
+        first = self.plan.revisions[0].total_steps
+        is_cut = self.plan_stride == 1 and 2 * self.plan.total_steps < first
+        return first if is_cut else None
+
 
 def checkpoint_path(folder: Path) -> Path:
     """Return the path of the last checkpoint in a model folder, which need not exist.

@@ -331,6 +331,7 @@ class Finished(Event, frozen=True, kw_only=True):
         estimate: Seconds that were planned.
         folder: Where the model is.
         tries: What to try next: verbs with their arguments.
+        planned_steps: Steps that were planned, where the time was enough for less than half.
     """
 
     step: int
@@ -343,6 +344,7 @@ class Finished(Event, frozen=True, kw_only=True):
     estimate: float
     folder: str
     tries: list[NextStep]
+    planned_steps: int | None = None
 
 
 Report = Callable[[Event], None]

@@ -41,7 +41,8 @@ def test_a_header_above_labels_is_refused_with_the_command_that_picks(name):
 
 def test_one_usual_name_makes_a_csv_header():
     assert fault("text,gloss\nred,rot\ngreen,grün\n", "x.csv") == (
-        "x.csv:1: columns seen: text, gloss.  Name source and target: --columns text,gloss"
+        "x.csv:1: columns seen: text, gloss.  Pairs? --columns text,gloss  Running text? "
+        "--set task=language-modeling"
     )
 
 
@@ -105,8 +106,9 @@ def test_columns_of_numbers_are_not_read_as_sentences(name, columns):
     assert fault(text, name, columns=columns) == expected
 
 
-def test_numbers_without_names_of_columns_are_not_read_as_sentences():
-    assert fault("".join(f"{a},{b}\n" for a, b in NUMBERS), "x.csv") == (
+@pytest.mark.parametrize("num_rows", [1, 2, 4, 30])
+def test_numbers_without_names_of_columns_are_not_read_as_sentences(num_rows):
+    assert fault("".join(f"{a},{b}\n" for a, b in NUMBERS[:num_rows]), "x.csv") == (
         "x.csv:1: only numbers, no texts.  Name the columns in a first line: time,value for a "
         "series, label next to numbers for rows to classify, source,target for pairs."
     )
@@ -117,6 +119,34 @@ def test_one_column_of_numbers_is_no_pair_without_a_separator():
         "x.csv:1: only numbers, no texts.  Columns seen: x.  A series? Add a column of times, "
         "dates or 1, 2, 3: time,x."
     )
+
+
+def test_two_numbers_below_unknown_names_are_not_read_as_sentences():
+    assert fault("x,y\n1,2\n", "x.csv").endswith(SERIES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        (
+            [(f"the cat number {i} sat on the mat", "ab"[i % 2]) for i in range(6)],
+            "Texts with labels? --columns text,kind --set task=classification.  Running text? "
+            "--set task=language-modeling",
+        ),
+        (
+            [(f"the cat number {i} sat on the mat", f"row {i}") for i in range(6)],
+            "Pairs? --columns text,kind  Running text? --set task=language-modeling",
+        ),
+    ],
+    ids=["few values", "many values"],
+)
+def test_what_is_next_to_a_text_may_describe_it(rows, advice):
+    table = "text,kind\n" + "".join(f"{text},{kind}\n" for text, kind in rows)
+    assert fault(table, "t.csv") == f"t.csv:1: columns seen: text, kind.  {advice}"
+    objects = "".join(f'{{"text": "{text}", "kind": "{kind}"}}\n' for text, kind in rows)
+    message = fault(objects, "t.jsonl")
+    assert message.startswith("t.jsonl:1: keys seen: text, kind.  ")
+    assert message.endswith(advice)
 
 
 def test_objects_of_numbers_are_not_read_as_sentences():

@@ -24,6 +24,7 @@ from tests.data.readers.pair_files import (
 
 from regard.cli.wording import error_text
 from regard.data.readers.columns import SUMMARY_ROLES, is_column_name
+from regard.data.readers.headers import hold_only_numbers
 from regard.data.readers.problems import group_problems
 from regard.data.readers.source import file_hash
 from regard.data.readers.tables import parse_pairs, read_pairs
@@ -47,6 +48,7 @@ def rows_of(text):
 @given(rows_of(LINE_TEXT), LINE_ENDS, st.booleans(), st.booleans())
 def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_line):
     assume(has_mark or not rows[0][0].startswith("\ufeff"))
+    assume(not hold_only_numbers(rows[1:] or rows))
     text = end.join(f"{source}\t{target}" for source, target in rows)
     content = (text + end * ends_the_last_line).encode("utf-8-sig" if has_mark else "utf-8")
     assert read_in_new_folder(content, "pairs.tsv") == rows
@@ -57,6 +59,7 @@ def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_li
 def test_csv_of_any_text_is_read_unchanged(rows, quoting, has_header):
     assume(has_header or not rows[0][0].startswith("\ufeff"))
     assume(has_header or not any(map(is_column_name, rows[0])))
+    assume(has_header or not hold_only_numbers(rows[1:] or rows))
     stream = io.StringIO()
     writer = csv.writer(stream, quoting=quoting, lineterminator="\r\n")
     writer.writerows([("source", "target")] * has_header + rows)

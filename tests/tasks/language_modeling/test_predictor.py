@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,14 @@ def test_an_end_of_the_text_is_written_and_a_special_one_is_not(kind, transforme
     pieces = list(opened.stream("the cat", max_tokens=NEW_TOKENS, temperature=0))
     assert "".join(pieces) == found.text
     end = tokenizer.decode_text([ids[2]])
-    stopped = opened.generate("the cat", max_tokens=NEW_TOKENS, temperature=0, stop=end)
-    assert stopped.text == found.text.partition(end)[0]
-    stopped_pieces = opened.stream("the cat", max_tokens=NEW_TOKENS, temperature=0, stop=end)
-    assert "".join(stopped_pieces) == stopped.text
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        stopped = opened.generate("the cat", max_tokens=NEW_TOKENS, temperature=0, stop=end)
+        assert stopped.text == found.text.partition(end)[0]
+        stopped_pieces = opened.stream("the cat", max_tokens=NEW_TOKENS, temperature=0, stop=end)
+        assert "".join(stopped_pieces) == stopped.text
+    message = 'nothing is written after "the cat": the text ends there.'
+    assert {str(warning.message) for warning in caught} == (set() if stopped.text else {message})
 
 
 def test_an_empty_prompt_needs_a_token_that_begins_a_text(transformers, tmp_path):

@@ -58,6 +58,9 @@ def test_a_text_file_is_taken_for_a_language_model(book, tmp_path, pairs_file):
     assert guess_task(tabbed) == "translation"
     assert guess_task(book, has_targets=True) == "translation"
     assert guess_task(rows) == "language-modeling"
+    column = tmp_path / "column.csv"
+    column.write_text("text\n" + "the red cat sat\n" * 12)
+    assert guess_task(column) == "language-modeling"
 
 
 @pytest.mark.slow

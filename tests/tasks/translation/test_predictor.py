@@ -71,6 +71,36 @@ def test_several_best_translations_come_best_first(translator):
         translator.translate(SENTENCES[0], beam=4, nbest=3)
 
 
+def write_nothing_for_cats(translator):
+    """Return a `write` whose outputs are empty where the source has a cat."""
+
+    def write(rows, config):
+        texts = ["" if "cat" in t else "ein Baum" for t in translator.tokenizer.decode(rows)]
+        return [[Candidate(text=t, score=-1.0, confidence=0.5, is_complete=True)] for t in texts]
+
+    return write
+
+
+def test_an_empty_translation_is_noted_with_its_line(trained, monkeypatch):
+    translator = load(trained)
+    monkeypatch.setattr(translator, "write", write_nothing_for_cats(translator))
+    message = "lines 1, 4: the model writes nothing.  At least one token: `min_length=2`"
+    with pytest.warns(UserWarning) as caught:
+        assert translator.translate(SENTENCES) == ["", "ein Baum", "ein Baum", ""]
+    assert [str(warning.message) for warning in caught] == [message]
+    with pytest.warns(UserWarning, match="^line 1: the model writes nothing"):
+        assert translator.translate("a cat") == ""
+
+
+def test_the_lines_of_a_stream_are_counted_over_all_of_its_chunks(trained, monkeypatch):
+    translator = load(trained)
+    monkeypatch.setattr("regard.tasks.translation.predictor._STREAMED_LINES", 2)
+    monkeypatch.setattr(translator, "write", write_nothing_for_cats(translator))
+    with pytest.warns(UserWarning, match="^lines 1, 4, 5 and 1 more: ") as caught:
+        assert len(list(translator.stream(iter(SENTENCES * 2)))) == 8
+    assert len(caught) == 1
+
+
 @pytest.mark.parametrize("text", [" ".join(SENTENCES[:1] * 200), "ä" * 2000, "x " * 10])
 def test_a_line_longer_than_the_model_was_trained_on_is_translated_in_parts(
     trained, monkeypatch, text
@@ -103,6 +133,26 @@ def test_every_part_of_a_line_begins_with_the_tag_of_the_line(trained, monkeypat
     assert all(part.startswith(f"<fr>{space}") and part[4 + len(space)] != " " for part in parts)
     longest = max(map(len, translator.tokenizer.encode(parts)))
     assert longest <= translator.config.data.max_length
+
+
+def test_a_placeholder_that_begins_a_long_line_is_in_its_translation_once(trained, monkeypatch):
+    translator = load(trained)
+    tagged = TokenizerConfig(vocab_size=300, tags=("<de>", "<num>"))
+    monkeypatch.setattr(translator, "tokenizer", Tokenizer.train(SENTENCES, tagged))
+    prefix = ""
+
+    def copy(rows, config):
+        texts = (prefix + text for text in translator.tokenizer.decode(rows))
+        return [
+            [Candidate(text=text, score=0.0, confidence=1.0, is_complete=True)] for text in texts
+        ]
+
+    monkeypatch.setattr(translator, "write", copy)
+    line = "<num> red cats " + "see <num> dogs " * 100
+    assert len(translator._split(line)) > 1
+    assert translator.translate(line).split() == line.split()
+    prefix = "rot "  # also where the placeholder is not the first word of an output
+    assert translator.translate(line).count("<num>") == line.count("<num>")
 
 
 def test_a_tag_that_the_model_does_not_have_is_noted(trained, monkeypatch):

@@ -15,7 +15,6 @@ from regard.data.languages import is_language_code
 from regard.data.readers.columns import (
     PAIR_ROLES,
     SUMMARY_ROLES,
-    find_column,
     find_pair_or_usual,
     find_roles,
     is_column_name,
@@ -109,23 +108,26 @@ def advise_columns(
     if advice := _advice_for_roles(names):
         return advice
     source, target = _longest_columns(names, below)
-    label = find_label(names, below)
-    if label is None or roles == SUMMARY_ROLES:
-        columns = shlex.quote(f"{source},{target}")
-        return f"Name {' and '.join(roles)}: `data.columns={columns}`"
-    text = source if source != label else target
-    advice = (
-        f"Texts with labels? `data.columns={shlex.quote(f'{text},{label}')}` "
-        f"`task=classification`.  Pairs? `data.columns={shlex.quote(f'{source},{target}')}`"
-    )
-    is_running = find_column(names, "text") == "text"
-    return f"{advice}  Running text? `task=language-modeling`" if is_running else advice
+    pair = f"`data.columns={shlex.quote(f'{source},{target}')}`"
+    label = None if roles == SUMMARY_ROLES else find_label(names, below)
+    is_running = roles != SUMMARY_ROLES and "text" in names
+    if label is None and not is_running:
+        return f"Name {' and '.join(roles)}: {pair}"
+    advice = []
+    if label is not None:
+        columns = shlex.quote(f"{source if source != label else target},{label}")
+        advice.append(f"Texts with labels? `data.columns={columns}` `task=classification`.")
+    if label is None or not is_running:
+        advice.append(f"Pairs? {pair}")
+    if is_running:
+        advice.append("Running text? `task=language-modeling`")
+    return "  ".join(advice)
 
 
 def hold_only_numbers(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether rows, if there are enough, have numbers in all cells that are not empty."""
+    """Return whether rows have numbers in all cells that are not empty, and there are some."""
     filled = list(filterfalse(is_missing, chain(*rows)))
-    return len(rows) >= _MIN_TEXT_ROWS and bool(filled) and all(map(is_like_a_number, filled))
+    return bool(filled) and all(map(is_like_a_number, filled))
 
 
 def advise_numbers(names: Sequence[str]) -> str:

@@ -81,10 +81,14 @@ def _describe_first_object(
     except _UNREADABLE as error:
         reason, remedy = _describe_error(error, text), _remedy_of_start(error, ahead)
         return None if remedy is None else (line, reason, text, remedy)
-    missing = [key for key in find_keys(list(fields)) or expected if key not in fields]
+    keys = find_keys(list(fields))
+    missing = [key for key in keys or expected if key not in fields]
     if not missing:
         return None
-    reason = describe_missing("key", missing[0], list(fields))
+    if keys is None and "text" in fields:
+        reason = f"keys seen: {', '.join(fields)}."
+    else:
+        reason = describe_missing("key", missing[0], list(fields))
     return line, reason, text, _advise_keys(ahead, list(fields), expected)
 
 

@@ -429,7 +429,7 @@ def _pair_records(
     ahead = list(islice(records, _NUM_SAMPLED))
     if not ahead:
         return
-    if hold_only_numbers([cells for _, cells in ahead[1:]]):
+    if hold_only_numbers([cells for _, cells in ahead[1:] or ahead]):
         ahead.extend(records)  # sorted pairs may begin with numbers
         if _refuse_numbers(file, ahead, roles):
             return
@@ -442,11 +442,11 @@ def _refuse_numbers(
     file: TextFile, rows: list[tuple[int, list[str]]], roles: tuple[str, str]
 ) -> bool:
     """Return whether there are only numbers, not below names of pairs; a problem."""
-    (line, first), below = rows[0], [cells for _, cells in rows[1:]]
+    (line, first), below = rows[0], [cells for _, cells in rows[1:] or rows]
     names = list(map(str.strip, first))
     if find_pair_or_usual(names, roles) or not hold_only_numbers(below):
         return False
-    has_header = not hold_only_numbers([first] * len(below))
+    has_header = not hold_only_numbers([first])
     reason = (
         f"only numbers, no texts.  Columns seen: {', '.join(names)}."
         if has_header

@@ -19,7 +19,8 @@ from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_kno
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier, Model
-from regard.settings.validation import require_texts
+from regard.settings.validation import iterate_texts, require_texts
+from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.tasks.classification.data import (
@@ -52,7 +53,7 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     truncated: int = 0
 
 
-class LabelPredictor(ABC, Generic[L]):
+class LabelPredictor(BasePredictor, ABC, Generic[L]):
     """A classifier in use, of texts or of other inputs.
 
     Args:
@@ -60,6 +61,7 @@ class LabelPredictor(ABC, Generic[L]):
         config: The settings of its run.
     """
 
+    verb = "classify"
     unit: str
     """What it classifies, such as ``texts``."""
     length_unit: str
@@ -191,9 +193,12 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
 
         Yields:
             Each line with its label; a blank line has the label "" and no probabilities.
+
+        Raises:
+            ConfigError: A line is not a text.
         """
         blank = Classification(label="", probability=0.0, probabilities={})
-        lines = iter(lines)
+        lines = iterate_texts(lines, "lines")
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
             results = iter(self.classify_rows([line for line in chunk if line.strip()]))
             yield from ((line, next(results) if line.strip() else blank) for line in chunk)

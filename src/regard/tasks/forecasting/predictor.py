@@ -18,6 +18,7 @@ from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS, MEDIAN
 from regard.models import PatchTst
 from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
+from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
 from regard.tasks.forecasting.data import read_series
 from regard.tasks.forecasting.loss import stretch_bands
@@ -47,7 +48,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: dict[str, list[float]]
 
 
-class Forecaster:
+class Forecaster(BasePredictor):
     """A trained forecaster.
 
     Args:
@@ -56,6 +57,7 @@ class Forecaster:
         bands: Factors by which its bands are stretched, by the names of `BANDS`.
     """
 
+    verb = "forecast"
     world: World = ALONE
     """The processes that share its batches; all of them call the same methods."""
 

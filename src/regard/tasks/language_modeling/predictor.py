@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regard.data.readers.problems import quote
 from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
@@ -25,6 +26,7 @@ from regard.models import Decoder, GptConfig
 from regard.option_checks import require_whole
 from regard.settings.validation import replace_values, require_options, require_texts
 from regard.settings.values import DecodingPrecision
+from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import (
     best_tokens,
@@ -99,7 +101,7 @@ def sampling_config(
 
 
 @dataclass(eq=False, repr=False)
-class TextGenerator:
+class TextGenerator(BasePredictor):
     """A language model in use.
 
     Args:
@@ -109,6 +111,7 @@ class TextGenerator:
         world: The processes that share its batches; all of them call the same methods.
     """
 
+    verb = "generate"
     model: Decoder
     tokenizer: AnyTokenizer
     config: RunConfig
@@ -162,7 +165,7 @@ class TextGenerator:
             has_ended = list(map(write, rows, tokens, has_ended))
             if all(has_ended):
                 break
-        return [
+        generations = [
             Generation(
                 text=self._text_before(stop, prompt, row),
                 num_tokens=len(row),
@@ -171,6 +174,9 @@ class TextGenerator:
             )
             for row, ended in zip(rows, has_ended, strict=True)
         ]
+        if num_empty := sum(not generation.text for generation in generations):
+            _warn_of_empty(prompt, num_empty, num)
+        return generations
 
     def _text_before(self, stop: str | None, prompt: str, row: list[int]) -> str:
         """Decode a continuation up to the stop text, where there is one."""
@@ -233,7 +239,10 @@ class TextGenerator:
             if not text.endswith(_UNFINISHED) and num_certain > num_yielded:
                 yield text[num_yielded:num_certain]
                 num_yielded = num_certain
-        yield self._text_before(stop, prompt, row)[num_yielded:]
+        text = self._text_before(stop, prompt, row)
+        yield text[num_yielded:]
+        if not text:
+            _warn_of_empty(prompt, 1, 1)
 
     def measure(self, lines: TextLines) -> dict[str, float]:
         """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
@@ -340,6 +349,14 @@ class TextGenerator:
         ids = self.tokenizer.encode_text(prompt)
         whole, before = self.tokenizer.decode_text([*ids, *row]), self.tokenizer.decode_text(ids)
         return whole[len(before) :]
+
+
+def _warn_of_empty(prompt: str, num_empty: int, num: int) -> None:
+    """Warn that some of the continuations of a prompt have no text."""
+    which = "" if num == 1 else f" in {num_empty:,} of {num:,} continuations"
+    warnings.warn(
+        f"nothing is written after {quote(prompt)}{which}: the text ends there.", stacklevel=3
+    )
 
 
 def _num_begun(stop: str, text: str) -> int:

@@ -56,8 +56,9 @@ class LanguageModelingTask(Task):
         )
 
     def claims(self, shape: DataShape) -> bool:
-        """Whether the data is running text: a text file, or records with a text, without labels."""
+        """Whether the data is a text file, or has texts under ``text``, in a table nothing else."""
         is_text = shape.kind == "text" and not shape.has_numbers_beside_label
+        is_text |= shape.names == ("text",)
         has_text = shape.kind == "records" and "text" in shape.names
         return is_text or (has_text and not shape.has_unnamed_label)
 

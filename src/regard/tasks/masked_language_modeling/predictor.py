@@ -16,6 +16,7 @@ from regard.hub.hugging_face.sentence_transformers import PoolingMode, SentenceP
 from regard.models import Encoder
 from regard.option_checks import require_whole
 from regard.settings.validation import require_texts
+from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
 from regard.training.distribution import ALONE, World
 
@@ -52,7 +53,7 @@ def pool_states(states: Tensor, pooling: SentencePooling) -> Tensor:
 
 
 @dataclass(eq=False, repr=False)
-class TextEncoder:
+class TextEncoder(BasePredictor):
     """A trained encoder of texts.
 
     Args:
@@ -63,6 +64,7 @@ class TextEncoder:
         world: The processes that share its evaluation; `embed` and `fill` are computed by each.
     """
 
+    verb = "embed"
     model: Encoder
     tokenizer: AnyTokenizer
     config: RunConfig

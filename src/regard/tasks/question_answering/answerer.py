@@ -13,7 +13,7 @@ import msgspec
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.settings.validation import require_number, require_texts
-from regard.setup.config import RunConfig
+from regard.setup.base_predictor import BasePredictor
 
 THRESHOLD = "no_answer_threshold"
 """The name of the threshold in ``calibration.json``."""
@@ -42,11 +42,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     question_truncated: int = 0
 
 
-class Answerer(ABC):
+class Answerer(BasePredictor, ABC):
     """A model of answers in use."""
 
-    config: RunConfig
-    """The settings of its run."""
+    verb = "answer"
     tokenizer: AnyTokenizer
     """Its vocabulary."""
     _threshold: float | None = None
@@ -113,12 +112,29 @@ class Answerer(ABC):
     def stream(self, rows: Iterable[tuple[str, str]]) -> Iterator[Answer]:
         """Answer questions with their texts in order and in constant memory.
 
+        Args:
+            rows: Question and context of each.
+
         Yields:
             The answer to each; to a blank question none, of probability 0.
+
+        Raises:
+            ConfigError: A row is something else.
         """
-        rows = iter(rows)
+        checked = _check_rows(rows)
         blank = Answer(answer=None, start=None, end=None, probability=0.0)
-        while chunk := list(itertools.islice(rows, _STREAMED_QUESTIONS)):
+        while chunk := list(itertools.islice(checked, _STREAMED_QUESTIONS)):
             asked = [row for row in chunk if row[0].strip()]
             results = iter(self.answer([row[0] for row in asked], [row[1] for row in asked]))
             yield from (next(results) if row[0].strip() else blank for row in chunk)
+
+
+def _check_rows(rows: Iterable[tuple[str, str]]) -> Iterator[Sequence[str]]:
+    """Yield rows, each checked before a model reads it."""
+    for index, row in enumerate(rows):
+        if not isinstance(row, Sequence) or isinstance(row, str | bytes) or len(row) != 2:
+            raise ConfigError(
+                f"rows[{index}]: a question and its context were expected, not "
+                f"{type(row).__name__}."
+            )
+        yield require_texts(row, f"rows[{index}]")

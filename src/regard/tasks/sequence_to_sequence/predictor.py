@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 import torch
 
 from regard.data.batching import TokenRows
+from regard.data.listing import describe_lines
 from regard.errors import ConfigError
 from regard.generation.decoders import CurrentDecoder, default_precision, seq2seq_decoder
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
 from regard.settings.validation import replace_values, require_options, require_texts
+from regard.setup.base_predictor import BasePredictor
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
     forbid_unused_ids,
@@ -46,6 +49,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     confidence: float
     is_complete: bool
+
+
+C = TypeVar("C", bound=Candidate)
 
 
 class Alignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,8 +161,33 @@ def require_one_output(options: SearchOptions, several: str) -> None:
         )
 
 
+def warn_of_empty(
+    results: Iterable[tuple[str, list[C]]], noun: str
+) -> Iterator[tuple[str, list[C]]]:
+    """Yield sources with their outputs, and warn at the end of those whose output is empty.
+
+    Args:
+        results: Each source with its outputs, best first.
+        noun: What a source is, such as ``line``; they are numbered from 1.
+
+    Yields:
+        The same.
+    """
+    empty: list[int] = []
+    for number, (source, outputs) in enumerate(results, start=1):
+        if source.strip() and not outputs[0].text.strip():
+            empty.append(number)
+        yield source, outputs
+    if empty:
+        warnings.warn(
+            f"{describe_lines(empty, noun)}: the model writes nothing.  At least one token: "
+            "`min_length=2`",
+            stacklevel=3,
+        )
+
+
 @dataclass(eq=False, repr=False)
-class TargetWriter:
+class TargetWriter(BasePredictor):
     """A trained model that writes a target for a source; each task has a subclass.
 
     Args:

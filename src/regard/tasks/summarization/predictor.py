@@ -9,12 +9,13 @@ from typing import Unpack, overload
 
 import msgspec
 
-from regard.settings.validation import require_texts
+from regard.settings.validation import iterate_texts, require_texts
 from regard.tasks.sequence_to_sequence.predictor import (
     Candidate,
     SearchOptions,
     TargetWriter,
     require_one_output,
+    warn_of_empty,
 )
 
 _CHUNK_SIZE = 64  # documents of a stream that are sorted by length and summarized together
@@ -33,6 +34,8 @@ class Summary(Candidate, frozen=True, kw_only=True):
 class Summarizer(TargetWriter):
     """A trained summarizer, which also scores and streams its summaries."""
 
+    verb = "summarize"
+
     @overload
     def summarize(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
         self, documents: str, **options: Unpack[SearchOptions]
@@ -49,7 +52,8 @@ class Summarizer(TargetWriter):
         The end of a document that is longer than `max_source_length` is cut off, with a warning.
 
         Args:
-            documents: The texts; the summary of an empty one is empty.
+            documents: The texts; the summary of an empty one is empty. Another one whose summary is
+                empty is warned of.
             options: How the summaries are searched for, see `SearchOptions`.
 
         Returns:
@@ -60,10 +64,9 @@ class Summarizer(TargetWriter):
         """
         require_one_output(options, "summarize_best")
         is_single = isinstance(documents, str)
-        best = [
-            summaries[0]
-            for summaries in self.summarize_best([documents] if is_single else documents, **options)
-        ]
+        documents = [documents] if is_single else require_texts(documents, "documents")
+        results = zip(documents, self.summarize_best(documents, **options), strict=True)
+        best = [summaries[0] for _, summaries in warn_of_empty(results, "document")]
         if num_cut := sum(summary.truncated > 0 for summary in best):
             warnings.warn(self.describe_cut(num_cut, len(best)), stacklevel=2)
         texts = [summary.text for summary in best]
@@ -101,6 +104,8 @@ class Summarizer(TargetWriter):
     ) -> Iterator[tuple[str, list[Summary]]]:
         """Summarize documents in order and in constant memory, while they are read.
 
+        After the last one, those whose summary is empty are warned of.
+
         Args:
             documents: The texts.
             options: How the summaries are searched for, see `SearchOptions`.
@@ -109,11 +114,15 @@ class Summarizer(TargetWriter):
             Each document with its summaries.
 
         Raises:
-            ConfigError: An option is out of its range.
+            ConfigError: An option is out of its range, or a document is not a text.
         """
-        documents = iter(documents)
-        while chunk := list(itertools.islice(documents, _CHUNK_SIZE)):
-            yield from zip(chunk, self.summarize_best(chunk, **options), strict=True)
+
+        def summarize_chunks() -> Iterator[tuple[str, list[Summary]]]:
+            rest = iterate_texts(documents, "documents")
+            while chunk := list(itertools.islice(rest, _CHUNK_SIZE)):
+                yield from zip(chunk, self.summarize_best(chunk, **options), strict=True)
+
+        yield from warn_of_empty(summarize_chunks(), "document")
 
     def describe_cut(self, num_cut: int, num_documents: int) -> str:
         """Return in words that the end of some documents was not read."""

@@ -161,7 +161,7 @@ def evaluate_translator(
         neighbour_chrf = chrf(nearest, pairs.targets)
     comparison = None
     if other is not None:
-        other_outputs = other.translate(pairs.sources, beam=beam)
+        other_outputs = [row[0].text for row in other.translate_best(pairs.sources, beam=beam)]
         comparison = compare_translations(
             outputs, other_outputs, pairs.targets, target_language=language
         )
@@ -229,7 +229,7 @@ def _time_single_sentences(
         seconds = []
         for source in sources[::stride][:_TIMED_SENTENCES]:
             start = time.perf_counter()
-            alone.translate([source], beam=beam)
+            alone.translate_best([source], beam=beam)
             seconds.append(time.perf_counter() - start)
         return seconds
 

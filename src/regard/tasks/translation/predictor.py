@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Unpack, overload
 
-from regard.settings.validation import require_texts
+from regard.settings.validation import iterate_texts, require_texts
 from regard.tasks.sequence_to_sequence.predictor import (
     Candidate,
     SearchOptions,
     TargetWriter,
     require_one_output,
+    warn_of_empty,
 )
 
 _STREAMED_LINES = 512  # lines that are sorted by length and decoded together
@@ -22,6 +23,8 @@ _TOKENS_PER_CHARACTER = 5  # at most four bytes, and one token more per word
 
 class Translator(TargetWriter):
     """A trained translation model, which also scores and streams its translations."""
+
+    verb = "translate"
 
     @overload
     def translate(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
@@ -35,7 +38,8 @@ class Translator(TargetWriter):
         """Translate a sentence, or several.
 
         Args:
-            texts: One sentence or line each; an empty one stays empty.
+            texts: One sentence or line each; an empty one stays empty. Another one whose
+                translation is empty is warned of.
             options: How the translations are searched for, see `SearchOptions`.
 
         Returns:
@@ -47,7 +51,9 @@ class Translator(TargetWriter):
         require_one_output(options, "translate_best")
         if isinstance(texts, str):
             return self.translate([texts], **options)[0]
-        return [best.text for best, *_ in self.translate_best(texts, **options)]
+        texts = require_texts(texts, "texts")
+        results = zip(texts, self.translate_best(texts, **options), strict=True)
+        return [best.text for _, (best, *_) in warn_of_empty(results, "line")]
 
     def translate_best(
         self, texts: Sequence[str], **options: Unpack[SearchOptions]
@@ -73,12 +79,17 @@ class Translator(TargetWriter):
         splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
         outputs = iter(self.write(rows, search))
-        return [_join(list(itertools.islice(outputs, len(parts)))) for parts in splits]
+        return [
+            _join(list(itertools.islice(outputs, len(parts))), self.tokenizer.language_tag(text))
+            for text, parts in zip(texts, splits, strict=True)
+        ]
 
     def stream(
         self, lines: Iterable[str], **options: Unpack[SearchOptions]
     ) -> Iterator[tuple[str, list[Candidate]]]:
         """Translate lines in order and in constant memory, while they are read.
+
+        After the last one, those whose translation is empty are warned of.
 
         Args:
             lines: One sentence or line each.
@@ -88,11 +99,15 @@ class Translator(TargetWriter):
             Each line with its translations.
 
         Raises:
-            ConfigError: An option is out of its range.
+            ConfigError: An option is out of its range, or a line is not a text.
         """
-        lines = iter(lines)
-        while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
-            yield from zip(chunk, self.translate_best(chunk, **options), strict=True)
+
+        def translate_chunks() -> Iterator[tuple[str, list[Candidate]]]:
+            rest = iterate_texts(lines, "lines")
+            while chunk := list(itertools.islice(rest, _STREAMED_LINES)):
+                yield from zip(chunk, self.translate_best(chunk, **options), strict=True)
+
+        yield from warn_of_empty(translate_chunks(), "line")
 
     def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
         """Warn where a text begins with what looks like a tag, and the model has no such one."""
@@ -135,10 +150,15 @@ class Translator(TargetWriter):
         return [tag + part.strip() for part in parts]
 
 
-def _join(parts: list[list[Candidate]]) -> list[Candidate]:
+def _join(parts: list[list[Candidate]], tag: str) -> list[Candidate]:
     """Join the translations of the parts of one text: the best ones, the second best, and so on.
 
-    A part with fewer translations than others gives its last one again.
+    A part with fewer translations than others gives its last one again. A tag that translations
+    have is of no language but a placeholder, which the text has once where its parts begin with it.
+
+    Args:
+        parts: The translations of each part.
+        tag: The tag that all parts begin with; empty if with none.
 
     Returns:
         As many translations as the part with most of them has.
@@ -148,9 +168,12 @@ def _join(parts: list[list[Candidate]]) -> list[Candidate]:
     translations = []
     for rank in range(max(map(len, parts))):
         ranked = [part[min(rank, len(part) - 1)] for part in parts]
+        texts = [part.text for part in ranked]
+        if tag:
+            texts[1:] = [re.sub(rf"\s*{re.escape(tag)}", "", text, count=1) for text in texts[1:]]
         translations.append(
             Candidate(
-                text=" ".join(part.text for part in ranked if part.text),
+                text=" ".join(text.strip() for text in texts if text.strip()),
                 score=sum(part.score for part in ranked) / len(ranked),
                 confidence=min(part.confidence for part in ranked),
                 is_complete=all(part.is_complete for part in ranked),

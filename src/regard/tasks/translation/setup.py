@@ -36,7 +36,7 @@ class TranslationSetup(SequenceToSequenceSetup[TranslationData, ParallelCorpus])
         if num_rows := len(dataset.test):
             pairs = dataset.test.select(range(0, num_rows, max(1, num_rows // _TESTED_ROWS)))
             scores = score_translations(
-                predictor.translate(pairs.sources),
+                [best[0].text for best in predictor.translate_best(pairs.sources)],
                 pairs.targets,
                 target_language=dataset.target_language,
             )
