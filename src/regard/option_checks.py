@@ -49,6 +49,12 @@ def require_whole(name: str, value: SupportsIndex, least: int, reason: str = "")
         raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r}{reason}")
 
 
+def require_index(name: str, value: SupportsIndex, count: int) -> None:
+    """Raise ConfigError where an option is not the index of one of `count` things."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value not in range(count):
+        raise ConfigError(f"{name} {value!r}: one of 0 to {count - 1} was expected.")
+
+
 def require_callable(name: str, value: object, kind: str) -> None:
     """Raise ConfigError, which says the kind of function, where an option cannot be called."""
     if not callable(value):

@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 from tests.explain import predictors
+from tests.explain import sample_explanations as samples
 
 from regard.errors import ConfigError
 from regard.explain import (
+    NotebookFrame,
+    draw_diagram,
     encoder_lens,
     explain,
     explanation_svg,
@@ -296,7 +299,48 @@ def test_what_is_no_prediction_explanation_or_module_is_refused_by_its_type(valu
             layer_table(value, length=3)
 
 
+OPTIONS = {
+    "height": (
+        lambda value: NotebookFrame(samples.classification(), value),
+        "height must be a whole number, 1 or more, not ",
+    ),
+    "width": (
+        lambda value: format_text(samples.classification(), value),
+        "width must be a whole number, 1 or more, not ",
+    ),
+    "output": (
+        lambda value: explanation_svg(samples.classification(), value),
+        "output {}: one of 0 to 0 was expected.",
+    ),
+    "length": (
+        lambda value: layer_table(predictors.translator().model, value),
+        "length must be a whole number, 1 or more, not ",
+    ),
+    "kind": (
+        lambda value: draw_diagram(predictors.translator().model, value),
+        "kind must be mermaid or svg, not ",
+    ),
+    "draws_model": (
+        lambda value: explain(predictors.translator(), "the cat", draws_model=value),
+        "`draws_model`: True or False was expected, not ",
+    ),
+    "on_progress": (
+        lambda value: explain(predictors.translator(), "the cat", on_progress=value),
+        "on_progress must be a function, not ",
+    ),
+}
+
+
+@pytest.mark.parametrize("value", ["3", 1.5, -1])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_of_another_type_are_refused_by_their_names(name, value):
+    call, message = OPTIONS[name]
+    with pytest.raises(ConfigError) as caught:
+        call(value)
+    assert str(caught.value).startswith(message.format(repr(value)))
+
+
 @pytest.mark.parametrize("methods", [3, [3], [["ig"]], b"ig", "ig", predictors])
 def test_methods_that_are_no_names_are_refused(methods):
-    with pytest.raises(ConfigError, match=r"methods(\[0\])?: a text .*was expected, not "):
+    with pytest.raises(ConfigError, match=r"methods(\[0\])?: a (text|list) .*was expected, not "):
         explain(predictors.translator(), "the cat", methods=methods)

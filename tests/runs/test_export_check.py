@@ -17,7 +17,7 @@ import regard
 from regard.__main__ import main
 from regard.data.masking import MASK
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
-from regard.errors import DataError
+from regard.errors import ConfigError, DataError
 from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
 from regard.runs.export_check import export_model
 from regard.runs.text_check import check_texts, validation_texts
@@ -154,6 +154,13 @@ def test_an_export_with_other_labels_is_not_equal(tokenizer, transformers, tmp_p
     check = check_texts(tmp_path, model, TRANSFORMERS, path=None, texts=TEXTS)
     assert check.num_equal < check.num_texts
     assert check.difference > 1e-4
+
+
+@pytest.mark.parametrize(("to", "hint"), [("hff", "  Did you mean hf?"), (3, "")])
+def test_an_unknown_format_is_refused_with_the_closest_one(tokenizer, tmp_path, to, hint):
+    with pytest.raises(ConfigError) as caught:
+        export_model(opened("llama", tokenizer), tmp_path, to)
+    assert str(caught.value) == f"`to={to}`: one of hf was expected.{hint}"
 
 
 def test_without_texts_nothing_is_called_equal(tokenizer, tmp_path):

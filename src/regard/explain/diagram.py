@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from regard.errors import ConfigError
 from regard.explain.mermaid import Flowchart
 from regard.explain.module_tree import Part, group_equal, group_name, list_parts, steps_of
 from regard.layers.layer import EMBEDDINGS, INPUT, Layer
@@ -31,8 +32,10 @@ def draw_diagram(model: Model, kind: Literal["mermaid", "svg"] = "mermaid") -> s
         A Mermaid flowchart, or an SVG file.
 
     Raises:
-        ConfigError: An SVG file needs matplotlib, which is missing.
+        ConfigError: The format is another, or an SVG file needs matplotlib, which is missing.
     """
+    if kind not in ("mermaid", "svg"):
+        raise ConfigError(f"kind must be mermaid or svg, not {kind!r}")
     chart = build_flowchart(model)
     return chart.text() if kind == "mermaid" else flowchart_svg(chart.columns, chart.edges)
 

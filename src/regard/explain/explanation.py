@@ -39,6 +39,8 @@ from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.predictions.written_target import WrittenTarget
 from regard.explain.selected_outputs import SelectedOutputs, spread_indices
 from regard.explain.shuffled_control import shuffle_weights
+from regard.option_checks import require_callable
+from regard.settings.validation import require_flag, require_kind
 from regard.tasks import Predictor
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
@@ -98,7 +100,12 @@ def explain(
         ConfigError: The text is empty, an option does not fit the task, or a method is unknown or
             does not fit the model.
         DataError: A file cannot be read.
+        TypeError: `facts` is something else.
     """
+    require_kind("facts", facts, ModelFacts, "a `ModelFacts`")
+    require_flag("draws_model", draws_model)
+    if on_progress is not None:
+        require_callable("on_progress", on_progress, "a function")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         prediction = predict(

@@ -6,6 +6,7 @@ import msgspec
 
 from regard.explain.module_tree import Part, group_equal, group_name, list_parts
 from regard.models import Model
+from regard.option_checks import require_whole
 
 TRAINING_FACTOR = 3
 """Operations of a forward and a backward pass together, in forward passes.
@@ -52,7 +53,11 @@ def layer_table(model: Model, length: int) -> list[LayerRow]:
 
     Returns:
         Rows; the numbers of those of depth 0 add up to the model's.
+
+    Raises:
+        ConfigError: The length is not a whole number, 1 or more.
     """
+    require_whole("length", length, 1)
     rows = []
     for group in group_equal(list_parts(model, length)):
         rows.append(_row(group, length, depth=0, name=group_name(group)))

@@ -35,6 +35,7 @@ from regard.layers import (
     TransformerBlock,
 )
 from regard.models import EncoderDecoderModel, Transformer
+from regard.option_checks import require_index
 
 
 class QueryKeyAttribution(NamedTuple):
@@ -76,9 +77,9 @@ def query_key_attribution(
             f"{layer!r}: one of {', '.join(captured) or 'no layers of attention'} was expected."
         )
     attention = captured[layer]
-    _check_index("head", head, attention.num_heads)
-    _check_index("query", query, attention.num_queries)
-    _check_index("key", key, attention.num_keys)
+    require_index("head", head, attention.num_heads)
+    require_index("query", query, attention.num_queries)
+    require_index("key", key, attention.num_keys)
     module, record, score = _find_bilinear(attention, attention_layers(prediction)[layer])
     group = attention.num_heads // record.keys.shape[1]
     stream = _Stream(prediction, list(captured.values()))
@@ -123,11 +124,6 @@ def _find_bilinear(attention: LayerAttention, module: nn.Module) -> _BilinearLay
         "maps of states.  Self- and cross-attention of the Transformer, BERT and GPT have such "
         "scores."
     )
-
-
-def _check_index(name: str, index: int, count: int) -> None:
-    if not 0 <= index < count:
-        raise ConfigError(f"{name} {index}: one of 0 to {count - 1} was expected.")
 
 
 def _project(

@@ -93,7 +93,7 @@ def export_model(
         WeightsError: The exported vocabulary splits a text into other tokens.
     """
     if to not in EXPORTS:
-        hint = did_you_mean(to, EXPORTS)
+        hint = did_you_mean(str(to), list(EXPORTS))
         raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.{hint}")
     folder = Path(output)
     config = opened.config

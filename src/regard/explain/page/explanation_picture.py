@@ -22,6 +22,7 @@ from regard.explain.page.token_text import (
     short_texts,
     token_label,
 )
+from regard.option_checks import require_index
 from regard.plots import style
 
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
@@ -44,6 +45,7 @@ def explanation_svg(explanation: Explanation, output: int = 0) -> str:
         output: Index of the output whose scores are drawn as bars.
     """
     require_explanation(explanation)
+    require_index("output", output, len(explanation.output))
     return _Picture(explanation, output).draw()
 
 

@@ -7,6 +7,7 @@ import html
 from regard.explain.document import Explanation
 from regard.explain.page.html_page import page_html
 from regard.explain.page.terminal_view import format_text
+from regard.option_checks import require_whole
 
 
 class NotebookFrame:
@@ -14,10 +15,11 @@ class NotebookFrame:
 
     Args:
         explanation: Explanation of a prediction, of any task.
-        height: Height of the frame, in pixels.
+        height: Height of the frame, in pixels, 1 or more.
     """
 
     def __init__(self, explanation: Explanation, height: int = 720) -> None:
+        require_whole("height", height, 1)
         self.explanation, self.height = explanation, height
 
     def _repr_html_(self) -> str:

@@ -20,6 +20,7 @@ from regard.explain.page.token_text import (
     short_texts,
     token_label,
 )
+from regard.option_checks import require_whole
 
 CAVEAT = (
     "Attention shows where information may flow, not why.  A head's effect here is the change in"
@@ -59,6 +60,8 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
         width: Width of a line, in columns; None takes that of the terminal.
     """
     require_explanation(explanation)
+    if width is not None:
+        require_whole("width", width, 1)
     width = max(_NARROWEST, width or shutil.get_terminal_size((100, 24)).columns)
     lines = [Text(_header(explanation)), *_inputs(explanation), *_outputs(explanation)]
     lines += [Text(f"Note    {note}") for note in explanation.notes]
