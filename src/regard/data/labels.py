@@ -1,13 +1,17 @@
-"""Labels that are spelled in two ways: ``1`` and ``1.0`` are one.
+"""Labels that may not be what they seem: spelled in two ways, or written for a missing value.
 
-A column of whole numbers is written with ``.0`` by programs that have seen an empty cell in it, so
-one part of the data may have ``1`` and another ``1.0``.
+``1`` and ``1.0`` are one. A column of whole numbers is written with ``.0`` by programs that have
+seen an empty cell in it, so one part of the data may have ``1`` and another ``1.0``.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
+
+from regard.data.listing import pluralize
+from regard.data.readers.number_columns import is_missing
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
@@ -43,3 +47,17 @@ def describe_spellings(labels: Iterable[str]) -> list[str]:
         return []
     pairs = ", ".join(f"{spell_labels([name], names - {name})[0]} and {name}" for name in doubles)
     return [f"Labels that are the same number are one: {pairs}."]
+
+
+def describe_missing_values(labels: Iterable[str]) -> list[str]:
+    """Return a sentence about each label that tables have for a missing value.
+
+    >>> describe_missing_values(["good", "NaN", "bad", "NaN"])
+    ['"NaN" is a label, of 2 rows.  If it means that there is none, leave those rows out.']
+    """
+    counts = Counter(filter(is_missing, labels))
+    return [
+        f'"{label}" is a label, of {pluralize(count, "row")}.  If it means that there is none, '
+        "leave those rows out."
+        for label, count in counts.items()
+    ]

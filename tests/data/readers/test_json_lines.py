@@ -58,7 +58,7 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
     [
         ("{}", 'no key "source".  Keys seen: none.'),
         ('{"source": "a", "target": 1}', '"target" is not a text.'),
-        ('{"source": "a", "target": null}', '"target" is not a text.'),
+        ('{"source": "a", "target": ["b"]}', '"target" is not a text.'),
         ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
         (
             '[{"a": 1}]',
@@ -68,6 +68,11 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
 )
 def test_a_json_line_without_two_texts_is_refused_with_its_keys(row, message):
     assert fault(row, "pairs.jsonl") == f'pairs.jsonl:1: {message}  "{row}"'
+
+
+def test_null_is_an_empty_text():
+    text = '{"source": "a", "target": null}\n' + '{"source": "b", "target": "c"}\n'
+    assert read(text, "pairs.jsonl") == [("a", ""), ("b", "c")]
 
 
 def test_a_first_object_without_the_keys_is_the_only_problem():

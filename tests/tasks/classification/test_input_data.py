@@ -80,6 +80,27 @@ def test_labels_that_are_the_same_number_are_one(capsys, tmp_path, kind):
     assert report["warnings"] == ["Labels that are the same number are one: 1 and 1.0, 2 and 2.0."]
 
 
+@pytest.mark.parametrize("name", ["NaN", "nan", "None", "null", "NA", "#N/A"])
+def test_a_label_that_tables_have_for_a_missing_value_is_named(tmp_path, capsys, name):
+    labels = ["good", "bad", name]
+    rows = [f"the film number {i} was seen,{labels[i % 3]}\n" for i in range(60)]
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "".join(rows))
+    _, report, _ = check(capsys, path)
+    assert report["warnings"] == [
+        f'"{name}" is a label, of 20 rows.  If it means that there is none, leave those rows out.'
+    ]
+
+
+def test_rows_whose_label_is_null_are_dropped_as_those_of_an_empty_cell(tmp_path, capsys):
+    labels = ["good", "bad", None]
+    rows = [{"text": f"the film number {i} was seen", "label": labels[i % 3]} for i in range(60)]
+    path = tmp_path / "reviews.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, report, _ = check(capsys, path)
+    assert report["dropped"] == {"empty label": 20}
+
+
 def test_labels_of_a_test_file_have_the_spelling_of_training(capsys, tmp_path):
     train, test = tmp_path / "train.csv", tmp_path / "test.csv"
     write_series(train, ["label", *"abcd"], lambda n: [("1", "2")[n % 2], *values(n)])

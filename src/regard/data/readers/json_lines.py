@@ -170,12 +170,12 @@ def _json_texts(
 
 
 def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:
-    """Return the text under a key of an object."""
+    """Return the text under a key of an object; null is an empty one, as an empty cell is."""
     if key not in fields:
         raise DataError(describe_missing("key", key, list(fields)))
     value = fields[key]
-    if isinstance(value, str):
-        return value
+    if value is None or isinstance(value, str):
+        return value or ""
     if takes_numbers and isinstance(value, bool | int | float):
         return msgspec.json.encode(value).decode()
     raise DataError(f'"{key}" is not a text.')

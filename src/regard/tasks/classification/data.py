@@ -16,7 +16,12 @@ from regard.data.labeled_text import (
     join_labels,
     label_names,
 )
-from regard.data.labels import describe_spellings, distinct_labels, spell_labels
+from regard.data.labels import (
+    describe_missing_values,
+    describe_spellings,
+    distinct_labels,
+    spell_labels,
+)
 from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
@@ -54,13 +59,10 @@ class ClassificationData(Dataset[L], kw_only=True):
         return f"A classifier of {len(self.labels)} labels"
 
     def warnings(self) -> list[str]:
-        """Name labels that can hardly be learned: of nearly every row, of one row, of no row."""
-        rare = describe_rare_labels(
-            [label for part in (self.train, self.valid, self.test) for label in part.labels],
-            self.train.labels,
-            self.read_as.columns,
-        )
-        return [*rare, *self.notes]
+        """Name labels that can hardly be learned, of nearly every row, of one, of none; "NaN"."""
+        labels = [label for part in (self.train, self.valid, self.test) for label in part.labels]
+        rare = describe_rare_labels(labels, self.train.labels, self.read_as.columns)
+        return [*rare, *describe_missing_values(labels), *self.notes]
 
     def example(self) -> str:
         """Return one of the validation inputs as an argument of a command."""
