@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,23 +106,8 @@ def _print(report: EvaluationReport, task: str, seconds: float, *, json: bool) -
         fields = report.json_fields() | {"seconds": seconds}
         print(msgspec.json.encode({"task": task, **fields}).decode())
         return
-    for title, text in with_worst_first(report.lines()):
+    for title, text in report.lines():
         print(escape(f"{title:<7} {text}"))
-
-
-def with_worst_first(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the lines of a report with the worst rows at its top: scores and verdict are last.
-
-    A line without a title continues the one above.
-    """
-    worst: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
-    block = others
-    for title, text in lines:
-        if title:
-            block = worst if title == "Worst" else others
-        block.append((title, text))
-    return [*others[:1], *worst, *others[1:]]
 
 
 def _write_page(

@@ -86,7 +86,10 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @abstractmethod
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield the report as lines: a short title, empty where a line continues, and the text."""
+        """Yield the report as lines: a short title, empty where a line continues, and the text.
+
+        The worst rows follow the first line, so that scores and verdict are what remains in sight.
+        """
 
     def draw(self, path: str | Path) -> None:
         """Draw the report as a picture.

@@ -116,8 +116,12 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
         return f"above {name}" if self.accuracy_low > self.majority else f"not above {name}"
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield scores, the floor, the comparison and the wrong labels."""
+        """Yield the wrong labels, scores, the floor and the comparison."""
         yield "Data", f"{self.path}   {self.num_inputs:,} {self.unit}   model {self.model}"
+        for entry in self.worst:
+            labels = f"{entry.label}, taken for {entry.predicted} ({entry.probability:.2f})"
+            text = f"   {entry.text[:_LONGEST_TEXT]}" if entry.text else ""
+            yield "Worst", f"{entry.where}   {labels}{text}"
         if self.num_truncated:
             yield "Cut", f"the end of {self.num_truncated:,} {self.unit} was not read"
         yield (
@@ -130,10 +134,6 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
         if self.compared is not None:
             difference = self.accuracy - self.compared
             yield "Compare", f"{self.model} against {self.other}: {difference:+.1f} points"
-        for entry in self.worst:
-            labels = f"{entry.label}, taken for {entry.predicted} ({entry.probability:.2f})"
-            text = f"   {entry.text[:_LONGEST_TEXT]}" if entry.text else ""
-            yield "Worst", f"{entry.where}   {labels}{text}"
 
 
 def evaluate_classifier(

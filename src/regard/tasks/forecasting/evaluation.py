@@ -175,13 +175,19 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
         return "; ".join(against_best) or "no score can be compared"
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield scores, floors, the comparison and the worst windows."""
+        """Yield the worst windows, scores, floors and the comparison."""
         windows = pluralize(self.num_rows, "window")
         yield (
             "Data",
             f"{self.path}   {self.num_series:,} series, every {self.step}   {windows} of "
             f"{self.horizon:,} from {self.first_time} to {self.last_time}   model {self.model}",
         )
+        for entry in self.worst:
+            yield (
+                "Worst",
+                f"{entry.series}   {entry.time}   MASE {format_score(entry.mase)}   WQL "
+                f"{format_score(entry.wql)}   80 % band covers {entry.coverage80:.0f} %",
+            )
         for note in self.notes:
             yield "Note", note
         season = f"season {self.season:,}" if self.season > 1 else "no season"
@@ -199,12 +205,6 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
                 yield "Compare", self._describe_difference(name, difference)
         if self.scores.mase is not None:
             yield "Rule", self.scores.mase.signature
-        for entry in self.worst:
-            yield (
-                "Worst",
-                f"{entry.series}   {entry.time}   MASE {format_score(entry.mase)}   WQL "
-                f"{format_score(entry.wql)}   80 % band covers {entry.coverage80:.0f} %",
-            )
 
     def _table(self) -> Iterator[tuple[str, str]]:
         """Yield the scores of all forecasters, the model first, a line each."""

@@ -104,8 +104,11 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
         return "better than xz" if is_better else "not better than xz"
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield scores, floors and the comparison."""
+        """Yield the worst lines, scores, floors and the comparison."""
         yield "Data", f"{self.path}   {self.num_chars:,} characters   model {self.model}"
+        for entry in self.worst:
+            figures = f"{entry.bits_per_byte:.3f} bits/byte   {entry.loss:.3f} nats/token"
+            yield "Worst", f"line {entry.line:,}   {figures}   {entry.text[:_LONGEST_TEXT]}"
         yield (
             "Loss",
             f"{self.loss:.3f} nats/token   perplexity {self.perplexity:.2f}   "
@@ -119,9 +122,6 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
         if self.compared is not None:
             difference = self.bits_per_byte - self.compared
             yield "Compare", f"{self.model} against {self.other}: {difference:+.3f} bits/byte"
-        for entry in self.worst:
-            figures = f"{entry.bits_per_byte:.3f} bits/byte   {entry.loss:.3f} nats/token"
-            yield "Worst", f"line {entry.line:,}   {figures}   {entry.text[:_LONGEST_TEXT]}"
 
 
 def evaluate_text(

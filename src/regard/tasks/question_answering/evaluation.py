@@ -128,12 +128,16 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         return f"above {_NAMES[name]}" if is_above else f"not above {_NAMES[name]}"
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield scores, floors, the comparison and the worst answers."""
+        """Yield the worst answers, scores, floors and the comparison."""
         unanswerable = (
             f", {self.num_unanswerable:,} without an answer" if self.num_unanswerable else ""
         )
         count = pluralize(self.num_questions, "question")
         yield "Data", f"{self.path}   {count}{unanswerable}   model {self.model}"
+        for entry in self.worst:
+            yield "Worst", f"{entry.where}   F1 {entry.f1:.0f}   {entry.question[:_LONGEST_TEXT]}"
+            yield "", f"answer    {_shorten(entry.answer)} ({entry.probability:.2f})"
+            yield "", f"expected  {_shorten(' | '.join(entry.expected) or None)}"
         for number, noun in (
             (self.num_truncated, "context"),
             (self.num_questions_truncated, "question"),
@@ -158,10 +162,6 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
                     f"[{score.low:+.1f}, {score.high:+.1f}], p = {score.p_value:.3f}",
                 )
         yield "Rule", self.scores.f1.signature
-        for entry in self.worst:
-            yield "Worst", f"{entry.where}   F1 {entry.f1:.0f}   {entry.question[:_LONGEST_TEXT]}"
-            yield "", f"answer    {_shorten(entry.answer)} ({entry.probability:.2f})"
-            yield "", f"expected  {_shorten(' | '.join(entry.expected) or None)}"
 
 
 def evaluate_answers(

@@ -125,9 +125,15 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
         return f"{gain:.1f} ROUGE-L above {name}, the best floor; the 95 % intervals are apart."
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield scores, floors, copied fragments, the worst summaries and the comparison."""
+        """Yield the worst summaries, scores, floors, copied fragments and the comparison."""
         documents = pluralize(self.num_documents, "document")
         yield "Data", f"{self.path}   {documents}   model {self.model}   beam {self.beam}"
+        for entry in self.worst:
+            more = " ..." if len(entry.document) > _PRINTED_CHARS else ""
+            yield "Worst", f"line {entry.line:,}   ROUGE-L {entry.rougeL:.1f}"
+            yield "", f"document  {' '.join(entry.document[:_PRINTED_CHARS].split())}{more}"
+            yield "", f"output    {entry.output}"
+            yield "", f"wanted    {' '.join(entry.reference.split())}"
         if self.num_truncated:
             yield (
                 "Cut",
@@ -152,12 +158,6 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
             "Length",
             f"{self.num_words:.1f} words (references {self.num_reference_words:.1f})",
         )
-        for entry in self.worst:
-            more = " ..." if len(entry.document) > _PRINTED_CHARS else ""
-            yield "Worst", f"line {entry.line:,}   ROUGE-L {entry.rougeL:.1f}"
-            yield "", f"document  {' '.join(entry.document[:_PRINTED_CHARS].split())}{more}"
-            yield "", f"output    {entry.output}"
-            yield "", f"wanted    {' '.join(entry.reference.split())}"
         if self.comparison is not None:
             yield "Compare", f"{self.model} against {self.other}, paired bootstrap"
             for name, paired in self.comparison.by_name().items():

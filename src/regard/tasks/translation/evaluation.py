@@ -103,11 +103,16 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
         return f"{score.value - baseline:.1f} chrF above {name}, the best floor."
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield scores, floors, latency, the worst translations and the comparison."""
+        """Yield the worst translations, scores, floors, latency and the comparison."""
         yield (
             "Data",
             f"{self.path}   {self.num_pairs:,} pairs   model {self.model}   beam {self.beam}",
         )
+        for entry in self.worst:
+            yield "Worst", f"line {entry.line:,}   chrF {entry.chrf:.1f}"
+            yield "", f"source  {entry.source}"
+            yield "", f"output  {entry.output}"
+            yield "", f"wanted  {entry.reference}"
         for name, score in (("chrF", self.scores.chrf), ("BLEU", self.scores.bleu)):
             yield name, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]   {score.signature}"
         neighbor = self.neighbour_chrf
@@ -122,11 +127,6 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
             f"p50 {1000 * self.latency_p50:.0f} ms   p95 {1000 * self.latency_p95:.0f} ms   "
             "(one sentence at a time)",
         )
-        for entry in self.worst:
-            yield "Worst", f"line {entry.line:,}   chrF {entry.chrf:.1f}"
-            yield "", f"source  {entry.source}"
-            yield "", f"output  {entry.output}"
-            yield "", f"wanted  {entry.reference}"
         if self.comparison is not None:
             yield "Compare", f"{self.model} against {self.other}, paired bootstrap"
             for name, paired in (("chrF", self.comparison.chrf), ("BLEU", self.comparison.bleu)):
