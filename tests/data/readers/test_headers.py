@@ -137,8 +137,12 @@ def test_two_numbers_below_unknown_names_are_not_read_as_sentences():
             [(f"the cat number {i} sat on the mat", f"row {i}") for i in range(6)],
             "Pairs? --columns text,kind  Running text? --set task=language-modeling",
         ),
+        (
+            [(f"the cat number {i} sat on the mat", f"{i / 7:.3f}") for i in range(6)],
+            "Running text? --set task=language-modeling",
+        ),
     ],
-    ids=["few values", "many values"],
+    ids=["few values", "many values", "numbers"],
 )
 def test_what_is_next_to_a_text_may_describe_it(rows, advice):
     table = "text,kind\n" + "".join(f"{text},{kind}\n" for text, kind in rows)
@@ -147,6 +151,12 @@ def test_what_is_next_to_a_text_may_describe_it(rows, advice):
     message = fault(objects, "t.jsonl")
     assert message.startswith("t.jsonl:1: keys seen: text, kind.  ")
     assert message.endswith(advice)
+
+
+def test_a_series_in_a_list_is_told_how_it_is_written():
+    assert fault('{"start": "2024-01-01", "target": [1, 2.5, 3]}\n', "x.jsonl").endswith(
+        'A series? Write one object for each of its times: {"time": "2024-01-31", "value": 1.5}.'
+    )
 
 
 def test_objects_of_numbers_are_not_read_as_sentences():

@@ -249,7 +249,7 @@ def test_a_nested_file_that_was_cut_says_line_and_column(tmp_path: Path, size: i
         ({"qas": [{"id": "x"}]}, r"qas\[0\]: no text under the key \"question\""),
         ({"qas": [{"question": "x"}]}, r"qas\[0\]: no key \"answers\".  Keys seen: question"),
         (
-            {"qas": [{"question": "x", "answers": [{"text": 3}]}]},
+            {"qas": [{"question": "x", "answers": [{"text": True}]}]},
             r"data\[0\].paragraphs\[0\].qas\[0\]: an answer in \"answers\" is not a text",
         ),
         (
@@ -276,7 +276,7 @@ def test_damage_in_a_nested_file_has_its_path(
         (lines(row(["Rome"], answer_start=[1, 2])), r"q.jsonl:1: 1 answers, but 2 answer_start"),
         (lines(row(["Rome"], is_impossible=True)), r"q.jsonl:1: is_impossible is true, and"),
         (lines(row(["Rome"]), row([], context=3)), r'q.jsonl:2: "context" is not a text'),
-        (lines(row(7)), r'q.jsonl:1: "answers" is not a text, a list of texts'),
+        (lines(row(True)), r'q.jsonl:1: "answers" is not a text, a list of texts'),
         ("[]\n", "a list, one object a line expected"),
         ("", "the file has no questions"),
         ("\xff", "q.jsonl"),
@@ -285,6 +285,25 @@ def test_damage_in_a_nested_file_has_its_path(
 def test_damage_in_jsonl_has_its_line(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_questions(write(tmp_path / "q.jsonl", content))
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        (31, "31"),
+        (31.0, "31"),
+        (2.5, "2.5"),
+        ([31], "31"),
+        ({"text": 31, "answer_start": 9}, "31"),
+        ([{"text": 31, "answer_start": 9}], "31"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_a_number_is_its_text(tmp_path: Path, answers: Any, text: str) -> None:
+    context = f"A box of {text} coins."
+    path = write(tmp_path / "q.jsonl", lines(row(answers, context=context)))
+    questions = read_questions(path).questions
+    assert (questions.answers, questions.starts) == ([(text,)], [(9,)])
 
 
 def test_half_a_character_in_a_nested_file_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -327,8 +327,13 @@ def test_check_says_what_was_found(capsys, data):
             {},
             "no season, 17 steps ahead, a tenth of the series",
         ),
+        (
+            {"demand": np.arange(5)},
+            {},
+            "no season, 1 step ahead, a tenth of the series",
+        ),
     ],
-    ids=["long", "short", "set", "without a season"],
+    ids=["long", "short", "set", "without a season", "shortest"],
 )
 def test_what_short_series_cannot_have_is_said(tmp_path, columns, settings, contents):
     found = read(write(tmp_path / "series.csv", columns), **settings)

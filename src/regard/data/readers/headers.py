@@ -117,11 +117,19 @@ def advise_columns(
     if label is not None:
         columns = shlex.quote(f"{source if source != label else target},{label}")
         advice.append(f"Texts with labels? `data.columns={columns}` `task=classification`.")
-    if label is None or not is_running:
+    if not is_running or (label is None and not _has_numbers(names, below, (source, target))):
         advice.append(f"Pairs? {pair}")
     if is_running:
         advice.append("Running text? `task=language-modeling`")
     return "  ".join(advice)
+
+
+def _has_numbers(
+    names: Sequence[str], below: Sequence[Sequence[str]], columns: Sequence[str]
+) -> bool:
+    """Return whether one of some columns of rows holds nothing but numbers."""
+    indices = [names.index(column) for column in columns]
+    return any(hold_only_numbers([cells[i : i + 1] for cells in below]) for i in indices)
 
 
 def hold_only_numbers(rows: Sequence[Sequence[str]]) -> bool:

@@ -17,6 +17,7 @@ from regard.errors import DataError
 
 _UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by lines of other text
 _NUM_SAMPLED = 200  # lines by which the columns of an object are advised
+_SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31", "value": 1.5}.'
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -89,7 +90,15 @@ def _describe_first_object(
         reason = f"keys seen: {', '.join(fields)}."
     else:
         reason = describe_missing("key", missing[0], list(fields))
-    return line, reason, text, _advise_keys(ahead, list(fields), expected)
+    remedy = _SERIES if any(map(_is_series, fields.values())) else ""
+    return line, reason, text, remedy or _advise_keys(ahead, list(fields), expected)
+
+
+def _is_series(value: object) -> bool:
+    """Return whether the value of a key is a list of numbers."""
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(x, int | float) for x in value)
+    )
 
 
 def _remedy_of_start(error: Exception, ahead: Sequence[tuple[int, str]]) -> str | None:

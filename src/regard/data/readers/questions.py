@@ -263,7 +263,8 @@ def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
         DataError: They are not in one of the known forms.
     """
     answers = []
-    for text, start in _answer_pairs(fields.get("answers"), fields.get("answer_start")):
+    for value, start in _answer_pairs(fields.get("answers"), fields.get("answer_start")):
+        text = _as_text(value)
         if not isinstance(text, str):
             raise DataError('an answer in "answers" is not a text.')
         position = _start_of(start)
@@ -279,7 +280,8 @@ def _answer_pairs(value: object, starts: object) -> list[tuple[object, object]]:
     """Return pairs of a text and a start from one of the forms in which answers are written.
 
     Args:
-        value: A text, a list of texts or of objects, or an object of lists; None for no answer.
+        value: A text or number, a list of them or of objects, or an object of lists; None for no
+            answer.
         starts: The start of the text, or a list of those of the texts.
 
     Raises:
@@ -287,7 +289,7 @@ def _answer_pairs(value: object, starts: object) -> list[tuple[object, object]]:
     """
     if value is None:
         return []
-    if isinstance(value, str):
+    if isinstance(_as_text(value), str):
         return [(value, starts)]
     if isinstance(value, dict):
         return _pairs_of_lists(value)
@@ -295,6 +297,13 @@ def _answer_pairs(value: object, starts: object) -> list[tuple[object, object]]:
         raise DataError('"answers" is not a text, a list of texts, or {"text", "answer_start"}.')
     pairs = _with_starts(value, starts if isinstance(starts, list) else None)
     return list(starmap(_as_pair, pairs))
+
+
+def _as_text(value: object) -> object:
+    """Return a number as the text that it is in a context, ``31`` for 31.0; others unchanged."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _start_of(value: object) -> int | None:
@@ -318,7 +327,7 @@ def _start_of(value: object) -> int | None:
 def _pairs_of_lists(value: dict[object, object]) -> list[tuple[object, object]]:
     """Return texts and starts of ``{"text": [...], "answer_start": [...]}``; or of one of each."""
     texts, starts = _as_pair(value, None)
-    if isinstance(texts, str):
+    if isinstance(_as_text(texts), str):
         return [(texts, starts)]
     if not isinstance(texts, list):
         raise DataError('no list of texts under "text" in "answers".')

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.listing import list_first
+from regard.data.listing import list_first, pluralize
 from regard.data.readers.series_tables import TimeSeriesFile, read_time_series
 from regard.data.readers.source import DataSource, as_source
 from regard.data.seasons import count_seasonal, find_seasons
@@ -80,7 +80,7 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
         rhythm = f"season {' and '.join(map(str, seasons))}" if seasons else "no season"
         if seasons and seasons[0] > (window := self.dimensions["window"]):
             rhythm += f" (longer than the window of {window:,} steps)"
-        ahead = f"{self.dimensions['horizon']:,} steps ahead"
+        ahead = f"{pluralize(self.dimensions['horizon'], 'step')} ahead"
         if self.is_horizon_cut:
             ahead += ", a tenth of the series"
         return f"{number:,} series, every {self.file.step}, {rhythm}, {ahead}"
