@@ -104,8 +104,6 @@ def explain(
     """
     require_kind("facts", facts, ModelFacts, "a `ModelFacts`")
     require_flag("draws_model", draws_model)
-    if on_progress is not None:
-        require_callable("on_progress", on_progress, "a function")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         prediction = predict(
@@ -243,6 +241,7 @@ class _Explainer:
         """Return the budget of a computation, by its name."""
         on_progress = None
         if self._on_progress is not None:
+            require_callable("on_progress", self._on_progress, "a function")
             on_progress = partial(self._on_progress, name)
         return (
             Budget(on_progress=on_progress)

@@ -102,8 +102,7 @@ def settings_of(options: Mapping[str, object]) -> list[str]:
             hint = did_you_mean(name, list(SETTINGS))
             listed = ", ".join([*SETTINGS, "threads"])
             raise ConfigError(f"`{name}`: no such option.{hint}  All: {listed}")
-        if name in hints:
-            require_type(name, value, hints[name])
+        require_type(name, value, hints.get(name, object))
         if value is None or value is False:
             continue
         if isinstance(value, list | tuple):  # in TOML, as a name may have a comma

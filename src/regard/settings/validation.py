@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -194,14 +195,17 @@ def require_type(name: str, value: object, hint: object) -> None:
     ...
     regard.errors.ConfigError: `minutes`: a number was expected, not '1' (str).
     """
-    kinds: list[Any] = [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
+    kinds = _kinds_of(hint)
     if bool in kinds:
         require_flag(name, value)
     elif float in kinds or int in kinds:
         require_number(name, value, is_whole=float not in kinds)
-    elif value is not None and not isinstance(value, tuple(kinds)):
-        nouns = [_NOUNS[kind] for kind in kinds if kind in _NOUNS]
-        _refuse_type(name, " or ".join(nouns), value)
+    elif not isinstance(value, (*kinds, NoneType)):
+        _refuse_type(name, " or ".join(filter(None, map(_NOUNS.get, kinds))), value)
+
+
+def _kinds_of(hint: object) -> list[Any]:
+    return [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
 
 
 def replace_values(config: C, **values: Any) -> C:
@@ -243,14 +247,16 @@ def iterate_texts(texts: object, name: str) -> Iterator[str]:
         expected = "a list of texts" if isinstance(texts, str) else "a text or a list of texts"
         raise ConfigError(f"{name}: {expected} was expected, not {type(texts).__name__}.")
     for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            raise ConfigError(f"{name}[{index}]: a text was expected, not {kind}.")
-        if half := _SURROGATE.search(text):
-            code = f"U+{ord(half[0]):04X}"
-            where = f"at character {half.start():,}"
-            raise ConfigError(f"{name}[{index}]: half of a character ({code}) {where}.")
-        yield text
+        yield _check_text(f"{name}[{index}]", text)
+
+
+def _check_text(name: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise ConfigError(f"{name}: a text was expected, not {type(text).__name__}.")
+    if half := _SURROGATE.search(text):
+        code = f"U+{ord(half[0]):04X}"
+        raise ConfigError(f"{name}: half of a character ({code}) at character {half.start():,}.")
+    return text
 
 
 def require_positive(config: msgspec.Struct, *names: str, allow_infinity: bool = False) -> None:

@@ -107,29 +107,38 @@ def advise_columns(
     """Return how the columns of two roles, or of labelled text, are named in the settings."""
     if advice := _advice_for_roles(names):
         return advice
-    source, target = _longest_columns(names, below)
-    pair = f"`data.columns={shlex.quote(f'{source},{target}')}`"
-    label = None if roles == SUMMARY_ROLES else find_label(names, below)
-    is_running = roles != SUMMARY_ROLES and "text" in names
-    if label is None and not is_running:
+    longest = _longest_columns(names, below)
+    pair, label = f"`data.columns={shlex.quote(','.join(longest))}`", find_label(names, below)
+    has_text = "text" in names
+    if roles == SUMMARY_ROLES or (label is None and not has_text):
         return f"Name {' and '.join(roles)}: {pair}"
-    advice = []
-    if label is not None:
-        columns = shlex.quote(f"{source if source != label else target},{label}")
-        advice.append(f"Texts with labels? `data.columns={columns}` `task=classification`.")
-    if not is_running or (label is None and not _has_numbers(names, below, (source, target))):
-        advice.append(f"Pairs? {pair}")
-    if is_running:
-        advice.append("Running text? `task=language-modeling`")
-    return "  ".join(advice)
+    advice = [
+        _advise_label(longest, label),
+        f"Pairs? {pair}" * (not has_text or _may_be_pair(names, below, longest, label)),
+        "Running text? `task=language-modeling`" * has_text,
+    ]
+    return "  ".join(filter(None, advice))
 
 
-def _has_numbers(
-    names: Sequence[str], below: Sequence[Sequence[str]], columns: Sequence[str]
+def _advise_label(longest: Sequence[str], label: str | None) -> str:
+    """Return how texts with labels are named; empty without a column of labels."""
+    if label is None:
+        return ""
+    text = next(column for column in longest if column != label)
+    columns = shlex.quote(f"{text},{label}")
+    return f"Texts with labels? `data.columns={columns}` `task=classification`."
+
+
+def _may_be_pair(
+    names: Sequence[str],
+    below: Sequence[Sequence[str]],
+    columns: Sequence[str],
+    label: str | None,
 ) -> bool:
-    """Return whether one of some columns of rows holds nothing but numbers."""
+    """Return whether two columns may be translations: neither holds labels or numbers alone."""
     indices = [names.index(column) for column in columns]
-    return any(hold_only_numbers([cells[i : i + 1] for cells in below]) for i in indices)
+    rows = ([cells[i : i + 1] for cells in below] for i in indices)
+    return label is None and not any(map(hold_only_numbers, rows))
 
 
 def hold_only_numbers(rows: Sequence[Sequence[str]]) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
+from operator import itemgetter
 
 import msgspec
 
@@ -86,12 +87,17 @@ def _describe_first_object(
     missing = [key for key in keys or expected if key not in fields]
     if not missing:
         return None
+    reason = _describe_missing_key(fields, keys, missing[0])
+    return line, reason, text, _advise_keys(ahead, fields, expected)
+
+
+def _describe_missing_key(
+    fields: dict[str, object], keys: Sequence[str] | None, missing: str
+) -> str:
+    """Return in words that an object lacks a key; of one with a text, what it has."""
     if keys is None and "text" in fields:
-        reason = f"keys seen: {', '.join(fields)}."
-    else:
-        reason = describe_missing("key", missing[0], list(fields))
-    remedy = _SERIES if any(map(_is_series, fields.values())) else ""
-    return line, reason, text, remedy or _advise_keys(ahead, list(fields), expected)
+        return f"keys seen: {', '.join(fields)}."
+    return describe_missing("key", missing, list(fields))
 
 
 def _is_series(value: object) -> bool:
@@ -112,12 +118,15 @@ def _remedy_of_start(error: Exception, ahead: Sequence[tuple[int, str]]) -> str 
 
 
 def _advise_keys(
-    ahead: Sequence[tuple[int, str]], names: Sequence[str], expected: Sequence[str]
+    ahead: Sequence[tuple[int, str]], fields: dict[str, object], expected: Sequence[str]
 ) -> str:
     """Return how the two keys of objects are named in the settings; empty for other objects."""
     if len(expected) == 1:
         return ""
-    below = sample_cells((text for _, text in ahead), names)
+    if any(map(_is_series, fields.values())):
+        return _SERIES
+    names = list(fields)
+    below = sample_cells(map(itemgetter(1), ahead), names)
     if hold_only_numbers(below):
         return advise_numbers(names)
     if len(names) <= 1:
@@ -183,7 +192,7 @@ def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> s
     if key not in fields:
         raise DataError(describe_missing("key", key, list(fields)))
     value = fields[key]
-    if value is None or isinstance(value, str):
+    if isinstance(value, str | None):
         return value or ""
     if takes_numbers and isinstance(value, bool | int | float):
         return msgspec.json.encode(value).decode()

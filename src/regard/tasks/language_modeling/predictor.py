@@ -174,8 +174,7 @@ class TextGenerator(BasePredictor):
             )
             for row, ended in zip(rows, has_ended, strict=True)
         ]
-        if num_empty := sum(not generation.text for generation in generations):
-            _warn_of_empty(prompt, num_empty, num)
+        _warn_of_empty(prompt, [generation.text for generation in generations])
         return generations
 
     def _text_before(self, stop: str | None, prompt: str, row: list[int]) -> str:
@@ -241,8 +240,7 @@ class TextGenerator(BasePredictor):
                 num_yielded = num_certain
         text = self._text_before(stop, prompt, row)
         yield text[num_yielded:]
-        if not text:
-            _warn_of_empty(prompt, 1, 1)
+        _warn_of_empty(prompt, [text])
 
     def measure(self, lines: TextLines) -> dict[str, float]:
         """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
@@ -351,12 +349,14 @@ class TextGenerator(BasePredictor):
         return whole[len(before) :]
 
 
-def _warn_of_empty(prompt: str, num_empty: int, num: int) -> None:
-    """Warn that some of the continuations of a prompt have no text."""
+def _warn_of_empty(prompt: str, texts: Sequence[str]) -> None:
+    """Warn where some of the continuations of a prompt have no text."""
+    num, num_empty = len(texts), texts.count("")
     which = "" if num == 1 else f" in {num_empty:,} of {num:,} continuations"
-    warnings.warn(
-        f"nothing is written after {quote(prompt)}{which}: the text ends there.", stacklevel=3
-    )
+    if num_empty:
+        warnings.warn(
+            f"nothing is written after {quote(prompt)}{which}: the text ends there.", stacklevel=3
+        )
 
 
 def _num_begun(stop: str, text: str) -> int:

@@ -165,18 +165,18 @@ def _join(parts: list[list[Candidate]], tag: str) -> list[Candidate]:
     """
     if len(parts) == 1:
         return parts[0]
-    translations = []
-    for rank in range(max(map(len, parts))):
-        ranked = [part[min(rank, len(part) - 1)] for part in parts]
-        texts = [part.text for part in ranked]
-        if tag:
-            texts[1:] = [re.sub(rf"\s*{re.escape(tag)}", "", text, count=1) for text in texts[1:]]
-        translations.append(
-            Candidate(
-                text=" ".join(text.strip() for text in texts if text.strip()),
-                score=sum(part.score for part in ranked) / len(ranked),
-                confidence=min(part.confidence for part in ranked),
-                is_complete=all(part.is_complete for part in ranked),
-            )
-        )
-    return translations
+    most = max(map(len, parts))
+    repeated = [[*part, *part[-1:] * (most - len(part))] for part in parts]
+    return [_join_ranked(ranked, tag) for ranked in zip(*repeated, strict=True)]
+
+
+def _join_ranked(ranked: Sequence[Candidate], tag: str) -> Candidate:
+    """Return one translation of a text of one of each of its parts."""
+    placeholder = rf"\s*{re.escape(tag)}"  # without a tag, the spaces at the beginning
+    others = [re.sub(placeholder, "", part.text, count=1) for part in ranked[1:]]
+    return Candidate(
+        text=" ".join(filter(None, map(str.strip, [ranked[0].text, *others]))),
+        score=sum(part.score for part in ranked) / len(ranked),
+        confidence=min(part.confidence for part in ranked),
+        is_complete=all(part.is_complete for part in ranked),
+    )
