@@ -90,8 +90,8 @@ def test_a_data_frame_gives_the_rows_of_its_columns(tmp_path):
     ("rows", "message"),
     [
         ([], "data: there are no rows."),
-        ([("a", "b"), ("a", "b", "c")], "data: row 2 is a tuple"),
-        ([3], "data: row 1 is a int: '3'.  Expected a pair"),
+        ([("a", "b"), ("a", "b", "c")], "data: row 2 is \"('a', 'b', 'c')\" (tuple)."),
+        ([3], "data: row 1 is '3' (int).  Expected a pair"),
         ([{"text": object()}], "data: row 1 cannot be written as JSON"),
     ],
 )

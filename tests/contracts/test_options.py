@@ -7,7 +7,7 @@ from inspect import signature
 from typing import get_type_hints
 
 import pytest
-from tests.explain.predictors import question_answerer, text_classifier, translator
+from tests.explain.predictors import question_answerer, text_classifier, text_generator, translator
 
 import regard
 from regard.cli.data_options import DataOptions
@@ -125,6 +125,14 @@ def test_a_stream_of_questions_is_of_pairs(rows, message):
     with pytest.raises(ConfigError) as caught:
         list(question_answerer().stream(rows))
     assert str(caught.value) == message
+
+
+def test_numbers_beyond_those_of_a_computer_are_refused():
+    model = question_answerer()
+    with pytest.raises(ConfigError, match=r"^`threshold`: a finite number was expected, not 1000"):
+        model.threshold = 10**400
+    with pytest.raises(ConfigError, match=r"^seed 1000+: must be -1,000,000,000,000 to 1,"):
+        text_generator().generate("the cat", seed=10**400)
 
 
 @pytest.mark.parametrize("name", ["drop_overlap", "allow_overlap"])

@@ -60,7 +60,7 @@ def _rows_of(name: str, data: InMemory) -> Iterable[Row]:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise DataError(
-            f"{name}: a {type(data).__name__}, not rows.  Expected a sequence of pairs (source, "
+            f"{name}: {type(data).__name__}, not rows.  Expected a sequence of pairs (source, "
             "target), of records {'text': ..., 'label': ...} or of texts, or a data frame."
         )
     return data
@@ -90,7 +90,7 @@ def _json_line(name: str, number: int, row: object) -> bytes:
         fields = dict(zip(PAIR_ROLES, row, strict=True))
     else:
         raise DataError(
-            f"{name}: row {number:,} is a {type(row).__name__}: {str(row)[:60]!r}.  Expected a "
+            f"{name}: row {number:,} is {str(row)[:60]!r} ({type(row).__name__}).  Expected a "
             "pair (source, target), a record such as {'text': ..., 'label': ...}, or a text."
         )
     try:

@@ -24,7 +24,13 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.classification import Reliability, reliability
 from regard.models import Decoder, GptConfig
 from regard.option_checks import require_whole
-from regard.settings.validation import replace_values, require_options, require_texts
+from regard.settings.validation import (
+    LARGEST,
+    replace_values,
+    require_options,
+    require_range,
+    require_texts,
+)
 from regard.settings.values import DecodingPrecision
 from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
@@ -272,6 +278,7 @@ class TextGenerator(BasePredictor):
         """Yield the next token of each continuation, ``[num]``, step by step."""
         config = sampling_config(options, self.config.sampling)
         seed = options.get("seed")
+        require_range("seed", seed, -LARGEST, LARGEST)
         generator = torch.Generator()
         if seed is None:
             generator.seed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -12,7 +11,7 @@ import msgspec
 
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.settings.validation import require_number, require_texts
+from regard.settings.validation import LARGEST, require_number, require_texts
 from regard.setup.base_predictor import BasePredictor
 
 THRESHOLD = "no_answer_threshold"
@@ -61,7 +60,7 @@ class Answerer(BasePredictor, ABC):
     @threshold.setter
     def threshold(self, value: float | None) -> None:
         require_number("threshold", value)
-        if value is not None and math.isinf(value):
+        if value is not None and not -LARGEST <= value <= LARGEST:
             raise ConfigError(f"`threshold`: a finite number was expected, not {value}.")
         self._threshold = value
 
