@@ -239,8 +239,11 @@ def _takes_definition(pattern: MaskPattern, facts: AttentionFacts) -> bool:
     if facts.num_queries == 1:
         return True
     # A compiled graph holds on one side of all that it compared: there one comparison is enough.
-    if not facts.is_compiling and facts.num_pairs < DENSE_BELOW_KERNELS:
-        return True
+    if not facts.is_compiling:
+        if _is_by_sdpa(pattern, facts):
+            return False  # one kernel, of any size
+        if facts.num_pairs < DENSE_BELOW_KERNELS:
+            return True
     return facts.num_pairs < dense_below(pattern, facts)
 
 
@@ -279,7 +282,7 @@ def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:
     FlexAttention has the higher one: to compile it takes seconds.
     """
     if _is_by_sdpa(pattern, facts):
-        return DENSE_BELOW_KERNELS
+        return DENSE_BELOW_KERNELS  # in a graph: cuDNN would make a plan for each short length
     is_by_kernels = (
         (facts.kernels_apply, facts.is_plain, facts.has_pair_mask, facts.returns_weights)
         == (True, True, False, False)

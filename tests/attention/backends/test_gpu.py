@@ -41,12 +41,14 @@ from regard.attention import (
     dense_attention,
     dispatch,
 )
-from regard.attention.backends import flex
+from regard.attention.backends import flex, sdpa
+from regard.attention.backends import gpu as backends_gpu
 from regard.attention.backends.flex import block_mask, flex_attention
 from regard.attention.backends.flex.block_mask import MaskSizes
-from regard.attention.backends.sdpa import sdpa_attention
+from regard.attention.backends.sdpa import SdpaBackend, sdpa_attention
 from regard.attention.dense import dense_lse
 from regard.attention.dispatch import AttentionMethod, choose_method, collect_facts
+from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.layers.decoding_attention import attend_everything
 
 # The operators that stand for the kernels look at the gradients of what is not a leaf.
@@ -164,6 +166,7 @@ def as_on_gpu():
         patch.setattr(dispatch, "computes_on_gpu", lambda q: True)
         patch.setattr(dispatch, "DENSE_BELOW", 2)
         patch.setattr(dispatch, "DENSE_BELOW_KERNELS", 2)
+        patch.setattr(backends_gpu, "DENSE_BELOW_KERNELS", 2)
         patch.setattr(flex_attention, "compiled", lambda: as_operators)
         patch.setattr(flex_attention, "_FAILURES", {})
         patch.setattr(flex_attention, "_DTYPES", {*flex_attention._DTYPES, torch.float64})
@@ -569,8 +572,8 @@ def test_a_slower_method_on_a_gpu_is_said_once(gpu):
 @pytest.mark.parametrize(
     ("pattern", "length", "options", "method"),
     [
-        (Full(), 100, {}, AttentionMethod.DENSE),
-        (Full(), 130, {}, AttentionMethod.SDPA),
+        (Full(), 1, {}, AttentionMethod.DENSE),
+        (Full(), 2, {}, AttentionMethod.SDPA),
         (Causal(), 600, {}, AttentionMethod.SDPA),
         (Causal(), 600, {"query_offset": 1}, AttentionMethod.FLEX),
         (Causal(), 600, {"lengths": torch.tensor([600])}, AttentionMethod.FLEX),
@@ -594,6 +597,36 @@ def test_a_gpu_has_methods_that_a_cpu_does_not_have(monkeypatch, pattern, length
     monkeypatch.setattr(dispatch, "computes_on_gpu", lambda q: True)
     monkeypatch.setattr(dispatch.Fused, "takes", staticmethod(lambda tensors: False))
     assert choose() is method
+
+
+@pytest.mark.parametrize("kv_heads", [HEADS, 1])
+@pytest.mark.parametrize("name", ["full", "causal"])
+def test_few_pairs_take_pytorchs_kernel_and_have_all_derivatives(monkeypatch, name, kv_heads):
+    monkeypatch.setattr(dispatch, "computes_on_gpu", lambda q: True)
+    monkeypatch.setattr(dispatch.Fused, "takes", staticmethod(lambda tensors: False))
+    monkeypatch.setattr(sdpa, "_has_fused_kernel", lambda q, k: True)
+    heads = {"q": HEADS, "k": kv_heads, "v": kv_heads}
+    tensors = {
+        name: draw(2, heads[name], 20, DIM, seed=seed).requires_grad_()
+        for seed, name in enumerate("qkv")
+    }
+    out = attend(**tensors, pattern=PATTERNS[name])
+    assert type(out.grad_fn).__name__ == "_FirstOrderBackward"
+    expected, _ = by_definition(tensors, PATTERNS[name], AttentionOptions())
+    torch.testing.assert_close(
+        derivatives([out], tensors), derivatives([expected], tensors), rtol=1e-8, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("shape", [(65_536, 1), (1, 65_536)])
+def test_more_rows_than_a_grid_has_are_computed_by_the_definition(monkeypatch, shape):
+    """PyTorch's kernels end in an error there."""
+    q = torch.zeros(*shape, 2, DIM, device="meta", dtype=torch.bfloat16)
+    assert not SdpaBackend.takes(MaskTerm(), q, q, q, AttentionOptions())
+    assert flex.refusal(q, q, AttentionOptions()) == "as many rows or heads"
+    fits = q[:65_535, :65_535]
+    assert SdpaBackend.takes(MaskTerm(), fits, fits, fits, AttentionOptions())
+    assert flex.refusal(fits, fits, AttentionOptions()) is None
 
 
 @pytest.mark.parametrize(
@@ -722,10 +755,15 @@ def asks_cudnn(monkeypatch, compute, *tensors):
     return [*asked, torch.backends.cuda.cudnn_sdp_enabled()]
 
 
-@pytest.mark.parametrize(("is_generating", "expected"), [(True, False), (False, True)])
-def test_a_prompt_makes_no_plan_of_cudnn_for_its_length(monkeypatch, is_generating, expected):
-    """A training step has the shapes of the one before, and takes what PyTorch prefers."""
-    q = torch.randn(1, 2, 5, 8)
+@pytest.mark.parametrize(
+    ("is_generating", "length", "expected"),
+    [(True, 200, False), (False, 200, True), (False, 5, False)],
+)
+def test_a_prompt_and_a_sentence_make_no_plan_of_cudnn(
+    monkeypatch, is_generating, length, expected
+):
+    """A training step of longer ones has the shapes of the one before: PyTorch may choose."""
+    q = torch.randn(1, 2, length, 8)
     with torch.inference_mode(is_generating):
         attention = partial(sdpa_attention, score=DotProduct(), is_causal=True)
         assert asks_cudnn(monkeypatch, attention, q, q, q) == [expected, True]

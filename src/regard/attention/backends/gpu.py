@@ -1,4 +1,4 @@
-"""A whole call on a GPU by one kernel; its further derivatives block by block.
+"""A whole call on a GPU by one kernel; its further derivatives by functions that have them all.
 
 The kernel is PyTorch's own attention (`sdpa.py`), or FlexAttention (`flex/`).
 """
@@ -14,8 +14,8 @@ from regard.attention.backends import flex
 from regard.attention.backends.first_order import differentiate_once
 from regard.attention.backends.sdpa import sdpa_attention
 from regard.attention.blockwise.combine import blockwise_attention
-from regard.attention.dense import AttentionOutput
-from regard.attention.dispatch import AttentionMethod
+from regard.attention.dense import AttentionOutput, dense_attention
+from regard.attention.dispatch import DENSE_BELOW_KERNELS, AttentionMethod
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
 from regard.attention.scores import DotProduct
@@ -54,11 +54,11 @@ def attend_on_gpu(
     if torch.compiler.is_compiling():  # a compiled graph has no second derivative
         return AttentionOutput(call(*tensors)[0])
     try:
-        outputs = differentiate_once(call, call.blockwise, *tensors)
+        outputs = differentiate_once(call, call.to_any_order, *tensors)
     except RuntimeError as error:
         if not call.has_no_kernel(error, *tensors):
             raise
-        outputs = call.blockwise(*tensors)
+        outputs = call.to_any_order(*tensors)
     return AttentionOutput(outputs[0], lse=outputs[1] if returns_lse else None)
 
 
@@ -81,15 +81,14 @@ class _Call:
             q, k, v, pattern=self.pattern, options=options, returns_lse=self.returns_lse
         )
 
-    def blockwise(self, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Compute the same block by block."""
+    def to_any_order(self, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Compute the same block by block, or few pairs by the definition."""
+        options = self.options.with_tensors(tensors)
+        if self.method is AttentionMethod.SDPA and q.shape[2] * k.shape[2] < DENSE_BELOW_KERNELS:
+            allowed = self.pattern.allowed(*options.positions(q, k))
+            return (dense_attention(q, k, v, mask=allowed, options=options)[0],)
         result = blockwise_attention(
-            q,
-            k,
-            v,
-            pattern=self.pattern,
-            options=self.options.with_tensors(tensors),
-            return_lse=self.returns_lse,
+            *(q, k, v), pattern=self.pattern, options=options, return_lse=self.returns_lse
         )
         return (result.out,) if result.lse is None else (result.out, result.lse)
 

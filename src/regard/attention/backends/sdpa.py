@@ -15,6 +15,9 @@ from regard.attention.options import AttentionOptions
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.scores import DotProduct, dim_scale
 
+_FEW_PAIRS = 128 * 128  # of a query and a key: cuDNN saves less than its plan takes
+_LONGEST_GRID = 65_535  # along its second and third axis, of any NVIDIA GPU
+
 
 @dataclass(frozen=True)
 class SdpaBackend:
@@ -90,9 +93,22 @@ def _has_fused_kernel(q: Tensor, k: Tensor) -> bool:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
     """
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+    if q.device.type == "cpu":
+        return q.shape[1] == k.shape[1]
+    if not fits_grid(q):
+        return False  # they end in an error (PyTorch, issue 142228)
+    if q.dtype in (torch.bfloat16, torch.float16):
         return True
-    return q.shape[1] == k.shape[1] and not (q.is_cuda and q.dtype == torch.float64)
+    return q.shape[1] == k.shape[1] and q.dtype != torch.float64
+
+
+def fits_grid(q: Tensor) -> bool:
+    """Return whether kernels for a GPU that count rows and heads by its grid take them.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+    """
+    return max(q.shape[:2]) <= _LONGEST_GRID
 
 
 def sdpa_attention(
@@ -112,8 +128,9 @@ def sdpa_attention(
     """
     scale = dim_scale(q) if score.scale is None else score.scale
     is_grouped = q.shape[1] != k.shape[1]
-    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
-        # Of a prompt or a source, whose length is hardly ever that of the one before.
+    is_short = q.shape[2] * k.shape[2] < _FEW_PAIRS
+    if not torch.compiler.is_compiling() and (is_short or torch.is_inference_mode_enabled()):
+        # Of a sentence, a prompt or a source, whose length is hardly ever that of the one before.
         return attend_without_plan(q, k, v, is_causal=is_causal, scale=scale, enable_gqa=is_grouped)
     return F.scaled_dot_product_attention(
         q, k, v, is_causal=is_causal, scale=scale, enable_gqa=is_grouped

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from regard.attention.backends.flex.block_mask import MaskSizes, block_mask
 from regard.attention.backends.flex.score_change import change_score, is_bias, is_score, masks_of
+from regard.attention.backends.sdpa import fits_grid
 from regard.attention.biases import Bias
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
@@ -52,6 +53,7 @@ def refusal(q: Tensor, v: Tensor, options: AttentionOptions) -> str | None:
         "positions of keys": has_positions,
         f"heads of fewer than {_FEWEST_NUMBERS} dimensions": fewest < _FEWEST_NUMBERS,
         f"numbers of {q.dtype}": q.dtype not in _DTYPES,
+        "as many rows or heads": not fits_grid(q),
         "gradients of a bias or a table in a fixed order": _adds_in_any_order(q, options),
     }
     for refusal, applies in refusals.items():
