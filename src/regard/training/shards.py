@@ -167,17 +167,25 @@ def is_joinable(model: nn.Module, batches: RowBatches) -> bool:
         batches: Of the training data.
 
     Returns:
-        True for Transformers of texts on a CPU, whose layers drop elements of ``[rows, ...]``;
-        other models, and masked tokens, which are drawn for all rows of a batch, need shards.
+        True for models without dropout, and for Transformers of texts on a CPU, whose layers drop
+        elements of ``[rows, ...]``; other models, and masked tokens, which are drawn for all rows
+        of a batch, need shards.
     """
-    if isinstance(batches, MaskedBatches) or next(model.parameters()).device.type != "cpu":
+    if isinstance(batches, MaskedBatches):
         return False
+    is_on_cpu = next(model.parameters()).device.type == "cpu"
     return all(
-        isinstance(owner, _DROP_ROWS) and isinstance(module, Dropout) and module.generator is None
+        is_on_cpu and _drops_by_row(owner, module)
         for owner in model.modules()
         for module in owner.children()
         if isinstance(module, nn.Dropout) and module.p > 0
     )
+
+
+def _drops_by_row(owner: nn.Module, module: nn.Dropout) -> bool:
+    """Return whether a layer, a part of another, drops elements of ``[rows, ...]`` on a CPU."""
+    is_own = isinstance(owner, _DROP_ROWS) and isinstance(module, Dropout)
+    return is_own and module.generator is None
 
 
 def seed_shard(seed: int, shard: Shard | None = None) -> None:
