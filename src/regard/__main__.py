@@ -108,7 +108,7 @@ def _run(words: list[str]) -> Ending:
     except CycloptsError as error:
         return Ending(USAGE, describe_misuse(error))
     except BaseException as error:
-        ending = describe_failure(error)
+        ending = describe_failure(error, words[0] if words else "")
         if ending is None:
             raise
         return ending

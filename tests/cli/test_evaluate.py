@@ -114,11 +114,23 @@ def test_evaluate_prints_scores_floors_verdict_and_latency(capsys, trained, tmp_
 def test_columns_of_numbers_are_refused_as_in_training(trained, tmp_path, capsys):
     path = tmp_path / "xy.csv"
     path.write_text("x,y\n" + "".join(f"{row},{row * row}\n" for row in range(30)))
-    for words in (
-        ("check", path),
-        ("train", path, "-o", tmp_path / "m"),
-        ("evaluate", trained, path),
+    for words, advice in (
+        (("check", path), "  A series? Name its times and values: --columns "),
+        (
+            ("train", path, "-o", tmp_path / "m"),
+            "  A series? Name its times and values: --columns ",
+        ),
+        (("evaluate", trained, path), "  Pairs? Call the columns source and target.\n"),
     ):
         code, _, err = run(capsys, *words)
         assert code == 3
-        assert f"{path}:1: only numbers, no texts.  Columns seen: x, y.  A series?" in err
+        assert f"{path}:1: only numbers, no texts.  Columns seen: x, y.{advice}" in err
+
+
+def test_no_option_is_advised_that_evaluate_does_not_have(trained, tmp_path, capsys):
+    path = tmp_path / "latin.tsv"
+    path.write_bytes("Guten Tag\tSch\xf6n\n".encode("latin1"))
+    code, _, err = run(capsys, "evaluate", trained, path)
+    assert code == 3
+    assert "Looks like Latin-1.  Convert: iconv " in err
+    assert "--encoding" not in err

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from regard.cli.wording import message_text
+from regard.cli import VERBS
+from regard.cli.app import build_app
+from regard.cli.wording import VERBS_OF_OPTIONS, message_text
 from regard.setup.config import RunConfig
 
 SECTIONS = [
@@ -22,3 +24,14 @@ def test_a_setting_of_every_section_becomes_an_option(section):
 
 def test_a_setting_with_an_option_of_its_own_becomes_that():
     assert message_text("Set `forecast.horizon=12`") == "Set --horizon 12"
+
+
+@pytest.mark.parametrize("option", VERBS_OF_OPTIONS)
+def test_options_are_proposed_to_the_verbs_that_have_them(option):
+    app = build_app()
+    verbs = {
+        verb
+        for verb in VERBS
+        if any(option in argument.names for argument in app[verb].assemble_argument_collection())
+    }
+    assert verbs == VERBS_OF_OPTIONS[option]

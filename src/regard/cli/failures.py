@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from regard.cli.wording import error_text, message_text
+from regard.cli.wording import error_text, message_text, without_missing_options
 from regard.errors import NextStep, RegardError, describe_lack_of_memory
 
 UNEXPECTED, USAGE, RESOURCES, INTERRUPTED, READER_LEFT = 1, 2, 5, 130, 141
@@ -27,10 +27,10 @@ class Ending(NamedTuple):
     message: str = ""
 
 
-def describe_failure(error: BaseException) -> Ending | None:
+def describe_failure(error: BaseException, verb: str = "train") -> Ending | None:
     """Return how a command ends with an error of a verb; None for an error of regard's own."""
     if isinstance(error, RegardError):
-        return Ending(error.exit_code, error_text(error))
+        return Ending(error.exit_code, without_missing_options(error_text(error), verb))
     if type(error) is KeyboardInterrupt:  # perhaps while PyTorch was imported, which fails again
         return Ending(INTERRUPTED, "interrupted")
     if isinstance(error, KeyboardInterrupt):

@@ -53,6 +53,14 @@ _OPTIONS = {
     "no_memory": "--no-memory",
 }
 """Options by setting or argument; other settings are written with ``--set``."""
+VERBS_OF_OPTIONS = {
+    "--columns": {"train", "check"},
+    "--encoding": {
+        *("train", "check", "translate", "summarize"),
+        *("classify", "answer", "forecast", "explain"),
+    },
+}
+"""Verbs that have an option of reading data, which the library proposes to all that read some."""
 _SECTIONS = (
     "data|model|tokenizer|audio|attention|training|optimizer|search|sampling|qa|forecast"
     "|fine_tuning"
@@ -79,6 +87,24 @@ def message_text(message: str, next_steps: Iterable[NextStep] = ()) -> str:
     """
     text = _SETTING.sub(lambda match: _option(match[1], match[2], match[0]), message)
     return "  ".join([text, *(f"{step.purpose}: {command_text(step)}" for step in next_steps)])
+
+
+def without_missing_options(text: str, verb: str) -> str:
+    """Return a message without advice to name options of reading that a verb does not have.
+
+    >>> advice = "Columns seen: a, b.  Name it: --columns NAME"
+    >>> without_missing_options(advice, "check"), without_missing_options(advice, "forecast")
+    ('Columns seen: a, b.  Name it: --columns NAME', 'Columns seen: a, b.')
+    >>> advice = "Convert: iconv -f latin1 old.txt > new.txt, or pass --encoding latin1"
+    >>> without_missing_options(advice, "evaluate")
+    'Convert: iconv -f latin1 old.txt > new.txt'
+    """
+    for option, verbs in VERBS_OF_OPTIONS.items():
+        if option not in text or verb in verbs:
+            continue
+        sentences = re.sub(rf", or pass {option} \S+", "", text).split("  ")
+        text = "  ".join(part for part in sentences if option not in part or "regard " in part)
+    return text
 
 
 def command_text(step: NextStep) -> str:
