@@ -157,7 +157,8 @@ def _begin_watch(environment: TorchrunEnvironment, name: str, gpu: str | None) -
     processes = [msgspec.convert(process, Process) for process, _, _ in gathered]
     hosts = tuple(process.host for process in processes)
     gradients = None
-    if have_own_gpus(hosts, [gpu for _, _, gpu in gathered]):
+    machines = [f"{process.host} {process.machine}" for process in processes]
+    if have_own_gpus(machines, [gpu for _, _, gpu in gathered]):
         gradients = dist.new_group(backend="nccl", timeout=_EXCHANGE)
     world = replace(world, gradients=gradients, hosts=hosts)
     watched = _open_store(environment, _STORE)  # a store serves one thread at a time
@@ -195,11 +196,11 @@ def choose_gpu(local_rank: int) -> str | None:
     return f"{chip.pci_domain_id}:{chip.pci_bus_id}:{chip.pci_device_id}"
 
 
-def have_own_gpus(hosts: Sequence[str], gpus: Sequence[str | None]) -> bool:
+def have_own_gpus(machines: Sequence[str], gpus: Sequence[str | None]) -> bool:
     """Return whether each process has a GPU, and none that of another: nccl takes no others.
 
     Args:
-        hosts: Name of the machine of each process.
+        machines: What tells the machine of each process from others, be they of one name.
         gpus: From `choose_gpu`.
 
     >>> have_own_gpus(["a", "a", "b"], ["0:1:0", "0:2:0", "0:1:0"])
@@ -207,7 +208,7 @@ def have_own_gpus(hosts: Sequence[str], gpus: Sequence[str | None]) -> bool:
     >>> have_own_gpus(["a", "a"], ["0:1:0", "0:1:0"])
     False
     """
-    return None not in gpus and len(set(zip(hosts, gpus, strict=True))) == len(gpus)
+    return None not in gpus and len(set(zip(machines, gpus, strict=True))) == len(gpus)
 
 
 def _open_store(
