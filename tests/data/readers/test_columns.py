@@ -2,7 +2,13 @@
 
 import pytest
 
-from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
+from regard.data.readers.columns import (
+    SUMMARY_ROLES,
+    describe_missing,
+    find_column,
+    find_pair,
+    find_roles,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,11 @@ def test_documents_and_summaries_are_found_by_the_usual_names(header, document, 
 )
 def test_a_summary_next_to_a_text_with_a_label_is_one_more_field(header):
     assert not {"document", "summary"} & find_roles(header.split(",")).keys()
+
+
+def test_a_message_names_ten_columns_at_most_and_the_beginning_of_long_names():
+    names = ["A sentence where a name of a column was expected.", *"abcdefghij"]
+    assert describe_missing("column", "text", names) == (
+        'no column "text".  Columns seen: A sentence where a name of a column was …, '
+        "a, b, c, d, e, f, g, h, i and 1 more."
+    )

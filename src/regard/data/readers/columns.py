@@ -12,8 +12,12 @@ from functools import cache
 from itertools import chain
 
 from regard.data.languages import is_language_code, language_names
+from regard.data.listing import list_first
 from regard.data.question_rows import QUESTION_COLUMNS
 from regard.errors import did_you_mean
+
+_NUM_NAMED = 10  # columns in a message
+_NAME_CHARS = 40  # of a column; a file without a header has sentences as names
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "text": (
@@ -99,7 +103,8 @@ def describe_missing(noun: str, name: str, names: Sequence[str]) -> str:
     >>> describe_missing("column", "sumary", ["document", "summary"])
     'no column "sumary".  Did you mean summary?  Columns seen: document, summary.'
     """
-    seen = ", ".join(names) or "none"
+    cut = [name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}…" for name in names]
+    seen = list_first(cut, _NUM_NAMED) or "none"
     return f'no {noun} "{name}".{did_you_mean(name, names)}  {noun.capitalize()}s seen: {seen}.'
 
 
