@@ -209,6 +209,14 @@ def test_another_model_is_compared_and_all_that_is_printed_is_there(translated):
     assert f"mood against {MARKUP}: +10.0 points" in page.texts
 
 
+def test_what_is_no_report_and_no_facts_is_refused_by_its_type():
+    facts = ReportFacts(task="classification", model="m")
+    with pytest.raises(TypeError, match=r"^`report`: what `regard.evaluate` returns was expected"):
+        report_html("a.html", facts)
+    with pytest.raises(TypeError, match=r"^`facts`: a `ReportFacts` was expected, not str\.$"):
+        report_html(classified(), "m")
+
+
 def test_no_wrong_row_and_no_details_say_so():
     report = replace(classified(), details=EvaluationDetails())
     assert "No row is wrong." in Page(page_of(report)).text

@@ -29,6 +29,7 @@ from regard.explain.report.svg_parts import number_text
 from regard.metrics import floor_named, metric_named
 from regard.plots.style import count_text, write_file
 from regard.runs.stability import stability_of
+from regard.settings.validation import require_kind
 from regard.setup.evaluation_details import EvaluationDetails, ScoredRow
 from regard.setup.evaluation_report import EvaluationReport
 from regard.tasks import Predictor
@@ -65,7 +66,12 @@ def report_html(
 
     Returns:
         The page.
+
+    Raises:
+        TypeError: `report` or `facts` is something else.
     """
+    require_kind("report", report, EvaluationReport, "what `regard.evaluate` returns")
+    require_kind("facts", facts, ReportFacts, "a `ReportFacts`")
     details = report.details or EvaluationDetails()
     day = facts.day or f"{datetime.now(UTC):%Y-%m-%d}"
     body = [
