@@ -7,12 +7,13 @@ seen an empty cell in it, so one part of the data may have ``1`` and another ``1
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 
-from regard.data.listing import pluralize
+from regard.data.listing import list_first, pluralize
 from regard.data.readers.number_columns import is_missing
 
+_NUM_NAMED = 3
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
@@ -61,3 +62,19 @@ def describe_missing_values(labels: Iterable[str]) -> list[str]:
         "leave those rows out."
         for label, count in counts.items()
     ]
+
+
+def describe_capitals(labels: Iterable[str]) -> list[str]:
+    """Return a sentence about labels that differ in capitals alone; empty where there are none.
+
+    >>> describe_capitals(["Good", "bad", "good", "BAD", "fair"])
+    ['Labels that differ in capitals alone: BAD and bad, Good and good.  Each is one label.']
+    """
+    spellings = defaultdict(set)
+    for label in set(labels):
+        spellings[label.casefold()].add(label)
+    groups = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if not groups:
+        return []
+    named = list_first(sorted(groups), _NUM_NAMED)
+    return [f"Labels that differ in capitals alone: {named}.  Each is one label."]

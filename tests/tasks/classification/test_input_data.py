@@ -92,6 +92,18 @@ def test_a_label_that_tables_have_for_a_missing_value_is_named(tmp_path, capsys,
     ]
 
 
+def test_labels_that_differ_in_capitals_are_named(tmp_path, capsys):
+    labels = ["Good", "bad", "good"]
+    rows = [f"the film number {i} was seen,{labels[i % 3]}\n" for i in range(60)]
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "".join(rows))
+    _, report, _ = check(capsys, path)
+    assert report["contents"] == "3 labels"
+    assert report["warnings"] == [
+        "Labels that differ in capitals alone: Good and good.  Each is one label."
+    ]
+
+
 def test_rows_whose_label_is_null_are_dropped_as_those_of_an_empty_cell(tmp_path, capsys):
     labels = ["good", "bad", None]
     rows = [{"text": f"the film number {i} was seen", "label": labels[i % 3]} for i in range(60)]

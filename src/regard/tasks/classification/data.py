@@ -17,6 +17,7 @@ from regard.data.labeled_text import (
     label_names,
 )
 from regard.data.labels import (
+    describe_capitals,
     describe_missing_values,
     describe_spellings,
     distinct_labels,
@@ -62,7 +63,8 @@ class ClassificationData(Dataset[L], kw_only=True):
         """Name labels that can hardly be learned, of nearly every row, of one, of none; "NaN"."""
         labels = [label for part in (self.train, self.valid, self.test) for label in part.labels]
         rare = describe_rare_labels(labels, self.train.labels, self.read_as.columns)
-        return [*rare, *describe_missing_values(labels), *self.notes]
+        unclear = [*describe_missing_values(labels), *describe_capitals(labels)]
+        return [*rare, *unclear, *self.notes]
 
     def example(self) -> str:
         """Return one of the validation inputs as an argument of a command."""
