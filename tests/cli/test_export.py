@@ -8,6 +8,7 @@ from tests.cli.commands import run
 
 from regard.errors import ResourceError
 from regard.runs import export_check
+from regard.runs.text_check import TextCheck
 
 
 def test_an_export_that_fails_leaves_what_was_there(capsys, trained, tmp_path, monkeypatch):
@@ -32,13 +33,19 @@ def test_an_export_over_another_one_says_that_it_replaces_it(
     def write(opened, folder, to, texts_path):
         (folder / "config.json").write_text("new")
         return export_check.Exported(
-            folder=str(folder), model_type="marian", difference=0.0, scale=1.0, peer_difference=None
+            folder=str(folder),
+            model_type="marian",
+            difference=0.0,
+            scale=1.0,
+            peer_difference=None,
+            texts=TextCheck(source="texts", peer="peer", num_texts=1, num_equal=1),
         )
 
     monkeypatch.setattr(export_check, "export_model", write)
     output = tmp_path / "hf"
     code, out, err = run(capsys, "export", trained, "-o", output)
     assert (code, out.startswith(f"Written {output}   hf"), err) == (0, True, "")
+    assert "\nEqual   1 text (texts) in peer: " in out
     code, out, err = run(capsys, "export", trained, "-o", output, "--json")
     assert (code, json.loads(out)["model_type"]) == (0, "marian")
     assert f"{output}: the model that was there is replaced." in err

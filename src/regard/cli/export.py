@@ -11,6 +11,7 @@ import msgspec
 
 from regard.cli.outputs import replacing_folder
 from regard.cli.parameters import Flag, Name, Output
+from regard.data.listing import pluralize
 from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
@@ -86,17 +87,18 @@ def _holds_export(output: str) -> bool:
 
 def _print_check(check: TextCheck, command: str) -> None:
     """Print what real texts gave, or the command that would check them."""
+    count = pluralize(check.num_texts, "text")
     if not check.num_texts:
         advice = f"  Check: {command}" if check.needs_texts else ""
         print(f"Not checked on real texts: {check.reason}.{advice}")
     elif check.is_equal:
         print(
-            f"Equal   {check.num_texts} texts ({check.source}) in {check.peer}: the same tokens "
-            f"and outputs, numbers within {check.difference:.1e}"
+            f"Equal   {count} ({check.source}) in {check.peer}: the same tokens and outputs, "
+            f"numbers within {check.difference:.1e}"
         )
     else:
         num_other = check.num_texts - check.num_equal
         print(
-            f"Differs {num_other} of {check.num_texts} texts ({check.source}) in {check.peer}.  "
+            f"Differs {num_other} of {count} ({check.source}) in {check.peer}.  "
             f"First: {check.first}"
         )
