@@ -49,3 +49,12 @@ def test_a_gpu_that_pytorch_cannot_use_is_none(taken, monkeypatch):
     assert choose_gpu(0) is None
     assert taken == []
     assert not have_own_gpus(["a", "a"], ["0:0:0", None])
+
+
+def test_a_gpu_that_others_fill_ends_no_run_that_may_not_need_it(taken, monkeypatch):
+    def fail(index):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(launch, "why_unusable", fail)
+    assert choose_gpu(0) is None
+    assert taken == []

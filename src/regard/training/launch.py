@@ -189,7 +189,10 @@ def choose_gpu(local_rank: int) -> str | None:
     if not count:
         return None
     index = local_rank % count  # a process of Slurm may see its own GPU alone
-    if why_unusable(index) is not None:
+    try:
+        if why_unusable(index) is not None:
+            return None
+    except torch.OutOfMemoryError:  # a run on CPUs needs none; another one says so
         return None
     torch.cuda.set_device(index)
     chip = torch.cuda.get_device_properties(index)
