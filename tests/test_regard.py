@@ -30,6 +30,10 @@ def test_the_libraries_are_there_after_the_import_and_torch_is_not():
         _ = regard.zzz
 
 
+def test_its_names_are_what_it_offers():
+    assert dir(regard) == sorted(regard.__all__)
+
+
 @pytest.fixture(scope="module")
 def from_pairs(tmp_path_factory):
     """A translator of pairs in memory."""

@@ -23,6 +23,7 @@ def test_a_setting_of_every_section_becomes_an_option(section):
 
 
 def test_a_setting_with_an_option_of_its_own_becomes_that():
+    assert message_text("`horizon=0`: 1 or more.") == "--horizon 0: 1 or more."
     assert message_text("Set `forecast.horizon=12`") == "Set --horizon 12"
 
 

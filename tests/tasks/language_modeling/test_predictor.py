@@ -165,6 +165,14 @@ def test_a_prompt_that_is_no_text_is_refused(prompt, message):
         generator.generate("the", num=None)
 
 
+def test_an_empty_stop_text_is_refused():
+    generator = text_generator()
+    with pytest.raises(ConfigError, match="`stop` must have a character at least"):
+        generator.generate("the", stop="")
+    with pytest.raises(ConfigError, match="`stop` must have a character at least"):
+        next(generator.stream("the", stop=""))
+
+
 def configure(folder: Path, **fields: Any) -> None:
     """Change ``generation_config.json``."""
     path = folder / "generation_config.json"

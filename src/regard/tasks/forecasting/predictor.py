@@ -219,10 +219,10 @@ class Forecaster(BasePredictor):
         if horizon is None:
             return self.horizon
         if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-            raise ConfigError(f"horizon={horizon}: a number of steps, 1 or more, is expected.")
+            raise ConfigError(f"`horizon={horizon}`: a number of steps, 1 or more, is expected.")
         if horizon > self.horizon:
             raise ConfigError(
-                f"horizon={horizon:,}: the model was trained to predict {self.horizon:,} steps.  "
+                f"`horizon={horizon}`: the model was trained to predict {self.horizon:,} steps.  "
                 f"Train one with `forecast.horizon={horizon}`"
             )
         return horizon

@@ -97,6 +97,8 @@ def sampling_config(
         ConfigError: A value is of another type, or out of its range.
     """
     require_options(SamplingOptions, options)
+    if options.get("stop") == "":
+        raise ConfigError("`stop` must have a character at least; none is in every text.")
     names = ("max_tokens", "temperature", "top_k", "top_p")
     values = {name: options.get(name) for name in names if options.get(name) is not None}
     if "max_tokens" in values:
