@@ -98,7 +98,7 @@ def test_in_python_numbers_and_columns_are_named_for_what_they_are(tmp_path):
         regard.train(path, tmp_path / "m", test=0)
     with pytest.raises(DataError, match=r"^5: no such file"):
         regard.train(5, tmp_path / "m")
-    with pytest.raises(DataError, match=r"^valid: a dict, not rows\."):
+    with pytest.raises(DataError, match=r"^valid: dict, not rows\."):
         regard.train(path, tmp_path / "m", valid={"text": ["a"], "label": ["b"]})
     assert not (tmp_path / "m").exists()
     assert sizes(path, "data.valid=1e-05%")[1] == 1
