@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
@@ -86,6 +87,9 @@ def generate(
     generator = open_predictor(model, TextGenerator, "generate text", compute)
     text = _read_prompt(prompt)
     if prompt is not None and not text.strip():
+        warnings.warn(
+            "the prompt is blank, so nothing is written.  Without one, a text begins.", stacklevel=1
+        )
         nothing = Generation(text="", num_tokens=0, is_complete=True)
         _write("", [nothing] * num, json=json)
     elif num == 1 and not json:

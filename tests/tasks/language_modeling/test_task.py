@@ -300,6 +300,12 @@ def test_the_commands_generate_and_evaluate(run, tmp_path, capsys):
     assert "--top-p must be above 0 and at most 1, not 2.0" in capsys.readouterr().err
 
 
+def test_a_blank_prompt_writes_nothing_and_says_so(run, capsys):
+    with pytest.warns(UserWarning, match="the prompt is blank, so nothing is written"):
+        assert main(["generate", str(run[0]), " ", "--seed", "1"]) == 0
+    assert capsys.readouterr().out == "\n"
+
+
 def test_a_translator_does_not_generate(trained, capsys):
     assert main(["generate", str(trained), "x"]) == 4
     assert "does not generate text" in capsys.readouterr().err
