@@ -87,10 +87,10 @@ def _(
 
 @_table_of_graph.register_vmap
 def _(
-    _: Any, axes: tuple[int | None, ...], positions: Tensor, *others: Any
+    _: Any, axes: tuple[int | None, ...], positions: Tensor, *settings: Any
 ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-    # Positions ``[mapped, ..., length]`` are rows of a larger batch.
-    return _table_of_graph(positions.movedim(axes[0] or 0, 0), *others), (0, 0)
+    # Positions ``[mapped, ..., length]`` are the rows of a larger batch.
+    return _table_of_graph(positions.movedim(axes[0] or 0, 0), *settings), (0, 0)
 
 
 class Rotary(nn.Module):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
@@ -184,6 +185,32 @@ def warn_of_empty(
             "`min_length=2`",
             stacklevel=3,
         )
+
+
+def write_in_chunks(
+    sources: Iterator[str],
+    write: Callable[[list[str]], list[list[C]]],
+    *,
+    chunk_size: int,
+    noun: str,
+) -> Iterator[tuple[str, list[C]]]:
+    """Write outputs while sources are read, and warn at the end of those that are empty.
+
+    Args:
+        sources: Read as they are needed.
+        write: Returns the outputs of each of some sources, best first.
+        chunk_size: Sources that are written together.
+        noun: What a source is, such as ``line``.
+
+    Yields:
+        Each source with its outputs.
+    """
+
+    def results() -> Iterator[tuple[str, list[C]]]:
+        while chunk := list(itertools.islice(sources, chunk_size)):
+            yield from zip(chunk, write(chunk), strict=True)
+
+    yield from warn_of_empty(results(), noun)
 
 
 @dataclass(eq=False, repr=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Unpack, overload
 
 import msgspec
@@ -16,6 +16,7 @@ from regard.tasks.sequence_to_sequence.predictor import (
     TargetWriter,
     require_one_output,
     warn_of_empty,
+    write_in_chunks,
 )
 
 _CHUNK_SIZE = 64  # documents of a stream that are sorted by length and summarized together
@@ -116,13 +117,9 @@ class Summarizer(TargetWriter):
         Raises:
             ConfigError: An option is out of its range, or a document is not a text.
         """
-
-        def summarize_chunks() -> Iterator[tuple[str, list[Summary]]]:
-            rest = iterate_texts(documents, "documents")
-            while chunk := list(itertools.islice(rest, _CHUNK_SIZE)):
-                yield from zip(chunk, self.summarize_best(chunk, **options), strict=True)
-
-        yield from warn_of_empty(summarize_chunks(), "document")
+        write = partial(self.summarize_best, **options)
+        texts = iterate_texts(documents, "documents")
+        yield from write_in_chunks(texts, write, chunk_size=_CHUNK_SIZE, noun="document")
 
     def describe_cut(self, num_cut: int, num_documents: int) -> str:
         """Return in words that the end of some documents was not read."""

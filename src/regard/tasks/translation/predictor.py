@@ -6,6 +6,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Unpack, overload
 
 from regard.settings.validation import iterate_texts, require_texts
@@ -15,6 +16,7 @@ from regard.tasks.sequence_to_sequence.predictor import (
     TargetWriter,
     require_one_output,
     warn_of_empty,
+    write_in_chunks,
 )
 
 _STREAMED_LINES = 512  # lines that are sorted by length and decoded together
@@ -101,13 +103,9 @@ class Translator(TargetWriter):
         Raises:
             ConfigError: An option is out of its range, or a line is not a text.
         """
-
-        def translate_chunks() -> Iterator[tuple[str, list[Candidate]]]:
-            rest = iterate_texts(lines, "lines")
-            while chunk := list(itertools.islice(rest, _STREAMED_LINES)):
-                yield from zip(chunk, self.translate_best(chunk, **options), strict=True)
-
-        yield from warn_of_empty(translate_chunks(), "line")
+        write = partial(self.translate_best, **options)
+        texts = iterate_texts(lines, "lines")
+        yield from write_in_chunks(texts, write, chunk_size=_STREAMED_LINES, noun="line")
 
     def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
         """Warn where a text begins with what looks like a tag, and the model has no such one."""
