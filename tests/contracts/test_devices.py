@@ -17,7 +17,7 @@ from tests.contracts.test_attention import BIASES, PATTERNS, SCORES, leaves
 from tests.pretended_gpu import DEVICE, PretendedGpu
 
 import regard
-from regard.attention import attend
+from regard.attention import Full, Local, attend
 from regard.errors import ConfigError
 from regard.generation import decode
 from regard.generation.decoders import is_repeated_as_graph
@@ -79,6 +79,17 @@ def test_attention_is_that_of_the_cpu(device, pattern, score, bias, length):
         results.append([out.detach().cpu(), *(gradient.cpu() for gradient in gradients)])
     for on_cpu, there in zip(*results, strict=True):
         torch.testing.assert_close(there, on_cpu, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("length", [3, 130, 600])
+@pytest.mark.parametrize("pattern", [Full(), Local(2, 1)], ids=repr)
+def test_an_infinite_key_reaches_the_queries_that_see_it(device, pattern, length):
+    """Its weight would be 0."""
+    q, k, v = (torch.randn(1, 2, length, 16, device=device) for _ in range(3))
+    k[0, 1, 1, 0] = -torch.inf
+    out = attend(q.abs(), k, v, pattern=pattern).cpu()
+    assert out[0, 1, :3].isnan().all()
+    assert out[0, 0].isfinite().all()
 
 
 FAMILIES = {

@@ -37,10 +37,11 @@ from regard.attention.documents import attend_documents
 from regard.attention.hashed_dropout import draw_seed
 from regard.attention.nan_propagation import (
     attend_hidden,
+    hide_unseen,
     is_asynchronous,
     is_finite,
+    mark_queries,
     may_read,
-    propagate_nan,
     seen_through_attention,
     seen_through_mask,
 )
@@ -232,7 +233,7 @@ def _attend_finite(
     resolve = partial(_resolve, returns_weights=return_weights)
     compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
     if is_asynchronous(q):
-        return resolve(compute, *propagate_nan(q, k, v, options), pattern, options)
+        return resolve(compute, *hide_unseen(q, k, v, options), pattern, options)
     if not may_read(q):
         compute = partial(_compute_unread, return_weights=return_weights, return_lse=return_lse)
         return resolve(compute, q, k, v, pattern, options)
@@ -309,6 +310,8 @@ def _compute(
     """Compute q, k, v ``[batch, heads, length, dim]`` by the method that is chosen."""
     facts = collect_facts(q, k, v, options, returns_weights=return_weights, returns_lse=return_lse)
     method = choose_method(pattern, facts)
+    if is_asynchronous(q) and method is not AttentionMethod.FLEX:  # that one looks at its scores
+        q = mark_queries(q, k)
     if isinstance(pattern, ScoreDependentPattern):
         if method is AttentionMethod.HIERARCHICAL_DENSE and facts.num_pairs >= DENSE_BELOW:
             warn_once(

@@ -6,8 +6,9 @@ by zeros, attention is computed, and the output of every query that may see one 
 (`attend_hidden`). Where the numbers may be read (`is_finite`) that is done only if one is not
 finite; tracing and `torch.func` transforms do not allow a decision, and it is done always.
 
-On a GPU, which would have to be waited for or do twice the work, `propagate_nan` hides what no
-query may see, and a key that is not finite reaches all queries of its head.
+On a GPU, which would have to be waited for or do twice the work, `hide_unseen` hides what no query
+may see, and a key that is not finite reaches the queries of its head: all by `mark_queries`, or
+those that see it where a kernel looks at its scores (`backends/flex`).
 """
 
 from __future__ import annotations
@@ -169,33 +170,46 @@ def seen_through_attention(
     return (seen[..., :1] > 0) | (nonfinite.queries & (seen[..., 1:] > 0))
 
 
-def propagate_nan(
+def hide_unseen(
     q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hide what no query may see, and set queries to NaN where a key of theirs is not finite.
+    """Replace by zeros the queries that see nothing, and the keys and values that none may see.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, value_dim]``.
-        options: Options of the call.
+        options: Options of the call; those that are read are mask and lengths.
 
     Returns:
-        q, k and v; where all is finite the same numbers with the same derivatives.
+        q, k and v.
     """
     # With the call's score, as torch.compile cannot trace the default one.
     by_rows = AttentionOptions(score=options.score, mask=options.mask, lengths=options.lengths)
     is_seen = by_rows.allowed(None, q, k)
-    if is_seen is not None:
-        sees = is_seen.any(-1, keepdim=True)  # [batch, heads, queries, 1], or as it broadcasts
-        seen = is_seen.any(2).unsqueeze(-1)  # [batch, heads, keys, 1]
-        if seen.shape[1] > 1:
-            seen = seen.unflatten(1, (k.shape[1], -1)).any(2)
-        q, k, v = q.masked_fill(~sees, 0.0), k.masked_fill(~seen, 0.0), v.masked_fill(~seen, 0.0)
-    if k.numel() == 0:
+    if is_seen is None:
         return q, k, v
+    sees = is_seen.any(-1, keepdim=True)  # [batch, heads, queries, 1], or as it broadcasts
+    seen = is_seen.any(2).unsqueeze(-1)  # [batch, heads, keys, 1]
+    if seen.shape[1] > 1:
+        seen = seen.unflatten(1, (k.shape[1], -1)).any(2)
+    return q.masked_fill(~sees, 0.0), k.masked_fill(~seen, 0.0), v.masked_fill(~seen, 0.0)
+
+
+def mark_queries(q: Tensor, k: Tensor) -> Tensor:
+    """Set the queries of a head to NaN where one of its keys is not finite.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
+
+    Returns:
+        The queries; where all is finite the same numbers with the same derivatives.
+    """
+    if k.numel() == 0:
+        return q
     # The largest absolute number of each head: as a sum it could overflow.
     nonfinite = torch.linalg.vector_norm(k.detach(), torch.inf, (2, 3), keepdim=True) * 0
     repeats = q.shape[1] // k.shape[1]
     nonfinite = nonfinite if repeats == 1 else nonfinite.repeat_interleave(repeats, dim=1)
-    return torch.addcmul(q, q.detach(), nonfinite), k, v
+    return torch.addcmul(q, q.detach(), nonfinite)

@@ -43,7 +43,7 @@ from regard.attention import (
 )
 from regard.attention.backends import flex, sdpa
 from regard.attention.backends import gpu as backends_gpu
-from regard.attention.backends.flex import block_mask, flex_attention
+from regard.attention.backends.flex import block_mask, flex_attention, score_change
 from regard.attention.backends.flex.block_mask import MaskSizes
 from regard.attention.backends.sdpa import SdpaBackend, sdpa_attention
 from regard.attention.dense import dense_lse
@@ -341,6 +341,30 @@ def test_generated_kernels_compute_the_listed_blocks(gpu, pattern, bias, lengths
     assert not flex_attention._FAILURES
     flex_compiled.cache_clear()
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(("score", "bias"), [("dot", "none"), ("capped", "alibi")])
+def test_an_infinite_key_reaches_the_queries_that_see_it(gpu, score, bias):
+    """Its weight would be 0, and the cap would take it for a low score."""
+    tensors = {name: x.detach() for name, x in leaves(200, 200).items()}
+    tensors["q"], tensors["k"][0, 1, 50, 3] = tensors["q"].abs(), -torch.inf
+    options = AttentionOptions(score=SCORES[score](tensors), bias=BIASES[bias](tensors))
+    out = flex.attend(*(tensors[name] for name in "qkv"), pattern=Local(3, 0), options=options)[0]
+    assert out[0, 1, 50:54].isnan().all()
+    assert out.isnan().sum() == 4 * DIM
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_infinite_score_is_not_a_number_when_compiled():
+    """The compiler drops, for example, a product with 0."""
+    scores = torch.tensor([-torch.inf, 0.0, torch.inf, 3.0e38, -2.5])
+    _, _, change = score_change.change_score(
+        *(torch.zeros(1, 1, 1, DIM) for _ in range(2)), AttentionOptions()
+    )
+    changed = torch.compile(change)(scores, *[torch.zeros(1)] * 4)
+    expected = torch.tensor([torch.nan, 0.0, torch.nan, 3.0e38, -2.5])
+    torch.testing.assert_close(changed, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.slow

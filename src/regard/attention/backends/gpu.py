@@ -16,6 +16,7 @@ from regard.attention.backends.sdpa import sdpa_attention
 from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import AttentionOutput, dense_attention
 from regard.attention.dispatch import DENSE_BELOW_KERNELS, AttentionMethod
+from regard.attention.nan_propagation import mark_queries
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import MaskPattern
 from regard.attention.scores import DotProduct
@@ -84,6 +85,8 @@ class _Call:
     def to_any_order(self, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Compute the same block by block, or few pairs by the definition."""
         options = self.options.with_tensors(tensors)
+        if self.method is AttentionMethod.FLEX:
+            q = mark_queries(q, k)
         if self.method is AttentionMethod.SDPA and q.shape[2] * k.shape[2] < DENSE_BELOW_KERNELS:
             allowed = self.pattern.allowed(*options.positions(q, k))
             return (dense_attention(q, k, v, mask=allowed, options=options)[0],)

@@ -40,7 +40,7 @@ def is_bias(bias: Bias | Tensor | None) -> TypeGuard[Tensor | Alibi | T5Relative
 
 def change_score(
     q: Tensor, k: Tensor, options: AttentionOptions
-) -> tuple[Tensor, Tensor, ScoreChange | None]:
+) -> tuple[Tensor, Tensor, ScoreChange]:
     """Express the score and the bias of a call.
 
     Args:
@@ -53,7 +53,7 @@ def change_score(
     """
     score, bias = options.score, options.bias
     sizes = MaskSizes(q.shape[2], k.shape[2], options.query_offset)
-    changes: list[ScoreChange] = []
+    changes: list[ScoreChange] = [_infinity_to_nan]
     if isinstance(score, TransformerXL):
         changes.append(_by_table_of_distances(q, score, options.query_offset))
         q = q + score.content_bias.to(q.dtype)[:, None, :]
@@ -62,7 +62,12 @@ def change_score(
     elif isinstance(score, DotProduct) and score.scale is not None:
         q = q * (score.scale / dim_scale(q))
     changes += _soft_cap(score, q) + _bias(bias, q.shape[1], sizes)
-    return q, k, _one_after_another(changes) if changes else None
+    return q, k, _one_after_another(changes)
+
+
+def _infinity_to_nan(s: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:  # noqa: ARG001
+    """Show an infinite key to the queries that see it: minus infinity would be a weight of 0."""
+    return s.masked_fill(s.isinf(), torch.nan)  # a product with 0 is dropped by the compiler
 
 
 def _cosine(q: Tensor, k: Tensor, score: Cosine) -> tuple[Tensor, Tensor]:
@@ -121,10 +126,13 @@ def _bias(bias: Bias | Tensor | None, num_heads: int, sizes: MaskSizes) -> list[
 
 
 def _one_after_another(changes: Sequence[ScoreChange]) -> ScoreChange:
+    if len(changes) == 1:
+        return changes[0]
+    first, *others = changes
+    rest = _one_after_another(others)
+
     def change(s: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        for part in changes:
-            s = part(s, b, h, i, j)
-        return s
+        return rest(first(s, b, h, i, j), b, h, i, j)
 
     return change
 
