@@ -67,7 +67,7 @@ def two_loops(pairs, precondition, gradient):
 
 
 def product(memory, vector, precondition=None):
-    return memory.inverse_product(vector, precondition, torch.empty_like(vector))
+    return -memory.quasi_newton_direction(vector, precondition, torch.empty_like(vector))
 
 
 def curved_pairs(count, size=6, seed=0):

@@ -52,7 +52,9 @@ from regard.optim.line_search_optimizer import (
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
+from regard.optim.one_pass import in_one_pass
 from regard.optim.preconditioners import Precondition, build_preconditioner
+from regard.optim.step_products import StepProducts
 from regard.option_checks import require_whole
 
 _MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next
@@ -168,23 +170,24 @@ class ConjugateGradient(LineSearchOptimizer):
         apply = self._preconditioner.apply
         return vector if apply is None else apply(vector)
 
-    def _compute_direction(self) -> tuple[str, float, float | Tensor]:
+    def _compute_direction(self) -> tuple[str, float, float | None]:
         """Set the direction; return why it is steepest descent, if it is, beta and the slope."""
         reason = self._state.setdefault("restart", int(Restart.FIRST_STEP))
         if reason:
             return _REASONS[Restart(reason)], 0.0, self._reset_to_steepest_descent()
         beta = self._update_direction()
         slope = self._slope()
-        if not (isinstance(slope, Tensor) or slope < 0):
+        if slope is not None and not slope < 0:
             return NOT_DESCENDING, 0.0, self._reset_to_steepest_descent()
         return "", beta, slope
 
-    def _slope(self) -> float | Tensor:
-        """Compute the slope along the direction; that of a device is not read."""
-        slope = self._flat.product(self._gradient, self._state["direction"])
-        return slope if self._flat.waits else float(slope)
+    def _slope(self) -> float | None:
+        """Compute the slope along the direction; on a device the first sample has it."""
+        return (
+            None if self._flat.waits else self._flat.dot(self._gradient, self._state["direction"])
+        )
 
-    def _reset_to_steepest_descent(self) -> float | Tensor:
+    def _reset_to_steepest_descent(self) -> float | None:
         """Set the direction to -P g; return the slope."""
         state = self._state
         if "direction" not in state:
@@ -204,15 +207,17 @@ class ConjugateGradient(LineSearchOptimizer):
             or pairs.fraction_in_span(self._gradient) > _CONJUGATE
         )
         if state["is_quasi_newton"]:
-            pairs.inverse_product(self._gradient, self._preconditioner.apply, direction).neg_()
+            pairs.quasi_newton_direction(self._gradient, self._preconditioner.apply, direction)
             return 0.0
-        direction.mul_(state["beta"]).sub_(self._precondition(self._gradient))
+        image = self._precondition(self._gradient)
+        if in_one_pass(_turn, direction, image, state["beta"]) is None:
+            _turn(direction, image, state["beta"])
         return state["beta"]
 
     def _search_from_here(
         self,
         objective: DeterministicObjective,
-        slope: float | Tensor,
+        slope: float | None,
         tolerance_scale: float = 1.0,
     ) -> LineSearchResult:
         """Search along the direction."""
@@ -265,22 +270,27 @@ class ConjugateGradient(LineSearchOptimizer):
         """Whether squares of gradients are needed."""
         return self._preconditioner.apply is not None or self._beta in USE_SQUARES
 
-    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:
-        product, apply = self._flat.product, self._preconditioner.apply
-        direction: Tensor = self._state["direction"]
-        scalars = {"norm": self._flat.largest(new)}
-        if self._uses_squares:
-            scalars["old_square"] = product(old, self._precondition(old))
-        torch.sub(new, old, out=change)
-        scalars["d_y"] = product(direction, change)
-        if self._num_pairs or apply is None:
-            scalars["d_d"], scalars["y_y"] = product(direction, direction), product(change, change)
-        image = self._precondition(new)
-        scalars["y_pg"] = product(change, image)
-        if apply is not None:
-            scalars["y_py"] = product(change, apply(change))
+    def _measure(self, products: StepProducts) -> dict[str, Tensor]:
+        if self._preconditioner.apply is not None:
+            return self._measure_preconditioned(products, self._preconditioner.apply)
+        names = ["norm", "d_d", "d_y", "y_y", "y_new"]
+        if self._uses_squares:  # first, as the change may take the place of the old gradient
+            names = ["old_square", *names]
         if self._uses_squares or self._flat.waits:
-            scalars["new_square"] = product(new, image)
+            names.append("new_square")
+        return {name: products[name] for name in names}
+
+    def _measure_preconditioned(
+        self, products: StepProducts, apply: Precondition
+    ) -> dict[str, Tensor]:
+        """Compute the scalars of a step with a preconditioner."""
+        product, old, new = self._flat.product, products.old, products.new
+        scalars = {"old_square": product(old, apply(old))}  # first, as above
+        image, change = apply(new), products.change
+        names = ["norm", "d_d", "d_y", "y_y"] if self._num_pairs else ["norm", "d_y"]
+        scalars |= {name: products[name] for name in names}
+        scalars["y_new"], scalars["y_py"] = product(change, image), product(change, apply(change))
+        scalars["new_square"] = product(new, image)
         return scalars
 
     def _update_state(self, step_size: float, *, has_failed: bool) -> None:
@@ -302,7 +312,7 @@ class ConjugateGradient(LineSearchOptimizer):
             bound = state["slope"] * state["slope"] / old_square
             d_d = bound if state["is_quasi_newton"] else max(bound, state.get("square", bound))
         products = InnerProducts(
-            y_pg=figures["y_pg"],
+            y_pg=figures["y_new"],
             y_py=figures["y_y"] if apply is None else figures["y_py"],
             d_y=d_y,
             d_new=state["end_slope"],
@@ -329,3 +339,8 @@ class ConjugateGradient(LineSearchOptimizer):
             return Restart.QUADRATIC
         is_long = state["num_since"] >= max(100, _CYCLE * self._flat.size)
         return Restart.MANY_STEPS if is_long else Restart.NONE
+
+
+def _turn(direction: Tensor, image: Tensor, beta: float) -> Tensor:
+    """Turn a direction into ``beta d - P g``, in place, all ``[n]``."""
+    return direction.mul_(beta).sub_(image)

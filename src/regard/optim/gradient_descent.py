@@ -31,6 +31,7 @@ from regard.optim.line_search_optimizer import (
 )
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
+from regard.optim.step_products import StepProducts
 from regard.option_checks import require_number
 
 _REMEMBERED_VALUES = 10
@@ -100,14 +101,11 @@ class GradientDescent(LineSearchOptimizer):
             state["step"] = min(longest, max(_SHORTEST * step_size, quotient))
         return StepReport(step_size=step_size)
 
-    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:
-        flat, direction = self._flat, self._state["direction"]
-        scalars = {"norm": flat.largest(new), "new_square": flat.product(new, new)}
+    def _measure(self, products: StepProducts) -> dict[str, Tensor]:
+        names = ["norm", "new_square"]
         if self._rule == "barzilai-borwein":
-            torch.sub(new, old, out=change)
-            scalars["d_y"] = flat.product(direction, change)
-            scalars["d_d"] = flat.product(direction, direction)
-        return scalars
+            names += ["d_y", "d_d"]
+        return {name: products[name] for name in names}
 
     def _on_moved_parameters(self) -> None:
         self._state.pop("step", None)

@@ -23,6 +23,7 @@ from regard.optim.line_search_optimizer import (
 )
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
 from regard.optim.objectives.objective import DeterministicObjective, Reduce
+from regard.optim.step_products import StepProducts
 from regard.option_checks import require_whole
 
 _UNKNOWN = "nothing is known of the curvature"
@@ -84,30 +85,25 @@ class LBFGS(LineSearchOptimizer):
     def _pairs(self) -> LimitedMemory:
         return LimitedMemory(self._history_size, self._flat.dots, self._state)
 
-    def _measure(self, old: Tensor, new: Tensor, change: Tensor) -> dict[str, Tensor]:
-        product, direction = self._flat.product, self._state["direction"]
-        torch.sub(new, old, out=change)
-        return {
-            "norm": self._flat.largest(new),
-            "d_d": product(direction, direction),
-            "d_y": product(direction, change),
-            "y_y": product(change, change),
-        }
+    def _measure(self, products: StepProducts) -> dict[str, Tensor]:
+        return {name: products[name] for name in ("norm", "d_d", "d_y", "y_y")}
 
-    def _compute_direction(self) -> tuple[str, float | Tensor]:
+    def _compute_direction(self) -> tuple[str, float | None]:
         """Set the direction; return why it is steepest descent, if it is, and the slope."""
-        state, pairs = self._state, self._pairs()
+        state, flat, pairs = self._state, self._flat, self._pairs()
         if "direction" not in state:
-            state["direction"] = self._flat.zeros()
+            state["direction"] = flat.zeros()
         if len(pairs):
-            pairs.inverse_product(self._gradient, None, state["direction"]).neg_()
-            slope = self._flat.product(self._gradient, state["direction"])
-            if self._flat.waits or slope < 0:
-                return "", slope if self._flat.waits else float(slope)
+            pairs.quasi_newton_direction(self._gradient, None, state["direction"])
+            if flat.waits:
+                return "", None  # the first sample has the slope
+            slope = flat.dot(self._gradient, state["direction"])
+            if slope < 0:
+                return "", slope
             pairs.clear()
         torch.neg(self._gradient, out=state["direction"])
         state["num_stiff_steps"] = 0
-        return _UNKNOWN, self._flat.dot(self._gradient, state["direction"])
+        return _UNKNOWN, flat.dot(self._gradient, state["direction"])
 
     def _search_from_here(
         self, objective: DeterministicObjective, tolerance_scale: float = 1.0
@@ -115,14 +111,15 @@ class LBFGS(LineSearchOptimizer):
         """Search; return why it is along steepest descent, if it is, and the result."""
         flat, state = self._flat, self._state
         reason, slope = self._compute_direction()
+        function = ObjectiveAlongDirection(self, objective, state["direction"], slope)
         if reason:
             position = flat.max_abs_parameter(self._buffer("next"))
             largest = flat.max_abs(self._gradient)
-            step_size = initial_step_size(position, largest, self._value, float(slope))
+            step_size = initial_step_size(position, largest, self._value, function.slope)
         else:
             step_size = quasi_newton_step_size(state)
         result = self._line_search(
-            ObjectiveAlongDirection(self, objective, state["direction"], slope),
+            function,
             self._search,
             step_size,
             tolerance_scale=tolerance_scale,

@@ -118,25 +118,25 @@ class LimitedMemory:
         self._last = None
         return True
 
-    def inverse_product(
-        self, vector: Tensor, precondition: Precondition | None, out: Tensor
+    def quasi_newton_direction(
+        self, gradient: Tensor, precondition: Precondition | None, out: Tensor
     ) -> Tensor:
-        """Multiply the approximate inverse Hessian with a vector. There must be a pair.
+        """Compute ``-H g``. There must be a pair.
 
         Args:
-            vector: ``[n]``.
+            gradient: g, ``[n]``.
             precondition: A first approximation of the inverse Hessian, symmetric and positive; None
                 takes the identity. It is scaled to the newest pair.
-            out: Receives the product, ``[n]``.
+            out: Receives the direction, ``[n]``.
 
         Returns:
             `out`.
         """
         steps, changes = self._rows("steps"), self._rows("changes")
-        s_g = self._products_with_steps(vector, needs_gram=False)
+        s_g = self._products_with_steps(gradient, needs_gram=False)
         triangle = self._in_age_order("products").triu()
         w = torch.linalg.solve_triangular(triangle, s_g.unsqueeze(1), upper=True)[:, 0]
-        linear_combination(vector, torch.ones_like(w[0]), changes, self._by_row(-w), out)  # u
+        linear_combination(gradient, torch.ones_like(w[0]), changes, self._by_row(-w), out)  # u
         # gamma fits the first approximation to the newest pair.
         newest = self._order[-1]
         if precondition is None:
@@ -149,7 +149,7 @@ class LimitedMemory:
         rest = triangle.diagonal() * w
         rest = rest - scale * self._by_age(self._dots(changes, [image])[:, 0])
         weights = torch.linalg.solve_triangular(triangle.T, rest.unsqueeze(1), upper=False)[:, 0]
-        return linear_combination(image, scale, steps, self._by_row(weights), out)
+        return linear_combination(image, -scale, steps, self._by_row(-weights), out)
 
     def fraction_in_span(self, vector: Tensor) -> float:
         """Return the norm of a vector's part in the span of the steps over its own, 0 to 1."""

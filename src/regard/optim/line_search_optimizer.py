@@ -38,6 +38,7 @@ from regard.optim.objectives.objective import (
     UnreadObjective,
     require_gradients,
 )
+from regard.optim.step_products import StepProducts
 from regard.option_checks import require_callable
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
@@ -142,6 +143,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._first_loss: object = None  # the closure or objective of the first step
         self._has_compared_losses = False
         self._figures: dict[str, float] = {}  # of the last step, by `_measure`
+        self._products: StepProducts | None = None  # of it, within the step only
         self._has_start = False  # whether the buffer "start" holds where the present step began
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -201,7 +203,10 @@ class LineSearchOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies and pickles have: not the vectors of a step, nor a closure."""
-        of_this_process = {"_buffers": {}, "_seen_versions": None, "_first_loss": None}
+        of_this_process = {
+            **dict.fromkeys(("_seen_versions", "_first_loss", "_products")),
+            "_buffers": {},
+        }
         return copied_attributes(self) | of_this_process
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -322,6 +327,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             yield
             is_done = True
         finally:
+            self._products = None
             if not is_done:
                 if self._has_start:
                     self._flat.move(self._buffer("start"))
@@ -337,6 +343,12 @@ class LineSearchOptimizer(torch.optim.Optimizer):
     @property
     def _value(self) -> float:
         return self._state["value"]
+
+    @property
+    def _change(self) -> Tensor:
+        """Change of the gradient in the step, ``[n]``, valid after a search and within the step."""
+        assert self._products is not None
+        return self._products.change
 
     @property
     def _gradient(self) -> Tensor:
@@ -470,30 +482,16 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         figures = self._flat.read({"value": value, **scalars})
         return figures.pop("value"), figures
 
-    def _measure(
-        self,
-        old: Tensor,  # noqa: ARG002
-        new: Tensor,
-        change: Tensor,  # noqa: ARG002
-    ) -> dict[str, Tensor]:
+    def _measure(self, products: StepProducts) -> dict[str, Tensor]:
         """Compute the scalars of a step by which a method decides on the next one.
 
-        Args:
-            old: Gradient at the start of the step, ``[n]``.
-            new: Gradient at its end, ``[n]``.
-            change: Receives their difference, ``[n]``; it may be `old`.
+        On a device every sample is measured, as if it were the last, so that all its numbers come
+        in one transfer; on a CPU only that which is accepted.
 
         Returns:
             Scalars by name, the largest entry of the gradient among them.
         """
-        return {"norm": self._flat.largest(new)}
-
-    @property
-    def _change(self) -> Tensor:
-        """Where `_measure` writes the change of the gradient, ``[n]``, valid after a search."""
-        # On a device every sample is measured, as if it were the last, so that all its numbers
-        # come in one transfer; on a CPU only that which is accepted.
-        return self._buffer("change" if self._flat.waits else "next")
+        return {"norm": products["norm"]}
 
     def _search_along(
         self, function: ObjectiveAlongDirection, search: LineSearch, state: LineSearchState
@@ -501,7 +499,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         """Return the result of a search along a direction; move there, or to the start.
 
         Afterwards ``gradient``, ``norm`` and ``value`` of the state belong to the present point,
-        and the buffer ``next`` holds the gradient at the start, unless `_measure` has changed it.
+        and ``_products`` are those of the step.
         """
         objective = function.objective
         result = search(function, state)
@@ -520,9 +518,10 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._state["value"] = end.value
         old, new = self._gradient, self._buffer("next")
         self._state["gradient"], self._buffers["next"] = new, old
-        self._figures = function.figures
-        if not self._flat.waits:
-            self._figures = self._flat.read(self._measure(old, new, self._change))
+        self._products, self._figures = function.products, function.figures
+        if self._products is None:  # on a CPU
+            self._products = StepProducts(self._flat, old, new, function.direction, out=old)
+            self._figures = self._flat.read(self._measure(self._products))
         self._state["norm"] = self._figures["norm"]
         return result
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from regard.optim.line_search.trial import LineSample
 from regard.optim.objectives.objective import DeterministicObjective
+from regard.optim.step_products import StepProducts
 
 if TYPE_CHECKING:
     from regard.optim.line_search_optimizer import LineSearchOptimizer
@@ -21,7 +22,7 @@ class ObjectiveAlongDirection:
         optimizer: Whose parameters move; the gradient of the last sample is in its buffer ``next``.
         objective: The objective.
         direction: ``[n]``.
-        slope: At the start. Where it is a scalar of a device, it is read with the first sample.
+        slope: At the start; None computes it with the first sample.
     """
 
     def __init__(
@@ -29,27 +30,33 @@ class ObjectiveAlongDirection:
         optimizer: LineSearchOptimizer,
         objective: DeterministicObjective,
         direction: Tensor,
-        slope: float | Tensor,
+        slope: float | None,
     ) -> None:
-        self.objective = objective
-        self._optimizer, self._direction, self._slope = optimizer, direction, slope
+        self.objective, self.direction = objective, direction
+        self._optimizer, self._slope = optimizer, slope
         self.start = optimizer._flat.copy_parameters(optimizer._buffer("start"))
         optimizer._has_start = True
         self.step_size = math.nan
         """Step size of the last sample; NaN where the parameters have moved since."""
         self.figures: dict[str, float] = {}
         """Scalars of the last sample, on a device."""
+        self.products: StepProducts | None = None
+        """Inner products of the last sample, on a device."""
         self._early: LineSample | None = None  # a sample that no search has asked for yet
 
     @property
     def slope(self) -> float:
         """Slope at the start."""
-        self._slope = float(self._slope)
+        if self._slope is None:
+            self._slope = float(self._compute_slope())
         return self._slope
 
+    def _compute_slope(self) -> Tensor:
+        return self._optimizer._flat.product(self._optimizer._gradient, self.direction)
+
     def slope_with_sample(self, step_size: float) -> float:
-        """Return the slope at the start; from a device it comes with the sample at a step size."""
-        if isinstance(self._slope, Tensor):
+        """Return the slope at the start; if not known, it comes with the sample at a step size."""
+        if self._slope is None:
             self._early = self.sample(step_size)
         return self.slope
 
@@ -59,16 +66,19 @@ class ObjectiveAlongDirection:
             early, self._early = self._early, None
             return early
         optimizer, flat, self._early = self._optimizer, self._optimizer._flat, None
-        flat.move(self.start, self._direction, step_size)
+        flat.move(self.start, self.direction, step_size)
         gradient = optimizer._buffer("next")
 
         def measure() -> dict[str, Tensor]:
-            scalars = {"slope": flat.product(gradient, self._direction)}
-            if flat.waits:
-                scalars |= optimizer._measure(optimizer._gradient, gradient, optimizer._change)
-            if isinstance(self._slope, Tensor):
-                scalars["first"] = self._slope
-            return scalars
+            if not flat.waits:
+                return {"slope": flat.product(gradient, self.direction)}
+            self.products = products = StepProducts(
+                flat, optimizer._gradient, gradient, self.direction
+            )
+            scalars = {"slope": products["slope"], **optimizer._measure(products)}
+            return (
+                scalars if self._slope is not None else {"first": products["old_slope"], **scalars}
+            )
 
         value, self.figures = optimizer._evaluate(self.objective, gradient, measure)
         self._slope = self.figures.pop("first", self._slope)
@@ -80,9 +90,9 @@ class ObjectiveAlongDirection:
         if self._early is not None and self._early.step_size == step_size:
             return self._early.value
         self._early = None
-        self._optimizer._flat.move(self.start, self._direction, step_size)
+        self._optimizer._flat.move(self.start, self.direction, step_size)
         self.step_size = math.nan
-        scalars = {"first": self._slope} if isinstance(self._slope, Tensor) else {}
+        scalars = {"first": self._compute_slope()} if self._slope is None else {}
         value, figures = self._optimizer._evaluate_value(self.objective, scalars)
         self._slope = figures.get("first", self._slope)
         return value
