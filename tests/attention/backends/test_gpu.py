@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 
@@ -780,17 +781,39 @@ def asks_cudnn(monkeypatch, compute, *tensors):
 
 
 @pytest.mark.parametrize(
-    ("is_generating", "length", "expected"),
-    [(True, 200, False), (False, 200, True), (False, 5, False)],
+    ("is_generating", "length", "is_deterministic", "is_planned"),
+    [
+        (False, 200, False, True),
+        (True, 200, False, False),
+        (False, 5, False, False),
+        (False, 200, True, False),
+    ],
 )
-def test_a_prompt_and_a_sentence_make_no_plan_of_cudnn(
-    monkeypatch, is_generating, length, expected
+def test_cudnn_plans_for_shapes_of_training_that_return(
+    monkeypatch, is_generating, length, is_deterministic, is_planned
 ):
-    """A training step of longer ones has the shapes of the one before: PyTorch may choose."""
+    """Not for a prompt or a sentence, nor where a resumed run would have to count on."""
+    monkeypatch.setattr(sdpa, "_calls", Counter())
+    torch.use_deterministic_algorithms(is_deterministic)
+
+    def attend_often(*tensors):
+        for _ in range(sdpa._CALLS_BEFORE_PLAN + 1):
+            sdpa_attention(*tensors, score=DotProduct(), is_causal=True)
+
     q = torch.randn(1, 2, length, 8)
-    with torch.inference_mode(is_generating):
-        attention = partial(sdpa_attention, score=DotProduct(), is_causal=True)
-        assert asks_cudnn(monkeypatch, attention, q, q, q) == [expected, True]
+    try:
+        with torch.inference_mode(is_generating):
+            asked = asks_cudnn(monkeypatch, attend_often, q, q, q)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert asked == [*[False] * sdpa._CALLS_BEFORE_PLAN, is_planned, True]
+
+
+def test_shapes_that_never_return_are_not_counted_for_ever(monkeypatch):
+    monkeypatch.setattr(sdpa, "_calls", Counter(range(sdpa._MOST_SHAPES + 1)))
+    q = torch.randn(1, 2, 200, 8).as_subclass(OnGpu)
+    sdpa_attention(q, q, q, score=DotProduct(), is_causal=True)
+    assert list(sdpa._calls.values()) == [1]
 
 
 @pytest.mark.parametrize("num_kv_heads", [2, 1])

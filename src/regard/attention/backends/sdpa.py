@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.scores import DotProduct, dim_scale
 
 _FEW_PAIRS = 128 * 128  # of a query and a key: cuDNN saves less than its plan takes
+_CALLS_BEFORE_PLAN = 64  # of a shape: some steps of a model with several layers
+_MOST_SHAPES = 4096
 _LONGEST_GRID = 65_535  # along its second and third axis, of any NVIDIA GPU
 
 
@@ -128,17 +131,41 @@ def sdpa_attention(
     """
     scale = dim_scale(q) if score.scale is None else score.scale
     is_grouped = q.shape[1] != k.shape[1]
-    is_short = q.shape[2] * k.shape[2] < _FEW_PAIRS
-    if not torch.compiler.is_compiling() and (is_short or torch.is_inference_mode_enabled()):
-        # Of a sentence, a prompt or a source, whose length is hardly ever that of the one before.
+    if not (torch.compiler.is_compiling() or _plan_pays(q, k, is_causal=is_causal)):
         return attend_without_plan(q, k, v, is_causal=is_causal, scale=scale, enable_gqa=is_grouped)
     return F.scaled_dot_product_attention(
         q, k, v, is_causal=is_causal, scale=scale, enable_gqa=is_grouped
     )
 
 
+_calls: Counter[tuple[object, ...]] = Counter()
+"""Calls of the last shapes."""
+
+
+def _plan_pays(q: Tensor, k: Tensor, *, is_causal: bool) -> bool:
+    """Return whether cuDNN saves more than its plan takes: a training step's shape that returns.
+
+    A sentence, a prompt or a document has hardly ever the length of the one before.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        is_causal: Whether query i sees the keys up to i, or all.
+    """
+    is_short = q.shape[2] * k.shape[2] < _FEW_PAIRS
+    if is_short or torch.is_inference_mode_enabled() or not q.is_cuda:
+        return False
+    if torch.are_deterministic_algorithms_enabled():
+        return False  # a run that is resumed would count again, and take other kernels
+    if len(_calls) > _MOST_SHAPES:
+        _calls.clear()
+    shape = q.device, q.dtype, q.shape, k.shape, is_causal, torch.is_grad_enabled()
+    _calls[shape] += 1
+    return _calls[shape] > _CALLS_BEFORE_PLAN
+
+
 def attend_without_plan(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
-    """Compute PyTorch's attention where the next call has other lengths: without cuDNN.
+    """Compute PyTorch's attention where the next call may have other lengths: without cuDNN.
 
     On an H100, PyTorch prefers cuDNN from 2.11 on, which makes a plan for each new shape: 30 ms of
     the processor and up to half a second, where a step of decoding takes a few milliseconds.
