@@ -232,6 +232,24 @@ def test_an_integer_parameter_is_refused():
     )
 
 
+def test_a_sparse_parameter_is_refused():
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(2).to_sparse()))
+    assert str(error.value) == (
+        "parameter 0 of shape [2] is sparse_coo; these methods take dense parameters only.  "
+        "Convert it: to_dense()."
+    )
+
+
+def test_a_parameter_without_memory_is_refused():
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(2, device="meta")))
+    assert str(error.value) == (
+        "parameter 0 of shape [2] is on the device meta, which holds no numbers.  Give the model "
+        "its weights first: model.to_empty(device=...), then load_state_dict."
+    )
+
+
 def test_a_parameter_without_gradients_is_refused():
     with pytest.raises(ConfigError) as error:
         of(torch.nn.Parameter(torch.ones(2), requires_grad=False))

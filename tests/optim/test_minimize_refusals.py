@@ -1,6 +1,7 @@
 """What minimize refuses, and what it says."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -91,3 +92,34 @@ def test_a_limit_that_is_no_whole_number_is_refused(name, limit):
 def test_a_method_that_is_no_name_is_refused():
     with pytest.raises(ConfigError, match=r"unknown method None\.  One of: cg, newton-cg"):
         minimize(lambda x: (x**2).sum(), torch.ones(2), method=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fun": start(1.0)}, "fun must be a function of the point, not tensor(["),
+        ({"callback": 5}, "callback must be None or a function of the optimizer, not 5"),
+    ],
+)
+def test_what_is_no_function_is_refused_before_a_step(arguments, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        minimize(**{"fun": rosenbrock, "x0": start(1.0, 2.0), **arguments})
+
+
+@pytest.mark.parametrize("point", [{}, {"a": {}}])
+def test_a_point_without_a_tensor_is_refused(point):
+    with pytest.raises(ShapeError) as error:
+        minimize(lambda x: torch.zeros(()), point)
+    assert str(error.value) == "the point is a dict without a tensor: there is nothing to move."
+
+
+@pytest.mark.parametrize(
+    ("build", "kind"), [(torch.optim.SGD, "SGD"), (lambda tensors: None, "NoneType")]
+)
+def test_an_optimizer_that_evaluates_no_objective_is_refused(build, kind):
+    with pytest.raises(ConfigError) as error:
+        minimize(rosenbrock, start(1.0, 2.0), method=build)
+    assert str(error.value) == (
+        "method must build one of ConjugateGradient, NewtonCG, LBFGS, GradientDescent; the "
+        f"function returned {kind}."
+    )

@@ -401,24 +401,44 @@ def linear_combination(
 def _check(parameters: Sequence[Tensor], scales: Sequence[float], *, allows_frozen: bool) -> None:
     for index, (parameter, scale) in enumerate(zip(parameters, scales, strict=True)):
         name = f"parameter {index} of shape {list(parameter.shape)}"
-        if not parameter.is_floating_point():
-            raise ConfigError(
-                f"{name} is {str(parameter.dtype).removeprefix('torch.')}; these methods take real "
-                "floating-point parameters only.  Convert it, leave it out, or keep real and "
-                "imaginary part as two parameters."
-            )
-        if not parameter.requires_grad and not allows_frozen:
+        _require_numbers(name, parameter)
+        if not (parameter.requires_grad or allows_frozen):
             raise ConfigError(
                 f"{name} has requires_grad=False, so it would never move.  Leave it out, or call "
                 "requires_grad_() on it."
             )
         if not scale > 0:
             raise ConfigError(f"scale of {name} must be above 0, not {scale}")
+    _require_one_kind(parameters)
+
+
+def _require_one_kind(parameters: Sequence[Tensor]) -> None:
+    """Raise ConfigError where parameters differ in type or device."""
     kinds = sorted({f"{str(p.dtype).removeprefix('torch.')} on {p.device}" for p in parameters})
     if len(kinds) > 1:
         raise ConfigError(
             f"parameters are {' and '.join(kinds)}; an inner product over all of them needs one "
             "type and one device."
+        )
+
+
+def _require_numbers(name: str, parameter: Tensor) -> None:
+    """Raise ConfigError where a parameter has no memory with a real number for each entry."""
+    if not parameter.is_floating_point():
+        raise ConfigError(
+            f"{name} is {str(parameter.dtype).removeprefix('torch.')}; these methods take real "
+            "floating-point parameters only.  Convert it, leave it out, or keep real and "
+            "imaginary part as two parameters."
+        )
+    if parameter.is_meta:
+        raise ConfigError(
+            f"{name} is on the device meta, which holds no numbers.  Give the model its weights "
+            "first: model.to_empty(device=...), then load_state_dict."
+        )
+    if parameter.layout != torch.strided:
+        raise ConfigError(
+            f"{name} is {str(parameter.layout).removeprefix('torch.')}; these methods take dense "
+            "parameters only.  Convert it: to_dense()."
         )
 
 

@@ -24,7 +24,7 @@ from regard.optim.objectives.function import (
     Solved,
     unflatten,
 )
-from regard.option_checks import require_number, require_whole
+from regard.option_checks import require_callable, require_number, require_whole
 
 _SAME_METHOD = {"l-bfgs": "lbfgs", "l-bfgs-b": "lbfgs"}  # SciPy's names; there are no bounds here
 _SOLVED = "the gradient is small enough"
@@ -100,7 +100,8 @@ def minimize(
         The best point met. Failures are named in its message, with ``success`` False.
 
     Raises:
-        ConfigError: The method is unknown, or an argument is out of range.
+        ConfigError: The method is unknown or builds another optimizer, or an argument is out of
+            range or no function.
         ShapeError: The point or the value has the wrong form.
 
     >>> import torch
@@ -108,6 +109,9 @@ def minimize(
     >>> result.success, [round(float(entry), 6) for entry in result.x]
     (True, [3.0, 3.0])
     """
+    require_callable("fun", fun, "a function of the point")
+    if callback is not None:
+        require_callable("callback", callback, "None or a function of the optimizer")
     require_number("tol", tol, "above 0", lambda tol: tol > 0)
     require_whole("memory", memory, 0)
     require_whole("max_evaluations", max_evaluations, 1)
@@ -118,7 +122,7 @@ def minimize(
     with torch.inference_mode(False):
         objective = FunctionObjective(fun, x0, tol=tol, max_evaluations=max_evaluations)
         with torch.autocast(objective.tensors[0].device.type, enabled=False):
-            optimizer = build(objective.tensors)
+            optimizer = _require_optimizer(build(objective.tensors))
             objective.keeps_graph = isinstance(optimizer, NewtonCG)
             num_steps, message = _run(optimizer, objective, callback, maxiter)
     if message != _SOLVED and objective.best_value < -_BOTTOMLESS * objective.first_magnitude:
@@ -151,6 +155,16 @@ def _builder(method: str, memory: int) -> BuildOptimizer:
     elif optimizer is NewtonCG:
         settings["curvature"] = "hessian"
     return lambda tensors: optimizer(tensors, **settings)
+
+
+def _require_optimizer(optimizer: object) -> LineSearchOptimizer:
+    """Return what a function of the caller has built, where it evaluates an objective."""
+    if not isinstance(optimizer, LineSearchOptimizer):
+        classes = ", ".join(optimizer_class.__name__ for optimizer_class in METHODS.values())
+        raise ConfigError(
+            f"method must build one of {classes}; the function returned {type(optimizer).__name__}."
+        )
+    return optimizer
 
 
 def _run(

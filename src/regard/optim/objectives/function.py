@@ -67,6 +67,9 @@ class FunctionObjective:
         tol: `Solved` is raised at the first point where the gradient's largest absolute entry is
             not above it and the value not above the best.
         max_evaluations: Calls of `fun`, and products, before `OutOfEvaluations`.
+
+    Raises:
+        ShapeError: The point has no tensor, or something else in it.
     """
 
     def __init__(self, fun: Function, x0: Point, *, tol: float, max_evaluations: int) -> None:
@@ -75,6 +78,8 @@ class FunctionObjective:
         self.keeps_graph = False
         """Whether a gradient keeps its graph, for products."""
         copies = [tensor.detach().clone() for tensor in flatten(x0)]
+        if not copies:
+            raise ShapeError("the point is a dict without a tensor: there is nothing to move.")
         self.tensors = [t.requires_grad_() if t.is_floating_point() else t for t in copies]
         self._slopes: Sequence[Tensor] = ()
         self.num_values = self.num_gradients = self.num_products = 0
