@@ -451,6 +451,17 @@ SCRIPTS = [
     "é",
     "naïve",
 ]
+UNSEEN = {  # what a page and a picture call words of which nothing is seen
+    "\u200b": "U+200B",
+    "\ufeff": "U+FEFF",
+    "\u00ad\u200d": "U+00AD U+200D",
+    "\x07": "U+0007",
+    "\uffff": "U+FFFF",
+    "\u202e": "U+202E",
+    "\u3000": "␣",
+    "a\u200bb": "a\u200bb",
+    "a\ufffe": "a",
+}
 RIGHT_TO_LEFT = ["البنك", "بجانب", "النهر", "كان", "مغلقا", "."]
 
 

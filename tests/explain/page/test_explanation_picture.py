@@ -46,6 +46,16 @@ def test_markup_in_a_text_is_text_in_a_picture():
     assert samples.MARKUP[0] in [element.text for element in root.iter(f"{SVG}text")]
 
 
+def test_words_of_which_nothing_is_seen_are_named_in_a_picture():
+    explanation = samples.translation(list(samples.UNSEEN), samples.BANK, num_layers=1)
+    explanation = msgspec.structs.replace(explanation, model=samples.model(name="en\x01\uffffde"))
+    root = ElementTree.fromstring(explanation_svg(explanation))
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts[1].startswith("ende · ")
+    first = texts.index("U+200B")
+    assert texts[first : first + len(samples.UNSEEN)] == list(samples.UNSEEN.values())
+
+
 def test_a_picture_has_the_colors_of_a_light_and_of_a_dark_page():
     styles = re.search(r"<style>(.*)</style>", explanation_svg(samples.translation()))[1]
     assert ".page{fill:#ffffff}" in styles

@@ -36,6 +36,11 @@ def scripts():
     return samples.translation(samples.SCRIPTS, samples.RIGHT_TO_LEFT, num_layers=1, num_heads=2)
 
 
+def unseen():
+    explanation = samples.translation([*samples.UNSEEN], samples.BANK, num_layers=1, num_heads=2)
+    return msgspec.structs.replace(explanation, model=samples.model(name="en\x01\uffffde"))
+
+
 def from_right_to_left():
     return samples.translation(samples.RIGHT_TO_LEFT, samples.BANK, num_layers=1, num_heads=2)
 
@@ -208,6 +213,18 @@ def test_text_that_looks_like_markup_is_shown_and_never_run(open_page):
     assert opened.run("window.hacked") is None
     assert opened.text(".word[data-feature='0']") == "<script>window.hacked=1</script>"
     assert opened.run("document.querySelectorAll('main script, main img').length") == 0
+
+
+def test_words_of_which_nothing_is_seen_are_named_on_a_page_and_in_its_picture(open_page):
+    opened = open_page(unseen)
+    words = opened.run(
+        "[...document.querySelectorAll('.word[data-feature]')].map((word) => word.textContent)"
+    )
+    assert words == [*samples.UNSEEN.values(), "</s>"]
+    root = ElementTree.fromstring(download(opened, "SVG"))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"U+200B", "U+FFFF", "U+202E"} <= set(texts)
+    assert "ende" in texts
 
 
 def test_the_policy_of_a_page_forbids_requests_and_scripts_of_others(open_page):

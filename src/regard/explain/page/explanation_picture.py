@@ -18,6 +18,7 @@ from regard.explain.page.token_text import (
     has_converged,
     is_right_to_left,
     number_text,
+    printable,
     probability_of,
     short_texts,
     token_label,
@@ -90,7 +91,7 @@ class _Picture:
     ) -> None:
         self.elements.append(
             f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}"{extra}>'
-            f"{escape(text)}</text>"
+            f"{escape(printable(text))}</text>"
         )
 
     def _rect(

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from regard.explain.document import Explanation, MethodResult
+from regard.explain.unseen_text import name_unseen
 
 MOST_ERROR_OF_CONVERGED = 0.1
 """Error of a method that has converged, as a fraction of the change that it shares out."""
@@ -27,18 +28,24 @@ def token_label(text: str, most: int | None = None) -> str:
 
     >>> token_label(" river"), token_label("##ing"), token_label("\\n"), token_label("  ")
     ('river', 'ing', '⏎', '␣')
-    >>> token_label("extraordinarily", 8)
-    'extraor…'
+    >>> token_label("extraordinarily", 8), token_label("\u200b"), token_label("")
+    ('extraor…', 'U+200B', '∅')
     """
-    visible = text.replace("\n", "⏎").replace("\t", "⇥")
-    visible = "".join(char for char in visible if not _is_control(char))
-    word = _CONTINUED.sub("", visible.strip()) or ("␣" if visible else "∅")
+    visible = printable(text.replace("\n", "⏎").replace("\t", "⇥"))
+    word = name_unseen(_CONTINUED.sub("", visible.strip()))
+    if not word:
+        word = "␣" if visible and text.isspace() else name_unseen(text.strip(" ")) or "∅"
     return word if most is None or len(word) <= most else word[: most - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """Return a text without characters that a line, or a file of XML, cannot have."""
+    return "".join(char for char in text if not _is_control(char))
+
+
 def _is_control(char: str) -> bool:
-    """Return whether a character would break the line, or order the text around it."""
-    breaks_line = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+    """Return whether a character breaks the line, orders the text around it, or is none."""
+    breaks_line = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in "\ufffe\uffff"
     return breaks_line or unicodedata.bidirectional(char) in _ORDERING
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.explain.prediction import Feature, record_outputs
+from regard.explain.unseen_text import name_unseen
 from regard.hub.any_tokenizer import AnyTokenizer
 
 _BYTES = re.compile(r"(?:\\x[0-9a-f]{2})+")
@@ -72,8 +73,10 @@ def name_bytes(pieces: Sequence[str]) -> list[str]:
                 text = content.decode()
             except UnicodeDecodeError:
                 continue
+            name = name_unseen(text).replace(" ", "")
             for index in range(start, stop):
-                named[index] = f"{text}·{index - start + 1}"
+                space = pieces[index].partition("\\")[0]
+                named[index] = f"{space}{name}·{index - start + 1}"
             break
         start = max(stop, start + 1)
     return named

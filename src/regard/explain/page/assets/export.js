@@ -6,6 +6,7 @@ import { view } from "./view.js";
 
 const SKIPPED =
   "details.twin, .toolbar, .popover[hidden], [hidden], dialog, noscript, script, style";
+const NOT_IN_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g;
 const MOST_PIXELS = 60_000_000; // of a PNG
 
 /** Return the page as the text of an SVG file. */
@@ -23,7 +24,8 @@ export async function pageAsSvg() {
     svg("rect", { width: "100%", height: "100%", fill: theme.page }),
   );
   draw(main, picture, { left, top });
-  return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}`;
+  const text = new XMLSerializer().serializeToString(picture).replace(NOT_IN_XML, "");
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${text}`;
 }
 
 /** Draw an element and what it has into a picture, where it is on the page. */

@@ -4,13 +4,24 @@ const RIGHT_TO_LEFT =
   /^[^A-Za-z\u00c0-\u02b8\u0370-\u0587\u0900-\u1fff\u3040-\ud7ff]*[\u0590-\u08ff\ufb1d-\ufdfd\ufe70-\ufefc]/;
 // Characters that would order the text around them, and those that cannot be seen.
 const CONTROLS =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]/g;
+// Texts of which nothing would be seen.
+const UNSEEN = /^[\s\p{Cc}\p{Default_Ignorable_Code_Point}\ufffe\uffff]+$/u;
 
 /** Return a token without the marks of its tokenizer. */
 export function label(text) {
   const shown = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(CONTROLS, "");
-  const word = shown.trim().replace(/^##(?=.)/, "");
-  return word || (shown ? "␣" : "∅");
+  const word = nameUnseen(shown.trim().replace(/^##(?=.)/, ""));
+  if (word) return word;
+  if (shown && /^\p{White_Space}+$/u.test(text)) return "␣";
+  return nameUnseen(text.replace(/^ +| +$/g, "")) || "∅";
+}
+
+/** Return a text, or the numbers of its characters where nothing of it would be seen. */
+function nameUnseen(text) {
+  if (!UNSEEN.test(text)) return text;
+  const number = (char) => char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return [...text].map((char) => `U+${number(char)}`).join(" ");
 }
 
 /** Return a token in quotes, which keep its direction from ordering the text around it. */
