@@ -35,6 +35,14 @@ def test_a_translator_is_drawn_by_length(trained, pairs, tmp_path, capsys):
     assert "mean chrF of a sentence, with its 95 % interval" in svg.texts
 
 
+def test_the_scores_of_a_translator_are_those_with_an_interval(trained, pairs, capsys):
+    assert main(["evaluate", str(trained), str(pairs), "--beam", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["rows"] == 3
+    assert list(report["scores"]) == ["bleu", "chrf"]
+    assert all(score["low"] <= score["value"] for score in report["scores"].values())
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

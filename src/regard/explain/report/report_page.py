@@ -102,9 +102,8 @@ def report_html(
 
 def _scores(report: EvaluationReport) -> Markup:
     """Return the verdict, every score as a tile, and those with floors as bars."""
-    scores = [(name, score) for name, score in report.intervals.items() if isinstance(score, dict)]
     # Those that can be compared with a floor come first.
-    scores.sort(key=lambda item: not any(_floors_of(report, item[0])))
+    scores = sorted(report.intervals.items(), key=lambda item: not any(_floors_of(report, item[0])))
     figures = [
         _next_to_floors(name, score, floors)
         for name, score in scores

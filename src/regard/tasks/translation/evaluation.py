@@ -78,7 +78,7 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
     @property
     def intervals(self) -> dict[str, Any]:
         """BLEU and chrF."""
-        return msgspec.to_builtins(self.scores)
+        return msgspec.to_builtins({"bleu": self.scores.bleu, "chrf": self.scores.chrf})
 
     @property
     def floors(self) -> dict[str, float | None]:
