@@ -47,7 +47,7 @@ def image_file(folder):
 
 def series_rows(folder):
     path = folder / "rows.csv"
-    path.write_text("\n".join(",".join(str(i + j) for j in range(12)) for i in range(1)))
+    path.write_text(",".join(map(str, range(12))))
     return str(path)
 
 
@@ -61,6 +61,7 @@ def open_each(folder):
             predictors.question_answerer(), "who sat ?", context=CONTEXT, output="cat"
         ),
         "images": predict(predictors.image_classifier(), image_file(folder)),
+        "series": predict(predictors.series_classifier(), series_rows(folder)),
         "forecasts": predict(
             predictors.forecaster(), str(predictors.write_series(folder / "sales.csv"))
         ),
@@ -72,7 +73,7 @@ def predictions(tmp_path_factory):
     return open_each(tmp_path_factory.mktemp("inputs"))
 
 
-NAMES = ("translation", "generation", "classification", "answers", "images", "forecasts")
+NAMES = ("translation", "generation", "classification", "answers", "images", "series", "forecasts")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -285,7 +285,6 @@ def test_half_precision_is_as_near_as_its_rounding(gpu, pattern, dtype):
         )
 
 
-SEGMENTS = torch.arange(80).view(2, 40) // 9, torch.arange(100).view(2, 50) // 9
 COMPILED = [
     ("window", "dot", "none", {}),
     ("causal", "dot", "alibi", {"lengths": torch.tensor([50, 0])}),
@@ -512,9 +511,6 @@ def test_where_no_kernel_can_be_made_the_recursion_computes_and_that_is_said(gpu
     with pytest.warns(UserWarning, match=r"block by block.*\(RuntimeError: no compiler\)"):
         torch.testing.assert_close(gradients(), expected)
     gradients()  # without another warning, which would be an error
-
-
-WIDE_TABLE = torch.ones(1, DIM), torch.ones(1, DIM), torch.ones(1, 1025, DIM)
 
 
 def test_other_errors_are_raised(gpu):
