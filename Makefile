@@ -21,7 +21,7 @@ help:
 	@echo "make quick    lint, and the tests that are not slow (about 80 seconds)"
 	@echo "make draws    2,000 drawn commands on damaged files and folders (about 5 minutes)"
 	@echo "make clean    remove the virtual environment and what tests left behind"
-	@echo "Both install into $(VENV) first; pip's own settings (PIP_INDEX_URL, ...) are honoured."
+	@echo "They install into $(VENV) first; pip's own settings (PIP_INDEX_URL, ...) are honoured."
 
 # torch goes first and alone, so that no other requirement picks another build of it.
 $(VENV)/.installed: pyproject.toml constraints.txt $(KERNELS)
