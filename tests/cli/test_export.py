@@ -27,9 +27,9 @@ def test_an_export_that_fails_leaves_what_was_there(capsys, trained, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
 
-def test_an_export_over_another_one_says_that_it_replaces_it(
-    capsys, trained, tmp_path, monkeypatch
-):
+def writes_nothing_but(check: TextCheck):
+    """Return an export of one file, whose texts were checked before."""
+
     def write(opened, folder, to, texts_path):
         (folder / "config.json").write_text("new")
         return export_check.Exported(
@@ -38,10 +38,17 @@ def test_an_export_over_another_one_says_that_it_replaces_it(
             difference=0.0,
             scale=1.0,
             peer_difference=None,
-            texts=TextCheck(source="texts", peer="peer", num_texts=1, num_equal=1),
+            texts=check,
         )
 
-    monkeypatch.setattr(export_check, "export_model", write)
+    return write
+
+
+def test_an_export_over_another_one_says_that_it_replaces_it(
+    capsys, trained, tmp_path, monkeypatch
+):
+    check = TextCheck(source="texts", peer="peer", num_texts=1, num_equal=1)
+    monkeypatch.setattr(export_check, "export_model", writes_nothing_but(check))
     output = tmp_path / "hf"
     code, out, err = run(capsys, "export", trained, "-o", output)
     assert (code, out.startswith(f"Written {output}   hf"), err) == (0, True, "")
@@ -49,6 +56,18 @@ def test_an_export_over_another_one_says_that_it_replaces_it(
     code, out, err = run(capsys, "export", trained, "-o", output, "--json")
     assert (code, json.loads(out)["model_type"]) == (0, "marian")
     assert f"{output}: the model that was there is replaced." in err
+
+
+def test_a_check_of_greedy_outputs_says_so(capsys, trained, tmp_path, monkeypatch):
+    check = TextCheck(source="texts", peer="peer", num_texts=2, num_equal=2, beam=4)
+    monkeypatch.setattr(export_check, "export_model", writes_nothing_but(check))
+    _, out, _ = run(capsys, "export", trained, "-o", tmp_path / "hf")
+    assert out.splitlines()[2:] == [
+        "Equal   2 texts (texts) in peer: the same tokens and greedy outputs, numbers within "
+        "0.0e+00",
+        "Search  beam 4: peer ranks outputs by another function of their length, so that some "
+        "differ there; num_beams=1 gives the greedy ones",
+    ]
 
 
 def test_no_export_goes_into_a_model_of_regard(capsys, trained, tmp_path):

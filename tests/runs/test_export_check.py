@@ -106,6 +106,7 @@ def test_real_texts_give_the_same_in_an_exported_folder(kind, tokenizer, transfo
         3 if kind == "marian" else 4,  # a long source is translated in parts
         "transformers",
     )
+    assert exported.texts.beam == (4 if kind == "marian" else 1)  # greedy where it is above 1
     inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)(TEXTS[0])
     has_segments = kind in ("bert", "vectors", "labels")
     assert ("token_type_ids" in inputs) == has_segments
@@ -154,6 +155,20 @@ def test_an_export_with_other_labels_is_not_equal(tokenizer, transformers, tmp_p
     check = check_texts(tmp_path, model, TRANSFORMERS, path=None, texts=TEXTS)
     assert check.num_equal < check.num_texts
     assert check.difference > 1e-4
+
+
+@pytest.mark.parametrize(("beam", "power"), [(4, 0.45), (1, None)])
+def test_beams_are_ranked_outside_by_the_nearest_power_of_the_length(
+    beam, power, tokenizer, tmp_path
+):
+    model: Any = opened("marian", tokenizer)
+    search = replace(model.config.search, beam=beam, length_penalty=0.6)
+    model.config = replace(model.config, search=search)
+    export_model(model, tmp_path)
+    fields = json.loads((tmp_path / "generation_config.json").read_text())
+    assert fields.get("length_penalty") == (power and pytest.approx(power))
+    again: Any = regard.load(tmp_path)
+    assert again.config.search.length_penalty == 0.6  # here by the function of Wu et al.
 
 
 @pytest.mark.parametrize(("to", "hint"), [("hff", "  Did you mean hf?"), (3, "")])

@@ -91,14 +91,21 @@ def _print_check(check: TextCheck, command: str) -> None:
     if not check.num_texts:
         advice = f"  Check: {command}" if check.needs_texts else ""
         print(f"Not checked on real texts: {check.reason}.{advice}")
-    elif check.is_equal:
+        return
+    search = "greedy " if check.beam > 1 else ""
+    if check.is_equal:
         print(
-            f"Equal   {count} ({check.source}) in {check.peer}: the same tokens and outputs, "
-            f"numbers within {check.difference:.1e}"
+            f"Equal   {count} ({check.source}) in {check.peer}: the same tokens and {search}"
+            f"outputs, numbers within {check.difference:.1e}"
         )
     else:
         num_other = check.num_texts - check.num_equal
         print(
             f"Differs {num_other} of {count} ({check.source}) in {check.peer}.  "
             f"First: {check.first}"
+        )
+    if search:
+        print(
+            f"Search  beam {check.beam}: {check.peer} ranks outputs by another function of their "
+            "length, so that some differ there; num_beams=1 gives the greedy ones"
         )

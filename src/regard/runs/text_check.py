@@ -89,6 +89,8 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
         first: The first difference, in words; empty where there is none.
         reason: Why nothing was compared; empty where it was.
         needs_texts: Whether a file of other texts would do.
+        beam: Beam of the model's search where greedy outputs were compared, since the peer ranks
+            those of a beam otherwise; 1 where the search was compared as it is.
     """
 
     source: str = ""
@@ -99,6 +101,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
     first: str = ""
     reason: str = ""
     needs_texts: bool = False
+    beam: int = 1
 
     @property
     def is_equal(self) -> bool:
@@ -137,7 +140,10 @@ def check_texts(
     if peer_outputs is None:
         package = f"the package {peer.name} is not installed (pip install {peer.name})"
         return TextCheck(reason=package)
-    return _compare(inputs, own, peer_outputs, source=source, peer=peer.name)
+    check = _compare(inputs, own, peer_outputs, source=source, peer=peer.name)
+    search = opened.config.search
+    is_greedy = isinstance(opened, TargetWriter) and check_search(search).beam < search.beam
+    return replace(check, beam=search.beam) if is_greedy else check
 
 
 def require_texts(path: str) -> list[str]:
