@@ -200,7 +200,7 @@ def _ranking_fields(search: BeamSearchConfig) -> dict[str, Any]:
         fields = {"length_penalty": search.length_penalty, "early_stopping": stopping}
         return fields | {OWN_FIELD: own}
     names = ("ranking", "stopping", "length_penalty")
-    fields = {OWN_FIELD: own | {name: getattr(search, name) for name in names}}
+    fields: dict[str, Any] = {OWN_FIELD: own | {name: getattr(search, name) for name in names}}
     if search.beam > 1:  # of the rankings that `transformers` has, the most similar
         fields["length_penalty"] = _POWER_OF_WU * search.length_penalty
     return fields
