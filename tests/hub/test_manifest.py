@@ -69,6 +69,17 @@ def test_a_change_by_hand_is_reported_and_can_be_accepted(folder, capsys):
     assert regard.load(folder).config.search.length_penalty == 0.5
 
 
+def test_what_a_folder_is_not_opened_from_is_never_accepted(folder, capsys):
+    """A page that was written into the folder may be written again."""
+    page = folder / "why.html"
+    page.write_text("first")
+    (folder / "calibration.json").write_text("{}")
+    assert main(["info", str(folder), "--accept"]) == 0
+    assert "accepted: calibration.json\n" in capsys.readouterr().err
+    page.write_text("second")
+    assert regard.load(folder).translate("3 red cat")
+
+
 def test_a_folder_without_a_manifest_opens_with_a_note(folder):
     (folder / "manifest.json").unlink()
     with pytest.warns(UserWarning, match=r"has no manifest\.json"):

@@ -17,18 +17,32 @@ import msgspec
 
 from regard.errors import NextStep, WeightsError
 from regard.hub.file_names import (
-    CURVES,
-    DATA_REPORT,
+    ADDED_TOKENS,
+    CALIBRATION,
+    CONFIG,
     MANIFEST,
+    MARIAN_SOURCE,
+    MARIAN_TARGET,
+    MERGES,
     METRICS,
-    MODEL_CARD,
+    SENTENCEPIECE_LLAMA,
+    SENTENCEPIECE_T5,
     SOURCE_FOLDER,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
     WEIGHTS,
+    WORD_PIECES,
 )
 from regard.hub.storage import stored_checksum, write_atomic
 
-_FOR_PEOPLE = (MODEL_CARD, DATA_REPORT, CURVES, MANIFEST)
-"""Files that have no entry."""
+_OPENED = (
+    *(CONFIG, WEIGHTS, METRICS, CALIBRATION),
+    *(TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, WORD_PIECES, VOCABULARY, MERGES),
+    *(MARIAN_SOURCE, MARIAN_TARGET, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA),
+)
+"""Files that a folder, or the one of its sources, is opened or resumed from."""
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,7 +165,7 @@ class Manifest:
         )
 
     def accept(self) -> list[str]:
-        """Enter all files as they are, after a change that was intended.
+        """Enter the files that the folder is opened from as they are, after an intended change.
 
         Returns:
             Paths, within the folder, of the files that had another entry or none.
@@ -160,19 +174,16 @@ class Manifest:
             document = self._read()
         except WeightsError:
             document = _Document()
-        after = {name: _entry_of(path) for name, path in self._files().items()}
+        after = {name: _entry_of(path) for name, path in self._files(document).items()}
         self._write(msgspec.structs.replace(document, files=after))
         before = {name: entry.sha256 for name, entry in document.files.items()}
         return sorted(name for name in after if after[name].sha256[0] not in before.get(name, ()))
 
-    def _files(self) -> dict[str, Path]:
-        """Return the files that have an entry, by their paths within the folder."""
-        files = {}
-        for path in (*self.folder.iterdir(), *(self.folder / SOURCE_FOLDER).glob("*")):
-            name, is_hidden = path.relative_to(self.folder).as_posix(), path.name.startswith(".")
-            if path.is_file() and not is_hidden and name not in _FOR_PEOPLE:
-                files[name] = path
-        return files
+    def _files(self, document: _Document) -> dict[str, Path]:
+        """Return the files that are or should be entered, by their paths within the folder."""
+        names = {*document.files, *_OPENED, *(f"{SOURCE_FOLDER}/{name}" for name in _OPENED)}
+        paths = {name: self.folder / name for name in sorted(names)}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     def _read(self) -> _Document:
         if not self.exists:

@@ -20,6 +20,7 @@ from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, NextStep, ResourceError, WeightsError, resource_errors
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.file_names import DATA_REPORT, MODEL_CARD
 from regard.hub.folder_lock import FolderLock
 from regard.hub.model_folder import ModelFolder
 from regard.runs.event_files import EventFiles, require_tensorboard
@@ -259,7 +260,7 @@ class RunSession:
             source_locations(self._sources, self.folder),
         )
         self.folder.write_config(self.config)
-        self.folder.write_text("data_report.txt", dropped_report(self.setup.dataset))
+        self.folder.write_text(DATA_REPORT, dropped_report(self.setup.dataset))
         if self.setup.tokenizer is not None:
             self.folder.write_tokenizer(self.setup.tokenizer)
 
@@ -468,7 +469,7 @@ class RunSession:
             loss_unit=self.task.loss_unit,
             has_curves=isinstance(picture, Drawn),
         )
-        self.folder.write_text("README.md", card)
+        self.folder.write_text(MODEL_CARD, card)
         line = msgspec.to_builtins(finished)
         del line["tries"]
         self.folder.append_metrics(line)
