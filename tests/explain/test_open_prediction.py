@@ -84,6 +84,12 @@ def test_scores_of_the_whole_input_are_those_of_the_outputs(predictions, name):
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_patches_of_steps_ahead_have_names_that_begin_differently(predictions):
+    features = predictions["forecasts"].features
+    names = [feature.text for feature in features if feature.part == "ahead"]
+    assert names == ["+1 ahead", "+4 ahead"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_one_output_a_row_is_that_of_all_outputs(predictions, name):
     prediction = predictions[name]

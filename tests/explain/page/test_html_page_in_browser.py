@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from tests.explain import sample_explanations as samples
 from regard.explain.document import Explanation
 from regard.explain.page import NotebookFrame
 from regard.explain.page.token_text import number_text
+from regard.explain.prediction import Output
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +171,27 @@ def test_alternatives_appear_at_an_output(open_page):
     assert "Bank" in opened.text("#alternatives")
     opened.page.keyboard.press("Escape")
     assert opened.page.locator("#alternatives").is_hidden()
+
+
+def test_the_chosen_output_is_marked_among_the_others_and_added_where_it_is_missing(open_page):
+    words = {" The": 0.5, "no answer": 0.25, " It": 0.125, " fox": 0.0625}
+    explanation = msgspec.structs.replace(
+        samples.classification(), output=[Output("start: It", math.log(0.125), words)]
+    )
+    rows = (
+        "[...document.querySelectorAll('#why .alternative')].map((row) => [row.classList.contains("
+        "'chosen'), row.querySelector('.text').textContent, "
+        "row.querySelector('.number').textContent])"
+    )
+    opened = open_page(lambda: explanation)
+    assert opened.run(rows) == [
+        [False, "The", "50 %"],
+        [False, "no answer", "25 %"],
+        [True, "It", "13 %"],
+    ]
+    rare = msgspec.structs.replace(explanation, output=[Output("cow", math.log(0.01), words)])
+    opened = open_page(lambda: rare)
+    assert opened.run(rows)[2:] == [[False, "It", "13 %"], [True, "cow", "1.0 %"]]
 
 
 def test_the_underline_is_as_thick_as_the_output_is_probable(open_page):

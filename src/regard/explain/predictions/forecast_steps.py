@@ -56,7 +56,7 @@ class ForecastSteps(Prediction):
         self._mean = (values * is_known).sum(1) / count
         features = [Feature(time, "history") for time in times]
         features += [
-            Feature(f"steps ahead {1 + index * config.patch}", "ahead", is_special=True)
+            Feature(f"+{1 + index * config.patch} ahead", "ahead", is_special=True)
             for index in range(config.num_patches - self._num_past)
         ]
         step = torch.arange(self._num_steps)

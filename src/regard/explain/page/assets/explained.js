@@ -132,9 +132,21 @@ export class Explained {
     return this.document.unit === "nats" ? Math.min(1, Math.exp(this.outputs[output].score)) : null;
   }
 
-  /** Return the most probable outputs with their probabilities; JSON does not keep their order. */
-  alternatives(output) {
-    return Object.entries(this.outputs[output].alternatives).sort(([, one], [, two]) => two - one);
+  /** Return the most probable outputs, and the chosen one where it is not among them. */
+  alternatives(output, most = Infinity) {
+    const { alternatives, text } = this.outputs[output];
+    const probability = this.probability(output);
+    const rows = Object.entries(alternatives) // JSON does not keep their order
+      .map(([text, probability]) => ({ text, probability }))
+      .sort((one, two) => two.probability - one.probability);
+    if (!rows.length) return rows;
+    // Not by its text alone: that of an output may say more, such as "start: The".
+    const isChosen = (row) => Math.abs(row.probability - probability) <= 1e-5 * probability;
+    const chosen = rows.find((row) => row.text === text && isChosen(row)) ??
+      rows.find(isChosen) ?? { text, probability };
+    chosen.isChosen = true;
+    const shown = rows.slice(0, most);
+    return shown.includes(chosen) ? shown : [...shown, chosen];
   }
 
   /** Return the last feature that an output depends on, where its last state is read. */

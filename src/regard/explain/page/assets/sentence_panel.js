@@ -206,9 +206,9 @@ function rovingGroup(words, texts, name) {
 }
 
 function showAlternatives(explained, output, word, popover) {
-  const entries = explained.alternatives(output);
-  popover.hidden = entries.length === 0;
-  popover.replaceChildren(...alternativeRows(entries, explained.outputs[output].text));
+  const alternatives = explained.alternatives(output);
+  popover.hidden = alternatives.length === 0;
+  popover.replaceChildren(...alternativeRows(alternatives));
   const [at, line] = [word.getBoundingClientRect(), popover.parentElement.getBoundingClientRect()];
   const most = line.width - popover.offsetWidth - 8;
   popover.style.left = `${Math.max(8, Math.min(at.left - line.left, most))}px`;
@@ -216,13 +216,11 @@ function showAlternatives(explained, output, word, popover) {
 }
 
 /** Build a row for each of the most probable outputs: text, bar, probability. */
-export function alternativeRows(entries, chosen) {
-  return entries.map(([text, probability]) =>
+export function alternativeRows(alternatives) {
+  return alternatives.map(({ text, probability, isChosen }) =>
     el(
       "div",
-      {
-        class: text === chosen ? "alternative chosen" : "alternative",
-      },
+      { class: isChosen ? "alternative chosen" : "alternative" },
       el("span", { class: "text", dir: "auto", text: label(text) }),
       el(
         "span",

@@ -55,12 +55,9 @@ export function whyPanel(explained) {
     twin,
   );
   onChange(() => {
-    const { text } = explained.outputs[view.output];
     const { contrast } = explained.document;
     heading.lastChild.textContent = `Why ${explained.outputTitle(view.output)}${contrast === null ? "" : `, not ${quoted(contrast)}`}`;
-    alternatives.replaceChildren(
-      ...alternativeRows(explained.alternatives(view.output).slice(0, 3), text),
-    );
+    alternatives.replaceChildren(...alternativeRows(explained.alternatives(view.output, 3)));
     bars.draw();
     figures.replaceChildren(figureTable(explained));
     facts.textContent = factsText(explained);
