@@ -40,6 +40,7 @@ def compiling(monkeypatch):
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
+    one_pass._compiled.cache_clear()
 
 
 @pytest.mark.slow
@@ -82,13 +83,18 @@ def test_short_vectors_and_those_of_a_cpu_are_computed_by_operators():
     assert not one_pass.pays(SimpleNamespace(is_cuda=True, numel=lambda: (1 << 20) - 1))
 
 
+@pytest.mark.parametrize("fails_when_called", [True, False])
 def test_what_cannot_be_compiled_is_computed_by_operators_and_that_is_said_once(
-    compiling, monkeypatch
+    compiling, monkeypatch, fails_when_called
 ):
-    def fail(*_):
-        raise TorchDynamoException("no compiler\nand more")
+    """As without a C++ compiler, or on a version of Python that PyTorch's does not support."""
 
-    monkeypatch.setattr(one_pass, "_compiled", lambda function: fail)
+    def fail(*_, **__):
+        error = TorchDynamoException if fails_when_called else RuntimeError
+        raise error("no compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail if fails_when_called else fail())
+    one_pass._compiled.cache_clear()
     old, new, direction = vectors(50, torch.float32)
     with pytest.warns(UserWarning, match=r"one by one .* slower: .*: no compiler\)\.") as caught:
         products = [StepProducts(flat(waits=True), old, new, direction) for _ in range(2)]

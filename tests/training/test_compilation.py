@@ -173,6 +173,17 @@ def test_what_the_compiler_cannot_do_is_refused_and_the_model_is_as_before(monke
     assert float(loss(model, batch).loss.detach()) > 0
 
 
+def test_a_python_that_the_compiler_does_not_support_is_refused(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("torch.compile is not supported on Python 3.99+")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    model, batches, loss = language_model()
+    batch = batches.batch(batches.in_sequence()[0])
+    with pytest.raises(ConfigError, match=r"^training\.compile: .*not supported on Python 3\.99"):
+        compile_blocks(model.train(), loss, [batch])
+
+
 @pytest.mark.slow
 def test_a_compiler_that_loses_gradients_is_noticed(monkeypatch):
     """As with `torch.compile` of PyTorch 2.11 on a GPU."""

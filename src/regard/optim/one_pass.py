@@ -54,4 +54,9 @@ def pays(vector: Tensor) -> bool:
 
 @lru_cache(maxsize=8)
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=True, fullgraph=True)
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        return torch.compile(function, dynamic=True, fullgraph=True)
+    except RuntimeError as error:  # not for this version of Python, or without its lock
+        raise TorchDynamoException(str(error)) from error

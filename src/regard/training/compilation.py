@@ -114,8 +114,7 @@ def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Itera
             # The compiler looks at what blocks read, of which no gradient is asked.
             warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor")
             expected = _names_with_gradient(model, loss_function, batches[:1])
-            for block in blocks:
-                block.compile(dynamic=True)
+            _compile(blocks)
             names = _names_with_gradient(model, loss_function, batches)
         finish_work(device)
     except TorchDynamoException as error:
@@ -135,6 +134,17 @@ def compile_blocks(model: nn.Module, loss_function: LossFunction, batches: Itera
             "has no gradient.  Take `training.compile=false`."
         )
     return time.perf_counter() - start
+
+
+def _compile(blocks: Iterable[nn.Module]) -> None:
+    """Compile blocks, each when it is first computed."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        for block in blocks:
+            block.compile(dynamic=True)
+    except RuntimeError as error:  # not for this version of Python, or without its lock
+        raise TorchDynamoException(str(error)) from error
 
 
 def _undo(blocks: Iterable[nn.Module]) -> None:

@@ -513,6 +513,21 @@ def test_where_no_kernel_can_be_made_the_recursion_computes_and_that_is_said(gpu
     gradients()  # without another warning, which would be an error
 
 
+def test_a_python_that_the_compiler_does_not_support_is_computed_block_by_block(gpu):
+    def refuse(*_, **__):
+        raise RuntimeError("torch.compile is not supported on Python 3.99+")
+
+    gpu.setattr(torch, "compile", refuse)
+    gpu.setattr(flex_attention, "compiled", flex_compiled)
+    flex_compiled.cache_clear()
+    tensors = {name: leaves(40, 50)[name] for name in "qkv"}
+    out = attend(*tensors.values(), pattern=Local(3, 0))
+    expected = by_definition(tensors, Local(3, 0), AttentionOptions())[0]
+    torch.testing.assert_close(out, expected)
+    with pytest.warns(UserWarning, match=r"block by block.*not supported on Python 3\.99"):
+        attend(*tensors.values(), pattern=Local(3, 0))
+
+
 def test_other_errors_are_raised(gpu):
     def compute(*_, **__):
         raise torch.OutOfMemoryError("out of memory")

@@ -116,7 +116,7 @@ def compiled() -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
     # Not compiled it would hold all scores: with a whole graph PyTorch raises instead.
-    compile_it: Any = partial(torch.compile, dynamic=True, fullgraph=True)
+    compile_it: Any = partial(_compile, dynamic=True, fullgraph=True)
     if "recompile_limit" in signature(torch.compile).parameters:
         return compile_it(flex_attention, recompile_limit=_MOST_KERNELS)
 
@@ -136,6 +136,15 @@ def compiled() -> Callable[..., Any]:
             config.recompile_limit = usual_limit
 
     return limited
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        return torch.compile(function, **options)
+    except RuntimeError as error:  # not for this version of Python, or without its lock
+        raise TorchDynamoException(str(error)) from error
 
 
 def _kernel_options(q: Tensor, v: Tensor, options: AttentionOptions) -> dict[str, int] | None:
