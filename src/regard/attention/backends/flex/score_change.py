@@ -65,7 +65,13 @@ def change_score(
     return q, k, _one_after_another(changes)
 
 
-def _infinity_to_nan(s: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:  # noqa: ARG001
+def _infinity_to_nan(
+    s: Tensor,
+    b: Tensor,  # noqa: ARG001
+    h: Tensor,  # noqa: ARG001
+    i: Tensor,  # noqa: ARG001
+    j: Tensor,  # noqa: ARG001
+) -> Tensor:
     """Show an infinite key to the queries that see it: minus infinity would be a weight of 0."""
     return s.masked_fill(s.isinf(), torch.nan)  # a product with 0 is dropped by the compiler
 
