@@ -1,8 +1,9 @@
-"""What runs of tests leave out: their curves, and most of what they measure."""
+"""What runs of tests leave out: their curves, most of what they measure, the wait for a disk."""
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 
 import pytest
@@ -15,12 +16,18 @@ def leave_out(patch: pytest.MonkeyPatch) -> None:
 
     Curves would take a tenth of a tiny run. Runs share one measurement of the machine, which takes
     a fifth; an export is compared on 6 real texts, for each of which `transformers` searches with a
-    beam; the latency of a translator is that of 4 sentences.
+    beam; the latency of a translator is that of 4 sentences. PyTorch's compiler measures how long
+    the checks before each graph take, after it has emptied the caches of the processor, for a log.
+    Nothing waits until a disk would lose no file with its power: that is a third of a tiny run.
     """
     patch.setattr(curves, "draw_curves", lambda *_: None)
+    patch.setattr(os, "fsync", os.fstat)
     if session := sys.modules.get("regard.runs.session"):
         patch.setattr(session, "inspect_machine", functools.cache(session.inspect_machine))
     if text_check := sys.modules.get("regard.runs.text_check"):
         patch.setattr(text_check, "NUM_TEXTS", 6)
     if evaluation := sys.modules.get("regard.tasks.translation.evaluation"):
         patch.setattr(evaluation, "_TIMED_SENTENCES", 4)
+    for name in ("torch._C._dynamo.guards", "torch._dynamo.guards"):  # the second may have the name
+        if guards := sys.modules.get(name):
+            patch.setattr(guards, "profile_guard_manager", lambda *_: 0.0, raising=False)
