@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.small_runs import leave_out
+from tests.small_runs import keep_memory, leave_out
 
 # A shared machine may be slow for a moment: no time of a single example says anything.
 settings.register_profile(
@@ -60,6 +60,7 @@ TINY = (
 def pytest_sessionstart() -> None:
     """Collect no garbage until all tests are imported: what they import stays."""
     gc.disable()
+    keep_memory()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,10 +5,11 @@ Their runs leave out what runs in a test leave out, and the machine is measured 
 
 import pytest
 import torch
-from tests.small_runs import leave_out
+from tests.small_runs import keep_memory, leave_out
 
 from regard.runs import session
 
 torch.set_num_threads(1)  # a pool of threads is lost in a fork
+keep_memory()
 leave_out(pytest.MonkeyPatch())
 session.inspect_machine("auto")
