@@ -91,6 +91,10 @@ def test_a_picture_goes_to_a_file_or_as_svg_to_standard_output(info, tmp_path):
             "-o x.png: not the suffix of svg.  Take --diagram png.",
         ),
         (
+            ("--diagram", "mermaid", "-o", "x.PNG"),
+            "-o x.PNG: not the suffix of mermaid.  Take --diagram png.",
+        ),
+        (
             ("--diagram", "png", "-o", "x.jpg"),
             "x.jpg: a picture ends in one of .svg, .png, .pdf.",
         ),

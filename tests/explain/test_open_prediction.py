@@ -197,6 +197,19 @@ def test_a_contrast_is_explained_at_the_first_token_where_it_differs():
     assert float(score[0]) == pytest.approx(plain.outputs[1].score - other.outputs[1].score, 1e-5)
 
 
+def test_a_contrast_with_the_label_that_a_model_gives_itself_is_refused(tmp_path):
+    for make, text in (
+        (predictors.text_classifier, "the cat"),
+        (predictors.image_classifier, image_file(tmp_path)),
+    ):
+        label = predict(make(), text).outputs[0].text
+        with pytest.raises(ConfigError) as error:
+            predict(make(), text, contrast=label)
+        assert str(error.value) == (
+            "the contrast does not differ from the output.  Name another one."
+        )
+
+
 def test_labels_are_contrasted_by_name():
     classifier = predictors.text_classifier()
     prediction = predict(classifier, "the cat", output="glad", contrast="sad")
@@ -234,6 +247,7 @@ def test_the_window_of_the_best_answer_is_explained(seed):
     [
         ("translator", " ", {}, "the text is empty"),
         ("translator", "the cat", {"output": "a dog", "contrast": "a dog"}, "does not differ"),
+        ("text_classifier", "a cat", {"output": "sad", "contrast": "sad"}, "does not differ"),
         ("translator", "the cat", {"context": "a dog"}, "has none"),
         ("text_classifier", "the cat", {"output": "angry"}, "calm, glad, sad"),
         ("question_answerer", "who sat ?", {}, "a question is asked of a text"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -130,7 +131,7 @@ def _accept(model: str) -> None:
 def _draw(model: str, kind: Literal["mermaid", "svg", "png", "pdf"], output: str | None) -> None:
     """Draw a model as a text or a picture, into a file or, where it is text, on standard output."""
     from regard.explain.diagram import draw_diagram, save_diagram
-    from regard.plots.style import picture_format, require_writable
+    from regard.plots.style import FORMATS, picture_format, require_writable
     from regard.runs.information import inspect_folder
 
     if output in (None, "-"):
@@ -144,6 +145,8 @@ def _draw(model: str, kind: Literal["mermaid", "svg", "png", "pdf"], output: str
         require_writable(output)
         save_diagram(inspect_folder(model)[1], output)
         return
+    if (suffix := Path(output).suffix[1:].lower()) in FORMATS:
+        raise ConfigError(f"-o {output}: not the suffix of {kind}.  Take --diagram {suffix}.")
     text = draw_diagram(inspect_folder(model)[1])
     with replacing(output) as stream:
         stream.write(text)

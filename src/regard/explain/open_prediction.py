@@ -335,8 +335,6 @@ def _answer(answerer: QuestionAnswerer, request: ExplanationRequest) -> AnswerSp
     if request.contrast is not None:
         spans.append(_find_span(context, request.contrast))
     index, positions = _best_window(answerer, batches, spans)
-    if len(positions) == 2 and positions[0] == positions[1]:
-        raise ConfigError("the contrast does not differ from the output.  Name another one.")
     window = batches.batch(np.array([index]))
     prediction = AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
     answer = "no answer" if spans[0] is None else f'"{context[slice(*spans[0])].strip()}"'

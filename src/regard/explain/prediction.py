@@ -195,6 +195,10 @@ class ClassPrediction(Prediction):
             compares with nothing.
         stacks: The model's stacks of layers.
         readout: See `Prediction`.
+
+    Raises:
+        ConfigError: The contrast is the output itself, or an output has probability 0.
+        WeightsError: A score is not a number.
     """
 
     def __init__(
@@ -207,6 +211,8 @@ class ClassPrediction(Prediction):
         stacks: tuple[Stack, ...],
         readout: Tensor,
     ) -> None:
+        if contrast is not None and torch.equal(chosen, contrast):
+            raise ConfigError("the contrast does not differ from the output.  Name another one.")
         super().__init__(model, features, (), stacks=stacks, readout=readout)
         self.chosen, self.contrast = chosen, contrast
         self.outputs = tuple(self._describe_outputs())
