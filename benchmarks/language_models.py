@@ -13,11 +13,11 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 import regard
-from regard.tasks.language_modeling.evaluation import read_test_text
 
 SIZES = ("model.num_layers=4", "model.dim=256", "model.num_heads=4", "model.dropout=0")
 CONTENDERS = {
@@ -55,24 +55,24 @@ def run(name: str, data: list[str], minutes: float) -> Result:
         generator = regard.train(train, output, preset="tiny", minutes=minutes, settings=settings)
         lines = (output / "metrics.jsonl").read_text().splitlines()
         steps = max(json.loads(line)["step"] for line in lines)
-        measures = generator.measure(read_test_text(test, generator, drop_overlap=True))
+        report: Any = regard.evaluate(output, test, drop_overlap=True)
     return Result(
         name=name,
         num_parameters=sum(p.numel() for p in generator.model.parameters()),
-        perplexity=measures["perplexity"],
-        bits_per_byte=measures["bits_per_byte"],
+        perplexity=report.perplexity,
+        bits_per_byte=report.bits_per_byte,
         steps=steps,
     )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs=3, metavar="FILE")
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--only", default=",".join(CONTENDERS))
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     results = []
     for name in options.only.split(","):
         results.append(run(name, options.data, options.minutes))

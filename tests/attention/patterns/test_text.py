@@ -172,7 +172,20 @@ def test_a_text_that_is_no_pattern_is_explained(text, message):
     assert str(raised.value) == message
 
 
-@given(text=st.text(alphabet="fulcastridgnom:0,.12|&() ", max_size=12))
+ODD_TEXTS = st.text(alphabet="fulcastridgnom:0,.12|&() ", max_size=12)
+FORMS = (
+    "full",
+    " causal",
+    "(full&causal)",
+    "local:0",
+    "local:.5,0",
+    "strided:1",
+    "global:0,0",
+    "top_k:2",
+)
+
+
+@given(text=ODD_TEXTS | st.lists(st.sampled_from(FORMS), max_size=3).map("|".join))
 def test_any_text_is_read_or_refused(text):
     try:
         pattern = parse_pattern(text)
