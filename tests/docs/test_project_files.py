@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+_SECTION = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _SCRIPT = re.compile(r"\b(?:examples|benchmarks)/\w+\.py\b")
 _FILE = re.compile(r"`([\w./]+\.(?:py|md|toml|cff))`")
 _PLACEHOLDER = re.compile(r"NAME|TASK|FAMILY")
@@ -51,6 +53,28 @@ def test_the_files_that_a_page_names_are_there(page):
     links = [page.parent / link for link in _LINK.findall(text) if "://" not in link]
     scripts = [ROOT / script for script in _SCRIPT.findall(text)]
     assert [str(path) for path in links + scripts if not path.exists()] == []
+
+
+def sections(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, by GitHub's rule."""
+    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", name.lower()).replace(" ", "-") for name in headings}
+
+
+def test_the_sections_that_pages_link_to_are_there():
+    links = [
+        (page, page.parent / file if file else page, section)
+        for page in PAGES
+        for file, section in _SECTION.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 10
+    missing = [
+        f"{page.name}: {target.name}#{section}"
+        for page, target, section in links
+        if section not in sections(target)
+    ]
+    assert missing == []
 
 
 def test_the_files_that_contributing_names_are_there():
