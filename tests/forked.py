@@ -3,6 +3,8 @@
 Their runs leave out what runs in a test leave out, and the machine is measured once for all.
 """
 
+import gc
+
 import pytest
 import torch
 from tests.small_runs import keep_memory, leave_out
@@ -13,3 +15,5 @@ torch.set_num_threads(1)  # a pool of threads is lost in a fork
 keep_memory()
 leave_out(pytest.MonkeyPatch())
 session.inspect_machine("auto")
+gc.collect()
+gc.freeze()  # a collection in a fork would copy all that was imported
