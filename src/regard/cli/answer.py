@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
@@ -14,7 +14,7 @@ from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOp
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
 from regard.cli.predictors import open_predictor
-from regard.data.listing import pluralize
+from regard.data.listing import describe_lines, pluralize
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,10 +76,17 @@ def answer(
     rows = _read_rows(question, context, TextOptions(as_text, encoding))
     write = _as_json if json or context is None else _plain
     num_cut = {"context": 0, "question": 0}
+    blank: list[int] = []
     for row, result in _answer_rows(answerer, rows):
         num_cut["context"] += result.truncated > 0
         num_cut["question"] += result.question_truncated > 0
+        blank += [] if row.question.strip() else [row.line]
         print(write(row, result), flush=True)
+    _note_what_was_not_read(num_cut, blank)
+
+
+def _note_what_was_not_read(num_cut: Mapping[str, int], blank: Sequence[int]) -> None:
+    """Say on standard error how many texts were cut, and on which lines no question was."""
     for noun, number in num_cut.items():
         if number:
             are = pluralize(number, f"{noun} is", f"{noun}s are")
@@ -87,6 +94,11 @@ def answer(
                 f"regard: warning: {are} longer than the model reads: the rest was cut off.",
                 file=sys.stderr,
             )
+    if blank:
+        lines = describe_lines(blank)
+        print(
+            f"regard: note: {lines}: the question is empty, so nothing is asked.", file=sys.stderr
+        )
 
 
 def open_answerer(model: str, compute: ComputeOptions) -> QuestionAnswerer | AnswerWriter:

@@ -134,6 +134,22 @@ def test_the_end_of_a_text_that_is_not_read_is_named(tokenizer):
     assert "truncated" not in json.loads(msgspec.json.encode(results[1]))
 
 
+def test_blank_texts_have_no_label_and_are_named(tokenizer):
+    torch.manual_seed(0)
+    encoder = BertConfig(dim=8, num_heads=2, num_layers=1, hidden_dim=8, max_positions=12)
+    model = make_model(encoder, len(tokenizer), AttentionConfig())
+    config = RunConfig(data=DataConfig(labels=LABELS, max_length=12))
+    opened = TextClassifier(Classifier(model, len(LABELS)), tokenizer, config)
+    with pytest.warns(match="^texts 2-3: blank, so without a label"):
+        results = opened.classify(["7 dog", "", " "])
+    with pytest.warns(match="^lines 2-3: blank, so without a label"):
+        streamed = [result for _, result in opened.stream(["7 dog", "", " "])]
+    assert streamed == results
+    assert [(entry.label, len(entry.probabilities)) for entry in results[1:]] == [("", 0)] * 2
+    with pytest.warns(match="^text 1: blank"):
+        assert opened.classify("") == results[1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_that_transformers_would_make_up_are_made_up(kind, transformers, tmp_path):
     folder = published(transformers, kind, tmp_path, seed=1, labels=("LABEL_0", "LABEL_1"))

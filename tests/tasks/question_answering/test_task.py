@@ -202,6 +202,17 @@ def test_answer_reads_questions_from_standard_input(capsys, monkeypatch, folder,
     assert rows[0].keys() == {"line", "question", "answer", "start", "end", "probability"}
 
 
+def test_an_empty_question_is_named_by_its_line(capsys, folder, tmp_path) -> None:
+    path, asked = tmp_path / "c.txt", tmp_path / "q.csv"
+    path.write_text(CONTEXT)
+    code, out, err = run(capsys, "answer", folder, "", "--context", path)
+    assert (code, out) == (0, "(no answer)\t\t0.000\n")
+    assert err == "regard: note: line 1: the question is empty, so nothing is asked.\n"
+    asked.write_text(f'context,question\n"{CONTEXT}",Who?\n"{CONTEXT}",\n')
+    _, _, err = run(capsys, "answer", folder, asked)
+    assert err == "regard: note: line 3: the question is empty, so nothing is asked.\n"
+
+
 def test_a_context_that_is_a_table_is_noted(capsys, folder, tmp_path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"context": CONTEXT}) + "\n")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from regard.data.batching import TokenRows
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
+from regard.data.listing import describe_lines
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier, Model
@@ -177,31 +178,43 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
             texts: One or more.
 
         Returns:
-            The label of each, in the same order; of one string, one label.
+            The label of each, in the same order; of one string, one label. A blank text has the
+            label "" and no probabilities, and is warned of.
 
         Raises:
             ConfigError: One of them is not a text.
         """
         if isinstance(texts, str):
             return self.classify([texts])[0]
-        results = self.classify_rows(require_texts(texts, "texts"))
+        texts = require_texts(texts, "texts")
+        results = self._classify_filled(texts)
         self.warn_of_cut(results)
+        _warn_of_blank([i for i, text in enumerate(texts, start=1) if not text.strip()], "text")
         return results
 
     def stream(self, lines: Iterable[str]) -> Iterator[tuple[str, Classification]]:
         """Classify lines in order and in constant memory, while they are read.
 
         Yields:
-            Each line with its label; a blank line has the label "" and no probabilities.
+            Each line with its label; a blank line has the label "" and no probabilities, and is
+            warned of after the last line.
 
         Raises:
             ConfigError: A line is not a text.
         """
-        blank = Classification(label="", probability=0.0, probabilities={})
+        blank: list[int] = []
+        numbers = itertools.count(1)
         lines = iterate_texts(lines, "lines")
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
-            results = iter(self.classify_rows([line for line in chunk if line.strip()]))
-            yield from ((line, next(results) if line.strip() else blank) for line in chunk)
+            blank += [i for i, line in zip(numbers, chunk, strict=False) if not line.strip()]
+            yield from zip(chunk, self._classify_filled(chunk), strict=True)
+        _warn_of_blank(blank, "line")
+
+    def _classify_filled(self, texts: Sequence[str]) -> list[Classification]:
+        """Return the label of each text; a blank one has none."""
+        blank = Classification(label="", probability=0.0, probabilities={})
+        results = iter(self.classify_rows([text for text in texts if text.strip()]))
+        return [next(results) if text.strip() else blank for text in texts]
 
     def read_train(self) -> LabeledTexts:
         """Read the training data; raise DataError where it is not available."""
@@ -248,3 +261,9 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
             seed=seed,
             pad_id=pad_id,
         )
+
+
+def _warn_of_blank(numbers: Sequence[int], noun: str) -> None:
+    """Warn of texts without a label because they are blank, by their numbers."""
+    if numbers:
+        warnings.warn(f"{describe_lines(numbers, noun)}: blank, so without a label.", stacklevel=3)
