@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -57,6 +59,17 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
     with FolderLock(tmp_path / "model") as lock:
         lock.check()
     assert not (tmp_path / "model" / ".lock").exists()
+
+
+@pytest.mark.parametrize("call", ["flock", "write"])
+def test_a_lock_that_fails_leaves_no_file(tmp_path, monkeypatch, call):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr({"flock": fcntl, "write": os}[call], call, fail)
+    with pytest.raises(ConfigError, match="cannot be written"), FolderLock(tmp_path / "a" / "m"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_one_of_many_that_start_at_once_gets_the_folder(tmp_path):

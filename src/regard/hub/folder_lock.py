@@ -54,22 +54,35 @@ class FolderLock:
         return self
 
     def _try(self) -> None:
-        """Open and lock the file; leave it unlocked where another process has just removed it."""
+        """Open and lock the file; leave it unlocked where another process has just removed it.
+
+        Raises:
+            ConfigError: Another process holds it.
+            OSError: The file system takes no lock, or the disk is full; a file that was made for
+                it is removed.
+        """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        attempts = 1
-        while not _locks(descriptor, fcntl.LOCK_EX):
-            if attempts == _MOST_ATTEMPTS:
-                error = _in_use(self.folder, descriptor)
+        try:
+            self._lock(descriptor)
+            if _is_linked(self._path, descriptor):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                self._descriptor = descriptor
+        except OSError:
+            if os.fstat(descriptor).st_size == 0:  # it names no other process
+                self._path.unlink(missing_ok=True)
+            raise
+        finally:
+            if self._descriptor < 0:
                 os.close(descriptor)
-                raise error
-            attempts += 1
+
+    def _lock(self, descriptor: int) -> None:
+        """Lock the open file; raise ConfigError where another process holds it."""
+        for _ in range(_MOST_ATTEMPTS):
+            if _locks(descriptor, fcntl.LOCK_EX):
+                return
             time.sleep(_SECONDS_BETWEEN)  # another process may only be looking
-        if not _is_linked(self._path, descriptor):
-            os.close(descriptor)
-            return
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        self._descriptor = descriptor
+        raise _in_use(self.folder, descriptor)
 
     def check(self) -> None:
         """Check that the folder is still there.
