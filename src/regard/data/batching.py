@@ -26,8 +26,10 @@ class SpecialIds(NamedTuple):
         pad: Token that rows are padded with on the right.
         start: First token that a decoder reads.
         end: Token after a target, and after a source too unless there is another.
-        source_end: Token after a source; None is `end`.
+        source_end: Token that ends a source; None is `end`.
         ignored: Label of padding, where `pad` may be a label of its own; None is `pad`.
+        source_ends: All tokens after a source, where they are not the one that ends it: none for a
+            published vocabulary that adds none.
     """
 
     pad: int = 0
@@ -35,11 +37,17 @@ class SpecialIds(NamedTuple):
     end: int = 2
     source_end: int | None = None
     ignored: int | None = None
+    source_ends: tuple[int, ...] | None = None
 
     @property
     def end_of_source(self) -> int:
-        """Token after a source."""
+        """Token that ends a source, or a part of one."""
         return self.end if self.source_end is None else self.source_end
+
+    @property
+    def after_source(self) -> tuple[int, ...]:
+        """Tokens after a source."""
+        return (self.end_of_source,) if self.source_ends is None else self.source_ends
 
     @property
     def ignore_index(self) -> int:
@@ -88,21 +96,21 @@ class TokenRows:
         rows: NDArray[np.int64],
         *,
         before: int | None = None,
-        after: int | None = None,
+        after: Sequence[int] = (),
         fill: int = 0,
     ) -> Tensor:
         """Return rows, ``[batch, length]``, padded on the right with `fill`.
 
-        `rows`, ``[batch]``, are indices; each row may have a token before and one after it.
+        `rows`, ``[batch]``, are indices; each row may have a token before and some after it.
         """
         lead = int(before is not None)
-        width = int(self.lengths[rows].max()) + lead + int(after is not None)
+        width = int(self.lengths[rows].max()) + lead + len(after)
         out = np.full((len(rows), width), fill, dtype=np.int64)
         for index, row in enumerate(rows):
             ids = self[row]
-            out[index, lead : lead + len(ids)] = ids
-            if after is not None:
-                out[index, lead + len(ids)] = after
+            end = lead + len(ids)
+            out[index, lead:end] = ids
+            out[index, end : end + len(after)] = after
         if before is not None:
             out[:, 0] = before
         return torch.from_numpy(out)
@@ -234,10 +242,10 @@ class PairBatches(LengthBatches):
         return Batch(
             source_ids=self.source_ids(rows),
             target_ids=self.targets.pad(rows, before=ids.start, fill=fill),
-            labels=self.targets.pad(rows, after=ids.end, fill=ids.ignore_index),
+            labels=self.targets.pad(rows, after=[ids.end], fill=ids.ignore_index),
             rows=rows,
         )
 
     def source_ids(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the sources of some rows, ``[batch]``, with their ends: ``[batch, length]``."""
-        return self.sources.pad(rows, after=self.ids.end_of_source, fill=self.ids.pad)
+        return self.sources.pad(rows, after=self.ids.after_source, fill=self.ids.pad)

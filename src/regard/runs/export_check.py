@@ -172,7 +172,7 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
         targets = prepend_special_tokens(tokenizer, tokenizer.encode_targets(texts))
         return [
             (
-                torch.tensor([[*source[: _MAX_TOKENS - 1], ids.end_of_source]]),
+                torch.tensor([[*source[: _MAX_TOKENS - 1], *ids.after_source]]),
                 torch.tensor([[ids.start, *target[: _MAX_TOKENS - 1]]]),
             )
             for source, target in zip(sources, targets, strict=True)

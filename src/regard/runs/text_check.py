@@ -222,7 +222,7 @@ def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], l
     decoded = decode_rows(opened.model, TokenRows(rows), short, search, ids)
     outputs = opened.tokenizer.decode([best.ids for best, *_ in decoded])
     return [texts[index] for index in short], [
-        TextOutput((*rows[index], ids.end_of_source), output)
+        TextOutput((*rows[index], *ids.after_source), output)
         for index, output in zip(short, outputs, strict=True)
     ]
 

@@ -129,6 +129,41 @@ def test_what_is_forbidden_is_not_written(bart):
     assert not any("<unk>" in text for text in translator.translate(TEXTS, beam=2))
 
 
+def without_post_processor(folder: Path) -> Path:
+    """Take the tokens around a text from a folder, as a plain tokenizer is saved."""
+    path = folder / "tokenizer.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"post_processor": None}))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_vocabulary_that_adds_no_end_reads_a_source_without_one(transformers, tmp_path):
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        without_post_processor(bart_folder(transformers, folder, seed=seed))
+        translator = load(folder)
+        ids = special_ids(translator.model, translator.tokenizer)
+        assert (ids.after_source, translator.tokenizer.begin_ids) == ((), ())
+        greedy = translator.translate(TEXTS, beam=1)
+        assert greedy == peer_texts(transformers, folder, num_beams=1)
+        searched = translator.translate(TEXTS, beam=4, length_penalty=0.0)
+        assert searched == peer_texts(transformers, folder, num_beams=4, **BEAMS)
+    alignment = translator.align("7 red", "rote Katze")
+    assert len(alignment.weights[0]) == len(alignment.source_pieces)
+    assert "</s>" not in alignment.source_pieces
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(TEXTS))
+    check = export_model(translator, tmp_path / "out", texts_path=texts).texts
+    assert (check.num_texts, check.is_equal) == (len(TEXTS), True)
+
+
 def test_a_folder_tells_its_special_tokens_and_what_begins_a_source(bart):
     translator = load(bart)
     assert isinstance(translator, Translator)

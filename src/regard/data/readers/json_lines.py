@@ -1,4 +1,8 @@
-"""Objects a line: JSONL, and what is wrong with a line that is not an object."""
+"""Objects a line: JSONL, and what is wrong with a line that is not an object.
+
+A list of objects, ``[{...}, {...}]`` over one line or several, is read as its objects, each on the
+line on which it begins.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,9 @@ from regard.errors import DataError
 _UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by lines of other text
 _NUM_SAMPLED = 200  # lines by which the columns of an object are advised
 _SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31", "value": 1.5}.'
+_LIST = re.compile(r"\s*\[\s*(?=\{)")  # its beginning, before the first object
+_BETWEEN = re.compile(r"\s*,\s*")  # of two objects
+_END = re.compile(r"\s*\]\s*")
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -27,13 +34,54 @@ _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
 
 def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the 1-based number and the object of each line of JSONL; others become problems."""
-    for line, text in _filled(numbered_lines(file)):
+    for line, text in _filled(object_lines(numbered_lines(file))):
         try:
             fields = json_fields(text)
         except _UNREADABLE as error:
             file.refuse(line, _describe_error(error, text), text)
         else:
             yield line, fields
+
+
+def object_lines(lines: Lines) -> Lines:
+    """Yield lines of JSONL unchanged, and of a list of objects the text of each with its line."""
+    ahead = list(_first_lines(lines))
+    if _LIST.match("".join(text for _, text in ahead)):
+        yield from _objects_of_list([*ahead, *lines])
+    else:
+        yield from chain(ahead, lines)
+
+
+def _first_lines(lines: Lines) -> Lines:
+    """Yield lines until there are two characters that are no space."""
+    num_chars = 0
+    for line, text in lines:
+        yield line, text
+        num_chars += len(text.strip())
+        if num_chars > 1:
+            return
+
+
+def _objects_of_list(lines: Sequence[tuple[int, str]]) -> Lines:
+    """Yield the text of each object of a list, with its line.
+
+    Where there is something else, so is all the rest as one text, which is not an object.
+    """
+    text = "".join(text if text.endswith("\n") else f"{text}\n" for _, text in lines)
+    decoder = json.JSONDecoder()
+    beginning = _LIST.match(text)
+    line, counted = lines[0][0], 0
+    while beginning and (start := beginning.end()) < len(text):
+        line, counted = line + text.count("\n", counted, start), start
+        try:
+            _, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start
+        beginning = _BETWEEN.match(text, end) if end > start else None
+        if beginning or _END.fullmatch(text, end):
+            yield line, text[start:end]
+        else:
+            yield line, text[start:].strip()
 
 
 def json_records(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +21,14 @@ from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
-from regard.data.readers.json_lines import sample_cells
+from regard.data.readers.json_lines import object_lines, sample_cells
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
 from regard.data.readers.tables import read_cells
-from regard.data.readers.text_lines import open_text, read_lines
+from regard.data.readers.text_lines import Lines, open_text, read_lines
 from regard.errors import DataError
 
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
@@ -104,7 +105,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     if is_squad(source, encoding):
         return DataShape(kind="squad")
     try:
-        first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
+        first = next(_filled_lines(source, encoding), "")
     except DataError:
         return DataShape(kind="table")
     if keys := _keys_of(first):
@@ -118,11 +119,19 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     return _shape_of_cells(source, encoding, has_tab="\t" in first)
 
 
+def _filled_lines(source: DataSource, encoding: str) -> Iterator[str]:
+    """Yield the lines that are not blank; of a list of objects in JSON, the objects."""
+    lines: Lines = enumerate(read_lines(source, encoding=encoding), start=1)
+    if FORMATS.get(source.suffix) == "jsonl":
+        lines = object_lines(lines)
+    return filter(str.strip, map(itemgetter(1), lines))
+
+
 def _has_unnamed_label(source: DataSource, encoding: str, keys: Sequence[str]) -> bool:
     """Return whether the first records have several short values under a key next to a text."""
     if "text" not in keys:
         return False
-    lines = islice(filter(str.strip, read_lines(source, encoding=encoding)), _NUM_SAMPLED)
+    lines = islice(_filled_lines(source, encoding), _NUM_SAMPLED)
     try:
         columns = list(zip(*sample_cells(lines, keys), strict=True))
     except DataError:  # reading it says why

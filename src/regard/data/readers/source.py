@@ -155,7 +155,7 @@ def _suffix_of_content(content: bytes) -> str:
     first = content.lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
     lines = list(filter(str.strip, first.decode("latin-1").splitlines()))
     line = "".join(lines[:1]).lstrip()
-    if line.startswith("{"):
+    if line.startswith("{") or _LIST_OF_OBJECTS.match("".join(lines[:2])):
         return ".jsonl"
     if "\t" in line:
         return ".tsv"

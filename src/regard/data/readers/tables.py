@@ -35,7 +35,7 @@ from regard.data.readers.headers import (
     hold_only_numbers,
     looks_like_header,
 )
-from regard.data.readers.json_lines import json_fields, json_records
+from regard.data.readers.json_lines import json_fields, json_records, object_lines
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
@@ -361,6 +361,8 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     file_format = FORMATS.get(suffix, "")
     if file_format in TABLE_READERS.keys() - {"tsv", "csv"}:
         return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
+    if file_format == "jsonl":
+        lines = object_lines(lines)
     ahead = list(islice(lines, _NUM_SAMPLED))
     declared = _take_declaration(ahead)
     filled = list(filter(str.strip, map(itemgetter(1), ahead)))

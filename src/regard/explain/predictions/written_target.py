@@ -74,7 +74,7 @@ class WrittenTarget(ClassPrediction):
         source_tokenizer, self._tokenizer = split_tokenizer(tokenizer)
         ids = special_ids(model, tokenizer)
         begin, target_begin = source_tokenizer.begin_ids, self._tokenizer.begin_ids
-        source_row = [*begin, *source, ids.end_of_source]
+        source_row = [*begin, *source, *ids.after_source]
         target_row = [ids.start, *target_begin, *target]
         self._source_ids = torch.tensor([source_row])
         self._target_ids = torch.tensor([target_row])  # the decoder's input
@@ -88,7 +88,7 @@ class WrittenTarget(ClassPrediction):
             other = torch.tensor([[*contrast, ids.end][index]])
             predicted, self._positions = [predicted[index]], self._positions[index : index + 1]
         sources = token_features(
-            source_tokenizer, source, "source", before=begin, after=[ids.end_of_source]
+            source_tokenizer, source, "source", before=begin, after=ids.after_source
         )
         begin_target = (ids.start, *target_begin)
         targets = token_features(self._tokenizer, target, "target", before=begin_target)

@@ -59,7 +59,20 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
         source_end=None if source.end_id == target.end_id else source.end_id,
         # A decoder that was trained alone may have no token for padding: any may be a label.
         ignored=-1 if model.has_separate_encoder else None,
+        source_ends=_published_ends(source),
     )
+
+
+def _published_ends(source: AnyTokenizer) -> tuple[int, ...] | None:
+    """Return the tokens that a published vocabulary puts after a source, where it adds others.
+
+    ``transformers`` puts none after a text where ``tokenizer.json`` has no post-processor.
+    """
+    from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+
+    if not isinstance(source, PublishedTokenizer) or source.end_ids == (source.end_id,):
+        return None
+    return source.end_ids
 
 
 def forbid_unused_ids(
@@ -97,11 +110,11 @@ def decode_rows(
         The hypotheses of each row, best first, in the order of `rows`.
     """
     indices = np.asarray(rows, dtype=np.int64)
-    lengths = sources.lengths[indices] + 1
+    lengths = sources.lengths[indices] + len(ids.after_source)
     decoder = seq2seq_decoder(model) if decoder is None else decoder
 
     def pad(rows: NDArray[np.int64]) -> Tensor:
-        return sources.pad(rows, after=ids.end_of_source, fill=ids.pad).to(model.device)
+        return sources.pad(rows, after=ids.after_source, fill=ids.pad).to(model.device)
 
     def decode(batch: list[int]) -> list[list[Hypothesis]]:
         of_batch = indices[batch]
@@ -150,7 +163,7 @@ def target_log_probabilities(
     """
 
     def score(indices: list[int]) -> list[float]:
-        batch = sources.pad(np.array(indices), after=ids.end_of_source, fill=ids.pad)
+        batch = sources.pad(np.array(indices), after=ids.after_source, fill=ids.pad)
         state, previous = model.init_state(batch.to(model.device)), ids.start
         total = torch.zeros(len(batch), device=model.device)
         for token in (*target, ids.end):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regard.settings.values import DecodingPrecision
     from regard.setup.config import RunConfig
 
+_END = "</s>"
 _LONGEST_OF_LEAST = 2  # maximum length of an output over the minimum length that a call sets
 
 
@@ -59,7 +60,8 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
     """Attention of each output token to the source tokens.
 
     Args:
-        source_pieces: Source tokens as text, ``</s>`` last.
+        source_pieces: Source tokens as text, ``</s>`` last; a published vocabulary may put none
+            there.
         target_pieces: Output tokens as text, ``</s>`` last.
         weights: ``[target_length, source_length]``; rows sum to 1, or to less where a published
             vocabulary puts special tokens before a text, which are left out.
@@ -76,7 +78,8 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
             Pairs of source word and target word, counted from 0; words are separated by spaces. In
             a language without spaces each token counts as a word.
         """
-        source_words = _word_of_each_piece(self.source_pieces[:-1])
+        has_end = self.source_pieces[-1:] == [_END]
+        source_words = _word_of_each_piece(self.source_pieces[: -1 if has_end else None])
         target_words = _word_of_each_piece(self.target_pieces[:-1])
         num_source = 1 + max(source_words, default=-1)
         num_target = 1 + max(target_words, default=-1)
@@ -290,14 +293,17 @@ class TargetWriter(BasePredictor):
         source_begin, target_begin = source_tokenizer.begin_ids, target_tokenizer.begin_ids
         ids = special_ids(self.model, self.tokenizer)
         device = self.model.device
-        source_ids = [[*source_begin, *source_row, ids.end_of_source]]
+        source_ids = [[*source_begin, *source_row, *ids.after_source]]
         source_ids = torch.tensor(source_ids, device=device)
         target_ids = torch.tensor([[ids.start, *target_begin, *target_row]], device=device)
         weights = cross_attention(self.model, source_ids, target_ids)[0]
         weights = weights[len(target_begin) :, len(source_begin) :]  # [target, source]
         return Alignment(
-            source_pieces=[*source_tokenizer.pieces(source_row), "</s>"],
-            target_pieces=[*target_tokenizer.pieces(target_row), "</s>"],
+            source_pieces=[
+                *source_tokenizer.pieces(source_row),
+                *[_END] * len(ids.after_source),
+            ],
+            target_pieces=[*target_tokenizer.pieces(target_row), _END],
             weights=weights.tolist(),
         )
 
