@@ -61,13 +61,47 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
         ('{"source": "a", "target": ["b"]}', '"target" is not a text.'),
         ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
         (
-            '[{"a": 1}]',
+            '["a"]',
             "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl",
         ),
     ],
 )
 def test_a_json_line_without_two_texts_is_refused_with_its_keys(row, message):
     assert fault(row, "pairs.jsonl") == f'pairs.jsonl:1: {message}  "{row}"'
+
+
+PAIR = '{"source": "a", "target": "[b}, {"}'
+
+
+@pytest.mark.parametrize("name", ["pairs.json", "pairs.jsonl", "pairs"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{PAIR},{PAIR}]",
+        f"[\n  {PAIR},\n  {PAIR}\n]\n",
+        f"\n [ {PAIR}\n,{PAIR} ] ",
+        "[" + PAIR.replace(",", ",\n", 1) + f",\r\n{PAIR}\r\n]",
+    ],
+)
+def test_a_list_of_objects_is_read_as_its_objects(text, name):
+    assert read(text, name) == [("a", "[b}, {")] * 2
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        (',\n{"source": ""}]', 'pairs.json:3: no key "target".  Keys seen: source.'),
+        (",\n7]", 'pairs.json:3: no object such as {"source": "...", "target": "..."}.  "7"'),
+        ("\n7]", "pairs.json:2: not JSON: JSON is malformed: trailing characters"),
+        (',\n{"source": "a]', "pairs.json:3: not JSON: Input data was truncated."),
+        (',\n{"source": "a', 'pairs.json: the list has no "]" at its end.  Cut short?'),
+        (",\n]", "pairs.json:3: not JSON: JSON is malformed: invalid character"),
+        (",\n", 'pairs.json: the list has no "]" at its end.  Cut short?  Copy it again.'),
+        ("", 'pairs.json: the list has no "]" at its end.  Cut short?  Copy it again.'),
+    ],
+)
+def test_what_is_no_object_of_a_list_has_its_line(rest, message):
+    assert fault(f"[\n{PAIR}{rest}", "pairs.json").startswith(message)
 
 
 def test_null_is_an_empty_text():

@@ -10,7 +10,7 @@ import pytest
 
 from regard.data.question_rows import NOT_FOUND, drop_unfound
 from regard.data.readers.problems import UnreadableRowsError, list_problems
-from regard.data.readers.questions import inspect_questions, read_questions
+from regard.data.readers.questions import inspect_questions, read_asked, read_questions
 from regard.data.readers.source import open_source
 from regard.data.splits import split
 from regard.errors import DataError
@@ -285,6 +285,17 @@ def test_damage_in_a_nested_file_has_its_path(
 def test_damage_in_jsonl_has_its_line(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_questions(write(tmp_path / "q.jsonl", content))
+
+
+def test_a_list_of_objects_is_read_as_questions(tmp_path: Path) -> None:
+    rows = [row(["Rome"]), row(["Rome"], id="second")]
+    for indent in (None, 2):
+        path = write(tmp_path / "questions", json.dumps(rows, indent=indent))
+        result = read_questions(path)
+        assert len(result.questions) == 2
+        assert result.questions.ids[1] == "second"
+        assert result.questions.lines[0] == (1 if indent is None else 2)
+        assert len(list(read_asked(path))) == 2
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,7 @@ _UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by line
 _NUM_SAMPLED = 200  # lines by which the columns of an object are advised
 _SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31", "value": 1.5}.'
 _LIST = re.compile(r"\s*\[\s*(?=\{)")  # its beginning, before the first object
-_BETWEEN = re.compile(r"\s*,\s*")  # of two objects
-_END = re.compile(r"\s*\]\s*")
+_AFTER_VALUE = re.compile(r"\s*(?:,\s*|\]\s*\Z)")
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -34,7 +33,7 @@ _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
 
 def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the 1-based number and the object of each line of JSONL; others become problems."""
-    for line, text in _filled(object_lines(numbered_lines(file))):
+    for line, text in _filled(object_lines(numbered_lines(file), file.name)):
         try:
             fields = json_fields(text)
         except _UNREADABLE as error:
@@ -43,11 +42,19 @@ def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
             yield line, fields
 
 
-def object_lines(lines: Lines) -> Lines:
-    """Yield lines of JSONL unchanged, and of a list of objects the text of each with its line."""
+def object_lines(lines: Lines, name: str) -> Lines:
+    """Yield lines of JSONL unchanged, and of a list of objects the text of each with its line.
+
+    Args:
+        lines: The lines of a file.
+        name: Its name.
+
+    Raises:
+        DataError: A list has no end.
+    """
     ahead = list(_first_lines(lines))
     if _LIST.match("".join(text for _, text in ahead)):
-        yield from _objects_of_list([*ahead, *lines])
+        yield from _objects_of_list([*ahead, *lines], name)
     else:
         yield from chain(ahead, lines)
 
@@ -62,26 +69,37 @@ def _first_lines(lines: Lines) -> Lines:
             return
 
 
-def _objects_of_list(lines: Sequence[tuple[int, str]]) -> Lines:
+def _objects_of_list(lines: Sequence[tuple[int, str]], name: str) -> Lines:
     """Yield the text of each object of a list, with its line.
 
-    Where there is something else, so is all the rest as one text, which is not an object.
+    Raises:
+        DataError: The list has no end.
     """
     text = "".join(text if text.endswith("\n") else f"{text}\n" for _, text in lines)
-    decoder = json.JSONDecoder()
-    beginning = _LIST.match(text)
+    if not text.rstrip().endswith("]"):
+        raise DataError(f'{name}: the list has no "]" at its end.  Cut short?  Copy it again.')
     line, counted = lines[0][0], 0
-    while beginning and (start := beginning.end()) < len(text):
+    for start, end in _spans_of_values(text):
         line, counted = line + text.count("\n", counted, start), start
-        try:
-            _, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start
-        beginning = _BETWEEN.match(text, end) if end > start else None
-        if beginning or _END.fullmatch(text, end):
-            yield line, text[start:end]
-        else:
-            yield line, text[start:].strip()
+        yield line, text[start:end].strip()
+
+
+def _spans_of_values(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values of a list begin and end; after what is none, the rest is one value."""
+    before = _LIST.match(text)
+    while before is not None and before.end() < len(text):
+        start = before.end()
+        end = _end_of_value(text, start)
+        before = _AFTER_VALUE.match(text, end) if end > start else None
+        yield start, end if before else len(text)
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """Return where a value of JSON ends in a text; its start where there is none."""
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return start
 
 
 def json_records(

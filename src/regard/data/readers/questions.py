@@ -18,7 +18,7 @@ from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import describe_missing, find_columns
-from regard.data.readers.json_lines import read_objects
+from regard.data.readers.json_lines import object_lines, read_objects
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad
@@ -209,8 +209,9 @@ def _read_objects(
 
 def _begins_with_object(source: DataSource, encoding: str) -> bool:
     with suppress(DataError):
-        first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
-        return first.lstrip().startswith("{")
+        lines = enumerate(read_lines(source, encoding=encoding))
+        texts = (text for _, text in object_lines(lines, source.path) if text.strip())
+        return next(texts, "").lstrip().startswith("{")
     return False
 
 

@@ -122,8 +122,8 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
 def _filled_lines(source: DataSource, encoding: str) -> Iterator[str]:
     """Yield the lines that are not blank; of a list of objects in JSON, the objects."""
     lines: Lines = enumerate(read_lines(source, encoding=encoding), start=1)
-    if FORMATS.get(source.suffix) == "jsonl":
-        lines = object_lines(lines)
+    if FORMATS.get(source.suffix, "jsonl") == "jsonl":
+        lines = object_lines(lines, source.path)
     return filter(str.strip, map(itemgetter(1), lines))
 
 

@@ -44,6 +44,7 @@ _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PACKED = (".gz", ".zst")
 _NUM_CSV_LINES = 20  # that must have the same number of cells
+_LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{")
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
 
 

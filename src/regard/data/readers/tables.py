@@ -361,8 +361,8 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     file_format = FORMATS.get(suffix, "")
     if file_format in TABLE_READERS.keys() - {"tsv", "csv"}:
         return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
-    if file_format == "jsonl":
-        lines = object_lines(lines)
+    if file_format in ("jsonl", ""):
+        lines = object_lines(lines, file.name)
     ahead = list(islice(lines, _NUM_SAMPLED))
     declared = _take_declaration(ahead)
     filled = list(filter(str.strip, map(itemgetter(1), ahead)))
