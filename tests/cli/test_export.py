@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.cli.commands import run
 
 from regard.errors import ResourceError
+from regard.hub.file_names import EXPORTER
 from regard.runs import export_check
 from regard.runs.text_check import TextCheck
 
@@ -19,8 +21,9 @@ def test_an_export_that_fails_leaves_what_was_there(capsys, trained, tmp_path, m
     monkeypatch.setattr(export_check, "export_model", fail)
     output = tmp_path / "hf"
     output.mkdir()
-    (output / "config.json").write_text("before")
-    for folder, left in ((output, "before"), (tmp_path / "new", None)):
+    before = json.dumps({"model_type": "marian", **EXPORTER})
+    (output / "config.json").write_text(before)
+    for folder, left in ((output, before), (tmp_path / "new", None)):
         code, _, err = run(capsys, "export", trained, "-o", folder)
         assert (code, err) == (5, f"regard: {folder}/model.safetensors: the disk is full.\n")
         assert left is None or (folder / "config.json").read_text() == left
@@ -31,7 +34,9 @@ def writes_nothing_but(check: TextCheck):
     """Return an export of one file, whose texts were checked before."""
 
     def write(opened, folder, to, texts_path):
-        (folder / "config.json").write_text("new")
+        (folder / "config.json").write_text(json.dumps(EXPORTER))
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text("{}")
         return export_check.Exported(
             folder=str(folder),
             model_type="marian",
@@ -53,9 +58,28 @@ def test_an_export_over_another_one_says_that_it_replaces_it(
     code, out, err = run(capsys, "export", trained, "-o", output)
     assert (code, out.startswith(f"Written {output}   hf"), err) == (0, True, "")
     assert "\nEqual   1 text (texts) in peer: " in out
+    (output / "README.md").write_text("mine")
+    (output / "modules.json").write_text("of the model before")
     code, out, err = run(capsys, "export", trained, "-o", output, "--json")
     assert (code, json.loads(out)["model_type"]) == (0, "marian")
-    assert f"{output}: the model that was there is replaced." in err
+    assert err == f"{output}: the model that was there is replaced.  As it was: README.md.\n"
+    assert sorted(path.name for path in output.iterdir()) == [
+        "1_Pooling",
+        "README.md",
+        "config.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_no_export_goes_among_files_of_another_origin(name, capsys, trained, tmp_path):
+    (tmp_path / name).write_text('{"name": "app"}')
+    code, _, err = run(capsys, "export", trained, "-o", tmp_path)
+    assert (code, err) == (
+        2,
+        f"regard: {tmp_path}: holds {name}, and no earlier export; nothing was changed.  Export "
+        "to a new folder.\n",
+    )
+    assert (tmp_path / name).read_text() == '{"name": "app"}'
 
 
 def test_a_check_of_greedy_outputs_says_so(capsys, trained, tmp_path, monkeypatch):

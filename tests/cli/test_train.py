@@ -124,7 +124,7 @@ def test_a_directory_is_no_data(capsys, tmp_path):
     assert err.startswith(f"regard: {tmp_path}: a directory, not a file.")
 
 
-@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors", "notes.txt"])
 def test_files_that_no_run_wrote_are_not_replaced(name, capsys, tmp_path, pairs_file):
     folder = tmp_path / "model"
     folder.mkdir()
@@ -138,6 +138,18 @@ def test_files_that_no_run_wrote_are_not_replaced(name, capsys, tmp_path, pairs_
         )
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_what_a_run_left_that_was_killed_as_it_began_is_taken_over(capsys, tmp_path, pairs_file):
+    folder = tmp_path / "model"
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in ("manifest.json", ".lock"):
+        (folder / name).write_text("{}")
+    assert run(capsys, "train", pairs_file, "-o", folder, "--dry-run")[0] == 0
+    (folder / "checkpoints" / "epoch_3.pt").write_text("mine")
+    code, _, err = run(capsys, "train", pairs_file, "-o", folder, "--dry-run")
+    assert (code, "holds checkpoints, manifest.json, which" in err) == (2, True)
 
 
 def test_a_folder_of_texts_is_told_to_be_one_file(capsys, tmp_path):

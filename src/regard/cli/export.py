@@ -11,11 +11,13 @@ import msgspec
 
 from regard.cli.outputs import replacing_folder
 from regard.cli.parameters import Flag, Name, Output
-from regard.data.listing import pluralize
+from regard.data.listing import list_first, pluralize
 from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from regard.runs.text_check import TextCheck
+
+_NAMED_FILES = 3
 
 
 def export(
@@ -45,13 +47,16 @@ def export(
     from regard.runs.export_check import export_model
     from regard.tasks.opening import open_model
 
-    is_replaced = _holds_export(output)
+    before = _files_of_export(output)
     opened = open_model(model, "cpu")
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
+        written = {path.name for path in folder.iterdir()}
     exported = msgspec.structs.replace(exported, folder=output)
-    if is_replaced:
-        print(f"{output}: the model that was there is replaced.", file=sys.stderr)
+    if before:
+        left = [name for name in before if name not in written and (Path(output) / name).exists()]
+        stays = f"  As it was: {list_first(left, _NAMED_FILES)}." if left else ""
+        print(f"{output}: the model that was there is replaced.{stays}", file=sys.stderr)
     if json:
         print(msgspec.json.encode(exported).decode())
         return
@@ -66,23 +71,33 @@ def export(
     _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
 
 
-def _holds_export(output: str) -> bool:
-    """Return whether a folder holds a model that may be replaced, an earlier export.
+def _files_of_export(output: str) -> list[str]:
+    """Return the names of what is in a folder that holds an earlier export; none of a new folder.
 
     Raises:
-        ConfigError: It holds a model of another origin; `transformers` writes its version into one.
+        ConfigError: It holds anything else; `transformers` writes its version into a model.
     """
-    from regard.hub.file_names import CONFIG, HF_CONFIG
+    from regard.hub.file_names import CONFIG, EXPORTER, HF_CONFIG
     from regard.hub.hugging_face.weight_files import read_optional_json
 
-    if (Path(output) / CONFIG).exists():
+    folder = Path(output)
+    if (folder / CONFIG).exists():
         raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
+    paths = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(path.name for path in paths if not path.name.startswith("."))
+    fields = {}
     with suppress(WeightsError):
-        if "transformers_version" in read_optional_json(Path(output) / HF_CONFIG):
-            raise ConfigError(
-                f"{output}: holds a model that transformers wrote.  Export to another folder."
-            )
-    return (Path(output) / HF_CONFIG).exists()
+        fields = read_optional_json(folder / HF_CONFIG)
+    if "transformers_version" in fields:
+        raise ConfigError(
+            f"{output}: holds a model that transformers wrote.  Export to another folder."
+        )
+    if names and not fields.items() >= EXPORTER.items():
+        raise ConfigError(
+            f"{output}: holds {list_first(names, _NAMED_FILES)}, and no earlier export; nothing "
+            "was changed.  Export to a new folder."
+        )
+    return names
 
 
 def _print_check(check: TextCheck, command: str) -> None:

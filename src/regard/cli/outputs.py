@@ -22,9 +22,14 @@ from regard.hub.file_names import (
     GENERATION_CONFIG,
     HF_CONFIG,
     MANIFEST,
+    MARIAN_SOURCE,
+    MARIAN_TARGET,
     MERGES,
     METRICS,
+    PREPROCESSOR_CONFIG,
     SENTENCE_MODULES,
+    SENTENCEPIECE_LLAMA,
+    SENTENCEPIECE_T5,
     SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -35,9 +40,11 @@ from regard.hub.file_names import (
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_UPDATES = 0.5  # on a terminal
 _MODEL_FILES = {CONFIG, TOKENIZER, METRICS, MANIFEST, HF_CONFIG, GENERATION_CONFIG} | {
-    *(TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, SENTENCE_MODULES),
-    *(WORD_PIECES, VOCABULARY, MERGES),
+    *(TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, PREPROCESSOR_CONFIG, SENTENCE_MODULES),
+    *(WORD_PIECES, VOCABULARY, MERGES, MARIAN_SOURCE, MARIAN_TARGET),
+    *(SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA),
 }
+_WEIGHTS_NAME = re.compile(r"model.*\.safetensors(\.index\.json)?")
 _LINE_BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -123,8 +130,8 @@ def _is_of_model(path: Path) -> bool:
 def replacing_folder(name: str) -> Iterator[Path]:
     """Provide a temporary folder whose files get into a folder once the body has succeeded.
 
-    Until then the folder is unchanged. Its files of other names stay, except for weights, which
-    would belong to another model.
+    Until then the folder is unchanged. Its files of other names stay, except for those of a model,
+    which would belong to another one.
 
     Args:
         name: Name of the folder, created as needed.
@@ -149,12 +156,7 @@ def replacing_folder(name: str) -> Iterator[Path]:
         if not path.exists():
             temporary.rename(path)
             return
-        names = {file.name for file in temporary.iterdir()}
-        for old in (*path.glob("model*.safetensors"), *path.glob("model*.safetensors.index.json")):
-            if old.name not in names:
-                old.unlink()
-        for file in temporary.iterdir():
-            file.replace(path / file.name)
+        _move_files(temporary, path)
     except RegardError as error:
         message = str(error).replace(str(temporary), name)
         raise type(error)(message, *error.next_steps) from error
@@ -163,6 +165,17 @@ def replacing_folder(name: str) -> Iterator[Path]:
         raise kind(f"{name}: cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_files(source: Path, target: Path) -> None:
+    """Move all files and folders of a folder to another one, in place of the model there."""
+    for old in target.iterdir():
+        if old.name in _MODEL_FILES or _WEIGHTS_NAME.fullmatch(old.name):
+            old.unlink()
+    for path in source.iterdir():
+        if path.is_dir():
+            shutil.rmtree(target / path.name, ignore_errors=True)
+        path.replace(target / path.name)
 
 
 def write_rows(rows: Iterable[str], output: str | None) -> None:

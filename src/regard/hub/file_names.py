@@ -28,5 +28,7 @@ SENTENCE_MODULES = "modules.json"  # of sentence-transformers
 WORD_PIECES = "vocab.txt"  # WordPiece, one piece a line
 VOCABULARY = "vocab.json"  # byte-pair encoding with MERGES, and Marian
 MERGES = "merges.txt"
+EXPORTER = {"exported_by": "regard"}
+"""Field of ``config.json`` by which an export is known, which another one may replace."""
 MARIAN_SOURCE, MARIAN_TARGET = "source.spm", "target.spm"
 SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA = "spiece.model", "tokenizer.model"

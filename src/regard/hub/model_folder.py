@@ -27,6 +27,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from regard.data.listing import list_first
 from regard.errors import ConfigError, NextStep, WeightsError, did_you_mean
 from regard.hub.file_names import (
     CALIBRATION,
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
     from regard.hub.any_tokenizer import AnyTokenizer
 
 T = TypeVar("T", bound=msgspec.Struct)
+_NAMED_FILES = 3
+_WRITTEN_LATER = (HF_CONFIG, WEIGHTS, WEIGHTS_INDEX, TOKENIZER, MODEL_CARD, METRICS, CURVES)
+"""Files that a run writes after its settings, or that are of a published model."""
 _UNWRITABLE = "{}: cannot be written ({}).  Choose another folder with `output`."
 
 
@@ -126,18 +130,25 @@ class ModelFolder:
             raise ConfigError(_UNWRITABLE.format(self.path, os.strerror(problem)))
 
     def require_no_other_files(self) -> None:
-        """Raise where a run would replace files that none wrote, such as a published model.
+        """Raise where a run would write among files of another origin, such as a published model.
 
-        A run writes its settings first: without them the files are of another origin.
+        A run writes its settings early: without them the files are of another origin, but for those
+        of a run that was killed as it began, which has made an empty folder of checkpoints. Names
+        that begin with a dot are left out.
 
         Raises:
-            ConfigError: With one of the files.
+            ConfigError: With the first of the files.
         """
-        names = (HF_CONFIG, WEIGHTS, WEIGHTS_INDEX, TOKENIZER, MODEL_CARD, METRICS, CURVES)
-        if name := next((name for name in names if os.path.lexists(self.path / name)), None):
+        if not self.path.exists():
+            return
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        checkpoints = self.path / CHECKPOINTS
+        if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+            names = [name for name in names if name in _WRITTEN_LATER]
+        if names:
             raise ConfigError(
-                f"{self.path}: holds {name}, which no run wrote here; nothing was changed.  "
-                "Choose a new folder with `output`."
+                f"{self.path}: holds {list_first(names, _NAMED_FILES)}, which no run wrote here; "
+                "nothing was changed.  Choose a new folder with `output`."
             )
 
     def require_model(self) -> None:

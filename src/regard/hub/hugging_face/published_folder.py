@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
-from regard.hub.file_names import CONFIG, HF_CONFIG
+from regard.hub.file_names import CONFIG, EXPORTER, HF_CONFIG
 from regard.hub.hugging_face.architectures import (
     LABELS_OF_TEXTS,
     SPANS_OF_TEXTS,
@@ -219,7 +219,7 @@ def write_hugging_face(
     written, mappings = checkpoint_writer(model, labels)(config, checkpoint_format, vocab_size)
     roles = ("bos", "eos", "pad") if vocab_size else ()
     ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
-    content = dump_json({**ids, **written, **fields})
+    content = dump_json({**ids, **written, **fields, **EXPORTER})
     parameters = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {}
     for mapping in mappings:
