@@ -28,6 +28,7 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _ASKED_FOR = re.compile(r"[Tt]ried to allocate (?:(\d+) bytes|(\d[\d.]* [KMGT]iB))")
+_LONGEST_VALUE = 40  # characters of a wrong value in a message
 
 
 class NextStep(NamedTuple):
@@ -151,3 +152,16 @@ def did_you_mean(word: str, candidates: Mapping[str, str] | Iterable[str]) -> st
     )
     close = difflib.get_close_matches(word, proposals, n=1)
     return f"  Did you mean {proposals[close[0]]}?" if close else ""
+
+
+def shorten(value: object) -> str:
+    """Return a wrong value as a message shows it: the beginning of a long one.
+
+    >>> shorten("4"), shorten(10**50)
+    ("'4'", '1000000000000000000000000000000000000000...')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more digits
+        return "a number of over 4,300 digits"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from numbers import Real
 from typing import Any, SupportsIndex
 
 from torch import Tensor
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, shorten
+
+LARGEST_INDEX = 2**63 - 1
+"""The largest whole number of a tensor."""
 
 
 def require_number(
@@ -36,23 +40,37 @@ def require_number(
     is_number = issubclass(type(number), Real) and not isinstance(number, bool)
     # Compared with infinity, since a number may be a symbol of a graph of any length.
     if not is_number or not -math.inf < number < math.inf or not is_allowed(number):
-        raise ConfigError(f"{name} must be {rule}, not {value!r}")
+        raise ConfigError(f"{name} must be {rule}, not {shorten(value)}")
 
 
-def require_whole(name: str, value: SupportsIndex, least: int, reason: str = "") -> None:
-    """Raise ConfigError, with a reason, where an option is not a whole number from `least` up."""
-    try:
-        is_allowed = not isinstance(value, bool) and operator.index(value) >= least
-    except TypeError:
-        is_allowed = False
-    if not is_allowed:
-        raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r}{reason}")
+def require_whole(
+    name: str, value: SupportsIndex, least: int, reason: str = "", *, most: int = LARGEST_INDEX
+) -> None:
+    """Check a whole number.
+
+    Args:
+        name: Name of the option.
+        value: What was given for it.
+        least: The smallest number that is allowed.
+        reason: Why, in words that follow the message.
+        most: The largest number that is allowed.
+
+    Raises:
+        ConfigError: It is not a whole number from `least` to `most`.
+    """
+    number = least - 1
+    with suppress(TypeError):
+        number = number if isinstance(value, bool) else operator.index(value)
+    if not least <= number <= most:
+        has_limit = most < LARGEST_INDEX or number > most
+        rule = f"{least} to {most:,}" if has_limit else f"{least} or more"
+        raise ConfigError(f"{name} must be a whole number, {rule}, not {shorten(value)}{reason}")
 
 
 def require_index(name: str, value: SupportsIndex, count: int) -> None:
     """Raise ConfigError where an option is not the index of one of `count` things."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value not in range(count):
-        raise ConfigError(f"{name} {value!r}: one of 0 to {count - 1} was expected.")
+        raise ConfigError(f"{name} {shorten(value)}: one of 0 to {count - 1} was expected.")
 
 
 def require_callable(name: str, value: object, kind: str) -> None:

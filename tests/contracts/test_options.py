@@ -128,11 +128,14 @@ def test_a_stream_of_questions_is_of_pairs(rows, message):
 
 
 def test_numbers_beyond_those_of_a_computer_are_refused():
-    model = question_answerer()
-    with pytest.raises(ConfigError, match=r"^`threshold`: a finite number was expected, not 1000"):
+    model, rule = question_answerer(), r"must be -1,000,000,000,000 to 1,000,000,000,000, not 1000"
+    with pytest.raises(ConfigError, match=f"^`threshold` {rule}"):
         model.threshold = 10**400
-    with pytest.raises(ConfigError, match=r"^seed 1000+: must be -1,000,000,000,000 to 1,"):
+    with pytest.raises(ConfigError, match=f"^`seed` {rule}"):
         text_generator().generate("the cat", seed=10**400)
+    for num in (1_001, 10**400, 10**5000):
+        with pytest.raises(ConfigError, match="^num must be a whole number, 1 to 1,000, not"):
+            text_generator().generate("the cat", num=num)
 
 
 @pytest.mark.parametrize("name", ["drop_overlap", "allow_overlap"])

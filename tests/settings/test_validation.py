@@ -247,8 +247,20 @@ def test_a_check_of_a_configuration_names_its_settings_in_backticks():
     assert replace_values(config, num_best=2).num_best == 2
 
 
-def test_a_whole_number_may_be_longer_than_a_float_can_be():
-    require_number("beam", 10**400, is_whole=True)
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (10**400, "1000000000000000000000000000000000000000..."),
+        (-(10**5000), "a number of over 4,"),
+    ],
+    ids=["400 digits", "5,000 digits"],
+)
+def test_a_whole_number_beyond_all_use_is_refused(value, shown):
+    rule = "must be -1,000,000,000,000 to 1,000,000,000,000, not"
+    for is_whole in (True, False):
+        with pytest.raises(ConfigError) as caught:
+            require_number("beam", value, is_whole=is_whole)
+        assert str(caught.value).startswith(f"`beam` {rule} {shown}")
     with pytest.raises(ConfigError, match="`beam`: a whole number was expected, not nan"):
         require_number("beam", float("nan"), is_whole=True)
 

@@ -18,8 +18,6 @@ from regard.settings.validation import LARGEST, require_range
 if TYPE_CHECKING:
     from regard.tasks.language_modeling.predictor import Generation
 
-_MOST_CONTINUATIONS = 1_000
-
 
 def generate(
     model: Annotated[str, Name],
@@ -67,6 +65,7 @@ def generate(
         One JSON object with all continuations.
     """
     from regard.tasks.language_modeling.predictor import (
+        MOST_CONTINUATIONS,
         Generation,
         SamplingOptions,
         TextGenerator,
@@ -82,7 +81,7 @@ def generate(
         seed=seed,
     )
     sampling_config(options)  # refuse them before the model is opened
-    require_range("--num", num, 1, _MOST_CONTINUATIONS)
+    require_range("--num", num, 1, MOST_CONTINUATIONS)
     require_range("--seed", seed, 0, LARGEST)
     generator = open_predictor(model, TextGenerator, "generate text", compute)
     text = _read_prompt(prompt)

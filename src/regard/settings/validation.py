@@ -19,14 +19,13 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from regard.errors import ConfigError, did_you_mean
+from regard.errors import ConfigError, did_you_mean, shorten
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 LARGEST = 10**12
 """Largest whole number of a setting or on the command line."""
 _LARGEST_SIZE = 1 << 24  # of a layer: 10^7 rows of 10^7 float32 are above any memory
 _LARGEST_DEPTH = 1_000  # layers: more are built for hours
-_LONGEST_VALUE = 40  # characters of a wrong value in a message
 
 _NOUNS = {str: "a text", Path: "a path", Sequence: "a list of texts"}
 
@@ -66,7 +65,7 @@ def require_range(name: str, value: float | None, low: float, high: float) -> No
     regard.errors.ConfigError: --top 0: must be 1 to 1,000.
     """
     if value is not None and not low <= value <= high:
-        raise ConfigError(f"{name} {value}: must be {low:,} to {high:,}.")
+        raise ConfigError(f"{name} {shorten(value)}: must be {low:,} to {high:,}.")
 
 
 def require_path(name: str, value: object, what: str) -> None:
@@ -122,7 +121,7 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
         is_whole: Whether it must be a whole number.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It is not, or is a whole number beyond `LARGEST`.
 
     >>> require_number("beam", "4", is_whole=True)
     Traceback (most recent call last):
@@ -132,6 +131,8 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
     kind, noun = (Integral, "a whole number") if is_whole else (Real, "a number")
     if value is not None and not _is_number(value, kind):
         _refuse_type(name, noun, value)
+    if isinstance(value, Integral) and not -LARGEST <= value <= LARGEST:
+        raise ConfigError(f"`{name}` must be {-LARGEST:,} to {LARGEST:,}, not {shorten(value)}.")
 
 
 def _is_number(value: Any, kind: type[Integral | Real]) -> bool:
@@ -156,9 +157,8 @@ def require_flag(name: str, value: object) -> None:
 
 
 def _refuse_type(name: str, expected: str, value: object) -> NoReturn:
-    text = repr(value)
-    text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-    raise ConfigError(f"`{name}`: {expected} was expected, not {text} ({type(value).__name__}).")
+    kind = type(value).__name__
+    raise ConfigError(f"`{name}`: {expected} was expected, not {shorten(value)} ({kind}).")
 
 
 def require_options(kind: type, options: Mapping[str, object]) -> None:
@@ -312,6 +312,6 @@ def _require(
     for name in names:
         value = getattr(config, name)
         if isinstance(value, int) and value > LARGEST:
-            raise ValueError(f"{name} must be {LARGEST:,} or less, not {value}")
+            raise ValueError(f"{name} must be {LARGEST:,} or less, not {shorten(value)}")
         if value is not None and not is_allowed(value):
             raise ValueError(f"{name} must be {allowed}, not {value}")

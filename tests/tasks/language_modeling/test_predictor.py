@@ -161,7 +161,7 @@ def test_a_prompt_that_is_no_text_is_refused(prompt, message):
     assert str(error.value) == message
     with pytest.raises(ConfigError, match=r"prompt\[0\]: a text was expected, not"):
         next(generator.stream(prompt, max_tokens=1))
-    with pytest.raises(ConfigError, match="num must be a whole number, 1 or more, not None"):
+    with pytest.raises(ConfigError, match="num must be a whole number, 1 to 1,000, not None"):
         generator.generate("the", num=None)
 
 

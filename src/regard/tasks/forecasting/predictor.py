@@ -18,6 +18,7 @@ from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS, MEDIAN
 from regard.models import PatchTst
 from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
+from regard.settings.validation import require_number
 from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
 from regard.tasks.forecasting.data import read_series
@@ -218,7 +219,8 @@ class Forecaster(BasePredictor):
         """Return the steps ahead; raise ConfigError where there are more than in training."""
         if horizon is None:
             return self.horizon
-        if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+        require_number("horizon", horizon, is_whole=True)
+        if horizon < 1:
             raise ConfigError(f"`horizon={horizon}`: a number of steps, 1 or more, is expected.")
         if horizon > self.horizon:
             raise ConfigError(

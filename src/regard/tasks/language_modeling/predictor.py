@@ -42,6 +42,8 @@ from regard.tasks.language_modeling.loss import (
 )
 from regard.training.distribution import ALONE, World
 
+MOST_CONTINUATIONS = 1_000
+"""Of a prompt: they are sampled together."""
 _UNFINISHED = "\ufffd"  # decoded from the first bytes of a character
 
 
@@ -156,7 +158,7 @@ class TextGenerator(BasePredictor):
         Raises:
             ConfigError: A number is out of its range, or a prompt is not a text.
         """
-        require_whole("num", num, 1)
+        require_whole("num", num, 1, most=MOST_CONTINUATIONS)
         if not isinstance(prompt, str):
             prompts = require_texts(prompt, "prompts")
             return [self.generate(text, num=num, **options) for text in prompts]

@@ -126,7 +126,7 @@ class TextEncoder(BasePredictor):
                 the number is below 1, or the model has no head for masked tokens.
         """
         require_texts([text], "text")
-        require_whole("num", num, 1)
+        require_whole("num", num, 1, most=self.model.vocab_size)
         row = self.tokenizer.encode_masked(text)
         masked = [index for index, token in enumerate(row) if token == self.tokenizer.mask_id]
         if not masked:
