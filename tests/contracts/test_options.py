@@ -134,7 +134,7 @@ def test_numbers_beyond_those_of_a_computer_are_refused():
     with pytest.raises(ConfigError, match=f"^`seed` {rule}"):
         text_generator().generate("the cat", seed=10**400)
     for num in (1_001, 10**400, 10**5000):
-        with pytest.raises(ConfigError, match="^num must be a whole number, 1 to 1,000, not"):
+        with pytest.raises(ConfigError, match=r"^num must be a whole number, 1 to 1,000, not"):
             text_generator().generate("the cat", num=num)
 
 

@@ -52,6 +52,16 @@ def test_metrics_come_back_as_they_were_appended(tmp_path):
     assert folder.read_metrics() == [{"step": 1}, {"step": 3}]
 
 
+def test_the_validation_loss_of_a_run_rose_where_an_earlier_one_was_lower(tmp_path):
+    folder = ModelFolder(tmp_path)
+    assert not folder.loss_rose
+    for loss, has_risen in ((2.0, False), (1.0, False), (1.005, False), (None, False), (1.5, True)):
+        folder.append_metrics({"event": "evaluated", "step": 1, "measures": {"loss": loss}})
+        assert folder.loss_rose == has_risen
+    folder.append_metrics({"event": "finished", "step": 1, "measures": {}})
+    assert folder.loss_rose
+
+
 def test_a_line_of_metrics_that_was_cut_is_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
     folder = ModelFolder(tmp_path)

@@ -27,5 +27,7 @@ def test_a_figure_that_is_not_registered_has_its_name_as_its_title():
 
 def test_a_floor_is_compared_with_a_metric_and_one_of_a_forecaster_says_with_which():
     assert {floor.metric for floor in FLOORS.values()} <= set(METRICS)
-    assert floor_named("copy_chrf") == FloorScore("copying the source", "chrf")
+    assert floor_named("copy_chrf") == FloorScore("copying the source", "chrf", has_article=False)
+    phrases = [floor_named(name).phrase for name in ("copy_chrf", "majority")]
+    assert phrases == ["copying the source", "the most frequent label"]
     assert floor_named("seasonal_naive_mase") == FloorScore("seasonal naive", "mase")

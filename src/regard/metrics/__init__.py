@@ -66,16 +66,16 @@ METRICS: dict[str, Metric] = {
 }
 """What people read of each figure of evaluations, by its name in files."""
 FLOORS: dict[str, FloorScore] = {
-    "byte_entropy": FloorScore("single bytes", "bits_per_byte"),
-    "compressed": FloorScore("xz", "bits_per_byte"),
-    "copy_chrf": FloorScore("copying the source", "chrf"),
+    "byte_entropy": FloorScore("single bytes", "bits_per_byte", has_article=False),
+    "compressed": FloorScore("xz", "bits_per_byte", has_article=False),
+    "copy_chrf": FloorScore("copying the source", "chrf", has_article=False),
     "first_sentence": FloorScore("first sentence", "rougeL"),
     "first_sentence_f1": FloorScore("first sentence", "f1"),
     "first_words": FloorScore("first words", "rougeL"),
     "majority": FloorScore("most frequent label", "accuracy"),
     "neighbour_chrf": FloorScore("nearest training sentence", "chrf"),
-    "no_answer_f1_of_all": FloorScore("always “no answer”", "f1"),
-    "overlap_sentence_f1": FloorScore("best matching sentence", "f1"),
+    "no_answer_f1_of_all": FloorScore('always "no answer"', "f1", has_article=False),
+    "overlap_sentence_f1": FloorScore("sentence with most words of the question", "f1"),
 }
 """The floors of evaluations by their names in files, but those of forecasters."""
 

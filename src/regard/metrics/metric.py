@@ -45,7 +45,14 @@ class FloorScore(NamedTuple):
     Args:
         title: How it is reached, such as ``copying the source``.
         metric: Name of the figure that it is compared with.
+        has_article: Whether it has an article within a sentence.
     """
 
     title: str
     metric: str
+    has_article: bool = True
+
+    @property
+    def phrase(self) -> str:
+        """Its title within a sentence."""
+        return f"the {self.title}" if self.has_article else self.title

@@ -9,6 +9,7 @@ from regard.data.readers.memory import InMemory, source_of_rows
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
+from regard.hub.model_folder import ModelFolder
 from regard.plots.style import require_matplotlib, require_writable
 from regard.runs.start_checks import require_same, weights_checksum
 from regard.settings.values import DecodingPrecision
@@ -80,6 +81,7 @@ def evaluate(
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
         has_details=has_details,
+        loss_rose=ModelFolder(model).loss_rose,
     )
     source = world.together(lambda: _open_data(data))
     _share(world, source, opened)

@@ -131,7 +131,7 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
     kind, noun = (Integral, "a whole number") if is_whole else (Real, "a number")
     if value is not None and not _is_number(value, kind):
         _refuse_type(name, noun, value)
-    if isinstance(value, Integral) and not -LARGEST <= value <= LARGEST:
+    if isinstance(value, Integral) and abs(int(value)) > LARGEST:
         raise ConfigError(f"`{name}` must be {-LARGEST:,} to {LARGEST:,}, not {shorten(value)}.")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from regard.errors import ConfigError, NextStep
+from regard.metrics import floor_named
 from regard.setup.evaluation_details import EvaluationDetails
 
 
@@ -36,6 +37,7 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
         drop_overlap: Leave out rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
         has_details: Collect what a page shows beyond the scores.
+        loss_rose: Whether the validation loss rose before the run of the model ended.
     """
 
     model: str
@@ -45,6 +47,7 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
     drop_overlap: bool = False
     allow_overlap: bool = False
     has_details: bool = False
+    loss_rose: bool = False
 
 
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +59,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         other: Name of the model that it is compared with; None without one.
         picture: What `draw` draws; None where there is nothing to show.
         details: What a page shows beyond the scores; None where they were not asked for.
+        loss_rose: Whether the validation loss rose before the run of the model ended.
     """
 
     model: str
@@ -63,6 +67,14 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     other: str | None = None
     picture: Picture | None = None
     details: EvaluationDetails | None = None
+    loss_rose: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a score below that of a floor."""
+        if self.loss_rose:
+            return "train on more data, not longer: the validation loss rose in its run"
+        return "train longer, or on more data"
 
     @property
     @abstractmethod
@@ -78,6 +90,10 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     @abstractmethod
     def floors(self) -> dict[str, float | None]:
         """Scores that need no model, by name; None where they are not known."""
+
+    def floor_title(self, name: str) -> str:
+        """Return what people read of a floor, the same in text and on a page."""
+        return floor_named(name).title
 
     @property
     @abstractmethod

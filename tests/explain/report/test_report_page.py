@@ -108,6 +108,8 @@ def test_scores_floors_and_verdict_are_those_of_the_report(translated):
         [score.value, score.low, score.high], abs=0.06
     )
     assert [row[0] for row in rows[2:]] == ["copying the source", "nearest training sentence"]
+    printed = "\n".join(line for _, line in report.lines())
+    assert all(f"{row[0]} {float(row[1]):.1f} chrF" in printed for row in rows[2:])
     assert f"Verdict: {report.verdict}" in page.text
     assert "12 rows" in page.text
 

@@ -281,7 +281,7 @@ def test_evaluate_prints_scores_floors_and_the_worst(capsys, folder, asked_file)
     code, out, _ = run(capsys, "evaluate", folder, asked_file, "--worst", 2, "--compare", folder)
     assert code == 0
     assert "Exact " in out
-    assert "Floors  F1 the first sentence" in out
+    assert "Floors  F1 first sentence" in out
     assert 'always "no answer"' in out
     assert "Verdict" in out
     assert f"{folder} against {folder}: +0.0 F1 [+0.0, +0.0], p = 1.000" in out

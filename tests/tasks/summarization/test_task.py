@@ -13,6 +13,7 @@ from regard.__main__ import main
 from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
+from regard.runs.scoring import evaluate
 from regard.training.events import Saved
 
 WORDS = [word for setting in SETTINGS for word in ("--set", setting)]
@@ -253,6 +254,24 @@ def test_evaluate_prints_intervals_floors_and_a_verdict(capsys, summarizer_folde
     assert report["task"] == "summarization"
     assert len(report["worst"]) == 2
     assert report["worst"][0]["rougeL"] <= report["worst"][1]["rougeL"]
+
+
+@pytest.mark.slow
+def test_a_model_that_over_fits_is_not_told_to_train_longer(summarizer_folder, tmp_path):
+    rows = [
+        {"document": f"Good day {n}. The rest is not.", "summary": f"Good day {n}."}
+        for n in range(12)
+    ]
+    path = write_jsonl(tmp_path / "test.jsonl", rows)
+    folder = shutil.copytree(summarizer_folder, tmp_path / "model")
+    before, _ = evaluate(folder, path)
+    assert before.verdict.endswith("train longer, or on more data.")
+    for loss in (0.5, 9.0):
+        line = {"event": "evaluated", "step": 1, "measures": {"loss": loss}}
+        ModelFolder(folder).append_metrics(line)
+    after, _ = evaluate(folder, path)
+    remedy = "train on more data, not longer: the validation loss rose in its run."
+    assert after.verdict == before.verdict.replace("train longer, or on more data.", remedy)
 
 
 @pytest.mark.slow

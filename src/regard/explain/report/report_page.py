@@ -110,7 +110,7 @@ def _scores(report: EvaluationReport) -> Markup:
         if (floors := list(_floors_of(report, name))) and score["value"] is not None
     ]
     notes = [
-        f"{floor_named(name).title}: the training data is not at hand."
+        f"{report.floor_title(name)}: the training data is not at hand."
         for name, value in report.floors.items()
         if value is None
     ]
@@ -185,9 +185,8 @@ def _printed(report: EvaluationReport) -> Iterator[Markup]:
 def _floors_of(report: EvaluationReport, score: str) -> Iterator[tuple[str, float]]:
     """Yield title and value of the floors of a score."""
     for name, value in report.floors.items():
-        floor = floor_named(name)
-        if floor.metric == score and value is not None:
-            yield floor.title, value
+        if floor_named(name).metric == score and value is not None:
+            yield report.floor_title(name), value
 
 
 def _charts(details: EvaluationDetails) -> Markup | None:

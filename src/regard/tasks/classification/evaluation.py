@@ -14,6 +14,7 @@ from regard.data.labeled_text import LabeledTexts
 from regard.data.readers.source import DataSource
 from regard.data.splits import overlap
 from regard.errors import DataError
+from regard.metrics import FLOORS
 from regard.metrics.classification import Reliability, confusion_matrix, reliability
 from regard.metrics.words import split_words
 from regard.plots.confusion_matrix import ClassificationPicture
@@ -112,7 +113,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
     @property
     def verdict(self) -> str:
         """Whether the interval of the accuracy is above the most frequent label."""
-        name = "the most frequent label"
+        name = FLOORS["majority"].phrase
         return f"above {name}" if self.accuracy_low > self.majority else f"not above {name}"
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -129,7 +130,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
             f"{self.accuracy:.1f} % [{self.accuracy_low:.1f}, {self.accuracy_high:.1f}]   "
             f"macro F1 {self.macro_f1:.1f}   loss {self.loss:.3f}",
         )
-        yield "Floors", f"most frequent label {self.majority:.1f} %"
+        yield "Floors", f"{self.floor_title('majority')} {self.majority:.1f} %"
         yield "Verdict", self.verdict
         if self.compared is not None:
             difference = self.accuracy - self.compared
@@ -193,6 +194,7 @@ def evaluate_classifier(
         num_truncated=sum(result.truncated > 0 for result in results),
         picture=picture,
         details=details,
+        loss_rose=options.loss_rose,
     )
 
 

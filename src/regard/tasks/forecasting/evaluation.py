@@ -165,6 +165,10 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
             for score in SCORE_NAMES
         }
 
+    def floor_title(self, name: str) -> str:
+        """Return what people read of a floor, whatever its score."""
+        return self.floor_scores[name.rpartition("_")[0]].title
+
     @property
     def verdict(self) -> str:
         """The winner in each score."""

@@ -114,10 +114,10 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
             f"{self.loss:.3f} nats/token   perplexity {self.perplexity:.2f}   "
             f"{self.bits_per_byte:.3f} bits/byte",
         )
-        yield (
-            "Floors",
-            f"single bytes {self.byte_entropy:.3f} bits/byte   xz {self.compressed:.3f} bits/byte",
+        floors = (
+            f"{self.floor_title(name)} {bits:.3f} bits/byte" for name, bits in self.floors.items()
         )
+        yield "Floors", "   ".join(floors)
         yield "Verdict", self.verdict
         if self.compared is not None:
             difference = self.bits_per_byte - self.compared

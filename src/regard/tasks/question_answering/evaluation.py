@@ -12,6 +12,7 @@ from regard.data.listing import pluralize
 from regard.data.question_rows import Questions
 from regard.data.readers.source import DataSource
 from regard.errors import NextStep
+from regard.metrics import FLOORS
 from regard.metrics.answers import (
     AnswerScores,
     PairedAnswerScores,
@@ -48,11 +49,6 @@ from regard.tasks.question_answering.data import (
 
 _ENDS = ".!?。！？"
 _LONGEST_TEXT = 60  # characters of a text in a line of the report
-_NAMES = {
-    "first_sentence_f1": "the first sentence",
-    "overlap_sentence_f1": "the sentence with most words of the question",
-    "no_answer_f1_of_all": 'always "no answer"',
-}
 
 
 class WorstAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +121,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         """Whether the interval of F1 is above the best floor."""
         name, floor = max(self.floor_f1.items(), key=lambda item: item[1])
         is_above = self.scores.f1.low > floor
-        return f"above {_NAMES[name]}" if is_above else f"not above {_NAMES[name]}"
+        return f"above {FLOORS[name].phrase}" if is_above else f"not above {FLOORS[name].phrase}"
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the worst answers, scores, floors and the comparison."""
@@ -148,8 +144,8 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
             yield title, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
         if self.scores.no_answer_f1 is not None:
             yield "None", f'{self.scores.no_answer_f1:.1f}   F1 of the decision "no answer"'
-        floors = ", ".join(f"{_NAMES[name]} {value:.1f}" for name, value in self.floor_f1.items())
-        yield "Floors", f"F1 {floors}"
+        floors = (f"{self.floor_title(name)} {value:.1f}" for name, value in self.floor_f1.items())
+        yield "Floors", f"F1 {', '.join(floors)}"
         yield "Verdict", self.verdict
         if self.comparison is not None:
             for title, score in (
@@ -262,8 +258,8 @@ def answer_test_report(
         )
         name, floor = max(_floors(dataset.test).items(), key=lambda item: item[1])
         figures[name] = floor
-        summary += f" ({_NAMES[name]}: F1 {floor:.1f})"
-        notes += f" `{name}` is F1 of {_NAMES[name]}, the best floor."
+        summary += f" ({FLOORS[name].phrase}: F1 {floor:.1f})"
+        notes += f" `{name}` is F1 of {FLOORS[name].phrase}, the best floor."
     if threshold is not None:
         notes += (
             f' "No answer" is given where it is {threshold:.2f} nats more likely than the best '

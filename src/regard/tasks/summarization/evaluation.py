@@ -102,24 +102,31 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
             "first_sentence": self.first_sentence.rougeL.value,
         }
 
+    def floor_title(self, name: str) -> str:
+        """Return what people read of a floor; of the first words, how many they are."""
+        if name == "first_words":
+            return f"first {self.num_first_words} words"
+        return super().floor_title(name)
+
     @property
     def verdict(self) -> str:
         """The comparison of ROUGE-L with the best floor, in a sentence."""
         floors = {
-            f"the first {self.num_first_words} words": self.first_words.rougeL,
-            "the first sentence": self.first_sentence.rougeL,
+            "first_words": self.first_words.rougeL,
+            "first_sentence": self.first_sentence.rougeL,
         }
-        name, floor = max(floors.items(), key=lambda item: item[1].value)
+        best, floor = max(floors.items(), key=lambda item: item[1].value)
+        name = f"the {self.floor_title(best)}"
         score = self.scores.rougeL
         if score.high < floor.low:
             return (
                 f"worse than {name} ({floor.value:.1f} ROUGE-L): this model is of no use yet; "
-                "train longer."
+                f"{self.remedy}."
             )
         if score.low <= floor.high:
             return (
                 f"not certainly better than {name} ({floor.value:.1f} ROUGE-L): the 95 % "
-                "intervals overlap.  Train longer, or on more data."
+                f"intervals overlap; {self.remedy}."
             )
         gain = score.value - floor.value
         return f"{gain:.1f} ROUGE-L above {name}, the best floor; the 95 % intervals are apart."
@@ -144,8 +151,9 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
             yield METRICS[name].column, f"{interval}   {score.signature}"
         yield (
             "Floors",
-            f"first {self.num_first_words} words {_describe(self.first_words)}   "
-            f"first sentence {_describe(self.first_sentence)}   (ROUGE-1 / 2 / L)",
+            f"{self.floor_title('first_words')} {_describe(self.first_words)}   "
+            f"{self.floor_title('first_sentence')} {_describe(self.first_sentence)}   "
+            "(ROUGE-1 / 2 / L)",
         )
         yield "Verdict", self.verdict
         yield (
@@ -263,6 +271,7 @@ def evaluate_summarizer(
         comparison=comparison,
         picture=picture,
         details=details,
+        loss_rose=options.loss_rose,
     )
 
 

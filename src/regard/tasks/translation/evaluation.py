@@ -12,6 +12,7 @@ import numpy as np
 
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
+from regard.metrics import FLOORS
 from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.translation import (
@@ -88,18 +89,17 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
     @property
     def verdict(self) -> str:
         """The comparison of chrF with the best floor, in a sentence."""
-        baselines = {"copying the source": self.copy_chrf}
-        if self.neighbour_chrf is not None:
-            baselines["the nearest training sentence"] = self.neighbour_chrf
-        name, baseline = max(baselines.items(), key=lambda item: item[1])
+        known = {name: value for name, value in self.floors.items() if value is not None}
+        best, baseline = max(known.items(), key=lambda item: item[1])
+        name = FLOORS[best].phrase
         score = self.scores.chrf
         if score.high < baseline:
             return (
                 f"worse than {name} ({baseline:.1f} chrF): this model is of no use yet; "
-                "train longer."
+                f"{self.remedy}."
             )
         if score.low <= baseline:
-            return f"no better than {name} ({baseline:.1f} chrF): train longer, or on more data."
+            return f"no better than {name} ({baseline:.1f} chrF): {self.remedy}."
         return f"{score.value - baseline:.1f} chrF above {name}, the best floor."
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -115,12 +115,12 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
             yield "", f"wanted  {entry.reference}"
         for name, score in (("chrF", self.scores.chrf), ("BLEU", self.scores.bleu)):
             yield name, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]   {score.signature}"
-        neighbor = self.neighbour_chrf
-        nearest = "training data not at hand" if neighbor is None else f"{neighbor:.1f} chrF"
-        yield (
-            "Floors",
-            f"copying the source {self.copy_chrf:.1f} chrF   nearest training sentence {nearest}",
+        floors = (
+            f"{self.floor_title(name)} "
+            + ("training data not at hand" if value is None else f"{value:.1f} chrF")
+            for name, value in self.floors.items()
         )
+        yield "Floors", "   ".join(floors)
         yield "Verdict", self.verdict
         yield (
             "Latency",
@@ -214,6 +214,7 @@ def evaluate_translator(
         comparison=comparison,
         picture=picture,
         details=details,
+        loss_rose=options.loss_rose,
     )
 
 
