@@ -9,7 +9,7 @@ from regard.data.readers.source import open_source
 from regard.errors import ConfigError
 from regard.setup.config import RunConfig
 from regard.setup.request import Request
-from regard.tasks import DEFAULT_TASK
+from regard.tasks import DEFAULT_TASK, task_named
 from regard.tasks.choice import choose_task
 
 
@@ -65,3 +65,8 @@ def test_where_no_task_is_set_the_data_decides_and_the_embedded_corpus_is_for_tr
     assert unset.bind_all_but_model(RunConfig()).task == RunConfig().task == ""
     assert choose_task(unset, hours).name == "forecasting"
     assert choose_task(unset, None).name == DEFAULT_TASK == "translation"
+
+
+def test_an_unknown_task_is_refused_with_the_closest_one():
+    with pytest.raises(ConfigError, match=r"was expected\.  Did you mean classification\?$"):
+        task_named("clasification")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
 
+_LONGEST_LABEL = 1_000  # bytes
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
 
@@ -137,14 +138,22 @@ def _is_packed(name: str) -> bool:
 
 
 def _is_table(name: str) -> bool:
-    """Return whether a file is JSONL or has rows, such as CSV, by its name."""
+    """Return whether a file is JSONL or has rows, such as CSV, by its name; or has fastText's."""
     from regard.data.readers import FORMATS, TABLE_READERS
 
     if name == "-" or not stat.S_ISREG(Path(name).stat().st_mode):
         return False
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
-    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS}
+    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS} or _has_labels(name)
+
+
+def _has_labels(name: str) -> bool:
+    """Return whether the first line of a file has a label as fastText marks it."""
+    from regard.data.readers.fasttext import is_fasttext
+
+    with Path(name).open("rb") as stream:
+        return is_fasttext(stream.readline(_LONGEST_LABEL).decode("latin-1"))
 
 
 def _file_lines(name: str, encoding: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ _OPTIONS = {
     "top_p": "--top-p",
     "stop": "--stop",
     "threshold": "--threshold",
+    "seed": "--seed",
     "context": "--context",
     "plot": "--plot",
     "resume": "--resume",

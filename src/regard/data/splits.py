@@ -25,7 +25,7 @@ from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import spell_number
-from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.parallel_corpus import ParallelCorpus, describe_labels
 from regard.data.question_rows import Questions
 from regard.data.rows import Rows
 from regard.data.split_rules import EARLIER_SPLIT, SPLIT_RULE
@@ -188,9 +188,10 @@ def split(
 def _require_held_out(rows: Rows, sizes: Sequence[int], parts: Sequence[list[int]]) -> None:
     """Raise `DataError` where no row is in a part that should have some."""
     if any(size and not part for size, part in zip(sizes, parts, strict=True)):
+        labels = describe_labels(rows) if isinstance(rows, ParallelCorpus) else ""
         raise DataError(
             f"{rows.path}: no row can be held out: nearly all {_describe_shared(rows)} others.  "
-            "Name files of your own: `data.valid=FILE`, `data.test=FILE`"
+            + (labels or "Name files of your own: `data.valid=FILE`, `data.test=FILE`")
         )
 
 

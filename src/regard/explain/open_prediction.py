@@ -17,7 +17,7 @@ from regard.data.batching import TokenRows
 from regard.data.listing import pluralize
 from regard.data.readers.source import as_source
 from regard.data.time_series import TimeSeries
-from regard.errors import ConfigError, DataError
+from regard.errors import ConfigError, DataError, did_you_mean
 from regard.explain.prediction import Prediction
 from regard.explain.predictions.answer_span import AnswerSpan
 from regard.explain.predictions.classified_input import ClassifiedInput
@@ -316,7 +316,10 @@ def _label_index(classifier: LabelPredictor[Any], label: str | None) -> int | No
     if label is None:
         return None
     if label not in classifier.labels:
-        raise ConfigError(f"label {label!r}: one of {', '.join(classifier.labels)} was expected.")
+        hint = did_you_mean(label, classifier.labels)
+        raise ConfigError(
+            f"label {label!r}: one of {', '.join(classifier.labels)} was expected.{hint}"
+        )
     return classifier.labels.index(label)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, did_you_mean
 from regard.lazy import Registry
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def task_named(name: str) -> Task:
         ConfigError: No task has this name.
     """
     if name not in TASKS:
-        raise ConfigError(f"task={name}: one of {', '.join(TASKS)} was expected.")
+        hint = did_you_mean(name, list(TASKS))
+        raise ConfigError(f"task={name}: one of {', '.join(TASKS)} was expected.{hint}")
     return TASKS[name]
 
 

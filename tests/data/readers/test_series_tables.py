@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tests.data.readers.series_files import first, table
 
-from regard.data.readers.series_tables import read_time_series
-from regard.data.readers.source import DataSource
+from regard.data.readers.series_tables import is_time_series, read_time_series
+from regard.data.readers.source import DataSource, open_source
 from regard.errors import DataError
 
 NAN = float("nan")
@@ -125,6 +125,18 @@ def test_a_series_without_a_value_is_refused(read_series):
         read_series(
             ["date,shop,v", "2024-01-01,A,1", "2024-01-02,A,2", "2024-01-01,B,", "2024-01-02,B,"]
         )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["time,value\n2024-01-01,\n2024-01-02,NA\n", "day\tprice\n2024-01-01\t\n2024-01-02\t\n"],
+)
+def test_times_next_to_a_column_without_a_value_are_a_series(text, tmp_path):
+    path = tmp_path / "f.tsv"
+    path.write_text(text)
+    assert is_time_series(open_source(path))
+    with pytest.raises(DataError, match=r"f\.tsv: no value at all in (value|price)\."):
+        read_time_series(path)
 
 
 def test_rows_before_the_first_value_are_left_out(read_series):

@@ -90,7 +90,7 @@ def test_what_is_no_text_has_no_vector_and_is_not_filled(folder, texts):
         load(folder).embed(texts)
     with pytest.raises(ConfigError, match=r"text\[0\]: a text was expected, not"):
         load(folder).fill(texts)
-    with pytest.raises(ConfigError, match="num must be a whole number, 1 or more, not 0"):
+    with pytest.raises(ConfigError, match=r"num must be a whole number, 1 to \d+, not 0"):
         load(folder).fill("a", num=0)
 
 

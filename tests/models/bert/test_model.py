@@ -285,3 +285,9 @@ def test_a_summary_tells_the_dimensions():
     assert BertConfig().summary(AttentionConfig()) == (
         "12 layers, d=768, 12 heads, ff 3072, post-norm, attention full"
     )
+
+
+@pytest.mark.parametrize(("positions", "longest"), [(128, 128), (512, 256)])
+def test_the_longest_text_has_positions(positions, longest):
+    """``regard info`` computes costs for it."""
+    assert BertConfig(max_positions=positions).longest_input(256) == longest

@@ -269,3 +269,9 @@ def test_a_summary_tells_the_decoder_s_pattern_alone():
 )
 def test_a_size_that_cannot_be_is_refused(changes, message):
     assert refusal(**changes) == message
+
+
+@pytest.mark.parametrize(("positions", "longest"), [("learned", 128), ("rotary", 256)])
+def test_the_longest_text_has_positions(positions, longest):
+    """``regard info`` computes costs for it."""
+    assert GptConfig(positions=positions, max_positions=128).longest_input(256) == longest

@@ -1,6 +1,7 @@
 """Images, recordings and series, from data to a model that the verbs use."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -198,7 +199,7 @@ def test_what_is_kept_standardizes_inputs_bit_for_bit(models, sources, name):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("bars", "a.png", r"array of numbers of shape \[1, 8, 8\] was expected, not str"),
+        ("bars", 3, r"array of numbers of shape \[1, 8, 8\] was expected, not \[\]"),
         ("bars", np.zeros((8, 8, 1)), r"of shape \[1, 8, 8\] was expected, not \[8, 8, 1\]"),
         ("words", np.zeros(40), r"of shape \[length, 40\] was expected, not \[40\]"),
         ("words", np.zeros((0, 40)), r"of shape \[length, 40\] was expected, not \[0, 40\]"),
@@ -211,6 +212,42 @@ def test_values_that_a_model_cannot_read_are_refused_by_number(models, name, val
         opened.classify([value])
     with pytest.raises(ConfigError, match="`values`: a list of arrays was expected, not NoneType"):
         opened.classify(None)
+
+
+def test_one_file_is_classified_by_its_path(models, pictures, words, waves):
+    for name, data in (("pictures", pictures), ("words", words)):
+        opened = regard.load(models[name])
+        path, expected = next(iter(opened.stream(str(data))))
+        assert opened.classify(path).label == expected.label
+        assert [entry.label for entry in opened.classify([Path(path)] * 2)] == 2 * [expected.label]
+        with pytest.raises(
+            ConfigError, match=r"may have several .*The label of each: stream\(PATH"
+        ):
+            opened.classify(data)
+        with pytest.raises(DataError, match=r"a\.png: no such file"):
+            opened.classify(["a.png"])
+    with pytest.raises(ConfigError, match=r"may have several series\.  The label of each: stream"):
+        regard.load(models["waves"]).classify(waves)
+
+
+def test_a_table_of_shorter_series_than_those_of_training_is_noted(models, tmp_path):
+    opened = regard.load(models["waves"])
+    longest = opened.config.model.max_positions
+    path = tmp_path / "short.csv"
+    path.write_text("a,b,c\n1,2,3\n3,2,1\n")
+    with pytest.warns(match=rf"every series is 3 rows long; those of training are up to {longest}"):
+        assert len(list(opened.stream(str(path)))) == 2
+
+
+def test_advice_to_set_a_size_is_for_training_alone(models, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("label,a,b,c\nx,1,2,3\n")
+    opened = regard.load(models["bars"])
+    expected = (
+        r"rows\.csv:2: 3 numbers are not a square image with 1 channel\.  The model reads images "
+    )
+    with pytest.raises(DataError, match=rf"{expected}of 8 x 8 pixels, 64 numbers a row\.$"):
+        list(opened.stream(str(path)))
 
 
 def test_the_end_of_a_recording_that_is_not_read_is_named(capsys, models, tmp_path):

@@ -27,7 +27,6 @@ from regard.data.readers.number_columns import (
     NumberStyle,
     are_mostly_numbers,
     find_number_style,
-    is_missing,
     read_boolean_column,
     read_number_column,
 )
@@ -166,7 +165,8 @@ def _refuse_unnamed(file: TextFile, table: TimeTable, keys: Sequence[int]) -> No
 def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool = False) -> bool:
     """Return whether a file holds series with times, by its first rows.
 
-    It has a column of times and one of numbers, and no texts but names of series. Rows of several
+    It has a column of times and one of numbers, perhaps without any value, and no texts but names
+    of series. Rows of several
     numbers with a column ``label`` or ``class`` are not series with times, also where they have a
     date; of one number they are, where the times are regular.
 
@@ -199,10 +199,12 @@ def _are_forecast(table: TimeTable, cells: TimeCells, times: TimeColumn) -> bool
     """Return whether rows with times are for a forecast, not to be classified."""
     roles = find_column_roles(table, cells, times, ColumnRequest())
     has_label = not LABEL_NAMES.isdisjoint(map(fold_name, table.names))
-    if not roles.targets or (has_label and len(roles.targets) > 1):
+    if has_label and len(roles.targets) > 1:
         return False
-    is_sure = not times.is_count and not has_label
-    return is_sure or _are_regular(table, roles, times)
+    if times.is_count or has_label:
+        return bool(roles.targets) and _are_regular(table, roles, times)
+    # Without any value they are refused as series, by the name of the column.
+    return bool(roles.targets) or any(map(table.is_empty, roles.unused))
 
 
 def _are_regular(table: TimeTable, roles: ColumnRoles, times: TimeColumn) -> bool:
@@ -271,7 +273,7 @@ def _refuse_cells(
 
 def _describe_no_numbers(file: TextFile, table: TimeTable, roles: ColumnRoles) -> str:
     """Return what the columns of a table hold that has no numbers to be forecast."""
-    empty = [table.name_of(i) for i in roles.unused if all(map(is_missing, table.columns[i]))]
+    empty = [table.name_of(i) for i in roles.unused if table.is_empty(i)]
     if empty:
         return f"{file.name}: no value at all in {list_first(empty, _NUM_NAMED)}."
     lists = [table.name_of(i) for i in roles.unused if table.columns[i][0].startswith("[")]

@@ -19,6 +19,7 @@ import msgspec
 
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
+from regard.data.readers.fasttext import is_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.json_lines import object_lines, sample_cells
@@ -51,7 +52,8 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         kind: For a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; for a file
             ``squad`` (SQuAD's nested JSON), ``records`` (JSONL), ``text`` (named as running text,
-            no tab in its first line), or ``table``, also if the first line cannot be read.
+            no tab and no label of fastText in its first line), or ``table``, also if the first
+            line cannot be read.
         names: Keys of the first record, or cells of the first row, which may be a header; empty
             if it cannot be read.
         columns: Names of the columns of text, label, source and target, or of context, question
@@ -116,7 +118,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             has_time_column=is_time_series(source, encoding),
             has_unnamed_label=_has_unnamed_label(source, encoding, keys),
         )
-    return _shape_of_cells(source, encoding, has_tab="\t" in first)
+    return _shape_of_cells(source, encoding, has_cells="\t" in first or is_fasttext(first))
 
 
 def _filled_lines(source: DataSource, encoding: str) -> Iterator[str]:
@@ -148,9 +150,9 @@ def _has_lists(cells: Sequence[str]) -> bool:
     return any(cell[:1] in ("[", "{") for cell in cells)
 
 
-def _shape_of_cells(source: DataSource, encoding: str, *, has_tab: bool) -> DataShape:
+def _shape_of_cells(source: DataSource, encoding: str, *, has_cells: bool) -> DataShape:
     """Return the shape of a file whose lines have cells, by its first two rows."""
-    is_text = FORMATS.get(source.suffix) == "text" and not has_tab
+    is_text = FORMATS.get(source.suffix) == "text" and not has_cells
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
     names = tuple(map(str.strip, header))

@@ -28,6 +28,7 @@ from regard.data.readers.columns import (
     find_columns,
     find_pair_or_usual,
 )
+from regard.data.readers.fasttext import is_fasttext
 from regard.data.readers.headers import (
     advise_columns,
     advise_numbers,
@@ -324,6 +325,8 @@ def _inspect_objects(
 
 def _describe_separator(table: _Table, suffix: str, *, has_header: bool) -> list[str]:
     """Return notes on how a table is written, where its suffix does not say it."""
+    if table.format == "fasttext":
+        return ["labels as fastText marks them"]
     is_usual = {".csv": ",", ".tsv": "\t"}.get(suffix) == table.separator
     name = _SEPARATORS.get(table.separator, f'"{table.separator}"')
     notes = [] if has_header and is_usual else [f"{name}-separated"]
@@ -359,16 +362,29 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     """Recognize by the first lines how a table is written."""
     lines = numbered_lines(file)
     file_format = FORMATS.get(suffix, "")
-    if file_format in TABLE_READERS.keys() - {"tsv", "csv"}:
+    if file_format in TABLE_READERS.keys() - {"tsv", "csv", "fasttext"}:
         return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
     if file_format in ("jsonl", ""):
         lines = object_lines(lines, file.name)
     ahead = list(islice(lines, _NUM_SAMPLED))
     declared = _take_declaration(ahead)
-    filled = list(filter(str.strip, map(itemgetter(1), ahead)))
+    return _recognize(chain(ahead, lines), list(map(itemgetter(1), ahead)), suffix, declared)
+
+
+def _recognize(lines: Lines, ahead: Sequence[str], suffix: str, declared: str) -> _Table:
+    """Return the lines of a table, with how the first ones are written.
+
+    Args:
+        lines: All lines.
+        ahead: The first of them.
+        suffix: Suffix of the file.
+        declared: The separator that the file names; empty if it names none.
+    """
+    filled = list(filter(str.strip, ahead))
     first = "".join(filled[:1])
+    if is_fasttext(first):
+        return _Table(lines, False, "fasttext", separator=" ", is_declared=True)
     is_json = first.lstrip().startswith("{")
-    lines = chain(ahead, lines)
     if suffix != ".csv" and not declared and "\t" in first:
         return _Table(lines, is_json, format="tsv", separator="\t", is_declared=False)
     return _Table(lines, is_json, "csv", declared or _find_separator(filled), bool(declared))

@@ -92,6 +92,10 @@ class TimeTable(NamedTuple):
         """Return the cells of a column that are not empty."""
         return [cell for cell in self.columns[index] if cell]
 
+    def is_empty(self, index: int) -> bool:
+        """Return whether a column has no value at all."""
+        return all(map(is_missing, self.columns[index]))
+
     def row_text(self, row: int) -> str:
         """Return the cells of a row, for messages."""
         return ",".join(cells[row] for cells in self.columns)

@@ -60,7 +60,7 @@ def method_names(names: Iterable[str]) -> list[str]:
         plain = name.strip().lower().replace("-", "_").replace(" ", "_")
         plain = ALIASES.get(plain, plain)
         if plain not in METHODS:
-            hint = did_you_mean(name, list(METHODS))
+            hint = did_you_mean(plain, [*METHODS, *ALIASES])
             raise ConfigError(f"method {name!r}: one of {', '.join(METHODS)} was expected.{hint}")
         resolved[plain] = None
     if not resolved:

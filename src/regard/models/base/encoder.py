@@ -121,6 +121,10 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             epsilon=self.epsilon,
         )
 
+    def longest_input(self, max_length: int) -> int:
+        """Return the tokens of the longest text: those that there are positions for."""
+        return min(max_length, self.max_positions)
+
     def make_positions(self) -> LearnedPositions | None:
         """Return the table of positions; None where the layers have their own."""
         return LearnedPositions(self.dim, self.max_positions, self.position_offset)

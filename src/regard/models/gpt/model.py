@@ -82,6 +82,10 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         require_probability(self, "dropout")
         require_positive(self, "epsilon", "rotary_base")
 
+    def longest_input(self, max_length: int) -> int:
+        """Return the tokens of the longest text: those that a learned table has positions for."""
+        return min(max_length, self.max_positions) if self.positions == "learned" else max_length
+
     @property
     def size_of_head(self) -> int:
         """The size of a head, set or not."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.labeled_inputs import InputBatches, InputCollator, LabeledInputs
 from regard.data.labeled_text import check_known_labels
+from regard.data.listing import pluralize
 from regard.data.readers.images import describe_frames
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError
@@ -56,38 +59,79 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
             path: Path of inputs like those of training: images, WAV files, or rows of numbers.
 
         Yields:
-            Where each input is in the data, and its label, in the order of reading.
+            Where each input is in the data, and its label, in the order of reading. A table whose
+            series all have less rows than those of training may have is warned of at the end.
 
         Raises:
             DataError: An input cannot be read.
         """
+        lengths: list[int] = []
         inputs = self.modality.read_unlabeled(self.input_format, as_source(path))
         while chunk := list(itertools.islice(inputs, _STREAMED_INPUTS)):
             locations, values = zip(*chunk, strict=True)
+            lengths += map(len, values)
             yield from zip(locations, self.classify_rows(values), strict=True)
+        if not self.modality.reads_files:
+            self._warn_of_short(path, lengths)
 
-    def classify(self, values: Sequence[NDArray]) -> list[Classification]:
+    def _warn_of_short(self, path: str, lengths: Sequence[int]) -> None:
+        """Warn where the series of a table all have one length, and training had longer ones."""
+        longest = self.collator.longest
+        if len(lengths) > 1 and len(set(lengths)) == 1 and lengths[0] < longest:
+            warnings.warn(
+                f"{path}: every series is {pluralize(lengths[0], 'row')} long; those of training "
+                f"are up to {longest:,}.  Columns missing?",
+                stacklevel=3,
+            )
+
+    @overload
+    def classify(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
+        self, values: str | PathLike[str]
+    ) -> Classification: ...
+    @overload
+    def classify(self, values: Sequence[NDArray | str | PathLike[str]]) -> list[Classification]: ...
+    def classify(
+        self, values: str | PathLike[str] | Sequence[NDArray | str | PathLike[str]]
+    ) -> Classification | list[Classification]:
         """Classify inputs; rows of features after the longest of training are cut off.
 
         Args:
             values: Images of shape ``[channels, height, width]`` and the model's size, or rows of
-                features of shape ``[length, features]``, as they were in training.
+                features of shape ``[length, features]``, as they were in training; or paths of
+                images or recordings, or one such path.
 
         Returns:
-            The label of each, in the same order.
+            The label of each, in the same order; of one path, one label.
 
         Raises:
-            ConfigError: One of them is not an array of finite numbers of this shape.
+            ConfigError: One of them is not an array of finite numbers of this shape, nor the path
+                of a file with one input.
+            DataError: A file cannot be read.
         """
+        if isinstance(values, str | PathLike):
+            return self.classify([values])[0]
         if not isinstance(values, Iterable):
             raise ConfigError(
                 f"`values`: a list of arrays was expected, not {type(values).__name__}."
             )
         results = self.classify_rows(
-            [self._checked(value, number) for number, value in enumerate(values)]
+            [
+                self._read(value) if isinstance(value, str | PathLike) else self._checked(value, i)
+                for i, value in enumerate(values)
+            ]
         )
         self.warn_of_cut(results)
         return results
+
+    def _read(self, path: str | PathLike[str]) -> NDArray:
+        """Return the one input of a file; raise ConfigError for a file or folder of several."""
+        source = as_source(str(path))
+        if self.modality.reads_files and not source.is_folder:
+            inputs = self.modality.read_unlabeled(self.input_format, source)
+            (_, values), *others = itertools.islice(inputs, 2)
+            if not others:
+                return values
+        raise ConfigError(f"{path}: may have several {self.unit}.  The label of each: stream(PATH)")
 
     def classify_rows(self, values: Sequence[NDArray]) -> list[Classification]:
         """Return the label of each input, with the number of its rows that were cut off.

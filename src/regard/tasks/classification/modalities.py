@@ -206,7 +206,8 @@ class Images(Modality):
         path, size = source.path, input_format.image_size
         if not source.is_folder:
             rows = _number_rows(source, input_format.data)
-            return {"train": _labeled_rows(path, rows, [_image(row, path, size) for row in rows])}
+            images = [_image(row, path, input_format) for row in rows]
+            return {"train": _labeled_rows(path, rows, images)}
         if idx := find_idx(path):
             parts = {}
             for part, files in idx.items():
@@ -246,7 +247,7 @@ class Images(Modality):
                 warnings.warn(note, stacklevel=2)
         else:
             for row in _number_rows(source, input_format.data, has_labels=False):
-                yield f"line {row.line}", _image(row, path, size)
+                yield f"line {row.line}", _image(row, path, input_format)
 
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:  # noqa: ARG002
         """Describe size and channels of images of shape ``[channels, height, width]``."""
@@ -344,13 +345,13 @@ class Series(Modality):
         if source.is_folder:
             raise DataError(f"{source.path}: a directory, not a file.  Name one file: CSV or TSV.")
         rows = _number_rows(source, input_format.data)
-        steps = [_steps(row, source.path, input_format.model.num_features) for row in rows]
+        steps = [_steps(row, source.path, input_format) for row in rows]
         return {"train": _labeled_rows(source.path, rows, steps)}
 
     def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read rows; a column of labels is ignored."""
         for row in _number_rows(source, input_format.data, has_labels=False):
-            yield f"line {row.line}", _steps(row, source.path, input_format.model.num_features)
+            yield f"line {row.line}", _steps(row, source.path, input_format)
 
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
         """Describe numbers per step and lengths of series of shape ``[length, features]``."""
@@ -405,8 +406,16 @@ def _number_rows(
     return read(source, label=column, encoding=data.encoding)
 
 
-def _row_size(row: NumberRow, path: str, expected: ImageSize) -> ImageSize:
+def _row_size(
+    row: NumberRow, path: str, expected: ImageSize, *, is_fixed: bool = False
+) -> ImageSize:
     """Return the size of an image in a row of pixels: the expected one, else a square.
+
+    Args:
+        row: The row.
+        path: The file.
+        expected: The size that is set, or that of a trained model.
+        is_fixed: Whether it is that of a trained model.
 
     Raises:
         DataError: The row fits neither.
@@ -416,30 +425,39 @@ def _row_size(row: NumberRow, path: str, expected: ImageSize) -> ImageSize:
         return expected
     width = math.isqrt(num_numbers // channels)
     if width * width * channels != num_numbers:
+        remedy = "Set its size: `model.height=H` `model.width=W` `model.channels=C`"
+        if is_fixed:
+            most = expected.height * expected.width * channels
+            remedy = (
+                f"The model reads images of {expected.height} x {expected.width} pixels, "
+                f"{most:,} numbers a row."
+            )
         raise DataError(
             f"{path}:{row.line}: {num_numbers:,} numbers are not a square image with "
-            f"{pluralize(channels, 'channel')}.  Set its size: "
-            "`model.height=H` `model.width=W` `model.channels=C`"
+            f"{pluralize(channels, 'channel')}.  {remedy}"
         )
     return ImageSize(width, width, channels)
 
 
-def _image(row: NumberRow, path: str, size: ImageSize) -> NDArray[np.float32]:
+def _image(row: NumberRow, path: str, input_format: InputFormat) -> NDArray[np.float32]:
     """Return a row of pixels as an image of a size, ``[channels, height, width]``.
 
     Pixels are read row by row, the channels of each pixel together.
     """
-    height, width, channels = _row_size(row, path, size)
+    size = input_format.image_size
+    height, width, channels = _row_size(row, path, size, is_fixed=input_format.has_sizes)
     pixels = row.numbers.astype(np.float32).reshape(height, width, channels)
     return scaled(pixels.transpose(2, 0, 1), size)
 
 
-def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float64]:
+def _steps(row: NumberRow, path: str, input_format: InputFormat) -> NDArray[np.float64]:
     """Return a row of numbers as steps, ``[length, features]``."""
+    num_features = input_format.model.num_features
     if len(row.numbers) % num_features:
+        remedy = "Fill the row up" + ("." if input_format.has_sizes else ", or set another.")
         raise DataError(
             f"{path}:{row.line}: {len(row.numbers):,} numbers are not a whole number of steps of "
-            f"{num_features:,} (model.num_features).  Fill the row up, or set another."
+            f"{num_features:,} (model.num_features).  {remedy}"
         )
     return row.numbers.reshape(-1, num_features)
 

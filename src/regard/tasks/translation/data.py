@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from regard.data.cldr_corpus import cldr_corpus
 from regard.data.languages import guess_pair, require_pair
-from regard.data.listing import describe_lines, pluralize
-from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.listing import describe_lines
+from regard.data.parallel_corpus import ParallelCorpus, describe_labels
 from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
@@ -18,8 +18,6 @@ from regard.setup.config import HELD_OUT, DataConfig, two_columns
 from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
-
-_FEW_TARGETS = 10  # rows for each different target, from which targets look like labels
 
 
 class TranslationData(Dataset[ParallelCorpus], kw_only=True):
@@ -49,15 +47,8 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
         return self.languages.partition("-")[2] or None
 
     def warnings(self) -> list[str]:
-        """Name targets that look like labels."""
-        num_rows, num_targets = len(self.train), len(set(self.train.targets))
-        if num_rows < _FEW_TARGETS * num_targets:
-            return []
-        targets = pluralize(num_targets, "different target")
-        return [
-            f"{num_rows:,} training pairs have only {targets}.  Labels?  "
-            "Texts with labels have a header, text,label: `task=classification`"
-        ]
+        """Name sources or targets that look like labels."""
+        return list(filter(None, [describe_labels(self.train)]))
 
     def details(self) -> DataDetails:
         """Return the lengths of both sides, in characters."""
