@@ -199,10 +199,9 @@ def _are_forecast(table: TimeTable, cells: TimeCells, times: TimeColumn) -> bool
     """Return whether rows with times are for a forecast, not to be classified."""
     roles = find_column_roles(table, cells, times, ColumnRequest())
     has_label = not LABEL_NAMES.isdisjoint(map(fold_name, table.names))
-    if has_label and len(roles.targets) > 1:
-        return False
     if times.is_count or has_label:
-        return bool(roles.targets) and _are_regular(table, roles, times)
+        most = 1 if has_label else len(table.names)
+        return 0 < len(roles.targets) <= most and _are_regular(table, roles, times)
     # Without any value they are refused as series, by the name of the column.
     return bool(roles.targets) or any(map(table.is_empty, roles.unused))
 

@@ -121,31 +121,55 @@ class Translator(TargetWriter):
     def _split(self, text: str) -> list[str]:
         """Split a text into parts of at most the trained length, between words where possible."""
         limit = self.config.data.max_length
-        tokenizer = self.tokenizer
-        if len(text.encode()) <= limit or len(tokenizer.encode([text])[0]) <= limit:
+        if len(text.encode()) <= limit or self._count_tokens([text])[0] <= limit:
             return [text]
-        tag = tokenizer.language_tag(text)
+        tag = self.tokenizer.language_tag(text)
         text = text.removeprefix(tag)
         if tag:  # each part begins with it, and with a space if the text does
             tag += " " * text.startswith(" ")
-            limit -= len(tokenizer.encode([tag])[0])
-        width = max(1, limit // _TOKENS_PER_CHARACTER)
-        words = [
-            word[start : start + width]
-            for word in re.findall(r"\s*\S+|\s+$", text)
-            for start in range(0, len(word), width)
-        ]
-        lengths = [len(row) for row in tokenizer.encode(words)]
+            limit -= self._count_tokens([tag])[0]
+        words = _split_words(text, max(1, limit // _TOKENS_PER_CHARACTER))
+        lengths = self._count_tokens(words)
         # The first word of a part loses the space before it, and may then have more tokens.
-        first_lengths = [len(row) for row in tokenizer.encode([word.strip() for word in words])]
-        parts, room = [""], limit
-        for word, length, first_length in zip(words, lengths, first_lengths, strict=True):
-            if length > room and parts[-1]:
-                parts.append("")
-                room = limit
-            room -= length if parts[-1] else max(length, first_length)
-            parts[-1] += word
+        first_lengths = self._count_tokens([word.strip() for word in words])
+        parts = _pack(words, lengths, list(map(max, lengths, first_lengths)), limit)
         return [tag + part.strip() for part in parts]
+
+    def _count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(row) for row in self.tokenizer.encode(texts)]
+
+
+def _split_words(text: str, width: int) -> list[str]:
+    """Return the words of a text, each with the space before it, cut to some characters."""
+    return [
+        word[start : start + width]
+        for word in re.findall(r"\s*\S+|\s+$", text)
+        for start in range(0, len(word), width)
+    ]
+
+
+def _pack(
+    words: Sequence[str], lengths: Sequence[int], first_lengths: Sequence[int], limit: int
+) -> list[str]:
+    """Join words to parts.
+
+    Args:
+        words: The words, in order.
+        lengths: Tokens of each within a part.
+        first_lengths: Tokens of each at the beginning of a part.
+        limit: Maximum number of tokens of a part of several words.
+
+    Returns:
+        The parts, each as full as the next word allows; at least one.
+    """
+    parts, room = [""], limit
+    for word, length, first_length in zip(words, lengths, first_lengths, strict=True):
+        if length > room and parts[-1]:
+            parts.append("")
+            room = limit
+        room -= length if parts[-1] else first_length
+        parts[-1] += word
+    return parts
 
 
 def _join(parts: list[list[Candidate]], tag: str) -> list[Candidate]:
