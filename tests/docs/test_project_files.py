@@ -18,6 +18,7 @@ _SECTION = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _SCRIPT = re.compile(r"\b(?:examples|benchmarks)/\w+\.py\b")
 _FILE = re.compile(r"`([\w./]+\.(?:py|md|toml|cff))`")
+_CONSTANT = re.compile(r"`(_?[A-Z][A-Z_]{3,})`")
 _PLACEHOLDER = re.compile(r"NAME|TASK|FAMILY")
 _REGISTRY = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|anaconda\.org|npmjs")
 
@@ -84,6 +85,17 @@ def test_the_files_that_contributing_names_are_there():
     folders = [ROOT, *(ROOT / "src" / "regard").glob("**/"), *(ROOT / "tests").glob("**/")]
     missing = [name for name in names if not any((folder / name).is_file() for folder in folders)]
     assert missing == []
+
+
+def test_the_constants_that_contributing_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names = {name for name in _CONSTANT.findall(text) if not _PLACEHOLDER.search(name)}
+    assert len(names) > 10
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    sources = "\n".join(
+        file.read_text(encoding="utf-8") for file in files if file != Path(__file__)
+    )
+    assert sorted(names - set(re.findall(r"\w+", sources))) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
