@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
+import pytest
 from tests.cli.commands import run
 
 from regard.cli.inputs import TEXT_DEFAULTS, input_documents, input_lines
@@ -37,6 +39,15 @@ def test_a_table_in_a_format_of_ones_own_gives_the_texts_of_a_field(monkeypatch,
     assert list(input_lines(str(path), TEXT_DEFAULTS, role="source")) == ["a cat", "a dog"]
     path.write_text("id|document\n1|a cat\n2|a dog\n")
     assert list(input_documents(str(path), TEXT_DEFAULTS)) == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize("name", ["m.txt", "m.txt.gz"])
+def test_the_label_of_fasttext_is_no_part_of_a_text(name, tmp_path, capsys):
+    content = b"__label__good a cat\n__label__bad a dog\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(input_lines(str(path), TEXT_DEFAULTS, role="text")) == ["a cat", "a dog"]
+    assert capsys.readouterr().err == f"regard: note: {path}: read as a table, column text.\n"
 
 
 def test_a_device_is_no_data(capsys, trained):

@@ -151,9 +151,14 @@ def _is_table(name: str) -> bool:
 def _has_labels(name: str) -> bool:
     """Return whether the first line of a file has a label as fastText marks it."""
     from regard.data.readers.fasttext import is_fasttext
+    from regard.data.readers.source import open_source
 
-    with Path(name).open("rb") as stream:
-        return is_fasttext(stream.readline(_LONGEST_LABEL).decode("latin-1"))
+    if _is_packed(name):
+        start = open_source(name).content[:_LONGEST_LABEL]
+    else:
+        with Path(name).open("rb") as stream:
+            start = stream.read(_LONGEST_LABEL)
+    return is_fasttext(start.decode("latin-1"))
 
 
 def _file_lines(name: str, encoding: str) -> Iterator[str]:
