@@ -87,6 +87,7 @@ def test_the_files_that_contributing_names_are_there():
     assert missing == []
 
 
+@pytest.mark.slow
 def test_the_constants_that_contributing_names_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     names = {name for name in _CONSTANT.findall(text) if not _PLACEHOLDER.search(name)}
