@@ -292,6 +292,23 @@ def test_a_table_says_what_a_map_shows(open_page):
     assert rows.nth(1).locator("td").nth(1).inner_text() == f"{score:.2f}".replace("-", "−")
 
 
+def test_numbers_of_a_table_are_written_like_those_of_a_text(open_page):
+    values = [-8.34e-7, 1.3e-11, 2.54e5, 0.0708, -12.34, 0.0, 0.00099]
+    explanation = samples.classification()
+    scores = [[*values, *[0.5] * (len(explanation.input) - len(values))]]
+    result = msgspec.structs.replace(explanation.methods["ig"], scores=scores)
+    opened = open_page(
+        lambda: msgspec.structs.replace(explanation, methods={"ig": result}, control=[])
+    )
+    opened.page.click("#why summary")
+    opened.page.wait_for_selector("#why .twin table")
+    cells = opened.run(
+        "[...document.querySelectorAll('#why .twin tbody td:nth-child(2)')]"
+        ".map((cell) => cell.textContent)"
+    )
+    assert cells[: len(values)] == [number_text(value) for value in values]
+
+
 def download(opened, name: str) -> bytes:
     with opened.page.expect_download() as info:
         opened.page.click(f".tool >> text={name}")

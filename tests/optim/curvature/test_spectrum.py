@@ -175,6 +175,23 @@ def test_the_density_of_the_semicircle_law_is_found():
 
 
 @pytest.mark.slow
+def test_fractions_away_from_zero_are_those_of_the_explicit_matrix():
+    generator_ = generator()
+    near = 1e-5 * torch.randn(800, dtype=torch.float64, generator=generator_)
+    away = torch.cat([torch.linspace(-9, -1, 60), torch.linspace(1, 9, 140)]).double()
+    eigenvalues = torch.cat([near, away])
+    found = spectral_density(
+        lambda vector: eigenvalues * vector,
+        1000,
+        generator=generator_,
+        num_probes=16,
+        num_iterations=40,
+        dtype=torch.float64,
+    )
+    assert float(found.weights[found.nodes < -0.09].sum()) == pytest.approx(0.06, abs=0.01)
+    assert float(found.weights[found.nodes > 0.09].sum()) == pytest.approx(0.14, abs=0.015)
+
+
 def test_the_quadrature_is_exact_for_moments_of_the_probes():
     # k nodes integrate polynomials to degree 2 k - 1 (Golub & Meurant 2010).
     matrix = symmetric(torch.linspace(-1, 2, 30))

@@ -68,12 +68,15 @@ def number_text(value: float | None) -> str:
 
     >>> [number_text(value) for value in (0.4321, 0.0708, -12.34, 4567.0, None)]
     ['0.43', '0.071', '−12.3', '4567', '–']
+    >>> [number_text(value) for value in (-8.34e-7, 1.3e-11, 250_000.0)]
+    ['−8.3e−7', '1.3e−11', '2.5e5']
     """
     if value is None or value != value:
         return "–"
     size = abs(value)
     if size and not 0.001 <= size < 100_000:
-        return f"{value:.1e}".replace("-", "−")
+        digits, _, exponent = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(exponent)}".replace("-", "−")
     num_digits = sum(size < bound for bound in (100, 10, 0.1))
     text = f"{value:.{num_digits}f}".replace("-", "−")
     return text.removesuffix("0" * (num_digits == 3))

@@ -55,7 +55,8 @@ class SpectralDensity:
             the cells' width is 1.
         nodes: Nodes of the quadrature over all probes, ``[nodes]``.
         weights: Weights of the nodes, ``[nodes]``; their sum is 1.
-            ``size * (weights * f(nodes)).sum()`` estimates the trace of f(A).
+            ``size * (weights * f(nodes)).sum()`` estimates the trace of f(A). A node near 0 has the
+            weight of many eigenvalues there; its sign says nothing of theirs.
     """
 
     grid: Tensor

@@ -81,7 +81,7 @@ export function digits(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 100_000))
-    return value.toExponential(1).replace("-", "−");
+    return value.toExponential(1).replace("+", "").replaceAll("-", "−");
   const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 || size === 0 ? 2 : 3;
   const text = value.toFixed(places).replace("-", "−");
   return places === 3 ? text.replace(/0$/, "") : text;
