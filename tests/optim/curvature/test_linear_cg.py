@@ -257,10 +257,8 @@ def test_on_the_boundary_the_norm_is_the_radius(size, seed, share, is_indefinite
         matrix = matrix - 5 * torch.eye(size, dtype=torch.float64)
     result = steihaug(matrix.mv, gradient, radius, rtol=1e-10)
     assert result.norm == pytest.approx(float(result.step.norm()), rel=1e-9)
-    if result.is_on_boundary:
-        assert float(result.step.norm()) == pytest.approx(radius, rel=1e-9)
-    else:
-        assert result.norm <= radius
+    assert result.is_on_boundary
+    assert result.norm == pytest.approx(radius, rel=1e-9)
 
 
 @pytest.mark.slow
