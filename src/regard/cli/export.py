@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,9 +55,7 @@ def export(
         written = {path.name for path in folder.iterdir()}
     exported = msgspec.structs.replace(exported, folder=output)
     if before:
-        left = [name for name in before if name not in written and (Path(output) / name).exists()]
-        stays = f"  As it was: {list_first(left, _NAMED_FILES)}." if left else ""
-        print(f"{output}: the model that was there is replaced.{stays}", file=sys.stderr)
+        _note_replaced(output, set(before) - written)
     if json:
         print(msgspec.json.encode(exported).decode())
         return
@@ -71,20 +70,26 @@ def export(
     _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
 
 
+def _note_replaced(output: str, others: Collection[str]) -> None:
+    """Say on standard error that a model was replaced, and which of other files stay."""
+    left = [name for name in sorted(others) if (Path(output) / name).exists()]
+    stays = f"  As it was: {list_first(left, _NAMED_FILES)}." if left else ""
+    print(f"{output}: the model that was there is replaced.{stays}", file=sys.stderr)
+
+
 def _files_of_export(output: str) -> list[str]:
     """Return the names of what is in a folder that holds an earlier export; none of a new folder.
 
     Raises:
         ConfigError: It holds anything else; `transformers` writes its version into a model.
     """
-    from regard.hub.file_names import CONFIG, EXPORTER, HF_CONFIG
+    from regard.hub.file_names import CONFIG, EXPORTER, HF_CONFIG, visible_names
     from regard.hub.hugging_face.weight_files import read_optional_json
 
     folder = Path(output)
     if (folder / CONFIG).exists():
         raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
-    paths = folder.iterdir() if folder.is_dir() else ()
-    names = sorted(path.name for path in paths if not path.name.startswith("."))
+    names = visible_names(folder)
     fields = {}
     with suppress(WeightsError):
         fields = read_optional_json(folder / HF_CONFIG)

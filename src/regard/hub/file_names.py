@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 # --- a model folder ---
 CONFIG = "config.toml"
 TOKENIZER = "tokenizer.json"  # in both layouts
@@ -32,3 +34,9 @@ EXPORTER = {"exported_by": "regard"}
 """Field of ``config.json`` by which an export is known, which another one may replace."""
 MARIAN_SOURCE, MARIAN_TARGET = "source.spm", "target.spm"
 SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA = "spiece.model", "tokenizer.model"
+
+
+def visible_names(folder: Path) -> list[str]:
+    """Return the sorted names in a folder that begin with no dot; none where there is no folder."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in paths if not path.name.startswith("."))

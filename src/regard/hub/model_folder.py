@@ -43,6 +43,7 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     WEIGHTS,
     WEIGHTS_INDEX,
+    visible_names,
 )
 from regard.hub.hugging_face.recognize import has_sentencepiece, is_hugging_face
 from regard.hub.int8_weights import dequantize, is_quantized, weights_alone
@@ -140,9 +141,7 @@ class ModelFolder:
         Raises:
             ConfigError: With the first of the files.
         """
-        if not self.path.exists():
-            return
-        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        names = visible_names(self.path)
         checkpoints = self.path / CHECKPOINTS
         if checkpoints.is_dir() and not any(checkpoints.iterdir()):
             names = [name for name in names if name in _WRITTEN_LATER]
