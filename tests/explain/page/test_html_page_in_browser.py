@@ -12,7 +12,7 @@ import pytest
 from tests.explain import sample_explanations as samples
 
 from regard.explain.document import Explanation
-from regard.explain.page import NotebookFrame
+from regard.explain.page import NotebookFrame, format_text
 from regard.explain.page.token_text import number_text
 from regard.explain.prediction import Output
 
@@ -229,6 +229,26 @@ def test_a_printed_page_has_the_whole_output_and_nothing_to_click(open_page):
     assert opened.run(hidden) == 0
     assert opened.run(display) == "none"
     assert opened.run("getComputedStyle(document.body).printColorAdjust") == "exact"
+
+
+def test_a_page_without_scripts_has_its_text(browser, saved):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(saved(markup).as_uri())
+    text = page.locator("noscript pre").inner_text()
+    assert text.strip() == format_text(markup(), 100).strip()
+    assert page.evaluate("document.querySelectorAll('noscript img, noscript script').length") == 0
+    page.close()
+
+
+def test_the_code_of_a_diagram_is_broken_into_lines_on_paper(open_page):
+    code = "flowchart TB\n    n0" + "[self-attention<br/>4 heads of 32]" * 20
+    model = samples.model(diagram=code)
+    explanation = msgspec.structs.replace(samples.classification(), model=model)
+    opened = open_page(lambda: explanation)
+    opened.page.emulate_media(media="print")
+    opened.page.set_viewport_size({"width": 720, "height": 1000})
+    assert opened.run("document.querySelector('pre.diagram').scrollWidth") <= 720
+    assert opened.run(OVERFLOW) == 0
 
 
 def test_text_that_looks_like_markup_is_shown_and_never_run(open_page):

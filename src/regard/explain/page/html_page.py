@@ -10,6 +10,7 @@ from regard.explain.document import Explanation, require_explanation
 from regard.explain.page.packed_attention import PackedMap, pack_attention
 from regard.explain.page.packed_scores import PackedScores, Scores, is_large, pack_scores
 from regard.explain.page.self_contained import html_file
+from regard.explain.page.terminal_view import format_text
 from regard.plots.style import write_file
 
 _STYLES = ("page.css", "panels.css")
@@ -19,6 +20,7 @@ _MODULES = (
     *("one_head_panel.js", "layers_panel.js", "architecture_panel.js", "export.js", "main.js"),
 )
 _DIGITS = 5  # of a score, of which a reader sees three
+_COLUMNS = 100  # of the text that is shown where no script runs
 _MOST_BYTES = 1_700_000
 """Of packed numbers; with the rest of the page it is below 2 MB."""
 
@@ -71,6 +73,7 @@ def page_html(explanation: Explanation) -> str:
             scores=packed,
             attention=pack_attention(explanation.attention, left),
         ),
+        text=format_text(explanation, _COLUMNS),
     )
 
 

@@ -34,7 +34,9 @@ _ESCAPES = {
 }
 
 
-def html_file(*, title: str, styles: Sequence[str], modules: Sequence[str], payload: Json) -> str:
+def html_file(
+    *, title: str, styles: Sequence[str], modules: Sequence[str], payload: Json, text: str
+) -> str:
     """Return a page as one file.
 
     Args:
@@ -42,6 +44,7 @@ def html_file(*, title: str, styles: Sequence[str], modules: Sequence[str], payl
         styles: Names of style sheets in ``assets``, in order.
         modules: Names of JavaScript modules in ``assets``, each after those that it imports.
         payload: What the modules read from the element ``payload``.
+        text: Lines that a reader sees where no script runs, as in a preview of mail.
     """
     css = "\n".join([_palette(), *map(read_asset, styles)])
     script = "\n".join(["const modules = {};", *map(_inline_module, modules)])
@@ -53,6 +56,7 @@ def html_file(*, title: str, styles: Sequence[str], modules: Sequence[str], payl
         ),
         "title": html.escape(title),
         "css": css,
+        "text": html.escape(text),
         "payload": "".join(_ESCAPES.get(char, char) for char in content),
         "script": script,
     }
