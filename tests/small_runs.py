@@ -19,8 +19,8 @@ def keep_memory() -> None:
     """Keep freed memory for the next tensor, where the C library is glibc.
 
     The pages of each tensor of some hundred kilobytes would go back to the system and be asked for
-    again, which takes a seventh of the time of small tests. A process that a test starts by a
-    command has the memory of its own that a user's has.
+    again, which takes a tenth of the time of the tests of attention. A process that a test starts
+    by a command has the memory of its own that a user's has.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
