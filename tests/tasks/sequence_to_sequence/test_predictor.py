@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-import torch
 from tests.models.published_weights import spread
 from tests.tasks.language_modeling.test_predictor import write_vocabulary
 
@@ -32,10 +31,10 @@ def test_an_end_that_is_a_token_of_the_text_is_written(transformers, tmp_path):
     spread(model, seed=23)
     model.save_pretrained(tmp_path)
     opened = regard.load(tmp_path)
-    source = torch.tensor([[0, *opened.tokenizer.encode(["the red cat"])[0], end]])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    source = tokenizer("the red cat", return_tensors="pt").input_ids
     (row,) = model.generate(source, num_beams=1, do_sample=False, max_new_tokens=12).tolist()
     assert row[-1] == end
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     expected = tokenizer.decode(row, skip_special_tokens=True)
     assert opened.translate("the red cat", beam=1, max_length=12) == expected
     assert expected.endswith(tokenizer.decode([end]))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import SpecialIds, TokenRows
+from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search import Hypothesis
 from regard.generation.constraints import check_logits
@@ -68,9 +69,7 @@ def _published_ends(source: AnyTokenizer) -> tuple[int, ...] | None:
 
     ``transformers`` puts none after a text where ``tokenizer.json`` has no post-processor.
     """
-    from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
-
-    if not isinstance(source, PublishedTokenizer) or source.end_ids == (source.end_id,):
+    if isinstance(source, Tokenizer) or source.end_ids == (source.end_id,):
         return None
     return source.end_ids
 
