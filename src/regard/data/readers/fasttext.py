@@ -21,7 +21,11 @@ def is_fasttext(line: str) -> bool:
     return _LABEL.match(line) is not None
 
 
-def read_fasttext(file: TextFile, lines: Lines, separator: str) -> Iterator[tuple[int, list[str]]]:  # noqa: ARG001
+def read_fasttext(
+    file: TextFile,
+    lines: Lines,
+    separator: str,  # noqa: ARG001
+) -> Iterator[tuple[int, list[str]]]:
     """Yield the names of the columns, then label and text of each line."""
     yield 1, COLUMNS
     for number, line in lines:
