@@ -62,6 +62,19 @@ def test_the_validation_loss_of_a_run_rose_where_an_earlier_one_was_lower(tmp_pa
     assert folder.loss_rose
 
 
+@pytest.mark.parametrize(("last", "has_risen"), [(-2.0, False), (-1.99, False), (-1.9, True)])
+def test_a_validation_loss_below_zero_rises_by_its_size(tmp_path, last, has_risen):
+    folder = ModelFolder(tmp_path)
+    for loss in (-2.0, last):
+        folder.append_metrics({"event": "evaluated", "step": 1, "measures": {"loss": loss}})
+    assert folder.loss_rose == has_risen
+
+
+def test_a_damaged_record_of_a_run_says_of_no_loss_that_it_rose(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("[1]\n")
+    assert not ModelFolder(tmp_path).loss_rose
+
+
 def test_a_line_of_metrics_that_was_cut_is_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
     folder = ModelFolder(tmp_path)

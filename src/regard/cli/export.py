@@ -70,9 +70,9 @@ def export(
     _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
 
 
-def _note_replaced(output: str, others: Collection[str]) -> None:
-    """Say on standard error that a model was replaced, and which of other files stay."""
-    left = [name for name in sorted(others) if (Path(output) / name).exists()]
+def _note_replaced(output: str, earlier: Collection[str]) -> None:
+    """Say on standard error that a model was replaced, and which earlier files stay."""
+    left = [name for name in sorted(earlier) if (Path(output) / name).exists()]
     stays = f"  As it was: {list_first(left, _NAMED_FILES)}." if left else ""
     print(f"{output}: the model that was there is replaced.{stays}", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
 from regard.data.rows import Rows
 
-_FEW_TEXTS = 10  # rows for each different text of a side, from which its texts look like labels
+_FEW_TEXTS = 10  # rows for each different source or target, from which they look like labels
 
 
 class ParallelCorpus(Rows, frozen=True, kw_only=True):
@@ -35,25 +35,25 @@ class ParallelCorpus(Rows, frozen=True, kw_only=True):
 
 
 def describe_labels(pairs: ParallelCorpus) -> str:
-    """Return that one side of pairs looks like labels, and how such texts are read; else nothing.
+    """Return that sources or targets look like labels, and how such texts are read; else nothing.
 
     >>> pairs = ParallelCorpus(path="a.csv", sources=["a"] * 10, targets=[*"0123456789"], lines=[])
     >>> describe_labels(pairs)
     '10 pairs have only 1 different source.  Labels?  Texts with labels have a header, label,text'
     """
-    for side, texts, names in (
+    for name, texts, columns in (
         ("source", pairs.sources, ("label", "text")),
         ("target", pairs.targets, ("text", "label")),
     ):
         num_texts = len(set(texts))
         if len(texts) >= _FEW_TEXTS * num_texts:
-            header = ",".join(names)
+            header = ",".join(columns)
             if pairs.path.lower().endswith((".tsv", ".txt")):
                 file = shlex.quote(pairs.path)
-                first = "\\t".join(names)
+                first = "\\t".join(columns)
                 header += f": printf '{first}\\n' | cat - {file} > labeled.tsv"
             return (
-                f"{len(texts):,} pairs have only {pluralize(num_texts, f'different {side}')}.  "
+                f"{len(texts):,} pairs have only {pluralize(num_texts, f'different {name}')}.  "
                 f"Labels?  Texts with labels have a header, {header}"
             )
     return ""

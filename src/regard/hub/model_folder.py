@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=msgspec.Struct)
 _NAMED_FILES = 3
-_RISE = 1.01  # of the loss: less is chance
+_RISE = 0.01  # of the loss, which may be below 0: less is chance
 _WRITTEN_LATER = (HF_CONFIG, WEIGHTS, WEIGHTS_INDEX, TOKENIZER, MODEL_CARD, METRICS, CURVES)
 """Files that a run writes after its settings, or that are of a published model."""
 _UNWRITABLE = "{}: cannot be written ({}).  Choose another folder with `output`."
@@ -358,11 +358,13 @@ class ModelFolder:
 
     @property
     def loss_rose(self) -> bool:
-        """Whether the validation loss was lower in the run than at its end."""
-        lines = [line for line in self.read_metrics() if line.get("event") == "evaluated"]
+        """Whether the validation loss was lower in the run than at its end, if that is known."""
+        lines: list[dict[str, Any]] = []
+        with suppress(WeightsError):  # a model is as good without the record of its run
+            lines = [line for line in self.read_metrics() if line.get("event") == "evaluated"]
         losses = [line.get("measures", {}).get("loss") for line in lines]
         losses = [loss for loss in losses if loss is not None]
-        return bool(losses) and losses[-1] > _RISE * min(losses)
+        return bool(losses) and losses[-1] - min(losses) > _RISE * abs(min(losses))
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""

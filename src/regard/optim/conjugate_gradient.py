@@ -183,9 +183,8 @@ class ConjugateGradient(LineSearchOptimizer):
 
     def _slope(self) -> float | None:
         """Compute the slope along the direction; on a device the first sample has it."""
-        return (
-            None if self._flat.waits else self._flat.dot(self._gradient, self._state["direction"])
-        )
+        flat = self._flat
+        return None if flat.waits else flat.dot(self._gradient, self._state["direction"])
 
     def _reset_to_steepest_descent(self) -> float | None:
         """Set the direction to -P g; return the slope."""
@@ -283,7 +282,7 @@ class ConjugateGradient(LineSearchOptimizer):
     def _measure_preconditioned(
         self, products: StepProducts, apply: Precondition
     ) -> dict[str, Tensor]:
-        """Compute the scalars of a step with a preconditioner."""
+        """Compute the scalars of a step, where y_new is y.P g' and the squares are g.P g."""
         product, old, new = self._flat.product, products.old, products.new
         scalars = {"old_square": product(old, apply(old))}  # first, as above
         image, change = apply(new), products.change

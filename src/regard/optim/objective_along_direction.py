@@ -76,9 +76,9 @@ class ObjectiveAlongDirection:
                 flat, optimizer._gradient, gradient, self.direction
             )
             scalars = {"slope": products["slope"], **optimizer._measure(products)}
-            return (
-                scalars if self._slope is not None else {"first": products["old_slope"], **scalars}
-            )
+            if self._slope is None:
+                scalars["first"] = products["old_slope"]
+            return scalars
 
         value, self.figures = optimizer._evaluate(self.objective, gradient, measure)
         self._slope = self.figures.pop("first", self._slope)

@@ -33,8 +33,8 @@ class StepProducts:
         old: Gradient at the start of the step, ``[n]``.
         new: Gradient at its end, ``[n]``.
         direction: Of the step, ``[n]``.
-        out: Receives the change of the gradient, ``[n]``; it may be `old`, which is no more there
-            from then on. None takes a new vector.
+        out: Receives the change of the gradient, ``[n]``; it may be `old`, which is then lost. None
+            takes a new vector.
     """
 
     def __init__(

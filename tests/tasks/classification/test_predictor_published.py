@@ -120,12 +120,17 @@ def test_a_published_classifier_has_its_logits_here_and_goes_out_with_them(
     assert load(tmp_path / "out").labels == LABELS
 
 
-def test_the_end_of_a_text_that_is_not_read_is_named(tokenizer):
+def short_classifier(tokenizer):
+    """Return a classifier that reads 12 tokens."""
     torch.manual_seed(0)
     encoder = BertConfig(dim=8, num_heads=2, num_layers=1, hidden_dim=8, max_positions=12)
     model = make_model(encoder, len(tokenizer), AttentionConfig())
     config = RunConfig(data=DataConfig(labels=LABELS, max_length=12))
-    opened = TextClassifier(Classifier(model, len(LABELS)), tokenizer, config)
+    return TextClassifier(Classifier(model, len(LABELS)), tokenizer, config)
+
+
+def test_the_end_of_a_text_that_is_not_read_is_named(tokenizer):
+    opened = short_classifier(tokenizer)
     whole = "7 old dog"  # nine bytes and the space before them, then the end
     assert len(tokenizer.encode_truncated([whole], max_length=99)[0]) == 11
     with pytest.warns(match="^1 of 3 texts is longer than 12 tokens: the rest was cut off"):
@@ -135,11 +140,7 @@ def test_the_end_of_a_text_that_is_not_read_is_named(tokenizer):
 
 
 def test_blank_texts_have_no_label_and_are_named(tokenizer):
-    torch.manual_seed(0)
-    encoder = BertConfig(dim=8, num_heads=2, num_layers=1, hidden_dim=8, max_positions=12)
-    model = make_model(encoder, len(tokenizer), AttentionConfig())
-    config = RunConfig(data=DataConfig(labels=LABELS, max_length=12))
-    opened = TextClassifier(Classifier(model, len(LABELS)), tokenizer, config)
+    opened = short_classifier(tokenizer)
     with pytest.warns(match="^texts 2-3: blank, so without a label"):
         results = opened.classify(["7 dog", "", " "])
     with pytest.warns(match="^lines 2-3: blank, so without a label"):

@@ -88,8 +88,8 @@ FORMATS: dict[str, str] = {
 """The format of a file by its suffix."""
 TABLE_READERS: Registry[TableReader] = Registry(
     {
-        "tsv": "regard.data.readers.tables.read_tsv",
-        "csv": "regard.data.readers.tables.read_csv",
+        "tsv": "regard.data.readers.delimited.read_tsv",
+        "csv": "regard.data.readers.delimited.read_csv",
         "fasttext": "regard.data.readers.fasttext.read_fasttext",  # known by its first line
     }
 )

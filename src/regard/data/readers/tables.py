@@ -6,11 +6,10 @@ from one pass of one parser. Cost: about 300,000 rows a second.
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice, zip_longest
 from operator import itemgetter
@@ -54,7 +53,6 @@ Records = Iterator[tuple[int, list[str]]]
 TableReader = Callable[[TextFile, Lines, str], Records]
 """Reads the rows of a file from its lines; the last argument is the separator of CSV."""
 
-_LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes on every system
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _NUM_NAMED = 10  # columns in a message
@@ -564,52 +562,3 @@ def _select_cells(
 def _cell_records(file: TextFile, table: _Table) -> Records:
     """Return the cells of each row."""
     return TABLE_READERS[table.format](file, table.lines, table.separator)
-
-
-def read_tsv(file: TextFile, lines: Lines, separator: str) -> Records:  # noqa: ARG001
-    """Yield the cells of lines between tabs."""
-    for number, text in lines:
-        if "\t" in text or text.strip():
-            yield number, without_end(text).split("\t")
-
-
-def read_csv(file: TextFile, lines: Lines, separator: str) -> Records:
-    """Yield the cells of rows between separators; a quoted cell may span lines."""
-    record: list[tuple[int, str]] = []
-    reader = csv.reader(_feed_csv(lines, record), delimiter=separator, strict=True)
-    with _long_fields(), suppress(StopIteration):
-        while True:
-            record.clear()
-            try:
-                cells = [cell.replace("\0", "\r") for cell in next(reader)]
-            except csv.Error as error:
-                file.refuse(record[0][0], _describe_csv_error(error), record[0][1])
-            else:
-                if len(cells) > 1 or "".join(cells).strip():
-                    yield record[0][0], cells
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Let `csv` read fields of any length."""
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _feed_csv(lines: Lines, record: list[tuple[int, str]]) -> Iterator[str]:
-    """Yield lines for `csv`, and append each with its number to a record."""
-    for number, text in lines:
-        body = without_end(text)
-        record.append((number, body))
-        # A lone CR would end a row for csv; it is replaced by NUL, which no line holds.
-        yield body.replace("\r", "\0") + text[len(body) :]
-
-
-def _describe_csv_error(error: csv.Error) -> str:
-    """Return why a record is not CSV."""
-    if str(error) == "unexpected end of data":
-        return "a quote is opened here and never closed."
-    return f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."

@@ -60,7 +60,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
 
         Yields:
             Where each input is in the data, and its label, in the order of reading. A table whose
-            series all have less rows than those of training may have is warned of at the end.
+            series all have fewer rows than those of training may have is warned of at the end.
 
         Raises:
             DataError: An input cannot be read.
@@ -128,8 +128,8 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         source = as_source(str(path))
         if self.modality.reads_files and not source.is_folder:
             inputs = self.modality.read_unlabeled(self.input_format, source)
-            (_, values), *others = itertools.islice(inputs, 2)
-            if not others:
+            (_, values), *second = itertools.islice(inputs, 2)
+            if not second:
                 return values
         raise ConfigError(f"{path}: may have several {self.unit}.  The label of each: stream(PATH)")
 

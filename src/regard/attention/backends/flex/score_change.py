@@ -6,7 +6,8 @@ to queries and keys before is done there, once for each and not once for each pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import reduce
 from typing import TypeGuard
 
 import torch
@@ -62,7 +63,7 @@ def change_score(
     elif isinstance(score, DotProduct) and score.scale is not None:
         q = q * (score.scale / dim_scale(q))
     changes += _soft_cap(score, q) + _bias(bias, q.shape[1], sizes)
-    return q, k, _one_after_another(changes)
+    return q, k, reduce(_then, changes)
 
 
 def _infinity_to_nan(
@@ -131,14 +132,9 @@ def _bias(bias: Bias | Tensor | None, num_heads: int, sizes: MaskSizes) -> list[
     return [add]
 
 
-def _one_after_another(changes: Sequence[ScoreChange]) -> ScoreChange:
-    if len(changes) == 1:
-        return changes[0]
-    first, *others = changes
-    rest = _one_after_another(others)
-
+def _then(first: ScoreChange, second: ScoreChange) -> ScoreChange:
     def change(s: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        return rest(first(s, b, h, i, j), b, h, i, j)
+        return second(first(s, b, h, i, j), b, h, i, j)
 
     return change
 
