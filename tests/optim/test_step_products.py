@@ -22,9 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 
 def flat(*, waits):
     """Return what stands for the parameters, on a CPU or as on a device."""
-    return SimpleNamespace(
-        waits=waits, is_sharded=False, product=inner_product, largest=lambda x: x.abs().max()
-    )
+    return SimpleNamespace(waits=waits, product=inner_product, largest=lambda x: x.abs().max())
 
 
 def vectors(size, dtype):
@@ -81,6 +79,20 @@ def test_short_vectors_and_those_of_a_cpu_are_computed_by_operators():
     assert in_one_pass(torch.sum, torch.zeros(1 << 21)) is None
     assert one_pass.pays(SimpleNamespace(is_cuda=True, numel=lambda: 1 << 20))
     assert not one_pass.pays(SimpleNamespace(is_cuda=True, numel=lambda: (1 << 20) - 1))
+
+
+def test_sums_by_which_processes_decide_alike_and_those_that_repeat_are_not_compiled(monkeypatch):
+    """The compiler takes the fastest order of a sum, which may be another in each process."""
+    vector = SimpleNamespace(is_cuda=True, numel=lambda: 1 << 20)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not one_pass.pays(vector)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for size, is_compiled in ((1, True), (2, False)):
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda size=size: size)
+        assert one_pass.pays(vector) == is_compiled
 
 
 @pytest.mark.parametrize("fails_when_called", [True, False])

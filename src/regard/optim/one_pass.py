@@ -1,7 +1,9 @@
 """What PyTorch compiles so that a GPU reads each vector once; its operators read two for a product.
 
 To compile takes two seconds, once for all lengths: it is left out for vectors of fewer than a
-million entries, which stay in a GPU's cache, and where nothing can be compiled.
+million entries, which stay in a GPU's cache, and where nothing can be compiled. The compiler also
+tries which way to add is the fastest, so that two processes may round a sum in two ways: it is left
+out where several decide by the same sums, and where a run must repeat its bits.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 _FEWEST = 1 << 20  # entries
@@ -48,8 +51,10 @@ def in_one_pass(function: Callable[..., Any], *arguments: Tensor | float) -> Any
 
 
 def pays(vector: Tensor) -> bool:
-    """Return whether a vector, ``[n]``, is on a GPU and long."""
-    return vector.is_cuda and vector.numel() >= _FEWEST
+    """Return whether a vector, ``[n]``, is on a GPU and long, and any rounding of a sum will do."""
+    is_shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    must_repeat = is_shared or torch.are_deterministic_algorithms_enabled()
+    return vector.is_cuda and vector.numel() >= _FEWEST and not must_repeat
 
 
 @lru_cache(maxsize=8)

@@ -48,8 +48,7 @@ class StepProducts:
         self._flat, self._out = flat, out
         self.old, self.new, self.direction = old, new, direction
         self._computed: dict[str, Tensor] = {}
-        # Shards of processes differ in length, so that not all may be long enough for it.
-        if flat.waits and not flat.is_sharded:
+        if flat.waits:
             self._computed |= in_one_pass(_compute_all, old, new, direction) or {}
 
     def __getitem__(self, name: str) -> Tensor:
