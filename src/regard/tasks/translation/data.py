@@ -19,6 +19,8 @@ from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
+_EMBEDDED_LANGUAGES = "en-de,fr,zh"
+
 
 class TranslationData(Dataset[ParallelCorpus], kw_only=True):
     """The sentence pairs of a run.
@@ -80,9 +82,9 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         DataError: A file is missing, malformed, or overlaps with another.
     """
     data = options.data
-    require_pair(data.languages)
     if data.path is None:
         return _embedded_data(options)
+    require_pair(data.languages)
     source = options.training_source("pairs.tsv")
     parts = read_parts(
         options,
@@ -112,7 +114,12 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
 
 
 def _embedded_data(options: ReadOptions) -> TranslationData:
-    """Return the embedded corpus, which has validation and test data of its own."""
+    """Return the embedded corpus, which has languages, validation and test data of its own."""
+    if (languages := options.data.languages) not in ("", _EMBEDDED_LANGUAGES):
+        raise ConfigError(
+            f"data.languages={languages}: the embedded corpus is {_EMBEDDED_LANGUAGES}.  Leave it "
+            "out, or name a file of pairs."
+        )
     for name in HELD_OUT:
         if (value := getattr(options.data, name)) is not None:
             raise ConfigError(
@@ -126,7 +133,7 @@ def _embedded_data(options: ReadOptions) -> TranslationData:
         valid=corpus.valid,
         test=corpus.test,
         dropped=[],
-        languages="en-de,fr,zh",
+        languages=_EMBEDDED_LANGUAGES,
         is_generated=True,
     )
 

@@ -1,0 +1,19 @@
+"""Sentence pairs of a run, read by their settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from regard.errors import ConfigError
+from regard.setup.config import DataConfig
+from regard.setup.dataset import ReadOptions
+from regard.tasks import TASKS
+
+
+def test_the_embedded_corpus_is_read_again_with_its_languages():
+    """Settings that were decided hold them: a run without a file can be resumed."""
+    data = TASKS["translation"].read(ReadOptions(data=DataConfig(), seed=1))
+    again = ReadOptions(data=DataConfig(languages=data.languages), seed=1)
+    assert TASKS["translation"].read(again).languages == "en-de,fr,zh"
+    with pytest.raises(ConfigError, match="the embedded corpus is en-de,fr,zh"):
+        TASKS["translation"].read(ReadOptions(data=DataConfig(languages="en-de"), seed=1))
