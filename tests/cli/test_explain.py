@@ -154,3 +154,38 @@ def test_methods_are_compared_on_rows_of_a_test_file(trained, tmp_path, capsys):
     assert result["best"] in ("occlusion", "attention")
     for method in result["methods"].values():
         assert method["comprehensiveness"]["low"] <= method["comprehensiveness"]["value"]
+
+
+def test_training_rows_are_part_of_the_document(trained, capsys):
+    words = ["explain", str(trained), "bir", "--method", "attention", "--influence", "3", "--json"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    influence = json.loads(out)["influence"]
+    assert influence["unit"] == "pairs"
+    assert influence["data"].endswith("pairs.tsv")
+    assert len(influence["helpful"]) == len(influence["harmful"]) == 3
+    assert influence["retraining"] is None
+
+
+@pytest.mark.slow
+def test_influence_is_checked_by_training_again(trained, capsys):
+    words = ["explain", str(trained), "bir", "--method", "attention", "--influence", "3"]
+    assert main([*words, "--retrain", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "Without them the output would be less probable" in out
+    assert "Trained again, each once: log-probability" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--influence", "0"], "--influence 0: must be 1"),
+        (["--retrain", "2"], "--retrain checks the influence of training rows: add --influence N."),
+        (["--influence", "2", "--retrain", "0"], "--retrain 0: must be 1"),
+        (["--influence", "2", "-o", "why.svg"], "a picture shows no training rows."),
+    ],
+)
+def test_options_of_training_rows_without_effect_are_refused(trained, words, message, capsys):
+    assert main(["explain", str(trained), "bir", *words]) == 2
+    assert message in capsys.readouterr().err

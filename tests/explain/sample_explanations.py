@@ -16,8 +16,11 @@ from regard.explain.document import (
     ExplainedModel,
     Explanation,
     Faithfulness,
+    InfluentialRow,
     LensRow,
     MethodResult,
+    Retraining,
+    TrainingInfluence,
 )
 from regard.explain.prediction import Feature, Output
 
@@ -527,3 +530,48 @@ def image_with_pixels() -> Explanation:
     png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return msgspec.structs.replace(image(), image=url)
+
+
+def with_training_rows() -> Explanation:
+    """A translation with what it owes to training rows, checked by training again."""
+    helpful = [
+        ("line 4,104", "They rested on the bank of the river.", "Sie ruhten am Ufer.", 0.0231),
+        ("line 12", "The bank was covered with reeds.", "Das Ufer war verschilft.", 0.0102),
+        ("line 88", "شاطئ النهر", "Das Flussufer", 0.00089),
+    ]
+    harmful = [
+        ("line 577", "<b>The bank</b> was closed on Monday. " * 20, "Die Bank war zu.", -0.0312),
+        ("line 31", "The bank by the station", "Die Bank am Bahnhof", -0.0007),
+    ]
+    rows = (
+        [
+            InfluentialRow(location=location, text=text, target=target, influence=influence)
+            for location, text, target, influence in kind
+        ]
+        for kind in (helpful, harmful)
+    )
+    retraining = Retraining(
+        num_left_out=200,
+        estimate=0.41,
+        complete=[-1.1, -0.9],
+        without_most_influential=[-2.5, -2.3],
+        without_random=[-1.0, -1.04],
+        seconds=120.5,
+    )
+    of_helpful, of_harmful = rows
+    influence = TrainingInfluence(
+        data="pairs.tsv",
+        unit="pairs",
+        num_rows=20_412,
+        helpful=of_helpful,
+        harmful=of_harmful,
+        total_helpful=2.71,
+        total_harmful=-1.93,
+        damping=0.2,
+        num_products=15,
+        residual=0.008,
+        num_product_rows=1743,
+        seconds=38.2,
+        retraining=retraining,
+    )
+    return msgspec.structs.replace(translation(num_layers=1, num_heads=2), influence=influence)

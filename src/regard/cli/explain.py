@@ -30,6 +30,7 @@ from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.explain.document import Explanation
+    from regard.explain.influence.influence_options import InfluenceOptions
     from regard.tasks import Predictor
 
 Format = Literal["text", "html", "svg", "json"]
@@ -111,6 +112,71 @@ class SubjectOptions:
 _OWN_OUTPUT = SubjectOptions()
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RowOptions:
+    """What the output owes to rows of the training data.
+
+    Attributes:
+        influence: List as many training rows without which the output would be less probable, and
+            as many without which it would be more probable. It reads the training data again and
+            takes minutes.
+        retrain: Train again as many times with all rows, without the most influential 1 % of them,
+            and without as many random ones, to see whether influence is right.
+    """
+
+    influence: int | None = None
+    retrain: int | None = None
+
+    def options(self, kind: Format) -> InfluenceOptions | None:
+        """Return how influence is computed; None where it is not.
+
+        Args:
+            kind: Format of the explanation.
+
+        Raises:
+            ConfigError: A number is out of range, there is nothing to check, or the format shows no
+                training rows.
+        """
+        from regard.explain.influence.influence_options import InfluenceOptions
+
+        require_range("--influence", self.influence, 1, LARGEST)
+        require_range("--retrain", self.retrain, 1, LARGEST)
+        if self.influence is not None and kind == "svg":
+            raise ConfigError("a picture shows no training rows.  --influence: html, json or text.")
+        if self.influence is not None:
+            return InfluenceOptions(num_rows=self.influence, num_retrainings=self.retrain or 0)
+        if self.retrain is not None:
+            raise ConfigError("--retrain checks the influence of training rows: add --influence N.")
+        return None
+
+
+_NO_ROWS = RowOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TestOptions:
+    """How faithful each method is on test data, in place of the explanation of a text.
+
+    Attributes:
+        evaluate: File of test data: print how faithful each method is on its rows.
+        rows: Most rows of the test data, drawn from all of it; 200 where it is not set.
+    """
+
+    evaluate: Annotated[str | None, Name] = None
+    rows: int | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError where the number of rows is out of range, or no file has them."""
+        require_range("--rows", self.rows, 2, LARGEST)
+        if self.rows is not None and self.evaluate is None:
+            raise ConfigError("--rows goes with --evaluate FILE.  Leave it out, or name the file.")
+
+
+_NO_TEST = TestOptions()
+
+
 def explain(
     model: Annotated[str, Name],
     text: Annotated[str | None, Text] = None,
@@ -121,9 +187,9 @@ def explain(
     subject: SubjectOptions = _OWN_OUTPUT,
     context: Annotated[str | None, Name] = None,
     line: int = 1,
-    evaluate: Annotated[str | None, Name] = None,
-    rows: int | None = None,
+    test: TestOptions = _NO_TEST,
     memory: int = 512,
+    training_rows: RowOptions = _NO_ROWS,
     compute: ComputeOptions = COMPUTE_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
 ) -> None:
@@ -150,12 +216,12 @@ def explain(
         File of the text that has the answer to a question.
     line
         Line or row of a file that is explained, or the number of the image, recording or series.
-    evaluate
-        File of test data: print how faithful each method is on its rows, and do not explain a text.
-    rows
-        Most rows of the test data, drawn from all of it; 200 where it is not set.
+    test
+        How faithful each method is on test data, in place of the explanation of a text.
     memory
         Megabytes that a computation may use at once.
+    training_rows
+        What the output owes to rows of the training data.
     compute
         What computes the explanation.
     text_options
@@ -170,12 +236,12 @@ def explain(
     from regard.tasks.opening import open_model
 
     require_range("--line", line, 1, LARGEST)
-    require_range("--rows", rows, 2, LARGEST)
-    _require_test_data(rows, evaluate)
+    test.check()
     require_range("--memory", memory, 1, LARGEST)
     kind = outputs.resolve_format()
+    influence = training_rows.options(kind)
     methods = None if method is None else method_names(method.split(","))
-    if evaluate is not None:
+    if test.evaluate is not None:
         options = {
             "TEXT": text,
             "--contrast": subject.contrast,
@@ -183,12 +249,13 @@ def explain(
             "--context": context,
             "--line": None if line == 1 else line,
             "-o": outputs.file,
+            "--influence": training_rows.influence,
             "--text": text_options.as_text or None,
             "--encoding": None if text_options == TEXT_DEFAULTS else text_options.encoding,
         }
         _refuse_with_rows(options, kind)
         predictor = open_model(model, compute.device, threads=compute.threads)
-        _evaluate(predictor, evaluate, methods, rows, memory, json=kind == "json")
+        _evaluate(predictor, test.evaluate, methods, test.rows, memory, json=kind == "json")
         return
     if outputs.file is not None:
         require_writable_file(outputs.file)
@@ -199,7 +266,7 @@ def explain(
         predictor = open_answerer(model, compute)
         question_on = read_context(context, text_options.encoding)
     explained, row = _read_text(predictor, text, text_options, line)
-    with show_progress(memory) as on_progress:
+    with show_progress() as on_progress:
         explanation = explain_text(
             predictor,
             explained,
@@ -209,17 +276,12 @@ def explain(
             row=row,
             methods=methods,
             memory=memory * _MEGABYTE,
+            influence=influence,
             draws_model=kind == "html",
             facts=ModelFacts(Path(model).resolve().name, hash_weights(model)),
             on_progress=on_progress,
         )
     _write(explanation, kind, outputs.file)
-
-
-def _require_test_data(rows: int | None, evaluate: str | None) -> None:
-    """Raise ConfigError where rows are asked for, and no file has them."""
-    if rows is not None and evaluate is None:
-        raise ConfigError("--rows goes with --evaluate FILE.  Leave it out, or name the file.")
 
 
 def _refuse_with_rows(options: Mapping[str, object], kind: Format) -> None:
@@ -320,7 +382,7 @@ def _evaluate(
     from regard.explain.faithfulness.evaluated_rows import NUM_ROWS
 
     rows = open_rows(predictor, data, num_rows=num_rows or NUM_ROWS)
-    with show_progress(memory) as on_progress:
+    with show_progress() as on_progress:
         comparison = compare_methods(
             rows,
             methods,

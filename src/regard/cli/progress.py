@@ -14,16 +14,13 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def show_progress(memory: int) -> Iterator[Progress]:
+def show_progress() -> Iterator[Progress]:
     """Provide a function that shows how far a computation is; what is quick shows nothing.
 
-    Args:
-        memory: Megabytes that the computation may use at once.
-
     Yields:
-        The function, called with a name, the rows computed so far, and the number of all rows.
+        The function, called with a name, what is computed so far, and the number of all.
     """
-    line = _ProgressLine(memory)
+    line = _ProgressLine()
     try:
         yield line.show
     finally:
@@ -31,8 +28,7 @@ def show_progress(memory: int) -> Iterator[Progress]:
 
 
 class _ProgressLine:
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
+    def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._pause = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
         self._shown_at = time.monotonic()
@@ -44,8 +40,7 @@ class _ProgressLine:
             return
         self._shown_at = now
         start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")
-        text = f"{name}: {done:,} of {total:,} rows, in parts of at most {self._memory:,} MB"
-        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+        print(f"{start}{name}: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
         self._has_text = True
 
     def clear(self) -> None:

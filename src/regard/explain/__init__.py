@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regard.explain.document import Explanation
     from regard.explain.explanation import ModelFacts, explain
     from regard.explain.heads import head_effects, head_importance
+    from regard.explain.influence import InfluenceOptions
     from regard.explain.layer_table import (
         LayerRow,
         format_table,
@@ -43,6 +44,7 @@ import_lazily(__name__)
 
 __all__ = [
     "Explanation",
+    "InfluenceOptions",
     "LayerRow",
     "ModelFacts",
     "NotebookFrame",

@@ -195,6 +195,78 @@ class LensRow(msgspec.Struct, frozen=True, kw_only=True):
     scores: list[float]
 
 
+class InfluentialRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the training data, and what an output owes to it.
+
+    Args:
+        location: Where it is in the data, such as ``line 12``.
+        text: What the model reads.
+        target: What it should say; empty for running text.
+        influence: By how much the output's log-probability would fall, by estimate, had training
+            left the row out, in nats; below 0 it would rise.
+    """
+
+    location: str
+    text: str
+    target: str
+    influence: float
+
+
+class Retraining(msgspec.Struct, frozen=True, kw_only=True):
+    """An output after training again, with all rows and without some of them.
+
+    Args:
+        num_left_out: Rows that were left out.
+        estimate: Sum of their influence: how far the log-probability should fall, in nats.
+        complete: The output's log-probability after training with all rows, one for each seed.
+        without_most_influential: Without the rows of the most influence.
+        without_random: Without as many rows, drawn at random.
+        seconds: That all of it took.
+    """
+
+    num_left_out: int
+    estimate: float
+    complete: list[float]
+    without_most_influential: list[float]
+    without_random: list[float]
+    seconds: float
+
+
+class TrainingInfluence(msgspec.Struct, frozen=True, kw_only=True):
+    """What an output owes to the rows of the training data (Koh & Liang 2017).
+
+    Args:
+        data: The training data, as it was named.
+        unit: What its rows are, such as ``pairs``.
+        num_rows: Of the training data.
+        helpful: Rows with the most influence, the first above all others.
+        harmful: Rows whose influence is the most below 0, the lowest first.
+        total_helpful: Sum of the influence of all rows above 0, in nats.
+        total_harmful: Sum of all below 0.
+        damping: Added to the eigenvalues of the curvature.
+        num_products: Products with the curvature.
+        residual: ``|A x - b| / |b|`` of the linear system at the end.
+        num_product_rows: Rows of batches that a product is taken over.
+        seconds: That all of it took.
+        retraining: What training again without the most influential rows gave; None where that
+            was not asked for.
+    """
+
+    data: str
+    unit: str
+    num_rows: int
+    helpful: list[InfluentialRow]
+    harmful: list[InfluentialRow]
+    total_helpful: float
+    total_harmful: float
+    damping: float
+    num_products: int
+    residual: float
+    num_product_rows: int
+    seconds: float
+    retraining: Retraining | None = None
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """An explanation of one prediction.
 
@@ -221,6 +293,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         image: The image that is explained, PNG as a data URL; empty where the input is another.
         history: Values of the window that a forecast was made from, oldest first, in its unit; the
             features of the history have equal parts of them. Else empty.
+        influence: What the outputs owe to rows of the training data; None where that was not asked
+            for.
         notes: Sentences that a reader must know, such as what was cut off.
     """
 
@@ -242,6 +316,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     control_similarity: float | None = None
     image: str = ""
     history: list[float] = []
+    influence: TrainingInfluence | None = None
     notes: list[str] = []
 
     def read_features(self) -> list[int]:

@@ -32,6 +32,7 @@ from regard.explain.document import (
 from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
 from regard.explain.faithfulness.rank_correlation import kendall_tau
 from regard.explain.heads import head_effects
+from regard.explain.influence.influence_options import InfluenceOptions
 from regard.explain.input_image import png_url
 from regard.explain.lens import encoder_lens, logit_lens
 from regard.explain.open_prediction import predict
@@ -74,6 +75,7 @@ def explain(
     row: int = 1,
     methods: Sequence[str] | None = None,
     memory: int | None = None,
+    influence: InfluenceOptions | None = None,
     facts: ModelFacts = ModelFacts(),  # noqa: B008 - an immutable value
     draws_model: bool = True,
     on_progress: Progress | None = None,
@@ -89,6 +91,8 @@ def explain(
         row: Which input of a file of images, recordings or series, from 1.
         methods: Names of methods of attribution; None takes all that fit the model.
         memory: Bytes that a computation may use at once; None is half a gibibyte.
+        influence: How the influence of training rows is computed, which reads the training data
+            again and takes minutes; None leaves it out.
         facts: Facts about the model, for the page.
         draws_model: Whether the document has a picture of the model, which takes a second.
         on_progress: Hears of long computations.
@@ -99,16 +103,23 @@ def explain(
     Raises:
         ConfigError: The text is empty, an option does not fit the task, or a method is unknown or
             does not fit the model.
-        DataError: A file cannot be read.
-        TypeError: `facts` is something else.
+        DataError: A file cannot be read, or is not the data that the model was trained on.
+        TypeError: `facts` or `influence` is something else.
     """
     require_kind("facts", facts, ModelFacts, "a `ModelFacts`")
+    if influence is not None:
+        require_kind("influence", influence, InfluenceOptions, "an `InfluenceOptions`")
     require_flag("draws_model", draws_model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         prediction = predict(
             predictor, text, context=context, output=output, contrast=contrast, row=row
         )
+    rows = None
+    if influence is not None:  # first: the data may be missing
+        from regard.explain.influence.influence_document import influence_document
+
+        rows = influence_document(predictor, prediction, influence, on_progress)
     explainer = _Explainer(prediction, memory, on_progress)
     results = explainer.attribute(methods)
     first = prediction.first_method
@@ -143,6 +154,7 @@ def explain(
         control_similarity=similarity,
         image="" if prediction.image is None else png_url(prediction.image),
         history=list(prediction.history),
+        influence=rows,
         notes=[
             *(str(warning.message) for warning in caught),
             *prediction.notes,

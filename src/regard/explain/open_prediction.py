@@ -400,7 +400,7 @@ def _best_tokens(
     """Return the first and the last token of a span; None where a window does not hold it whole.
 
     Args:
-        log_probabilities: Log-probabilities of starts and ends in a window, ``[length, 2]``.
+        log_probabilities: Those of starts and ends in a window, of shape ``[length, 2]``.
         characters: Those of each token of the text, by its position.
         span: Characters of the answer. A token without characters, such as the space before a
             word, may begin or end it: the more probable one is taken. None is "no answer".

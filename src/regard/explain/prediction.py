@@ -98,7 +98,7 @@ class Prediction(ABC):
         outputs: What is explained.
         stacks: The model's stacks of layers; the last computes the outputs.
         readout: How much each output reads the last layer's state at each position of the last
-            stack, ``[outputs, positions]``; rows sum to 1.
+            stack, of shape ``[outputs, positions]``; rows sum to 1.
     """
 
     first_method = "occlusion"
@@ -276,7 +276,7 @@ class ClassPrediction(Prediction):
         return result - self._take(log_probabilities, self.contrast, outputs)
 
     def effect_scale(self, scores: Tensor) -> Tensor:
-        """Return the probabilities of logarithms; with a contrast, of one of the two classes."""
+        """Return probabilities, of shape ``[rows, outputs]``; with a contrast, of one of two."""
         return scores.exp() if self.contrast is None else scores.sigmoid()
 
     @staticmethod
@@ -347,7 +347,7 @@ def weaken(embeddings: Tensor, weights: Tensor, baseline: Tensor) -> Tensor:
     """Move embeddings towards a baseline.
 
     Args:
-        embeddings: ``[rows, length, dim]``; no gradient flows into them.
+        embeddings: ``[rows, length, dim]``.
         weights: ``[rows, length]`` or ``[rows, length, dim]``; 1 keeps, 0 gives the baseline.
         baseline: ``[length, dim]``.
 
@@ -355,7 +355,6 @@ def weaken(embeddings: Tensor, weights: Tensor, baseline: Tensor) -> Tensor:
         ``[rows, length, dim]``, of the embeddings' type.
     """
     weights = weights[..., None] if weights.dim() == 2 else weights
-    embeddings = embeddings.detach()
     weights = weights.to(embeddings.device, embeddings.dtype)
     return baseline + weights * (embeddings - baseline)
 

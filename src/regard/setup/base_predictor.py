@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from regard.setup.config import RunConfig
 
 
@@ -15,6 +17,8 @@ class BasePredictor:
     """The method that uses the model, such as ``translate``."""
     config: RunConfig
     """The settings of its run."""
+    folder: Path | None = None
+    """The folder that it was opened from; None where it was built in memory."""
 
     if not TYPE_CHECKING:  # a wrong name is an error of types
 

@@ -220,6 +220,7 @@ class Task(ABC):
             model = self.build_for(config, vocab_size, shapes, name, draws=False)
             load_weights(model, weights.result(), name=name)
         predictor = self.predictor(model.eval(), tokenizer, config)
+        predictor.folder = model_folder.path
         if model_folder.has_int8_weights:
             self._use_int8(predictor, str(folder))
         return predictor

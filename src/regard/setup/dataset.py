@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.readers.audio import LogMelConfig
@@ -129,6 +131,20 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class TrainingRow(NamedTuple):
+    """A training row as people read it.
+
+    Args:
+        location: Where it is in the data, such as ``line 12``.
+        text: What the model reads: a text, a question with its text, the name of an image.
+        target: What it should say: a translation, a label, an answer; empty for running text.
+    """
+
+    location: str
+    text: str
+    target: str = ""
+
+
 class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     """The data of a run, read and split; each task has a subclass.
 
@@ -188,6 +204,17 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where rows of a training batch are in the data, such as ``lines 12-15``."""
+        raise NotImplementedError
+
+    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the training rows that rows of batches belong to, ``[rows]``: mostly themselves.
+
+        A long text may be several rows of batches.
+        """
+        return rows
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return a training row for people, by its index in batches."""
         raise NotImplementedError
 
     def reported_rows(self) -> list[DroppedRow]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regard.models import Model
 from regard.setup.config import RunConfig
-from regard.setup.dataset import Dataset
+from regard.setup.dataset import Dataset, TrainingRow
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import SequentialBatches
@@ -112,6 +112,10 @@ class TrainingSetup(ABC, Generic[D, V, M]):
     @abstractmethod
     def evaluation_seconds(self, model: Any) -> float:
         """Measure on a sample how long an evaluation takes, with a copy of the model."""
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return a row of the training batches for people, by its index."""
+        return self.dataset.training_row(row)
 
     def calibrate(self, predictor: Any) -> dict[str, float]:  # noqa: ARG002 - for tasks with one
         """Tune on the validation data what is not trained, such as a threshold.

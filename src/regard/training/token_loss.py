@@ -114,6 +114,37 @@ class TokenLoss(ABC, Generic[M]):
             loss = loss + self.coverage * labeled(copies.coverage_losses()).mean()
         return Loss(loss=loss, nll=nll, num_tokens=len(rows))
 
+    def logits(self, model: M, batch: Any) -> Tensor:
+        """Compute the logits of all labels, those of the mixture where a model copies.
+
+        Returns:
+            ``[tokens, vocab]``; the loss without smoothing is the cross-entropy of their softmax.
+        """
+        hidden, copies = self.states_and_copies(model, batch)
+        labeled = _LabeledPositions(batch.labels, self.ignore_index, hidden.device)
+        if copies is None:
+            return model.logits(labeled(hidden))
+        return labeled(copies.mix(model.logits(hidden)))
+
+    def row_losses(self, model: M, batch: Any) -> tuple[Tensor, int]:
+        """Compute the loss of each row, summed over its labels, ``[batch]``, and their number."""
+        hidden, copies = self.states_and_copies(model, batch)
+        labeled = _LabeledPositions(batch.labels, self.ignore_index, hidden.device)
+        labels, logits = labeled(batch.labels), model.logits(labeled(hidden))  # [tokens, vocab]
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        log_probabilities = logits.to(exact).log_softmax(-1)
+        at_label = log_probabilities.gather(1, labels[:, None])[:, 0]  # [tokens]
+        if copies is not None:
+            log_copied = copies.log_copied(batch.labels.to(hidden.device, non_blocking=True))
+            at_label = torch.logaddexp(labeled(copies.log_generate) + at_label, labeled(log_copied))
+        losses = -(1 - self.label_smoothing) * at_label
+        if self.label_smoothing:
+            losses = losses - self.label_smoothing * log_probabilities.mean(-1)
+        if copies is not None and self.coverage:
+            losses = losses + self.coverage * labeled(copies.coverage_losses())
+        rows = (batch.labels != self.ignore_index).nonzero()[:, 0].to(losses.device)
+        return losses.new_zeros(len(batch.labels)).index_add(0, rows, losses), len(losses)
+
     def outputs(self, model: M, batch: Any) -> Tensor:
         """Return the logits of all labels, ``[tokens, vocab]``.
 

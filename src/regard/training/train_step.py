@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 import torch
@@ -37,6 +37,28 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
 LossFunction: TypeAlias = Callable[[Any, Any], Loss]
 """Computes the loss of a model on a batch; each task has its own types of model and of batch."""
+
+
+@runtime_checkable
+class RowwiseLoss(Protocol):
+    """A loss that tells the rows of a batch, ``[batch, length]``, apart; of tokens or labels."""
+
+    def __call__(self, model: Any, batch: Any) -> Loss:
+        """Compute the loss of a batch."""
+        ...
+
+    def row_losses(self, model: Any, batch: Any) -> tuple[Tensor, int]:
+        """Compute the loss of each row of a batch.
+
+        Returns:
+            The sums over the tokens of each row, ``[batch]``, float32 at least, differentiable; and
+            the number of tokens by which all of them are divided, `Loss.num_tokens`.
+        """
+        ...
+
+    def logits(self, model: Any, batch: Any) -> Tensor:
+        """Compute the logits of a batch, of shape ``[predictions, classes]``."""
+        ...
 
 
 class StepOutput(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,6 +55,7 @@ EVERY = [
     samples.windowed,
     samples.tiled,
     samples.empty,
+    samples.with_training_rows,
     markup,
     scripts,
 ]
@@ -485,3 +486,29 @@ def test_turned_labels_without_room_are_left_out(open_page):
     )
     assert 10 < len(places) < 49
     assert min(after - before for before, after in pairwise(places)) >= 16
+
+
+def test_training_rows_are_in_tables_with_bars_and_what_training_again_gave(open_page):
+    opened = open_page(samples.with_training_rows)
+    note = opened.text("#influence .note")
+    assert note.startswith("pairs.tsv, 20,412 pairs: together +2.71 and −1.93 nats")
+    rows = opened.run(
+        "[...document.querySelectorAll('#influence tbody tr')].map((row) => "
+        "[...row.children].map((cell) => cell.textContent))"
+    )
+    assert [row[2] for row in rows] == ["line 4,104", "line 12", "line 88", "line 577", "line 31"]
+    assert rows[0][0] == "+0.023"
+    assert rows[3][0] == "−0.031"
+    assert len(rows[3][4]) == 400
+    assert rows[3][4].startswith("<b>The bank</b>")
+    widths = opened.run(
+        "[...document.querySelectorAll('#influence .bar')].map((bar) => bar.style.width)"
+    )
+    assert widths[3] == "100%"
+    colors = opened.run(
+        "[...document.querySelectorAll('#influence .bar')].map((bar) => bar.style.background)"
+    )
+    assert len(set(colors)) == 2
+    assert "−2.40 without the 200 of most influence" in opened.text(
+        "#influence > .note + * + .note"
+    )

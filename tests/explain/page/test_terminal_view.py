@@ -92,3 +92,31 @@ def test_a_forecast_in_the_terminal_has_its_values_and_no_probabilities():
     text = format_text(samples.forecast(), 100)
     assert "output  +1 101 +2 102" in text
     assert "probab" not in text
+
+
+def test_training_rows_are_listed_with_what_training_again_gave():
+    lines = format_text(samples.with_training_rows(), 100).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Training rows"))
+    assert lines[start] == (
+        "Training rows   pairs.tsv, 20,412 pairs: together +2.71 and −1.93 nats "
+        "(15 products with the curvature, 38 s)"
+    )
+    assert lines[start + 1] == "Without them the output would be less probable"
+    assert lines[start + 2] == (
+        "   +0.023  line 4,104  Sie ruhten am Ufer.  |  They rested on the bank of the river."
+    )
+    harmful = next(line for line in lines if "line 577" in line)
+    assert harmful.strip().startswith("−0.031  line 577")
+    assert harmful.endswith("…")
+    assert lines[start + 8] == (
+        "Trained again, each 2 times: log-probability −1.00 with all rows, −2.40 without the 200 "
+        "of most influence (estimate −1.41), −1.02 without as many random ones."
+    )
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_lines_of_training_rows_are_as_wide_as_the_terminal_allows(width):
+    text = format_text(samples.with_training_rows(), width)
+    rows = [line for line in text.splitlines() if "line " in line]
+    assert len(rows) == 5
+    assert max(map(cell_len, rows)) <= width

@@ -17,7 +17,8 @@ _STYLES = ("page.css", "panels.css")
 _MODULES = (
     *("elements.js", "words.js", "colors.js", "payload.js", "explained.js", "view.js", "matrix.js"),
     *("sentence_panel.js", "why_panel.js", "alignment_panel.js", "heads_panel.js"),
-    *("one_head_panel.js", "layers_panel.js", "architecture_panel.js", "export.js", "main.js"),
+    *("one_head_panel.js", "layers_panel.js", "architecture_panel.js", "influence_panel.js"),
+    *("export.js", "main.js"),
 )
 _DIGITS = 5  # of a score, of which a reader sees three
 _COLUMNS = 100  # of the text that is shown where no script runs

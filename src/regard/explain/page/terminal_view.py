@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import statistics
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,14 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from regard.explain.document import Explanation, Faithfulness, MethodResult, require_explanation
+from regard.explain.document import (
+    Explanation,
+    Faithfulness,
+    MethodResult,
+    Retraining,
+    TrainingInfluence,
+    require_explanation,
+)
 from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
@@ -67,6 +75,8 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
     lines += [Text(f"Note    {note}") for note in explanation.notes]
     if explanation.methods:
         lines += [Text(), *_scores(explanation, width), Text(), *_figures(explanation)]
+    if explanation.influence is not None:
+        lines += [Text(), *_influence(explanation.influence, width)]
     changed = "log-probability" if explanation.unit == "nats" else "the outputs"
     sentence = f"{CAVEAT} {changed} when it is removed."
     caveat = (Text(line, style="dim") for line in textwrap.wrap(sentence, width))
@@ -251,6 +261,54 @@ def _error(result: MethodResult, error: float) -> Text:
     if not has_converged(result):
         more += ": it has not converged, leave it out"
     return Text(f"Error of {result.title}: {100 * error:.1f} % of the total{steps}{more}.")
+
+
+def _influence(influence: TrainingInfluence, width: int) -> Iterator[Text]:
+    """Write the training rows that an output owes most to, and what training again has shown."""
+    yield Text(
+        f"Training rows   {influence.data}, {influence.num_rows:,} {influence.unit}: together "
+        f"+{number_text(influence.total_helpful)} and {number_text(influence.total_harmful)} nats "
+        f"({influence.num_products:,} products with the curvature, {influence.seconds:.0f} s)",
+        style="bold",
+    )
+    for title, rows in (
+        ("Without them the output would be less probable", influence.helpful),
+        ("Without them it would be more probable", influence.harmful),
+    ):
+        if rows:
+            yield Text(title, style="dim")
+        columns = max((cell_len(row.location) for row in rows), default=0)
+        for row in rows:
+            text = Text(f"{_signed(row.influence):>9s}  ")
+            text.stylize("dark_orange3" if row.influence < 0 else "slate_blue1")
+            parts = [row.target, "" if row.text == row.location else row.text]
+            shown = "  |  ".join(" ".join(part.split()) for part in parts if part)
+            text.append(_fit(row.location, columns), style="dim")
+            yield text.append("  " + _shortened(shown, max(20, width - columns - 13)))
+    if influence.retraining is not None:
+        yield from _retraining(influence.retraining)
+
+
+def _retraining(retraining: Retraining) -> Iterator[Text]:
+    """Write what training again without rows has shown."""
+    complete = statistics.fmean(retraining.complete)
+    times = "once" if len(retraining.complete) == 1 else f"{len(retraining.complete):,} times"
+    yield Text(
+        f"Trained again, each {times}: log-probability {number_text(complete)} with all rows, "
+        f"{number_text(statistics.fmean(retraining.without_most_influential))} without the "
+        f"{retraining.num_left_out:,} of most influence (estimate "
+        f"{number_text(complete - retraining.estimate)}), "
+        f"{number_text(statistics.fmean(retraining.without_random))} without as many random ones."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"+{number_text(value)}" if value > 0 else number_text(value)
+
+
+def _shortened(text: str, columns: int) -> str:
+    """Return a text of so many columns at most."""
+    return text if cell_len(text) <= columns else _fit(text, columns - 1).rstrip() + "…"
 
 
 def _fit(text: str, columns: int) -> str:

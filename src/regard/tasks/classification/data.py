@@ -30,7 +30,7 @@ from regard.data.readers.tables import inspect_records
 from regard.data.splits import count_near_duplicates
 from regard.errors import DataError
 from regard.setup.config import DataConfig, two_columns
-from regard.setup.dataset import Dataset, ReadOptions
+from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 
@@ -95,6 +95,10 @@ class TextClassificationData(ClassificationData[LabeledTexts], kw_only=True):
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where training rows are in the file."""
         return describe_lines([self.train.lines[row] for row in rows])
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return a training text with its label."""
+        return TrainingRow(self.locate([row]), self.train.texts[row], self.train.labels[row])
 
     def example(self) -> str:
         """Return the first words of a validation text."""

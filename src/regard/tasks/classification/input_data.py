@@ -22,7 +22,7 @@ from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
 from regard.errors import DataError
 from regard.setup.config import HELD_OUT, DataConfig
-from regard.setup.dataset import ReadOptions
+from regard.setup.dataset import ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
 from regard.tasks.classification.modalities import InputFormat, Modality
@@ -96,6 +96,11 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where training inputs are in the data."""
         return list_first([self.train.locations[row] for row in rows], _NAMED_INPUTS)
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return the place of a training input, which is what can be said of it, and its label."""
+        location = self.train.locations[row]
+        return TrainingRow(location, location, self.train.labels[row])
 
     def example(self) -> str:
         """Return the path of a validation file, or of the data where inputs are rows."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
@@ -12,7 +14,7 @@ from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.questions import inspect_questions
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.setup.dataset import ReadOptions
+from regard.setup.dataset import ReadOptions, TrainingRow
 from regard.setup.facts import DataFacts, LongSources
 from regard.setup.held_out import split_rows
 from regard.tasks.question_answering.data import (
@@ -58,6 +60,14 @@ class WrittenAnswerData(QuestionData[AnswerPairs], kw_only=True):
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where training questions are in the file."""
         return self.locate_questions(rows)
+
+    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the questions, ``[rows]``, which are not cut into windows."""
+        return rows
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return a training question with its answer."""
+        return self.question_row(row)
 
     def reported_rows(self) -> list[DroppedRow]:
         """Return the questions that are left out, or whose texts are cut."""

@@ -15,7 +15,7 @@ from regard.models import DECODERS, Decoder, GptConfig
 from regard.setup.base_task import FOLDER, Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
-from regard.setup.dataset import ReadOptions
+from regard.setup.dataset import ReadOptions, TrainingRow
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
@@ -113,6 +113,12 @@ class LanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Decoder]):
     def loss(self) -> LanguageModelLoss:
         """Return the cross-entropy of the next token."""
         return LanguageModelLoss(self.config.training.label_smoothing)
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return the text of a segment, by the index of its first token."""
+        assert self.dataset.tokens is not None
+        ids = self.dataset.tokens.ids[row : row + self.dataset.length + 1]
+        return TrainingRow(self.dataset.locate([row]), self.tokenizer.decode_text(ids.tolist()))
 
     def evaluator(self) -> LossEvaluator:
         """Return the evaluator of loss and perplexity."""

@@ -6,6 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from regard.data.listing import describe_lines, list_first, pluralize
 from regard.data.question_rows import QUESTION_COLUMNS, Questions, drop_unfound
 from regard.data.readers.questions import ReadQuestions, inspect_questions, read_questions
@@ -14,7 +17,7 @@ from regard.data.readers.source import DataSource
 from regard.data.tokenizer import suggest_vocab_size
 from regard.errors import ConfigError, DataError
 from regard.setup.config import DataConfig
-from regard.setup.dataset import Dataset, ReadOptions
+from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 
@@ -93,6 +96,21 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where the questions of training windows are in the file."""
         return self.locate_questions([self.rows_of_windows[row] for row in rows])
+
+    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the question of each window, ``[rows]``."""
+        return np.asarray(self.rows_of_windows)[rows]
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return the question of a training window with its answer."""
+        return self.question_row(self.rows_of_windows[row])
+
+    def question_row(self, row: int) -> TrainingRow:
+        """Return a training question, its text, and its first answer."""
+        train = self.train
+        text = f"{train.questions[row]}\n{train.contexts[row]}"
+        answer = train.answers[row][0] if train.answers[row] else ""
+        return TrainingRow(self.locate_questions([row]), text, answer)
 
     def locate_questions(self, rows: Sequence[int]) -> str:
         """Describe where training questions are in the file."""

@@ -51,18 +51,30 @@ class SpanLoss:
         """Compute logits, ``[batch, length, 2]``, minus infinity where no answer can be."""
         return window_logits(model, batch)
 
+    def logits(self, model: SpanModel, batch: TextWindowBatch) -> Tensor:
+        """Compute the logits of starts and ends, ``[2 batch, length]``."""
+        return self.outputs(model, batch).transpose(1, 2).flatten(0, 1)
+
+    def row_losses(self, model: SpanModel, batch: TextWindowBatch) -> tuple[Tensor, int]:
+        """Compute the loss of each window, ``[batch]``, and the number of windows."""
+        return self._losses(self.outputs(model, batch), batch)[0], len(batch.starts)
+
     def of_outputs(self, outputs: Tensor, batch: TextWindowBatch) -> Loss:
         """Compute the loss from logits, ``[batch, length, 2]``."""
+        losses, nll = self._losses(outputs, batch)
+        return Loss(loss=losses.mean(), nll=nll.detach().mean(), num_tokens=len(batch.starts))
+
+    def _losses(self, outputs: Tensor, batch: TextWindowBatch) -> tuple[Tensor, Tensor]:
+        """Compute the loss of each window, and without smoothing, ``[batch]`` each."""
         log_probabilities = outputs.log_softmax(1)
         targets = torch.stack([batch.starts, batch.ends], dim=1)[:, None]  # [batch, 1, 2]
         targets = targets.to(outputs.device, non_blocking=True)
-        nll = -log_probabilities.gather(1, targets).mean()
-        loss = nll
-        if self.label_smoothing:
-            is_possible = outputs > -math.inf
-            spread = log_probabilities.masked_fill(~is_possible, 0.0).sum(1) / is_possible.sum(1)
-            loss = (1 - self.label_smoothing) * nll - self.label_smoothing * spread.mean()
-        return Loss(loss=loss, nll=nll.detach(), num_tokens=len(batch.starts))
+        nll = -log_probabilities.gather(1, targets)[:, 0].mean(-1)
+        if not self.label_smoothing:
+            return nll, nll
+        is_possible = outputs > -math.inf
+        spread = log_probabilities.masked_fill(~is_possible, 0.0).sum(1) / is_possible.sum(1)
+        return (1 - self.label_smoothing) * nll - self.label_smoothing * spread.mean(-1), nll
 
 
 def given_answers(

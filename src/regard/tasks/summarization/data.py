@@ -14,7 +14,7 @@ from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
 from regard.setup.config import DataConfig, two_columns
-from regard.setup.dataset import Dataset, ReadOptions
+from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts, LongSources
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
@@ -91,6 +91,10 @@ class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
     def locate(self, rows: Sequence[int]) -> str:
         """Describe the lines of training rows, such as ``lines 12, 88, 204 and 29 more``."""
         return describe_lines([self.train.lines[row] for row in rows])
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return a training document with its summary."""
+        return TrainingRow(self.locate([row]), self.train.sources[row], self.train.targets[row])
 
     def reported_rows(self) -> list[DroppedRow]:
         """Return the documents that are left out or cut."""

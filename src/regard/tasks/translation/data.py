@@ -15,7 +15,7 @@ from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
 from regard.errors import ConfigError
 from regard.setup.config import HELD_OUT, DataConfig, two_columns
-from regard.setup.dataset import Dataset, ReadOptions
+from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
@@ -70,6 +70,10 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
         """Describe the lines of training rows, such as ``lines 12, 88, 204 and 29 more``."""
         noun = "row" if self.is_generated else "line"
         return describe_lines([self.train.lines[row] for row in rows], noun)
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return a training pair."""
+        return TrainingRow(self.locate([row]), self.train.sources[row], self.train.targets[row])
 
 
 def read_translation_data(options: ReadOptions) -> TranslationData:

@@ -7,6 +7,7 @@ import { el } from "./elements.js";
 import { Explained } from "./explained.js";
 import { pageAsJson, pageAsPng, pageAsSvg, save } from "./export.js";
 import { headsPanel, openKind, strongestHead } from "./heads_panel.js";
+import { influencePanel } from "./influence_panel.js";
 import { layersPanel } from "./layers_panel.js";
 import { oneHeadPanel } from "./one_head_panel.js";
 import { readPayload } from "./payload.js";
@@ -38,6 +39,10 @@ const HELP = [
   [
     "Faithfulness",
     "Comprehensiveness: what removing the highest scores loses. Sufficiency: what keeping them alone loses. Tau: agreement with leaving each word out. Each is next to random scores.",
+  ],
+  [
+    "Training rows",
+    "Which rows of the training data an output owes most to: by how many nats its log-probability would change, by estimate, had training left a row out.",
   ],
   [
     "Files",
@@ -82,6 +87,7 @@ async function start() {
         ),
       ),
     ),
+    ...(explanation.influence ? [influencePanel(explained)] : []),
     el("footer", {
       text: `${CAVEAT}${explained.hasProbabilities ? "log-probability" : "the outputs"} when it is removed.`,
     }),
