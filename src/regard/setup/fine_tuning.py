@@ -16,6 +16,7 @@ from regard.errors import WeightsError
 from regard.hub.hugging_face.published_folder import read_hugging_face
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
+from regard.layers.linear import Linear
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
 from regard.models import Classifier, EncoderDecoder, Model, SpanModel, Vit
 from regard.setup.config import RunConfig
@@ -210,10 +211,39 @@ def freeze(model: Model, config: RunConfig) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(ADAPTED in name)
     else:
-        for depth, layer in enumerate(reversed(model.layers())):
-            # From the last on: what it shares with frozen ones, such as biases, is frozen.
-            layer.requires_grad_(depth < tuning.layers)
+        _train_last_layers(model, tuning.layers)
     _train_outputs(model)
+
+
+def trained_names(model: Model, config: RunConfig) -> set[str]:
+    """Return the names of the weights that training changed, in a model with merged adapters.
+
+    Args:
+        model: Trained; of maps that had adapters the whole matrices count.
+        config: The settings of its run.
+    """
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    tuning = config.fine_tuning
+    if tuning.method == "all":
+        return {name for name, is_trained in before.items() if is_trained}
+    model.requires_grad_(False)
+    if tuning.method == "lora":
+        for module in model.modules():
+            if isinstance(module, Linear):
+                module.weight.requires_grad_(True)
+    else:
+        _train_last_layers(model, tuning.layers)
+    _train_outputs(model)
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(before[name])
+    return names
+
+
+def _train_last_layers(model: Model, count: int) -> None:
+    for depth, layer in enumerate(reversed(model.layers())):
+        # From the last on: what it shares with frozen ones, such as biases, is frozen.
+        layer.requires_grad_(depth < count)
 
 
 def _train_outputs(model: Model) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import TINY, toy_pairs, write_tsv
+from tests.explain import predictors
 
 import regard
 from regard.errors import ConfigError, DataError
@@ -257,6 +258,39 @@ def test_data_that_has_changed_is_refused_by_name(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match=r"pairs\.tsv"):
         influence_document(predictor, prediction, InfluenceOptions())
+
+
+def test_published_weights_have_no_training_data():
+    translator, images = predictors.translator(), predictors.image_classifier()
+    tokenizer = msgspec.structs.replace(translator.config.tokenizer, kind="published")
+    translator.config = msgspec.structs.replace(translator.config, tokenizer=tokenizer)
+    for predictor in (translator, images):
+        with pytest.raises(ConfigError, match="published without the data"):
+            open_training(predictor)
+
+
+def test_a_forecast_has_no_influence(tmp_path):
+    forecaster = predictors.forecaster()
+    prediction = predict(forecaster, predictors.write_series(tmp_path / "sales.csv"))
+    with pytest.raises(ConfigError, match="a forecast has no probability"):
+        influence_document(forecaster, prediction, InfluenceOptions())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["last", "lora"])
+def test_the_weights_that_fine_tuning_leaves_alone_do_not_count(classifier, tmp_path, method):
+    folder = tmp_path / method
+    settings = ("training.epochs=1", f"fine_tuning.method={method}", "training.batch_tokens=256")
+    rows = reviews(60, seed=2)
+    predictor = regard.train(rows, folder, settings=(*settings, f"start_from={classifier}"))
+    objective = TrainingObjective(open_training(predictor))
+    names = set(objective.parameters)
+    assert "output_weight" in names
+    assert "encoder.embedding.weight" not in names
+    assert any("attention" in name for name in names)
+    influence = row_influence(predict(predictor, "happy"), objective)
+    assert np.isfinite(influence.values).all()
+    assert influence.values.any()
 
 
 @pytest.mark.parametrize(

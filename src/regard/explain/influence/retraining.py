@@ -133,7 +133,8 @@ class Retrainer:
         on_progress: Hears of the steps.
 
     Raises:
-        ConfigError: The task cuts its text anew in each epoch.
+        ConfigError: The task cuts its text anew in each epoch, or the weights at the beginning are
+            not known.
     """
 
     def __init__(
@@ -146,6 +147,12 @@ class Retrainer:
         if isinstance(setup.batches, StreamBatches):
             raise ConfigError(
                 "running text is cut at other places in each epoch: no part of it can be left out."
+            )
+        config = setup.config
+        if config.tokenizer.kind == "published" and config.start_from is None:
+            raise ConfigError(
+                "the training began with the weights of an encoder and a decoder, of which its "
+                "settings do not keep the folders: it cannot be repeated."
             )
         self._setup, self._length, self._on_progress = setup, length, on_progress
         self._num_steps, self._total_steps = 0, count * length.num_steps

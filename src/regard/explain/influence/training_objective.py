@@ -21,16 +21,13 @@ from torch.func import functional_call
 
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError
-from regard.layers.linear import Linear
-from regard.models import Model
 from regard.optim.curvature.operators import CurvatureOperator, gauss_newton_operator
 from regard.optim.objectives.full_batch import evenly_spaced
-from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
-from regard.setup.fine_tuning import freeze
+from regard.setup.fine_tuning import trained_names
 from regard.setup.inspect import open_sources, sources_hash
 from regard.setup.training_setup import RunParts, TrainingSetup
-from regard.tasks import Predictor, task_of
+from regard.tasks import DEFAULT_TASK, Predictor, task_of
 from regard.training.train_step import RowwiseLoss
 
 
@@ -65,10 +62,11 @@ def open_training(
         DataError: The data is missing, or is not what the model was trained on.
     """
     config = predictor.config
-    if config.data.path is None and config.tokenizer.kind == "published":
+    is_published = config.tokenizer.kind == "published" and config.start_from is None
+    if config.data.path is None and (is_published or config.task != DEFAULT_TASK):
         raise ConfigError(
-            "the folder has published weights, and says nothing of the data that they were "
-            "trained on.  Fine-tune them on data of your own first."
+            "these weights were published without the data that they were trained on.  Fine-tune "
+            "them on data of your own first."
         )
     task = task_of(config)
     opened = open_sources(config.data, sources or {})
@@ -103,7 +101,7 @@ class TrainingObjective:
         self.setup, self.model = setup, setup.model
         self._loss: RowwiseLoss = loss
         self._rows = setup.batches.in_sequence()
-        names = _trained_names(setup.model, setup.config)
+        names = trained_names(setup.model, setup.config)
         self.parameters: dict[str, nn.Parameter] = {
             name: parameter for name, parameter in setup.model.named_parameters() if name in names
         }
@@ -233,18 +231,3 @@ def _log_partition(logits: Tensor, _batch: object) -> tuple[Tensor, int]:
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return wide.logsumexp(-1).sum(), len(wide)
-
-
-def _trained_names(model: Model, config: RunConfig) -> set[str]:
-    """Return the names of the weights that training changed; of adapted maps, their matrices."""
-    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    tuning = config.fine_tuning
-    if tuning.method == "lora":
-        modules = model.named_modules()
-        return {f"{name}.weight" for name, module in modules if isinstance(module, Linear)}
-    try:
-        freeze(model, config)
-        return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    finally:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(before[name])
