@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
-from tests.cli.commands import run
+from tests.cli.commands import feed, run
 
-from regard.cli.inputs import TEXT_DEFAULTS, input_documents, input_lines
+from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input_lines
 from regard.data.readers import FORMATS, TABLE_READERS
 
 
@@ -48,6 +51,40 @@ def test_the_label_of_fasttext_is_no_part_of_a_text(name, tmp_path, capsys):
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     assert list(input_lines(str(path), TEXT_DEFAULTS, role="text")) == ["a cat", "a dog"]
     assert capsys.readouterr().err == f"regard: note: {path}: read as a table, column text.\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["__label__good a cat\n__label__bad a dog\n", '{"text": "a cat"}\n{"text": "a dog"}\n'],
+)
+def test_records_from_standard_input_are_read_as_those_of_a_file(
+    content, tmp_path, capsys, monkeypatch
+):
+    path = tmp_path / ("m.jsonl" if content.startswith("{") else "m.txt")
+    path.write_text(content)
+    for text, name in ((str(path), path), ("-", "-"), (None, "-")):
+        feed(monkeypatch, content)
+        assert list(input_lines(text, TEXT_DEFAULTS, role="text")) == ["a cat", "a dog"]
+        assert capsys.readouterr().err == f"regard: note: {name}: read as a table, column text.\n"
+    feed(monkeypatch, content)
+    assert list(input_documents("-", TEXT_DEFAULTS)) == ["a cat", "a dog"]
+    feed(monkeypatch, content)
+    texts = input_lines(None, TextOptions(as_text=True), role="text")
+    assert list(texts) == content.splitlines()
+
+
+def test_a_byte_order_mark_hides_no_label(tmp_path):
+    path = tmp_path / "m.txt"
+    path.write_text("\n__label__good a cat\n", encoding="utf-8-sig")
+    assert list(input_lines(str(path), TEXT_DEFAULTS, role="text")) == ["a cat"]
+
+
+def test_a_packed_stream_is_told_to_be_unpacked(capsys, trained, monkeypatch):
+    packed = io.BytesIO(gzip.compress(b"a cat\n"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=packed, closed=False))
+    code, _, err = run(capsys, "translate", trained, "-")
+    message = "regard: -: a file packed by gzip, not text.  Unpack it: gzip -dc.\n"
+    assert (code, err) == (3, message)
 
 
 def test_a_device_is_no_data(capsys, trained):

@@ -6,8 +6,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
 
-_LONGEST_LABEL = 1_000  # bytes
+_OTHER_ROLES = {"source": "text"}  # what a field holds in files of other tasks, else a source
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
 
@@ -52,8 +54,9 @@ def refuse_text_options(options: TextOptions, unit: str) -> None:
 def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterable[str]:
     """Return the lines of a file if one of that name exists, else of the text itself.
 
-    JSONL, CSV and TSV give the texts in one field, each on one line. A text that looks like the
-    name of a file that does not exist is noted on standard error.
+    JSONL, CSV, TSV and lines of fastText give the texts in one field, each on one line; so do JSONL
+    and fastText from standard input, as their lines come. A text that looks like the name of a file
+    that does not exist is noted on standard error.
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
@@ -64,14 +67,25 @@ def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterabl
         DataError: The file cannot be read, or lacks the field.
     """
     name = "-" if text is None else text
-    if options.as_text and text is not None:
-        return name.split("\n")
+    if options.as_text:
+        return _file_lines("-", options.encoding) if text is None else name.split("\n")
     if not _is_file(name):
         return name.split("\n") if name.strip() else [name]
-    if _is_table(name):
-        texts = _field_texts(name, options.encoding, role)
-        return (" ".join(re.split("\r\n|[\r\n]", text)) for text in texts)
-    return _file_lines(name, options.encoding)
+    return _lines_of(name, options.encoding, role)
+
+
+def _lines_of(name: str, encoding: str, role: str) -> Iterable[str]:
+    """Return the texts of a file that are in one field, or its lines."""
+    if _is_stream(name):
+        return _streamed_texts(name, encoding, role, _on_one_line)
+    if _is_table(name, encoding):
+        return map(_on_one_line, _field_texts(name, encoding, role))
+    return _file_lines(name, encoding)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text with spaces for the ends of its lines."""
+    return " ".join(re.split("\r\n|[\r\n]", text))
 
 
 def input_documents(text: str | None, options: TextOptions) -> Iterable[str]:
@@ -82,21 +96,29 @@ def input_documents(text: str | None, options: TextOptions) -> Iterable[str]:
         options: How it is read.
 
     Returns:
-        The document of each row of JSONL, CSV and TSV, and each line of standard input; any other
-        file is one document.
+        The document of each row of JSONL, CSV and TSV, and each line of standard input, or the
+        document of each of its rows of JSONL; any other file is one document.
 
     Raises:
         DataError: The file is empty, cannot be read, or has no column of documents.
     """
     name = "-" if text is None else text
-    if (options.as_text and text is not None) or not _is_file(name):
-        return [name]
-    if _is_table(name):
-        return _field_texts(name, options.encoding, "document")
-    lines = _file_lines(name, options.encoding)
+    if options.as_text:
+        return _file_lines("-", options.encoding) if text is None else [name]
+    return _documents_of(name, options.encoding) if _is_file(name) else [name]
+
+
+def _documents_of(name: str, encoding: str) -> Iterable[str]:
+    """Return the documents of a file: of each of its rows, or it as a whole.
+
+    Raises:
+        DataError: It is empty.
+    """
     if name == "-":
-        return lines
-    document = "\n".join(lines)
+        return _streamed_texts(name, encoding, "document", str)
+    if not _is_stream(name) and _is_table(name, encoding):
+        return _field_texts(name, encoding, "document")
+    document = "\n".join(_file_lines(name, encoding))
     if not document.strip():
         raise DataError(f"{name}: the file is empty.  Expected a document.")
     return [document]
@@ -108,7 +130,8 @@ def note_table(name: str) -> None:
     Raises:
         DataError: It is a directory.
     """
-    if os.path.exists(name) and _is_file(name) and _is_table(name):  # noqa: PTH110 - any name
+    is_file = os.path.exists(name) and _is_file(name)  # noqa: PTH110 - any name
+    if is_file and not _is_stream(name) and _is_table(name, "utf-8"):
         print(f"regard: note: {name}: read as one text, not as rows.", file=sys.stderr)
 
 
@@ -137,28 +160,27 @@ def _is_packed(name: str) -> bool:
     return name.lower().endswith((".gz", ".zst"))
 
 
-def _is_table(name: str) -> bool:
+def _is_stream(name: str) -> bool:
+    """Return whether a file is standard input, a pipe or a device, which is read as it comes."""
+    return name == "-" or not stat.S_ISREG(Path(name).stat().st_mode)
+
+
+def _is_table(name: str, encoding: str) -> bool:
     """Return whether a file is JSONL or has rows, such as CSV, by its name; or has fastText's."""
     from regard.data.readers import FORMATS, TABLE_READERS
 
-    if name == "-" or not stat.S_ISREG(Path(name).stat().st_mode):
-        return False
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
-    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS} or _has_labels(name)
+    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS} or _has_labels(name, encoding)
 
 
-def _has_labels(name: str) -> bool:
-    """Return whether the first line of a file has a label as fastText marks it."""
+def _has_labels(name: str, encoding: str) -> bool:
+    """Return whether the first line of a file that is not blank has a label of fastText."""
     from regard.data.readers.fasttext import is_fasttext
-    from regard.data.readers.source import open_source
 
-    if _is_packed(name):
-        start = open_source(name).content[:_LONGEST_LABEL]
-    else:
-        with Path(name).open("rb") as stream:
-            start = stream.read(_LONGEST_LABEL)
-    return is_fasttext(start.decode("latin-1"))
+    with suppress(DataError):  # which is raised again where the lines are read
+        return is_fasttext(next(filter(str.strip, _file_lines(name, encoding)), ""))
+    return False
 
 
 def _file_lines(name: str, encoding: str) -> Iterator[str]:
@@ -166,8 +188,43 @@ def _file_lines(name: str, encoding: str) -> Iterator[str]:
     from regard.data.readers.source import open_source
     from regard.data.readers.text_lines import read_lines
 
-    is_streamed = name == "-" or (stat.S_ISREG(Path(name).stat().st_mode) and not _is_packed(name))
-    return read_lines(name if is_streamed else open_source(name), encoding=encoding)
+    is_whole = name != "-" and (_is_stream(name) or _is_packed(name))
+    return read_lines(open_source(name) if is_whole else name, encoding=encoding)
+
+
+def _streamed_texts(
+    name: str, encoding: str, role: str, convert: Callable[[str], str]
+) -> Iterator[str]:
+    """Return the texts of a stream as they come, those of records converted; note their field.
+
+    Standard input is read line by line, a pipe or a device to its end.
+    """
+    from regard.data.readers.source import open_source
+    from regard.data.readers.streamed_texts import stream_texts
+    from regard.data.readers.text_lines import TextFile, open_text
+
+    is_input = name == "-"
+    file = (
+        TextFile(name, encoding, None, []) if is_input else open_text(open_source(name), encoding)
+    )
+    find_field, on_field = partial(_find_field, role=role), partial(_note_column, name)
+    return stream_texts(file, find_field, on_field, convert)
+
+
+def _find_field(names: Sequence[str], role: str) -> str | None:
+    """Return which of some columns or keys holds the texts; None where none has a name for them."""
+    from regard.data.readers.columns import find_column, find_roles
+
+    if role == "document":
+        return find_column(names, role)
+    roles = find_roles(names, is_table=False)
+    other = roles.get(_OTHER_ROLES.get(role, "source"))
+    return roles.get(role) or other or find_column(names, role)
+
+
+def _note_column(name: str, column: str) -> None:
+    """Note on standard error that a file is read as rows."""
+    print(f"regard: note: {name}: read as a table, column {column}.", file=sys.stderr)
 
 
 def _field_texts(name: str, encoding: str, role: str) -> list[str]:
@@ -188,7 +245,7 @@ def _field_texts(name: str, encoding: str, role: str) -> list[str]:
     else:
         column = column or role
         texts = [text for _, (text,) in read_records(source, (column,), encoding=encoding)]
-    print(f"regard: note: {name}: read as a table, column {column}.", file=sys.stderr)
+    _note_column(name, column)
     return texts
 
 
@@ -198,8 +255,7 @@ def _find_column(shape: DataShape, role: str, *, is_tsv: bool) -> str | None:
 
     if role == "document":
         return find_column(shape.names, role)
-    other = {"source": "text"}.get(role, "source")
-    column = shape.columns.get(role) or shape.columns.get(other)
+    column = shape.columns.get(role) or shape.columns.get(_OTHER_ROLES.get(role, "source"))
     if is_tsv and column is not None and is_language_code(column):
         return None  # a word list may begin with "so" and "da"
     return column

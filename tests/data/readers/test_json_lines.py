@@ -9,6 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.readers.pair_files import fault, find_problems, read, read_in_new_folder, write
 
+from regard.data.readers.labeled import read_labeled_texts
+from regard.data.readers.source import open_source
+from regard.data.readers.tables import inspect_pairs
+from regard.errors import DataError
+
 ANY_TEXT = st.text(max_size=20)
 LINE_ENDS = st.sampled_from(["\n", "\r\n"])
 
@@ -60,10 +65,6 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
         ('{"source": "a", "target": 1}', '"target" is not a text.'),
         ('{"source": "a", "target": ["b"]}', '"target" is not a text.'),
         ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
-        (
-            '["a"]',
-            "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl",
-        ),
     ],
 )
 def test_a_json_line_without_two_texts_is_refused_with_its_keys(row, message):
@@ -121,11 +122,95 @@ def test_a_first_object_without_the_keys_is_the_only_problem():
     )
 
 
+WRAPPED = f'{{"rows": [{PAIR},{PAIR}]}}'
+
+
+@pytest.mark.parametrize("name", ["pairs.json", "pairs.jsonl", "pairs"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        WRAPPED,
+        f'{{\n  "my \\"rows\\"": [\n    {PAIR},\n    {PAIR}\n  ]\n}}\n',
+        f'\n{{\n"data"\n:\n[{PAIR}\r\n,\r\n{PAIR}\r\n]}}',
+        WRAPPED.replace("[", '[{"translation": ', 1)
+        .replace("},{", '}},{"translation": {')
+        .replace("]}", "}]}"),
+    ],
+)
+def test_the_list_under_the_only_key_of_an_object_is_read_as_its_objects(text, name):
+    assert read(text, name) == [("a", "[b}, {")] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (WRAPPED, ' (the list under "rows")'),
+        (f'{{\n"an \\"a\\"":\n[{PAIR}]}}', ' (the list under "an "a"")'),
+        (f"[{PAIR}]", ""),
+        (PAIR, ""),
+    ],
+)
+def test_the_key_of_a_list_is_part_of_what_a_file_is_read_as(text, note):
+    read_as = inspect_pairs(open_source(write("x.json", text)), "pairs")
+    assert read_as.text == f"pairs, columns source, target{note}"
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        (',\n{"source": ""}]}', 'x.json:3: no key "target".  Keys seen: source.'),
+        (",\n7]}", 'x.json:3: no object such as {"source": "...", "target": "..."}.  "7"'),
+        ("\n7]}", "x.json:2: not JSON: JSON is malformed: trailing characters"),
+        (
+            ",\n",
+            'x.json: the list under "rows" has no "]}" at its end.  Cut short?  Copy it again.',
+        ),
+        ("]", 'x.json: the list under "rows" has no "]}" at its end.  Cut short?  Copy it again.'),
+    ],
+)
+def test_what_is_no_object_of_a_list_under_a_key_has_its_line(rest, message):
+    assert fault(f'{{"rows": [\n{PAIR}{rest}', "x.json").startswith(message)
+
+
+def test_lines_of_which_each_has_a_list_first_stay_lines():
+    row = f'{{"tags": [{{"a": 1}}], {PAIR[1:]}'
+    empty = f'{{"tags": [], {PAIR[1:]}'
+    assert read(f"{row}\n{row}\n", "x.jsonl") == [("a", "[b}, {")] * 2
+    assert read(f"{empty}\n{row}\n", "x.jsonl") == [("a", "[b}, {")] * 2
+    assert read(row, "x.json") == [("a", "[b}, {")]
+    assert fault(f"{row}\n{row[:-1]}", "x.jsonl").startswith("x.jsonl:2: not JSON: ")
+
+
+@pytest.mark.parametrize("text", ["[]", " [\n ]\n\n", '{"rows": []}', '{\n"rows":\n[\n]\n}\n'])
+def test_an_empty_list_is_said_to_be_empty(text):
+    message = "x.json: the file is empty: a list without objects.  Expected one pair a line: "
+    assert fault(text, "x.json").startswith(message)
+    with pytest.raises(
+        DataError, match=r"x.json: the file is empty: a list without objects\.  Exp"
+    ):
+        read_labeled_texts("x.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "advice"),
+    [
+        (f'{{\n"n": 1,\n"rows": [{PAIR}]}}', "not JSON", "jq -c '.rows[]' FILE > fixed.jsonl"),
+        (f'{{"n": 1, "rows": [{PAIR}]}}', 'no key "source"', "jq -c '.rows[]' FILE > fixed.jsonl"),
+        ('{\n"source": "a",\n"target": "b"\n}', "not JSON", "jq -c . FILE > fixed.jsonl"),
+        ('{\n"source": "a"\n"target": "b"\n}', "not JSON", "Line 3, column 1: Expecting"),
+        ('["a", "b"]', "a list, one object a line expected.", "jq -r '.[]' FILE > fixed.txt"),
+        ('["a"]\n["b"]', "a list, one object a line expected.", "jq -r @tsv FILE > fixed.tsv"),
+        ('{"source": ["a"], "target": ["b"]}', '"source" is not a text.', "map_values(.[$i])"),
+    ],
+)
+def test_json_of_another_layout_is_told_what_mends_it(text, start, advice):
+    message = fault(text, "x.json")
+    assert message.startswith(f"x.json:1: {start}")
+    assert advice in message
+    assert len(find_problems("x.json")) == 1
+
+
 def test_one_object_over_several_lines_is_the_only_problem():
-    assert fault('{"data": [\n{"source": "a", "target": "b"},\n{"x": 1}]}\n', "x.json") == (
-        'x.json:1: not JSON: Input data was truncated.  "{"data": ["  '
-        "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
-    )
     assert len(find_problems(write("x.json", '[{"a": 1},\n{"a": 2},\n{"a": 3}]\n'))) == 1
 
 

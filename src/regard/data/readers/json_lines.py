@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 
@@ -17,14 +18,23 @@ import msgspec
 
 from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_missing
 from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
+from regard.data.readers.json_advice import SERIES, advise_layout, advise_object, holds_numbers
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
 from regard.errors import DataError
 
 _UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by lines of other text
 _NUM_SAMPLED = 200  # lines by which the columns of an object are advised
-_SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31", "value": 1.5}.'
-_LIST = re.compile(r"\s*\[\s*(?=\{)")  # its beginning, before the first object
+_STRING = r'"((?:[^"\\]|\\.)*)"'
+_OPENING = (
+    rf"\s*(?:\{{\s*{_STRING}\s*:\s*)?\[\s*"  # of a list, or of one under the key of an object
+)
+_LIST = re.compile(rf"{_OPENING}(?=\{{)")
+_EMPTY_LIST = re.compile(rf"{_OPENING}\]")
+_ALL_EMPTY = re.compile(rf"{_OPENING}\]\s*(?(1)\}}\s*)")
+_UNDECIDED = re.compile(rf"\s*(?:\[\s*|\{{\s*(?:{_STRING}\s*(?::\s*(?:\[\s*)?)?)?)?")
 _AFTER_VALUE = re.compile(r"\s*(?:,\s*|\]\s*\Z)")
+_AFTER_WRAPPED_VALUE = re.compile(r"\s*(?:,\s*|\]\s*\}\s*\Z)")
+_AFTER_LIST = re.compile(r"\s*\]\s*[,}]")  # where more follows
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -32,12 +42,21 @@ _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
 
 
 def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield the 1-based number and the object of each line of JSONL; others become problems."""
-    for line, text in _filled(object_lines(numbered_lines(file), file.name)):
+    """Yield the 1-based number and the object of each line of JSONL; others become problems.
+
+    A first line that is not an object, where the file is JSON of another layout, is the only one.
+    """
+    lines = _filled(object_lines(numbered_lines(file), file.name))
+    ahead = list(islice(lines, 2))
+    num_lines = 0
+    for num_lines, (line, text) in enumerate(chain(ahead, lines), start=1):
         try:
             fields = json_fields(text)
         except _UNREADABLE as error:
-            file.refuse(line, _describe_error(error, text), text)
+            remedy = _remedy_of_start(error, ahead, lines) if num_lines == 1 else None
+            file.refuse(line, _describe_error(error, text), text, remedy or "")
+            if remedy:
+                return
         else:
             yield line, fields
 
@@ -45,52 +64,126 @@ def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
 def object_lines(lines: Lines, name: str) -> Lines:
     """Yield lines of JSONL unchanged, and of a list of objects the text of each with its line.
 
+    The list may be the value of the only key of an object. Of an empty list there are no lines.
+
     Args:
         lines: The lines of a file.
         name: Its name.
+
+    Yields:
+        Lines with their numbers.
 
     Raises:
         DataError: A list has no end.
     """
     ahead = list(_first_lines(lines))
-    if _LIST.match("".join(text for _, text in ahead)):
-        yield from _objects_of_list([*ahead, *lines], name)
-    else:
+    spans = None
+    if _LIST.match(_join(ahead)) or _EMPTY_LIST.match(_join(ahead)):
+        ahead += lines
+        spans = _find_values(ahead, name)
+    if spans is None:
         yield from chain(ahead, lines)
+    else:
+        yield from _cut_at(spans, ahead)
 
 
-def _first_lines(lines: Lines) -> Lines:
-    """Yield lines until there are two characters that are no space."""
-    num_chars = 0
-    for line, text in lines:
-        yield line, text
-        num_chars += len(text.strip())
-        if num_chars > 1:
-            return
+def is_empty_list(text: str) -> bool:
+    """Return whether the text of a file is an empty list, or an object that has one alone.
+
+    >>> is_empty_list("[ ]"), is_empty_list('{"rows": []}'), is_empty_list("[{}]")
+    (True, True, False)
+    """
+    return _ALL_EMPTY.fullmatch(text) is not None
 
 
-def _objects_of_list(lines: Sequence[tuple[int, str]], name: str) -> Lines:
-    """Yield the text of each object of a list, with its line.
+def find_wrapping_key(lines: Lines) -> str | None:
+    """Return the only key of an object whose value is the list of the objects; None without one."""
+    ahead = list(_first_lines(lines))
+    beginning = _LIST.match(_join(ahead))
+    if beginning is None or beginning[1] is None:
+        return None
+    is_wrapped = _find_values([*ahead, *lines], "") is not None
+    return json.loads(f'"{beginning[1]}"') if is_wrapped else None
+
+
+def _find_values(lines: Sequence[tuple[int, str]], name: str) -> list[tuple[int, int]] | None:
+    """Return where the values of a list begin and end in the lines of a file.
+
+    It is None where more follows a list under a key: another key, or another object.
 
     Raises:
         DataError: The list has no end.
     """
-    text = "".join(text if text.endswith("\n") else f"{text}\n" for _, text in lines)
-    if not text.rstrip().endswith("]"):
-        raise DataError(f'{name}: the list has no "]" at its end.  Cut short?  Copy it again.')
-    line, counted = lines[0][0], 0
-    for start, end in _spans_of_values(text):
+    text = _join(lines)
+    if _EMPTY_LIST.match(text):
+        return [] if is_empty_list(text) else None
+    _require_end(text, name)
+    spans = list(_spans_of_values(text))
+    return None if _opening(text)[1] is not None and _has_more(text, *spans[-1]) else spans
+
+
+def _has_more(text: str, start: int, end: int) -> bool:
+    """Return whether more follows a list under a key, by where its last value begins and ends."""
+    end_of_value = _end_of_value(text, start)
+    return start < end_of_value < end and _AFTER_LIST.match(text, end_of_value) is not None
+
+
+def _cut_at(spans: Sequence[tuple[int, int]], lines: Sequence[tuple[int, str]]) -> Lines:
+    """Yield the texts of some spans in lines, each with the line on which it begins."""
+    text, line, counted = _join(lines), lines[0][0], 0
+    for start, end in spans:
         line, counted = line + text.count("\n", counted, start), start
         yield line, text[start:end].strip()
 
 
+def _opening(text: str) -> re.Match[str]:
+    """Return the beginning of a text with a list; its group 1 is the key of the list, or None."""
+    opening = _LIST.match(text)
+    assert opening is not None
+    return opening
+
+
+def _first_lines(lines: Lines) -> Lines:
+    """Yield lines until they say whether a list begins with them, or an object that has one."""
+    text = ""
+    for line, more in lines:
+        yield line, more
+        text = (text + more).lstrip()
+        if not _UNDECIDED.fullmatch(text):
+            return
+
+
+def _join(lines: Sequence[tuple[int, str]]) -> str:
+    """Return the text of some lines, each with an end."""
+    return "".join(text if text.endswith("\n") else f"{text}\n" for _, text in lines)
+
+
+def _require_end(text: str, name: str) -> None:
+    """Raise DataError where a list, or an object over several lines that has one, has no end."""
+    key, last = _opening(text)[1], text.rstrip()[-1]
+    if key is None and last != "]":
+        raise DataError(f'{name}: the list has no "]" at its end.  Cut short?  Copy it again.')
+    if key is not None and last != "}" and not _is_object(text.lstrip().split("\n", 1)[0]):
+        raise DataError(
+            f'{name}: the list under "{key}" has no "]}}" at its end.  Cut short?  Copy it again.'
+        )
+
+
+def _is_object(line: str) -> bool:
+    """Return whether a line is an object, which is read without those below it."""
+    with suppress(*_UNREADABLE):
+        return isinstance(msgspec.json.decode(line), dict)
+    return False
+
+
 def _spans_of_values(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the values of a list begin and end; after what is none, the rest is one value."""
-    before = _LIST.match(text)
+    before: re.Match[str] | None = _opening(text)
+    after = _AFTER_VALUE if _opening(text)[1] is None else _AFTER_WRAPPED_VALUE
     while before is not None and before.end() < len(text):
         start = before.end()
         end = _end_of_value(text, start)
-        before = _AFTER_VALUE.match(text, end) if end > start else None
+        before = after.match(text, end) if end > start else None
         yield start, end if before else len(text)
 
 
@@ -116,9 +209,9 @@ def json_records(
     is the only problem of the file.
     """
     lines = _filled(lines)
-    ahead = list(islice(lines, _NUM_SAMPLED))
+    ahead = list(islice(lines, 1))
     keys: Sequence[str] | None = None
-    if ahead and (problem := _describe_first_object(ahead, find_keys, names)):
+    if problem := _describe_first_object(ahead, lines, find_keys, names):
         file.refuse(*problem)
         return
     for line, text in chain(ahead, lines):
@@ -137,24 +230,63 @@ def _filled(lines: Lines) -> Lines:
     return ((line, text) for line, text in lines if text.strip())
 
 
+def _has_texts(
+    text: str, find_keys: Callable[[list[str]], Sequence[str] | None], names: Sequence[str]
+) -> bool:
+    """Return whether a line is an object with plain values under the keys that are read."""
+    try:
+        fields = json_fields(text)
+    except _UNREADABLE:
+        return False
+    return not any(map(partial(_is_unread, fields), find_keys(list(fields)) or names))
+
+
 def _describe_first_object(
-    ahead: Sequence[tuple[int, str]],
+    ahead: list[tuple[int, str]],
+    rest: Lines,
     find_keys: Callable[[list[str]], Sequence[str] | None],
     expected: Sequence[str],
 ) -> tuple[int, str, str, str] | None:
-    """Return line, reason, text and remedy if a file does not begin with an object to be read."""
+    """Return line, reason, text and remedy if a file does not begin with an object to be read.
+
+    Args:
+        ahead: The first line. Those below it are appended where they say what the remedy is.
+        rest: The lines below it.
+        find_keys: Returns the keys of an object that are read; None where it has not got them.
+        expected: The keys where it returns none.
+    """
+    if not ahead or _has_texts(ahead[0][1], find_keys, expected):
+        return None
     line, text = ahead[0]
+    ahead.extend(islice(rest, _NUM_SAMPLED))
     try:
         fields = json_fields(text)
     except _UNREADABLE as error:
-        reason, remedy = _describe_error(error, text), _remedy_of_start(error, ahead)
+        reason, remedy = _describe_error(error, text), _remedy_of_start(error, ahead, rest)
         return None if remedy is None else (line, reason, text, remedy)
+    return _describe_fields(ahead, fields, find_keys, expected)
+
+
+def _describe_fields(
+    ahead: Sequence[tuple[int, str]],
+    fields: dict[str, object],
+    find_keys: Callable[[list[str]], Sequence[str] | None],
+    expected: Sequence[str],
+) -> tuple[int, str, str, str] | None:
+    """Return line, reason, text and remedy of a first object that lacks a text that is read."""
+    line, text = ahead[0]
     keys = find_keys(list(fields))
-    missing = [key for key in keys or expected if key not in fields]
-    if not missing:
-        return None
-    reason = _describe_missing_key(fields, keys, missing[0])
-    return line, reason, text, _advise_keys(ahead, fields, expected)
+    unread = min(filter(partial(_is_unread, fields), keys or expected), key=fields.__contains__)
+    advice = advise_object(fields) if len(ahead) == 1 else ""
+    if unread not in fields:
+        reason = _describe_missing_key(fields, keys, unread)
+        return line, reason, text, advice or _advise_keys(ahead, fields, expected)
+    return (line, f'"{unread}" is not a text.', text, advice) if advice else None
+
+
+def _is_unread(fields: dict[str, object], key: str) -> bool:
+    """Return whether an object has no plain value under a key."""
+    return isinstance(fields.get(key, []), list | dict)
 
 
 def _describe_missing_key(
@@ -166,21 +298,13 @@ def _describe_missing_key(
     return describe_missing("key", missing, list(fields))
 
 
-def _is_series(value: object) -> bool:
-    """Return whether the value of a key is a list of numbers."""
-    return (
-        isinstance(value, list) and bool(value) and all(isinstance(x, int | float) for x in value)
-    )
-
-
-def _remedy_of_start(error: Exception, ahead: Sequence[tuple[int, str]]) -> str | None:
+def _remedy_of_start(error: Exception, ahead: Sequence[tuple[int, str]], rest: Lines) -> str | None:
     """Return what to do about a first line that is not an object; None where others may be one."""
-    if isinstance(error, DataError):
-        return ""
-    is_cut = "truncated" in str(error) and not _SURROGATES.search(ahead[0][1])
-    if len(ahead) == 1 or not is_cut:
-        return None
-    return "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
+    is_list = ahead[0][1].lstrip().startswith("[")
+    is_cut = len(ahead) > 1 and "truncated" in str(error) and not find_half_character(ahead[0][1])
+    if is_list or is_cut:
+        return advise_layout(_join([*ahead, *rest]))
+    return "" if isinstance(error, DataError) else None
 
 
 def _advise_keys(
@@ -189,8 +313,8 @@ def _advise_keys(
     """Return how the two keys of objects are named in the settings; empty for other objects."""
     if len(expected) == 1:
         return ""
-    if any(map(_is_series, fields.values())):
-        return _SERIES
+    if any(map(holds_numbers, fields.values())):
+        return SERIES
     names = list(fields)
     below = sample_cells(map(itemgetter(1), ahead), names)
     if hold_only_numbers(below):
@@ -231,9 +355,7 @@ def json_fields(text: str) -> dict[str, object]:
         DataError: It is not an object, or has a key twice.
     """
     if text.startswith("["):
-        raise DataError(
-            "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl"
-        )
+        raise DataError("a list, one object a line expected.")
     fields = msgspec.json.decode(text)
     if not isinstance(fields, dict):
         raise DataError('no object such as {"source": "...", "target": "..."}.')

@@ -171,7 +171,7 @@ def inspect_questions(
     if not used:
         return read_as
     unused = [name for name in read_as.unused if name not in used]
-    return ReadAs.of(_CONTENTS, [*read_as.columns, *used], unused)
+    return ReadAs.of(_CONTENTS, [*read_as.columns, *used], unused, read_as.notes)
 
 
 def _read(

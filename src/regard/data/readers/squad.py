@@ -66,9 +66,9 @@ def is_squad(source: DataSource, encoding: str = "utf-8") -> bool:
     except (LookupError, UnicodeError):  # the reader says which encodings are known
         return False
     start = start.lstrip("\ufeff \t\r\n")
-    if not start.startswith("{") or not _DATA.search(start):
-        return False
-    return source.suffix == ".json" or '"paragraphs"' in start
+    is_cut = not source.content.rstrip(b" \r\n\t\0").endswith(b"}")
+    has_articles = '"paragraphs"' in start or (source.suffix == ".json" and is_cut)
+    return has_articles and start.startswith("{") and _DATA.search(start) is not None
 
 
 def read_squad(

@@ -35,7 +35,13 @@ from regard.data.readers.headers import (
     hold_only_numbers,
     looks_like_header,
 )
-from regard.data.readers.json_lines import json_fields, json_records, object_lines
+from regard.data.readers.json_lines import (
+    find_wrapping_key,
+    is_empty_list,
+    json_fields,
+    json_records,
+    object_lines,
+)
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
@@ -109,7 +115,9 @@ def read_pairs(
 
 
 def describe_no_rows(source: DataSource) -> str:
-    """Return why a file has no rows: it is empty, or has a header alone."""
+    """Return why a file has no rows: it is empty, or an empty list, or has a header alone."""
+    if is_empty_list(source.content.decode("latin-1")):
+        return "the file is empty: a list without objects."
     is_empty = re.search(rb"\w", source.content) is None
     return "the file is empty." if is_empty else "no rows below the names of columns."
 
@@ -227,11 +235,13 @@ class ReadAs(NamedTuple):
         text: In words, such as ``sentence pairs (tab-separated, no header)``; empty if unknown.
         columns: Names of the columns that are read; empty for data without a header.
         unused: Names of the other columns.
+        notes: How the data is written, where its name does not say it.
     """
 
     text: str = ""
     columns: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def unused_name(self, column: str) -> str | None:
         """Return which of the other columns is one, by its name or a synonym."""
@@ -251,10 +261,10 @@ class ReadAs(NamedTuple):
         if columns:
             noun = "column" if len(columns) == 1 else "columns"
             text += f", {noun} {', '.join(columns)}"
-        if unused:
-            notes = [*notes, f"not used: {list_first(unused, _NUM_NAMED)}"]
-        text += f" ({', '.join(notes)})" if notes else ""
-        return cls(text, tuple(columns), tuple(unused))
+        not_used = [f"not used: {list_first(unused, _NUM_NAMED)}"] if unused else []
+        in_brackets = ", ".join([*notes, *not_used])
+        text += f" ({in_brackets})" if in_brackets else ""
+        return cls(text, tuple(columns), tuple(unused), tuple(notes))
 
 
 def inspect_pairs(
@@ -272,7 +282,7 @@ def inspect_pairs(
     file = open_text(source, encoding)
     table, is_json = _open_pairs(file, source.suffix)
     if is_json:
-        return _inspect_objects(table, contents, _pair_finder(columns, roles))
+        return _inspect_objects(file, table, contents, _pair_finder(columns, roles))
     _, cells = next(_cell_records(file, table), (1, []))
     names = list(map(str.strip, cells))
     pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
@@ -287,7 +297,7 @@ def inspect_records(
     file = open_text(source, encoding)
     table = _open_table(file, source.suffix)
     if FORMATS.get(source.suffix) == "jsonl" or table.is_json:
-        return _inspect_objects(table, contents, partial(find_columns, names))
+        return _inspect_objects(file, table, contents, partial(find_columns, names))
     _, cells = next(_cell_records(file, table), (1, []))
     notes = _describe_separator(table, source.suffix, has_header=True)
     return _inspect_header(list(map(str.strip, cells)), names, contents, notes)
@@ -310,15 +320,24 @@ def _pair_finder(
 
 
 def _inspect_objects(
-    table: _Table, contents: str, find_keys: Callable[[list[str]], Sequence[str] | None]
+    file: TextFile,
+    table: _Table,
+    contents: str,
+    find_keys: Callable[[list[str]], Sequence[str] | None],
 ) -> ReadAs:
     """Return what JSON is read as, by its first object."""
-    text = next((text for _, text in table.lines if text.strip()), "{}")
+    text, notes = next((text for _, text in table.lines if text.strip()), "{}"), note_wrapping(file)
     with suppress(DataError, msgspec.DecodeError, RecursionError):
         keys = list(json_fields(text))
         columns = find_keys(keys) or ()
-        return ReadAs.of(contents, columns, [key for key in keys if key not in columns])
-    return ReadAs.of(contents)
+        return ReadAs.of(contents, columns, [key for key in keys if key not in columns], notes)
+    return ReadAs.of(contents, notes=notes)
+
+
+def note_wrapping(file: TextFile) -> list[str]:
+    """Return a note on the key of an object that has all others in a list; none for other files."""
+    key = find_wrapping_key(numbered_lines(file._replace(problems=[])))
+    return [] if key is None else [f'the list under "{key}"']
 
 
 def _describe_separator(table: _Table, suffix: str, *, has_header: bool) -> list[str]:

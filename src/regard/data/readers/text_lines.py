@@ -64,6 +64,8 @@ _BINARY = {
     b"OggS": ("a recording in Ogg", "Name a folder with one folder of WAV files a label"),
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it"),
     b"Rar!": ("a RAR archive", "Unpack it"),
+    b"\x1f\x8b": ("a file packed by gzip", "Unpack it: gzip -dc"),
+    b"\x28\xb5\x2f\xfd": ("a file packed by Zstandard", "Unpack it: zstd -dc"),
     b"BZh": ("a bzip2 archive", "Unpack it: bunzip2"),
     b"\xfd7zXZ": ("an xz archive", "Unpack it: unxz"),
 }
