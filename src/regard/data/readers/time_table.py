@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import filterfalse, islice, repeat, takewhile, zip_longest
+from itertools import islice, repeat, takewhile, zip_longest
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from regard.data.readers import FORMATS
 from regard.data.readers.columns import fold_name
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.number_columns import is_like_a_number, is_missing
+from regard.data.readers.series_header import default_names, is_row_of_values
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import Records, describe_width, read_cells, refuse_repeated
 from regard.data.readers.text_lines import TextFile
@@ -172,8 +173,8 @@ def _take_header(records: list[tuple[int, list[str]]], dropped: list[DroppedRow]
         records: Lines of a table with their cells; the header is taken, if there is one.
         dropped: Receives lines of units, and a second line of names.
     """
-    if _is_row_of_values(records[0][1]):
-        names = _default_names(records[0][1])
+    if is_row_of_values(records[0][1]):
+        names = default_names(records[0][1])
     else:
         names = list(map(str.strip, records.pop(0)[1]))
     while len(records) > 1 and len(dropped) < _MAX_TITLE_LINES and _has_words_only(records[0][1]):
@@ -257,7 +258,7 @@ def _find_header(rows: Sequence[tuple[int, list[str]]]) -> int:
     """Return the index of the first row with several cells, or of a header with one name above."""
     ahead = rows[: 1 + _MAX_TITLE_LINES]
     first = next((index for index, (_, cells) in enumerate(ahead) if _is_wide(cells)), 0)
-    if not first or not _is_row_of_values(rows[first][1]):
+    if not first or not is_row_of_values(rows[first][1]):
         return first
     above, width = rows[first - 1][1], len(rows[first][1])
     has_name = len(above) == width - 1 or (len(above) == width and bool(above[-1].strip()))
@@ -284,7 +285,7 @@ def _without_comments(records: Records, dropped: list[DroppedRow]) -> list[tuple
 
 def _is_above_values(cells: Sequence[str], below: Sequence[str]) -> bool:
     """Return whether the row below another has values in the same columns, two or more."""
-    return len(below) == len(cells) > 1 and _is_row_of_values(below)
+    return len(below) == len(cells) > 1 and is_row_of_values(below)
 
 
 def _is_wide(cells: Sequence[str]) -> bool:
@@ -302,36 +303,10 @@ def _is_row_of_time(cells: Sequence[str]) -> bool:
     return any(are_times([cell], "time") for cell in cells if cell.strip())
 
 
-def _is_row_of_values(cells: Sequence[str]) -> bool:
-    """Return whether a row is not a header: it has a date and numbers, and nothing else."""
-    values = list(filterfalse(_is_time, cells))
-    not_numbers = list(filterfalse(is_like_a_number, values))
-    return len(not_numbers) < len(values) < len(cells) and all(map(is_missing, not_numbers))
-
-
-def _is_time(cell: str) -> bool:
-    """Return whether a cell is a date or a time of day."""
-    return are_times([cell], "") or are_clocks([cell])
-
-
 def _has_words_only(cells: Sequence[str]) -> bool:
     """Return whether a row has words, and no times."""
     words = [cell for cell in cells if cell.strip() and not is_missing(cell)]
     return bool(words) and not any(are_times([cell], "time") for cell in cells if cell.strip())
-
-
-def _default_names(cells: Sequence[str]) -> list[str]:
-    """Return names for the columns of a table without a header, by the cells of its first row."""
-    is_time = list(map(_is_time, cells))
-    num_values = is_time.count(False)
-    names = []
-    for index, is_one in enumerate(is_time):
-        before = is_time[:index].count(is_one)
-        if is_one:
-            names.append("time" if before == 0 else f"time {1 + before}")
-        else:
-            names.append("value" if num_values == 1 else f"value {1 + before}")
-    return names
 
 
 def _with_unnamed(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
