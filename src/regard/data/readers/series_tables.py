@@ -141,7 +141,7 @@ def read_time_series(
         "time series" if times.is_count else f"time series every {grid_step}",
         table.names_of(columns_read),
         table.names_of(roles.unused),
-        [*note_wrapping(file), *times.notes, *notes],
+        [*note_wrapping(file), *table.notes, *times.notes, *notes],
     )
     return TimeSeriesFile(
         series=series,
@@ -180,7 +180,9 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
     if cells is None or _has_texts(table):
         return False
     times = read_time_column(cells.cells, table.names[cells.columns[0]])
-    return times is not None and _are_forecast(table, cells, times)
+    if times is None or (times.is_count and not table.has_header):
+        return False
+    return _are_forecast(table, cells, times)
 
 
 def _first_rows(source: DataSource, encoding: str, *, is_text: bool) -> TimeTable:

@@ -21,7 +21,7 @@ from regard.data.readers import FORMATS
 from regard.data.readers.columns import fold_name
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.number_columns import is_like_a_number, is_missing
-from regard.data.readers.series_header import default_names, is_row_of_values
+from regard.data.readers.series_header import default_names, has_no_header, is_row_of_values
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import Records, describe_width, read_cells, refuse_repeated
 from regard.data.readers.text_lines import TextFile
@@ -69,6 +69,7 @@ class TimeTable(NamedTuple):
         lines: 1-based line of each row.
         dropped: Rows that are not part of the table.
         first_line: 1-based line of the header, or of the first row where there is none.
+        has_header: Whether the names are in the file.
     """
 
     names: list[str]
@@ -76,6 +77,12 @@ class TimeTable(NamedTuple):
     lines: list[int]
     dropped: list[DroppedRow]
     first_line: int = 1
+    has_header: bool = True
+
+    @property
+    def notes(self) -> list[str]:
+        """How the table is written, where that was a guess."""
+        return [] if self.has_header else ["no header"]
 
     def name_of(self, index: int) -> str:
         """Return the name of a column, its number where it has none."""
@@ -148,10 +155,11 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
     if not records:
         return TimeTable([], [], [], dropped)
     first_line = records[0][0]
-    names = _take_header(records, dropped)
+    has_header = not has_no_header([cells for _, cells in records])
+    names = _take_header(records, dropped, has_header=has_header)
     rows = _take_width(file, records, len(names))
     refuse_repeated(file, first_line, names)
-    return TimeTable.of(names, rows, dropped, first_line)
+    return TimeTable.of(names, rows, dropped, first_line)._replace(has_header=has_header)
 
 
 def _take_width(
@@ -166,17 +174,20 @@ def _take_width(
     return [(line, cells) for line, cells in records if len(cells) == width]
 
 
-def _take_header(records: list[tuple[int, list[str]]], dropped: list[DroppedRow]) -> list[str]:
+def _take_header(
+    records: list[tuple[int, list[str]]], dropped: list[DroppedRow], *, has_header: bool
+) -> list[str]:
     """Return the names of the columns, and take their lines from the records.
 
     Args:
         records: Lines of a table with their cells; the header is taken, if there is one.
         dropped: Receives lines of units, and a second line of names.
+        has_header: Whether there is one.
     """
-    if is_row_of_values(records[0][1]):
-        names = default_names(records[0][1])
-    else:
+    if has_header:
         names = list(map(str.strip, records.pop(0)[1]))
+    else:
+        names = default_names([cells for _, cells in records])
     while len(records) > 1 and len(dropped) < _MAX_TITLE_LINES and _has_words_only(records[0][1]):
         dropped.append(_remark(*records.pop(0)))
     wide = _wider_rows(records, 1 + len(names))
