@@ -82,11 +82,21 @@ def test_an_intact_checkpoint_that_cannot_be_resumed_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("steps", "stride", "planned"), [(49, 1, 100), (50, 1, None), (20, 9, None)]
+    ("steps", "step", "stride", "planned"),
+    [
+        (20, 20, 1, 100),
+        (89, 89, 1, 100),
+        (90, 90, 1, None),
+        (120, 120, 1, None),
+        (20, 20, 9, None),
+        (70, 69, 1, None),
+    ],
 )
-def test_a_plan_that_the_time_cut_to_less_than_half_is_known_by_its_steps(steps, stride, planned):
+def test_a_plan_that_the_time_cut_by_more_than_a_tenth_is_known_by_its_steps(
+    steps, step, stride, planned
+):
     plan = Plan.from_start(100, evaluate_every=10).revise(10, total_steps=steps)
-    assert Counters(plan=plan, step=steps, plan_stride=stride).steps_before_cut == planned
+    assert Counters(plan=plan, step=step, plan_stride=stride).steps_before_cut == planned
 
 
 @pytest.mark.parametrize("counters", [[], {"step": "three"}, {"in_shards": 2}])

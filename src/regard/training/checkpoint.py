@@ -93,10 +93,13 @@ class Counters(msgspec.Struct, kw_only=True):
 
     @property
     def steps_before_cut(self) -> int | None:
-        """Steps of the first plan, where the time has cut it to less than half; else None."""
+        """Steps of the first plan, where the time was enough for less than 9 of 10; else None.
+
+        A run that ends before the plan does, as early stopping has it, was not ended by the time.
+        """
         first = self.plan.revisions[0].total_steps
-        is_cut = self.plan_stride == 1 and 2 * self.plan.total_steps < first
-        return first if is_cut else None
+        is_at_end = self.step == self.plan.total_steps and self.plan_stride == 1
+        return first if is_at_end and 10 * self.step < 9 * first else None
 
 
 def checkpoint_path(folder: Path) -> Path:

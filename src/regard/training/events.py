@@ -331,7 +331,7 @@ class Finished(Event, frozen=True, kw_only=True):
         estimate: Seconds that were planned.
         folder: Where the model is.
         tries: What to try next: verbs with their arguments.
-        planned_steps: Steps that were planned, where the time was enough for less than half.
+        planned_steps: Steps that were planned, where the time was enough for less than 9 of 10.
     """
 
     step: int
