@@ -40,7 +40,7 @@ def find_sinks(
     is_sink = (shares >= _LEAST_SHARE) & (shares >= _LEAST_GAIN * equal_shares[candidates])
     best = shares.masked_fill(~is_sink, -1.0).argmax(-1)
     return [
-        AttentionSink(key=candidates[index], share=round(float(shares[head, index]), 4))
+        AttentionSink(key=candidates[index], share=round(float(shares[head, index]), 6))
         if bool(is_sink[head, index])
         else None
         for head, index in enumerate(best.tolist())

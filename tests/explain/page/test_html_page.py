@@ -32,6 +32,14 @@ def test_the_page_of_512_tokens_with_12_times_12_heads_is_below_two_megabytes():
     assert 500_000 < size < 2_000_000
 
 
+def test_the_page_has_the_scores_of_an_explanation_unchanged():
+    explanation = samples.classification()
+    scores = [[0.124996, -9.99499, 2.5e-7, *[0.5] * (len(explanation.input) - 3)]]
+    result = msgspec.structs.replace(explanation.methods["ig"], scores=scores)
+    document = payload(page_html(msgspec.structs.replace(explanation, methods={"ig": result})))
+    assert document["document"]["methods"]["ig"]["scores"] == scores
+
+
 def test_no_text_ends_the_element_of_the_data():
     page = page_html(samples.translation(samples.MARKUP, samples.MARKUP, num_layers=1))
     assert "window.hacked=1" in page

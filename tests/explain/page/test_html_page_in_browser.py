@@ -313,8 +313,25 @@ def test_a_table_says_what_a_map_shows(open_page):
     assert rows.nth(1).locator("td").nth(1).inner_text() == f"{score:.2f}".replace("-", "−")
 
 
+def test_a_table_of_weights_has_the_thousandths_of_the_explanation(open_page):
+    opened = open_page(samples.translation)
+    opened.page.click("#one-head summary")
+    opened.page.wait_for_selector("#one-head table")
+    cells = opened.run(
+        "[...document.querySelectorAll('#one-head .twin tbody td:nth-child(3)')]"
+        ".map((cell) => cell.textContent)"
+    )
+    rows = [
+        row for layer in samples.translation().attention for head in layer.heads for row in head
+    ]
+    assert cells in [
+        [f"{weight / 1000:.3f}" for weight in [*sorted(filter(None, row.weights))[::-1], row.rest]]
+        for row in rows
+    ]
+
+
 def test_numbers_of_a_table_are_written_like_those_of_a_text(open_page):
-    values = [-8.34e-7, 1.3e-11, 2.54e5, 0.0708, -12.34, 0.0, 0.00099]
+    values = [-8.34e-7, 1.3e-11, 2.54e5, 0.0708, -12.34, 0.0, 0.00099, 0.124996, -9.99499]
     explanation = samples.classification()
     scores = [[*values, *[0.5] * (len(explanation.input) - len(values))]]
     result = msgspec.structs.replace(explanation.methods["ig"], scores=scores)
@@ -390,7 +407,7 @@ def test_the_saved_data_is_the_explanation_with_what_is_shown(open_page):
     }
     scores, same = (each.methods["ig"].scores[0] for each in (explanation, original))
     assert [score is None for score in scores] == [score is None for score in same]
-    assert scores[:10] == pytest.approx(same[:10], rel=1e-4)
+    assert scores[:10] == pytest.approx(same[:10], rel=1e-5)
 
 
 def test_a_method_that_did_not_converge_is_marked_where_its_row_and_figures_are(open_page):

@@ -20,7 +20,7 @@ _MODULES = (
     *("one_head_panel.js", "layers_panel.js", "architecture_panel.js", "influence_panel.js"),
     *("export.js", "main.js"),
 )
-_DIGITS = 5  # of a score, of which a reader sees three
+_DIGITS = 6  # of a score, as an explanation has them, so that what is shown is rounded once
 _COLUMNS = 100  # of the text that is shown where no script runs
 _MOST_BYTES = 1_700_000
 """Of packed numbers; with the rest of the page it is below 2 MB."""

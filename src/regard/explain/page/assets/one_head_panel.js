@@ -4,7 +4,7 @@ import { FONT, theme } from "./colors.js";
 import { arrowStep, el, onWidth, svg, tableTwin } from "./elements.js";
 import { clamp, Matrix } from "./matrix.js";
 import { change, onChange, view } from "./view.js";
-import { digits, label, percent, quoted, shortLabel } from "./words.js";
+import { digits, label, percent, quoted, shortLabel, thousandths } from "./words.js";
 
 const MOST_TOKENS = 44; // of a column; of more, those around the query and those with most weight
 const NUM_AROUND = 10;
@@ -76,14 +76,14 @@ function record(explained, map) {
     row: view.query,
     column: view.key,
     strongest: map.row(view.head, clamp(view.query, 0, map.queries - 1))[0]?.key ?? 0,
-    scaleText: ["0", isByRow ? "largest of its row" : digits(largest)],
+    scaleText: ["0", isByRow ? "largest of its row" : thousandths(largest)],
     tiles: (area, height, width) =>
       map.tiles(view.head, area, height, width, isByRow ? null : largest),
     describe: (query, key) => {
       const words = `${quoted(explained.queryText(map, query))} → ${quoted(explained.keyText(map, key))}`;
       const found = map.value(view.head, query, key);
       if (found === null) return `${words}  never computed`;
-      return `${words}  ${found.isExact ? "" : "below "}${digits(found.weight)}`;
+      return `${words}  ${found.isExact ? "" : "below "}${thousandths(found.weight)}`;
     },
     onPick: (query, key) => change({ query, key }),
   };
@@ -303,7 +303,7 @@ function tableRows(explained) {
   const query = clamp(view.query, 0, map.queries - 1);
   const rows = map
     .row(view.head, query)
-    .map(({ key, weight }) => [label(explained.keyText(map, key)), key + 1, digits(weight)]);
-  rows.push(["all other keys", "", digits(map.restOf(view.head, query))]);
+    .map(({ key, weight }) => [label(explained.keyText(map, key)), key + 1, thousandths(weight)]);
+  rows.push(["all other keys", "", thousandths(map.restOf(view.head, query))]);
   return [[`key of ${quoted(explained.queryText(map, query))}`, "position", "weight"], ...rows];
 }

@@ -87,6 +87,11 @@ export function digits(value) {
   return places === 3 ? text.replace(/0$/, "") : text;
 }
 
+/** Return a weight, which the page has in thousandths, without rounding it again. */
+export function thousandths(weight) {
+  return weight.toFixed(3);
+}
+
 /** Return a fraction in percent. */
 export function percent(value) {
   return `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)} %`;
