@@ -31,6 +31,7 @@ def info(
     output: Annotated[str | None, Output] = None,
     length: int | None = None,
     stability: Annotated[bool, Flag] = False,
+    curvature: Annotated[bool, Flag] = False,
     accept: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -44,12 +45,16 @@ def info(
         Draw the architecture instead: mermaid writes the text of a flowchart, which documentation
         pages show; svg, png and pdf are pictures.
     output
-        File for the diagram, standard output by default; with --stability, a picture.
+        File for the diagram, standard output by default; with --stability or --curvature, a
+        picture.
     length
         Length in tokens for which costs are computed; by default the longest in training.
     stability
         Show how stable training was instead: gradients and updates by layer over time, and where
         they vanished, exploded or oscillated.
+    curvature
+        Show the curvature of the training loss instead: largest eigenvalues, trace by layer, and
+        spectrum of its Hessian. It reads the training data again and takes minutes.
     accept
         Accept the present files of the folder, after an intended change by hand.
     json
@@ -58,8 +63,12 @@ def info(
     if accept:
         _accept(model)
     if stability:
-        _require_unset("--stability goes with -o and --json only.", diagram, length)
+        text = "--stability goes with -o and --json only."
+        _require_unset(text, diagram, length, curvature or None)
         _show_stability(model, output, json=json)
+    elif curvature:
+        _require_unset("--curvature goes with -o and --json only.", diagram, length)
+        _show_curvature(model, output, json=json)
     elif diagram is not None:
         text = "--diagram goes with -o only.  Leave --json and --length out."
         _require_unset(text, json or None, length)
@@ -115,6 +124,27 @@ def _show_stability(model: str, output: str | None, *, json: bool) -> None:
         print(msgspec.json.encode(record).decode())
     else:
         for line in format_stability(record):
+            print(escape(line))
+
+
+def _show_curvature(model: str, output: str | None, *, json: bool) -> None:
+    """Print the curvature of the training loss of a model, and draw it where a file is named."""
+    from regard.cli.progress import show_progress
+    from regard.explain.curvature import curvature
+    from regard.plots.style import require_writable
+    from regard.tasks.opening import open_model
+
+    if output is not None:
+        require_writable(output)
+    predictor = open_model(model)
+    with show_progress() as on_progress:
+        result = curvature(predictor, on_progress)
+    if output is not None:
+        result.picture(Path(model).resolve().name).draw(output)
+    if json:
+        print(msgspec.json.encode(result).decode())
+    else:
+        for line in result.lines():
             print(escape(line))
 
 

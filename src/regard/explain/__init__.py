@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from regard.lazy import import_lazily
 
 if TYPE_CHECKING:
+    from regard.explain.curvature import Curvature, curvature
     from regard.explain.diagram import draw_diagram, save_diagram
     from regard.explain.document import Explanation
     from regard.explain.explanation import ModelFacts, explain
@@ -43,11 +44,13 @@ if TYPE_CHECKING:
 import_lazily(__name__)
 
 __all__ = [
+    "Curvature",
     "Explanation",
     "InfluenceOptions",
     "LayerRow",
     "ModelFacts",
     "NotebookFrame",
+    "curvature",
     "draw_diagram",
     "encoder_lens",
     "explain",

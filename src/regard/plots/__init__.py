@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regard.plots.flowchart import Edge, Frame, Node, draw_flowchart, flowchart_svg
     from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
     from regard.plots.score_by_length import ScoreByLengthPicture
+    from regard.plots.spectrum_picture import SpectrumPicture
     from regard.plots.stability_maps import StabilityPicture
     from regard.plots.style import FORMATS, PictureFormat, picture_format, require_writable
 
@@ -32,6 +33,7 @@ __all__ = [
     "Node",
     "PictureFormat",
     "ScoreByLengthPicture",
+    "SpectrumPicture",
     "StabilityPicture",
     "draw_curves",
     "draw_flowchart",

@@ -47,7 +47,7 @@ _TOLERANCE = 1e-2  # of the residual: what is left of it is far below what leavi
 
 @dataclass(frozen=True)
 class RowInfluence:
-    """The influence of every training row, or part of one in a batch, on an output.
+    """The influence of every training row on an output.
 
     Args:
         objective: The training loss.

@@ -21,7 +21,11 @@ from torch.func import functional_call
 
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError
-from regard.optim.curvature.operators import CurvatureOperator, gauss_newton_operator
+from regard.optim.curvature.operators import (
+    CurvatureOperator,
+    gauss_newton_operator,
+    hessian_operator,
+)
 from regard.optim.objectives.full_batch import evenly_spaced
 from regard.setup.dataset import ReadOptions
 from regard.setup.fine_tuning import trained_names
@@ -88,23 +92,23 @@ class TrainingObjective:
 
     Args:
         setup: Of the model, whose weights are those at which derivatives are computed.
-
-    Raises:
-        ConfigError: The losses of the task have no rows.
     """
 
     def __init__(self, setup: TrainingSetup) -> None:
-        loss = setup.loss()
-        if not isinstance(loss, RowwiseLoss):
-            task = setup.config.task
-            raise ConfigError(f"{task}: its training loss is not a sum over rows of the data.")
         self.setup, self.model = setup, setup.model
-        self._loss: RowwiseLoss = loss
+        self._loss = setup.loss()
         self._rows = setup.batches.in_sequence()
         names = trained_names(setup.model, setup.config)
         self.parameters: dict[str, nn.Parameter] = {
             name: parameter for name, parameter in setup.model.named_parameters() if name in names
         }
+
+    def _rowwise_loss(self) -> RowwiseLoss:
+        """Return the loss; raise ConfigError where it has no rows."""
+        if isinstance(self._loss, RowwiseLoss):
+            return self._loss
+        task = self.setup.config.task
+        raise ConfigError(f"{task}: its training loss is not a sum over rows of the data.")
 
     @property
     def num_rows(self) -> int:
@@ -113,11 +117,15 @@ class TrainingObjective:
 
     def gradient(self, value: Callable[[], Tensor]) -> Tensor:
         """Compute the gradient of a scalar by the weights, ``[n]``."""
-        parameters = list(self.parameters.values())
         with self._exactly():
-            gradients = torch.autograd.grad(
-                value(), parameters, allow_unused=True, materialize_grads=True
-            )
+            return self._flat_gradient(value())
+
+    def _flat_gradient(self, value: Tensor) -> Tensor:
+        """Return the gradient of a scalar, ``[n]``."""
+        parameters = list(self.parameters.values())
+        gradients = torch.autograd.grad(
+            value, parameters, allow_unused=True, materialize_grads=True
+        )
         return torch.cat([gradient.flatten() for gradient in gradients])
 
     def row_derivatives(
@@ -131,8 +139,11 @@ class TrainingObjective:
 
         Returns:
             The derivatives.
+
+        Raises:
+            ConfigError: The losses of the task have no rows.
         """
-        module = RowLosses(self.model, self._loss)
+        module = RowLosses(self.model, self._rowwise_loss())
         values, num_tokens = [], 0
         with self._exactly(), torch.no_grad(), forward_ad.dual_level():
             weights = {
@@ -166,8 +177,11 @@ class TrainingObjective:
 
         Yields:
             The matrix, ``[n, n]``, of the weights one after another.
+
+        Raises:
+            ConfigError: The losses of the task have no rows.
         """
-        batches, loss = self.setup.batches, self._loss
+        batches, loss = self.setup.batches, self._rowwise_loss()
 
         def logits(rows: NDArray[np.int64]) -> Tensor:
             on_batch(len(rows))
@@ -177,6 +191,40 @@ class TrainingObjective:
             yield gauss_newton_operator(
                 logits, _log_partition, self._spread(most_tokens), self.parameters.values()
             )
+
+    @contextmanager
+    def hessian(
+        self, most_tokens: int, on_batch: Callable[[int], None]
+    ) -> Iterator[CurvatureOperator]:
+        """Provide the Hessian of the training loss within ``with``.
+
+        Args:
+            most_tokens: Products are taken over evenly spaced batches of about as many tokens.
+            on_batch: Called with the number of rows of each batch of a product.
+
+        Yields:
+            The matrix, ``[n, n]``, of the weights one after another.
+        """
+
+        def loss(rows: NDArray[np.int64]) -> tuple[Tensor, int]:
+            on_batch(len(rows))
+            result = self._loss(self.model, self.setup.batches.batch(rows))
+            return result.loss * result.num_tokens, result.num_tokens
+
+        with self._exactly():
+            yield hessian_operator(loss, self._spread(most_tokens), self.parameters.values())
+
+    def loss_and_gradient(self, most_tokens: int) -> tuple[float, Tensor]:
+        """Compute the mean training loss of evenly spaced batches, and its gradient, ``[n]``."""
+        total, count, gradient = 0.0, 0, torch.zeros(())
+        for rows in self._spread(most_tokens):
+            with self._exactly():
+                batch_loss = self._loss(self.model, self.setup.batches.batch(rows))
+                part = self._flat_gradient(batch_loss.loss)
+            gradient = gradient.to(part) + part * batch_loss.num_tokens
+            total += float(batch_loss.loss.detach()) * batch_loss.num_tokens
+            count += batch_loss.num_tokens
+        return total / count, gradient / count
 
     def num_spread(self, most_tokens: int) -> int:
         """Return the number of rows of the batches that a product is taken over."""
