@@ -13,7 +13,11 @@ if TYPE_CHECKING:
         score_with,
         training_length,
     )
-    from regard.explain.influence.training_influence import RowInfluence, row_influence
+    from regard.explain.influence.training_influence import (
+        RowInfluence,
+        influence_on,
+        row_influence,
+    )
     from regard.explain.influence.training_objective import TrainingObjective, open_training
 
 import_lazily(__name__)
@@ -24,6 +28,7 @@ __all__ = [
     "RowInfluence",
     "TrainingObjective",
     "influence_document",
+    "influence_on",
     "open_training",
     "retrain_without",
     "row_influence",

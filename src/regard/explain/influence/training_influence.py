@@ -138,11 +138,34 @@ def row_influence(
     Raises:
         ConfigError: The outputs do not depend on the weights that were trained.
     """
+    prediction.refresh()
+    slope = objective.gradient(lambda: prediction.scores(prediction.full_weights()).sum())
+    return influence_on(slope, objective, options, on_progress)
+
+
+def influence_on(
+    slope: Tensor,
+    objective: TrainingObjective,
+    options: InfluenceOptions = DEFAULT_OPTIONS,
+    on_progress: RowProgress | None = None,
+) -> RowInfluence:
+    """Compute what a function of the weights owes to every training row.
+
+    Args:
+        slope: Gradient of the function, ``[n]``, such as that of the loss of other rows, negated.
+        objective: The training loss.
+        options: How it is computed.
+        on_progress: Hears of the computation.
+
+    Returns:
+        The influence of every row, in the unit of the function.
+
+    Raises:
+        ConfigError: The slope is zero, or not finite.
+    """
     start = time.monotonic()
     num_product_rows = objective.num_spread(options.product_tokens)
     progress = _RowsDone(on_progress)
-    prediction.refresh()
-    slope = objective.gradient(lambda: prediction.scores(prediction.full_weights()).sum())
     progress.expect((_PROBES + options.most_products) * num_product_rows + objective.num_rows)
     with objective.gauss_newton(options.product_tokens, progress.add) as curvature:
         solution, damping = _solve(curvature, slope, options)
