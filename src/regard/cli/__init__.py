@@ -109,6 +109,7 @@ VERBS: dict[str, Verb] = {
             "regard explain mood - --method ig,occlusion --json < line.txt",
             'regard explain manual "How do I reset it?" --context manual.md -o why.html',
             "regard explain ende --evaluate test.tsv",
+            'regard explain mood "What a day" --influence 10 -o why.html',
         ),
     ),
     "check": Verb(
@@ -140,6 +141,7 @@ VERBS: dict[str, Verb] = {
             "regard info ende --length 512 --json",
             "regard info ende --diagram svg -o ende.svg",
             "regard info ende --diagram mermaid -o ende.mmd",
+            "regard info mood --curvature -o spectrum.svg",
         ),
     ),
     "demo": Verb(
