@@ -146,8 +146,7 @@ class Search(ABC, Generic[S]):
         self.reads_logits = _needs_logits(config)
         is_plain = not self.reads_logits and not config.forbidden
         has_enough = getattr(model, "vocab_size", 0) > 2 * config.beam
-        takes_steps = is_plain and has_enough and (config.beam == 1 or self._has_bounds)
-        is_able = takes_steps and isinstance(model, SearchingDecoder)
+        is_able = is_plain and has_enough and isinstance(model, SearchingDecoder)
         self.searching_decoder = cast("SearchingDecoder[S]", model) if is_able else None
 
     @property
@@ -202,7 +201,8 @@ class Search(ABC, Generic[S]):
             self._make_room()
         # Few rows take many steps at once, many rows one: an interrupt waits for them.
         most = max(1, _ROWS_AT_ONCE // self.scores.size)
-        most = min(most, self.tokens.shape[2] - longest)
+        room = self.tokens.shape[2]
+        most = min(most, room - longest)
         beams = Beams(
             self.scores,
             self.tokens,
@@ -210,6 +210,7 @@ class Search(ABC, Generic[S]):
             self.limits,
             self.bars,
             self.divisors,
+            None if self._has_bounds else self._divisors_of(np.arange(1, room + 1)),
             end_id=self.ids.end,
             closes_at_limit=self.config.ranking == "transformers" and self.config.beam > 1,
             min_length=self.config.min_length,

@@ -60,7 +60,9 @@ class Beams(NamedTuple):
         lengths: Tokens of each sentence with the begin, ``[sentences]``; updated in place.
         limits: Maximum number of tokens of each output, ``[sentences]``.
         bars: Score that a hypothesis must exceed to be among the outputs, float64 ``[sentences]``.
-        divisors: What log-probabilities are divided by, float64 ``[sentences]``.
+        divisors: What log-probabilities are divided by at the limits, float64 ``[sentences]``.
+        by_length: The same after 1, 2, ... tokens, float64 ``[room]``, where hypotheses are judged
+            by their present length; None where they are judged by what they may become.
         end_id: Token that ends an output.
         closes_at_limit: Whether hypotheses at the limit of their sentence are outputs.
         min_length: Tokens with the begin before which none ends.
@@ -72,6 +74,7 @@ class Beams(NamedTuple):
     limits: NDArray[np.int64]
     bars: NDArray[np.float64]
     divisors: NDArray[np.float64]
+    by_length: NDArray[np.float64] | None
     end_id: int
     closes_at_limit: bool
     min_length: int

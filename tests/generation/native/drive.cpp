@@ -160,12 +160,13 @@ bool search(void *model, const Sizes *encoder, const Sizes &sizes) {
     std::vector<int64_t> tokens = integers(rows * room, 0, vocab - 1), written = integers(num, 1, 3);
     const std::vector<int64_t> limits = integers(num, 1, room + 5);
     const std::vector<double> bars(num, draw(0, 1) ? -9.0 : -HUGE_VAL), divisors(num, 2.0);
+    const std::vector<double> by_length(room, 1.5);
     std::vector<int64_t> origins(2 * beam * num), candidates(2 * beam * num);
     const int64_t most = room - *std::max_element(written.begin(), written.end());
     const Beams beams{num, beam, room, draw(0, vocab - 1), draw(0, 1), draw(0, room), scores.data(),
-                      tokens.data(),
-                      written.data(), limits.data(), bars.data(), divisors.data(), best.data(),
-                      origins.data(), candidates.data()};
+                      tokens.data(), written.data(), limits.data(), bars.data(), divisors.data(),
+                      draw(0, 1) ? by_length.data() : nullptr, best.data(), origins.data(),
+                      candidates.data()};
     int64_t num_steps = 0, stop = -1;
     bool is_right = regard_state_search(state, &positions, &beams, most, draw(1, 3), &num_steps,
                                         &stop) == DONE;

@@ -33,6 +33,11 @@ class StepByStep:
         {"beam": 2, "length_penalty": 0.4},
         {"beam": 5, "num_best": 3},
         {"ranking": "transformers", "max_length": 9, "max_length_ratio": None},
+        {"ranking": "transformers", "stopping": "likely"},
+        {"stopping": "likely", "length_penalty": 0.6, "num_best": 2},
+        {"ranking": "transformers", "stopping": "first", "length_penalty": 1.3},
+        {"ranking": "transformers", "length_penalty": 0.0},
+        {"ranking": "transformers", "length_penalty": -0.5, "num_best": 4},
         {"min_length": 7},
         {"beam": 1},
         {"beam": 1, "min_length": 6, "max_length": 9},
@@ -48,6 +53,7 @@ def test_steps_of_a_search_in_one_call_give_the_bits_of_single_steps(changes, pr
     decoder = NativeDecoder(model, precision=precision)
     config = BeamSearchConfig(**{"beam": 4, **rules})
     ids = SpecialIds(end=3)
+    assert make_search(decoder, config, ids, print).searching_decoder is decoder
     lengths = set()
     for batch, seed in ((1, 1), (7, 2), (40, 3)):
         torch.manual_seed(seed)

@@ -97,7 +97,9 @@ inline bool is_done(const Beams &beams, int64_t sentence) {
     constexpr double nothing = -std::numeric_limits<double>::infinity();
     const float *scores = beams.scores + sentence * beams.beam;
     const double best = *std::max_element(scores, scores + beams.beam);
-    if (best == nothing || beams.lengths[sentence] - 1 >= beams.limits[sentence]) return true;
-    return beams.bars[sentence] > nothing &&
-           beams.bars[sentence] >= best / beams.divisors[sentence];
+    const int64_t length = beams.lengths[sentence] - 1;  // without the begin
+    if (best == nothing || length >= beams.limits[sentence]) return true;
+    const double divisor =
+        beams.by_length ? beams.by_length[length - 1] : beams.divisors[sentence];
+    return beams.bars[sentence] > nothing && beams.bars[sentence] >= best / divisor;
 }

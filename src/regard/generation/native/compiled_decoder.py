@@ -268,10 +268,10 @@ class NativeDecoder(_Native):
             np.empty((num, 2 * beam), dtype=np.float32),
             *np.empty((2, num, 2 * beam), dtype=np.int64),
         )
-        arrays = (*beams[:6], *candidates)
-        assert all(array.flags.c_contiguous for array in arrays)
-        pointers = (array.ctypes.data for array in arrays)
-        record = library.NativeBeams(num, beam, room, *beams[6:], *pointers)
+        arrays = (*beams[:7], *candidates)
+        assert all(array is None or array.flags.c_contiguous for array in arrays)
+        pointers = (None if array is None else array.ctypes.data for array in arrays)
+        record = library.NativeBeams(num, beam, room, *beams[7:], *pointers)
         positions = self._packed.target_positions.up_to(len(state) + most)
         num_steps, stop = ctypes.c_int64(), ctypes.c_int64()
         result = self._packed.library.regard_state_search(

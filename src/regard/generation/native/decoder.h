@@ -46,7 +46,10 @@ struct Beams {
     int64_t *tokens;          // [num][beam][room]
     int64_t *lengths;
     const int64_t *limits;
-    const double *bars, *divisors;
+    const double *bars;
+    const double *divisors;   // at the limit of each sentence
+    const double *by_length;  // or of 1, 2, ... tokens, [room], where hypotheses are judged by
+                              // their present length; null where they are judged by the limit
     float *best;              // candidates of a step, [num][2 beam]
     int64_t *origins, *written;
 };

@@ -66,7 +66,7 @@ class NativeBeams(ctypes.Structure):
             for name in ("num", "beam", "room", "end_token", "closes_at_limit", "min_length")
         ),
         *((name, _P) for name in ("scores", "tokens", "lengths", "limits", "bars", "divisors")),
-        *((name, _P) for name in ("best", "origins", "written")),
+        *((name, _P) for name in ("by_length", "best", "origins", "written")),
     )
 
 
