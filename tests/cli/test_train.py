@@ -75,6 +75,14 @@ def test_help_config_alone_explains_all_sections(capsys):
         assert name in out
 
 
+def test_help_config_has_the_defaults_of_a_translator(capsys):
+    code, out, _ = run(capsys, "train", "--help-config", "search")
+    assert code == 0
+    values = {line.split()[0]: line.split()[1] for line in out.splitlines() if "search." in line}
+    assert (values["search.ranking"], values["search.stopping"]) == ("transformers", "likely")
+    assert (values["search.beam"], values["search.length_penalty"]) == ("4", "1.0")
+
+
 def test_help_config_explains_a_section(capsys):
     code, out, _ = run(capsys, "train", "--help-config", "optimizer")
     assert code == 0

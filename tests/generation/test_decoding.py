@@ -115,6 +115,16 @@ def test_lengths_are_kept(model, beam):
     assert not any(output.is_complete for output in outputs)
 
 
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0])
+def test_scores_are_divided_by_a_power_of_the_length(model, length_penalty):
+    outputs = decode(model, SOURCES, length_penalty=length_penalty)
+    for output in outputs:
+        length = len(output.ids) + output.is_complete
+        expected = output.log_probability / length**length_penalty
+        assert output.score == pytest.approx(expected, rel=1e-12)
+    assert len({len(output.ids) for output in outputs}) > 1
+
+
 def test_no_sources_have_no_outputs(model):
     assert decode(model, []) == []
 

@@ -61,6 +61,13 @@ def value_of(config, name):
         (("model.family=lstm",), {}, "model.dim", 192),
         (("model.family=lstm",), {"task": "language-modeling"}, "model.num_decoder_layers", 2),
         ((), {"task": "language-modeling"}, "training.label_smoothing", 0.0),
+        # outputs are ranked as `transformers` does
+        ((), {}, "search.ranking", "transformers"),
+        ((), {}, "search.stopping", "likely"),
+        ((), {"task": "summarization"}, "search.ranking", "transformers"),
+        ((), {"task": "summarization"}, "search.no_repeat_size", 3),
+        (("qa.kind=generative",), {"task": "question-answering"}, "search.stopping", "certain"),
+        (("search.ranking=wu",), {}, "search.ranking", "wu"),
         # heads that divide a size set alone
         (("model.dim=130",), {"task": "classification"}, "model.num_heads", 2),
         (("model.dim=131",), {"task": "classification"}, "model.num_heads", 1),

@@ -327,10 +327,16 @@ def _note_gpus(command: _Command, report: Report) -> None:
 
 
 def _describe_settings(section: str) -> str:
+    from msgspec.structs import replace
+
     from regard.settings.binding import describe
     from regard.setup.config import RunConfig
-    from regard.tasks import TASKS
+    from regard.tasks import DEFAULT_TASK, TASKS
 
-    choices = {"task": tuple(TASKS)}
-    settings = describe(RunConfig, None if section == "all" else section, choices=choices)
+    settings = describe(
+        RunConfig,
+        None if section == "all" else section,
+        base=replace(TASKS[DEFAULT_TASK].defaults, task=""),
+        choices={"task": tuple(TASKS)},
+    )
     return settings + _PRESETS_NOTE

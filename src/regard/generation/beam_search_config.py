@@ -1,7 +1,8 @@
 """Settings of beam search, and the score by which its outputs are ranked.
 
-Two rankings: that of Wu et al. 2016, equation 14, and that of ``transformers``, for which published
-folders were tuned. Both divide the log-probability of an output by a function of its length.
+Two rankings: that of ``transformers``, for which published folders were tuned, and that of Wu et
+al. 2016, equation 14. Both divide the log-probability of an output by a function of its length. New
+models have the former (`NEW_SEARCH`): an export gives the same outputs, and these are no worse.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         beam: Number of hypotheses kept at every step; 1 is greedy.
         length_penalty: alpha; 0 is none, 1 about the mean log-probability, more favours long
             outputs.
-        ranking: What a log-probability is divided by: ``wu`` by ``((5 + length) / 6) ** alpha``,
-            where an output cut off at its limit counts only if too few ended; ``transformers`` by
-            ``length ** alpha``, the end counted, where it is ranked with those.
+        ranking: What a log-probability is divided by: ``transformers`` by ``length ** alpha``, the
+            end counted, where an output cut off at its limit is ranked with those that ended;
+            ``wu``, of settings that name none, as of earlier models, by ``((5 + length) / 6) **
+            alpha``, where it counts only if too few ended.
         stopping: When a beam is done: ``certain``, once no hypothesis that continues can be among
             the `num_best`; ``likely``, once `beam` have ended and none that continues would be
             among them at its present length; ``first``, once `beam` have ended. These are "never",
@@ -105,6 +107,10 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         )
         parts += [text.format(value) for text, value, unset in rules if value != unset]
         return ", ".join(parts)
+
+
+NEW_SEARCH = BeamSearchConfig(ranking="transformers", stopping="likely")
+"""The search of a newly trained model: that of ``generate`` of ``transformers``."""
 
 
 @overload

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError
 from regard.generation.beam_search import Hypothesis, make_search
-from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.beam_search_config import NEW_SEARCH, BeamSearchConfig
 from regard.generation.decoders import decoder_of
 from regard.generation.decoding import JoiningDecoder, SearchingDecoder, Seq2SeqDecoder
 from regard.settings.binding import check_type
@@ -90,7 +91,8 @@ def decode(
     if not 0 <= end_id < model.vocab_size:
         raise ConfigError(f"end_id must be 0 to {model.vocab_size - 1:,}, not {end_id}.")
     try:
-        config = BeamSearchConfig(
+        config = replace(
+            NEW_SEARCH,
             beam=beam,
             min_length=min_length,
             max_length=max_length,

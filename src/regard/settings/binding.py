@@ -248,6 +248,7 @@ def describe(
     config_type: _Struct,
     section: str | None = None,
     *,
+    base: object = None,
     choices: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """Return a list of settings with default, allowed values and meaning.
@@ -258,12 +259,13 @@ def describe(
     Args:
         config_type: The struct to describe.
         section: The dotted name of a section, or of one setting; `None` describes all.
+        base: Configuration whose values are the defaults; `None` takes those of the struct.
         choices: Allowed values of settings whose type does not define them, by name.
 
     Raises:
         ConfigError: The section is unknown.
     """
-    entries = list(_entries(config_type, None, ""))
+    entries = list(_entries(config_type, base, ""))
     names = {entry.name: entry.is_section for entry in entries}
     if section is not None:
         if section not in names:

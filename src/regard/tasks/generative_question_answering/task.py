@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from regard.data.question_rows import AnswerPairs
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
-from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.beam_search_config import NEW_SEARCH
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODER_DECODERS, EncoderDecoder
@@ -58,7 +60,9 @@ class GenerativeQuestionAnsweringTask(Task):
         return RunConfig(
             task=self.name,
             qa=QuestionAnsweringConfig(kind="generative"),
-            search=BeamSearchConfig(length_penalty=0.0, max_length_ratio=1.0),
+            search=replace(
+                NEW_SEARCH, stopping="certain", length_penalty=0.0, max_length_ratio=1.0
+            ),
             training=TrainingConfig(label_smoothing=0.0),
         )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.errors import NextStep
-from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.beam_search_config import NEW_SEARCH
 from regard.metrics.rouge import rouge_l, score_summaries
 from regard.metrics.summaries import first_sentence
 from regard.metrics.words import first_words
@@ -55,7 +57,7 @@ class SummarizationTask(Task):
     @property
     def defaults(self) -> RunConfig:
         """The Transformer, which writes no three tokens in a row twice (Paulus et al. 2017)."""
-        search = BeamSearchConfig(no_repeat_size=3, max_length_ratio=1.0)
+        search = replace(NEW_SEARCH, no_repeat_size=3, max_length_ratio=1.0)
         return RunConfig(task=self.name, search=search)
 
     def claims(self, shape: DataShape) -> bool:

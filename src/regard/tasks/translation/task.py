@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regard.generation.beam_search_config import NEW_SEARCH
 from regard.models import ENCODER_DECODERS, EncoderDecoder
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
@@ -38,7 +39,7 @@ class TranslationTask(Task):
     @property
     def defaults(self) -> RunConfig:
         """The Transformer."""
-        return RunConfig(task=self.name)
+        return RunConfig(task=self.name, search=NEW_SEARCH)
 
     def claims_published(self, published: Published) -> bool:
         """Whether it is an encoder-decoder: its files do not say what its targets are."""
