@@ -83,14 +83,29 @@ def test_no_export_goes_among_files_of_another_origin(name, capsys, trained, tmp
 
 
 def test_a_check_of_greedy_outputs_says_so(capsys, trained, tmp_path, monkeypatch):
-    check = TextCheck(source="texts", peer="peer", num_texts=2, num_equal=2, beam=4)
+    check = TextCheck(
+        source="texts", peer="peer", num_texts=60, num_equal=60, beam=4, num_equal_beams=38
+    )
     monkeypatch.setattr(export_check, "export_model", writes_nothing_but(check))
     _, out, _ = run(capsys, "export", trained, "-o", tmp_path / "hf")
     assert out.splitlines()[2:] == [
-        "Equal   2 texts (texts) in peer: the same tokens and greedy outputs, numbers within "
+        "Equal   60 texts (texts) in peer: the same tokens and greedy outputs, numbers within "
         "0.0e+00",
-        "Search  beam 4: peer ranks outputs by another function of their length, so that some "
-        "differ there; num_beams=1 gives the greedy ones",
+        "Search  beam 4: peer ranks outputs by another function of their length, and 38 of 60 "
+        "texts have the same output there; num_beams=1 gives the greedy ones",
+    ]
+
+
+def test_a_limit_that_only_regard_has_is_named_where_it_ends_outputs(
+    capsys, trained, tmp_path, monkeypatch
+):
+    check = TextCheck(source="texts", peer="peer", num_texts=60, num_equal=60, num_limited=2)
+    monkeypatch.setattr(export_check, "export_model", writes_nothing_but(check))
+    _, out, _ = run(capsys, "export", trained, "-o", tmp_path / "hf")
+    assert out.splitlines()[2:] == [
+        "Equal   60 texts (texts) in peer: the same tokens and outputs, numbers within 0.0e+00",
+        "Limit   outputs of 2 of 60 texts end sooner here, by the length of the source: peer has "
+        "no such limit, but max_new_tokens for each text",
     ]
 
 

@@ -18,6 +18,7 @@ from regard.__main__ import main
 from regard.data.masking import MASK
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
 from regard.runs.export_check import export_model
 from regard.runs.text_check import check_texts, validation_texts
@@ -87,8 +88,8 @@ def opened(kind: str, tokenizer: Tokenizer) -> Predictor:
     name, model_config = MODELS[kind]
     labels = ("joy", "anger", "fear") if kind == "labels" else ()
     data = DataConfig(labels=labels, max_length=24)
-    config = RunConfig(task=name, model=model_config, data=data)
     task = task_named(name)
+    config = RunConfig(task=name, model=model_config, data=data, search=task.defaults.search)
     model = task.build(config, len(tokenizer))
     spread(model, gain=1.0)
     if isinstance(model, Classifier):
@@ -106,7 +107,7 @@ def test_real_texts_give_the_same_in_an_exported_folder(kind, tokenizer, transfo
         3 if kind == "marian" else 4,  # a long source is translated in parts
         "transformers",
     )
-    assert exported.texts.beam == (4 if kind == "marian" else 1)  # greedy where it is above 1
+    assert exported.texts.beam == 1  # the search itself was compared, not a greedy one
     inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)(TEXTS[0])
     has_segments = kind in ("bert", "vectors", "labels")
     assert ("token_type_ids" in inputs) == has_segments
@@ -162,13 +163,45 @@ def test_beams_are_ranked_outside_by_the_nearest_power_of_the_length(
     beam, power, tokenizer, tmp_path
 ):
     model: Any = opened("marian", tokenizer)
-    search = replace(model.config.search, beam=beam, length_penalty=0.6)
+    search = BeamSearchConfig(ranking="wu", beam=beam, length_penalty=0.6)
     model.config = replace(model.config, search=search)
     export_model(model, tmp_path)
     fields = json.loads((tmp_path / "generation_config.json").read_text())
     assert fields.get("length_penalty") == (power and pytest.approx(power))
     again: Any = regard.load(tmp_path)
     assert again.config.search.length_penalty == 0.6  # here by the function of Wu et al.
+
+
+@pytest.mark.slow
+def test_beams_that_are_ranked_otherwise_outside_are_counted(tokenizer, transformers, tmp_path):
+    model: Any = opened("marian", tokenizer)
+    search = BeamSearchConfig(ranking="wu", length_penalty=4.0)
+    model.config = replace(model.config, search=search)
+    folder = tmp_path / "wu"
+    check = export_model(model, folder, texts=TEXTS).texts
+    assert check.is_equal  # greedily
+    peer = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)
+    num_equal = 0
+    for text in (TEXTS[0], TEXTS[1], TEXTS[3]):
+        row = tokens(text, return_tensors="pt")
+        limit = 2 * row["input_ids"].shape[1] + 10
+        output = peer.generate(**row, max_new_tokens=limit)[0]
+        num_equal += tokens.decode(output, skip_special_tokens=True) == model.translate(text)
+    assert (check.beam, check.num_texts, check.num_equal_beams) == (4, 3, num_equal)
+
+
+@pytest.mark.slow
+def test_outputs_that_a_limit_by_the_source_ends_are_counted(tokenizer, transformers, tmp_path):
+    model: Any = opened("marian", tokenizer)
+    with torch.no_grad():
+        model.model.output_weight[tokenizer.special_ids["eos"]] = 0  # outputs do not end
+    check = export_model(model, tmp_path / "a", texts=TEXTS).texts
+    assert (check.is_equal, check.num_limited) == (True, 3)
+    search = replace(model.config.search, max_length_ratio=None, max_length=20)
+    model.config = replace(model.config, search=search)
+    check = export_model(model, tmp_path / "b", texts=TEXTS).texts
+    assert (check.is_equal, check.num_limited) == (True, 0)
 
 
 @pytest.mark.parametrize(("to", "hint"), [("hff", "  Did you mean hf?"), (3, "")])

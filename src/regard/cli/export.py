@@ -127,5 +127,11 @@ def _print_check(check: TextCheck, command: str) -> None:
     if search:
         print(
             f"Search  beam {check.beam}: {check.peer} ranks outputs by another function of their "
-            "length, so that some differ there; num_beams=1 gives the greedy ones"
+            f"length, and {check.num_equal_beams} of {count} have the same output there; "
+            "num_beams=1 gives the greedy ones"
+        )
+    if check.num_limited:
+        print(
+            f"Limit   outputs of {check.num_limited} of {count} end sooner here, by the length of "
+            f"the source: {check.peer} has no such limit, but max_new_tokens for each text"
         )

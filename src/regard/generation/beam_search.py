@@ -36,8 +36,6 @@ from regard.generation.decoding import (
 )
 from regard.generation.top_tokens import TopTokens, top_tokens
 
-_UNLIMITED = np.iinfo(np.int64).max
-_LONGEST = 1e12  # tokens of an output by its source's; a product may be above any whole number
 _ROWS_AT_ONCE = 128  # of all steps that the compiled decoder takes in one call
 _FEW_FORBIDDEN = 64  # tokens that may be left out of a few more of the best ones
 
@@ -236,16 +234,10 @@ class Search(ABC, Generic[S]):
 
     def _limits_of(self, source_ids: Tensor) -> NDArray[np.int64]:
         """Return the maximum number of tokens of each output, ``[batch]``."""
-        config = self.config
-        if config.max_length_ratio is None:
-            limits = np.full(len(source_ids), _UNLIMITED)
-        else:
-            # Padding is on the right; before the last other token its id may be part of the text.
-            positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
-            lengths = ((source_ids != self.ids.pad) * positions).amax(1)  # [batch]
-            limits = (lengths * config.max_length_ratio).clamp(max=_LONGEST).long()
-            limits = limits.cpu().numpy() + 10
-        return limits if config.max_length is None else np.minimum(limits, config.max_length)
+        # Padding is on the right; before the last other token its id may be part of the text.
+        positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
+        lengths = ((source_ids != self.ids.pad) * positions).amax(1)  # [batch]
+        return self.config.output_limits(lengths.cpu().numpy())
 
     def _last_tokens(self) -> Tensor:
         """Return the last token of each row, ``[batch * beam]``."""

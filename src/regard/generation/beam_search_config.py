@@ -25,6 +25,8 @@ Ranking = Literal["wu", "transformers"]
 Stopping = Literal["certain", "likely", "first"]
 _LARGEST_BEAM = 1_000
 _LARGEST_PENALTY = 100.0  # a power of the length: a higher one is above any number
+_UNLIMITED = np.iinfo(np.int64).max
+_LONGEST = 1e12  # tokens of an output by its source's; a product may be above any whole number
 
 
 class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +95,25 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ValueError("max_length and max_length_ratio: one of the two must set a limit")
         if any(token < 0 for token in self.forbidden):
             raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
+
+    def output_limits(self, source_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the maximum number of tokens of each output, by the tokens of its source.
+
+        Args:
+            source_lengths: Tokens of the sources, their ends counted.
+
+        Returns:
+            The limits, in the shape of `source_lengths`.
+
+        >>> BeamSearchConfig(max_length=40).output_limits(np.array([3, 90]))
+        array([16, 40])
+        """
+        most = _UNLIMITED if self.max_length is None else self.max_length
+        if self.max_length_ratio is None:
+            return np.full_like(source_lengths, most)
+        ratio = np.float32(min(self.max_length_ratio, _LONGEST))
+        products = np.minimum(source_lengths.astype(np.float32) * ratio, _LONGEST)
+        return np.minimum(products.astype(np.int64) + 10, most)
 
     def summary(self) -> str:
         """Return beam, score and limits in a line."""

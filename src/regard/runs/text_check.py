@@ -6,11 +6,12 @@ models are equal if every text has the same tokens, the same output, and numbers
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,7 +42,8 @@ from regard.tasks.sequence_to_sequence.decode_rows import (
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 NUM_TEXTS = 200
-NUM_TOKENS = 32  # of an output
+NUM_TOKENS = 32  # of a text that is continued
+_LONGEST_OUTPUT = 128  # tokens of a translation or summary
 TOLERANCE = 1e-4
 _PROMPT_WORDS = 12
 _CANDIDATES = 5  # for a masked token
@@ -91,6 +93,9 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
         needs_texts: Whether a file of other texts would do.
         beam: Beam of the model's search where greedy outputs were compared, since the peer ranks
             those of a beam otherwise; 1 where the search was compared as it is.
+        num_equal_beams: Number of texts with the same output of that beam.
+        num_limited: Number of texts with another output where no limit follows from the length of
+            the source: the peer has none by itself, and was given that of each text.
     """
 
     source: str = ""
@@ -102,6 +107,8 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     needs_texts: bool = False
     beam: int = 1
+    num_equal_beams: int = 0
+    num_limited: int = 0
 
     @property
     def is_equal(self) -> bool:
@@ -127,23 +134,32 @@ def check_texts(
     Raises:
         DataError: The file of texts cannot be read.
     """
-    source = path or ("texts" if texts else "validation data")
-    if path is not None:
-        texts = require_texts(path)
-    elif not texts:
-        texts = validation_texts(opened.config)
-    texts = [text for text in texts if text.strip()][:NUM_TEXTS]
+    source, texts = _source_with_texts(opened, path, texts)
     if not texts:
         return TextCheck(reason="the validation data is not at hand", needs_texts=True)
-    inputs, own = model_outputs(opened, texts)
-    peer_outputs = peer.outputs(folder, opened, inputs)
+    compared = _as_ranked_outside(opened)
+    inputs, own = model_outputs(compared, texts[:NUM_TEXTS])
+    peer_outputs = peer.outputs(folder, compared, inputs)
     if peer_outputs is None:
         package = f"the package {peer.name} is not installed (pip install {peer.name})"
         return TextCheck(reason=package)
     check = _compare(inputs, own, peer_outputs, source=source, peer=peer.name)
-    search = opened.config.search
-    is_greedy = isinstance(opened, TargetWriter) and check_search(search).beam < search.beam
-    return replace(check, beam=search.beam) if is_greedy else check
+    check = replace(check, num_limited=_count_limited(compared, inputs, own))
+    if compared is opened:
+        return check
+    num_equal = _count_equal_beams(folder, opened, peer, inputs)
+    return replace(check, beam=opened.config.search.beam, num_equal_beams=num_equal)
+
+
+def _source_with_texts(
+    opened: TextReader, path: str | None, texts: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Return the name of the source of texts, and those of them that are not blank."""
+    if path is not None:
+        return path, require_texts(path)
+    if texts:
+        return "texts", _with_words(texts)
+    return "validation data", _with_words(validation_texts(opened.config))
 
 
 def require_texts(path: str) -> list[str]:
@@ -152,10 +168,15 @@ def require_texts(path: str) -> list[str]:
     Raises:
         DataError: The file cannot be read, or holds none.
     """
-    texts = [text for text in read_lines(open_source(path)) if text.strip()]
+    texts = _with_words(read_lines(open_source(path)))
     if not texts:
         raise DataError(f"{path}: holds no text.  Expected one text a line.")
     return texts
+
+
+def _with_words(texts: Iterable[str]) -> list[str]:
+    """Return the texts that are not blank."""
+    return [text for text in texts if text.strip()]
 
 
 def validation_texts(config: RunConfig) -> list[str]:
@@ -198,17 +219,60 @@ def model_outputs(opened: TextReader, texts: Sequence[str]) -> tuple[list[str], 
     return _fill(opened, texts)
 
 
-def check_search(config: BeamSearchConfig) -> BeamSearchConfig:
-    """Return the search that is compared: the model's own, greedy where only regard ranks so."""
-    beam = config.beam if config.ranking == "transformers" else 1
-    limit = min(NUM_TOKENS, config.max_length or NUM_TOKENS)
-    return replace(config, beam=beam, num_best=1, max_length=limit, max_length_ratio=None)
+def compared_search(opened: TargetWriter) -> BeamSearchConfig:
+    """Return the search of a model, for the best output of at most some tokens."""
+    search = replace(opened.config.search, num_best=1, max_length=_longest(opened))
+    return forbid_unused_ids(search, opened.model, opened.tokenizer)
 
 
 def masked(text: str, mask: str) -> str:
     """Return the first words of a text, the last one replaced by a mask."""
     words = text.split()[:_PROMPT_WORDS]
     return " ".join([*words[:-1], mask])
+
+
+def _with_search(opened: TargetWriter, **changes: Any) -> TargetWriter:
+    """Return the same model with another search."""
+    other = copy.copy(opened)
+    other.config = replace(opened.config, search=replace(opened.config.search, **changes))
+    return other
+
+
+def _as_ranked_outside(opened: TextReader) -> TextReader:
+    """Return a model with its own search, or a greedy one where only regard ranks as it does."""
+    search = opened.config.search
+    if not isinstance(opened, TargetWriter) or search.beam == 1 or search.ranking != "wu":
+        return opened
+    return _with_search(opened, beam=1, num_best=1)
+
+
+def _count_limited(opened: TextReader, texts: Sequence[str], outputs: Sequence[TextOutput]) -> int:
+    """Return the number of texts with another output without the limit by their length."""
+    if not isinstance(opened, TargetWriter):
+        return 0
+    longest = _longest(opened)
+    unlimited = _with_search(opened, max_length_ratio=None, max_length=longest)
+    return _count_others(outputs, model_outputs(unlimited, texts)[1])
+
+
+def _count_equal_beams(folder: Path, opened: TextReader, peer: Peer, texts: Sequence[str]) -> int:
+    """Return the number of texts with the same output of a model's own beam in both."""
+    _, outputs = model_outputs(opened, texts)
+    peer_outputs = peer.outputs(folder, opened, texts)
+    assert peer_outputs is not None
+    return len(texts) - _count_others(outputs, peer_outputs)
+
+
+def _longest(opened: TargetWriter) -> int:
+    """Return the maximum number of tokens of the outputs that are compared."""
+    positions = getattr(opened.model.config, "max_positions", None)
+    limit = opened.config.search.max_length or positions or _LONGEST_OUTPUT
+    return min(limit, _LONGEST_OUTPUT)
+
+
+def _count_others(own: Sequence[TextOutput], others: Sequence[TextOutput]) -> int:
+    """Return the number of texts whose outputs differ."""
+    return sum(left.output != right.output for left, right in zip(own, others, strict=True))
 
 
 def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
@@ -218,8 +282,7 @@ def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], l
     rows = prepend_special_tokens(source, opened.tokenizer.encode(texts))
     longest = opened.max_source_length
     short = [index for index, row in enumerate(rows) if row and len(row) < longest]
-    search = forbid_unused_ids(check_search(opened.config.search), opened.model, opened.tokenizer)
-    decoded = decode_rows(opened.model, TokenRows(rows), short, search, ids)
+    decoded = decode_rows(opened.model, TokenRows(rows), short, compared_search(opened), ids)
     outputs = opened.tokenizer.decode([best.ids for best, *_ in decoded])
     return [texts[index] for index in short], [
         TextOutput((*rows[index], *ids.after_source), output)

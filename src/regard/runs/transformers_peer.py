@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from regard.runs.text_check import (
@@ -17,7 +18,7 @@ from regard.runs.text_check import (
     Peer,
     TextOutput,
     TextReader,
-    check_search,
+    compared_search,
     question_of,
 )
 from regard.tasks.classification.predictor import TextClassifier
@@ -83,11 +84,13 @@ def silent(library: Any) -> Iterator[None]:
 def _translate(
     library: Any, folder: Path, opened: TargetWriter, tokenizer: Any, texts: Sequence[str]
 ) -> list[TextOutput]:
+    """Write with the search of the folder, and the limit of each text: it has no field for that."""
     model = library.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    search, outputs = check_search(opened.config.search), []
+    search, outputs = compared_search(opened), []
     for text in texts:
         row = tokenizer(text, return_tensors="pt")
-        tokens = model.generate(**row, num_beams=search.beam, max_new_tokens=search.max_length)
+        limit = int(search.output_limits(np.array(row["input_ids"].shape[1])))
+        tokens = model.generate(**row, num_beams=search.beam, max_new_tokens=limit)
         output = tokenizer.decode(tokens[0], skip_special_tokens=True)
         outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output))
     return outputs
