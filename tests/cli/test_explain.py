@@ -140,7 +140,7 @@ def test_the_table_of_methods_ends_with_the_best(trained, tmp_path, capsys):
     assert main([*words, "--rows", "2"]) == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert last.startswith("Best    attention")
-    assert last.endswith(", not clearly ahead of random")  # two rows cannot show a difference
+    assert last.endswith(", not clearly ahead of random")  # which is ahead on these two rows
 
 
 @pytest.mark.slow

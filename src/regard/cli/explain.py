@@ -30,6 +30,7 @@ from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.explain.document import Explanation
+    from regard.explain.faithfulness import MethodFaithfulness
     from regard.explain.influence.influence_options import InfluenceOptions
     from regard.tasks import Predictor
 
@@ -397,6 +398,14 @@ def _evaluate(
     ties = [
         name
         for name, method in comparison.methods.items()
-        if method.p_behind_best is not None and method.p_behind_best > _SIGNIFICANT
+        if name != comparison.best and not _is_clearly_behind(method)
     ]
     print(f"Best    {comparison.best}" + (f", not clearly ahead of {', '.join(ties)}" * bool(ties)))
+
+
+def _is_clearly_behind(method: MethodFaithfulness) -> bool:
+    """Return whether a method is less faithful than the best one; random scores may be more."""
+    behind, p_value = method.behind_best, method.p_behind_best
+    return (
+        behind is not None and p_value is not None and behind.value > 0 and p_value <= _SIGNIFICANT
+    )
