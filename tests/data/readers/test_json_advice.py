@@ -23,6 +23,9 @@ LINES = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in ROWS)
         ({"all rows": ROWS, "meta": {"a": 1}}, LINES),
         ({"text": ["a", "b"], "label": ["x", "y"]}, LINES),
         ({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}, LINES),
+        ({"a": {"b c": ROWS, "n": 1}}, LINES),
+        ({"a b": {"rows": ROWS}}, LINES),
+        ({"17": ROWS[0], "x": ROWS[1]}, LINES),
         (ROWS[0], LINES.split("\n")[0] + "\n"),
         ({"columns": ["text", "label"], "data": [["a", "x"]], "index": [0]}, "text\tlabel\na\tx\n"),
         (["one", "two"], "one\ntwo\n"),
@@ -61,7 +64,7 @@ def test_a_fault_of_json_has_its_line_and_column() -> None:
 def test_one_row_and_values_of_other_kinds_are_told_nothing() -> None:
     assert advise_object({"text": "a", "tags": [1, 2]}) == ""
     assert advise_object({"text": [], "label": []}) == ""
-    assert advise_layout("[1, {}]") == ""
+    assert advise_layout("[1, {}]") == advise_layout("[[]]") == ""
 
 
 def test_numbers_are_told_how_a_series_is_written() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _LINES = "FILE > fixed.jsonl"
 SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31", "value": 1.5}.'
@@ -59,7 +59,7 @@ def _advise_value(value: object) -> str:
 
 def advise_object(fields: dict[str, object]) -> str:
     """Return what to do about one object that is the whole file; empty where it is one row."""
-    lists = [key for key, value in fields.items() if _holds_objects(value)]
+    lists = list(_paths_of_lists(fields, ()))
     if len(lists) == 1:
         return f"One row a line: jq -c {_quoted(lists[0])} {_LINES}"
     if lists:
@@ -67,8 +67,12 @@ def advise_object(fields: dict[str, object]) -> str:
         return f"One row a line, a file for each list: {commands}"
     if _has_names_and_rows(fields):
         return "One row a line: jq -r '(.columns,.data[])|@tsv' FILE > fixed.tsv"
+    if _has_rows(fields):
+        return f"One row a line: jq -c '.[]' {_LINES}"
     if _has_columns(fields):
-        rows = shlex.quote(f"({_path(next(iter(fields)))}|keys_unsorted[]) as $i|map_values(.[$i])")
+        rows = shlex.quote(
+            f"({_path([next(iter(fields))])}|keys_unsorted[]) as $i|map_values(.[$i])"
+        )
         return f"One row a line: jq -c {rows} {_LINES}"
     return ""
 
@@ -86,7 +90,9 @@ def _advise_list(items: list[object]) -> str:
 
 def _is_row(value: object) -> bool:
     """Return whether a value of JSON is a list of texts and numbers, which are cells of a row."""
-    return isinstance(value, list) and not any(isinstance(cell, list | dict) for cell in value)
+    if not (isinstance(value, list) and value):
+        return False
+    return not any(isinstance(cell, list | dict) for cell in value)
 
 
 def holds_numbers(value: object) -> bool:
@@ -115,21 +121,39 @@ def _has_columns(fields: dict[str, object]) -> bool:
     return len(fields) > 1 and len(sizes) == 1 and 0 not in sizes
 
 
-def _path(key: str) -> str:
-    """Return the path of a key as jq writes it.
+def _has_rows(fields: dict[str, object]) -> bool:
+    """Return whether each key has a row: an object with names, the same as those of the others."""
+    keys = {tuple(value) if isinstance(value, dict) else () for value in fields.values()}
+    return len(fields) > 1 and len(keys) == 1 and not all(map(str.isdecimal, keys.pop()))
 
-    >>> _path("rows"), _path("all rows")
-    ('.rows', '.["all rows"]')
+
+def _paths_of_lists(fields: dict[str, object], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the keys that lead to each list of objects, through objects alone."""
+    for key, value in fields.items():
+        if _holds_objects(value):
+            yield (*above, key)
+        elif isinstance(value, dict):
+            yield from _paths_of_lists(value, (*above, key))
+
+
+def _path(keys: Sequence[str]) -> str:
+    """Return the path of some keys as jq writes it.
+
+    >>> _path(["a", "rows"]), _path(["all rows"])
+    ('.a.rows', '.["all rows"]')
     """
-    return f".{key}" if _IDENTIFIER.fullmatch(key) else f".[{json.dumps(key)}]"
+    return "".join(
+        f".{key}" if _IDENTIFIER.fullmatch(key) else f"{'' if i else '.'}[{json.dumps(key)}]"
+        for i, key in enumerate(keys)
+    )
 
 
-def _quoted(key: str) -> str:
-    """Return what jq is given to print the items of a list under a key, for a shell."""
-    return shlex.quote(f"{_path(key)}[]")
+def _quoted(keys: Sequence[str]) -> str:
+    """Return what jq is given to print the items of a list under some keys, for a shell."""
+    return shlex.quote(f"{_path(keys)}[]")
 
 
-def _command_of_list(key: str) -> str:
-    """Return the command that writes the items under a key to a file of that name."""
-    name = shlex.quote(f"{key.replace('/', '_')}.jsonl")
-    return f"jq -c {_quoted(key)} FILE > {name}"
+def _command_of_list(keys: Sequence[str]) -> str:
+    """Return the command that writes the items under some keys to a file of the last one's name."""
+    name = shlex.quote(f"{keys[-1].replace('/', '_')}.jsonl")
+    return f"jq -c {_quoted(keys)} FILE > {name}"
