@@ -51,6 +51,12 @@ def test_a_first_row_of_values_is_the_first_row(
     assert len(file.series.values[0]) == len(below) + (name is None and not is_missing)
 
 
+@pytest.mark.parametrize("header", [[], ["Datum;Wert"]])
+def test_semicolons_separate_decimal_commas(header: list[str], tmp_path: Path) -> None:
+    file = read([*header, "01.01.2024;0,5", "02.01.2024;1,5", "13.01.2024;2,5"], tmp_path)
+    assert file.series.values[0][[0, 1, 12]].tolist() == [0.5, 1.5, 2.5]
+
+
 def test_a_name_of_a_series_that_is_repeated_is_no_name_of_a_column(tmp_path: Path) -> None:
     rows = [f"{shop},2024-01-{day:02d},{day}" for day in range(1, 9) for shop in "AB"]
     file = read(rows, tmp_path)
@@ -89,6 +95,9 @@ def test_columns_are_named_for_what_they_hold() -> None:
         "value 2",
     ]
     assert default_names([["2024-01-01", "12:00", "1"]]) == ["time", "time 2", "value"]
+    assert default_names([["1", "2024-01-01", "8"], ["2", "2024-01-02", "9"]])[0] == ""
+    assert default_names([["3", "2024-01-01", "8"], ["4", "2024-01-02", "9"]])[0] == "value 1"
+    assert default_names([["1", "2024-01-01"], ["2", "2024-01-02"]]) == ["value", "time"]
     assert default_names([["7", "0", "3"], ["1", "1", "2"]]) == ["value 1", "time", "value 2"]
 
 

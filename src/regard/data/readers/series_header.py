@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import filterfalse
+from operator import itemgetter
 
 import numpy as np
 
@@ -48,11 +49,15 @@ def default_names(rows: Sequence[Sequence[str]]) -> list[str]:
 
     >>> default_names([["0", "5", "A"], ["1", "7", "A"]])
     ['time', 'value', 'series']
+    >>> default_names([["0", "2024-01-01", "5"], ["1", "2024-01-02", "7"]])  # numbers of rows
+    ['', 'time', 'value']
     """
     columns = _columns_of(rows)
-    kinds = [_kind_of(cells[0]) for cells in columns]
+    kinds = list(map(_kind_of, map(itemgetter(0), columns)))
     if "time" not in kinds and (index := _find_rising(columns)) is not None:
         kinds[index] = "time"
+    elif kinds.count("value") > 1 and _are_numbers_of_rows(columns[0]):
+        kinds[0] = ""
     return [_number(kind, kinds[:index], kinds) for index, kind in enumerate(kinds)]
 
 
@@ -101,6 +106,12 @@ def _find_rising(columns: Sequence[Sequence[str]]) -> int | None:
     """Return the first column of numbers that rise as times do, where there are other columns."""
     rising = (index for index, cells in enumerate(columns) if _are_rising(cells))
     return next(rising, None) if len(columns) > 1 else None
+
+
+def _are_numbers_of_rows(cells: Sequence[str]) -> bool:
+    """Return whether cells are whole numbers that rise by one, from 0 or 1 on."""
+    start = cells[0]
+    return start in ("0", "1") and list(cells) == [str(int(start) + i) for i in range(len(cells))]
 
 
 def _are_rising(cells: Sequence[str]) -> bool:

@@ -61,6 +61,7 @@ TableReader = Callable[[TextFile, Lines, str], Records]
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
 
@@ -430,9 +431,15 @@ def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
 
 
 def _find_separator(lines: Sequence[str]) -> str:
-    """Return a separator in the first line of CSV, if possible one with the same count in all."""
+    """Return a separator in the first line of CSV, if possible one with the same count in all.
+
+    A comma between digits is one of a decimal number where another separator is there.
+    """
     unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
     candidates = [char for char in ",;\t" if char in "".join(unquoted[:1])]
+    if len(candidates) > 1:
+        unquoted = [_DECIMAL_COMMA.sub(".", line) for line in unquoted]
+        candidates = [char for char in candidates if char in "".join(unquoted[:1])]
     steady = (char for char in candidates if len({line.count(char) for line in unquoted}) == 1)
     return next(chain(steady, candidates, ","))
 
