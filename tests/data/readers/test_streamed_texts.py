@@ -51,6 +51,21 @@ def test_other_lines_are_texts_unchanged(lines: list[str]) -> None:
     assert not fields
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"text": "a cat"},\n{"text": "a dog"}]\n',
+        '\n{\n"rows": [\n{"text": "a cat"},{"text": "a dog"}]}',
+    ],
+)
+def test_a_list_of_objects_gives_their_texts(content: str) -> None:
+    assert list(filter(None, stream(content))) == ["A CAT", "A DOG"]
+
+
+def test_an_empty_list_has_no_texts() -> None:
+    assert list(stream("[\n]\n")) == []
+
+
 def test_blank_lines_before_the_first_record_are_empty_texts() -> None:
     assert list(stream(f"\n{LABELED}")) == ["", "A CAT", "A DOG"]
 

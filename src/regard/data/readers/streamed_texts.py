@@ -1,7 +1,8 @@
 """Texts of a stream, each as soon as its line has arrived: the lines, or a field of its records.
 
 A stream has no suffix: its first line that is not blank says whether lines are texts, objects with
-a key for the text (JSONL), or labelled as fastText marks them. Cost: one line at a time.
+a key for the text (JSONL), or labelled as fastText marks them. Cost: one line at a time; a list of
+objects is read to its end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from regard.data.readers.columns import find_columns
 from regard.data.readers.fasttext import COLUMNS, is_fasttext, read_fasttext
-from regard.data.readers.json_lines import json_fields, json_records
+from regard.data.readers.json_lines import json_fields, json_records, object_lines
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines, without_end
 from regard.errors import DataError
 
@@ -42,16 +43,29 @@ def stream_texts(
     """
     lines = _up_to_problem(file, numbered_lines(file))
     for number, line in lines:
-        field = _field_of(line, find_field)
-        if field is not None:
-            on_field(field)
-            yield from map(convert, _record_texts(file, (number, line), lines, field))
-        else:
+        if not line.strip():
             yield without_end(line)
-            if line.strip():
-                yield from (without_end(text) for _, text in lines)
+            continue
+        objects = object_lines(chain([(number, line)], lines), file.name)
+        for first in islice(objects, 1):  # none of an empty list
+            field = _field_of(first[1], find_field)
+            yield from _texts_from(file, chain([first], objects), field, on_field, convert)
     if file.problems:
         raise DataError(str(file.problems[0]))
+
+
+def _texts_from(
+    file: TextFile,
+    lines: Lines,
+    field: str | None,
+    on_field: Callable[[str], None],
+    convert: Callable[[str], str],
+) -> Iterator[str]:
+    """Return the texts of a field of lines that are records, converted; the lines without one."""
+    if field is None:
+        return (without_end(text) for _, text in lines)
+    on_field(field)
+    return map(convert, _record_texts(file, next(lines), lines, field))
 
 
 def _up_to_problem(file: TextFile, lines: Lines) -> Lines:
