@@ -114,6 +114,17 @@ def test_training_rows_are_listed_with_what_training_again_gave():
     )
 
 
+def test_a_training_row_does_not_write_to_the_terminal_by_itself():
+    explanation = samples.with_training_rows()
+    row = msgspec.structs.replace(
+        explanation.influence.helpful[0], text="a\x1b[2Jb\n\u202ec", location="\x1b[31mrow 5"
+    )
+    influence = msgspec.structs.replace(explanation.influence, helpful=[row])
+    text = format_text(msgspec.structs.replace(explanation, influence=influence), 100)
+    line = next(line for line in text.splitlines() if "row 5" in line)
+    assert line == "   +0.023  [31mrow 5  Sie ruhten am Ufer.  |  a[2Jb c"
+
+
 @pytest.mark.parametrize("width", [60, 100])
 def test_lines_of_training_rows_are_as_wide_as_the_terminal_allows(width):
     text = format_text(samples.with_training_rows(), width)

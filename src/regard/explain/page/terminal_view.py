@@ -24,6 +24,7 @@ from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
     number_text,
+    printable,
     probability_of,
     short_texts,
     token_label,
@@ -282,8 +283,8 @@ def _influence(influence: TrainingInfluence, width: int) -> Iterator[Text]:
             text = Text(f"{_signed(row.influence):>9s}  ")
             text.stylize("dark_orange3" if row.influence < 0 else "slate_blue1")
             parts = [row.target, "" if row.text == row.location else row.text]
-            shown = "  |  ".join(" ".join(part.split()) for part in parts if part)
-            text.append(_fit(row.location, columns), style="dim")
+            shown = "  |  ".join(printable(" ".join(part.split())) for part in parts if part)
+            text.append(_fit(printable(row.location), columns), style="dim")
             yield text.append("  " + _shortened(shown, max(20, width - columns - 13)))
     if influence.retraining is not None:
         yield from _retraining(influence.retraining)
