@@ -19,6 +19,14 @@ from tests.pretended_gpu import DEVICE, PretendedGpu
 import regard
 from regard.attention import Full, Local, attend
 from regard.errors import ConfigError
+from regard.explain import predict
+from regard.explain.influence import (
+    InfluenceOptions,
+    TrainingObjective,
+    open_training,
+    row_influence,
+)
+from regard.explain.influence.training_objective import RowDerivatives
 from regard.generation import decode
 from regard.generation.decoders import is_repeated_as_graph
 from regard.layers.dropout import Dropout
@@ -173,3 +181,49 @@ def test_a_run_trains_on_the_gpu(request, tmp_path):
         for place in (name, "cpu")
     ]
     assert texts[0] == texts[1]
+
+
+class ReverseObjective(TrainingObjective):
+    """Derivatives of rows by their gradients: pretended tensors have no forward mode."""
+
+    def row_derivatives(self, direction, on_batch):
+        parameters, values, num_tokens = list(self.parameters.values()), [], 0
+        with self._exactly():
+            for rows in self.setup.batches.in_sequence():
+                batch = self.setup.batches.batch(rows)
+                losses, count = self.setup.loss().row_losses(self.model, batch)
+                weights = torch.ones_like(losses, requires_grad=True)
+                gradients = torch.autograd.grad(
+                    (weights * losses).sum(),
+                    parameters,
+                    create_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+                pairs = zip(gradients, direction, strict=True)
+                product = sum((gradient * tangent).sum() for gradient, tangent in pairs)
+                values.append(torch.autograd.grad(product, weights)[0].detach().cpu().double())
+                num_tokens += count
+        return RowDerivatives(torch.cat(values).numpy(), num_tokens)
+
+
+@pytest.mark.slow
+def test_influence_of_training_rows_is_that_of_the_cpu(request, tmp_path):
+    regard.train(toy_pairs(60), tmp_path / "model", settings=(*TINY, "model.has_copy=true"))
+    options = InfluenceOptions(most_products=3)
+
+    def influence(objective_of, place):
+        predictor = regard.load(tmp_path / "model", device="cpu")
+        predictor.model.to(place)
+        objective = objective_of(open_training(predictor))
+        return row_influence(predict(predictor, "3 red cat sees the dog"), objective, options)
+
+    expected = influence(TrainingObjective, "cpu")
+    if request.config.getoption("--device") == "pretended":
+        with PretendedGpu():
+            actual = influence(ReverseObjective, DEVICE)
+    else:
+        actual = influence(TrainingObjective, request.getfixturevalue("device"))
+    scale = abs(expected.values).max()
+    assert abs(actual.values - expected.values).max() < 1e-2 * scale
+    assert actual.damping == pytest.approx(expected.damping, rel=1e-3)

@@ -206,6 +206,11 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         """Describe where rows of a training batch are in the data, such as ``lines 12-15``."""
         raise NotImplementedError
 
+    @property
+    def row_unit(self) -> str:
+        """What a training row is, such as ``pairs``."""
+        return self.unit
+
     def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the training rows that rows of batches belong to, ``[rows]``: mostly themselves.
 

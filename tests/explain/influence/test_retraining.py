@@ -87,6 +87,29 @@ def test_rows_that_are_left_out_have_to_be_some_and_not_all(folder):
             retrain_without(influence, prediction, TrainingLength(1, 1), num_left_out=count)
 
 
+def test_what_cannot_be_left_out_is_refused_before_influence_is_computed(folder):
+    predictor = regard.load(folder)
+    options = InfluenceOptions(num_rows=60, num_retrainings=1)
+    steps = []
+    with pytest.raises(ConfigError, match="60 rows cannot be left out of 60"):
+        influence_document(
+            predictor, predict(predictor, "sad"), options, lambda *step: steps.append(step)
+        )
+    assert steps == []
+
+
+def test_the_length_of_a_resumed_run_is_that_of_its_last_session(tmp_path):
+    lines = [
+        '{"event":"evaluated","step":8,"total_steps":8}',
+        '{"event":"finished","step":8,"best_step":8}',
+        '{"event":"evaluated","step":8,"total_steps":20}',
+        '{"event":"evaluated","step":16,"total_steps":24}',
+        '{"event":"finished","step":24,"best_step":16}',
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert training_length(ModelFolder(tmp_path)) == TrainingLength(16, 24)
+
+
 def test_the_document_has_what_training_again_gave(folder):
     predictor = regard.load(folder)
     options = InfluenceOptions(num_rows=3, num_retrainings=1)

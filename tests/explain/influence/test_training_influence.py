@@ -220,8 +220,9 @@ def test_a_segment_of_running_text_is_named_by_its_lines(tmp_path):
     assert row.location.startswith("lines ")
     assert "sat on mat" in row.text
     assert row.target == ""
+    assert document.unit == "segments"
     with pytest.raises(ConfigError, match="running text is cut at other places in each epoch"):
-        influence_document(predictor, prediction, InfluenceOptions(num_retrainings=1))
+        influence_document(predictor, prediction, InfluenceOptions(num_retrainings=1), pytest.fail)
 
 
 @pytest.mark.slow
@@ -274,6 +275,22 @@ def test_a_forecast_has_no_influence(tmp_path):
     prediction = predict(forecaster, predictors.write_series(tmp_path / "sales.csv"))
     with pytest.raises(ConfigError, match="a forecast has no probability"):
         influence_document(forecaster, prediction, InfluenceOptions())
+
+
+def test_an_output_without_a_gradient_is_refused_by_its_cause(classifier):
+    predictor = regard.load(classifier)
+    objective = TrainingObjective(open_training(predictor))
+    prediction = predict(predictor, "happy")
+    weight = predictor.model.get_parameter("output_weight")
+    with torch.no_grad():
+        weight[0] += 1e9 * torch.sign(weight[0] - weight[1])
+        weight[1] = -weight[0]
+    with pytest.raises(ConfigError, match="or are certain: no row has influence on them"):
+        row_influence(prediction, objective)
+    with torch.no_grad():
+        weight.fill_(torch.nan)
+    with pytest.raises(ConfigError, match=r"is not finite\.  Check the weights"):
+        row_influence(prediction, objective)
 
 
 @pytest.mark.slow

@@ -7,7 +7,11 @@ import msgspec
 from regard.errors import ConfigError
 from regard.explain.document import TrainingInfluence
 from regard.explain.influence.influence_options import InfluenceOptions, RowProgress
-from regard.explain.influence.retraining import retrain_without, training_length
+from regard.explain.influence.retraining import (
+    require_repeatable,
+    retrain_without,
+    training_length,
+)
 from regard.explain.influence.training_influence import require_probabilities, row_influence
 from regard.explain.influence.training_objective import TrainingObjective, open_training
 from regard.explain.prediction import Prediction
@@ -35,7 +39,8 @@ def influence_document(
         The document.
 
     Raises:
-        ConfigError: The model was not trained here, or its outputs have no probabilities.
+        ConfigError: The model was not trained here, its outputs have no probabilities, or its
+            training cannot be repeated without as many rows.
         DataError: The training data is missing or has changed.
         WeightsError: The folder has no record of a training that could be repeated.
     """
@@ -46,6 +51,10 @@ def influence_document(
             raise ConfigError("a model that was not opened from a folder cannot be trained again.")
         length = training_length(ModelFolder(predictor.folder))
     objective = TrainingObjective(open_training(predictor))
+    num_rows = int(objective.owners.max()) + 1
+    num_left_out = max(options.num_rows, round(_LEFT_OUT * num_rows))
+    if length is not None:  # before minutes of influence
+        require_repeatable(objective.setup, num_left_out, num_rows)
     influence = row_influence(predicted, objective, options, on_progress)
     document = influence.report(options.num_rows)
     if length is None:
@@ -54,7 +63,7 @@ def influence_document(
         influence,
         predicted,
         length,
-        num_left_out=max(options.num_rows, round(_LEFT_OUT * len(influence.values))),
+        num_left_out=num_left_out,
         num_seeds=options.num_retrainings,
         on_progress=on_progress,
     )

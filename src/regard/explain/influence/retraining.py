@@ -56,8 +56,9 @@ def training_length(folder: ModelFolder) -> TrainingLength:
         WeightsError: The folder has no record of it.
     """
     lines = folder.read_metrics()
-    best = next((line["best_step"] for line in lines if line.get("event") == "finished"), None)
-    for line in lines:
+    finished = [line for line in lines if line.get("event") == "finished"]
+    best = finished[-1]["best_step"] if finished else None  # a run that was resumed has several
+    for line in reversed(lines):
         if line.get("event") == "evaluated" and line["step"] == best:
             return TrainingLength(line["step"], max(line["step"], line["total_steps"]))
     raise WeightsError(
@@ -92,8 +93,7 @@ def retrain_without(
     """
     setup = influence.objective.setup
     num_rows = len(influence.values)
-    if not 0 < num_left_out < num_rows:
-        raise ConfigError(f"{num_left_out:,} rows cannot be left out of {num_rows:,}.")
+    require_repeatable(setup, num_left_out, num_rows)
     start = time.monotonic()
     most = np.argsort(-influence.values, kind="stable")[:num_left_out]
     retrainer = Retrainer(setup, length, 3 * num_seeds, on_progress)
@@ -123,6 +123,37 @@ def score_with(prediction: ClassPrediction, weights: Mapping[str, Tensor]) -> fl
         return float(other.scores(other.full_weights()).sum())
 
 
+def require_repeatable(setup: TrainingSetup, num_left_out: int, num_rows: int) -> None:
+    """Check that a training can be repeated without some of its rows.
+
+    Args:
+        setup: The run.
+        num_left_out: Rows that are left out.
+        num_rows: Rows of the training data.
+
+    Raises:
+        ConfigError: There are not as many rows, the task cuts its text anew in each epoch, or the
+            weights at the beginning are not known.
+    """
+    _require_known_beginning(setup)
+    if not 0 < num_left_out < num_rows:
+        raise ConfigError(f"{num_left_out:,} rows cannot be left out of {num_rows:,}.")
+
+
+def _require_known_beginning(setup: TrainingSetup) -> None:
+    """Raise ConfigError where batches or the weights at the beginning cannot be had again."""
+    if isinstance(setup.batches, StreamBatches):
+        raise ConfigError(
+            "running text is cut at other places in each epoch: no part of it can be left out."
+        )
+    config = setup.config
+    if config.tokenizer.kind == "published" and config.start_from is None:
+        raise ConfigError(
+            "the training began with the weights of an encoder and a decoder, of which its "
+            "settings do not keep the folders: it cannot be repeated."
+        )
+
+
 class Retrainer:
     """Repeats the training of a model without some of its rows.
 
@@ -144,16 +175,7 @@ class Retrainer:
         count: int = 1,
         on_progress: RowProgress | None = None,
     ) -> None:
-        if isinstance(setup.batches, StreamBatches):
-            raise ConfigError(
-                "running text is cut at other places in each epoch: no part of it can be left out."
-            )
-        config = setup.config
-        if config.tokenizer.kind == "published" and config.start_from is None:
-            raise ConfigError(
-                "the training began with the weights of an encoder and a decoder, of which its "
-                "settings do not keep the folders: it cannot be repeated."
-            )
+        _require_known_beginning(setup)
         self._setup, self._length, self._on_progress = setup, length, on_progress
         self._num_steps, self._total_steps = 0, count * length.num_steps
 

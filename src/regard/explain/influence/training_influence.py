@@ -81,7 +81,7 @@ class RowInfluence:
         setup, values = self.objective.setup, self.values
         return TrainingInfluence(
             data=setup.dataset.path,
-            unit=setup.dataset.unit,
+            unit=setup.dataset.row_unit,
             num_rows=len(values),
             helpful=[self._row(index) for index in order[::-1][:num_rows] if values[index] > 0],
             harmful=[self._row(index) for index in order[:num_rows] if values[index] < 0],
@@ -172,13 +172,11 @@ def influence_on(
     progress.expect(objective.num_rows)
     direction = curvature.unflatten(solution.x)
     derivatives = objective.row_derivatives(direction, progress.add)
-    numbers = objective.setup.dataset.numbers_of(derivatives.rows)
-    _, owners = np.unique(numbers, return_inverse=True)
     return RowInfluence(
         objective=objective,
-        values=-np.bincount(owners, derivatives.values) / derivatives.num_tokens,
-        batch_rows=derivatives.rows,
-        owners=owners,
+        values=-np.bincount(objective.owners, derivatives.values) / derivatives.num_tokens,
+        batch_rows=objective.batch_rows,
+        owners=objective.owners,
         damping=damping,
         num_products=_PROBES + solution.num_iterations,
         residual=solution.residuals[-1],
@@ -204,25 +202,43 @@ def _solve(
         The solution, and lambda.
 
     Raises:
-        ConfigError: The slope is zero, or not finite.
+        ConfigError: The slope or the curvature is zero, or not finite.
     """
     norm = torch.linalg.vector_norm(slope)
-    if not 0 < float(norm) < math.inf:
-        raise ConfigError("the outputs do not depend on the weights that were trained.")
+    _require_slope(float(norm))
     lanczos = Lanczos(curvature, slope, min(_PROBES, len(slope)), torch.Generator())
     lanczos.extend(min(_PROBES, len(slope)))
     probes = lanczos.result()
     eigenvalues, vectors = probes.eigen()  # [k], [k, k]
+    if eigenvalues[-1] <= 0:
+        raise ConfigError(
+            "the model is certain of all its training rows, so that none of them has influence."
+        )
     damping = options.damping * float(eigenvalues[-1])
     inside = vectors @ (vectors[0] / (eigenvalues + damping))  # [k]
     solution = conjugate_gradient_solve(
         lambda vector: torch.add(curvature @ vector, vector, alpha=damping),
         slope,
-        x0=norm * (inside.to(slope.dtype) @ probes.basis),
+        x0=norm * (inside.to(slope) @ probes.basis),
         rtol=_TOLERANCE,
         max_iterations=options.most_products,
     )
     return solution, damping
+
+
+def _require_slope(norm: float) -> None:
+    """Check the norm of the gradient of the outputs.
+
+    Raises:
+        ConfigError: It is zero, or not finite.
+    """
+    if not math.isfinite(norm):
+        raise ConfigError("the gradient of the outputs is not finite.  Check the weights.")
+    if norm == 0:
+        raise ConfigError(
+            "the outputs do not depend on the weights that were trained, or are certain: no row "
+            "has influence on them."
+        )
 
 
 class _RowsDone:

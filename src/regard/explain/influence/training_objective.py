@@ -39,12 +39,11 @@ class RowDerivatives(NamedTuple):
     """Derivatives of the losses of all training rows along a direction.
 
     Args:
-        rows: Index of each row in the batches, ``[rows]``.
-        values: Derivatives of the sums over the tokens of each row, ``[rows]``, float64.
+        values: Derivatives of the sums over the tokens of each row, in the order of the batches,
+            ``[batch rows]``, float64.
         num_tokens: Tokens of all rows: the training loss is the sum over rows divided by it.
     """
 
-    rows: NDArray[np.int64]
     values: NDArray[np.float64]
     num_tokens: int
 
@@ -98,6 +97,11 @@ class TrainingObjective:
         self.setup, self.model = setup, setup.model
         self._loss = setup.loss()
         self._rows = setup.batches.in_sequence()
+        self.batch_rows: NDArray[np.int64] = np.concatenate(self._rows)
+        """All rows of the batches, ``[batch rows]``."""
+        numbers = setup.dataset.numbers_of(self.batch_rows)
+        self.owners: NDArray[np.int64] = np.unique(numbers, return_inverse=True)[1]
+        """Index of the training row of each, ``[batch rows]``, among those that are in batches."""
         names = trained_names(setup.model, setup.config)
         self.parameters: dict[str, nn.Parameter] = {
             name: parameter for name, parameter in setup.model.named_parameters() if name in names
@@ -157,10 +161,10 @@ class TrainingObjective:
                 losses, count = functional_call(module, weights, (batch,))
                 derivatives = forward_ad.unpack_dual(losses).tangent
                 assert derivatives is not None  # every loss depends on the weights
-                values.append(derivatives.double().cpu().numpy())
+                values.append(derivatives.cpu().double().numpy())
                 num_tokens += count
                 on_batch(len(rows))
-        return RowDerivatives(np.concatenate(self._rows), np.concatenate(values), num_tokens)
+        return RowDerivatives(np.concatenate(values), num_tokens)
 
     @contextmanager
     def gauss_newton(

@@ -30,6 +30,11 @@ class TextData(Dataset[TextLines], kw_only=True):
     length: int = 0
 
     @property
+    def row_unit(self) -> str:
+        """What a training row is: a piece of the text, which is measured in characters."""
+        return "segments"
+
+    @property
     def unit(self) -> str:
         """What is counted."""
         return "characters"
