@@ -43,6 +43,9 @@ def test_a_stream_of_records_gives_their_texts_converted(content: str, texts: li
         ["", "a cat", "", '{"text": "a dog"}'],
         ['{"n": 1}', '{"text": 2}'],
         ["{a cat", "{}", "[1]"],
+        ["[{a cat", "a dog"],
+        ["[{sic}] a cat", "a dog"],
+        ["[", "a dog"],
     ],
 )
 def test_other_lines_are_texts_unchanged(lines: list[str]) -> None:

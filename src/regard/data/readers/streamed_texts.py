@@ -7,6 +7,7 @@ objects is read to its end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,8 @@ from regard.data.readers.fasttext import COLUMNS, is_fasttext, read_fasttext
 from regard.data.readers.json_lines import json_fields, json_records, object_lines
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines, without_end
 from regard.errors import DataError
+
+_BEGINNING = re.compile(r'\s*[\[{]\s*(?:\{\s*)?(?:"|$)')  # of JSON; a text may begin with "[{"
 
 
 def stream_texts(
@@ -46,7 +49,8 @@ def stream_texts(
         if not line.strip():
             yield without_end(line)
             continue
-        objects = object_lines(chain([(number, line)], lines), file.name)
+        objects = chain([(number, line)], lines)
+        objects = object_lines(objects, file.name) if _BEGINNING.match(line) else objects
         for first in islice(objects, 1):  # none of an empty list
             field = _field_of(first[1], find_field)
             yield from _texts_from(file, chain([first], objects), field, on_field, convert)
