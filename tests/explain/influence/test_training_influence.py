@@ -261,6 +261,25 @@ def test_data_that_has_changed_is_refused_by_name(tmp_path):
         influence_document(predictor, prediction, InfluenceOptions())
 
 
+@pytest.mark.slow
+def test_a_changed_file_is_named_also_one_by_which_rows_are_dropped(tmp_path):
+    pairs = toy_pairs(80)
+    sources, targets = tmp_path / "sources.txt", tmp_path / "targets.txt"
+    sources.write_text("".join(f"{source}\n" for source, _ in pairs[:60]))
+    targets.write_text("".join(f"{target}\n" for _, target in pairs[:60]))
+    valid = write_tsv(tmp_path / "valid.tsv", pairs[58:70])
+    settings = (*TINY, f"data.targets={targets}", f"data.valid={valid}", "data.drop_overlap=true")
+    predictor = regard.train(sources, tmp_path / "toy", settings=settings)
+    assert len(open_training(predictor).dataset.train) < 59
+    write_tsv(valid, pairs[60:70])
+    with pytest.raises(DataError, match=r"valid\.tsv: is not the data"):
+        open_training(predictor)
+    write_tsv(valid, pairs[58:70])
+    targets.write_text(targets.read_text().upper())
+    with pytest.raises(DataError, match=r"targets\.txt: is not the data"):
+        open_training(predictor)
+
+
 def test_published_weights_have_no_training_data():
     translator, images = predictors.translator(), predictors.image_classifier()
     tokenizer = msgspec.structs.replace(translator.config.tokenizer, kind="published")

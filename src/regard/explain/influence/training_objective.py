@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,15 +22,17 @@ from torch.func import functional_call
 
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError
+from regard.hub.model_folder import ModelFolder
 from regard.optim.curvature.operators import (
     CurvatureOperator,
     gauss_newton_operator,
     hessian_operator,
 )
 from regard.optim.objectives.full_batch import evenly_spaced
+from regard.setup.config import HELD_OUT, DataConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.fine_tuning import trained_names
-from regard.setup.inspect import open_sources, sources_hash
+from regard.setup.inspect import open_sources
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks import DEFAULT_TASK, Predictor, task_of
 from regard.training.train_step import RowwiseLoss
@@ -73,15 +76,34 @@ def open_training(
         )
     task = task_of(config)
     opened = open_sources(config.data, sources or {})
-    if sources_hash(opened) != config.data.sha256:
-        raise DataError(
-            f"{config.data.path}: is not the data that the model was trained on (sha256 differs).  "
-            "Restore the file, or train again."
-        )
+    _require_same(config.data, opened, predictor.folder)
     dataset = task.read(ReadOptions.from_config(config, opened))
     tokenizer = getattr(predictor, "tokenizer", None)  # models of images and series have none
     parts = RunParts(config=config, dataset=dataset, tokenizer=tokenizer, model=predictor.model)
     return task.set_up(parts, lambda _: None)
+
+
+def _require_same(data: DataConfig, opened: Mapping[str, DataSource], folder: Path | None) -> None:
+    """Check that data is that of a training.
+
+    Args:
+        data: The settings.
+        opened: The data by the name of its setting.
+        folder: Of the model; None where it is in memory only.
+
+    Raises:
+        DataError: It has changed: training data, or held-out data by which rows of it are dropped.
+    """
+    names = sorted(name for name in opened if name not in HELD_OUT)
+    hashes = dict(zip(names, data.sha256.split("-"), strict=False))
+    if data.drop_overlap and folder is not None:
+        hashes = {**ModelFolder(folder).manifest.sources(), **hashes}
+    for name, source in opened.items():
+        if source.sha256 != hashes.get(name, source.sha256):
+            raise DataError(
+                f"{getattr(data, name)}: is not the data that the model was trained on (sha256 "
+                "differs).  Restore the file, or train again."
+            )
 
 
 class TrainingObjective:
