@@ -125,6 +125,12 @@ def test_a_training_row_does_not_write_to_the_terminal_by_itself():
     assert line == "   +0.023  [31mrow 5  Sie ruhten am Ufer.  |  a[2Jb c"
 
 
+def test_training_again_says_that_a_contrast_is_scored():
+    explanation = msgspec.structs.replace(samples.with_training_rows(), contrast="Bank")
+    text = format_text(explanation, 100)
+    assert "log-probability over contrast −1.00 with all rows" in text
+
+
 @pytest.mark.parametrize("width", [60, 100])
 def test_lines_of_training_rows_are_as_wide_as_the_terminal_allows(width):
     text = format_text(samples.with_training_rows(), width)

@@ -78,6 +78,8 @@ def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
         lines += [Text(), *_scores(explanation, width), Text(), *_figures(explanation)]
     if explanation.influence is not None:
         lines += [Text(), *_influence(explanation.influence, width)]
+        if explanation.influence.retraining is not None:
+            lines.append(_retraining(explanation, explanation.influence.retraining))
     changed = "log-probability" if explanation.unit == "nats" else "the outputs"
     sentence = f"{CAVEAT} {changed} when it is removed."
     caveat = (Text(line, style="dim") for line in textwrap.wrap(sentence, width))
@@ -286,16 +288,15 @@ def _influence(influence: TrainingInfluence, width: int) -> Iterator[Text]:
             shown = "  |  ".join(printable(" ".join(part.split())) for part in parts if part)
             text.append(_fit(printable(row.location), columns), style="dim")
             yield text.append("  " + _shortened(shown, max(20, width - columns - 13)))
-    if influence.retraining is not None:
-        yield from _retraining(influence.retraining)
 
 
-def _retraining(retraining: Retraining) -> Iterator[Text]:
+def _retraining(explanation: Explanation, retraining: Retraining) -> Text:
     """Write what training again without rows has shown."""
     complete = statistics.fmean(retraining.complete)
     times = "once" if len(retraining.complete) == 1 else f"{len(retraining.complete):,} times"
-    yield Text(
-        f"Trained again, each {times}: log-probability {number_text(complete)} with all rows, "
+    score = "log-probability" if explanation.contrast is None else "log-probability over contrast"
+    return Text(
+        f"Trained again, each {times}: {score} {number_text(complete)} with all rows, "
         f"{number_text(statistics.fmean(retraining.without_most_influential))} without the "
         f"{retraining.num_left_out:,} of most influence (estimate "
         f"{number_text(complete - retraining.estimate)}), "

@@ -8,7 +8,7 @@ import { count, digits, grouped } from "./words.js";
 const MOST_CHARACTERS = 400; // of a text; all of it is in the JSON
 
 /** Build the panel. */
-export function influencePanel({ document: { influence } }) {
+export function influencePanel({ document: { influence, contrast } }) {
   const largest = Math.max(
     ...[...influence.helpful, ...influence.harmful].map((row) => Math.abs(row.influence)),
     Number.MIN_VALUE,
@@ -45,7 +45,7 @@ export function influencePanel({ document: { influence } }) {
       influence.helpful.length ? table("Without them the output would be less probable", influence.helpful) : null,
       influence.harmful.length ? table("Without them it would be more probable", influence.harmful) : null,
     ),
-    influence.retraining ? retrainingText(influence.retraining) : null,
+    influence.retraining ? retrainingText(influence.retraining, contrast) : null,
     el("p", {
       class: "hint",
       text: "Influence is a linear estimate near the trained weights of what leaving out a row in training changes, in nats of log-probability.",
@@ -94,13 +94,13 @@ function shorten(text) {
 }
 
 /** Say what training again has shown. */
-function retrainingText(retraining) {
+function retrainingText(retraining, contrast) {
   const { num_left_out, estimate, complete, without_most_influential, without_random } = retraining;
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   return el("p", {
     class: "note",
     text:
-      `Trained again (${count(complete.length, "time")} each): log-probability ${digits(mean(complete))} with all rows, ` +
+      `Trained again (${count(complete.length, "time")} each): log-probability${contrast === null ? "" : " over contrast"} ${digits(mean(complete))} with all rows, ` +
       `${digits(mean(without_most_influential))} without the ${grouped(num_left_out)} of most influence ` +
       `(estimate ${digits(mean(complete) - estimate)}), ${digits(mean(without_random))} without as many random ones.`,
   });
