@@ -156,6 +156,7 @@ def test_methods_are_compared_on_rows_of_a_test_file(trained, tmp_path, capsys):
         assert method["comprehensiveness"]["low"] <= method["comprehensiveness"]["value"]
 
 
+@pytest.mark.slow
 def test_training_rows_are_part_of_the_document(trained, capsys):
     words = ["explain", str(trained), "bir", "--method", "attention", "--influence", "3", "--json"]
     assert main(words) == 0

@@ -55,6 +55,7 @@ def test_rows_that_are_left_out_are_in_no_batch_and_all_others_stay(folder):
     assert not np.isin(np.concatenate(without.in_sequence()), left_out).any()
 
 
+@pytest.mark.slow
 def test_influential_rows_are_missed_more_than_random_ones(folder):
     predictor = regard.load(folder)
     prediction = predict(predictor, "a lovely film")
@@ -110,6 +111,7 @@ def test_the_length_of_a_resumed_run_is_that_of_its_last_session(tmp_path):
     assert training_length(ModelFolder(tmp_path)) == TrainingLength(16, 24)
 
 
+@pytest.mark.slow
 def test_the_document_has_what_training_again_gave(folder):
     predictor = regard.load(folder)
     options = InfluenceOptions(num_rows=3, num_retrainings=1)

@@ -148,6 +148,7 @@ def test_a_location_is_the_line_of_the_text_in_the_file(classifier, reviews_file
         assert json.loads(lines[number - 1]) == {"text": row.text, "label": row.target}
 
 
+@pytest.mark.slow
 def test_the_influence_on_a_contrast_is_the_difference_of_both_outputs(classifier):
     predictor = regard.load(classifier)
     objective = TrainingObjective(open_training(predictor))
@@ -174,17 +175,20 @@ def test_the_model_stays_as_it_is(classifier):
     assert not model.training
 
 
+@pytest.mark.slow
 def test_a_translation_owes_most_to_pairs_with_its_words(trained):
     predictor = regard.load(trained)
     source, target = toy_pairs(400)[0]
     prediction = predict(predictor, source, output=target)
-    document = influence_document(predictor, prediction, InfluenceOptions(num_rows=20))
+    options = InfluenceOptions(num_rows=20, most_products=2, product_tokens=1000)
+    document = influence_document(predictor, prediction, options)
     assert document.unit == "pairs"
     shared = [len(set(row.target.split()) & set(target.split())) for row in document.helpful]
     everywhere = [len(set(other.split()) & set(target.split())) for _, other in toy_pairs(400)]
     assert np.mean(shared) > np.mean(everywhere)
 
 
+@pytest.mark.slow
 def test_rows_in_memory_are_found_again(tmp_path):
     folder = tmp_path / "mood"
     predictor = regard.train(reviews(60), folder, settings=CLASSIFIER[:-2])
@@ -249,6 +253,7 @@ def test_windows_of_a_long_text_are_one_question(tmp_path):
     assert all(row.target.startswith("key ") for row in document.helpful)
 
 
+@pytest.mark.slow
 def test_data_that_has_changed_is_refused_by_name(tmp_path):
     path = write_tsv(tmp_path / "pairs.tsv", toy_pairs(60))
     predictor = regard.train(path, tmp_path / "toy", settings=TINY)
