@@ -103,11 +103,7 @@ def gradient_products(
 ) -> NDArray[np.float64]:
     """Return the products of the gradients of all training rows with that of the output."""
     slope = objective.gradient(lambda: prediction.scores(prediction.full_weights()).sum())
-    tensors, start = [], 0
-    for parameter in objective.parameters.values():
-        tensors.append(slope[start : start + parameter.numel()].view_as(parameter))
-        start += parameter.numel()
-    derivatives = objective.row_derivatives(tensors, lambda _: None)
+    derivatives = objective.row_derivatives(slope, lambda _: None)
     return -np.bincount(influence.owners, derivatives.values)
 
 

@@ -83,11 +83,7 @@ def rankings(setup: TrainingSetup) -> dict[str, NDArray[np.float64]]:
     )
     influence = influence_on(slope, objective)
     order = np.argsort(influence.batch_rows)
-    tensors, start = [], 0
-    for parameter in objective.parameters.values():
-        tensors.append(slope[start : start + parameter.numel()].view_as(parameter))
-        start += parameter.numel()
-    products = objective.row_derivatives(tensors, lambda _: None)
+    products = objective.row_derivatives(slope, lambda _: None)
     return {
         "loss": by_loss,
         "influence": -influence.values,

@@ -200,7 +200,7 @@ class ReverseObjective(TrainingObjective):
                     allow_unused=True,
                     materialize_grads=True,
                 )
-                pairs = zip(gradients, direction, strict=True)
+                pairs = zip(gradients, self.unflatten(direction), strict=True)
                 product = sum((gradient * tangent).sum() for gradient, tangent in pairs)
                 values.append(torch.autograd.grad(product, weights)[0].detach().cpu().double())
                 num_tokens += count

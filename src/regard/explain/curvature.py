@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from regard.data.listing import pluralize
 from regard.errors import ConfigError
+from regard.explain.influence.influence_options import RowProgress
 from regard.explain.influence.training_objective import TrainingObjective, open_training
 from regard.optim.curvature.hutchinson import random_signs
 from regard.optim.curvature.operators import CurvatureOperator
@@ -45,9 +46,6 @@ _SEED = 0
 _NEAR_ZERO = 0.01  # of the largest magnitude: most eigenvalues are there
 _NUM_POINTS = 240  # of the picture
 _SMOOTHING = 1 / 300  # of the largest eigenvalue: the width of one in the density
-
-Progress = Callable[[str, int, int], None]
-"""Hears of the computation: its name, the rows computed so far, and the number of all rows."""
 
 
 class LayerCurvature(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +153,7 @@ class Curvature(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def curvature(predictor: Predictor, on_progress: Progress | None = None) -> Curvature:
+def curvature(predictor: Predictor, on_progress: RowProgress | None = None) -> Curvature:
     """Compute the curvature of the training loss of a model.
 
     Args:
@@ -175,7 +173,7 @@ def curvature(predictor: Predictor, on_progress: Progress | None = None) -> Curv
     generator = torch.Generator(objective.model.device).manual_seed(_SEED)
     loss, gradient = objective.loss_and_gradient(_PRODUCT_TOKENS)
     if not math.isfinite(loss):
-        raise ConfigError(f"the training loss is {loss}: there is no curvature.")
+        raise ConfigError(f"the training loss is {loss}, which has no curvature.")
     with objective.hessian(_PRODUCT_TOKENS, counter.add_rows) as operator:
         vectors = max(_FEWEST_VECTORS, min(_MOST_VECTORS, _MOST_BYTES // (4 * operator.size)))
         nodes = min(_DENSITY_NODES, vectors)
@@ -225,7 +223,7 @@ def curvature(predictor: Predictor, on_progress: Progress | None = None) -> Curv
 
 
 def _largest(operator: CurvatureOperator, vectors: int, generator: torch.Generator) -> Eigenpairs:
-    """Compute the largest eigenvalues, holding so many vectors at most."""
+    """Compute the largest eigenvalues, holding this many vectors at most."""
     number = min(_NUM_LARGEST, operator.size)
     return top_eigenvalues(
         operator,
@@ -281,7 +279,7 @@ class _Products:
         num_rows: Rows of a product.
     """
 
-    def __init__(self, on_progress: Progress | None, num_rows: int) -> None:
+    def __init__(self, on_progress: RowProgress | None, num_rows: int) -> None:
         self._on_progress, self.num_rows = on_progress, num_rows
         self._done, self._total = 0, 0
 

@@ -89,7 +89,8 @@ def retrain_without(
         The log-probabilities of the outputs after each training.
 
     Raises:
-        ConfigError: There are not as many rows, or the task cuts its text anew in each epoch.
+        ConfigError: There are not as many rows, or the task cuts its text differently in each
+            epoch.
     """
     setup = influence.objective.setup
     num_rows = len(influence.values)
@@ -132,8 +133,8 @@ def require_repeatable(setup: TrainingSetup, num_left_out: int, num_rows: int) -
         num_rows: Rows of the training data.
 
     Raises:
-        ConfigError: There are not as many rows, the task cuts its text anew in each epoch, or the
-            weights at the beginning are not known.
+        ConfigError: There are not as many rows, the task cuts its text differently in each epoch,
+            or the weights at the beginning are not known.
     """
     _require_known_beginning(setup)
     if not 0 < num_left_out < num_rows:
@@ -164,8 +165,8 @@ class Retrainer:
         on_progress: Hears of the steps.
 
     Raises:
-        ConfigError: The task cuts its text anew in each epoch, or the weights at the beginning are
-            not known.
+        ConfigError: The task cuts its text differently in each epoch, or the weights at the
+            beginning are not known.
     """
 
     def __init__(

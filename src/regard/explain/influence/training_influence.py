@@ -170,8 +170,7 @@ def influence_on(
     with objective.gauss_newton(options.product_tokens, progress.add) as curvature:
         solution, damping = _solve(curvature, slope, options)
     progress.expect(objective.num_rows)
-    direction = curvature.unflatten(solution.x)
-    derivatives = objective.row_derivatives(direction, progress.add)
+    derivatives = objective.row_derivatives(solution.x, progress.add)
     return RowInfluence(
         objective=objective,
         values=-np.bincount(objective.owners, derivatives.values) / derivatives.num_tokens,
@@ -252,7 +251,7 @@ class _RowsDone:
         self._on_progress, self._done, self._total = on_progress, 0, 0
 
     def expect(self, num_rows: int) -> None:
-        """Begin to count anew, up to a number of rows."""
+        """Begin to count from zero, up to a number of rows."""
         self._done, self._total = 0, num_rows
 
     def add(self, num_rows: int) -> None:

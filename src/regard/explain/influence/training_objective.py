@@ -8,7 +8,7 @@ held. Dropout is off, and everything is computed in float32 at least.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,14 +51,11 @@ class RowDerivatives(NamedTuple):
     num_tokens: int
 
 
-def open_training(
-    predictor: Predictor, sources: Mapping[str, DataSource] | None = None
-) -> TrainingSetup:
+def open_training(predictor: Predictor) -> TrainingSetup:
     """Read the data that a model was trained on, and arrange it as in its training.
 
     Args:
         predictor: From `regard.load` or `regard.train`.
-        sources: The data by the name of its setting, where it is not where the settings say.
 
     Returns:
         Batches, loss and rows of the training, with the model as it is.
@@ -75,7 +72,7 @@ def open_training(
             "them on data of your own first."
         )
     task = task_of(config)
-    opened = open_sources(config.data, sources or {})
+    opened = open_sources(config.data)
     _require_same(config.data, opened, predictor.folder)
     dataset = task.read(ReadOptions.from_config(config, opened))
     tokenizer = getattr(predictor, "tokenizer", None)  # models of images and series have none
@@ -154,13 +151,17 @@ class TrainingObjective:
         )
         return torch.cat([gradient.flatten() for gradient in gradients])
 
-    def row_derivatives(
-        self, direction: Sequence[Tensor], on_batch: Callable[[int], None]
-    ) -> RowDerivatives:
+    def unflatten(self, vector: Tensor) -> list[Tensor]:
+        """Return a vector, ``[n]``, as tensors of the shapes of the weights."""
+        parameters = list(self.parameters.values())
+        parts = vector.split([parameter.numel() for parameter in parameters])
+        return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
+
+    def row_derivatives(self, direction: Tensor, on_batch: Callable[[int], None]) -> RowDerivatives:
         """Compute the derivative of the loss of every training row along a direction.
 
         Args:
-            direction: Tensors of the shapes of the weights.
+            direction: Change of the weights, ``[n]``.
             on_batch: Called with the number of rows of each batch.
 
         Returns:
@@ -175,7 +176,7 @@ class TrainingObjective:
             weights = {
                 f"model.{name}": forward_ad.make_dual(parameter.detach(), tangent)
                 for (name, parameter), tangent in zip(
-                    self.parameters.items(), direction, strict=True
+                    self.parameters.items(), self.unflatten(direction), strict=True
                 )
             }
             for rows in self._rows:
@@ -257,7 +258,7 @@ class TrainingObjective:
         return sum(map(len, self._spread(most_tokens)))
 
     def _spread(self, most_tokens: int) -> list[NDArray[np.int64]]:
-        """Return evenly spaced batches of about so many tokens; batches are sorted by length."""
+        """Return evenly spaced batches of about this many tokens; batches are sorted by length."""
         num_tokens = sum(map(self.setup.batches.size, self._rows))
         fraction = min(1.0, most_tokens / num_tokens)
         return [self._rows[index] for index in evenly_spaced(len(self._rows), fraction)]

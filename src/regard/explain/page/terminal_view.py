@@ -309,7 +309,7 @@ def _signed(value: float) -> str:
 
 
 def _shortened(text: str, columns: int) -> str:
-    """Return a text of so many columns at most."""
+    """Return a text of this many columns at most."""
     return text if cell_len(text) <= columns else _fit(text, columns - 1).rstrip() + "…"
 
 

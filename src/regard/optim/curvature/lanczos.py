@@ -60,7 +60,7 @@ class Lanczos:
         operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         start: First vector, ``[n]``, not zero.
         limit: Steps at most, 1 to n.
-        generator: Draws new vectors.
+        generator: Draws new vectors, on any device.
 
     Raises:
         ConfigError: `start` is zero.
@@ -98,7 +98,8 @@ class Lanczos:
             q = self._basis[k]  # [n]
             if self._betas and self._betas[-1] == 0.0:
                 # A vector outside the basis, to reach repeated eigenvalues as well.
-                vector, norm = self._orthogonal(random_normal(len(q), self._generator, q.dtype))
+                drawn = random_normal(len(q), self._generator, q.dtype)
+                vector, norm = self._orthogonal(drawn.to(q.device))
                 self._next = vector / norm
             q.copy_(self._next)
             product = self._matvec(q)
