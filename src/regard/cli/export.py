@@ -60,13 +60,14 @@ def export(
         print(msgspec.json.encode(exported).decode())
         return
     print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
-    peer = ""
-    if exported.peer_difference is not None:
-        peer = f", {exported.peer_difference:.1e} in transformers"
-    print(
-        f"Logits  largest difference {exported.difference:.1e} when read again{peer} "
-        f"(their standard deviation is {exported.scale:.2f})"
-    )
+    if exported.difference is not None:
+        peer = ""
+        if exported.peer_difference is not None:
+            peer = f", {exported.peer_difference:.1e} in transformers"
+        print(
+            f"Logits  largest difference {exported.difference:.1e} when read again{peer} "
+            f"(their standard deviation is {exported.scale:.2f})"
+        )
     _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
 
 

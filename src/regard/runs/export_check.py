@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from regard.errors import ConfigError, WeightsError, did_you_mean
@@ -51,18 +52,20 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         folder: The folder.
-        model_type: Its model type in ``transformers``.
-        difference: Largest difference of a logit between the model and the folder opened here.
-        scale: Standard deviation of the logits.
-        peer_difference: Largest difference to ``transformers``; None where it is not installed.
+        model_type: Its model type, as ``transformers`` names it.
+        difference: Largest difference of a logit between the model and the folder opened here; None
+            for a format that regard does not open.
+        scale: Standard deviation of the logits; None where they are not compared.
+        peer_difference: Largest difference to ``transformers``; None where it is not installed, or
+            reads no such folder.
         texts: What real texts gave in the exported folder.
     """
 
     folder: str
     model_type: str
-    difference: float
-    scale: float
-    peer_difference: float | None
+    difference: float | None = None
+    scale: float | None = None
+    peer_difference: float | None = None
     texts: TextCheck = TextCheck(reason="this kind of model reads no texts")
 
 
@@ -120,30 +123,45 @@ def export_model(
     )
     if texts_path is not None:
         require_texts(texts_path)
-    model_type = EXPORTS[to].write(trained, folder)
-    exported: Any = open_published(folder)
-    checked = {}
+    export_format = EXPORTS[to]
+    exported = Exported(folder=str(folder), model_type=export_format.write(trained, folder))
     words: Sequence[str] = ()
     if isinstance(opened, TextReader):
         words = vocabulary_texts(opened.tokenizer)
+        check = TextCheck(reason="the folder has no vocabulary")
         if words:
-            _check_tokens(folder, opened.tokenizer, exported.tokenizer, words)
-            check = check_texts(
-                folder, opened, load(EXPORTS[to].peer), path=texts_path, texts=texts
-            )
-        else:
-            check = TextCheck(reason="the folder has no vocabulary")
-        checked["texts"] = check
+            peer = load(export_format.peer)
+            check = check_texts(folder, opened, peer, path=texts_path, texts=texts)
+        exported = replace(exported, texts=check)
+    return _with_logits(exported, opened, words) if export_format.is_read_here else exported
+
+
+def _with_logits(exported: Exported, opened: Any, words: Sequence[str]) -> Exported:
+    """Open an exported folder and compare its tokens and logits.
+
+    Args:
+        exported: The folder.
+        opened: The model.
+        words: Texts of its vocabulary; none where it reads no texts.
+
+    Returns:
+        The same with the differences.
+
+    Raises:
+        WeightsError: The exported vocabulary splits a text into other tokens.
+    """
+    folder = Path(exported.folder)
+    again: Any = open_published(folder)
+    if words:
+        _check_tokens(folder, opened.tokenizer, again.tokenizer, words)
     inputs = _model_inputs(opened, words)
     outputs = _outputs(opened.model, inputs)
     peers = _peer_outputs(folder, opened.model, inputs)
-    return Exported(
-        folder=str(folder),
-        model_type=model_type,
-        difference=_largest_difference(outputs, _outputs(exported.model, inputs)),
+    return replace(
+        exported,
+        difference=_largest_difference(outputs, _outputs(again.model, inputs)),
         scale=float(torch.cat([output.flatten() for output in outputs]).std()),
         peer_difference=None if peers is None else _largest_difference(outputs, peers),
-        **checked,
     )
 
 

@@ -17,14 +17,18 @@ class ExportFormat(NamedTuple):
         write: Writes a model to a folder; returns what it has written.
         peer: Dotted name of the `regard.runs.text_check.Peer` that reads real texts with the
             library that the format is for.
+        is_read_here: Whether regard opens such a folder, so that logits can be compared, too.
     """
 
     write: Callable[[TrainedModel, Path], str]
     peer: str
+    is_read_here: bool = False
 
 
 EXPORTS = {
-    "hf": ExportFormat(export_hugging_face, "regard.runs.transformers_peer.TRANSFORMERS"),
+    "hf": ExportFormat(
+        export_hugging_face, "regard.runs.transformers_peer.TRANSFORMERS", is_read_here=True
+    ),
 }
 """The formats by name."""
 
