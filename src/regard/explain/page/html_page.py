@@ -13,13 +13,15 @@ from regard.explain.page.self_contained import html_file
 from regard.explain.page.terminal_view import format_text
 from regard.plots.style import write_file
 
-_STYLES = ("page.css", "panels.css")
-_MODULES = (
+STYLES = ("page.css", "panels.css")
+MODULES = (
     *("elements.js", "words.js", "colors.js", "payload.js", "explained.js", "view.js", "matrix.js"),
     *("sentence_panel.js", "why_panel.js", "alignment_panel.js", "heads_panel.js"),
     *("one_head_panel.js", "layers_panel.js", "architecture_panel.js", "influence_panel.js"),
-    *("export.js", "main.js"),
+    *("export.js", "show.js"),
 )
+"""What shows an explanation, in a file and in a page that is served."""
+
 _DIGITS = 6  # of a score, as an explanation has them, so that what is shown is rounded once
 _COLUMNS = 100  # of the text that is shown where no script runs
 _MOST_BYTES = 1_700_000
@@ -48,6 +50,41 @@ def page_html(explanation: Explanation) -> str:
     Args:
         explanation: Explanation of a prediction, of any task.
     """
+    payload = _pack(explanation)
+    return html_file(
+        title=f"regard · {explanation.model.name} · {_shorten(explanation.text)}",
+        styles=STYLES,
+        modules=(*MODULES, "main.js"),
+        payload=payload,
+        text=format_text(explanation, _COLUMNS),
+    )
+
+
+def page_payload(explanation: Explanation) -> bytes:
+    """Return what the page of an explanation draws, as JSON: its document and packed numbers.
+
+    Args:
+        explanation: Explanation of a prediction, of any task.
+    """
+    return msgspec.json.encode(_pack(explanation))
+
+
+def save_page(explanation: Explanation, path: str | Path) -> None:
+    """Write an explanation as one HTML file.
+
+    Args:
+        explanation: Explanation of a prediction, of any task.
+        path: The file.
+
+    Raises:
+        ConfigError: The file cannot be written.
+        ResourceError: The disk is full, or fails.
+    """
+    write_file(path, page_html(explanation).encode())
+
+
+def _pack(explanation: Explanation) -> _Payload:
+    """Return an explanation as the page reads it: large scores and all attention packed."""
     require_explanation(explanation)
     all_scores: dict[str, Scores] = {
         name: result.scores for name, result in explanation.methods.items()
@@ -65,31 +102,11 @@ def page_html(explanation: Explanation) -> str:
         attention=[],
     )
     left = _MOST_BYTES - sum(len(each.data) for each in packed.values())
-    return html_file(
-        title=f"regard · {explanation.model.name} · {_shorten(explanation.text)}",
-        styles=_STYLES,
-        modules=_MODULES,
-        payload=_Payload(
-            document=document,
-            scores=packed,
-            attention=pack_attention(explanation.attention, left),
-        ),
-        text=format_text(explanation, _COLUMNS),
+    return _Payload(
+        document=document,
+        scores=packed,
+        attention=pack_attention(explanation.attention, left),
     )
-
-
-def save_page(explanation: Explanation, path: str | Path) -> None:
-    """Write an explanation as one HTML file.
-
-    Args:
-        explanation: Explanation of a prediction, of any task.
-        path: The file.
-
-    Raises:
-        ConfigError: The file cannot be written.
-        ResourceError: The disk is full, or fails.
-    """
-    write_file(path, page_html(explanation).encode())
 
 
 def _round(scores: Scores) -> list[list[float | None]]:

@@ -1,8 +1,9 @@
 """One HTML file that needs nothing else: its styles, its modules and its data are in it.
 
-The policy in its head forbids every request, and runs no script but the page's own, which it names
-by hash (https://www.w3.org/TR/CSP3/). Data is JSON in which no ``<`` is left, so that no text of a
-reader's can end its element; the page shows text as text, never as markup.
+The policy in its head forbids every request, except to its own service where it is served, and runs
+no script but the page's own, which it names by hash (https://www.w3.org/TR/CSP3/). Data is JSON in
+which no ``<`` is left, so that no text of a reader's can end its element; the page shows text as
+text, never as markup.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Json = dict[str, object] | list[object] | msgspec.Struct
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const)) (\w+)", re.MULTILINE)
-_REMARKS = re.compile(r"^ *//.*\n|^ */\*\*[\s\S]*?\*/\n|^ +", re.MULTILINE)
+_REMARKS = re.compile(r"^ *//.*\n|^ */\*[\s\S]*?\*/\n|^ +|^\n", re.MULTILINE)
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 _ESCAPES = {
     "<": "\\u003c",
@@ -35,7 +36,13 @@ _ESCAPES = {
 
 
 def html_file(
-    *, title: str, styles: Sequence[str], modules: Sequence[str], payload: Json, text: str
+    *,
+    title: str,
+    styles: Sequence[str],
+    modules: Sequence[str],
+    payload: Json,
+    text: str,
+    asks_service: bool = False,
 ) -> str:
     """Return a page as one file.
 
@@ -45,14 +52,16 @@ def html_file(
         modules: Names of JavaScript modules in ``assets``, each after those that it imports.
         payload: What the modules read from the element ``payload``.
         text: Lines that a reader sees where no script runs, as in a preview of mail.
+        asks_service: Whether the page sends requests to the service that it comes from.
     """
-    css = "\n".join([_palette(), *map(read_asset, styles)])
+    css = "\n".join([_palette(), *map(_read_code, styles)])
     script = "\n".join(["const modules = {};", *map(_inline_module, modules)])
     content = msgspec.json.encode(payload).decode()
+    connections = "connect-src 'self'; " if asks_service else ""
     fields = {
         "policy": (
             f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(css)}'; "
-            "img-src data: blob:; base-uri 'none'; form-action 'none'"
+            f"{connections}img-src data: blob:; base-uri 'none'; form-action 'none'"
         ),
         "title": html.escape(title),
         "css": css,
@@ -71,7 +80,7 @@ def static_file(*, title: str, styles: Sequence[str], body: str) -> str:
         styles: Names of style sheets in ``assets``, in order.
         body: HTML, in which texts are escaped.
     """
-    css = "\n".join([_palette(), *map(read_asset, styles)])
+    css = "\n".join([_palette(), *map(_read_code, styles)])
     fields = {
         "policy": (
             f"default-src 'none'; style-src '{_hash(css)}'; img-src data:; base-uri 'none'; "
@@ -90,13 +99,20 @@ def read_asset(name: str) -> str:
     return files("regard.explain.page").joinpath("assets", name).read_text(encoding="utf-8")
 
 
+def _read_code(name: str) -> str:
+    """Return a module or a style sheet without comments, indents and empty lines.
+
+    They stay in the package: they are a quarter of the text.
+    """
+    return _REMARKS.sub("", read_asset(name))
+
+
 def _inline_module(name: str) -> str:
     """Return a module as a function of its own scope, which keeps what it exports by its name.
 
     A page that is opened from disk has no address that one module could import another from.
-    Comments and indents stay in the package: they are a quarter of the text.
     """
-    text = _REMARKS.sub("", read_asset(name))
+    text = _read_code(name)
     exports = ", ".join(match[2] for match in _EXPORT.finditer(text))
     text = _IMPORT.sub(r'const \1 = modules["\2"];', text)
     text = _EXPORT.sub(r"\1 \2", text)

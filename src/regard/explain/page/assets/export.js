@@ -5,14 +5,16 @@ import { svg } from "./elements.js";
 import { view } from "./view.js";
 
 const SKIPPED =
-  "details.twin, .toolbar, .popover[hidden], [hidden], dialog, noscript, script, style";
+  "details.twin, .toolbar, .popover[hidden], [hidden], dialog, form, noscript, script, style";
 const NOT_IN_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g;
 const MOST_PIXELS = 60_000_000; // of a PNG
 
 /** Return the page as the text of an SVG file. */
 export async function pageAsSvg() {
   const main = document.getElementById("main");
-  const { left, top, width, height } = main.getBoundingClientRect();
+  const { left, top, width, height: whole } = main.getBoundingClientRect();
+  const gap = formHeight(main);
+  const height = whole - gap;
   const picture = svg(
     "svg",
     {
@@ -23,9 +25,20 @@ export async function pageAsSvg() {
     },
     svg("rect", { width: "100%", height: "100%", fill: theme.page }),
   );
-  draw(main, picture, { left, top });
+  let above = top;
+  for (const child of main.children) {
+    if (child.matches("form")) above += gap;
+    draw(child, picture, { left, top: above });
+  }
   const text = new XMLSerializer().serializeToString(picture).replace(NOT_IN_XML, "");
   return `<?xml version="1.0" encoding="UTF-8"?>\n${text}`;
+}
+
+/** Return how far what follows the form is below it; a picture has no form. */
+function formHeight(main) {
+  const form = main.querySelector(":scope > form");
+  const [from, to] = [form, form?.nextElementSibling].map((e) => e?.getBoundingClientRect().top ?? 0);
+  return to - from;
 }
 
 /** Draw an element and what it has into a picture, where it is on the page. */

@@ -21,7 +21,7 @@ export function headsPanel(explained) {
     view.kind,
     async (kind) => {
       await openKind(explained, kind);
-      change({ kind, ...strongestHead(explained, kind) });
+      if (root.isConnected) change({ kind, ...strongestHead(explained, kind) });
     },
   );
   const order = choice(

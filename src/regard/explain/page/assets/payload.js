@@ -1,12 +1,7 @@
 // The data of the page: the document of the explanation, and its packed numbers.
 
-/** Read the data of the page. */
-export async function readPayload() {
-  const {
-    document: explanation,
-    scores,
-    attention,
-  } = JSON.parse(document.getElementById("payload").textContent);
+/** Unpack the scores of the data; its maps unpack themselves. */
+export async function unpackPayload({ document: explanation, scores, attention }) {
   for (const [name, packed] of Object.entries(scores)) {
     const rows = await unpackScores(packed);
     if (name === "control") explanation.control = rows;

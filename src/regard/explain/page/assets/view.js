@@ -1,7 +1,6 @@
 // What the reader looks at, and who is told when that changes.
 
-/** The chosen output, feature, method, layer, head, query and key. */
-export const view = {
+const START = {
   output: 0,
   feature: null,
   method: "",
@@ -12,7 +11,16 @@ export const view = {
   key: null,
 };
 
-const listeners = [];
+/** The chosen output, feature, method, layer, head, query and key. */
+export const view = {};
+
+let listeners = [];
+
+/** Look at another explanation: only its own panels are told of changes. */
+export function startView(values) {
+  listeners = [];
+  Object.assign(view, START, values);
+}
 
 /** Call a function whenever the view, or the colors of the page, change. */
 export function onChange(listener) {
