@@ -29,6 +29,13 @@ class OpenPage:
     def run(self, script: str):
         return self.page.evaluate(script)
 
+    def open(self, url: str, width: int = 1200, scheme: str = "light") -> None:
+        """Go to a page, and wait until it has drawn itself."""
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.emulate_media(color_scheme=scheme, media="screen")
+        self.page.goto(url)
+        self.page.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+
 
 @pytest.fixture(scope="session")
 def browser():
@@ -68,9 +75,8 @@ def window(browser):
 
 
 @pytest.fixture
-def open_page(window, saved):
-    """Opens the page of an explanation, as if for the first time."""
-    page = window.page
+def watched_window(window):
+    """The window, with what this test asked for and what it complained about."""
 
     def on_console(message):
         if message.type in ("error", "warning"):
@@ -81,18 +87,21 @@ def open_page(window, saved):
         "pageerror": lambda error: window.problems.append(str(error)),
         "console": on_console,
     }
-
-    def open_in_window(make, *, width: int = 1200, scheme: str = "light") -> OpenPage:
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=scheme, media="screen")
-        page.goto(saved(make).as_uri())
-        page.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
-        return window
-
     window.requests.clear()
     window.problems.clear()
     for event, listener in listeners.items():
-        page.on(event, listener)
-    yield open_in_window
+        window.page.on(event, listener)
+    yield window
     for event, listener in listeners.items():
-        page.remove_listener(event, listener)
+        window.page.remove_listener(event, listener)
+
+
+@pytest.fixture
+def open_page(watched_window, saved):
+    """Opens the page of an explanation, as if for the first time."""
+
+    def open_in_window(make, *, width: int = 1200, scheme: str = "light") -> OpenPage:
+        watched_window.open(saved(make).as_uri(), width, scheme)
+        return watched_window
+
+    return open_in_window

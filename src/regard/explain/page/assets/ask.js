@@ -20,14 +20,20 @@ const OUTPUTS = {
   classify: "label",
   generate: "continuation",
 };
-const PRIVACY =
-  "What you type goes to the service that this page comes from, and nowhere else. The page keeps nothing of it.";
-
 const model = JSON.parse(document.getElementById("payload").textContent);
+const HELP = [
+  [
+    "Privacy",
+    "What you type goes to the service that this page comes from, and nowhere else. The page keeps nothing of it.",
+  ],
+  ["From a program", command(model)],
+];
 
 /** What the page says between the box and the explanation. */
 class Report {
-  constructor(onCancel, onAgain) {
+  /** `leave` takes the focus from a button that goes away. */
+  constructor(onCancel, onAgain, leave) {
+    this.leave = leave;
     this.output = el("div", { class: "said", "aria-live": "polite" });
     this.doing = el("span", { role: "status" });
     this.seconds = el("span", { "aria-hidden": true }); // nobody wants each of them read out
@@ -45,23 +51,24 @@ class Report {
       on: { click: onAgain },
     });
     this.problem = el("div", { class: "problem", role: "alert", hidden: true });
-    this.progress = el("p", { class: "progress" }, this.doing, this.seconds, this.cancel);
-    this.root = el("div", {}, this.problem, this.output, this.progress);
+    this.progress = el("p", { class: "progress" }, this.doing, " ", this.seconds, this.cancel);
+    this.root = el("div", {}, this.output, this.problem, this.progress);
   }
 
   /** Say what is done, with the seconds that it takes, until `stop`. */
   start(text) {
-    this.stop("");
+    clearInterval(this.timer);
+    this.seconds.textContent = "";
     const begin = performance.now();
     this.doing.textContent = `${text}…`;
     this.cancel.hidden = false;
     this.timer = setInterval(() => {
       this.seconds.textContent = `${Math.floor((performance.now() - begin) / 1000)} s`;
     }, 1000);
-    this.begin = begin;
   }
 
   stop(text) {
+    if (document.activeElement === this.cancel) this.leave();
     clearInterval(this.timer);
     this.doing.textContent = text;
     this.seconds.textContent = "";
@@ -93,6 +100,7 @@ class Report {
   }
 
   hideProblem() {
+    if (document.activeElement === this.again) this.leave();
     this.problem.hidden = true;
     this.problem.replaceChildren();
   }
@@ -117,6 +125,7 @@ class Dialogue {
     this.report = new Report(
       () => this.asked?.control.abort(),
       () => this.box.root.requestSubmit(),
+      () => this.box.button.focus(),
     );
     this.box = new QuestionBox(
       model,
@@ -131,6 +140,9 @@ class Dialogue {
       }),
     );
     this.box.root.append(this.report.root);
+    this.box.root.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.asked?.control.abort();
+    });
   }
 
   async ask(question, options) {
@@ -142,7 +154,7 @@ class Dialogue {
     this.asked = asked;
     this.report.hideProblem();
     this.report.output.replaceChildren();
-    this.explanation.ariaBusy = "true";
+    this.explanation.setAttribute("aria-busy", true);
     try {
       await this.answer(question, options, control.signal);
     } catch (error) {
@@ -157,7 +169,8 @@ class Dialogue {
     this.report.start(DOING[model.verb] ?? "Asking");
     this.report.showOutput(await post(`v1/${model.verb}`, question, signal));
     this.report.start("Explaining");
-    const body = model.verb === "answer" ? { text: question.question, context: question.context } : question;
+    const { question: text, ...rest } = question; // an answer's text is its question
+    const body = text === undefined ? rest : { text, ...rest };
     const explained = await openExplanation(await post("explain", { ...body, ...options }, signal));
     signal.throwIfAborted();
     this.show(explained);
@@ -186,9 +199,8 @@ class Dialogue {
   }
 
   finish() {
-    if (this.report.root.contains(document.activeElement)) this.box.button.focus();
     this.asked = null;
-    this.explanation.ariaBusy = "false";
+    this.explanation.setAttribute("aria-busy", false);
   }
 }
 
@@ -203,7 +215,7 @@ function howToAsk() {
 
 function start() {
   watchTheme();
-  const header = new Header(model, PRIVACY);
+  const header = new Header(model, HELP);
   header.show({ ...model, hash: model.sha }, null);
   const main = document.getElementById("main");
   main.append(header.root);

@@ -8,7 +8,7 @@ async function start() {
   const payload = JSON.parse(document.getElementById("payload").textContent);
   const explained = await openExplanation(payload);
   const { model } = explained.document;
-  const header = new Header(model, "Nothing leaves this page: it has no network.");
+  const header = new Header(model, [["Privacy", "Nothing leaves this page: it has no network."]]);
   header.show(model, explained);
   const root = el("div");
   document.getElementById("main").append(header.root, root);

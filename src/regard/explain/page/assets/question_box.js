@@ -2,7 +2,7 @@
 
 import { el } from "./elements.js";
 import { Problem } from "./service.js";
-import { grouped } from "./words.js";
+import { grouped, quoted } from "./words.js";
 
 const LONG = { summarize: true, answer: true }; // whose last text has lines, which Enter breaks
 const NOUNS = {
@@ -12,6 +12,7 @@ const NOUNS = {
   classify: "Text to classify",
   generate: "Beginning of a text",
 };
+const MORE = "More"; // followed by what is set, which would else be out of sight
 const FULL = 0.8; // of the longest text, from which its length is shown
 
 /** The form of a question. */
@@ -29,6 +30,7 @@ export class QuestionBox {
     this.length = el("span", { class: "length" });
     const keys = this.isLong ? "Ctrl+Enter explains" : "Enter explains · Shift+Enter breaks a line";
     this.button = el("button", { type: "submit", class: "explain", text: "Explain" });
+    this.more = el("summary", { text: MORE });
     this.contrast = this.option("Why this, and not …");
     this.target = this.option("Explain, in place of the model’s own output");
     this.examples = el("div", { class: "examples" });
@@ -36,6 +38,7 @@ export class QuestionBox {
       "form",
       {
         class: "ask",
+        "aria-label": "Question",
         autocomplete: "off",
         on: {
           submit: (event) => {
@@ -58,7 +61,7 @@ export class QuestionBox {
       el(
         "details",
         { class: "more" },
-        el("summary", { text: "More" }),
+        this.more,
         el("div", {}, this.contrast.label, this.target.label),
       ),
       this.examples,
@@ -94,6 +97,12 @@ export class QuestionBox {
       dir: "auto",
       spellcheck: "false",
       autocomplete: "off",
+      on: {
+        input: () => {
+          const texts = [this.contrast, this.target].map(({ input }) => input.value).filter(Boolean);
+          this.more.textContent = [MORE, ...texts.map(quoted)].join(" ");
+        },
+      },
     });
     return { label: el("label", {}, el("span", { text: title }), input), input };
   }

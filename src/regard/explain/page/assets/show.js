@@ -137,18 +137,17 @@ function follow(explained, changed) {
   }
 }
 
-/** The header; its tools save the explanation that it was last given. */
+/** The header, with entries of its own in the help; its tools save what it was last given. */
 export class Header {
-  constructor({ name }, privacy) {
+  constructor({ name }, entries) {
     const file = `${name || "model"}-explained`;
-    const entries = [...HELP, ["Privacy", privacy]];
     const help = el(
       "dialog",
       { "aria-label": "Help" },
       el(
         "dl",
         {},
-        ...entries.flatMap(([term, text]) => [el("dt", { text: term }), el("dd", { text })]),
+        ...[...HELP, ...entries].flatMap(([term, text]) => [el("dt", { text: term }), el("dd", { text })]),
       ),
       el("button", { class: "tool", text: "Close", on: { click: () => help.close() } }),
     );
