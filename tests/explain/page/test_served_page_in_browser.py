@@ -273,7 +273,8 @@ def test_a_served_page_fits_a_phone_and_its_picture_has_no_box(live, tmp_path):
         opened.page.click("text=SVG")
     download.value.save_as(tmp_path / "a.svg")
     picture = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    texts = {e.text: float(e.get("y")) for e in ElementTree.fromstring(picture).iter(f"{SVG}text")}
+    drawn = [*ElementTree.fromstring(picture).iter(f"{SVG}text")]
+    texts = {element.text: float(element.get("y")) for element in reversed(drawn)}  # the first
     assert "Alignment" in texts and "Text to translate" not in texts
     word, form, below = opened.run(
         "['.sentence .part', 'form', '#explanation'].map((selector) =>"
