@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from regard.data.readers.problems import quote
 from regard.data.readers.running_text import TextLines
@@ -61,6 +63,18 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     num_tokens: int
     is_complete: bool
     score: float = 0.0
+
+
+class StreamEnd(NamedTuple):
+    """The end of a continuation that was yielded while it was generated.
+
+    Args:
+        num_tokens: Number of its tokens.
+        is_complete: Whether the model ended the document, or wrote the stop text.
+    """
+
+    num_tokens: int
+    is_complete: bool
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -128,6 +142,8 @@ class TextGenerator(BasePredictor):
     world: World = ALONE
     precision: DecodingPrecision | None = field(default=None, init=False)
     """Type of the weights that texts are generated with; None is `default_precision`."""
+    turns: AbstractContextManager[object] = field(default_factory=nullcontext, init=False)
+    """Entered for each token, such as a lock by which the threads that use the model take turns."""
     _current: CurrentDecoder[CausalDecoder[Any]] = field(default_factory=CurrentDecoder, init=False)
 
     @property
@@ -216,14 +232,17 @@ class TextGenerator(BasePredictor):
         before = self._prompt_ids(prompt)
         ids = torch.tensor([*before, *row], device=self.model.device)
         lengths = torch.tensor([len(ids) - 1], device=ids.device)
-        hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
+        with self.turns:
+            hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
         logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]
         unused = list(self.tokenizer.unused_ids(self.model.vocab_size))
         logits = logits.float().index_fill(-1, ids.new_tensor(unused), -torch.inf)
         log_probabilities = logits.log_softmax(-1).gather(-1, ids[len(before) :, None])
         return float(log_probabilities.mean())
 
-    def stream(self, prompt: str, **options: Unpack[SamplingOptions]) -> Iterator[str]:
+    def stream(
+        self, prompt: str, **options: Unpack[SamplingOptions]
+    ) -> Generator[str, None, StreamEnd]:
         """Continue a prompt, and yield the text while it is generated.
 
         Args:
@@ -233,15 +252,19 @@ class TextGenerator(BasePredictor):
         Yields:
             The next piece of text in whole characters, without the stop text.
 
+        Returns:
+            How it ended, as the value of the generator.
+
         Raises:
             ConfigError: A number is out of its range, or the prompt is not a text.
         """
         require_texts([prompt], "prompt")
         stop = options.get("stop")
         row: list[int] = []
-        num_yielded = 0  # characters
+        num_yielded, is_complete = 0, False  # characters
         for (token,) in self._sample(prompt, 1, options):
-            if self._write_token(prompt, row, token, False, stop=stop):
+            is_complete = self._write_token(prompt, row, token, False, stop=stop)
+            if is_complete:
                 break
             text = self._decode(prompt, row)
             num_certain = len(text) - _num_begun(stop or "", text)
@@ -251,6 +274,7 @@ class TextGenerator(BasePredictor):
         text = self._text_before(stop, prompt, row)
         yield text[num_yielded:]
         _warn_of_empty(prompt, [text])
+        return StreamEnd(num_tokens=len(row), is_complete=is_complete)
 
     def measure(self, lines: TextLines) -> dict[str, float]:
         """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
@@ -294,7 +318,7 @@ class TextGenerator(BasePredictor):
         config = self._within_positions(config, len(ids), options.get("max_tokens") is not None)
         ends, trained = self.tokenizer.stop_ids, self._trained_length()
         samples = sample(self.decoder, ids, config, num=num, ends=ends, generator=generator)
-        for length, tokens in enumerate(samples, start=len(ids)):
+        for length, tokens in enumerate(self._in_turns(samples), start=len(ids)):
             if trained is not None and length > trained:
                 warnings.warn(
                     f"the text is longer than the {trained:,} tokens of max_position_embeddings, "
@@ -302,6 +326,15 @@ class TextGenerator(BasePredictor):
                     stacklevel=1,  # one location, so that Python shows it once
                 )
             yield tokens.tolist()
+
+    def _in_turns(self, samples: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Yield tokens, ``[num]`` each, of which every one is computed in its turn."""
+        while True:
+            with self.turns:
+                tokens = next(samples, None)
+            if tokens is None:
+                return
+            yield tokens
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         """Return the token ids of a prompt; of an empty one those that begin a text.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import msgspec
+import numpy as np
 import torch
 
 from regard.data.batching import TokenRows
@@ -28,6 +29,7 @@ from regard.training.distribution import ALONE, World
 if TYPE_CHECKING:
     from regard.generation.beam_search import Hypothesis
     from regard.generation.beam_search_config import BeamSearchConfig
+    from regard.generation.continuous_decoding import ContinuousDecoding
     from regard.generation.decoding import Seq2SeqDecoder
     from regard.models import EncoderDecoder
     from regard.settings.values import DecodingPrecision
@@ -78,16 +80,30 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
             Pairs of source word and target word, counted from 0; words are separated by spaces. In
             a language without spaces each token counts as a word.
         """
+        return [(source, target) for source, target, _ in self.links()]
+
+    def links(self) -> list[tuple[int, int, float]]:
+        """Return the pairs of `words`, each with the weight that the target word gave the source.
+
+        The weight is 0 to 1, the mean over the tokens of the target word.
+        """
         has_end = self.source_pieces[-1:] == [_END]
         source_words = _word_of_each_piece(self.source_pieces[: -1 if has_end else None])
         target_words = _word_of_each_piece(self.target_pieces[:-1])
         num_source = 1 + max(source_words, default=-1)
         num_target = 1 + max(target_words, default=-1)
         mass = torch.zeros(num_target, num_source, dtype=torch.float64)
+        num_pieces = [0] * num_target
         for target, row in zip(target_words, self.weights, strict=False):
+            num_pieces[target] += 1
             for source, weight in zip(source_words, row, strict=False):
                 mass[target, source] += weight
-        return [(int(row.argmax()), index) for index, row in enumerate(mass)] if num_source else []
+        if not num_source:
+            return []
+        return [
+            (int(row.argmax()), target, float(row.max()) / num_pieces[target])
+            for target, row in enumerate(mass)
+        ]
 
 
 def _word_of_each_piece(pieces: Sequence[str]) -> list[int]:
@@ -233,6 +249,8 @@ class TargetWriter(BasePredictor):
     world: World = ALONE
     precision: DecodingPrecision | None = field(default=None, init=False)
     """Type of the weights that outputs are decoded with; None is `default_precision`."""
+    shared_decoding: ContinuousDecoding | None = field(default=None, init=False)
+    """Decodes for all threads that use the model, as a service does; None decodes each call."""
     _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
         default_factory=CurrentDecoder, init=False
     )
@@ -307,9 +325,26 @@ class TargetWriter(BasePredictor):
             weights=weights.tolist(),
         )
 
+    def share_decoding(self) -> ContinuousDecoding:
+        """Decode together for all threads that use the model, whose weights must not change.
+
+        Returns:
+            What decodes; close it at the end.
+        """
+        from regard.generation.continuous_decoding import ContinuousDecoding
+
+        ids = special_ids(self.model, self.tokenizer)
+        self.shared_decoding = ContinuousDecoding(self.decoder, ids, device=self.model.device)
+        return self.shared_decoding
+
     def decode(self, sources: TokenRows, search: BeamSearchConfig) -> list[list[Hypothesis]]:
         """Return the best outputs for each source as token ids, best first."""
         ids = special_ids(self.model, self.tokenizer)
+        if self.shared_decoding is not None:
+            ends = np.array(ids.after_source, dtype=np.int64)
+            rows = [sources[row].astype(np.int64) for row in range(len(sources))]
+            whole = [np.concatenate([row, ends]) for row in rows]
+            return self.shared_decoding.decode(whole, search)
         rows, decoder = range(len(sources)), self.decoder
         return decode_rows(self.model, sources, rows, search, ids, self.world, decoder=decoder)
 

@@ -109,14 +109,21 @@ class Translator(TargetWriter):
 
     def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
         """Warn where a text begins with what looks like a tag, and the model has no such one."""
+        tags = ", ".join(filter(self.tokenizer.language_tag, self.config.tokenizer.tags))
+        for word in filter(None, map(self.unknown_tag, texts)):
+            warnings.warn(
+                f"{word} is read as text.  The tags of this model: {tags}.",
+                stacklevel=3,
+            )
+
+    def unknown_tag(self, text: str) -> str | None:
+        """Return the tag that a text begins with where the model has tags, and no such one."""
+        words = text.split(maxsplit=1)
         tags = list(filter(self.tokenizer.language_tag, self.config.tokenizer.tags))
         marks = {(tag[0], tag[-1]) for tag in tags if not tag[0].isalnum()}
-        for word in (text.split(maxsplit=1)[0] for text in texts if text.strip()):
-            if (word[0], word[-1]) in marks and not self.tokenizer.language_tag(word):
-                warnings.warn(
-                    f"{word} is read as text.  The tags of this model: {', '.join(tags)}.",
-                    stacklevel=3,
-                )
+        if not words or (words[0][0], words[0][-1]) not in marks:
+            return None
+        return None if self.tokenizer.language_tag(words[0]) else words[0]
 
     def _split(self, text: str) -> list[str]:
         """Split a text into parts of at most the trained length, between words where possible."""
