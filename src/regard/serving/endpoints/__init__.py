@@ -1,0 +1,1 @@
+"""What the service answers to: one file a group of paths, each with its ``routes``."""

@@ -1,0 +1,85 @@
+"""The page at ``/``, what it asks for at ``/explain``, and ``POST /v1/explain``."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from regard.data.languages import english_names
+from regard.explain.page import ServedModel, page_payload, served_page
+from regard.serving.responses import json_response
+from regard.serving.running_model import ExplainBody, RunningModel
+from regard.tasks import Predictor
+from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.forecasting.predictor import Forecaster
+
+_CURL = {  # what is sent to a model that reads no texts
+    "images": "--data-binary @scan.png -H 'Content-Type: image/png'",
+    "recordings": "--data-binary @word.wav -H 'Content-Type: audio/wav'",
+    "series": """--json '{"series": [[[0.5, 1.5], [0.7, 1.2]]]}'""",
+}
+_CURL_ROWS = """--json '{"rows": [{"time": "2026-01-01", "value": 1.5}, ...]}'"""
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def routes(model: RunningModel) -> list[Route]:
+    """Return the routes of the page and of explanations."""
+    page = served_page(_facts(model))
+
+    async def show(_: Request) -> Response:
+        return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def explain(request: Request) -> Response:
+        body = await model.read(request, ExplainBody, model.limits.max_explained)
+        return json_response(await model.explain(request, body))
+
+    async def explain_on_page(request: Request) -> Response:
+        body = await model.read(request, ExplainBody, model.limits.max_explained)
+        explanation = await model.explain(request, body)
+        content = await model.in_thread(page_payload, explanation)
+        return Response(content, headers=_PAGE_HEADERS, media_type="application/json")
+
+    return [
+        Route("/", show),
+        Route("/explain", explain_on_page, methods=["POST"]),
+        Route("/v1/explain", explain, methods=["POST"]),
+    ]
+
+
+def _facts(model: RunningModel) -> ServedModel:
+    """Return what the page says of a model."""
+    names, languages, predictor = english_names(), model.languages, model.predictor
+    source = targets = ""
+    if languages is not None:
+        source = names.get(languages.source, languages.source)
+        targets = ", ".join(
+            f"{names.get(code, code)} {tag and f'({tag})'}".strip()
+            for code, tag in languages.tags.items()
+        )
+    return ServedModel(
+        name=model.facts.name,
+        sha=model.facts.sha,
+        task=predictor.config.task,
+        verb=predictor.verb,
+        family=type(predictor.model).__name__,
+        num_parameters=sum(tensor.numel() for tensor in predictor.model.parameters()),
+        takes_text=model.takes_text,
+        max_characters=model.limits.max_explained,
+        source_language=source,
+        target_language=targets,
+        examples=list(model.examples),
+        curl=_curl(predictor),
+    )
+
+
+def _curl(predictor: Predictor) -> str:
+    """Return what the page tells to send by a command; empty for a text."""
+    if isinstance(predictor, InputClassifier):
+        return _CURL[predictor.unit]
+    return _CURL_ROWS if isinstance(predictor, Forecaster) else ""

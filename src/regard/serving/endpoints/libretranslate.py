@@ -1,0 +1,168 @@
+"""LibreTranslate's API for a translator: ``/translate``, ``/languages`` and ``/detect``.
+
+https://docs.libretranslate.com: what speaks to such a server speaks to this one. Keys are not asked
+for, and ``html`` is refused, as the model translates text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from regard.data.languages import english_names, guess_language
+from regard.errors import RegardError
+from regard.serving.limits import check_length
+from regard.serving.problems import Problem, decode_body, problem_of
+from regard.serving.responses import json_response
+from regard.serving.running_model import Languages, RunningModel
+from regard.serving.verbs.verb_service import Body, Texts, as_list
+from regard.serving.verbs.written_texts import TranslateBody, WrittenText
+
+_FORM = "application/x-www-form-urlencoded"
+_CERTAIN, _UNCERTAIN = 100.0, 0.0  # confidence, in percent, of a language that is guessed or not
+
+
+class _TranslateQuery(Body, frozen=True, kw_only=True):
+    """A request of LibreTranslate for translations."""
+
+    q: Texts
+    source: str
+    target: str
+    format: str = "text"
+    alternatives: int = 0
+    api_key: str | None = None
+
+    def inputs(self) -> list[str]:
+        """Return the texts."""
+        return as_list(self.q)
+
+
+class _DetectQuery(Body, frozen=True, kw_only=True):
+    """A request of LibreTranslate for the language of a text."""
+
+    q: str
+    api_key: str | None = None
+
+    def inputs(self) -> list[str]:
+        """Return the text."""
+        return [self.q]
+
+
+def routes(model: RunningModel) -> list[Route]:
+    """Return the routes for a translator whose languages are known; none for another model."""
+    languages = model.languages
+    if languages is None:
+        return []
+
+    async def translate(request: Request) -> Response:
+        query = await _read(model, request, _TranslateQuery)
+        tag = _tag_of(query, languages)
+        texts = [f"{tag} {text}" if tag and text.strip() else text for text in query.inputs()]
+        if query.alternatives < 0:
+            raise Problem(400, "alternatives must be 0 or more.")
+        nbest = 1 + query.alternatives
+        body = TranslateBody(text=texts, nbest=nbest, beam=nbest if nbest > 4 else None)
+        outputs = await model.compute(body)
+        return json_response(_answer(query, outputs, languages))
+
+    async def list_languages(_: Request) -> Response:
+        return json_response(_list(languages))
+
+    async def detect(request: Request) -> Response:
+        query = await _read(model, request, _DetectQuery)
+        return json_response([_detected(query.q, languages)])
+
+    return [
+        Route("/translate", _with_errors(translate), methods=["POST"]),
+        Route("/languages", list_languages),
+        Route("/detect", _with_errors(detect), methods=["POST"]),
+    ]
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _with_errors(handler: Handler) -> Handler:
+    """Return a handler whose errors have LibreTranslate's form."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except (Problem, RegardError) as error:
+            problem = problem_of(error)
+            message = "  ".join(filter(None, [str(problem), problem.hint]))
+            status = 400 if problem.status in (415, 422) else problem.status
+            return json_response({"error": message}, status, problem.headers)
+
+    return handle
+
+
+async def _read(model: RunningModel, request: Request, query: type[Body]) -> Any:
+    """Read a query, as JSON or as a form; raise Problem where it says something else."""
+    if not request.headers.get("content-type", "").startswith(_FORM):
+        return await model.read(request, query)
+    content = (await model.read_bytes(request)).decode("utf-8", "replace")
+    fields: dict[str, Any] = {
+        name: values if len(values) > 1 else values[0]
+        for name, values in parse_qs(content, keep_blank_values=True).items()
+    }
+    if "alternatives" in fields and str(fields["alternatives"]).isdecimal():
+        fields["alternatives"] = int(fields["alternatives"])
+    decoded = decode_body(msgspec.json.encode(fields), query)
+    check_length(sum(map(len, decoded.inputs())), model.limits.max_characters)
+    return decoded
+
+
+def _tag_of(query: _TranslateQuery, languages: Languages) -> str:
+    """Return the tag of the language that is asked for; raise Problem where there is none."""
+    if query.source not in ("auto", languages.source):
+        raise Problem(400, f"{query.source} is not supported: this model reads {languages.source}.")
+    if query.target not in languages.tags:
+        raise Problem(
+            400, f"{query.target} is not supported: this model writes {', '.join(languages.tags)}."
+        )
+    if query.format != "text":
+        raise Problem(400, f"format {query.format} is not supported: this model translates text.")
+    return languages.tags[query.target]
+
+
+def _answer(
+    query: _TranslateQuery, outputs: list[WrittenText], languages: Languages
+) -> dict[str, object]:
+    """Return translations in LibreTranslate's form: of one text not in a list."""
+    is_one = isinstance(query.q, str)
+    answer: dict[str, object] = {
+        "translatedText": outputs[0].text if is_one else [output.text for output in outputs]
+    }
+    if query.source == "auto":
+        detected = [_detected(text, languages) for text in query.inputs()]
+        answer["detectedLanguage"] = detected[0] if is_one else detected
+    if query.alternatives:
+        others = [[other.text for other in output.alternatives] for output in outputs]
+        answer["alternatives"] = others[0] if is_one else others
+    return answer
+
+
+def _detected(text: str, languages: Languages) -> dict[str, object]:
+    """Return the language of a text; where it cannot be guessed, that which the model reads."""
+    guess = guess_language([text]) if text.strip() else None
+    if guess is None:
+        return {"confidence": _UNCERTAIN, "language": languages.source}
+    return {"confidence": _CERTAIN, "language": guess}
+
+
+def _list(languages: Languages) -> list[dict[str, object]]:
+    """Return all languages, and which of them each is translated to."""
+    names = english_names()
+    targets = {languages.source: list(languages.tags)}
+    codes = dict.fromkeys([languages.source, *languages.tags])
+    return [
+        {"code": code, "name": names.get(code, code), "targets": targets.get(code, [])}
+        for code in codes
+    ]

@@ -1,0 +1,62 @@
+"""What who runs the service asks: which model it is, whether it works, and its figures."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from regard.serving.responses import json_response
+from regard.serving.running_model import RunningModel
+from regard.version import installed_version
+
+
+def routes(model: RunningModel) -> list[Route]:
+    """Return the routes of operation."""
+
+    async def describe(_: Request) -> Response:
+        return json_response(_description(model))
+
+    async def healthz(_: Request) -> Response:
+        is_alive = model.verb_service.is_alive
+        return json_response({"status": "ok" if is_alive else "failed"}, 200 if is_alive else 503)
+
+    async def readyz(_: Request) -> Response:
+        status = "ready" if model.is_ready else "busy"
+        return json_response({"status": status}, 200 if model.is_ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        monitoring = model.monitoring
+        return Response(monitoring.text(), media_type=monitoring.content_type)
+
+    return [
+        Route("/v1/model", describe),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]
+
+
+def _description(model: RunningModel) -> dict[str, object]:
+    """Return what the service says of its model."""
+    predictor, languages = model.predictor, model.languages
+    description: dict[str, object] = {
+        "id": model.id,
+        "name": model.facts.name,
+        "sha": model.facts.sha,
+        "task": predictor.config.task,
+        "verb": predictor.verb,
+        "family": type(predictor.model).__name__,
+        "num_parameters": sum(tensor.numel() for tensor in predictor.model.parameters()),
+        "device": str(predictor.model.device),
+        "version": installed_version(),
+        "limits": msgspec.to_builtins(model.limits),
+        "fields": [field.encode_name for field in msgspec.structs.fields(model.verb_service.body)],
+    }
+    if languages is not None:
+        description["source_language"] = languages.source
+        description["target_languages"] = list(languages.tags)
+    if predictor.config.data.labels:
+        description["labels"] = list(predictor.config.data.labels)
+    return description

@@ -1,0 +1,142 @@
+"""What a request hears that cannot be answered, in the form of RFC 9457."""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from regard.errors import (
+    ConfigError,
+    DataError,
+    RegardError,
+    describe_lack_of_memory,
+    did_you_mean,
+)
+
+if TYPE_CHECKING:
+    from regard.serving.verbs.verb_service import Body
+
+CLIENT_LEFT = 499
+"""Status of a request whose sender has left, as nginx has it; nobody reads the answer."""
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`(.*)")
+_POSITION = re.compile(r" \(byte (\d+)\)$")
+
+
+class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of an answer with an error (RFC 9457, section 3).
+
+    Args:
+        type: Kind of problem: ``about:blank``, since the status alone describes it.
+        title: What the status means.
+        status: The status of HTTP.
+        detail: What is wrong with this request.
+        hint: What to do about it.
+        line: Line of the body where it cannot be read.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str = ""
+    line: int | None = None
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
+    """A request that cannot be answered.
+
+    Args:
+        status: The status of HTTP.
+        detail: What is wrong.
+        hint: What to do about it.
+        line: Line of the body where it cannot be read.
+        headers: Further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        hint: str = "",
+        line: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.hint, self.line = status, hint, line
+        self.headers = dict(headers or {})
+
+    @property
+    def details(self) -> ProblemDetails:
+        """The body of the answer."""
+        is_left = self.status == CLIENT_LEFT
+        return ProblemDetails(
+            type="about:blank",
+            title="Client Closed Request" if is_left else http.HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=str(self),
+            hint=self.hint,
+            line=self.line,
+        )
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what a request hears of an error of the computation."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, ConfigError | DataError):
+        # The library puts two spaces before what to do.
+        detail, _, hint = str(error).partition("  ")
+        return Problem(422, detail, hint=hint)
+    if (cause := describe_lack_of_memory(error)) is not None:
+        return Problem(503, cause, hint="Send less at a time.")
+    if isinstance(error, RegardError):
+        return Problem(500, str(error))
+    return Problem(500, "the service has failed.", hint="Its log says why.")
+
+
+B = TypeVar("B", bound="Body")
+
+
+def decode_body(content: bytes, body: type[B]) -> B:
+    """Read the body of a request.
+
+    Args:
+        content: JSON.
+        body: What it says.
+
+    Returns:
+        It.
+
+    Raises:
+        Problem: It is not JSON, or does not say this.
+    """  # noqa: DOC501 - _misfit makes it
+    try:
+        return msgspec.json.decode(content, type=body)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error), body) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        position = _POSITION.search(str(error))
+        before = content if position is None else content[: int(position[1])]
+        what = "an empty body" if not content.strip() else str(error)
+        raise Problem(
+            400,
+            f"the body is not JSON: {what}",
+            hint='Send an object such as {"text": "..."}.',
+            line=before.count(b"\n") + 1,
+        ) from None
+
+
+def _misfit(message: str, body: type[Body]) -> Problem:
+    """Return the problem of a body that is JSON, and something else than was expected."""
+    names = [field.encode_name for field in msgspec.structs.fields(body)]
+    fields = f"Fields: {', '.join(names)}."
+    unknown = _UNKNOWN_FIELD.match(message)
+    if unknown is None:
+        return Problem(422, f"{message}.", hint=fields)
+    hint = f"{did_you_mean(unknown[1], names).strip()}  {fields}".strip()
+    return Problem(422, f"unknown field {unknown[1]}{unknown[2]}.", hint=hint)

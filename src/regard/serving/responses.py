@@ -1,0 +1,66 @@
+"""Answers of the service: JSON, problems, and pieces that are sent as they are written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from regard.serving.problems import Problem
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer of JSON."""
+    return Response(
+        msgspec.json.encode(value),
+        status,
+        {**_HEADERS, **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return an answer with an error, in the form of RFC 9457."""
+    return Response(
+        msgspec.json.encode(problem.details),
+        problem.status,
+        {**_HEADERS, **problem.headers},
+        media_type="application/problem+json",
+    )
+
+
+def event(value: Any, name: str = "") -> bytes:
+    """Return a server-sent event with JSON.
+
+    >>> event({"text": "a"})
+    b'data: {"text":"a"}\\n\\n'
+    """
+    prefix = f"event: {name}\n" if name else ""
+    return prefix.encode() + b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+class EventStream:
+    """An answer of events, which holds its place among the requests until it ends.
+
+    Args:
+        events: The events.
+        place: Entered already; left at the end, also where nobody reads the events any more.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], place: AbstractContextManager[Any]) -> None:
+        headers = {**_HEADERS, "X-Accel-Buffering": "no"}  # nginx would hold pieces back
+        self._response = StreamingResponse(events, headers=headers, media_type="text/event-stream")
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        with self._place:
+            await self._response(scope, receive, send)

@@ -1,0 +1,292 @@
+"""A model that answers requests: what computes for them, and what they may ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from threading import Event, Lock
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+import anyio.to_thread
+from msgspec.structs import replace
+from starlette.requests import Request
+
+from regard.explain.diagram import draw_diagram
+from regard.explain.document import Explanation
+from regard.explain.explanation import ModelFacts, explain
+from regard.serving.limits import Admission, ServiceLimits, check_length
+from regard.serving.monitoring import Monitoring
+from regard.serving.problems import CLIENT_LEFT, Problem, decode_body
+from regard.serving.shared_weights import with_shared_weights
+from regard.serving.verbs import VERB_SERVICES
+from regard.serving.verbs.labels import ClassifyFilesService
+from regard.serving.verbs.verb_service import Body, VerbService
+from regard.tasks import Predictor
+from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.forecasting.predictor import Forecaster
+from regard.tasks.translation.predictor import Translator
+
+R = TypeVar("R")
+B = TypeVar("B", bound=Body)
+_MEGABYTE = 1024**2
+_EXPLAINING_MEMORY = 512 * _MEGABYTE
+_SECONDS_BETWEEN_LOOKS = 0.5  # whether who asked is still there
+_NOT_OF_A_CODE = re.compile(r"[^a-z0-9-]")  # the marks around a tag such as <de> or >>de<<
+
+
+class Languages(NamedTuple):
+    """The languages of a translator.
+
+    Args:
+        source: Code of the language that is read.
+        tags: What a text begins with, by the code of the language that is written; empty where
+            there is one alone.
+    """
+
+    source: str
+    tags: dict[str, str]
+
+
+def languages_of(predictor: Predictor, languages: str = "") -> Languages | None:
+    """Return the languages of a translator; None where they are not known.
+
+    Args:
+        predictor: Any model.
+        languages: Codes such as ``en-de``, or ``en-de,fr`` where a tag says which is written; empty
+            takes those of the training.
+    """
+    if not isinstance(predictor, Translator):
+        return None
+    source, _, targets = (languages or predictor.config.data.languages).partition("-")
+    if not targets:
+        return None
+    tags = {
+        _NOT_OF_A_CODE.sub("", tag.lower().replace("_", "-")): tag
+        for tag in filter(predictor.tokenizer.language_tag, predictor.config.tokenizer.tags)
+    }
+    codes = targets.split(",")
+    return Languages(source, {code: tags.get(code.lower(), "") for code in codes})
+
+
+class ExplainBody(Body, frozen=True, kw_only=True):
+    """A request for an explanation; see `regard.explain.explain`.
+
+    Args:
+        text: The text, or the question.
+        context: The text that a question is asked of.
+        target: The output that is explained; None is the model's own.
+        contrast: Another output that it is compared with.
+        methods: Names of methods; None takes all that fit the model.
+    """
+
+    text: str
+    context: str | None = None
+    target: str | None = None
+    contrast: str | None = None
+    methods: list[str] | None = None
+
+    def inputs(self) -> Sequence[str]:
+        """Return all texts."""
+        return [text for text in (self.text, self.context, self.target, self.contrast) if text]
+
+
+def _content_type(request: Request) -> str:
+    """Return what the body of a request says that it is, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class _NobodyThereError(Exception):
+    """Who asked for an explanation has left."""
+
+
+class RunningModel:
+    """A model that answers requests.
+
+    Args:
+        predictor: The model.
+        facts: Its name and the hash of its weights.
+        limits: How much it takes.
+        languages: Codes such as ``en-de``, for a translator; empty takes those of its training.
+        examples: Texts that the page proposes.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        facts: ModelFacts,
+        limits: ServiceLimits,
+        *,
+        languages: str = "",
+        examples: Sequence[str] = (),
+    ) -> None:
+        self.predictor, self.facts, self.limits = predictor, facts, limits
+        self.examples = examples
+        self.languages = languages_of(predictor, languages)
+        self.verb_service: VerbService[Any] = VERB_SERVICES[predictor.verb](predictor)
+        self.outputs = Admission(limits.max_requests)
+        """Requests for outputs."""
+        self.explanations = Admission(limits.max_explanations)
+        """Requests for explanations."""
+        self.monitoring = Monitoring(
+            model=self.id,
+            task=predictor.config.task,
+            outputs=self.outputs,
+            explanations=self.explanations,
+        )
+        self._threads = anyio.CapacityLimiter(limits.max_requests + limits.max_explanations)
+        self._explained, self._explaining = with_shared_weights(predictor), Lock()
+
+    @property
+    def id(self) -> str:
+        """Its name, and which weights it has."""
+        return f"{self.facts.name}@{self.facts.sha}" if self.facts.sha else self.facts.name
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether it reads texts, so that it can be asked to explain one."""
+        return not isinstance(self.predictor, InputClassifier | Forecaster)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next request is answered."""
+        return self.verb_service.is_alive and not self.outputs.is_full
+
+    async def read(self, request: Request, body: type[B], most: int | None = None) -> B:
+        """Read a request.
+
+        Args:
+            request: The request.
+            body: What it says.
+            most: Most characters of its texts; None is the limit for outputs.
+
+        Returns:
+            Its body.
+
+        Raises:
+            Problem: It is too long, or says something else.
+        """
+        kind = _content_type(request)
+        if kind != "application/json":
+            raise Problem(
+                415,
+                f"the body is {kind or 'of no type'}, not application/json.",
+                hint="With curl: --json, or -H 'Content-Type: application/json'.",
+            )
+        content = await self.read_bytes(request)
+        decoded = decode_body(content, body)
+        most = self.limits.max_characters if most is None else most
+        check_length(sum(map(len, decoded.inputs())), most)
+        return decoded
+
+    async def read_inputs(self, request: Request) -> Body:
+        """Read a request for outputs; one for the label of a file may be the file itself.
+
+        Returns:
+            Its body.
+
+        Raises:
+            Problem: It is too long, or says something else.
+        """
+        service = self.verb_service
+        is_file = isinstance(service, ClassifyFilesService)
+        if is_file and _content_type(request).startswith(service.content_types):
+            return service.body_of(await self.read_bytes(request))
+        return await self.read(request, service.body)
+
+    async def read_bytes(self, request: Request) -> bytes:
+        """Read the body of a request; raise Problem where it is too long."""
+        most = self.limits.max_bytes(takes_files=not self.takes_text)
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > most:
+                raise Problem(
+                    413,
+                    f"more than {most:,} bytes, the limit of a body.",
+                    hint="Send less at a time.",
+                )
+        return bytes(content)
+
+    async def in_thread(self, compute: Callable[..., R], *arguments: Any) -> R:
+        """Compute something in a thread, while the service answers others."""
+        return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._threads)
+
+    async def compute(self, body: Body) -> list[Any]:
+        """Return the output for each input of a request.
+
+        Raises:
+            Problem: There are too many requests.
+            RegardError: An option or an input cannot be used.
+        """
+        with self.outputs.admit():
+            outputs = await self.in_thread(self.verb_service.outputs, body)
+        self.count(body, len(outputs))
+        return list(outputs)
+
+    def count(self, body: Body, num_inputs: int) -> None:
+        """Count what was computed for a request."""
+        self.monitoring.count_inputs(num_inputs, sum(map(len, body.inputs())))
+
+    @cached_property
+    def _picture(self) -> str:
+        """The architecture, which takes as long to draw as a text to explain."""
+        return draw_diagram(self._explained.model, "svg")
+
+    async def explain(self, request: Request, body: ExplainBody) -> Explanation:
+        """Return an explanation, unless who asked for it leaves.
+
+        Raises:
+            Problem: There are too many requests, the model reads no texts, or nobody is there.
+            RegardError: An option or the text cannot be used.
+        """
+        if not self.takes_text:
+            raise Problem(
+                422, f"a model for {self.predictor.config.task} reads no text to explain."
+            )
+        gone = Event()
+
+        def on_progress(*_: object) -> None:
+            if gone.is_set():
+                raise _NobodyThereError
+
+        def compute() -> Explanation:
+            with self._explaining:
+                on_progress()
+                explanation = explain(
+                    self._explained,
+                    body.text,
+                    context=body.context,
+                    output=body.target,
+                    contrast=body.contrast,
+                    methods=body.methods,
+                    memory=_EXPLAINING_MEMORY,
+                    facts=self.facts,
+                    draws_model=False,
+                    on_progress=on_progress,
+                )
+                drawn = replace(explanation.model, picture=self._picture)
+                return replace(explanation, model=drawn)
+
+        async def watch() -> None:
+            while not await request.is_disconnected():
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            gone.set()
+
+        with self.explanations.admit():
+            watching = asyncio.create_task(watch())
+            try:
+                explanation = await self.in_thread(compute)
+            except _NobodyThereError:
+                raise Problem(CLIENT_LEFT, "nobody waits for the answer.") from None
+            finally:
+                gone.set()
+                watching.cancel()
+        self.count(body, num_inputs=1)
+        return explanation
+
+    def close(self) -> None:
+        """Finish what is being computed."""
+        self.verb_service.close()

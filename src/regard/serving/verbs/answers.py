@@ -1,0 +1,115 @@
+"""Requests for the answers to questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from regard.errors import ConfigError
+from regard.serving.batched_calls import BatchedCalls
+from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.tasks.generative_question_answering.predictor import AnswerWriter
+from regard.tasks.question_answering.answerer import Answer
+from regard.tasks.question_answering.predictor import QuestionAnswerer
+
+_BATCH_CHARACTERS = 16_384  # of questions and contexts that are read together
+
+
+class AnswerBody(Body, frozen=True, kw_only=True):
+    """A request for answers.
+
+    Args:
+        question: One question or several.
+        context: The text that has the answer to all of them, or one for each.
+    """
+
+    question: Texts
+    context: Texts
+
+    def inputs(self) -> Iterable[str]:
+        """Return the questions and the texts."""
+        return [*as_list(self.question), *as_list(self.context)]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return each question with its text.
+
+        Raises:
+            ConfigError: There are not as many texts as questions, or a question is empty.
+        """
+        questions, contexts = as_list(self.question), as_list(self.context)
+        if isinstance(self.context, str):
+            contexts *= len(questions)
+        if len(contexts) != len(questions):
+            raise ConfigError(
+                f"{len(questions):,} questions and {len(contexts):,} contexts.  Send one context "
+                "for all, or one for each."
+            )
+        for number, question in enumerate(questions, start=1):
+            if not question.strip():
+                raise ConfigError(f"question {number:,} is empty.")
+        return list(zip(questions, contexts, strict=True))
+
+
+class FindService(VerbService[AnswerBody]):
+    """Finds answers for many requests, in batches.
+
+    Args:
+        answerer: The model.
+    """
+
+    body = AnswerBody
+
+    def __init__(self, answerer: QuestionAnswerer) -> None:
+        def answer(rows: list[tuple[str, str]]) -> list[Answer]:
+            questions, contexts = zip(*rows, strict=True)
+            return answerer.answer_rows(questions, contexts)
+
+        self._answer = BatchedCalls(
+            answer, lambda row: len(row[0]) + len(row[1]), _BATCH_CHARACTERS
+        )
+
+    def outputs(self, body: AnswerBody) -> Sequence[Answer]:
+        """Answer questions."""
+        return self._answer(body.rows())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that answers does."""
+        return self._answer.is_alive
+
+    def close(self) -> None:
+        """Finish what is being answered."""
+        self._answer.close()
+
+
+class WriteService(VerbService[AnswerBody]):
+    """Writes answers for many requests.
+
+    Args:
+        writer: The model.
+    """
+
+    body = AnswerBody
+
+    def __init__(self, writer: AnswerWriter) -> None:
+        self._writer, self._decoding = writer, writer.share_decoding()
+
+    def outputs(self, body: AnswerBody) -> Sequence[Answer]:
+        """Answer questions."""
+        rows = body.rows()
+        return self._writer.answer_rows([row[0] for row in rows], [row[1] for row in rows])
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the threads that decode do."""
+        return self._decoding.is_alive
+
+    def close(self) -> None:
+        """Finish what is being decoded."""
+        self._decoding.close()
+
+
+def answer_service(answerer: QuestionAnswerer | AnswerWriter) -> FindService | WriteService:
+    """Return the service of a model of answers, by whether it finds or writes them."""
+    if isinstance(answerer, AnswerWriter):
+        return WriteService(answerer)
+    return FindService(answerer)

@@ -1,0 +1,58 @@
+"""Requests for the vectors of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from regard.serving.batched_calls import BatchedCalls
+from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
+
+_BATCH_CHARACTERS = 16_384  # of texts whose vectors are computed together
+
+
+class EmbedBody(Body, frozen=True, kw_only=True):
+    """A request for vectors, of one text or several."""
+
+    text: Texts
+
+    def inputs(self) -> Iterable[str]:
+        """Return the texts."""
+        return as_list(self.text)
+
+
+class TextVector(msgspec.Struct, frozen=True, kw_only=True):
+    """The vector of a text, ``[dim]``."""
+
+    vector: list[float]
+
+
+class EmbedService(VerbService[EmbedBody]):
+    """Computes vectors for many requests, in batches.
+
+    Args:
+        encoder: The model.
+    """
+
+    body = EmbedBody
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        def embed(texts: list[str]) -> list[TextVector]:
+            return [TextVector(vector=vector) for vector in encoder.embed(texts).float().tolist()]
+
+        self._embed = BatchedCalls(embed, len, _BATCH_CHARACTERS)
+
+    def outputs(self, body: EmbedBody) -> Sequence[TextVector]:
+        """Compute vectors."""
+        return self._embed(as_list(body.text))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that computes them does."""
+        return self._embed.is_alive
+
+    def close(self) -> None:
+        """Finish what is being computed."""
+        self._embed.close()

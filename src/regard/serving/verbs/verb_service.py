@@ -1,0 +1,52 @@
+"""What the services of all verbs share: the body of a request, and the outputs for it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+Texts: TypeAlias = str | list[str]
+"""One text, or several, each with an output of its own."""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a request, as JSON."""
+
+    def inputs(self) -> Iterable[str]:
+        """Return what counts against the longest text that the service takes."""
+        raise NotImplementedError
+
+
+B = TypeVar("B", bound=Body)
+
+
+class VerbService(ABC, Generic[B]):
+    """What a model does for requests, which many threads ask for at the same time."""
+
+    body: ClassVar[type[Body]]
+    """What a request says."""
+
+    @abstractmethod
+    def outputs(self, body: B) -> Sequence[msgspec.Struct]:
+        """Compute the output for each input of a request.
+
+        Raises:
+            ConfigError: An option is out of its range.
+            DataError: An input cannot be read.
+        """
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its threads work."""
+        return True
+
+    def close(self) -> None:
+        """Finish what was asked for; later requests fail."""
+
+
+def as_list(texts: Texts) -> list[str]:
+    """Return one text, or several, as a list."""
+    return [texts] if isinstance(texts, str) else texts

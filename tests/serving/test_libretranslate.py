@@ -1,0 +1,82 @@
+"""Clients of LibreTranslate speak to the service of a translator."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+from tests.explain import predictors
+from tests.serving.running_service import running
+
+from regard.serving.running_model import languages_of
+from regard.setup.config import DataConfig, RunConfig
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_one_text_is_translated_to_one(translating):
+    body = {"q": "the cat sat", "source": "en", "target": "de", "format": "text", "api_key": ""}
+    answer = translating.post("/translate", body)
+    assert answer.json == {"translatedText": translating.twin.translate("the cat sat")}
+
+
+def test_several_texts_are_translated_to_several_with_their_language(translating):
+    texts = ["the cat sat on the mat", "a dog ran"]
+    body = {"q": texts, "source": "auto", "target": "de", "alternatives": 2}
+    answer = translating.post("/translate", body).json
+    assert answer["translatedText"] == translating.twin.translate(texts)
+    assert [len(others) for others in answer["alternatives"]] == [2, 2]
+    assert answer["detectedLanguage"][0] == {"confidence": 100.0, "language": "en"}
+
+
+def test_a_form_is_read_as_json_is(translating):
+    form = urlencode({"q": "a dog ran", "source": "en", "target": "de", "alternatives": "1"})
+    answer = translating.ask("POST", "/translate", form.encode(), FORM).json
+    assert answer["translatedText"] == translating.twin.translate("a dog ran")
+    assert len(answer["alternatives"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "fr"}, "fr is not supported: this model writes de."),
+        ({"source": "fr"}, "fr is not supported: this model reads en."),
+        ({"format": "html"}, "format html is not supported: this model translates text."),
+        ({"alternatives": -1}, "alternatives must be 0 or more."),
+        ({"targt": "de"}, "unknown field targt."),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused_in_its_form(translating, changes, message):
+    body = {"q": "a dog ran", "source": "en", "target": "de", **changes}
+    answer = translating.post("/translate", body)
+    assert answer.status == 400
+    assert answer.json["error"].startswith(message)
+
+
+def test_the_languages_are_listed(translating):
+    assert translating.get("/languages").json == [
+        {"code": "en", "name": "English", "targets": ["de"]},
+        {"code": "de", "name": "German", "targets": []},
+    ]
+
+
+def test_a_language_is_detected_or_said_to_be_uncertain(translating):
+    german = translating.post("/detect", {"q": "das ist der Hund und die Katze ist nicht da"})
+    nothing = translating.post("/detect", {"q": "1234"})
+    assert german.json == [{"confidence": 100.0, "language": "de"}]
+    assert nothing.json == [{"confidence": 0.0, "language": "en"}]
+
+
+def test_a_model_whose_languages_are_unknown_has_no_such_api():
+    with running(predictors.translator()) as client:
+        assert client.get("/languages").status == 404
+
+
+def test_tags_choose_among_several_languages():
+    translator = predictors.translator()
+    words = translator.tokenizer
+    words.__dict__["language_tags"] = (">>pt-BR<<", "<de>")
+    translator.config = RunConfig(
+        model=predictors.TRANSFORMER, data=DataConfig(languages="en-de,pt-BR,fr")
+    )
+    assert languages_of(translator).tags == {"de": "", "pt-BR": "", "fr": ""}

@@ -1,0 +1,194 @@
+"""What a service refuses, counts and says of itself."""
+
+from __future__ import annotations
+
+import json
+from threading import Event
+
+import pytest
+from tests.explain import predictors
+from tests.serving.running_service import running, wait_until
+
+from regard.serving.limits import ServiceLimits
+
+
+def test_an_unknown_field_is_refused_with_the_one_that_was_meant(translating):
+    answer = translating.post("/v1/translate", {"text": "a", "nbset": 2})
+    assert answer.status == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json == {
+        "type": "about:blank",
+        "title": answer.json["title"],
+        "status": 422,
+        "detail": "unknown field nbset.",
+        "hint": "Did you mean nbest?  Fields: text, beam, nbest, length_penalty, min_length, "
+        "max_length, align.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        ({"text": 1}, 422, "$.text"),
+        ({}, 422, "missing required field `text`"),
+        ([], 422, "Expected `object`"),
+        ({"text": "a", "beam": 0}, 422, "`beam` must be 1 or more"),
+        ({"text": "a", "nbest": 9}, 422, "`nbest` must be 1 to `beam`"),
+        ({"text": ["a", None]}, 422, "$.text"),
+        ({"text": "a", "length_penalty": "high"}, 422, "$.length_penalty"),
+        (b"", 400, "an empty body"),
+        (b"\xff", 400, "not JSON"),
+        (b'{"text": ' + b"[" * 100_000, 422, "$.text"),
+    ],
+)
+def test_a_body_that_does_not_fit_says_where(translating, body, status, detail):
+    answer = translating.post("/v1/translate", body)
+    assert answer.status == status
+    assert detail in answer.json["detail"]
+
+
+def test_json_that_breaks_off_says_in_which_line(translating):
+    answer = translating.post("/v1/translate", b'{\n"text": "a",\n"beam": }')
+    assert (answer.status, answer.json["line"]) == (400, 3)
+
+
+def test_half_of_a_character_is_refused_or_written_never_a_failure(translating):
+    answer = translating.post("/v1/translate", b'{"text": "a \\ud800 b"}')
+    assert answer.status in (200, 400)
+
+
+def test_a_body_that_is_not_json_says_what_curl_needs(translating):
+    answer = translating.post("/v1/translate", b"{}", **{"Content-Type": "text/plain"})
+    assert answer.status == 415
+    assert "--json" in answer.json["hint"]
+
+
+def test_other_paths_and_methods_name_the_right_one(translating):
+    missing, wrong = translating.get("/v1/summarize"), translating.get("/v1/translate")
+    assert (missing.status, wrong.status) == (404, 405)
+    assert wrong.headers["allow"] == "POST"
+    assert "POST /v1/translate" in missing.json["hint"]
+
+
+def test_texts_over_the_limit_are_refused_by_the_limit():
+    limits = ServiceLimits(max_characters=10, max_explained=4)
+    with running(predictors.translator(), limits=limits) as client:
+        at_limit = client.post("/v1/translate", {"text": ["a" * 5, "b" * 5]})
+        above = client.post("/v1/translate", {"text": ["a" * 5, "b" * 6]})
+        explained = client.post("/v1/explain", {"text": "a" * 5})
+        huge = client.post("/v1/translate", {"text": "a" * 200_000})
+    assert at_limit.status == 200
+    assert (above.status, explained.status, huge.status) == (413, 413, 413)
+    assert above.json["detail"] == "11 characters; the limit of a request is 10."
+    assert explained.json["detail"] == "5 characters; the limit of a request is 4."
+    assert "the limit of a body" in huge.json["detail"]
+
+
+def test_more_requests_than_it_takes_are_told_to_come_again(monkeypatch):
+    limits = ServiceLimits(max_requests=2)
+    with running(predictors.translator(), limits=limits) as client:
+        service, goes_on = client.model.verb_service, Event()
+        compute = service.outputs
+
+        def wait(body):
+            goes_on.wait()
+            return compute(body)
+
+        monkeypatch.setattr(service, "outputs", wait)
+        waiting = [client.begin("/v1/translate", {"text": "the cat"}) for _ in range(2)]
+        wait_until(lambda: client.model.outputs.num_admitted == 2)
+        refused, busy = client.post("/v1/translate", {"text": "a"}), client.get("/readyz")
+        alive = client.get("/healthz")
+        goes_on.set()
+        answered = [connection.recv(12) for connection in waiting]
+        wait_until(lambda: client.model.outputs.num_admitted == 0)
+        ready = client.get("/readyz")
+    for connection in waiting:
+        connection.close()
+    assert refused.status == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert (busy.status, alive.status, ready.status) == (503, 200, 200)
+    assert answered == [b"HTTP/1.1 200"] * 2
+
+
+def test_a_failure_that_nobody_expected_says_nothing_of_the_inside(monkeypatch):
+    with running(predictors.translator()) as client:
+
+        def fail(_):
+            raise ValueError("secret")
+
+        monkeypatch.setattr(client.model.verb_service, "outputs", fail)
+        failed = client.post("/v1/translate", {"text": "a"})
+        monkeypatch.undo()
+        mended = client.post("/v1/translate", {"text": "a"})
+    assert (failed.status, mended.status) == (500, 200)
+    assert b"secret" not in failed.body
+
+
+def test_figures_count_requests_by_path_and_status():
+    with running(predictors.translator()) as client:
+        client.post("/v1/translate", {"text": ["the cat", "sat"]})
+        client.post("/v1/translate", {"texts": "a"})
+        client.get("/nowhere/at/all")
+        lines = client.get("/metrics").body.decode().splitlines()
+    assert 'regard_requests_total{path="/v1/translate",status="200"} 1.0' in lines
+    assert 'regard_requests_total{path="/v1/translate",status="422"} 1.0' in lines
+    assert 'regard_requests_total{path="other",status="404"} 1.0' in lines
+    assert "regard_inputs_total 2.0" in lines
+    assert "regard_input_characters_total 10.0" in lines
+    assert 'regard_model_info{model="toy@3f2a",task=""} 1.0' in lines
+
+
+def test_the_model_is_described(translating):
+    model = translating.get("/v1/model").json
+    assert (model["id"], model["verb"]) == ("toy@3f2a", "translate")
+    assert (model["source_language"], model["target_languages"]) == ("en", ["de"])
+    assert model["limits"]["max_characters"] == 20_000
+    assert "align" in model["fields"]
+
+
+def test_names_of_other_hosts_are_refused_where_names_are_set():
+    with running(predictors.translator(), hosts=["localhost", "::1"]) as client:
+        own = client.get("/healthz", Host="LOCALHOST:8000")
+        by_address = client.get("/healthz", Host="[::1]:8000")
+        other = client.get("/healthz", Host="rebound.example.org")
+    assert (own.status, by_address.status, other.status) == (200, 200, 421)
+
+
+def test_pages_of_others_may_use_it_only_where_they_are_named():
+    origin = "https://example.org"
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    with running(predictors.translator(), origins=[origin]) as client:
+        allowed = client.ask("OPTIONS", "/v1/translate", headers=headers)
+        other = client.ask(
+            "OPTIONS", "/v1/translate", headers={**headers, "Origin": "https://other.org"}
+        )
+    with running(predictors.translator()) as client:
+        closed = client.ask("OPTIONS", "/v1/translate", headers=headers)
+    name = "access-control-allow-origin"
+    assert allowed.headers[name] == origin
+    assert name not in other.headers
+    assert name not in closed.headers
+
+
+def test_a_client_that_leaves_a_stream_frees_its_place(generating):
+    body = {"text": "the", "max_tokens": 60, "seed": 1, "stream": True}
+    connection = generating.begin("/v1/generate", body)
+    connection.recv(12)
+    connection.close()
+    wait_until(lambda: generating.model.outputs.num_admitted == 0)
+    assert generating.post("/v1/generate", {"text": "the", "max_tokens": 2}).status == 200
+
+
+def test_each_answered_request_is_heard_of_without_its_text():
+    heard = []
+    with running(predictors.translator(), on_answer=heard.append) as client:
+        client.post("/v1/translate?q=private", {"text": "private"})
+    (answer,) = heard
+    assert answer[:3] == ("POST", "/v1/translate", 200)
+    assert "private" not in json.dumps(answer)
+
+
+def test_limits_below_one_are_refused():
+    with pytest.raises(ValueError, match="max_requests"):
+        ServiceLimits(max_requests=0)
