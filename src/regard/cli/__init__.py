@@ -112,6 +112,15 @@ VERBS: dict[str, Verb] = {
             'regard explain mood "What a day" --influence 10 -o why.html',
         ),
     ),
+    "serve": Verb(
+        "Serve a model over HTTP: a page, and an API.",
+        (
+            "regard serve ende --port 8000",
+            "regard serve mood --host 0.0.0.0 --max-requests 200",
+            "regard serve bart-folder --verb summarize --json",
+        ),
+        opens_model=True,
+    ),
     "check": Verb(
         "Report on a data file, without training.",
         (

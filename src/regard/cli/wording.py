@@ -54,6 +54,8 @@ _OPTIONS = {
     "lengths": "--lengths",
     "patterns": "--patterns",
     "no_memory": "--no-memory",
+    "host": "--host",
+    "port": "--port",
 }
 """Options by setting or argument; other settings are written with ``--set``."""
 VERBS_OF_OPTIONS = {

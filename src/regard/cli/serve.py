@@ -1,0 +1,249 @@
+"""``regard serve``: a model as an HTTP service."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from regard.cli.garbage import collect_as_usual
+from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
+from regard.cli.parameters import Flag, Name
+from regard.errors import ConfigError
+from regard.settings.validation import require_range
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from regard.serving.limits import ServiceLimits
+    from regard.serving.service import AnsweredRequest
+    from regard.tasks import Predictor
+
+_NEEDED = ("starlette", "uvicorn", "prometheus_client")
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_MOST_EXAMPLES = 3  # that the page has room for
+_QUIET_PATHS = ("/healthz", "/readyz", "/metrics")  # asked for every few seconds
+_EXAMPLES = {
+    "translate": '{"text": "Good morning"}',
+    "summarize": '{"text": "A long document ..."}',
+    "classify": '{"text": "What a lovely day"}',
+    "answer": '{"question": "Where?", "context": "The text with the answer."}',
+    "generate": '{"text": "Once upon a time"}',
+    "forecast": '{"rows": [{"time": "2026-01-01", "value": 1.5}, ...]}',
+    "embed": '{"text": "A sentence"}',
+}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LimitOptions:
+    """How much the service takes.
+
+    Attributes:
+        max_characters: Most characters of all texts of a request.
+        max_explained: Most characters of a text that is explained.
+        max_requests: Most requests at a time; more are told to come again (status 429).
+    """
+
+    max_characters: int = 20_000
+    max_explained: int = 1_000
+    max_requests: int = 64
+
+
+_LIMIT_DEFAULTS = LimitOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class AddressOptions:
+    """Where the service is reached.
+
+    Attributes:
+        host: Address on which it listens: 0.0.0.0 for all of this machine.
+        port: Its port; 0 takes a free one.
+        cors: Web page that may use it, such as https://example.org; may be repeated.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    cors: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+
+
+_ADDRESS_DEFAULTS = AddressOptions()
+
+
+def serve(
+    model: Annotated[str, Name],
+    /,
+    *,
+    address: AddressOptions = _ADDRESS_DEFAULTS,
+    verb: Literal["translate", "summarize", "answer"] | None = None,
+    lang: str | None = None,
+    example: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    limits: LimitOptions = _LIMIT_DEFAULTS,
+    compute: WritingOptions = WRITING_DEFAULTS,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Serve a model: a page that explains it at /, its API at /v1.
+
+    It answers until it is stopped by Ctrl-C or SIGTERM, and finishes what it has begun.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained model.
+    address
+        Where the service is reached.
+    verb
+        What a published encoder-decoder does, which its folder does not say: translate by default.
+    lang
+        Languages of a translator, such as en-de; the default is those of its training.
+
+    Example:
+        Text that the page proposes; may be repeated, three times at most.
+    limits
+        How much the service takes.
+    compute
+        What computes the outputs.
+    json
+        One JSON object a line for the start, every request and the end.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"a service needs {', '.join(missing)}.  Install: pip install 'regard[serve]'"
+        )
+    require_range("--port", address.port, 0, 65_535)
+    if len(example) > _MOST_EXAMPLES:
+        raise ConfigError(f"--example: {_MOST_EXAMPLES} at most, not {len(example)}.")
+    _check_languages(lang)
+    service_limits = _limits(limits)
+    predictor = _open(model, verb, compute)
+
+    from regard.explain.explanation import ModelFacts
+    from regard.runs.information import hash_weights
+    from regard.serving.server import run_service
+    from regard.serving.service import build_service
+
+    # Of a request: its answer says the same, and no text of anybody belongs in a log.
+    warnings.simplefilter("ignore", UserWarning)
+    is_local = address.host == "localhost" or _is_loopback(address.host)
+    if not is_local:
+        print(
+            f"regard: note: who reaches {address.host} can use the model.  Keys and encryption are "
+            "the work of a proxy in front of it.",
+            file=sys.stderr,
+        )
+    service = build_service(
+        predictor,
+        facts=ModelFacts(Path(model).resolve().name, hash_weights(model)),
+        limits=service_limits,
+        languages=lang or "",
+        examples=example,
+        hosts=(*_LOOPBACK_NAMES, address.host) if is_local else (),
+        origins=address.cors,
+        on_answer=_print_as_json if json else _print_answer,
+    )
+
+    def on_start(url: str) -> None:
+        _print_start(service, url, json=json)
+
+    run_service(service, host=address.host, port=address.port, on_start=on_start)
+    print(_encode({"event": "stopped"}) if json else "Stopped", flush=True)
+
+
+def _limits(options: LimitOptions) -> ServiceLimits:
+    """Return the limits of the service, each of 1 or more."""
+    from regard.serving.limits import ServiceLimits
+
+    for name in ("max_characters", "max_explained", "max_requests"):
+        require_range(f"--{name.replace('_', '-')}", getattr(options, name), 1, 10**9)
+    return ServiceLimits(
+        max_characters=options.max_characters,
+        max_explained=options.max_explained,
+        max_requests=options.max_requests,
+    )
+
+
+def _check_languages(lang: str | None) -> None:
+    """Raise ConfigError where languages are set, and are not codes such as ``en-de``."""
+    from regard.data.languages import require_pair
+
+    source, _, targets = (lang or "").partition("-")
+    for target in targets.split(","):
+        require_pair(f"{source}-{target}" if lang else "")
+
+
+def _open(model: str, verb: str | None, compute: WritingOptions) -> Predictor:
+    """Return the model of a folder; raise ConfigError where it is not for a verb."""
+    from regard.hub.hugging_face.recognize import is_hugging_face
+    from regard.tasks.generative_question_answering.predictor import AnswerWriter
+    from regard.tasks.opening import open_model, set_precision
+    from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+    from regard.tasks.summarization.predictor import Summarizer
+
+    predictor = open_model(model, compute.device, threads=compute.threads)
+    collect_as_usual()
+    writers = {"summarize": Summarizer, "answer": AnswerWriter}
+    if verb in writers and isinstance(predictor, TargetWriter) and is_hugging_face(Path(model)):
+        predictor = writers[verb](predictor.model, predictor.tokenizer, predictor.config)
+    if verb is not None and predictor.verb != verb:
+        raise ConfigError(f"{model}: does not {verb}: it is a model for {predictor.config.task}.")
+    set_precision(predictor, compute.precision)
+    return predictor
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether an address is reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _print_start(service: Starlette, url: str, *, json: bool) -> None:
+    """Say what is served, and where."""
+    from regard.serving.running_model import RunningModel
+
+    model: RunningModel = service.state.model
+    verb, task = model.predictor.verb, model.predictor.config.task
+    paths = [getattr(route, "path", "") for route in service.routes]
+    if json:
+        event = {"event": "serving", "url": url, "model": model.id, "verb": verb, "paths": paths}
+        print(_encode(event), flush=True)
+        return
+    others = [path for path in paths if path not in ("/", f"/v1/{verb}", "/explain")]
+    print(f"Serving {model.id}   {task}", flush=True)
+    print(f"Page    {url}/")
+    print(f"API     curl --json '{_EXAMPLES[verb]}' {url}/v1/{verb}")
+    print(f"More    {' '.join(others)}")
+    print("Stop    Ctrl-C", flush=True)
+
+
+def _print_answer(answer: AnsweredRequest) -> None:
+    """Print a request, without what it said, on standard error."""
+    if answer.path not in _QUIET_PATHS:
+        print(
+            f"{time.strftime('%H:%M:%S')} {answer.method} {answer.path} {answer.status} "
+            f"{1000 * answer.seconds:,.0f} ms",
+            file=sys.stderr,
+        )
+
+
+def _print_as_json(answer: AnsweredRequest) -> None:
+    """Print a request, without what it said, as JSON."""
+    fields = {**answer._asdict(), "ms": round(1000 * answer.seconds)}
+    fields.pop("seconds")
+    print(_encode({"event": "answered", **fields}), flush=True)
+
+
+def _encode(event: dict[str, object]) -> str:
+    return msgspec.json.encode(event).decode()
