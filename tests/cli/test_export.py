@@ -8,7 +8,7 @@ import pytest
 from tests.cli.commands import run
 
 from regard.errors import ResourceError
-from regard.hub.file_names import EXPORTER
+from regard.hub.file_names import EXPORTER, README_MARK
 from regard.runs import export_check
 from regard.runs.text_check import TextCheck
 
@@ -84,7 +84,13 @@ def test_no_export_goes_among_files_of_another_origin(name, capsys, trained, tmp
 
 def test_a_check_of_greedy_outputs_says_so(capsys, trained, tmp_path, monkeypatch):
     check = TextCheck(
-        source="texts", peer="peer", num_texts=60, num_equal=60, beam=4, num_equal_beams=38
+        source="texts",
+        peer="peer",
+        num_texts=60,
+        num_equal=60,
+        beam=4,
+        search_difference="ranks outputs by another function of their length",
+        num_equal_beams=38,
     )
     monkeypatch.setattr(export_check, "export_model", writes_nothing_but(check))
     _, out, _ = run(capsys, "export", trained, "-o", tmp_path / "hf")
@@ -125,3 +131,28 @@ def test_no_export_replaces_a_model_that_transformers_wrote(capsys, trained, tmp
     )
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert (tmp_path / "config.json").read_text() == content
+
+
+def test_an_export_replaces_its_own_readme_alone(capsys, trained, tmp_path, monkeypatch):
+    def write(opened, folder, to, texts_path):
+        (folder / "README.md").write_text(f"{README_MARK}\nnew\n")
+        (folder / "config.json").write_text(json.dumps(EXPORTER))
+        return export_check.Exported(
+            folder=str(folder), model_type="a", difference=None, scale=1.0, peer_difference=None
+        )
+
+    monkeypatch.setattr(export_check, "export_model", write)
+    command = ("export", trained, "-o", tmp_path, "--to", "ctranslate2")
+    (tmp_path / "config.json").write_text(json.dumps(EXPORTER))
+    readme = tmp_path / "README.md"
+    readme.write_text("mine")
+    code, _, err = run(capsys, *command)
+    assert (code, readme.read_text()) == (2, "mine")
+    assert err == (
+        f"regard: {readme}: no export wrote it, and this one would replace it; nothing was changed."
+        "  Export to a new folder.\n"
+    )
+    readme.write_text(f"{README_MARK}\nold\n")
+    code, out, _ = run(capsys, *command)
+    assert (code, readme.read_text()) == (0, f"{README_MARK}\nnew\n")
+    assert out.splitlines()[0] == f"Written {tmp_path}   ctranslate2, model_type a"

@@ -263,7 +263,7 @@ FITTING = {
     "--preset": ("tiny", "auto"),
     "--diagram": ("mermaid", "svg"),
     "--plot": ("p.svg", "p.txt", "no/p.svg"),
-    "--to": ("hf",),
+    "--to": ("hf", "ctranslate2"),
     "--minutes": ("0.01", "1"),
     **dict.fromkeys(("--from", "--compare"), ("m", "d")),
     **dict.fromkeys(("--valid", "--test"), ("d.tsv", "d.jsonl", "m")),

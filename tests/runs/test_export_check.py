@@ -20,10 +20,10 @@ from regard.data.masking import MASK
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.hub.export import EXPORTS
 from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
 from regard.runs.export_check import export_model
 from regard.runs.text_check import (
-    Peer,
     TextOutput,
     check_texts,
     model_outputs,
@@ -189,9 +189,11 @@ def test_beams_that_are_ranked_otherwise_outside_are_counted(tokenizer, tmp_path
         is_beam = asked.config.search.beam > 1
         return [own[0]._replace(output="another"), *own[1:]] if is_beam else own
 
-    check = check_texts(tmp_path, model, Peer("peer", outputs), path=None, texts=TEXTS)
+    peer = TRANSFORMERS._replace(name="peer", outputs=outputs)
+    check = check_texts(tmp_path, model, peer, path=None, texts=TEXTS)
     assert (check.is_equal, check.num_texts) == (True, 3)  # greedily
     assert (check.beam, check.num_equal_beams) == (4, 2)
+    assert check.search_difference == "ranks outputs by another function of their length"
 
 
 @pytest.mark.slow
@@ -211,7 +213,8 @@ def test_outputs_that_a_limit_by_the_source_ends_are_counted(tokenizer, transfor
 def test_an_unknown_format_is_refused_with_the_closest_one(tokenizer, tmp_path, to, hint):
     with pytest.raises(ConfigError) as caught:
         export_model(opened("llama", tokenizer), tmp_path, to)
-    assert str(caught.value) == f"`to={to}`: one of hf was expected.{hint}"
+    names = ", ".join(EXPORTS)
+    assert str(caught.value) == f"`to={to}`: one of {names} was expected.{hint}"
 
 
 def test_without_texts_nothing_is_called_equal(tokenizer, tmp_path):

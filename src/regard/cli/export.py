@@ -14,9 +14,11 @@ from regard.cli.outputs import replacing_folder
 from regard.cli.parameters import Flag, Name, Output
 from regard.data.listing import list_first, pluralize
 from regard.errors import ConfigError, WeightsError
+from regard.hub.file_names import MODEL_CARD, README_MARK
 
 if TYPE_CHECKING:
-    from regard.runs.text_check import TextCheck
+    from regard.runs.export_check import Exported
+    from regard.runs.text_check import Peer, TextCheck
 
 _NAMED_FILES = 3
 
@@ -38,13 +40,16 @@ def export(
     output
         Folder to write.
     to
-        The format: hf (Hugging Face: config.json, safetensors, tokenizer.json).
+        The format: hf (Hugging Face: config.json, safetensors, tokenizer.json), or ctranslate2
+        (Transformers that write texts: model.bin, tokenizer.json).
     texts
         File of texts, one a line, that go through the exported folder; without it the validation
         data of the run, if it is still there.
     json
         One JSON object instead of text.
     """
+    from regard.hub.export import EXPORTS
+    from regard.lazy import load
     from regard.runs.export_check import export_model
     from regard.tasks.opening import open_model
 
@@ -52,6 +57,7 @@ def export(
     opened = open_model(model, "cpu")
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
+        _require_own_readme(Path(output), folder)
         written = {path.name for path in folder.iterdir()}
     exported = msgspec.structs.replace(exported, folder=output)
     if before:
@@ -60,15 +66,30 @@ def export(
         print(msgspec.json.encode(exported).decode())
         return
     print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
-    if exported.difference is not None:
-        peer = ""
-        if exported.peer_difference is not None:
-            peer = f", {exported.peer_difference:.1e} in transformers"
-        print(
-            f"Logits  largest difference {exported.difference:.1e} when read again{peer} "
-            f"(their standard deviation is {exported.scale:.2f})"
+    peer: Peer = load(EXPORTS[to].peer)
+    _print_numbers(exported, peer)
+    command = f"regard export {model} -o {output} --to {to} --texts FILE"
+    _print_check(exported.texts, peer, command)
+
+
+def _require_own_readme(output: Path, folder: Path) -> None:
+    """Check that an export replaces no README of another origin.
+
+    Args:
+        output: Folder of the export.
+        folder: What is to be moved there.
+
+    Raises:
+        ConfigError: It would.
+    """
+    readme = output / MODEL_CARD
+    if not (folder / MODEL_CARD).exists() or not readme.exists():
+        return
+    if not readme.read_text(encoding="utf-8", errors="replace").startswith(README_MARK):
+        raise ConfigError(
+            f"{readme}: no export wrote it, and this one would replace it; nothing was changed.  "
+            "Export to a new folder."
         )
-    _print_check(exported.texts, f"regard export {model} -o {output} --to {to} --texts FILE")
 
 
 def _note_replaced(output: str, earlier: Collection[str]) -> None:
@@ -106,7 +127,21 @@ def _files_of_export(output: str) -> list[str]:
     return names
 
 
-def _print_check(check: TextCheck, command: str) -> None:
+def _print_numbers(exported: Exported, peer: Peer) -> None:
+    """Print how far numbers are from those of the model, in what has read the folder."""
+    pairs = (
+        (exported.difference, "when read again"),
+        (exported.peer_difference, f"in {peer.name}"),
+    )
+    differences = [f"{number:.1e} {where}" for number, where in pairs if number is not None]
+    if differences:
+        print(
+            f"{peer.numbers}  largest difference {', '.join(differences)} "
+            f"(the standard deviation of logits is {exported.scale:.2f})"
+        )
+
+
+def _print_check(check: TextCheck, peer: Peer, command: str) -> None:
     """Print what real texts gave, or the command that would check them."""
     count = pluralize(check.num_texts, "text")
     if not check.num_texts:
@@ -127,12 +162,12 @@ def _print_check(check: TextCheck, command: str) -> None:
         )
     if search:
         print(
-            f"Search  beam {check.beam}: {check.peer} ranks outputs by another function of their "
-            f"length, and {check.num_equal_beams} of {count} have the same output there; "
-            "num_beams=1 gives the greedy ones"
+            f"Search  beam {check.beam}: {check.peer} {check.search_difference}, and "
+            f"{check.num_equal_beams} of {count} have the same output there; {peer.greedy} gives "
+            "the greedy ones"
         )
     if check.num_limited:
         print(
             f"Limit   outputs of {check.num_limited} of {count} end sooner here, by the length of "
-            f"the source: {check.peer} has no such limit, but max_new_tokens for each text"
+            f"the source: {check.peer} has no such limit, but {peer.limit} for each text"
         )

@@ -275,6 +275,10 @@ class Tokenizer:
         texts = [[token for token in row if token >= num_specials] for row in rows]
         return self._backend.decode_batch(texts, skip_special_tokens=False)
 
+    def token_string(self, token: int) -> str | None:
+        """Return a token as the vocabulary's file has it; None for an id without one."""
+        return self._backend.id_to_token(token)
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each token as readable text; bytes of a split character appear as ``\\xNN``."""
         texts = []

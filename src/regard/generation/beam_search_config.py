@@ -26,6 +26,8 @@ Stopping = Literal["certain", "likely", "first"]
 _LARGEST_BEAM = 1_000
 _LARGEST_PENALTY = 100.0  # a power of the length: a higher one is above any number
 _UNLIMITED = np.iinfo(np.int64).max
+_POWER_OF_WU = 0.75
+"""Power of a length by which ``(5 + length) / 6`` rises where an output has 15 tokens."""
 _LONGEST = 1e12  # tokens of an output by its source's; a product may be above any whole number
 
 
@@ -114,6 +116,15 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ratio = np.float32(min(self.max_length_ratio, _LONGEST))
         products = np.minimum(source_lengths.astype(np.float32) * ratio, _LONGEST)
         return np.minimum(products.astype(np.int64) + 10, most)
+
+    @property
+    def power_of_length(self) -> float:
+        """What log-probabilities are divided by, as a power of the length; of ``wu`` the nearest.
+
+        >>> BeamSearchConfig(length_penalty=2.0, ranking="wu").power_of_length
+        1.5
+        """
+        return self.length_penalty * (_POWER_OF_WU if self.ranking == "wu" else 1.0)
 
     def summary(self) -> str:
         """Return beam, score and limits in a line."""

@@ -30,6 +30,10 @@ SENTENCE_MODULES = "modules.json"  # of sentence-transformers
 WORD_PIECES = "vocab.txt"  # WordPiece, one piece a line
 VOCABULARY = "vocab.json"  # byte-pair encoding with MERGES, and Marian
 MERGES = "merges.txt"
+CTRANSLATE2_MODEL = "model.bin"
+CTRANSLATE2_VOCABULARY, CTRANSLATE2_WRITER_VOCABULARY = "shared_vocabulary.json", "vocabulary.json"
+README_MARK = "<!-- written by regard export -->"
+"""First line of a README that an export wrote, and another one may replace."""
 EXPORTER = {"exported_by": "regard"}
 """Field of ``config.json`` by which an export is known, which another one may replace."""
 MARIAN_SOURCE, MARIAN_TARGET = "source.spm", "target.spm"

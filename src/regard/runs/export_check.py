@@ -1,15 +1,15 @@
 """Export of a model, and comparison of its outputs with those of the exported folder.
 
-The folder is opened here and, where it is installed, in ``transformers``. Logits are compared on
-words of the vocabulary, which says that the weights are in their places; only real texts through
-the exported vocabulary and search (`regard.runs.text_check`) say that an export is equal.
+The folder is opened here, where its format is read, and by the library that it is for, where that
+is installed. Logits are compared on words of the vocabulary, which says that the weights are in
+their places; only real texts through the exported vocabulary and search
+(`regard.runs.text_check`) say that an export is equal.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from regard.errors import ConfigError, WeightsError, did_you_mean
+from regard.errors import ConfigError, NextStep, WeightsError, did_you_mean
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
 from regard.lazy import load
@@ -33,8 +33,15 @@ from regard.models import (
     TextModel,
     Vit,
 )
-from regard.runs.text_check import TextCheck, TextReader, check_texts, require_texts
-from regard.runs.transformers_peer import silent
+from regard.runs.text_check import (
+    Peer,
+    TextCheck,
+    TextReader,
+    check_texts,
+    largest_difference,
+    require_texts,
+)
+from regard.setup.base_task import FOLDER
 from regard.tasks import task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
@@ -52,12 +59,12 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         folder: The folder.
-        model_type: Its model type, as ``transformers`` names it.
+        model_type: Its model type in the library that it is for.
         difference: Largest difference of a logit between the model and the folder opened here; None
-            for a format that regard does not open.
+            where the format is not read here.
         scale: Standard deviation of the logits; None where they are not compared.
-        peer_difference: Largest difference to ``transformers``; None where it is not installed, or
-            reads no such folder.
+        peer_difference: Largest difference to the library, of logits or log-probabilities; None
+            where it is not installed.
         texts: What real texts gave in the exported folder.
     """
 
@@ -123,26 +130,30 @@ def export_model(
     )
     if texts_path is not None:
         require_texts(texts_path)
+    _require_possible(to, trained, opened.folder)
     export_format = EXPORTS[to]
+    peer: Peer = load(export_format.peer)
     exported = Exported(folder=str(folder), model_type=export_format.write(trained, folder))
     words: Sequence[str] = ()
     if isinstance(opened, TextReader):
         words = vocabulary_texts(opened.tokenizer)
         check = TextCheck(reason="the folder has no vocabulary")
         if words:
-            peer = load(export_format.peer)
             check = check_texts(folder, opened, peer, path=texts_path, texts=texts)
         exported = replace(exported, texts=check)
-    return _with_logits(exported, opened, words) if export_format.is_read_here else exported
+    if export_format.is_read_here or peer.difference is not None:
+        return _with_logits(exported, opened, words, to)
+    return exported
 
 
-def _with_logits(exported: Exported, opened: Any, words: Sequence[str]) -> Exported:
-    """Open an exported folder and compare its tokens and logits.
+def _with_logits(exported: Exported, opened: Any, words: Sequence[str], to: str) -> Exported:
+    """Compare the tokens and logits of an exported folder, opened here and by its library.
 
     Args:
         exported: The folder.
         opened: The model.
         words: Texts of its vocabulary; none where it reads no texts.
+        to: Format of the folder.
 
     Returns:
         The same with the differences.
@@ -150,19 +161,50 @@ def _with_logits(exported: Exported, opened: Any, words: Sequence[str]) -> Expor
     Raises:
         WeightsError: The exported vocabulary splits a text into other tokens.
     """
-    folder = Path(exported.folder)
-    again: Any = open_published(folder)
-    if words:
-        _check_tokens(folder, opened.tokenizer, again.tokenizer, words)
+    folder, difference = Path(exported.folder), None
     inputs = _model_inputs(opened, words)
     outputs = _outputs(opened.model, inputs)
-    peers = _peer_outputs(folder, opened.model, inputs)
+    if EXPORTS[to].is_read_here:
+        again: Any = open_published(folder)
+        if words:
+            _check_tokens(folder, opened.tokenizer, again.tokenizer, words)
+        difference = largest_difference(outputs, _outputs(again.model, inputs))
+    compare = load(EXPORTS[to].peer).difference
     return replace(
         exported,
-        difference=_largest_difference(outputs, _outputs(again.model, inputs)),
+        difference=difference,
         scale=float(torch.cat([output.flatten() for output in outputs]).std()),
-        peer_difference=None if peers is None else _largest_difference(outputs, peers),
+        peer_difference=compare and compare(folder, opened.model, inputs, outputs),
     )
+
+
+def _require_possible(to: str, trained: TrainedModel, folder: Path | None) -> None:
+    """Check that a format can express a model.
+
+    Args:
+        to: Name of the format.
+        trained: The model.
+        folder: That it was opened from; None where it was built in memory.
+
+    Raises:
+        ConfigError: It cannot; with the commands for the formats that can.
+    """
+    find = EXPORTS[to].obstacles
+    obstacles = "" if find is None else find(trained)
+    if not obstacles:
+        return
+    name = FOLDER if folder is None else str(folder)
+    steps = [
+        NextStep(
+            f"For {other.purpose}",
+            "export",
+            (name,),
+            (("output", f"{name}-{key}"), ("to", key)),
+        )
+        for key, other in EXPORTS.items()
+        if key != to and other.obstacles is not None and not other.obstacles(trained)
+    ]
+    raise ConfigError(obstacles, *steps)
 
 
 def vocabulary_texts(tokenizer: AnyTokenizer) -> list[str]:
@@ -254,45 +296,3 @@ def _outputs(model: Model, inputs: Sequence[tuple[Tensor, ...]]) -> list[Tensor]
     if isinstance(model, Encoder) and model.head is None:
         return [model.hidden_states(*tensors) for tensors in inputs]
     return [model(*tensors) for tensors in inputs]
-
-
-def _largest_difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-    """Return the largest difference of pairs of tensors, each pair of one shape ``[...]``."""
-    return max(float((a - b).abs().max()) for a, b in zip(left, right, strict=True))
-
-
-def _peer_outputs(
-    folder: Path, model: Model, inputs: Sequence[tuple[Tensor, ...]]
-) -> list[Tensor] | None:
-    """Return the outputs of an exported folder in ``transformers``, shaped as `_outputs`' are.
-
-    None where it is not installed.
-    """
-    try:
-        library = import_module("transformers")
-    except ImportError:
-        return None
-    has_hidden_states = isinstance(model, Encoder) and model.head is None
-    auto_classes: tuple[tuple[type[Model], str], ...] = (
-        (Vit, "ViTForImageClassification"),
-        (Classifier, "AutoModelForSequenceClassification"),
-        (SpanModel, "AutoModelForQuestionAnswering"),
-        (Encoder, "AutoModel" if has_hidden_states else "AutoModelForMaskedLM"),
-        (Decoder, "AutoModelForCausalLM"),
-        (EncoderDecoder, "AutoModelForSeq2SeqLM"),
-    )
-    name = next(name for kind, name in auto_classes if isinstance(model, kind))
-    with silent(library):
-        peer = getattr(library, name).from_pretrained(folder).eval()
-    first = "pixel_values" if isinstance(model, Vit) else "input_ids"
-    names = (first, "decoder_input_ids")
-    outputs = []
-    with torch.inference_mode():
-        for tensors in inputs:
-            output = peer(**dict(zip(names, tensors, strict=False)))
-            if isinstance(model, SpanModel):
-                spans = torch.stack([output.start_logits, output.end_logits], dim=2)
-                outputs.append(spans)  # [batch, length, 2]
-                continue
-            outputs.append(output.last_hidden_state if has_hidden_states else output.logits)
-    return outputs

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
+from torch import Tensor
 
 from regard.data.batching import TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
@@ -26,6 +27,7 @@ from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import prepend_special_tokens, split_tokenizer
+from regard.models import Decoder, EncoderDecoder, Model
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.inspect import open_sources, sources_hash
@@ -73,10 +75,25 @@ class Peer(NamedTuple):
     Args:
         name: Its name, which is also that of its package.
         outputs: Computes the outputs of texts in an exported folder; None where it is missing.
+        difference: Computes the largest difference of its numbers to the outputs of a model, from
+            an exported folder, the model, its inputs and its outputs, or None where it is missing;
+            None for a library whose numbers are compared on real texts alone.
+        numbers: What those numbers are.
+        search_difference: Returns in words what it does otherwise in a search of more than one
+            beam; empty where its search is the same.
+        greedy: How a search is greedy there.
+        limit: Its name of the maximum number of tokens of an output.
     """
 
     name: str
     outputs: Callable[[Path, TextReader, Sequence[str]], list[TextOutput] | None]
+    difference: (
+        Callable[[Path, Model, Sequence[tuple[Tensor, ...]], Sequence[Tensor]], float | None] | None
+    ) = None
+    numbers: str = "Logits"
+    search_difference: Callable[[BeamSearchConfig], str] = lambda _: ""
+    greedy: str = ""
+    limit: str = ""
 
 
 class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +108,9 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
         first: The first difference, in words; empty where there is none.
         reason: Why nothing was compared; empty where it was.
         needs_texts: Whether a file of other texts would do.
-        beam: Beam of the model's search where greedy outputs were compared, since the peer ranks
-            those of a beam otherwise; 1 where the search was compared as it is.
+        beam: Beam of the model's search where greedy outputs were compared, since the search of the
+            peer is another; 1 where the search was compared as it is.
+        search_difference: What the peer does otherwise in that search, in words.
         num_equal_beams: Number of texts with the same output of that beam.
         num_limited: Number of texts with another output where no limit follows from the length of
             the source: the peer has none by itself, and was given that of each text.
@@ -107,6 +125,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     needs_texts: bool = False
     beam: int = 1
+    search_difference: str = ""
     num_equal_beams: int = 0
     num_limited: int = 0
 
@@ -137,7 +156,10 @@ def check_texts(
     source, texts = _source_with_texts(opened, path, texts)
     if not texts:
         return TextCheck(reason="the validation data is not at hand", needs_texts=True)
-    compared = _as_ranked_outside(opened)
+    difference = _search_difference(opened, peer)
+    compared = opened
+    if difference and isinstance(opened, TargetWriter):
+        compared = _with_search(opened, beam=1, num_best=1)
     inputs, own = model_outputs(compared, texts[:NUM_TEXTS])
     peer_outputs = peer.outputs(folder, compared, inputs)
     if peer_outputs is None:
@@ -148,7 +170,12 @@ def check_texts(
     if compared is opened:
         return check
     num_equal = _count_equal_beams(folder, opened, peer, inputs)
-    return replace(check, beam=opened.config.search.beam, num_equal_beams=num_equal)
+    return replace(
+        check,
+        beam=opened.config.search.beam,
+        search_difference=difference,
+        num_equal_beams=num_equal,
+    )
 
 
 def _source_with_texts(
@@ -225,6 +252,17 @@ def compared_search(opened: TargetWriter) -> BeamSearchConfig:
     return forbid_unused_ids(search, opened.model, opened.tokenizer)
 
 
+def continued_tokens(opened: TextGenerator, num_prompt: int) -> int:
+    """Return the number of tokens of a continuation that is compared, after those of a prompt."""
+    most = opened.model.num_positions
+    return NUM_TOKENS if most is None else max(1, min(NUM_TOKENS, most - num_prompt))
+
+
+def largest_difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    """Return the largest difference of pairs of tensors, each pair of one shape ``[...]``."""
+    return max(float((a - b).abs().max()) for a, b in zip(left, right, strict=True))
+
+
 def masked(text: str, mask: str) -> str:
     """Return the first words of a text, the last one replaced by a mask."""
     words = text.split()[:_PROMPT_WORDS]
@@ -238,12 +276,12 @@ def _with_search(opened: TargetWriter, **changes: Any) -> TargetWriter:
     return other
 
 
-def _as_ranked_outside(opened: TextReader) -> TextReader:
-    """Return a model with its own search, or a greedy one where only regard ranks as it does."""
+def _search_difference(opened: TextReader, peer: Peer) -> str:
+    """Return what a peer does otherwise in a model's own search; empty where it is the same."""
     search = opened.config.search
-    if not isinstance(opened, TargetWriter) or search.beam == 1 or search.ranking != "wu":
-        return opened
-    return _with_search(opened, beam=1, num_best=1)
+    if not isinstance(opened, TargetWriter) or search.beam == 1:
+        return ""
+    return peer.search_difference(compared_search(opened))
 
 
 def _count_limited(opened: TextReader, texts: Sequence[str], outputs: Sequence[TextOutput]) -> int:
@@ -284,10 +322,31 @@ def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], l
     short = [index for index, row in enumerate(rows) if row and len(row) < longest]
     decoded = decode_rows(opened.model, TokenRows(rows), short, compared_search(opened), ids)
     outputs = opened.tokenizer.decode([best.ids for best, *_ in decoded])
-    return [texts[index] for index in short], [
-        TextOutput((*rows[index], *ids.after_source), output)
-        for index, output in zip(short, outputs, strict=True)
-    ]
+    results = []
+    for index, output, (best, *_) in zip(short, outputs, decoded, strict=True):
+        source = (*rows[index], *ids.after_source)
+        score = mean_log_probability(opened.model, source, (*best.ids, ids.end))
+        results.append(TextOutput(source, output, (score,)))
+    return [texts[index] for index in short], results
+
+
+@torch.inference_mode()
+def mean_log_probability(
+    model: EncoderDecoder[Any], source: Sequence[int], target: Sequence[int]
+) -> float:
+    """Compute the mean log-probability of the tokens of an output, in nats.
+
+    Args:
+        model: Model in evaluation mode.
+        source: Token ids of the source, its end included.
+        target: Token ids of the output, its end included.
+
+    Returns:
+        The mean, 0 or less.
+    """
+    inputs = torch.tensor([[model.start_id, *target[:-1]]])
+    log_probabilities = model(torch.tensor([source]), inputs)[0].float().log_softmax(-1)
+    return float(log_probabilities.gather(1, torch.tensor(target)[:, None]).mean())
 
 
 def _classify(opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
@@ -326,11 +385,19 @@ def _answer(opened: QuestionAnswerer, texts: Sequence[str]) -> tuple[list[str], 
 
 def _generate(opened: TextGenerator, prompt: str) -> TextOutput:
     tokens = opened.tokenizer.encode_prompt(prompt)
-    limit, most = NUM_TOKENS, opened.model.num_positions
-    if most is not None:
-        limit = max(1, min(limit, most - len(tokens)))
+    limit = continued_tokens(opened, len(tokens))
     output = opened.generate(prompt, temperature=0, max_tokens=limit).text
-    return TextOutput(tuple(tokens), output)
+    return TextOutput(tuple(tokens), output, _prompt_numbers(opened.model, tokens))
+
+
+@torch.inference_mode()
+def _prompt_numbers(model: Decoder, tokens: Sequence[int]) -> tuple[float, ...]:
+    """Return the mean log-probability of the tokens of a prompt; none for a single one."""
+    if len(tokens) == 1:
+        return ()
+    ids = torch.tensor([tokens])
+    log_probabilities = model(ids[:, :-1])[0].float().log_softmax(-1)  # [length - 1, vocab]
+    return (float(log_probabilities.gather(1, ids[0, 1:, None]).mean()),)
 
 
 def _fill(opened: TextEncoder, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:

@@ -12,19 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
 from regard.runs.text_check import (
     NUM_TOKENS,
     Peer,
     TextOutput,
     TextReader,
     compared_search,
+    largest_difference,
     question_of,
 )
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder, pool_states
 from regard.tasks.question_answering.predictor import QuestionAnswerer
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
@@ -60,7 +65,41 @@ def transformers_outputs(
         return _fill(library, folder, tokenizer, texts)
 
 
-TRANSFORMERS = Peer("transformers", transformers_outputs)
+def transformers_difference(
+    folder: Path, model: Model, inputs: Sequence[tuple[Tensor, ...]], outputs: Sequence[Tensor]
+) -> float | None:
+    """Return the largest difference between the outputs of a model and those of its export.
+
+    Args:
+        folder: The export.
+        model: The model.
+        inputs: Token ids ``[batch, length]`` or pixels ``[batch, channels, height, width]``.
+        outputs: Logits of each, ``[batch, (length,) vocabulary or labels]``, or hidden states.
+
+    Returns:
+        The difference; None where the package is not installed.
+    """
+    try:
+        library = import_module("transformers")
+    except ImportError:
+        return None
+    return largest_difference(outputs, _outputs(library, folder, model, inputs))
+
+
+def _ranking_difference(search: BeamSearchConfig) -> str:
+    """Return what ``generate`` does otherwise in a search."""
+    return "ranks outputs by another function of their length" if search.ranking == "wu" else ""
+
+
+TRANSFORMERS = Peer(
+    "transformers",
+    transformers_outputs,
+    transformers_difference,
+    numbers="Logits",
+    search_difference=_ranking_difference,
+    greedy="num_beams=1",
+    limit="max_new_tokens",
+)
 """What Hugging Face's format is for."""
 
 
@@ -81,18 +120,52 @@ def silent(library: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _outputs(
+    library: Any, folder: Path, model: Model, inputs: Sequence[tuple[Tensor, ...]]
+) -> list[Tensor]:
+    """Return what an exported folder gives for inputs: logits, or hidden states without a head."""
+    has_hidden_states = isinstance(model, Encoder) and model.head is None
+    auto_classes: tuple[tuple[type[Model], str], ...] = (
+        (Vit, "ViTForImageClassification"),
+        (Classifier, "AutoModelForSequenceClassification"),
+        (SpanModel, "AutoModelForQuestionAnswering"),
+        (Encoder, "AutoModel" if has_hidden_states else "AutoModelForMaskedLM"),
+        (Decoder, "AutoModelForCausalLM"),
+        (EncoderDecoder, "AutoModelForSeq2SeqLM"),
+    )
+    name = next(name for kind, name in auto_classes if isinstance(model, kind))
+    with silent(library):
+        peer = getattr(library, name).from_pretrained(folder).eval()
+    first = "pixel_values" if isinstance(model, Vit) else "input_ids"
+    names = (first, "decoder_input_ids")
+    outputs = []
+    with torch.inference_mode():
+        for tensors in inputs:
+            output = peer(**dict(zip(names, tensors, strict=False)))
+            if isinstance(model, SpanModel):
+                spans = torch.stack([output.start_logits, output.end_logits], dim=2)
+                outputs.append(spans)  # [batch, length, 2]
+                continue
+            outputs.append(output.last_hidden_state if has_hidden_states else output.logits)
+    return outputs
+
+
 def _translate(
     library: Any, folder: Path, opened: TargetWriter, tokenizer: Any, texts: Sequence[str]
 ) -> list[TextOutput]:
     """Write with the search of the folder, and the limit of each text: it has no field for that."""
     model = library.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     search, outputs = compared_search(opened), []
+    end = special_ids(opened.model, opened.tokenizer).end
     for text in texts:
         row = tokenizer(text, return_tensors="pt")
         limit = int(search.output_limits(np.array(row["input_ids"].shape[1])))
         tokens = model.generate(**row, num_beams=search.beam, max_new_tokens=limit)
         output = tokenizer.decode(tokens[0], skip_special_tokens=True)
-        outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output))
+        _, *target = tokens[0].tolist()
+        target += [end] * (target[-1:] != [end])
+        score = -float(model(**row, labels=torch.tensor([target])).loss)
+        outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output, (score,)))
     return outputs
 
 
@@ -154,7 +227,8 @@ def _generate(
             tokenizer.decode(ids, skip_special_tokens=True) for ids in (tokens, tokens[:length])
         )
         output = whole[len(before) :]
-        outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output))
+        numbers = () if length == 1 else (-float(model(**row, labels=row["input_ids"]).loss),)
+        outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output, numbers))
     return outputs
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from regard.hub.export.hugging_face import export_hugging_face
+from regard.hub.export.ctranslate2 import ctranslate2_obstacles, export_ctranslate2
+from regard.hub.export.hugging_face import export_hugging_face, hugging_face_obstacles
 from regard.hub.export.trained_model import TrainedModel
 
 
@@ -17,19 +18,34 @@ class ExportFormat(NamedTuple):
         write: Writes a model to a folder; returns what it has written.
         peer: Dotted name of the `regard.runs.text_check.Peer` that reads real texts with the
             library that the format is for.
-        is_read_here: Whether regard opens such a folder, so that logits can be compared, too.
+        is_read_here: Whether `regard.load` opens its folders, so that logits can be compared, too.
+        obstacles: Returns in words what it cannot express of a model, empty where it can; None is
+            never proposed in place of another format.
+        purpose: Name of the library, in messages.
     """
 
     write: Callable[[TrainedModel, Path], str]
     peer: str
     is_read_here: bool = False
+    obstacles: Callable[[TrainedModel], str] | None = None
+    purpose: str = ""
 
 
 EXPORTS = {
     "hf": ExportFormat(
-        export_hugging_face, "regard.runs.transformers_peer.TRANSFORMERS", is_read_here=True
+        export_hugging_face,
+        "regard.runs.transformers_peer.TRANSFORMERS",
+        is_read_here=True,
+        obstacles=hugging_face_obstacles,
+        purpose="transformers",
+    ),
+    "ctranslate2": ExportFormat(
+        export_ctranslate2,
+        "regard.runs.ctranslate2_peer.CTRANSLATE2",
+        obstacles=ctranslate2_obstacles,
+        purpose="CTranslate2",
     ),
 }
 """The formats by name."""
 
-__all__ = ["EXPORTS", "ExportFormat", "TrainedModel", "export_hugging_face"]
+__all__ = ["EXPORTS", "ExportFormat", "TrainedModel", "export_ctranslate2", "export_hugging_face"]

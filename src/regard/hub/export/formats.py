@@ -41,8 +41,8 @@ _FAMILIES: tuple[tuple[type, Mapping[str, Family]], ...] = (
 """Families by the kind of their models; those of others are encoders."""
 
 
-class _Obstacles(NamedTuple):
-    """What a checkpoint format cannot express of a model.
+class Obstacles(NamedTuple):
+    """What a format cannot express of a model.
 
     Args:
         sentences: One for each setting.
@@ -82,7 +82,7 @@ def choose_format(
     families = next((of for kind, of in _FAMILIES if isinstance(model, kind)), ENCODERS)
     # The encoder of a Transformer alone has dimensions of no family.
     name = (TransformerConfig() if type(config) is EncoderConfig else config).family
-    refused: list[_Obstacles] = []
+    refused: list[Obstacles] = []
     outside = _obstacles_outside(model, attention)
     store = checkpoint_writer(model, labels)
     for checkpoint_format in families[name].formats:
@@ -112,16 +112,16 @@ def image_obstacles(config: VitConfig, attention: AttentionConfig) -> str:
         All obstacles, and the settings of a model without them.
     """
     (checkpoint_format,) = INPUT_ENCODERS[config.family].formats
-    outside = _attention_obstacles(attention)
+    outside = attention_obstacles(attention)
     obstacles = _find_obstacles(config, checkpoint_format, 0, checkpoint_of)
     sentences = [*outside.sentences, *obstacles.sentences]
     changes = (outside.settings or {}) | obstacles.changes
     return "  ".join([*sentences, advice(changes)]) if sentences else ""
 
 
-def _obstacles_outside(model: TextModel, attention: AttentionConfig) -> _Obstacles:
+def _obstacles_outside(model: TextModel, attention: AttentionConfig) -> Obstacles:
     """Return what no format can express, with settings by their names in a run's configuration."""
-    sentences, settings = _attention_obstacles(attention)
+    sentences, settings = attention_obstacles(attention)
     assert settings is not None
     if isinstance(model, SpanModel) and model.roles is not None:
         sentences = [
@@ -130,11 +130,21 @@ def _obstacles_outside(model: TextModel, attention: AttentionConfig) -> _Obstacl
             "question.",
         ]
         settings = settings | {"qa.match_words": False}
-    return _Obstacles(sentences, settings)
+    return Obstacles(sentences, settings)
 
 
-def _attention_obstacles(attention: AttentionConfig) -> _Obstacles:
-    """Return what others cannot compute of patterns, and the settings of full attention."""
+def attention_obstacles(
+    attention: AttentionConfig, reason: str = "published configurations have no pattern"
+) -> Obstacles:
+    """Return what others cannot compute of patterns, and the settings of full attention.
+
+    Args:
+        attention: The patterns of a model.
+        reason: Why others compute full attention.
+
+    Returns:
+        One sentence, and settings by their names in a run's configuration; none where all is full.
+    """
     full = AttentionConfig()
     settings = {
         f"attention.{name}": getattr(full, name)
@@ -142,12 +152,9 @@ def _attention_obstacles(attention: AttentionConfig) -> _Obstacles:
         if not _is_full(getattr(attention, name))
     }
     if not settings:
-        return _Obstacles([], {})
-    sentence = (
-        f"attention {attention.summary()}: published configurations have no pattern, so others "
-        "would compute full attention."
-    )
-    return _Obstacles([sentence], settings)
+        return Obstacles([], {})
+    sentence = f"attention {attention.summary()}: {reason}, so others would compute full attention."
+    return Obstacles([sentence], settings)
 
 
 def _is_full(pattern: PatternText | None) -> bool:
@@ -164,10 +171,10 @@ def advice(settings: Mapping[str, Any]) -> str:
 
 def _obstacles_to_another(
     families: Mapping[str, Family],
-    refused: Sequence[_Obstacles],
+    refused: Sequence[Obstacles],
     new_models: Mapping[str, ModelConfig],
     store: CheckpointWriter,
-) -> _Obstacles:
+) -> Obstacles:
     """Return why a family is refused, and the settings of a new model of one that has a format."""
     with_format = {name: family for name, family in families.items() if family.formats}
     name, family = next(iter(with_format.items()))
@@ -177,10 +184,10 @@ def _obstacles_to_another(
     )
     reasons = [*chain.from_iterable(map(attrgetter("sentences"), refused))]
     reasons.append(f"Families of this kind that have one: {', '.join(with_format)}.")
-    return _Obstacles(reasons, {"family": name} | (nearest.settings or {}))
+    return Obstacles(reasons, {"family": name} | (nearest.settings or {}))
 
 
-def _num_obstacles(obstacles: _Obstacles) -> int:
+def _num_obstacles(obstacles: Obstacles) -> int:
     return len(obstacles.sentences)
 
 
@@ -189,7 +196,7 @@ def _find_obstacles(
     checkpoint_format: CheckpointFormat,
     vocab_size: int,
     store: CheckpointWriter,
-) -> _Obstacles:
+) -> Obstacles:
     """Change settings, one refusal after another, until a format can express the model."""
     sentences: list[str] = []
     settings: dict[str, Any] = {}
@@ -202,9 +209,9 @@ def _find_obstacles(
             try:
                 config = msgspec.structs.replace(config, **error.settings)
             except ValueError as problem:
-                return _Obstacles([*sentences, f"{problem}."], None)
+                return Obstacles([*sentences, f"{problem}."], None)
         except ConfigError as error:
-            return _Obstacles([*sentences, str(error)], None)
+            return Obstacles([*sentences, str(error)], None)
         else:
-            return _Obstacles(sentences, settings)
-    return _Obstacles(sentences, None)
+            return Obstacles(sentences, settings)
+    return Obstacles(sentences, None)

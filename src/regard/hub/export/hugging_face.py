@@ -28,6 +28,7 @@ from regard.hub.hugging_face.sentence_transformers import sentence_files
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.models import (
     INPUT_ENCODERS,
+    CheckpointFormat,
     Classifier,
     Decoder,
     EncoderDecoder,
@@ -49,8 +50,6 @@ _UNSET = {  # by which `transformers` computes what it does without the field
     "no_repeat_ngram_size": 0,
     "renormalize_logits": False,
 }
-_POWER_OF_WU = 0.75
-"""Power of a length by which ``(5 + length) / 6`` rises where an output has 15 tokens."""
 BRIGHTEST = 255
 """Greatest value of a pixel."""
 _BILINEAR = 2  # the number of the filter in Pillow
@@ -75,15 +74,52 @@ def export_hugging_face(trained: TrainedModel, folder: Path) -> str:
     return _export_text(trained, folder)
 
 
-def _export_text(trained: TrainedModel, folder: Path) -> str:
+def hugging_face_obstacles(trained: TrainedModel) -> str:
+    """Return what no checkpoint format can express of a model; empty where one can.
+
+    Args:
+        trained: Any model.
+
+    Returns:
+        All obstacles, and the settings of a model without them.
+    """
+    try:
+        _checkpoint_format(trained)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _checkpoint_format(trained: TrainedModel) -> CheckpointFormat:
+    """Return the format that can express a model.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if isinstance(trained.model, Vit):
+        config = trained.model.config
+        if config.input != "image":
+            raise ConfigError(
+                f"export: a model of {trained.inputs}, which no published layout here reads: those "
+                "of a Vision Transformer are of images alone."
+            )
+        if obstacles := image_obstacles(config, trained.attention):
+            raise ConfigError(obstacles)
+        (image_format,) = INPUT_ENCODERS[config.family].formats
+        return image_format
     model, tokenizer, config = _require_text_model(trained)
-    checkpoint_format = choose_format(
+    return choose_format(
         model,
         _with_readable_questions(config, tokenizer) if isinstance(model, SpanModel) else config,
         trained.labels,
         trained.attention,
         trained.new_models,
     )
+
+
+def _export_text(trained: TrainedModel, folder: Path) -> str:
+    checkpoint_format = _checkpoint_format(trained)
+    model, tokenizer, config = _require_text_model(trained)
     limit = _longest_text(model, config, trained)
     files = tokenizer_files(tokenizer, model, checkpoint_format, limit)
     if trained.pooling is not None and isinstance(config, EncoderConfig):
@@ -203,7 +239,7 @@ def _ranking_fields(search: BeamSearchConfig) -> dict[str, Any]:
     names = ("ranking", "stopping", "length_penalty")
     fields: dict[str, Any] = {OWN_FIELD: own | {name: getattr(search, name) for name in names}}
     if search.beam > 1:  # of the rankings that `transformers` has, the most similar
-        fields["length_penalty"] = _POWER_OF_WU * search.length_penalty
+        fields["length_penalty"] = search.power_of_length
     return fields
 
 
@@ -232,15 +268,7 @@ def _sampling_fields(
 
 
 def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
-    config = model.config
-    if config.input != "image":
-        raise ConfigError(
-            f"export: a model of {trained.inputs}, which no published layout here reads: those of "
-            "a Vision Transformer are of images alone."
-        )
-    if obstacles := image_obstacles(config, trained.attention):
-        raise ConfigError(obstacles)
-    (checkpoint_format,) = INPUT_ENCODERS[config.family].formats
+    checkpoint_format, config = _checkpoint_format(trained), model.config
     files = {PREPROCESSOR_CONFIG: dump_json(_pixel_preparation(trained, config))}
     fields = label_fields(trained.labels)
     write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)

@@ -50,11 +50,9 @@ def tokenizer_files(
     Returns:
         The files; none without a vocabulary.
     """
-    files = vocabulary_files(tokenizer)
+    files = files_with_ends(tokenizer, model)
     if not files:
         return files
-    if isinstance(tokenizer, Tokenizer):
-        files[TOKENIZER] = _with_ends(tokenizer, model)
     settings = json.loads(files.get(TOKENIZER_CONFIG, "{}"))
     inputs = ["input_ids", "attention_mask"]
     if checkpoint_format.reads_segments:
@@ -64,6 +62,22 @@ def tokenizer_files(
     if limits:
         settings["model_max_length"] = min(limits)
     return files | {TOKENIZER_CONFIG: dump_json(settings)}
+
+
+def files_with_ends(tokenizer: AnyTokenizer, model: TextModel) -> dict[str, str | bytes]:
+    """Return the files of a vocabulary, by name, with which others put the same around texts.
+
+    Args:
+        tokenizer: The vocabulary; one that was published keeps its own tokens around texts.
+        model: Decides what is put around texts.
+
+    Returns:
+        The files; none without a vocabulary.
+    """
+    files = vocabulary_files(tokenizer)
+    if isinstance(tokenizer, Tokenizer):
+        files[TOKENIZER] = _with_ends(tokenizer, model)
+    return files
 
 
 def _with_ends(tokenizer: Tokenizer, model: TextModel) -> str:

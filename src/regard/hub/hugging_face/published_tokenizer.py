@@ -293,6 +293,10 @@ class PublishedTokenizer:
         texts = backend.decode_batch([list(row) for row in rows], skip_special_tokens=True)
         return list(map(_clean_spaces, texts)) if self._cleans_spaces else texts
 
+    def token_string(self, token: int) -> str | None:
+        """Return a token as the vocabulary's file has it; None for an id without one."""
+        return self._require().id_to_token(token)
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each token as readable text; bytes of a split character appear as ``\\xNN``.
 

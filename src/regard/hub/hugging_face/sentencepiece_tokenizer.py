@@ -150,6 +150,10 @@ class SentencePieceTokenizer(PublishedTokenizer):
             for row in rows
         ]
 
+    def token_string(self, token: int) -> str | None:
+        """Return a token as the vocabulary's file has it; None for an id without one."""
+        return self._tokens_of_texts.get(token)
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each token as readable text; ids beyond the vocabulary give empty text."""
         return [self._tokens_of_texts.get(token, "").replace(_SPACE, " ") for token in ids]

@@ -1,0 +1,203 @@
+"""The README of a folder for CTranslate2: the lines of Python that write the model's texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from regard.generation.sampling import SamplingConfig
+from regard.hub.export.ctranslate2_search import WritingLimits
+from regard.hub.file_names import (
+    CTRANSLATE2_VOCABULARY,
+    MARIAN_SOURCE,
+    MARIAN_TARGET,
+    README_MARK,
+    SENTENCEPIECE_LLAMA,
+    SENTENCEPIECE_T5,
+    TOKENIZER,
+)
+
+_TOKENIZERS = f"""
+tokenizer = Tokenizer.from_file(f"{{folder}}/{TOKENIZER}")
+tokenizer.encode_special_tokens = True  # "</s>" in a text is text
+
+def encode(text):
+    return [tokenizer.id_to_token(token) for token in tokenizer.encode(text).ids]
+
+def decode(tokens):
+    return tokenizer.decode([tokenizer.token_to_id(token) for token in tokens])
+"""
+_MARIAN = f"""
+source = SentencePieceProcessor(model_file=f"{{folder}}/{MARIAN_SOURCE}")
+target = SentencePieceProcessor(model_file=f"{{folder}}/{MARIAN_TARGET}")
+with open(f"{{folder}}/{CTRANSLATE2_VOCABULARY}", encoding="utf-8") as file:
+    vocabulary = set(json.load(file))
+
+def encode(text):
+    tag = re.match(">>[^<>]+<<", text)  # of the target language
+    head = tag[0] if tag and tag[0] in vocabulary else ""
+    pieces = source.encode(text.removeprefix(head), out_type=str)
+    return [*BEFORE, *([head] if head else []), *pieces, *AFTER]
+"""
+_SENTENCEPIECE = """
+source = target = SentencePieceProcessor(model_file=f"{folder}/NAME")
+
+def encode(text):
+    return [*BEFORE, *source.encode(text, out_type=str), *AFTER]
+"""
+_PIECES = """
+def decode(tokens):
+    return target.decode([token for token in tokens if token not in HIDDEN]).strip()
+"""
+
+
+class SpecialTokens(NamedTuple):
+    """The tokens that a vocabulary of SentencePiece has around texts, as strings.
+
+    Args:
+        before: Before a text.
+        after: After a text.
+        hidden: Left out of an output.
+    """
+
+    before: Sequence[str]
+    after: Sequence[str]
+    hidden: Sequence[str]
+
+
+class TokenUsage(NamedTuple):
+    """Lines of Python that split a text into tokens, and join the tokens of an output.
+
+    Args:
+        package: That does it.
+        imports: Its imports.
+        lines: Functions ``encode`` and ``decode``.
+    """
+
+    package: str
+    imports: str
+    lines: str
+
+
+def usage_of_tokens(files: Mapping[str, object], special: SpecialTokens) -> TokenUsage:
+    """Return how the tokens of a vocabulary are used.
+
+    Args:
+        files: Of the vocabulary, by name.
+        special: Special tokens, which ``tokenizer.json`` has by itself.
+    """
+    if TOKENIZER in files:
+        return TokenUsage("tokenizers", "from tokenizers import Tokenizer", _TOKENIZERS.strip())
+    names = (SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA)
+    name = next((name for name in names if name in files), None)
+    code = _MARIAN if name is None else _SENTENCEPIECE.replace("NAME", name)
+    constants = zip(("BEFORE", "AFTER", "HIDDEN"), special, strict=True)
+    before = "".join(f"{constant} = {list(tokens)!r}\n" for constant, tokens in constants)
+    imports = "from sentencepiece import SentencePieceProcessor"
+    if name is None:
+        imports = f"import json\nimport re\n{imports}"
+    return TokenUsage("sentencepiece", imports, before + code.rstrip() + "\n" + _PIECES.rstrip())
+
+
+def translator_readme(
+    usage: TokenUsage,
+    options: Mapping[str, Any],
+    limits: WritingLimits,
+    prefix: str | None,
+    notes: Sequence[str],
+) -> str:
+    """Return the README of an encoder-decoder.
+
+    Args:
+        usage: How its tokens are used.
+        options: Of ``translate_batch``, but for lengths.
+        limits: The lengths.
+        prefix: Token that every output begins with; None leaves it to the model.
+        notes: Sentences on what is different elsewhere.
+    """
+    arguments = _arguments(options)
+    if prefix is not None:
+        arguments.insert(0, f"target_prefix=[[{prefix!r}]],")
+    lines = [
+        "translator = ctranslate2.Translator(folder)",
+        "",
+        "def write(text):",
+        "    tokens = encode(text)",
+        f"    num_source = min(len(tokens), {limits.source})",
+        "    (result,) = translator.translate_batch(",
+        "        [tokens],",
+        *(f"        {argument}" for argument in arguments),
+        f"        max_input_length={limits.source},",
+        f"        max_decoding_length={limits.formula},",
+        "    )",
+        "    return decode(result.hypotheses[0])",
+    ]
+    return _readme(usage, lines, notes)
+
+
+def generator_readme(
+    usage: TokenUsage,
+    options: Mapping[str, Any],
+    sampling: SamplingConfig,
+    start: str | None,
+    notes: Sequence[str],
+) -> str:
+    """Return the README of a language model.
+
+    Args:
+        usage: How its tokens are used.
+        options: Of ``generate_batch``, but for sampling and lengths.
+        sampling: Settings of the model.
+        start: Token that a text without a prompt begins with, where ``encode`` gives none for it.
+        notes: Sentences on what is different elsewhere.
+    """
+    prompt = "encode(prompt)" if start is None else f"encode(prompt) or [{start!r}]"
+    lines = [
+        "generator = ctranslate2.Generator(folder)",
+        "",
+        f"def write(prompt, max_tokens={sampling.max_tokens}, **sampling):",
+        f"    tokens = {prompt}",
+        "    (result,) = generator.generate_batch(",
+        "        [tokens],",
+        *(f"        {argument}" for argument in _arguments(options)),
+        "        include_prompt_in_result=False,",
+        "        max_length=max_tokens,",
+        "        **sampling,",
+        "    )",
+        "    return decode(tokens + result.sequences[0])[len(decode(tokens)) :]",
+    ]
+    sampled = [f"sampling_topk={sampling.top_k}"]
+    sampled += [f"sampling_topp={sampling.top_p}"] * (sampling.top_p != 1)
+    sampled += [f"sampling_temperature={sampling.temperature}"] * (sampling.temperature > 0)
+    notes = [
+        "`write(prompt)` takes the most probable token each time, as `temperature=0` does in "
+        f"regard; `write(prompt, {', '.join(sampled)})` draws it, from other random numbers.",
+        *notes,
+    ]
+    return _readme(usage, lines, notes)
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value!r}," for name, value in options.items()]
+
+
+def _readme(usage: TokenUsage, lines: Sequence[str], notes: Sequence[str]) -> str:
+    code = "\n".join(lines)
+    items = "\n".join(f"- {note}" for note in notes)
+    return f"""{README_MARK}
+# A Transformer for CTranslate2
+
+Written by `regard export`. After `pip install ctranslate2 {usage.package}` these lines write texts:
+
+```python
+import ctranslate2
+{usage.imports}
+
+folder = "."  # this one
+{usage.lines}
+
+{code}
+```
+
+{items}
+"""

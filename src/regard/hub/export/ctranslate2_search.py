@@ -1,0 +1,143 @@
+"""A search of regard as options of CTranslate2, and where the two are not the same.
+
+Both keep the best ``2 * beam`` candidates and rank outputs by the log-probability over a power of
+the length, its end counted. CTranslate2 ends a beam once ``beam * patience`` outputs have ended; it
+sets tokens that are not allowed to minus infinity before, not after, probabilities are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.sampling import SamplingConfig
+from regard.layers.positions import LearnedPositions
+from regard.models import Transformer
+
+LEAST_POSITIONS = 1024
+"""Rows of a table of sinusoids at least: the tokens to which CTranslate2 cuts a source."""
+_PATIENCE = {"first": 1.0, "likely": 2.0, "certain": 1_000.0}
+"""Patience by the rule that ends a search. The first rule is that of CTranslate2; a search that
+goes on to its limit finds the best output of the last.
+"""
+
+
+class WritingLimits(NamedTuple):
+    """The lengths that a translator was trained for.
+
+    Args:
+        source: Maximum number of tokens of a source, special tokens counted.
+        ratio: Maximum number of tokens of an output for each of its source, plus ten; None sets no
+            limit.
+        output: Maximum number of tokens of an output whatever the source; None sets no limit.
+    """
+
+    source: int
+    ratio: float | None
+    output: int | None
+
+    def of_output(self, num_source: int) -> int:
+        """Return the maximum number of tokens of an output, its end counted."""
+        by_source = None if self.ratio is None else int(self.ratio * num_source) + 10
+        return min(limit for limit in (by_source, self.output) if limit is not None)
+
+    @property
+    def formula(self) -> str:
+        """The same in Python, of ``tokens``."""
+        by_source = f"int({float(self.ratio or 0)!r} * num_source) + 10"
+        if self.ratio is None:
+            return str(self.output)
+        return by_source if self.output is None else f"min({by_source}, {self.output})"
+
+
+def writing_limits(
+    model: Transformer, search: BeamSearchConfig, max_source: int | None
+) -> WritingLimits:
+    """Return the lengths of a model.
+
+    Args:
+        model: The model, which may have a table of positions.
+        search: Its search.
+        max_source: Maximum number of tokens of a source, its end not counted; None is as many as
+            the model has positions for.
+    """
+    positions = model.source_embedding.positions
+    most = positions.num_positions if isinstance(positions, LearnedPositions) else None
+    sources = [limit for limit in (most, max_source and max_source + 1) if limit is not None]
+    outputs = [limit for limit in (most, search.max_length) if limit is not None]
+    return WritingLimits(
+        min(sources, default=LEAST_POSITIONS),
+        search.max_length_ratio,
+        min(outputs, default=None),
+    )
+
+
+def search_options(search: BeamSearchConfig, tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the options of ``translate_batch`` for a search, but for lengths.
+
+    Args:
+        search: How outputs are searched for.
+        tokens: The token of each id.
+    """
+    options: dict[str, Any] = {"beam_size": search.beam}
+    if search.beam > 1:
+        options["patience"] = _PATIENCE[search.stopping]
+        options["length_penalty"] = search.power_of_length
+    # Here the end counts, and CTranslate2 would not write an empty output by itself.
+    options["min_decoding_length"] = max(0, search.min_length - 1)
+    return options | _rules(search, tokens)
+
+
+def sampling_options(
+    sampling: SamplingConfig,
+    ends: Collection[int],
+    written_ends: Collection[int],
+    tokens: Sequence[str],
+) -> dict[str, Any]:
+    """Return the options of ``generate_batch`` for a language model, but for how tokens are drawn.
+
+    Args:
+        sampling: How tokens are chosen.
+        ends: Ids that end a text.
+        written_ends: Those of them that belong to the text, such as a newline.
+        tokens: The token of each id.
+    """
+    options: dict[str, Any] = {"end_token": [tokens[token] for token in sorted(ends)]}
+    if written_ends:
+        options["return_end_token"] = True
+    if sampling.min_tokens > 1:
+        options["min_length"] = sampling.min_tokens - 1
+    return options | _rules(sampling, tokens)
+
+
+def _rules(config: BeamSearchConfig | SamplingConfig, tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the options about repetition and tokens that are never written."""
+    options: dict[str, Any] = {}
+    if config.repetition_penalty != 1.0:
+        options["repetition_penalty"] = config.repetition_penalty
+    if config.no_repeat_size:
+        options["no_repeat_ngram_size"] = config.no_repeat_size
+    if config.forbidden:
+        forbidden = dict.fromkeys(config.forbidden)
+        options["suppress_sequences"] = [[tokens[token]] for token in forbidden]
+    return options
+
+
+def search_difference(search: BeamSearchConfig) -> str:
+    """Return in words what CTranslate2 does otherwise in a search; empty where it is the same.
+
+    Args:
+        search: How outputs are searched for; a greedy one is the same.
+    """
+    if search.beam == 1:
+        return ""
+    if search.ranking == "wu":
+        return "ranks outputs by another function of their length"
+    # Without a length penalty CTranslate2 stops once the best candidate ends.
+    if search.stopping == "likely" or search.length_penalty <= 0:
+        return "ends a search by another rule"
+    has_rules = search.repetition_penalty != 1 or search.no_repeat_size or search.forbidden
+    if has_rules or search.min_length > 1 or search.forced_first is not None:
+        return "renormalises probabilities where tokens are not allowed"
+    return ""

@@ -1,0 +1,213 @@
+"""The weights of a Transformer as a specification of CTranslate2, which computes the same numbers.
+
+CTranslate2 (Klein et al. 2020) has pre-norm and post-norm blocks, layer and RMS norms, plain and
+gated feed-forward networks, rotary positions and tables of positions, and heads that share keys and
+values: all of `Transformer`, `TransformerDecoder` and `Gpt` but copies, roles and patterns. Every
+projection of queries, keys and values is stacked there in the order that it has here. Cost: the
+weights are held once more, in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.layers.embedding import TokenEmbedding
+from regard.layers.feed_forward import Activation, FeedForward
+from regard.layers.linear import Linear
+from regard.layers.multi_head_attention import SelfAttention
+from regard.layers.norm import LayerNorm, RMSNorm
+from regard.layers.positions import LearnedPositions
+from regard.layers.transformer_block import BlockConfig, DecoderBlock, TransformerBlock
+from regard.models import Gpt, GptConfig, Transformer, TransformerDecoder
+
+_ACTIVATIONS: dict[Activation, str] = {
+    "relu": "RELU",
+    "gelu": "GELU",
+    "gelu_tanh": "GELUTanh",
+    "silu": "SWISH",
+    "swiglu": "SWISH",
+}
+"""Names of the activations in CTranslate2."""
+
+
+def translator_spec(specs: Any, model: Transformer, num_positions: int) -> Any:
+    """Return the specification of an encoder-decoder.
+
+    Args:
+        specs: The module ``ctranslate2.specs``.
+        model: A model that CTranslate2 can compute.
+        num_positions: Rows of the tables of sinusoids, which have no end here.
+
+    Returns:
+        A ``TransformerSpec`` without a vocabulary.
+    """
+    block = model.config.block(1)
+    options = _options(specs, block)
+    has_norm = model.config.has_embedding_norm
+    encoder = specs.TransformerEncoderSpec(
+        len(model.encoder), layernorm_embedding=has_norm, **options
+    )
+    decoder = specs.TransformerDecoderSpec(
+        len(model.decoder),
+        layernorm_embedding=has_norm,
+        # As in `align`: the mean of the heads of the last layer but one.
+        alignment_layer=-min(2, len(model.decoder)),
+        alignment_heads=model.config.num_heads,
+        **options,
+    )
+    _fill_embedding(encoder, model.source_embedding, num_positions)
+    for layer, of_model in zip(encoder.layer, model.encoder, strict=True):
+        assert isinstance(of_model, TransformerBlock)
+        _fill_block(layer, of_model)
+    _fill_last_norm(encoder, model.encoder_norm)
+    _fill_embedding(decoder, model.target_embedding, num_positions)
+    for layer, of_model in zip(decoder.layer, model.decoder_blocks, strict=True):
+        _fill_decoder_block(layer, of_model)
+    _fill_last_norm(decoder, model.decoder_norm)
+    _fill_output(decoder, model)
+    spec = specs.TransformerSpec(encoder, decoder)
+    spec.config.layer_norm_epsilon = block.epsilon
+    return spec
+
+
+def generator_spec(specs: Any, model: TransformerDecoder | Gpt, num_positions: int) -> Any:
+    """Return the specification of a language model.
+
+    Args:
+        specs: The module ``ctranslate2.specs``.
+        model: A model that CTranslate2 can compute.
+        num_positions: Rows of a table of sinusoids, which has no end here.
+
+    Returns:
+        A ``TransformerDecoderModelSpec`` without a vocabulary.
+    """
+    config = model.config
+    block = config.block() if isinstance(config, GptConfig) else config.block(1)
+    decoder = specs.TransformerDecoderSpec(
+        len(model.blocks),
+        with_encoder_attention=False,
+        layernorm_embedding=model.embedding.norm is not None,
+        **_options(specs, block),
+    )
+    _fill_embedding(decoder, model.embedding, num_positions)
+    for layer, of_model in zip(decoder.layer, model.blocks, strict=True):
+        assert isinstance(of_model, TransformerBlock)
+        _fill_block(layer, of_model)
+    _fill_last_norm(decoder, model.norm)
+    _fill_output(decoder, model)
+    spec = specs.TransformerDecoderModelSpec(decoder)
+    spec.config.layer_norm_epsilon = block.epsilon
+    return spec
+
+
+def _options(specs: Any, block: BlockConfig) -> dict[str, Any]:
+    """Return the options by which encoder and decoder of CTranslate2 have a block's layers."""
+    options: dict[str, Any] = {
+        "num_heads": block.num_heads,
+        "pre_norm": block.norm == "pre",
+        "activation": getattr(specs.Activation, _ACTIVATIONS[block.activation]),
+        "ffn_glu": block.activation == "swiglu",
+        "rms_norm": block.norm_kind == "rms",
+    }
+    if block.rotary_base is not None:  # 0 rotates all dimensions of a head
+        options |= {"rotary_dim": 0, "rotary_interleave": False, "rotary_base": block.rotary_base}
+    if block.num_kv_heads not in (None, block.num_heads):
+        options["num_heads_kv"] = block.num_kv_heads
+    if block.head_dim is not None:
+        options["head_dim"] = block.head_dim
+    return options
+
+
+def _fill_embedding(spec: Any, embedding: TokenEmbedding, num_positions: int) -> None:
+    tables = spec.embeddings  # an encoder has a list, for features of tokens
+    (tables[0] if isinstance(tables, list) else tables).weight = _float(embedding.weight)
+    spec.scale_embeddings = float(embedding.scale)
+    if embedding.positions is not None:
+        spec.position_encodings.encodings = _positions(embedding, num_positions)
+    if embedding.norm is not None:
+        _fill_norm(spec.layernorm_embedding, embedding.norm)
+
+
+def _positions(embedding: TokenEmbedding, num_positions: int) -> Tensor:
+    """Return the table of positions, ``[positions, dim]``."""
+    positions = embedding.positions
+    assert positions is not None
+    if isinstance(positions, LearnedPositions):
+        num_positions = positions.num_positions
+    return _float(positions(0, num_positions))
+
+
+def _fill_block(spec: Any, block: TransformerBlock) -> None:
+    assert isinstance(block.self_attention, SelfAttention)
+    _fill_self_attention(spec.self_attention, block.self_attention, block.attention_residual.norm)
+    _fill_feed_forward(spec.ffn, block.feed_forward, block.feed_forward_residual.norm)
+
+
+def _fill_decoder_block(spec: Any, block: DecoderBlock) -> None:
+    assert isinstance(block.self_attention, SelfAttention)
+    _fill_self_attention(spec.self_attention, block.self_attention, block.self_residual.norm)
+    attention = block.cross_attention
+    _fill_norm(spec.attention.layer_norm, block.cross_residual.norm)
+    layers = (attention.query, attention.key_value, attention.output)
+    for linear, layer in zip(spec.attention.linear, layers, strict=True):
+        _fill_linear(linear, layer)
+    _fill_feed_forward(spec.ffn, block.feed_forward, block.feed_forward_residual.norm)
+
+
+def _fill_self_attention(spec: Any, attention: SelfAttention, norm: nn.Module) -> None:
+    _fill_norm(spec.layer_norm, norm)
+    if attention.is_grouped:
+        _fill_linear(spec.linear[0], attention.query, attention.key_value)
+    else:
+        _fill_linear(spec.linear[0], attention.query_key_value)
+    _fill_linear(spec.linear[1], attention.output)
+
+
+def _fill_feed_forward(spec: Any, layer: FeedForward, norm: nn.Module) -> None:
+    _fill_norm(spec.layer_norm, norm)
+    _fill_linear(spec.linear_1, layer.outer)
+    if layer.num_splits == 1:
+        _fill_linear(spec.linear_0, layer.inner)
+        return
+    weights = _float(layer.inner.adapted_weight()).chunk(2)  # [2 * hidden, dim]
+    biases = (None, None) if layer.inner.bias is None else _float(layer.inner.bias).chunk(2)
+    for linear, weight, bias in zip(
+        (spec.linear_0, spec.linear_0_noact), weights, biases, strict=True
+    ):
+        linear.weight = weight
+        if bias is not None:
+            linear.bias = bias
+
+
+def _fill_linear(spec: Any, *layers: Linear) -> None:
+    """Fill a linear map with one, or with several that read the same input."""
+    spec.weight = torch.cat([_float(layer.adapted_weight()) for layer in layers])
+    biases = [_float(layer.bias) for layer in layers if layer.bias is not None]
+    if biases:
+        spec.bias = torch.cat(biases)
+
+
+def _fill_last_norm(spec: Any, norm: nn.Module) -> None:
+    if not isinstance(norm, nn.Identity):
+        _fill_norm(spec.layer_norm, norm)
+
+
+def _fill_norm(spec: Any, norm: nn.Module) -> None:
+    assert isinstance(norm, LayerNorm | RMSNorm)
+    spec.gamma = _float(norm.weight)
+    if isinstance(norm, LayerNorm):
+        spec.beta = _float(norm.bias)
+
+
+def _fill_output(spec: Any, model: Transformer | TransformerDecoder | Gpt) -> None:
+    spec.projection.weight = _float(model.output_weight)
+    bias = getattr(model, "output_bias", None)
+    if bias is not None:
+        spec.projection.bias = _float(bias).flatten()
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return tensor.detach().float().cpu().contiguous()
