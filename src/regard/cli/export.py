@@ -40,8 +40,9 @@ def export(
     output
         Folder to write.
     to
-        The format: hf (Hugging Face: config.json, safetensors, tokenizer.json), or ctranslate2
-        (Transformers that write texts: model.bin, tokenizer.json).
+        The format: hf (Hugging Face: config.json, safetensors, tokenizer.json), ctranslate2
+        (Transformers that write texts: model.bin, tokenizer.json), or onnx (models that classify,
+        find answers, embed or forecast: model.onnx, tokenizer.json).
     texts
         File of texts, one a line, that go through the exported folder; without it the validation
         data of the run, if it is still there.
@@ -143,15 +144,17 @@ def _print_numbers(exported: Exported, peer: Peer) -> None:
 
 def _print_check(check: TextCheck, peer: Peer, command: str) -> None:
     """Print what real texts gave, or the command that would check them."""
-    count = pluralize(check.num_texts, "text")
+    plural = check.noun if check.noun == "series" else ""
+    count = pluralize(check.num_texts, check.noun, plural)
     if not check.num_texts:
         advice = f"  Check: {command}" if check.needs_texts else ""
         print(f"Not checked on real texts: {check.reason}.{advice}")
         return
+    tokens = "tokens and " if check.noun == "text" else ""
     search = "greedy " if check.beam > 1 else ""
     if check.is_equal:
         print(
-            f"Equal   {count} ({check.source}) in {check.peer}: the same tokens and {search}"
+            f"Equal   {count} ({check.source}) in {check.peer}: the same {tokens}{search}"
             f"outputs, numbers within {check.difference:.1e}"
         )
     else:

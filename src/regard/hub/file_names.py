@@ -32,6 +32,7 @@ VOCABULARY = "vocab.json"  # byte-pair encoding with MERGES, and Marian
 MERGES = "merges.txt"
 CTRANSLATE2_MODEL = "model.bin"
 CTRANSLATE2_VOCABULARY, CTRANSLATE2_WRITER_VOCABULARY = "shared_vocabulary.json", "vocabulary.json"
+ONNX_MODEL, ONNX_WEIGHTS = "model.onnx", "model.onnx.data"
 README_MARK = "<!-- written by regard export -->"
 """First line of a README that an export wrote, and another one may replace."""
 EXPORTER = {"exported_by": "regard"}

@@ -14,7 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Global, Lengths, Local, Pattern, ScoreDependentPattern
+from regard.attention import (
+    Full,
+    Global,
+    Lengths,
+    Local,
+    MaskPattern,
+    Pattern,
+    ScoreDependentPattern,
+    attend,
+)
 from regard.layers.layer import Description
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
@@ -44,6 +53,7 @@ class LongformerAttention(SelfAttention):
     ) -> None:
         super().__init__(dim, num_heads, pattern=pattern, output_init_scale=output_init_scale)
         self._other_pattern = pattern
+        self._is_global: Tensor | None = None
         require_whole("num_global", num_global, 0)
         self._set_num_global(num_global)
         self.global_query = Linear(dim, dim)
@@ -65,6 +75,19 @@ class LongformerAttention(SelfAttention):
         finally:
             self._set_num_global(before)
 
+    @contextmanager
+    def global_rows(self, is_global: Tensor) -> Iterator[None]:
+        """Attend with other global tokens in each row within the context, over all pairs.
+
+        Args:
+            is_global: Bool, ``[batch, length]``.
+        """
+        self._is_global = is_global
+        try:
+            yield
+        finally:
+            self._is_global = None
+
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None
     ) -> Tensor:
@@ -79,6 +102,8 @@ class LongformerAttention(SelfAttention):
             Same shape as `x`.
         """
         assert cache is None, "an encoder does not read position by position"
+        if self._is_global is not None:
+            return self._attend_by_rows(x, lengths, self._is_global)
         num_global = min(self.num_global, x.shape[1])
         parts = []
         if num_global:
@@ -104,6 +129,28 @@ class LongformerAttention(SelfAttention):
         q = q[:, :, num_global:]
         pair = _pair_of_lengths(lengths, q.shape[2], first=num_global)
         return self.attend(q, k, v, lengths=pair, query_offset=num_global)
+
+    def _attend_by_rows(self, x: Tensor, lengths: Tensor | None, is_global: Tensor) -> Tensor:
+        """Attend from and to the global tokens of each row, and by the pattern.
+
+        Args:
+            x: ``[batch, length, dim]``.
+            lengths: ``[batch]``.
+            is_global: Bool, ``[batch, length]``.
+
+        Returns:
+            Same shape as `x`.
+        """
+        pattern, positions = self._other_pattern, torch.arange(x.shape[1], device=x.device)
+        assert isinstance(pattern, MaskPattern), "the others depend on lengths or scores"
+        allowed = pattern.allowed(positions[:, None], positions)  # [length, length]
+        pair = None if lengths is None else (lengths, lengths)
+        mask = allowed | is_global[:, None, None, :]
+        by_pattern = attend(*self.project(x), mask=mask, lengths=pair)
+        (q,) = self._heads(self.global_query(x), 1)
+        k, v = self._heads(self.global_key_value(x), 2)
+        out = torch.where(is_global[:, None, :, None], attend(q, k, v, lengths=pair), by_pattern)
+        return self.output(out.transpose(1, 2).flatten(2))
 
     def describe(self) -> Description:
         """Return the heads, the pattern and the number of global tokens."""

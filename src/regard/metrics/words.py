@@ -35,7 +35,7 @@ def split_words(text: str) -> list[str]:
     text = text.lower()
     if text.isascii():
         return _ASCII_WORD.findall(text)
-    return _word_pattern().findall(unicodedata.normalize("NFC", text))
+    return word_pattern().findall(unicodedata.normalize("NFC", text))
 
 
 def first_words(text: str, count: int) -> str:
@@ -44,7 +44,7 @@ def first_words(text: str, count: int) -> str:
     >>> first_words("One, two; three.", 2)
     'One, two'
     """
-    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else _word_pattern()
+    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else word_pattern()
     end = 0
     for number, match in enumerate(pattern.finditer(text), start=1):
         end = match.end()
@@ -60,12 +60,12 @@ def word_spans(text: str) -> Iterator[tuple[int, int]]:
     >>> [text[start:end] for start, end in word_spans(text)]
     ['E', 'IO', 'Read', '2']
     """
-    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else _word_pattern()
+    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else word_pattern()
     return (match.span() for match in pattern.finditer(text))
 
 
 @cache
-def _word_pattern() -> re.Pattern[str]:
+def word_pattern() -> re.Pattern[str]:
     """Return the pattern of a word: Python's own class of word characters has no marks."""
     codes = (code for code in range(_NUM_CODES) if code not in _VARIANTS)
     marks = "".join(char for char in map(chr, codes) if unicodedata.category(char) in ("Mn", "Mc"))

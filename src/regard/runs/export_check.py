@@ -21,6 +21,7 @@ from torch import Tensor
 from regard.errors import ConfigError, NextStep, WeightsError, did_you_mean
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
+from regard.hub.export.trained_model import SeriesCalendar, SpanSearch
 from regard.lazy import load
 from regard.models import (
     Classifier,
@@ -33,7 +34,9 @@ from regard.models import (
     TextModel,
     Vit,
 )
+from regard.runs.input_check import check_inputs
 from regard.runs.text_check import (
+    InputReader,
     Peer,
     TextCheck,
     TextReader,
@@ -43,8 +46,13 @@ from regard.runs.text_check import (
 )
 from regard.setup.base_task import FOLDER
 from regard.tasks import task_of
+from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.forecasting.loss import BANDS
+from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
+from regard.tasks.question_answering.predictor import QuestionAnswerer
+from regard.tasks.question_answering.text_windows import max_question_tokens
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 
 _NUM_TEXTS = 8
@@ -115,6 +123,7 @@ def export_model(
         opened.model,
         None if task.reads_inputs else opened.tokenizer,
         config.attention,
+        task=config.task,
         inputs=task.inputs,
         search=config.search,
         sampling=config.sampling,
@@ -123,12 +132,17 @@ def export_model(
         labels=config.data.labels,
         mean=config.data.mean,
         std=config.data.std,
+        span_search=_span_search(opened) if isinstance(opened, QuestionAnswerer) else None,
+        audio=config.audio if _reads_frames(opened) else None,
+        calendar=_series_calendar(opened) if isinstance(opened, Forecaster) else None,
         new_models={
             family: presets.get(config.preset, presets["small"]).model
             for family, presets in task.presets.items()
         },
     )
     if texts_path is not None:
+        if not isinstance(opened, TextReader):
+            raise ConfigError(f"`texts={texts_path}`: a model of {task.inputs} reads no texts.")
         require_texts(texts_path)
     _require_possible(to, trained, opened.folder)
     export_format = EXPORTS[to]
@@ -141,9 +155,39 @@ def export_model(
         if words:
             check = check_texts(folder, opened, peer, path=texts_path, texts=texts)
         exported = replace(exported, texts=check)
+    elif isinstance(opened, InputReader):
+        exported = replace(exported, texts=check_inputs(folder, opened, peer))
     if export_format.is_read_here or peer.difference is not None:
         return _with_logits(exported, opened, words, to)
     return exported
+
+
+def _span_search(opened: QuestionAnswerer) -> SpanSearch:
+    """Return how a model that finds answers is asked."""
+    return SpanSearch(
+        max_length=opened.max_length,
+        max_question=max_question_tokens(opened.max_length, opened.tokenizer),
+        overlap=opened.config.qa.overlap,
+        max_answer_tokens=opened.config.qa.max_answer_tokens,
+        threshold=opened.threshold,
+    )
+
+
+def _series_calendar(opened: Forecaster) -> SeriesCalendar:
+    """Return what a forecaster knows of time."""
+    calendar = opened.calendar
+    return SeriesCalendar(
+        step=calendar.step,
+        cycles=calendar.cycles,
+        seasons=tuple(opened.config.forecast.seasons or ()),
+        num_harmonics=tuple(calendar.num_harmonics),
+        bands=tuple(opened.bands.get(name, 1.0) for name in BANDS),
+    )
+
+
+def _reads_frames(opened: Any) -> bool:
+    """Return whether a model classifies recordings."""
+    return isinstance(opened, InputClassifier) and opened.modality.reads_frames
 
 
 def _with_logits(exported: Exported, opened: Any, words: Sequence[str], to: str) -> Exported:

@@ -24,6 +24,7 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.source import open_source
 from regard.data.readers.text_lines import read_lines
+from regard.data.rows import Rows
 from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import prepend_special_tokens, split_tokenizer
@@ -32,7 +33,9 @@ from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.inspect import open_sources, sources_hash
 from regard.tasks import task_of
+from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
@@ -67,6 +70,8 @@ class TextOutput(NamedTuple):
 
 TextReader = TargetWriter | TextClassifier | QuestionAnswerer | TextGenerator | TextEncoder
 """A trained model that reads texts."""
+InputReader = InputClassifier | Forecaster
+"""A trained model that reads images, recordings or series."""
 
 
 class Peer(NamedTuple):
@@ -83,6 +88,7 @@ class Peer(NamedTuple):
             beam; empty where its search is the same.
         greedy: How a search is greedy there.
         limit: Its name of the maximum number of tokens of an output.
+        input_outputs: The same of other inputs, such as images; None for a library that reads none.
     """
 
     name: str
@@ -94,6 +100,7 @@ class Peer(NamedTuple):
     search_difference: Callable[[BeamSearchConfig], str] = lambda _: ""
     greedy: str = ""
     limit: str = ""
+    input_outputs: Callable[[Path, InputReader, Rows], list[TextOutput] | None] | None = None
 
 
 class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +119,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
             peer is another; 1 where the search was compared as it is.
         search_difference: What the peer does otherwise in that search, in words.
         num_equal_beams: Number of texts with the same output of that beam.
+        noun: What was compared, in the singular.
         num_limited: Number of texts with another output where no limit follows from the length of
             the source: the peer has none by itself, and was given that of each text.
     """
@@ -128,6 +136,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
     search_difference: str = ""
     num_equal_beams: int = 0
     num_limited: int = 0
+    noun: str = "text"
 
     @property
     def is_equal(self) -> bool:
@@ -165,7 +174,7 @@ def check_texts(
     if peer_outputs is None:
         package = f"the package {peer.name} is not installed (pip install {peer.name})"
         return TextCheck(reason=package)
-    check = _compare(inputs, own, peer_outputs, source=source, peer=peer.name)
+    check = compare_outputs(inputs, own, peer_outputs, source=source, peer=peer.name)
     check = replace(check, num_limited=_count_limited(compared, inputs, own))
     if compared is opened:
         return check
@@ -206,16 +215,25 @@ def _with_words(texts: Iterable[str]) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
+def validation_data(config: RunConfig) -> Rows | None:
+    """Return the validation data of a run; None where its data has changed or is missing."""
+    if not config.data.sha256:
+        return None
+    try:
+        sources = open_sources(config.data)
+        if sources_hash(sources) != config.data.sha256:
+            return None
+        return task_of(config).read(ReadOptions.from_config(config, sources)).valid
+    except RegardError:
+        return None
+
+
 def validation_texts(config: RunConfig) -> list[str]:
     """Return the validation texts of a run; none where its data has changed or is missing."""
     if not config.data.sha256 or task_of(config).reads_inputs:
         return []
-    try:
-        sources = open_sources(config.data)
-        if sources_hash(sources) != config.data.sha256:
-            return []
-        valid = task_of(config).read(ReadOptions.from_config(config, sources)).valid
-    except RegardError:
+    valid: Any = validation_data(config)
+    if valid is None:
         return []
     if isinstance(valid, ParallelCorpus | AnswerPairs):
         return list(valid.sources)
@@ -414,14 +432,28 @@ def _fill(opened: TextEncoder, texts: Sequence[str]) -> tuple[list[str], list[Te
     return inputs, outputs
 
 
-def _compare(
+def compare_outputs(
     texts: Sequence[str],
     own: Sequence[TextOutput],
     peer_outputs: Sequence[TextOutput],
     *,
     source: str,
     peer: str,
+    noun: str = "text",
 ) -> TextCheck:
+    """Compare outputs of a model with those of its export.
+
+    Args:
+        texts: Texts, or names of other inputs.
+        own: What the model gives for each.
+        peer_outputs: What the export gives.
+        source: Source of the texts.
+        peer: Library that read the export.
+        noun: What each is, in the singular.
+
+    Returns:
+        How many are equal, and the first that is not.
+    """
     differences, largest = [], 0.0
     for text, ours, theirs in zip(texts, own, peer_outputs, strict=True):
         left, right = torch.tensor(ours.numbers), torch.tensor(theirs.numbers)
@@ -436,6 +468,7 @@ def _compare(
         num_equal=len(texts) - len(differences),
         difference=largest,
         first=next(iter(differences), ""),
+        noun=noun,
         reason="" if texts else "every text is longer than the model reads",
         needs_texts=not texts,
     )

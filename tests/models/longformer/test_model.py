@@ -204,3 +204,20 @@ def test_a_summary_tells_the_window():
     assert config.summary(AttentionConfig()) == (
         "2 layers, d=768, 12 heads, ff 3072, post-norm, attention full, window 64 / 128, 1 global"
     )
+
+
+def test_a_graph_of_all_rows_gives_what_rows_of_one_question_give(monkeypatch):
+    config = LongformerConfig(
+        num_layers=2, dim=24, num_heads=3, hidden_dim=40, window=4, question_end_id=2
+    )
+    model = Longformer(config, VOCAB).eval()
+    spread(model)
+    ids = torch.randint(3, VOCAB, (4, 12), generator=torch.Generator().manual_seed(0))
+    ids[0, 3], ids[1, 0], ids[2, 11] = 2, 2, 2  # the last row has no end of a question
+    lengths = torch.tensor([12, 7, 12, 9])
+    is_token = torch.arange(12) < lengths[:, None]
+    with torch.inference_mode():
+        expected = model.hidden_states(ids, lengths=lengths)[is_token]
+        monkeypatch.setattr("regard.models.longformer.model.is_exporting", lambda: True)
+        states = model.hidden_states(ids, lengths=lengths)[is_token]
+    torch.testing.assert_close(states, expected, rtol=0, atol=1e-5)

@@ -20,6 +20,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from regard.attention.exporting import is_exporting
+
 Positions = tuple[int, ...]
 
 FAR = 1 << 61
@@ -121,6 +123,8 @@ class MaskTerm:
 def is_member(positions: Tensor, members: Positions) -> Tensor:
     """Return which positions ``[..., length]`` belong to a set; memory grows with them alone."""
     tensor = torch.tensor(members, dtype=torch.long, device="cpu")
+    if is_exporting():  # ONNX has no operator for a search in a sorted list
+        return (positions[..., None] == tensor).any(-1)
     return torch.isin(positions, tensor.to(positions.device, non_blocking=True))
 
 

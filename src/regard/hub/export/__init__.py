@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from regard.hub.export.ctranslate2 import ctranslate2_obstacles, export_ctranslate2
 from regard.hub.export.hugging_face import export_hugging_face, hugging_face_obstacles
+from regard.hub.export.onnx import export_onnx, onnx_obstacles
 from regard.hub.export.trained_model import TrainedModel
 
 
@@ -45,7 +46,20 @@ EXPORTS = {
         obstacles=ctranslate2_obstacles,
         purpose="CTranslate2",
     ),
+    "onnx": ExportFormat(
+        export_onnx,
+        "regard.runs.onnxruntime_peer.ONNXRUNTIME",
+        obstacles=onnx_obstacles,
+        purpose="onnxruntime",
+    ),
 }
 """The formats by name."""
 
-__all__ = ["EXPORTS", "ExportFormat", "TrainedModel", "export_ctranslate2", "export_hugging_face"]
+__all__ = [
+    "EXPORTS",
+    "ExportFormat",
+    "TrainedModel",
+    "export_ctranslate2",
+    "export_hugging_face",
+    "export_onnx",
+]

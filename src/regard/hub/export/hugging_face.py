@@ -121,7 +121,8 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     checkpoint_format = _checkpoint_format(trained)
     model, tokenizer, config = _require_text_model(trained)
     limit = _longest_text(model, config, trained)
-    files = tokenizer_files(tokenizer, model, checkpoint_format, limit)
+    reads_segments = checkpoint_format.reads_segments
+    files = tokenizer_files(tokenizer, model, reads_segments=reads_segments, max_length=limit)
     if trained.pooling is not None and isinstance(config, EncoderConfig):
         files |= sentence_files(trained.pooling, config.dim)
     if generation := _generation_fields(trained, model, tokenizer, has_vocabulary=bool(files)):
@@ -269,13 +270,13 @@ def _sampling_fields(
 
 def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
     checkpoint_format, config = _checkpoint_format(trained), model.config
-    files = {PREPROCESSOR_CONFIG: dump_json(_pixel_preparation(trained, config))}
+    files = {PREPROCESSOR_CONFIG: dump_json(pixel_preparation(trained, config))}
     fields = label_fields(trained.labels)
     write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)
     return checkpoint_format.model_type
 
 
-def _pixel_preparation(trained: TrainedModel, config: VitConfig) -> dict[str, Any]:
+def pixel_preparation(trained: TrainedModel, config: VitConfig) -> dict[str, Any]:
     """Return ``preprocessor_config.json``: the size of images, mean and deviation of pixels."""
     mean, std = trained.mean or [0.0] * config.channels, trained.std or [1.0] * config.channels
     return {

@@ -21,7 +21,6 @@ from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.hub.hugging_face.tokenizer_overrides import surround
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.models import (
-    CheckpointFormat,
     Classifier,
     Decoder,
     Encoder,
@@ -36,7 +35,8 @@ _LINES = (("\n(?=[^\n])", "\n "), (r"\A (?=\n)", ""))
 def tokenizer_files(
     tokenizer: AnyTokenizer,
     model: TextModel,
-    checkpoint_format: CheckpointFormat,
+    *,
+    reads_segments: bool,
     max_length: int | None,
 ) -> dict[str, str | bytes]:
     """Return the files of the vocabulary of an exported model, by name.
@@ -44,7 +44,7 @@ def tokenizer_files(
     Args:
         tokenizer: The vocabulary; one that was published keeps its own tokens around texts.
         model: Decides what is put around texts.
-        checkpoint_format: Format of the export, which decides the inputs.
+        reads_segments: Whether the exported model reads the numbers of segments.
         max_length: Maximum number of tokens of a text, those around it counted; None sets no limit.
 
     Returns:
@@ -55,7 +55,7 @@ def tokenizer_files(
         return files
     settings = json.loads(files.get(TOKENIZER_CONFIG, "{}"))
     inputs = ["input_ids", "attention_mask"]
-    if checkpoint_format.reads_segments:
+    if reads_segments:
         inputs.insert(1, "token_type_ids")
     settings["model_input_names"] = inputs
     limits = [limit for limit in (max_length, tokenizer.max_length) if limit is not None]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from regard.attention import Full, Local, Pattern, saved_bytes
+from regard.attention.exporting import is_exporting
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
 from regard.models.base.encoder import Encoder, EncoderConfig
@@ -124,11 +125,19 @@ class Longformer(Encoder):
     ) -> Tensor:
         """Return the last hidden states, ``[batch, length, dim]``; see `Encoder`.
 
-        Rows with questions of one length are computed together.
+        Rows with questions of one length are computed together; a graph that is exported has all
+        rows together, over all pairs.
         """
         if self.question_end_id is None:
             return super().hidden_states(ids, segments=segments, lengths=lengths, features=features)
         is_before = (ids == self.question_end_id).cumsum(1) == 0
+        if is_exporting():
+            with ExitStack() as stack:
+                for layer in self.global_layers:
+                    stack.enter_context(layer.global_rows(is_before))
+                return super().hidden_states(
+                    ids, segments=segments, lengths=lengths, features=features
+                )
         counts = is_before.sum(1)  # global tokens of each row, [batch]
         indices, states = [], []
         for count in counts.unique().tolist():

@@ -1,0 +1,221 @@
+"""``README.md`` of an exported ONNX folder: its inputs and outputs, and lines that run it.
+
+The lines are those of a module of `onnx_usage`, which the check of an export has used.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from regard.hub.export.onnx_graphs import OnnxGraph, predicts_tokens
+from regard.hub.export.trained_model import TrainedModel
+from regard.hub.file_names import README_MARK
+from regard.models import Classifier, PatchTst, SpanModel, Vit
+
+_FUTURE = "from __future__ import annotations"
+
+
+class Usage(NamedTuple):
+    """How an exported model is run.
+
+    Args:
+        modules: Names of the modules of `onnx_usage` whose lines the README holds.
+        name: Name of the class in the last of them.
+        packages: What the lines import.
+        example: Last lines.
+        notes: What else a reader has to know, one paragraph each.
+    """
+
+    modules: tuple[str, ...]
+    name: str
+    packages: str
+    example: str
+    notes: tuple[str, ...] = ()
+
+
+_TEXT_PACKAGES = "numpy onnxruntime tokenizers"
+_PADDING = (
+    "Padding is on the right: `attention_mask` is 1 at the tokens of a row and 0 after them. A row "
+    "with another mask gives NaN."
+)
+_TEXT_LABELS = Usage(
+    ("classify_texts",),
+    "TextClassifier",
+    _TEXT_PACKAGES,
+    """\
+classify = TextClassifier(".")
+for probabilities in classify(["One text.", "Another text, which is longer."]):
+    label = max(probabilities, key=probabilities.__getitem__)
+    print(label, probabilities[label])
+""",
+    (_PADDING,),
+)
+_SPANS = Usage(
+    ("answer_questions",),
+    "QuestionAnswerer",
+    _TEXT_PACKAGES,
+    """\
+answer = QuestionAnswerer(".")
+print(answer("Who wrote it?", "It was written by a person in 2020."))
+""",
+    (
+        _PADDING,
+        "`token_roles`, where the model reads them: 0 for tokens of the question and special ones, "
+        "1 for tokens of the text, 2 for those whose word is in the question, too, -1 for padding.",
+    ),
+)
+_MASKED_TOKENS = Usage(
+    ("fill_masks",),
+    "MaskFiller",
+    _TEXT_PACKAGES,
+    """\
+fill = MaskFiller(".")
+mask = fill.tokenizer.id_to_token(fill.mask_id)
+print(fill(f"This is a {mask}."))
+""",
+    (_PADDING,),
+)
+_VECTORS = Usage(
+    ("embed_texts",),
+    "TextEncoder",
+    _TEXT_PACKAGES,
+    """\
+embed = TextEncoder(".")
+vectors = embed(["One text.", "Another text, which is longer."])
+print(vectors.shape)
+""",
+    (_PADDING,),
+)
+_IMAGES = Usage(
+    ("classify_images",),
+    "ImageClassifier",
+    "numpy onnxruntime",
+    """\
+classify = ImageClassifier(".")
+image = np.zeros(classify.session.get_inputs()[0].shape[1:])  # [channels, height, width]
+print(classify([image]))
+""",
+    ("Images have the size of the model; of another size they are scaled first.",),
+)
+_ROWS = Usage(
+    ("classify_rows",),
+    "RowClassifier",
+    "numpy onnxruntime",
+    """\
+classify = RowClassifier(".")
+rows = np.zeros((10, classify.settings["feature_size"]))  # [length, features]
+print(classify([rows]))
+""",
+    (_PADDING,),
+)
+_RECORDINGS = Usage(
+    ("log_mel", "classify_rows"),
+    "RowClassifier",
+    "numpy onnxruntime",
+    """\
+classify = RowClassifier(".")
+samples = np.zeros(classify.settings["sampling_rate"])  # one second, -1 to 1
+print(classify([log_mel(samples, classify.settings)]))
+""",
+    (_PADDING,),
+)
+
+
+_SERIES = Usage(
+    ("forecast_series",),
+    "Forecaster",
+    "numpy onnxruntime",
+    """\
+forecast = Forecaster(".")
+settings = forecast.settings
+rows = settings["window"] + settings["horizon"]
+known = np.tile(settings["known_mean"], (rows, 1))
+observed = np.zeros((settings["window"], settings["num_observed"]))
+values = np.sin(np.arange(settings["window"]))
+start = "2024-01-01" if settings["unit"] != "row" else len(values)
+print(forecast(values, start, known, observed)["0.5"])
+""",
+    (
+        "`past_values` is a history without gaps, `past_observed_mask` is False where a value was "
+        "missing and is a guess. `calendar` is that of the first step of each patch; `known` has "
+        "mean 0 and variance 1.",
+    ),
+)
+
+
+def usage_of(trained: TrainedModel) -> Usage:
+    """Return how a model is run."""
+    model = trained.model
+    if isinstance(model, Classifier):
+        return _TEXT_LABELS
+    if isinstance(model, SpanModel):
+        return _SPANS
+    if isinstance(model, Vit):
+        if model.config.input == "image":
+            return _IMAGES
+        return _ROWS if trained.audio is None else _RECORDINGS
+    if isinstance(model, PatchTst):
+        return _SERIES
+    return _MASKED_TOKENS if predicts_tokens(trained) else _VECTORS
+
+
+def write_readme(trained: TrainedModel, graph: OnnxGraph, summary: str, opset: int) -> str:
+    """Return the text of the README.
+
+    Args:
+        trained: The model.
+        graph: Its graph.
+        summary: The model in a line.
+        opset: Version of the operators.
+    """
+    usage = usage_of(trained)
+    task = f" for {trained.task}" if trained.task else ""
+    paragraphs = [
+        README_MARK,
+        f"# A model{task}, as ONNX",
+        f"{summary}. Written by regard; operators of opset {opset}, float32.",
+        _table(graph),
+        *usage.notes,
+    ]
+    if trained.labels:
+        paragraphs.append(f"Labels: {', '.join(trained.labels)}.")
+    if trained.tokenizer is not None or isinstance(trained.model, Vit | PatchTst):
+        paragraphs += [
+            f"What these lines give is what regard gives. They need `pip install {usage.packages}` "
+            "and run in this folder:",
+            f"```python\n{_lines(usage)}\n\n{usage.example}```",
+        ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _table(graph: OnnxGraph) -> str:
+    """Return the inputs and outputs as a table."""
+    rows = ["| | name | type | shape |", "| --- | --- | --- | --- |"]
+    inputs = graph.example()
+    with torch.inference_mode():
+        outputs = graph.compute(inputs)
+    for role, tensors, axes in (("in", inputs, graph.inputs), ("out", outputs, graph.outputs)):
+        for name, values in tensors.items():
+            sizes = [axes[name].get(axis, str(size)) for axis, size in enumerate(values.shape)]
+            kind = str(values.dtype).removeprefix("torch.")
+            rows.append(f"| {role} | `{name}` | {kind} | {', '.join(sizes)} |")
+    return "\n".join(rows)
+
+
+def _lines(usage: Usage) -> str:
+    """Return the lines of modules as one program: the imports first, once."""
+    imports, bodies = [_FUTURE, ""], []
+    for module in usage.modules:
+        spec = find_spec(f"{__package__}.onnx_usage.{module}")
+        assert spec is not None and spec.origin is not None
+        text = Path(spec.origin).read_text(encoding="utf-8")
+        lines = text.partition(_FUTURE)[2].strip().splitlines()
+        is_import = [not line or line.startswith(("import ", "from ")) for line in lines]
+        count = is_import.index(False)
+        imports += [line for line in lines[:count] if line and line not in imports]
+        bodies.append("\n".join(lines[count:]))
+    return "\n\n\n".join(["\n".join(imports), *bodies])

@@ -1,0 +1,38 @@
+"""Labels of texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+
+class TextClassifier:
+    """Classifies texts with ``model.onnx``, ``tokenizer.json`` and ``config.json`` of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+        self.tokenizer.encode_special_tokens = True  # "</s>" in a text is text like any other
+
+    def encode(self, texts: Sequence[str]) -> dict[str, NDArray]:
+        """Return the inputs of texts, ``[texts, length]`` each: cut, and padded on the right."""
+        rows = self.tokenizer.encode_batch(list(texts))
+        return {
+            "input_ids": np.array([row.ids for row in rows], np.int64),
+            "attention_mask": np.array([row.attention_mask for row in rows], np.int64),
+        }
+
+    def __call__(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Return the probability of each label, for each text that is not blank."""
+        logits = np.asarray(self.session.run(["logits"], self.encode(texts))[0])  # [texts, labels]
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        probabilities = powers / powers.sum(1, keepdims=True)
+        return [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]

@@ -1,0 +1,39 @@
+"""Vectors of texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
+
+
+class TextEncoder:
+    """Computes vectors with ``model.onnx``, ``tokenizer.json`` and ``config.json`` of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        self.settings = config["regard"]
+        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+        self.tokenizer.encode_special_tokens = True  # "</s>" in a text is text like any other
+
+    def encode(self, texts: Sequence[str]) -> dict[str, NDArray]:
+        """Return the inputs of texts, ``[texts, length]`` each: cut, and padded on the right."""
+        texts = [self.settings["prompt"] + text for text in texts]
+        if self.settings["lowercases"]:
+            texts = [Lowercase().normalize_str(text) for text in texts]
+        rows = self.tokenizer.encode_batch(texts)
+        return {
+            "input_ids": np.array([row.ids for row in rows], np.int64),
+            "attention_mask": np.array([row.attention_mask for row in rows], np.int64),
+        }
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vector of each text, ``[texts, dim]``."""
+        return np.asarray(self.session.run(["sentence_embedding"], self.encode(texts))[0])

@@ -1,0 +1,90 @@
+"""Images, recordings and series through an exported model: the same outputs as the original's.
+
+They are those of the validation data of the run; there is no file of others to name, since each
+kind has readers and settings of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.labeled_inputs import LabeledInputs
+from regard.data.time_series import TimeSeries
+from regard.runs.text_check import (
+    NUM_TEXTS,
+    InputReader,
+    Peer,
+    TextCheck,
+    TextOutput,
+    compare_outputs,
+    validation_data,
+)
+from regard.tasks.forecasting.predictor import Forecaster
+
+_NOUNS = {"images": "image", "recordings": "recording", "series": "series"}
+
+
+def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
+    """Compare an exported folder with its model on the validation data of the run.
+
+    Args:
+        folder: The export.
+        opened: The model.
+        peer: Reads the export.
+
+    Returns:
+        What is equal, or why nothing was compared.
+    """
+    if peer.input_outputs is None:
+        return TextCheck(reason="this kind of model reads no texts")
+    inputs = validation_data(opened.config)
+    if not isinstance(inputs, LabeledInputs | TimeSeries):
+        return TextCheck(reason="the validation data is not at hand")
+    inputs = inputs.select(range(min(NUM_TEXTS, len(inputs))))
+    if isinstance(opened, Forecaster):
+        assert isinstance(inputs, TimeSeries), "what a forecaster is trained with"
+        inputs = histories(opened, inputs)
+        own = forecast_outputs(inputs, opened.quantiles(inputs))
+        noun, names = "series", inputs.names
+    else:
+        assert isinstance(inputs, LabeledInputs), "what a classifier is trained with"
+        noun, names = _NOUNS[opened.unit], inputs.locations
+        own = [
+            TextOutput((), best.label, tuple(best.probabilities[label] for label in opened.labels))
+            for best in opened.classify_rows(inputs.values)
+        ]
+    outputs = peer.input_outputs(folder, opened, inputs)
+    if outputs is None:
+        return TextCheck(
+            reason=f"the package {peer.name} is not installed (pip install {peer.name})"
+        )
+    return compare_outputs(names, own, outputs, source="validation data", peer=peer.name, noun=noun)
+
+
+def histories(opened: Forecaster, series: TimeSeries) -> TimeSeries:
+    """Return series without their last steps, as many as are predicted; those that have others."""
+    ends = [len(values) - opened.horizon for values in series.values]
+    known = [
+        row
+        for row, (values, end) in enumerate(zip(series.values, ends, strict=True))
+        if end > 0 and not np.isnan(values[:end]).all()
+    ]
+    return series.select(known).until([ends[row] for row in known])
+
+
+def forecast_outputs(series: TimeSeries, quantiles: Sequence[NDArray]) -> list[TextOutput]:
+    """Return forecasts as outputs, in units of the deviation of each series.
+
+    Args:
+        series: The histories.
+        quantiles: Of each, ``[horizon, levels]``.
+    """
+    deviations = [float(np.nanstd(values)) or 1.0 for values in series.values]
+    return [
+        TextOutput((), numbers=tuple((values / deviation).ravel().tolist()))
+        for values, deviation in zip(quantiles, deviations, strict=True)
+    ]
