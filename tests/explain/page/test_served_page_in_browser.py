@@ -152,6 +152,19 @@ def test_a_question_that_replaces_another_cancels_it(live, service, held):
     assert [body["text"] for _, body in service.asked] == ["first", "first", "second"]
 
 
+def test_an_empty_text_leaves_what_is_being_asked_alone(live, service, held):
+    opened = live()
+    ask(opened)
+    ask(opened)  # the same once more
+    opened.page.wait_for_selector(".said .line")
+    ask(opened, "")
+    assert opened.text(FAILED) == "Text to translate: nothing is typed yet."
+    held.set()
+    opened.page.wait_for_selector(SHOWN)
+    assert opened.page.locator(FAILED).count() == 0
+    assert [path for path, _ in service.asked] == ["/v1/translate", "/explain"]
+
+
 def test_a_problem_is_said_in_words_and_the_text_stays(live, service):
     opened = live()
     ask(opened)
@@ -236,7 +249,7 @@ def test_an_answer_has_a_question_a_context_and_another_answer(live, service):
     opened.page.wait_for_selector(SHOWN)
     assert opened.text(".said .text") == "press it  25 %"
     assert opened.text(".said .facts") == "1.2 s"
-    assert opened.text(".more summary") == "More “hold it”"
+    assert opened.text(".more summary") == "More: “hold it”"
     assert service.asked == [
         ("/v1/answer", {"question": "How?", "context": "Press\nit."}),
         ("/explain", {"text": "How?", "context": "Press\nit.", "contrast": "hold it"}),

@@ -20,6 +20,8 @@ const OUTPUTS = {
   classify: "label",
   generate: "continuation",
 };
+const MOST_UNSCROLLED = 300; // characters of an output; longer ones are scrolled by the keyboard
+
 const model = JSON.parse(document.getElementById("payload").textContent);
 const HELP = [
   [
@@ -83,7 +85,12 @@ class Report {
           "div",
           { class: "line" },
           el("span", { class: "part", text: index === 0 ? OUTPUTS[model.verb] : "" }),
-          el("div", { class: "text", dir: "auto", text }),
+          el("div", {
+            class: "text",
+            dir: "auto",
+            text,
+            tabindex: text.length > MOST_UNSCROLLED ? 0 : null,
+          }),
           index === 0 ? el("span", { class: "facts", text: duration(ms) }) : null,
         ),
       ),
@@ -174,6 +181,7 @@ class Dialogue {
     const explained = await openExplanation(await post("explain", { ...body, ...options }, signal));
     signal.throwIfAborted();
     this.show(explained);
+    this.report.hideProblem(); // of a text that was typed meanwhile
     this.report.stop(`Explained in ${duration(performance.now() - begin)}`);
   }
 
@@ -190,12 +198,17 @@ class Dialogue {
     const isOld = this.header.explained ? " Below is still what was explained before." : "";
     this.report.stop(signal.aborted ? `Cancelled.${isOld}` : isOld.trim());
     if (signal.aborted) return;
-    if (error instanceof Problem) this.report.showProblem(error);
-    else {
-      const hint = "It needs a browser of 2023 or later, and a service of the same version.";
-      this.report.showProblem(new Problem(`The page could not show the answer (${error.message}).`, hint));
-      throw error;
+    if (error instanceof Problem) {
+      this.report.showProblem(error);
+      return;
     }
+    this.report.showProblem(
+      new Problem(
+        `The page could not show the answer (${error.message}).`,
+        "It needs a browser of 2023 or later, and a service of its own version.",
+      ),
+    );
+    throw error;
   }
 
   finish() {

@@ -99,8 +99,9 @@ export class QuestionBox {
       autocomplete: "off",
       on: {
         input: () => {
-          const texts = [this.contrast, this.target].map(({ input }) => input.value).filter(Boolean);
-          this.more.textContent = [MORE, ...texts.map(quoted)].join(" ");
+          const values = [this.contrast, this.target].map(({ input }) => input.value);
+          const texts = values.filter(Boolean).map(quoted).join(", ");
+          this.more.textContent = texts ? `${MORE}: ${texts}` : MORE;
         },
       },
     });

@@ -2,7 +2,7 @@
 
 import { count } from "./words.js";
 
-// Of the page, wherever the service is: also under a path of another one, with or without its slash.
+// Of the page, also where the service is below a path of another one, with or without a slash.
 const BASE = location.href.replace(/[?#][^]*$/, "").replace(/\/?$/, "/");
 
 /** What went wrong, in words for the reader. */
