@@ -113,13 +113,37 @@ def export_model(
     if to not in EXPORTS:
         hint = did_you_mean(str(to), list(EXPORTS))
         raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.{hint}")
-    folder = Path(output)
+    folder, trained = Path(output), _trained_model(opened)
+    if texts_path is not None:
+        if not isinstance(opened, TextReader):
+            raise ConfigError(f"`texts={texts_path}`: a model of {trained.inputs} reads no texts.")
+        require_texts(texts_path)
+    _require_possible(to, trained, opened.folder)
+    export_format = EXPORTS[to]
+    peer: Peer = load(export_format.peer)
+    exported = Exported(folder=str(folder), model_type=export_format.write(trained, folder))
+    words: Sequence[str] = ()
+    if isinstance(opened, TextReader):
+        words = vocabulary_texts(opened.tokenizer)
+        check = TextCheck(reason="the folder has no vocabulary")
+        if words:
+            check = check_texts(folder, opened, peer, path=texts_path, texts=texts)
+        exported = replace(exported, texts=check)
+    elif isinstance(opened, InputReader):
+        exported = replace(exported, texts=check_inputs(folder, opened, peer))
+    if export_format.is_read_here or peer.difference is not None:
+        return _with_logits(exported, opened, words, to)
+    return exported
+
+
+def _trained_model(opened: Any) -> TrainedModel:
+    """Return the parts of a model that an export writes."""
     config = opened.config
     task = task_of(config)
     longest = config.data.max_length
     if task.writes_targets:
         longest = opened.max_source_length
-    trained = TrainedModel(
+    return TrainedModel(
         opened.model,
         None if task.reads_inputs else opened.tokenizer,
         config.attention,
@@ -140,30 +164,12 @@ def export_model(
             for family, presets in task.presets.items()
         },
     )
-    if texts_path is not None:
-        if not isinstance(opened, TextReader):
-            raise ConfigError(f"`texts={texts_path}`: a model of {task.inputs} reads no texts.")
-        require_texts(texts_path)
-    _require_possible(to, trained, opened.folder)
-    export_format = EXPORTS[to]
-    peer: Peer = load(export_format.peer)
-    exported = Exported(folder=str(folder), model_type=export_format.write(trained, folder))
-    words: Sequence[str] = ()
-    if isinstance(opened, TextReader):
-        words = vocabulary_texts(opened.tokenizer)
-        check = TextCheck(reason="the folder has no vocabulary")
-        if words:
-            check = check_texts(folder, opened, peer, path=texts_path, texts=texts)
-        exported = replace(exported, texts=check)
-    elif isinstance(opened, InputReader):
-        exported = replace(exported, texts=check_inputs(folder, opened, peer))
-    if export_format.is_read_here or peer.difference is not None:
-        return _with_logits(exported, opened, words, to)
-    return exported
 
 
-def _span_search(opened: QuestionAnswerer) -> SpanSearch:
-    """Return how a model that finds answers is asked."""
+def _span_search(opened: QuestionAnswerer) -> SpanSearch | None:
+    """Return how a model that finds answers is asked; None where it has no vocabulary."""
+    if not opened.tokenizer.files():
+        return None
     return SpanSearch(
         max_length=opened.max_length,
         max_question=max_question_tokens(opened.max_length, opened.tokenizer),

@@ -81,7 +81,7 @@ def forecast_outputs(series: TimeSeries, quantiles: Sequence[NDArray]) -> list[T
 
     Args:
         series: The histories.
-        quantiles: Of each, ``[horizon, levels]``.
+        quantiles: Of each, of shape ``[horizon, levels]``.
     """
     deviations = [float(np.nanstd(values)) or 1.0 for values in series.values]
     return [

@@ -48,7 +48,7 @@ class OnnxGraph(NamedTuple):
         return self.make_inputs(torch.Generator().manual_seed(0), _ROWS, _POSITIONS)
 
     def compute(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs of the model for inputs, both by name."""
+        """Return the outputs of the model for inputs, both by name, of shape ``[batch, ...]``."""
         computed = self.module(**inputs)
         tensors = (computed,) if isinstance(computed, Tensor) else computed
         return dict(zip(self.outputs, tensors, strict=True))
@@ -291,11 +291,11 @@ def stretch_bands(quantiles: Tensor, bands: Sequence[float]) -> Tensor:
     """Stretch bands around the median, none beyond the next one outwards.
 
     Args:
-        quantiles: ``[..., levels]``, rising; their number is odd.
+        quantiles: Of shape ``[batch, horizon, levels]``, rising; their number is odd.
         bands: Factors, outermost first.
 
     Returns:
-        ``[..., levels]``, rising.
+        The same shape, rising.
     """
     levels = list(quantiles.unbind(-1))
     median = levels[len(levels) // 2]

@@ -88,7 +88,7 @@ class QuestionAnswerer:
             gaps = np.arange(len(offsets)) - np.arange(len(offsets))[:, None]
             is_span = (gaps >= 0) & (gaps < self.settings["max_answer_tokens"])
             pairs = np.where(is_span, np.add.outer(starts[inside], ends[inside]), -np.inf)
-            begin, end = np.unravel_index(pairs.argmax(), pairs.shape)
+            begin, end = np.unravel_index(pairs.argmax(), pairs.shape)  # of [first, last]
             if pairs[begin, end] > best[0]:
                 best = pairs[begin, end], offsets[begin][0], offsets[end][1]
         threshold = self.settings["no_answer_threshold"]

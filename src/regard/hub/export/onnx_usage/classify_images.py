@@ -22,7 +22,7 @@ class ImageClassifier:
         self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
 
     def encode(self, images: Sequence[NDArray]) -> dict[str, NDArray]:
-        """Return the input of images of the model's size, ``[channels, height, width]`` each.
+        """Return the input of images of the model's shape, ``[channels, height, width]``.
 
         Their pixels are 0 to 255, those of a colour image red, green, blue.
         """

@@ -92,7 +92,7 @@ class Forecaster:
         known: NDArray | None = None,
         observed: NDArray | None = None,
     ) -> dict[str, NDArray]:
-        """Return the inputs of one series; see `__call__`."""
+        """Return the inputs of one series, of shape ``[1, window]`` and so on; see `__call__`."""
         settings, seasons = self.settings, self.settings["seasons"]
         window, horizon = settings["window"], settings["horizon"]
         size = min(len(values), window + 2 * max(seasons or [1]))  # of the history that is read
