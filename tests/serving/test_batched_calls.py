@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 from tests.serving.running_service import wait_until
 
 from regard.serving.batched_calls import BatchedCalls
-from regard.serving.fair_lock import FairLock
 
 
 class Doubling:
@@ -76,20 +75,3 @@ def test_closed_calls_are_refused():
     assert not batched.is_alive
     with pytest.raises(RuntimeError, match="closed"):
         batched([1])
-
-
-def test_a_fair_lock_is_had_in_the_order_of_asking():
-    lock, order, threads = FairLock(), [], []
-
-    def take(number):
-        with lock:
-            order.append(number)
-
-    with lock:
-        for number in range(6):
-            threads.append(Thread(target=take, args=(number,)))
-            threads[-1].start()
-            wait_until(lambda: len(lock._waiting) >= number + 2)  # noqa: B023 - at once
-    for thread in threads:
-        thread.join()
-    assert order == list(range(6))

@@ -141,3 +141,12 @@ class CausalDecoder(Protocol[S]):
     def decode_step(self, ids: Tensor, state: S) -> Tensor:
         """Read the next tokens of each row, ``[batch, new]``; return logits ``[batch, vocab]``."""
         ...
+
+
+@runtime_checkable
+class JoiningCausalDecoder(Protocol[S_contra]):
+    """A model that continues texts of different lengths together."""
+
+    def join(self, state: S_contra, other: S_contra) -> None:
+        """Add the rows of another state, which come last in the first."""
+        ...

@@ -148,45 +148,94 @@ def sample(
         ConfigError: Every token is forbidden, the rules leave none, or `num` is below 1.
         WeightsError: The model gives NaN.
     """
-    if num < 1:
-        raise ConfigError(f"num must be 1 or more, not {num}")
-    limit = config.limit(len(prompt))
-    if not limit:
+    continuations = Continuations(prompt, config, num=num, ends=ends, generator=generator)
+    if not continuations.num_left:
         return
-    generators = _generators(num, torch.default_generator if generator is None else generator)
-    # Tokens are drawn where the generator is; the compiled decoder, which has no device, is there.
-    device = generators[0].device
-    of_model = getattr(model, "device", device)
-    history = torch.tensor([list(prompt)], device=device).expand(num, -1)  # [num, length]
-    has_ended = torch.zeros(num, 1, dtype=torch.bool, device=device)
+    of_model = getattr(model, "device", continuations.device)  # the compiled decoder has none
     state = model.init_state()
-    logits = model.decode_step(history[:1].to(of_model), state).to(device).expand(num, -1)
+    logits = model.decode_step(continuations.history[:1].to(of_model), state)  # [1, vocab]
+    logits = logits.expand(num, -1)
     state.select(torch.zeros(num, dtype=torch.long, device=of_model))
-    for num_tokens in range(1, limit + 1):
+    while True:
+        tokens = continuations.draw(logits)
+        yield tokens
+        if not continuations.num_left:
+            return
+        logits = model.decode_step(tokens[:, None].to(of_model), state)
+
+
+class Continuations:
+    """The continuations of a prompt: draws a token of each where the model gives the logits.
+
+    Tokens are drawn where the generator is. Arguments and errors are those of `sample`.
+    """
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        config: SamplingConfig,
+        *,
+        num: int = 1,
+        ends: Collection[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if num < 1:
+            raise ConfigError(f"num must be 1 or more, not {num}")
+        self.config, self.num = config, num
+        self.num_left = config.limit(len(prompt))
+        """Tokens of each that may follow."""
+        self._num_drawn = 0
+        first = torch.default_generator if generator is None else generator
+        self._generators = _generators(num, first)
+        self.device = first.device
+        self.history = torch.tensor([list(prompt)], device=self.device).expand(num, -1)
+        """The prompt and what was drawn, ``[num, length]``."""
+        self._ends = torch.tensor(list(ends), dtype=torch.long, device=self.device)
+        self._has_ended = torch.zeros(num, 1, dtype=torch.bool, device=self.device)
+
+    @property
+    def have_ended(self) -> bool:
+        """Whether all have a token that ends a text."""
+        return bool(self._has_ended.all())
+
+    def draw(self, logits: Tensor) -> Tensor:
+        """Draw the next token of each.
+
+        Args:
+            logits: Of the token after `history`, ``[num, vocab]``.
+
+        Returns:
+            The tokens, ``[num]``.
+
+        Raises:
+            ConfigError: Every token is forbidden, or the rules leave none.
+            WeightsError: The logits are NaN.
+        """
+        config, logits = self.config, logits.to(self.device)
         check_logits(logits)
-        logits = _constrain(logits, history, config)
-        if ends and num_tokens < config.min_tokens:
-            logits = logits.index_fill(-1, torch.tensor(list(ends), device=device), -torch.inf)
+        self._num_drawn += 1
+        self.num_left -= 1
+        logits = _constrain(logits, self.history, config)
+        if len(self._ends) and self._num_drawn < config.min_tokens:
+            logits = logits.index_fill(-1, self._ends, -torch.inf)
         allowed = _without_forbidden(logits, config)
         is_dead = allowed.amax(-1, keepdim=True) == -torch.inf  # [num, 1]
-        logits = logits.masked_fill(is_dead & has_ended, 0.0)  # of a text that has ended already
-        if bool((is_dead & ~has_ended).any()):
+        logits = logits.masked_fill(is_dead & self._has_ended, 0.0)  # of a text that has ended
+        if bool((is_dead & ~self._has_ended).any()):
             raise ConfigError(
-                f"no token is left for position {num_tokens}: `sampling.no_repeat_size` "
+                f"no token is left for position {self._num_drawn}: `sampling.no_repeat_size` "
                 f"({config.no_repeat_size}) or `sampling.min_tokens` ({config.min_tokens}) allows "
                 "none."
             )
         probabilities = next_probabilities(logits, config)
         drawn = [
             torch.multinomial(row, 1, generator=own)
-            for row, own in zip(probabilities, generators, strict=True)
+            for row, own in zip(probabilities, self._generators, strict=True)
         ]
         tokens = torch.stack(drawn)  # [num, 1]
-        yield tokens.squeeze(1)
-        history = torch.cat([history, tokens], dim=1)
-        has_ended |= torch.isin(tokens, torch.tensor(list(ends), dtype=torch.long, device=device))
-        if num_tokens < limit:
-            logits = model.decode_step(tokens.to(of_model), state).to(device)
+        self.history = torch.cat([self.history, tokens], dim=1)
+        self._has_ended |= torch.isin(tokens, self._ends)
+        return tokens.squeeze(1)
 
 
 def _generators(num: int, first: torch.Generator) -> list[torch.Generator]:

@@ -118,6 +118,15 @@ bool decode(void *model, const Sizes *encoder, const Sizes &sizes) {
         const auto selected = integers(count, 0, rows - 1);
         call([&] { return regard_state_select(state, selected.data(), count); });
         rows = count;
+        if (rows < 200 && draw(0, 4) == 0) {  // twice the rows, over a state in between
+            void *other = regard_state_new(model);
+            for (void *to : {other, state}) {
+                void *from = to == state ? other : state;
+                is_finite = call([&] { return regard_state_join(to, from); }) == DONE && is_finite;
+            }
+            regard_state_free(other);
+            rows *= 2;
+        }
         const int64_t num_new = draw(0, 2) ? 1 : draw(1, rows < 4 ? 300 : 4);
         const int64_t k = draw(0, std::min<int64_t>(vocab, 400));
         std::vector<float> logits(rows * vocab), values(rows * k), sums(rows);

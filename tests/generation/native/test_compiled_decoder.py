@@ -353,6 +353,35 @@ def test_sources_join_those_that_are_being_decoded():
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize(
+    ("settings", "attention"), [({}, "full"), (GPT_2, "full"), ({}, "local:5")]
+)
+def test_texts_of_other_lengths_join_those_that_are_continued(settings, attention):
+    model = language_model(settings | {"max_positions": 200}, attention=attention)
+    native = NativeCausalDecoder(model)
+    joined, alone = native.init_state(), []
+    for length in (4, 70, 1, 33):  # around the ring of a window, and through a larger room
+        prompt = torch.randint(3, model.vocab_size, (2, length))
+        states = [native.init_state() for _ in range(2)]
+        for state in states:
+            native.decode_step(prompt, state)
+        alone.append(states[0])
+        native.join(joined, states[1])
+    assert len(joined) == 70
+    ids = torch.randint(3, model.vocab_size, (8, 60))
+    for step in range(60):
+        column = ids[:, step : step + 1]
+        rows = native.decode_step(column, joined)
+        pairs = zip(alone, column.split(2), strict=True)
+        expected = torch.cat([native.decode_step(tokens, state) for state, tokens in pairs])
+        assert torch.equal(rows, expected)
+    joined.select(torch.tensor([7, 2]))
+    native.join(joined, alone[1])
+    more = native.decode_step(torch.tensor([[5], [6], [7], [8]]), joined)
+    assert torch.equal(more[2:], native.decode_step(torch.tensor([[7], [8]]), alone[1]))
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_rounding_changes_logits_by_less_than_a_hundredth_of_the_largest(precision):
     model = translator({"dim": 64, "num_heads": 4, "hidden_dim": 256}, vocab=200)

@@ -69,12 +69,28 @@ struct Cache {
         num_rows = all;
     }
 
-    // Makes room for `count` more positions of every row. A ring holds `reach` positions and those
-    // of one block, which enter it together.
-    void reserve(int64_t count) {
-        int64_t most = 0;
-        for (const int64_t length : lengths) most = std::max(most, length);
-        int64_t wanted = most + count;
+    // Adds copies of the rows of another cache of the same model. Where memory is short it throws,
+    // and no row is added.
+    void join(const Cache &from) {
+        const int64_t before = num_rows;
+        fit(from.longest());
+        add_rows(from.num_rows, from.sources);
+        try {
+            for (int64_t row = 0; row < from.num_rows; ++row) copy_row(from, row, before + row);
+        } catch (...) {
+            num_rows = before;
+            lengths.resize(before), table.resize(before * room);
+            if (!sources.empty()) sources.resize(before);
+            throw;
+        }
+    }
+
+    // Makes room for `count` more positions of every row.
+    void reserve(int64_t count) { fit(longest() + count); }
+
+    // Makes room for the positions of a row. A ring holds `reach` positions and those of one block,
+    // which enter it together.
+    void fit(int64_t wanted) {
         const int64_t ring = reach < 0 ? wanted : reach + MAX_ROWS;
         wanted = std::min(wanted, ring);
         if (wanted <= room) return;
@@ -112,6 +128,26 @@ struct Cache {
     }
 
   private:
+    int64_t longest() const {
+        int64_t most = 0;
+        for (const int64_t length : lengths) most = std::max(most, length);
+        return most;
+    }
+
+    // Copies the keys and values of a row of another cache to a row without positions.
+    void copy_row(const Cache &from, int64_t other_row, int64_t row) {
+        const int64_t end = from.lengths[other_row];
+        const int64_t first = std::max<int64_t>(0, end - from.room);
+        std::vector<int32_t> slots(end - first);
+        take(slots.data(), end - first);
+        for (int64_t p = first; p < end; ++p) {
+            const int32_t number = at(row, p) = slots[p - first];
+            for (int64_t layer = 0; layer < num_layers; ++layer)
+                std::memcpy(slot(layer, number), from.slot(layer, from.at(other_row, p)), bytes);
+        }
+        lengths[row] = end;
+    }
+
     void collect(int64_t wanted) {
         std::vector<bool> is_used(chunks.size() * CHUNK_SLOTS);
         int64_t num_used = 0;

@@ -79,6 +79,13 @@ class NativeState:
         self.lengths = self.lengths[rows.numpy()]
         self._longest = int(self.lengths.max(initial=0))
 
+    def join(self, other: NativeState) -> None:
+        """Add copies of the rows of another state of the same model, which come last."""
+        library.check(self._packed.library.regard_state_join(self.handle, other.handle))
+        self.lengths = np.concatenate([self.lengths, other.lengths])
+        self._longest = int(self.lengths.max(initial=0))
+        self.is_new = False
+
     def advance(self, count: int) -> None:
         """Note that every row has this many more positions."""
         self.lengths = self.lengths + count
@@ -306,6 +313,10 @@ class NativeCausalDecoder(_Native):
     def init_state(self) -> NativeState:
         """Return the state before the first token; the first step sets its number of rows."""
         return NativeState(self._packed)
+
+    def join(self, state: NativeState, other: NativeState) -> None:
+        """Add the rows of another state, which come last."""
+        state.join(other)
 
     def _read_prompt(self, ids: Tensor, state: NativeState) -> Tensor:
         if state.is_new:

@@ -944,6 +944,14 @@ EXPORTED int regard_state_add_rows(void *state, int64_t count) {
     });
 }
 
+// Adds copies of the rows of another state of the same model.
+EXPORTED int regard_state_join(void *state, const void *other) {
+    return guarded([&] {
+        static_cast<State *>(state)->cache.join(static_cast<const State *>(other)->cache);
+        return DONE;
+    });
+}
+
 // Adds a row for each source, from ids [batch, length] and the encoder's states [batch, length, dim].
 EXPORTED int regard_state_add_sources(void *of, const int64_t *ids, const float *states,
                                       int64_t batch, int64_t length, const int64_t *lengths,

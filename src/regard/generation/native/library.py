@@ -85,6 +85,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "regard_state_new": (_P, (_P,)),
     "regard_state_free": (None, (_P,)),
     "regard_state_add_rows": (ctypes.c_int, (_P, _I)),
+    "regard_state_join": (ctypes.c_int, (_P, _P)),
     "regard_state_add_sources": (ctypes.c_int, (_P, _P, _P, _I, _I, _P, _I)),
     "regard_state_read": (ctypes.c_int, (_P, _P, _P, _I, _I, _P, _I)),
     "regard_state_select": (ctypes.c_int, (_P, _P, _I)),

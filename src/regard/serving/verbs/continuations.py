@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 
 from regard.errors import ConfigError
-from regard.serving.fair_lock import FairLock
 from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
 from regard.tasks.language_modeling.predictor import (
     Generation,
@@ -52,7 +51,7 @@ class GenerateBody(Body, frozen=True, kw_only=True):
 
 
 class GenerateService(VerbService[GenerateBody]):
-    """Continues texts for many requests, which take turns at every token.
+    """Continues texts for many requests, as rows of one batch.
 
     Args:
         generator: The model.
@@ -61,9 +60,16 @@ class GenerateService(VerbService[GenerateBody]):
     body = GenerateBody
 
     def __init__(self, generator: TextGenerator) -> None:
-        self.generator = generator
-        generator.decoder  # noqa: B018 - made now, so that no request waits for it
-        generator.turns = FairLock()
+        self.generator, self._sampling = generator, generator.share_sampling()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that continues texts does."""
+        return self._sampling.is_alive
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        self._sampling.close()
 
     def outputs(self, body: GenerateBody) -> Sequence[Generation]:
         """Continue texts; those of the first come first."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from regard.data.readers.problems import quote
 from regard.data.readers.running_text import TextLines
@@ -43,6 +41,9 @@ from regard.tasks.language_modeling.loss import (
     token_losses,
 )
 from regard.training.distribution import ALONE, World
+
+if TYPE_CHECKING:
+    from regard.generation.continuous_sampling import ContinuousSampling
 
 MOST_CONTINUATIONS = 1_000
 """Of a prompt: they are sampled together."""
@@ -142,8 +143,8 @@ class TextGenerator(BasePredictor):
     world: World = ALONE
     precision: DecodingPrecision | None = field(default=None, init=False)
     """Type of the weights that texts are generated with; None is `default_precision`."""
-    turns: AbstractContextManager[object] = field(default_factory=nullcontext, init=False)
-    """Entered for each token, such as a lock by which the threads that use the model take turns."""
+    shared_sampling: ContinuousSampling | None = field(default=None, init=False)
+    """Continues for all threads that use the model, as a service does; None continues each text."""
     _current: CurrentDecoder[CausalDecoder[Any]] = field(default_factory=CurrentDecoder, init=False)
 
     @property
@@ -156,6 +157,17 @@ class TextGenerator(BasePredictor):
         trained_in = self.config.training.precision
         precision = self.precision or default_precision(self.model, trained_in)
         return self._current.get(self.model, precision, causal_decoder)
+
+    def share_sampling(self) -> ContinuousSampling:
+        """Continue texts together for all threads that use the model; its weights must not change.
+
+        Returns:
+            What continues them; close it at the end.
+        """
+        from regard.generation.continuous_sampling import ContinuousSampling
+
+        self.shared_sampling = ContinuousSampling(self.decoder, device=self.model.device)
+        return self.shared_sampling
 
     def generate(
         self, prompt: str | Sequence[str] = "", *, num: int = 1, **options: Unpack[SamplingOptions]
@@ -232,8 +244,7 @@ class TextGenerator(BasePredictor):
         before = self._prompt_ids(prompt)
         ids = torch.tensor([*before, *row], device=self.model.device)
         lengths = torch.tensor([len(ids) - 1], device=ids.device)
-        with self.turns:
-            hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
+        hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
         logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]
         unused = list(self.tokenizer.unused_ids(self.model.vocab_size))
         logits = logits.float().index_fill(-1, ids.new_tensor(unused), -torch.inf)
@@ -317,8 +328,13 @@ class TextGenerator(BasePredictor):
         config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
         config = self._within_positions(config, len(ids), options.get("max_tokens") is not None)
         ends, trained = self.tokenizer.stop_ids, self._trained_length()
-        samples = sample(self.decoder, ids, config, num=num, ends=ends, generator=generator)
-        for length, tokens in enumerate(self._in_turns(samples), start=len(ids)):
+        continue_prompt = (
+            partial(sample, self.decoder)
+            if self.shared_sampling is None
+            else self.shared_sampling.sample
+        )
+        samples = continue_prompt(ids, config, num=num, ends=ends, generator=generator)
+        for length, tokens in enumerate(samples, start=len(ids)):
             if trained is not None and length > trained:
                 warnings.warn(
                     f"the text is longer than the {trained:,} tokens of max_position_embeddings, "
@@ -326,15 +342,6 @@ class TextGenerator(BasePredictor):
                     stacklevel=1,  # one location, so that Python shows it once
                 )
             yield tokens.tolist()
-
-    def _in_turns(self, samples: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Yield tokens, ``[num]`` each, of which every one is computed in its turn."""
-        while True:
-            with self.turns:
-                tokens = next(samples, None)
-            if tokens is None:
-                return
-            yield tokens
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         """Return the token ids of a prompt; of an empty one those that begin a text.
