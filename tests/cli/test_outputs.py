@@ -12,6 +12,7 @@ from tests.cli.commands import run
 import regard
 from regard.cli.outputs import escape, replacing, replacing_folder
 from regard.errors import ResourceError
+from regard.hub.file_names import README_MARK
 
 
 def test_a_file_may_be_replaced_by_its_own_translation(capsys, trained, tmp_path):
@@ -76,3 +77,15 @@ def test_an_export_replaces_its_files_and_keeps_others(tmp_path):
         (temporary / "model.safetensors").write_text("after")
     texts = {path.name: path.read_text() for path in folder.iterdir()}
     assert texts == {"config.json": "after", "model.safetensors": "after", "notes.txt": "before"}
+
+
+@pytest.mark.parametrize("first_line", [README_MARK, "# Mine"])
+def test_a_model_of_another_format_leaves_with_its_own_readme(first_line, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{first_line}\n")
+    for name in ("config.json", "model.bin", "shared_vocabulary.json"):
+        (tmp_path / name).write_text("before")
+    with replacing_folder(str(tmp_path)) as temporary:
+        (temporary / "config.json").write_text("after")
+    left = ["README.md"] * (first_line == "# Mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*left, "config.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import re
 import sys
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.models.published_weights import spread
+from tests.tasks.translation.published_bart import bart_folder
+from tests.tasks.translation.published_marian import marian_folder
+from tests.tasks.translation.published_pairs import TEXTS as PUBLISHED_TEXTS
 
 from regard.cli.wording import message_text
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
@@ -25,6 +29,7 @@ from regard.models import GptConfig, LstmConfig, TransformerConfig
 from regard.runs.export_check import export_model
 from regard.setup.config import DataConfig, RunConfig
 from regard.tasks import task_named
+from regard.tasks.opening import open_model
 
 pytest.importorskip("ctranslate2")
 
@@ -155,6 +160,48 @@ def test_rules_of_a_search_hold_in_the_lines_of_the_readme(tokenizer, tmp_path, 
     assert export_model(model, tmp_path, "ctranslate2", texts=TEXTS).texts.is_equal
     write = run_readme(tmp_path, monkeypatch)
     assert [write(text) for text in TEXTS] == model.translate(TEXTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["marian", "bart"])
+def test_published_translators_are_equal(name, transformers, tmp_path, monkeypatch):
+    folder = tmp_path / "hf"
+    if name == "marian":
+        marian_folder(transformers, pytest.importorskip("sentencepiece"), folder)
+    else:  # whose outputs begin with a token, and are ended at their limits
+        bart_folder(transformers, folder, forced_eos_token_id=2)
+    model: Any = open_model(folder, "cpu")
+    texts = [*PUBLISHED_TEXTS, ">>deu<< the  cat", ">>fra<< dog </s>"]
+    check = export_model(model, tmp_path / "new", "ctranslate2", texts=texts).texts
+    assert (check.is_equal, check.num_texts) == (True, 6), check
+    write = run_readme(tmp_path / "new", monkeypatch)
+    same = [write(text) == own for text, own in zip(texts, model.translate(texts), strict=True)]
+    assert sum(same) == check.num_equal_beams
+
+
+@pytest.mark.slow
+def test_a_vocabulary_of_sentencepiece_alone_is_read(transformers, tmp_path, monkeypatch):
+    package = pytest.importorskip("sentencepiece")
+    stream = io.BytesIO()
+    package.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 5),
+        model_writer=stream,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    vocab_size = len(package.SentencePieceProcessor(model_proto=stream.getvalue()))
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    config = transformers.LlamaConfig(vocab_size=vocab_size, num_attention_heads=4, **sizes)
+    llama = transformers.LlamaForCausalLM(config)
+    spread(llama, gain=1.0)
+    llama.save_pretrained(tmp_path / "hf")
+    (tmp_path / "hf" / "tokenizer.model").write_bytes(stream.getvalue())
+    model: Any = open_model(tmp_path / "hf", "cpu")
+    check = export_model(model, tmp_path / "new", "ctranslate2", texts=[*TEXTS, "a 北京"]).texts
+    assert (check.is_equal, check.num_texts) == (True, 5), check
+    write = run_readme(tmp_path / "new", monkeypatch)
+    assert write("7 red", max_tokens=9) == model.generate("7 red", temperature=0, max_tokens=9).text
 
 
 def test_every_id_has_a_token_of_its_own(tokenizer, tmp_path):

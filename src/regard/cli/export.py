@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from regard.cli.outputs import replacing_folder
+from regard.cli.outputs import is_readme_of_export, replacing_folder
 from regard.cli.parameters import Flag, Name, Output
 from regard.data.listing import list_first, pluralize
 from regard.errors import ConfigError, WeightsError
-from regard.hub.file_names import MODEL_CARD, README_MARK
+from regard.hub.file_names import MODEL_CARD
 
 if TYPE_CHECKING:
     from regard.runs.export_check import Exported
@@ -84,9 +84,8 @@ def _require_own_readme(output: Path, folder: Path) -> None:
         ConfigError: It would.
     """
     readme = output / MODEL_CARD
-    if not (folder / MODEL_CARD).exists() or not readme.exists():
-        return
-    if not readme.read_text(encoding="utf-8", errors="replace").startswith(README_MARK):
+    is_replaced = readme.exists() and (folder / MODEL_CARD).exists()
+    if is_replaced and not is_readme_of_export(readme):
         raise ConfigError(
             f"{readme}: no export wrote it, and this one would replace it; nothing was changed.  "
             "Export to a new folder."

@@ -29,9 +29,11 @@ from regard.hub.file_names import (
     MARIAN_TARGET,
     MERGES,
     METRICS,
+    MODEL_CARD,
     ONNX_MODEL,
     ONNX_WEIGHTS,
     PREPROCESSOR_CONFIG,
+    README_MARK,
     SENTENCE_MODULES,
     SENTENCEPIECE_LLAMA,
     SENTENCEPIECE_T5,
@@ -174,10 +176,18 @@ def replacing_folder(name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_readme_of_export(path: Path) -> bool:
+    """Return whether a file is the README that an export wrote."""
+    if path.name != MODEL_CARD or not path.is_file():
+        return False
+    return path.read_text(encoding="utf-8", errors="replace").startswith(README_MARK)
+
+
 def _move_files(source: Path, target: Path) -> None:
     """Move all files and folders of a folder to another one, in place of the model there."""
     for old in target.iterdir():
-        if old.name in _MODEL_FILES or _WEIGHTS_NAME.fullmatch(old.name):
+        is_of_model = old.name in _MODEL_FILES or _WEIGHTS_NAME.fullmatch(old.name)
+        if is_of_model or is_readme_of_export(old):
             old.unlink()
     for path in source.iterdir():
         if path.is_dir():

@@ -20,10 +20,12 @@ from regard.hub.export.ctranslate2_search import (
     sampling_options,
     search_difference,
     search_options,
+    writing_limits,
 )
 from regard.hub.file_names import (
     CTRANSLATE2_VOCABULARY,
     CTRANSLATE2_WRITER_VOCABULARY,
+    HF_CONFIG,
     MARIAN_SOURCE,
     MARIAN_TARGET,
     SENTENCEPIECE_LLAMA,
@@ -42,6 +44,7 @@ from regard.runs.text_check import (
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
+_SPACE = "▁"
 _TAG = re.compile(">>[^<>]+<<")  # Marian's target language, before the source
 
 
@@ -50,11 +53,13 @@ class _Vocabulary(NamedTuple):
 
     Args:
         tokens: That of each id.
+        ids: The id of each, as CTranslate2 reads it: that of the unknown token where there is none.
         encode: Splits a text into tokens, special tokens around it.
         decode: Joins tokens to a text.
     """
 
     tokens: list[str]
+    ids: Callable[[Sequence[str]], tuple[int, ...]]
     encode: Callable[[str], list[str]]
     decode: Callable[[Sequence[str]], str]
 
@@ -147,22 +152,19 @@ def _translate(
     """Translate with the options of the README, and the limit of the text."""
     source = vocabulary.encode(text)
     search = compared_search(opened)
+    limits = writing_limits(search, opened.max_source_length)
     first = search.forced_first
     (result,) = translator.translate_batch(
         [source],
         target_prefix=None if first is None else [[vocabulary.tokens[first]]],
-        max_decoding_length=int(search.output_limits(np.array(len(source)))),
-        max_input_length=0,
+        max_decoding_length=limits.of_output(len(source)),
+        max_input_length=limits.source,
         **search_options(search, vocabulary.tokens),
     )
     (output,) = result.hypotheses
     (scored,) = translator.score_batch([source], [output], max_input_length=0)
-    ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-    return TextOutput(
-        tuple(ids[token] for token in source),
-        vocabulary.decode(output),
-        (float(np.mean(scored.log_probs)),),
-    )
+    score = float(np.mean(scored.log_probs))
+    return TextOutput(vocabulary.ids(source), vocabulary.decode(output), (score,))
 
 
 def _continue(
@@ -187,8 +189,7 @@ def _continue(
     if len(tokens) > 1:
         (scored,) = generator.score_batch([tokens])
         numbers = (float(np.mean(scored.log_probs)),)
-    ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-    return TextOutput(tuple(ids[token] for token in tokens), whole[len(before) :], numbers)
+    return TextOutput(vocabulary.ids(tokens), whole[len(before) :], numbers)
 
 
 def _read_tokens(folder: Path) -> list[str]:
@@ -200,8 +201,21 @@ def _read_tokens(folder: Path) -> list[str]:
 def _read_vocabulary(folder: Path, tokenizer: AnyTokenizer) -> _Vocabulary:
     """Read the vocabulary of a folder; `tokenizer` has the special tokens that its README names."""
     tokens = _read_tokens(folder)
-    if not (folder / TOKENIZER).is_file():
-        return _read_sentencepiece(folder, tokenizer, tokens)
+    numbers = {token: number for number, token in enumerate(tokens)}
+    unknown = numbers[json.loads((folder / HF_CONFIG).read_text(encoding="utf-8"))["unk_token"]]
+
+    def ids(row: Sequence[str]) -> tuple[int, ...]:
+        return tuple(numbers.get(token, unknown) for token in row)
+
+    read = _read_tokenizer if (folder / TOKENIZER).is_file() else _read_sentencepiece
+    return _Vocabulary(tokens, ids, *read(folder, tokenizer, tokens))
+
+
+_Coders = tuple[Callable[[str], list[str]], Callable[[Sequence[str]], str]]
+"""What splits a text into tokens, and what joins them."""
+
+
+def _read_tokenizer(folder: Path, _tokenizer: AnyTokenizer, _tokens: Sequence[str]) -> _Coders:
     backend = Backend.from_file(str(folder / TOKENIZER))
     backend.encode_special_tokens = True
 
@@ -212,31 +226,33 @@ def _read_vocabulary(folder: Path, tokenizer: AnyTokenizer) -> _Vocabulary:
         ids = map(backend.token_to_id, row)
         return backend.decode([token for token in ids if token is not None])
 
-    return _Vocabulary(tokens, encode, decode)
+    return encode, decode
 
 
-def _read_sentencepiece(folder: Path, tokenizer: AnyTokenizer, tokens: list[str]) -> _Vocabulary:
+def _read_sentencepiece(folder: Path, tokenizer: AnyTokenizer, tokens: Sequence[str]) -> _Coders:
     package = import_module("sentencepiece")
     names = (MARIAN_SOURCE, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA)
     name = next(name for name in names if (folder / name).is_file())
-    target_name = MARIAN_TARGET if name == MARIAN_SOURCE else name
     source, target = (
         package.SentencePieceProcessor(model_file=str(folder / file))
-        for file in (name, target_name)
+        for file in (name, MARIAN_TARGET if name == MARIAN_SOURCE else name)
     )
     assert isinstance(tokenizer, PublishedTokenizer)
-    before, after = (
-        [tokens[token] for token in ids] for ids in (tokenizer.begin_ids, tokenizer.end_ids)
+    before, after, hidden = (
+        [tokens[token] for token in ids]
+        for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.special_ids.values())
     )
-    hidden = {tokens[token] for token in tokenizer.special_ids.values()}
 
     def encode(text: str) -> list[str]:
-        tag = _TAG.match(text) if name == MARIAN_SOURCE else None
+        if name != MARIAN_SOURCE:
+            return [*before, *source.id_to_piece(source.encode(text)), *after]
+        tag = _TAG.match(text)
         head = [tag[0]] if tag is not None and tag[0] in tokens else []
         pieces = source.encode(text.removeprefix("".join(head)), out_type=str)
         return [*before, *head, *pieces, *after]
 
     def decode(row: Sequence[str]) -> str:
-        return target.decode([token for token in row if token not in hidden]).strip()
+        text = target.decode([token for token in row if token not in hidden])
+        return text.replace(_SPACE, " ").strip()
 
-    return _Vocabulary(tokens, encode, decode)
+    return encode, decode

@@ -77,6 +77,16 @@ def test_weights_for_another_library_are_named_for_it(name, library, has_config,
     assert text.endswith("Take the original folder, with config.json and .safetensors.")
 
 
+def test_a_folder_for_ctranslate2_is_named_for_it(tmp_path):
+    for name in ("model.bin", "shared_vocabulary.json"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "config.json").write_text('{"exported_by": "regard"}')
+    assert message(tmp_path) == (
+        f"{tmp_path}: a model for CTranslate2, which is not opened here; its README says how texts "
+        "are written.  Name the folder that it was made from."
+    )
+
+
 @pytest.mark.parametrize("has_config", [True, False])
 def test_checkpoints_with_a_pickled_index_are_refused_by_its_name(has_config, bert):
     (bert / "model.safetensors").rename(bert / "__0_0.distcp")

@@ -214,7 +214,7 @@ def _translator(
     """Return the specification and the README of an encoder-decoder."""
     assert trained.search is not None
     search = _without_unused(trained.search, model, trained)
-    limits = writing_limits(model, search, trained.max_length)
+    limits = writing_limits(search, trained.max_length)
     num_positions = max(LEAST_POSITIONS, limits.source, limits.of_output(limits.source))
     spec = translator_spec(specs, model, num_positions)
     spec.register_source_vocabulary(tokens)

@@ -43,11 +43,12 @@ _SENTENCEPIECE = """
 source = target = SentencePieceProcessor(model_file=f"{folder}/NAME")
 
 def encode(text):
-    return [*BEFORE, *source.encode(text, out_type=str), *AFTER]
+    return [*BEFORE, *source.id_to_piece(source.encode(text)), *AFTER]
 """
 _PIECES = """
 def decode(tokens):
-    return target.decode([token for token in tokens if token not in HIDDEN]).strip()
+    text = target.decode([token for token in tokens if token not in HIDDEN])
+    return text.replace("\u2581", " ").strip()
 """
 
 

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
-from regard.layers.positions import LearnedPositions
-from regard.models import Transformer
 
 LEAST_POSITIONS = 1024
 """Rows of a table of sinusoids at least: the tokens to which CTranslate2 cuts a source."""
@@ -31,46 +29,41 @@ class WritingLimits(NamedTuple):
         ratio: Maximum number of tokens of an output for each of its source, plus ten; None sets no
             limit.
         output: Maximum number of tokens of an output whatever the source; None sets no limit.
+        forces_end: Whether an output is ended at its limit, and not cut off: CTranslate2 then cuts
+            it off before the end.
     """
 
     source: int
     ratio: float | None
     output: int | None
+    forces_end: bool = False
 
     def of_output(self, num_source: int) -> int:
-        """Return the maximum number of tokens of an output, its end counted."""
+        """Return the maximum number of tokens of an output, an end that it writes counted."""
         by_source = None if self.ratio is None else int(self.ratio * num_source) + 10
-        return min(limit for limit in (by_source, self.output) if limit is not None)
+        least = min(limit for limit in (by_source, self.output) if limit is not None)
+        return max(1, least - self.forces_end)
 
     @property
     def formula(self) -> str:
-        """The same in Python, of ``tokens``."""
-        by_source = f"int({float(self.ratio or 0)!r} * num_source) + 10"
+        """The same in Python, of ``num_source``."""
+        text = f"int({self.ratio!r} * num_source) + 10"
         if self.ratio is None:
-            return str(self.output)
-        return by_source if self.output is None else f"min({by_source}, {self.output})"
+            text = str(self.output)
+        elif self.output is not None:
+            text = f"min({text}, {self.output})"
+        return f"max(1, {text} - 1)" if self.forces_end else text
 
 
-def writing_limits(
-    model: Transformer, search: BeamSearchConfig, max_source: int | None
-) -> WritingLimits:
+def writing_limits(search: BeamSearchConfig, max_source: int | None) -> WritingLimits:
     """Return the lengths of a model.
 
     Args:
-        model: The model, which may have a table of positions.
         search: Its search.
-        max_source: Maximum number of tokens of a source, its end not counted; None is as many as
-            the model has positions for.
+        max_source: Maximum number of tokens of a source, its end not counted; None is not known.
     """
-    positions = model.source_embedding.positions
-    most = positions.num_positions if isinstance(positions, LearnedPositions) else None
-    sources = [limit for limit in (most, max_source and max_source + 1) if limit is not None]
-    outputs = [limit for limit in (most, search.max_length) if limit is not None]
-    return WritingLimits(
-        min(sources, default=LEAST_POSITIONS),
-        search.max_length_ratio,
-        min(outputs, default=None),
-    )
+    source = LEAST_POSITIONS if max_source is None else max_source + 1
+    return WritingLimits(source, search.max_length_ratio, search.max_length, search.forces_end)
 
 
 def search_options(search: BeamSearchConfig, tokens: Sequence[str]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def translator_spec(specs: Any, model: Transformer, num_positions: int) -> Any:
     Args:
         specs: The module ``ctranslate2.specs``.
         model: A model that CTranslate2 can compute.
-        num_positions: Rows of the tables of sinusoids, which have no end here.
+        num_positions: Rows of the tables of positions at least, which have no end here.
 
     Returns:
         A ``TransformerSpec`` without a vocabulary.
@@ -92,7 +92,7 @@ def generator_spec(specs: Any, model: TransformerDecoder | Gpt, num_positions: i
         layernorm_embedding=model.embedding.norm is not None,
         **_options(specs, block),
     )
-    _fill_embedding(decoder, model.embedding, num_positions)
+    _fill_embedding(decoder, model.embedding, model.num_positions or num_positions)
     for layer, of_model in zip(decoder.layer, model.blocks, strict=True):
         assert isinstance(of_model, TransformerBlock)
         _fill_block(layer, of_model)
@@ -122,22 +122,17 @@ def _options(specs: Any, block: BlockConfig) -> dict[str, Any]:
 
 
 def _fill_embedding(spec: Any, embedding: TokenEmbedding, num_positions: int) -> None:
+    """Fill embeddings; a table of sinusoids, or of learned positions, gets rows past its end."""
     tables = spec.embeddings  # an encoder has a list, for features of tokens
     (tables[0] if isinstance(tables, list) else tables).weight = _float(embedding.weight)
     spec.scale_embeddings = float(embedding.scale)
-    if embedding.positions is not None:
-        spec.position_encodings.encodings = _positions(embedding, num_positions)
+    positions = embedding.positions
+    if positions is not None:
+        if isinstance(positions, LearnedPositions):
+            num_positions = max(num_positions, positions.num_positions)
+        spec.position_encodings.encodings = _float(positions(0, num_positions))
     if embedding.norm is not None:
         _fill_norm(spec.layernorm_embedding, embedding.norm)
-
-
-def _positions(embedding: TokenEmbedding, num_positions: int) -> Tensor:
-    """Return the table of positions, ``[positions, dim]``."""
-    positions = embedding.positions
-    assert positions is not None
-    if isinstance(positions, LearnedPositions):
-        num_positions = positions.num_positions
-    return _float(positions(0, num_positions))
 
 
 def _fill_block(spec: Any, block: TransformerBlock) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regard.hub.file_names import HF_CONFIG
+from regard.hub.file_names import CTRANSLATE2_MODEL, HF_CONFIG
 
 ADAPTER = "adapter_config.json"
 _MOST_NAMED = 10
@@ -73,6 +73,11 @@ def describe_folder(path: Path) -> str:
         return f"{path}: weights of llama.cpp (GGUF), {cut_list(files)}.  {_ORIGINAL}"
     if text := _describe_distributed(path):
         return text
+    if (path / CTRANSLATE2_MODEL).is_file() and _names(path, "*vocabulary.*"):
+        return (
+            f"{path}: a model for CTranslate2, which is not opened here; its README says how texts "
+            "are written.  Name the folder that it was made from."
+        )
     if (path / HF_CONFIG).is_file():
         return (
             f"{path}/{HF_CONFIG}: has no model_type, which says what the model is.  Write it "
