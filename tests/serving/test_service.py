@@ -84,6 +84,21 @@ def test_texts_over_the_limit_are_refused_by_the_limit():
     assert "the limit of a body" in huge.json["detail"]
 
 
+def test_outputs_over_the_limits_are_refused_by_the_limits(generating):
+    limits = ServiceLimits(max_tokens=10, max_hypotheses=3)
+    with running(predictors.translator(), limits=limits) as client:
+        beam = client.post("/v1/translate", {"text": "the cat", "beam": 4})
+        long = client.post("/v1/translate", {"text": "the cat", "max_length": 11})
+        within = client.post("/v1/translate", {"text": "the cat", "beam": 3, "max_length": 10})
+    endless = generating.post("/v1/generate", {"text": "the", "max_tokens": 10**9, "stream": True})
+    many = generating.post("/v1/generate", {"text": "the", "num": 17})
+    assert beam.json["detail"] == "4 hypotheses or continuations of a text; the limit is 3."
+    assert long.json["detail"] == "11 tokens of an output; the limit is 10."
+    assert [answer.status for answer in (beam, long, within, endless, many)] == [
+        *(422, 422, 200, 422, 422)
+    ]
+
+
 def test_more_requests_than_it_takes_are_told_to_come_again(monkeypatch):
     limits = ServiceLimits(max_requests=2)
     with running(predictors.translator(), limits=limits) as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -50,11 +50,15 @@ class LimitOptions:
     Attributes:
         max_characters: Most characters of all texts of a request.
         max_explained: Most characters of a text that is explained.
+        max_tokens: Most tokens of an output that a request may ask for.
+        max_hypotheses: Widest beam, and most continuations of a text.
         max_requests: Most requests at a time; more are told to come again (status 429).
     """
 
     max_characters: int = 20_000
     max_explained: int = 1_000
+    max_tokens: int = 4_096
+    max_hypotheses: int = 16
     max_requests: int = 64
 
 
@@ -164,13 +168,10 @@ def _limits(options: LimitOptions) -> ServiceLimits:
     """Return the limits of the service, each of 1 or more."""
     from regard.serving.limits import ServiceLimits
 
-    for name in ("max_characters", "max_explained", "max_requests"):
-        require_range(f"--{name.replace('_', '-')}", getattr(options, name), 1, 10**9)
-    return ServiceLimits(
-        max_characters=options.max_characters,
-        max_explained=options.max_explained,
-        max_requests=options.max_requests,
-    )
+    values = asdict(options)
+    for name, value in values.items():
+        require_range(f"--{name.replace('_', '-')}", value, 1, 10**9)
+    return ServiceLimits(**values)
 
 
 def _check_languages(lang: str | None) -> None:

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from regard.serving.problems import Problem
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least
+
+if TYPE_CHECKING:
+    from regard.serving.verbs.verb_service import Body
 
 _BYTES_OF_JSON = 65_536  # of a body, besides its texts
 _BYTES_PER_CHARACTER = 12  # at most: two escapes of six
@@ -27,6 +31,8 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_characters: Most characters of all texts of a request, 1 or more.
         max_explained: Most characters of a text that is explained, 1 or more: its cost grows with
             the square of the length.
+        max_tokens: Most tokens of an output that a request may ask for, 1 or more.
+        max_hypotheses: Widest beam, and most continuations of a text, 1 or more.
         max_requests: Most requests at a time, 1 or more; more are refused, to be sent again.
         max_explanations: Most explanations that wait or are computed, 1 or more; they are computed
             one after the other.
@@ -34,13 +40,14 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     max_characters: int = 20_000
     max_explained: int = 1_000
+    max_tokens: int = 4_096
+    max_hypotheses: int = 16
     max_requests: int = 64
     max_explanations: int = 4
 
     def __post_init__(self) -> None:
         check_types(self)
-        names = ("max_characters", "max_explained", "max_requests", "max_explanations")
-        require_at_least(1, self, *names)
+        require_at_least(1, self, *self.__struct_fields__)
 
     def max_bytes(self, *, takes_files: bool) -> int:
         """Return the most bytes of a body."""
@@ -56,6 +63,16 @@ def check_length(num_characters: int, most: int) -> None:
             f"{num_characters:,} characters; the limit of a request is {most:,}.",
             hint="Send less at a time.",
         )
+
+
+def check_outputs(body: Body, limits: ServiceLimits) -> None:
+    """Raise Problem where a request asks for more than a service computes."""
+    for what, number, most in (
+        ("tokens of an output", body.num_tokens(), limits.max_tokens),
+        ("hypotheses or continuations of a text", body.num_hypotheses(), limits.max_hypotheses),
+    ):
+        if number > most:
+            raise Problem(422, f"{number:,} {what}; the limit is {most:,}.")
 
 
 class Admission:

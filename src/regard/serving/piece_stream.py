@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from contextlib import ExitStack
 
+from regard.serving.limits import check_outputs
 from regard.serving.responses import EventStream
 from regard.serving.running_model import RunningModel
 from regard.serving.verbs.continuations import GenerateBody, GenerateService
@@ -52,11 +53,12 @@ async def begin_pieces(model: RunningModel, body: GenerateBody) -> PieceStream:
         body: The request.
 
     Raises:
-        Problem: There are too many requests.
+        Problem: There are too many requests, or it asks for too much.
         RegardError: An option cannot be used.
     """
     service = model.verb_service
     assert isinstance(service, GenerateService)
+    check_outputs(body, model.limits)
     with ExitStack() as stack:
         stack.enter_context(model.outputs.admit())
         pieces = service.pieces(body)

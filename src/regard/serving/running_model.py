@@ -17,7 +17,7 @@ from starlette.requests import Request
 from regard.explain.diagram import draw_diagram
 from regard.explain.document import Explanation
 from regard.explain.explanation import ModelFacts, explain
-from regard.serving.limits import Admission, ServiceLimits, check_length
+from regard.serving.limits import Admission, ServiceLimits, check_length, check_outputs
 from regard.serving.monitoring import Monitoring
 from regard.serving.problems import CLIENT_LEFT, Problem, decode_body
 from regard.serving.shared_weights import with_shared_weights
@@ -218,9 +218,10 @@ class RunningModel:
         """Return the output for each input of a request.
 
         Raises:
-            Problem: There are too many requests.
+            Problem: There are too many requests, or it asks for too much.
             RegardError: An option or an input cannot be used.
         """
+        check_outputs(body, self.limits)
         with self.outputs.admit():
             outputs = await self.in_thread(self.verb_service.outputs, body)
         self.count(body, len(outputs))

@@ -38,6 +38,14 @@ class GenerateBody(Body, frozen=True, kw_only=True):
         """Return the texts."""
         return as_list(self.text)
 
+    def num_hypotheses(self) -> int:
+        """Return how many continuations of a text there are."""
+        return self.num
+
+    def num_tokens(self) -> int:
+        """Return the limit of a continuation."""
+        return self.max_tokens or 0
+
     def sampling(self) -> SamplingOptions:
         """Return how the continuations are sampled."""
         return SamplingOptions(

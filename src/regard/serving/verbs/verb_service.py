@@ -19,6 +19,14 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Return what counts against the longest text that the service takes."""
         raise NotImplementedError
 
+    def num_hypotheses(self) -> int:
+        """Return how many outputs of an input are computed at a time."""
+        return 1
+
+    def num_tokens(self) -> int:
+        """Return the most tokens of an output that are asked for; 0 leaves it to the model."""
+        return 0
+
 
 B = TypeVar("B", bound=Body)
 

@@ -33,6 +33,14 @@ class _SearchBody(Body, frozen=True, kw_only=True):
         """Return the texts."""
         return as_list(self.text)
 
+    def num_hypotheses(self) -> int:
+        """Return the beam."""
+        return self.beam or 1
+
+    def num_tokens(self) -> int:
+        """Return the larger limit of an output."""
+        return max(self.max_length or 0, self.min_length or 0)
+
     def search(self) -> SearchOptions:
         """Return the options of the search."""
         return SearchOptions(
