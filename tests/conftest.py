@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.browser import browser, watched_window, window  # noqa: F401 - fixtures
 from tests.small_runs import keep_memory, leave_out
 
 # A shared machine may be slow for a moment: no time of a single example says anything.

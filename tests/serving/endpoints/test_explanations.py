@@ -8,7 +8,6 @@ from threading import Event
 import msgspec
 import pytest
 from tests.explain import predictors
-from tests.explain.conftest import browser, window  # noqa: F401 - fixtures
 from tests.serving.running_service import FACTS, running, wait_until
 
 from regard.explain.explanation import explain
@@ -137,7 +136,7 @@ def test_a_copy_has_the_weights_and_layers_of_its_own():
 
 
 @pytest.mark.slow
-def test_the_page_asks_the_service_and_draws_the_explanation(translating, window):  # noqa: F811
+def test_the_page_asks_the_service_and_draws_the_explanation(translating, window):
     page = window.page
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
