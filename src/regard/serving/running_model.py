@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from threading import Event, Lock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -27,6 +26,7 @@ from regard.serving.verbs.verb_service import Body, VerbService
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.forecasting.predictor import Forecaster
+from regard.tasks.translation.languages import languages_of
 from regard.tasks.translation.predictor import Translator
 
 R = TypeVar("R")
@@ -34,41 +34,6 @@ B = TypeVar("B", bound=Body)
 _MEGABYTE = 1024**2
 _EXPLAINING_MEMORY = 512 * _MEGABYTE
 _SECONDS_BETWEEN_LOOKS = 0.5  # whether who asked is still there
-_NOT_OF_A_CODE = re.compile(r"[^a-z0-9-]")  # the marks around a tag such as <de> or >>de<<
-
-
-class Languages(NamedTuple):
-    """The languages of a translator.
-
-    Args:
-        source: Code of the language that is read.
-        tags: What a text begins with, by the code of the language that is written; empty where
-            there is one alone.
-    """
-
-    source: str
-    tags: dict[str, str]
-
-
-def languages_of(predictor: Predictor, languages: str = "") -> Languages | None:
-    """Return the languages of a translator; None where they are not known.
-
-    Args:
-        predictor: Any model.
-        languages: Codes such as ``en-de``, or ``en-de,fr`` where a tag says which is written; empty
-            takes those of the training.
-    """
-    if not isinstance(predictor, Translator):
-        return None
-    source, _, targets = (languages or predictor.config.data.languages).partition("-")
-    if not targets:
-        return None
-    tags = {
-        _NOT_OF_A_CODE.sub("", tag.lower().replace("_", "-")): tag
-        for tag in filter(predictor.tokenizer.language_tag, predictor.config.tokenizer.tags)
-    }
-    codes = targets.split(",")
-    return Languages(source, {code: tags.get(code.lower(), "") for code in codes})
 
 
 class ExplainBody(Body, frozen=True, kw_only=True):
@@ -124,7 +89,8 @@ class RunningModel:
     ) -> None:
         self.predictor, self.facts, self.limits = predictor, facts, limits
         self.examples = examples
-        self.languages = languages_of(predictor, languages)
+        is_translator = isinstance(predictor, Translator)
+        self.languages = languages_of(predictor, languages) if is_translator else None
         self.verb_service: VerbService[Any] = VERB_SERVICES[predictor.verb](predictor)
         self.outputs = Admission(limits.max_requests)
         """Requests for outputs."""

@@ -20,9 +20,10 @@ from regard.errors import RegardError
 from regard.serving.limits import check_length
 from regard.serving.problems import Problem, decode_body, problem_of
 from regard.serving.responses import json_response
-from regard.serving.running_model import Languages, RunningModel
+from regard.serving.running_model import RunningModel
 from regard.serving.verbs.verb_service import Body, Texts, as_list
 from regard.serving.verbs.written_texts import TranslateBody, WrittenText
+from regard.tasks.translation.languages import Languages
 
 _FORM = "application/x-www-form-urlencoded"
 _CERTAIN, _UNCERTAIN = 100.0, 0.0  # confidence, in percent, of a language that is guessed or not
