@@ -206,35 +206,40 @@ def write_rows(rows: Iterable[str], output: str | None) -> None:
         for row in rows:
             print(row, flush=True)
         return
-    progress = _Progress()
+    progress = Progress("line")
     with replacing(output) as stream:
         for row in rows:
             print(row, file=stream)
             progress.advance()
-    progress.finish(output)
+    progress.finish(f"{output}: {pluralize(progress.count, 'line')} written")
 
 
-class _Progress:
-    """Shows on standard error how many lines are written: on a terminal in place."""
+class Progress:
+    """Shows on standard error how many lines or sentences are done: on a terminal in place.
 
-    def __init__(self) -> None:
+    Args:
+        noun: What is counted.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self.count = 0
+        self._noun = noun
         self._is_terminal = sys.stderr.isatty()
-        self._num_lines = 0
         self._start = self._shown_at = time.monotonic()
 
-    def advance(self) -> None:
-        """Count a line."""
-        self._num_lines += 1
+    def advance(self, count: int = 1) -> None:
+        """Count what has been done."""
+        self.count += count
         now = time.monotonic()
         pause = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
         if now - self._shown_at >= pause:
             self._shown_at = now
-            rate = self._num_lines / (now - self._start)
-            self._show(f"{self._num_lines:,} lines   {rate:,.1f} lines/s", is_last=False)
+            rate = self.count / (now - self._start)
+            self._show(f"{self.count:,} {self._noun}s   {rate:,.1f} {self._noun}s/s", is_last=False)
 
-    def finish(self, name: str) -> None:
-        """Show the whole number of lines."""
-        self._show(f"{name}: {pluralize(self._num_lines, 'line')} written", is_last=True)
+    def finish(self, text: str) -> None:
+        """Show a last line."""
+        self._show(text, is_last=True)
 
     def _show(self, text: str, *, is_last: bool) -> None:
         start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")

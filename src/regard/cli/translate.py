@@ -1,20 +1,26 @@
-"""``regard translate``: translates text, a file or standard input, line by line."""
+"""``regard translate``: translates text, lines, or the texts of a file of a known format."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import msgspec
+from cyclopts import Parameter
 
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
 from regard.cli.model_options import BEAM_DEFAULTS, WRITING_DEFAULTS, BeamOptions, WritingOptions
-from regard.cli.outputs import escape, write_rows
+from regard.cli.outputs import Progress, escape, replacing, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
 from regard.cli.predictors import open_predictor
+from regard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from regard.tasks.sequence_to_sequence.predictor import Candidate
+    from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions
+    from regard.tasks.translation.documents.document import DocumentOptions
+    from regard.tasks.translation.documents.translation import FileTranslation
     from regard.tasks.translation.predictor import Translator
 
 
@@ -26,6 +32,8 @@ def translate(
     output: Annotated[str | None, Output] = None,
     search: BeamOptions = BEAM_DEFAULTS,
     align: Annotated[bool, Flag] = False,
+    lang: str | None = None,
+    fuzzy: Annotated[bool, Parameter(negative="--no-fuzzy")] = True,
     compute: WritingOptions = WRITING_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
@@ -38,29 +46,104 @@ def translate(
         Folder of a trained model.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        In JSONL, CSV and TSV the column source (or text) is translated. Text that begins with a
-        dash goes behind --.
+        Of a .po file (and .pot) the texts that are not translated yet are filled, and the rest
+        stays as it is: placeholders, markup, comments. In JSONL, CSV and TSV the column source (or
+        text) is translated. Text that begins with a dash goes behind --.
     output
-        File to write instead of standard output; it is replaced once all lines are written.
+        File to write instead of standard output; it is replaced once all is written.
     search
         How translations are searched for.
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
+    lang
+        Languages of a .po file, such as en-de, where it does not say them; of a model that writes
+        several, the second is what it writes.
+    fuzzy
+        Mark the translations of a .po file as to be reviewed; --no-fuzzy leaves it out.
     compute
         What computes the translations.
     text_options
         How TEXT is read.
     json
-        One JSON object a line, with scores.
-    """
+        One JSON object a line, with scores; of a .po file one, with the counts.
+    """  # noqa: DOC501 - functions of this module raise it
+    from regard.tasks.translation.documents import DOCUMENT_FORMATS
+    from regard.tasks.translation.documents.document import DocumentOptions
     from regard.tasks.translation.predictor import Translator
 
     translator = open_predictor(model, Translator, "translate", compute)
     options = search.search()
     translator.search_config(**options)  # refuse wrong options before the first line is read
+    if text is not None and not text_options.as_text and _is_document(text):
+        _refuse(nbest=search.nbest > 1, align=align, json=json and output in (None, "-"))
+        settings = DocumentOptions(fuzzy=fuzzy, encoding=text_options.encoding)
+        _translate_document(translator, text, output, settings, lang=lang, json=json, **options)
+        return
+    if lang is not None or not fuzzy:
+        option = "--no-fuzzy" if lang is None else "--lang"
+        raise ConfigError(
+            f"{option} is for files of these formats: {', '.join(DOCUMENT_FORMATS)}.  Leave it out."
+        )
     results = translator.stream(input_lines(text, text_options, role="source"), **options)
     rows = _format(translator, results, align=align, json=json, is_numbered=search.nbest > 1)
     write_rows(rows, output)
+
+
+def _is_document(text: str) -> bool:
+    """Return whether a word of the command line is a file whose texts are to be filled."""
+    from regard.data.readers.source import suffix_of
+    from regard.tasks.translation.documents import DOCUMENT_FORMATS
+
+    return suffix_of(text) in DOCUMENT_FORMATS and os.path.isfile(text)  # noqa: PTH113 - any text
+
+
+def _refuse(*, nbest: bool, align: bool, json: bool) -> None:
+    """Raise ConfigError where an option is set that is for lines, not for documents."""
+    if nbest or align:
+        option = "--nbest" if nbest else "--align"
+        raise ConfigError(f"{option} is for lines, and this file keeps its form.  Leave it out.")
+    if json:
+        raise ConfigError(
+            "--json: the file is written to standard output, where its counts would be in the "
+            "way.  Name a file for it: -o FILE"
+        )
+
+
+def _translate_document(
+    translator: Translator,
+    name: str,
+    output: str | None,
+    settings: DocumentOptions,
+    *,
+    lang: str | None,
+    json: bool,
+    **options: Unpack[SearchOptions],
+) -> None:
+    """Translate a file of a known format, and report on standard error what was done."""
+    from regard.tasks.translation.documents.translation import translate_document
+
+    progress = Progress("sentence")
+
+    def translate() -> FileTranslation:
+        return translate_document(
+            translator, name, settings, lang=lang or "", on_progress=progress.advance, **options
+        )
+
+    if output in (None, "-"):
+        translation = translate()
+        print(end="", flush=True)  # raises where standard output is closed
+        sys.stdout.buffer.write(translation.content)
+    else:
+        with replacing(output) as stream:
+            translation = translate()
+            stream.buffer.write(translation.content)
+    progress.finish(translation.describe(name if output in (None, "-") else output))
+    if json:
+        print(
+            msgspec.json.encode(
+                {"file": output, **msgspec.structs.asdict(translation.report)}
+            ).decode()
+        )
 
 
 def _format(

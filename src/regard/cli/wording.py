@@ -14,6 +14,7 @@ _OPTIONS = {
     "data.valid": "--valid",
     "data.test": "--test",
     "data.languages": "--lang",
+    "lang": "--lang",
     "data.encoding": "--encoding",
     "data.drop_overlap": "--drop-overlap",
     "forecast.horizon": "--horizon",

@@ -79,8 +79,7 @@ class DataSource:
         """Suffix of the name in lower case; of a stream, the suffix that fits its content."""
         if self.is_stream:
             return _suffix_of_content(self.content[:_BYTES_A_READ])
-        path = Path(self.path.lower())
-        return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
+        return suffix_of(self.path)
 
     @cached_property
     def sha256(self) -> str:
@@ -123,6 +122,16 @@ class DataSource:
             return tuple(sorted(_walk(root, os.path.realpath(root), {os.path.realpath(root)})))
         except OSError as error:
             raise DataError(describe_open_error(error.filename or str(root), error)) from error
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name in lower case; of a packed file, that before it.
+
+    >>> suffix_of("Pairs.TSV"), suffix_of("pairs.tsv.gz")
+    ('.tsv', '.tsv')
+    """
+    path = Path(name.lower())
+    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
 
 
 def open_source(path: str | Path) -> DataSource:

@@ -7,7 +7,8 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Unpack, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack, overload
 
 from regard.settings.validation import iterate_texts, require_texts
 from regard.tasks.sequence_to_sequence.predictor import (
@@ -18,6 +19,9 @@ from regard.tasks.sequence_to_sequence.predictor import (
     warn_of_empty,
     write_in_chunks,
 )
+
+if TYPE_CHECKING:
+    from regard.tasks.translation.documents.translation import FileTranslation
 
 _STREAMED_LINES = 512  # lines that are sorted by length and decoded together
 _TOKENS_PER_CHARACTER = 5  # at most four bytes, and one token more per word
@@ -106,6 +110,49 @@ class Translator(TargetWriter):
         write = partial(self.translate_best, **options)
         texts = iterate_texts(lines, "lines")
         yield from write_in_chunks(texts, write, chunk_size=_STREAMED_LINES, noun="line")
+
+    def translate_file(
+        self,
+        path: str | Path,
+        output: str | Path | None = None,
+        *,
+        lang: str | None = None,
+        fuzzy: bool = True,
+        encoding: str = "utf-8",
+        **options: Unpack[SearchOptions],
+    ) -> FileTranslation:
+        """Translate the texts of a file that are not translated yet, and keep the rest of it.
+
+        Placeholders and markup are the same in a text and its translation. The formats are those of
+        `regard.tasks.translation.documents.DOCUMENT_FORMATS`, known by the suffix of the name.
+
+        Args:
+            path: The file.
+            output: File to write, completely or not at all; None writes none.
+            lang: Codes such as ``en-de``, which go before those of the file and of the model. Where
+                a model writes several languages, the target says which.
+            fuzzy: Whether translations are marked as to be reviewed: fuzzy in PO.
+            encoding: Encoding of a file that does not say it itself.
+            options: How the translations are searched for, see `SearchOptions`.
+
+        Returns:
+            The content of the translated file, and a report of what was done.
+
+        Raises:
+            ConfigError: An option is out of its range, it is unknown which language is to be
+                written, or the output cannot be written.
+            DataError: The file is missing, damaged, or of another format.
+        """
+        from regard.hub.storage import write_atomic
+        from regard.tasks.translation.documents.document import DocumentOptions
+        from regard.tasks.translation.documents.translation import translate_document
+
+        require_one_output(options, "translate_best")
+        settings = DocumentOptions(fuzzy=fuzzy, encoding=encoding)
+        translation = translate_document(self, path, settings, lang=lang or "", **options)
+        if output is not None:
+            write_atomic(Path(output), translation.content)
+        return translation
 
     def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
         """Warn where a text begins with what looks like a tag, and the model has no such one."""
