@@ -16,6 +16,7 @@ from regard.errors import WeightsError
 from regard.generation.beam_search_config import NEW_SEARCH
 from regard.generation.continuous_decoding import ContinuousDecoding
 from regard.generation.decoders import seq2seq_decoder
+from regard.generation.graphs import GraphDecoder
 from regard.generation.scheduling import decode
 from regard.models import LstmConfig, LstmEncoderDecoder, Transformer, TransformerConfig
 
@@ -53,9 +54,11 @@ class FailingDecoder:
         return self.model.decode_step(ids, state)
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm"])  # compiled decoder, operators
-def test_each_caller_has_the_outputs_that_its_sources_have_alone(family):
-    model = make_model(family)
+@pytest.mark.parametrize("path", ["compiled", "operators", "graphs"])
+def test_each_caller_has_the_outputs_that_its_sources_have_alone(path):
+    model = make_model("lstm" if path == "operators" else "transformer")
+    is_graph = path == "graphs"  # here kernel by kernel, on the CPU
+    decoder = GraphDecoder(model, record=None) if is_graph else seq2seq_decoder(model)
     sources = make_sources(24)
     settings = {"max_length": 12, "num_workers": 1}
     alone = {
@@ -71,7 +74,7 @@ def test_each_caller_has_the_outputs_that_its_sources_have_alone(family):
         return [best.ids for best, *_ in outputs] == [best.ids for best in expected]
 
     with (
-        ContinuousDecoding(seq2seq_decoder(model), SpecialIds()) as decoding,
+        ContinuousDecoding(decoder, SpecialIds()) as decoding,
         ThreadPoolExecutor(8) as pool,
     ):
         assert all(pool.map(call, range(40)))
@@ -81,12 +84,13 @@ class GatedDecoder:
     """A model that begins with its first source when it is allowed to."""
 
     def __init__(self, decoder):
-        self.decoder, self.gate = decoder, Event()
+        self.decoder, self.gate, self.has_begun = decoder, Event(), Event()
 
     def __getattr__(self, name):
         return getattr(self.decoder, name)
 
     def init_state(self, source_ids):
+        self.has_begun.set()
         self.gate.wait()
         return self.decoder.init_state(source_ids)
 
@@ -98,12 +102,13 @@ def order_of_ends(decoder, calls, num_tokens=None):
         ContinuousDecoding(decoder, SpecialIds(), num_workers=1, num_tokens=num_tokens) as decoding,
         ThreadPoolExecutor(len(calls)) as pool,
     ):
-        for name, sources, config in calls:
+        for number, (name, sources, config) in enumerate(calls):
+            num_waiting = len(decoding._waiting) + len(sources)
             call = pool.submit(decoding.decode, sources, config)
             call.add_done_callback(lambda _, name=name: ends.append(name))
-            while not call.running():
-                pass
-            sleep(0.02)  # until it waits
+            decoder.has_begun.wait()  # from now on the worker waits, and takes no sources
+            while number and len(decoding._waiting) < num_waiting:
+                sleep(0.001)
         decoder.gate.set()
     return ends
 
@@ -150,8 +155,8 @@ def test_what_callers_wait_for_is_finished_when_it_is_closed():
     decoding = ContinuousDecoding(seq2seq_decoder(make_model("transformer")), SpecialIds())
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(decoding.decode, make_sources(200), BEAM)
-        while not waiting.running():
-            pass
+        while not (len(decoding._waiting) or decoding._busy):
+            sleep(0.001)
         decoding.close()
         assert len(waiting.result()) == 200
     with pytest.raises(RuntimeError, match="closed"):

@@ -13,6 +13,7 @@ import torch
 from regard.errors import ConfigError, WeightsError
 from regard.generation.continuous_sampling import ContinuousSampling
 from regard.generation.decoders import causal_decoder
+from regard.generation.graphs import GraphCausalDecoder
 from regard.generation.sampling import SamplingConfig, sample
 from regard.models import Gpt, GptConfig, MesaNet, MesaNetConfig
 
@@ -46,9 +47,11 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("family", ["gpt", "mesanet"])
-def test_each_caller_has_the_tokens_that_it_has_alone(family):
-    decoder = causal_decoder(make_model(family))
+@pytest.mark.parametrize("path", ["compiled", "operators", "graphs"])
+def test_each_caller_has_the_tokens_that_it_has_alone(path):
+    model = make_model("mesanet" if path == "operators" else "gpt")
+    is_graph = path == "graphs"  # here kernel by kernel, on the CPU
+    decoder = GraphCausalDecoder(model, record=None) if is_graph else causal_decoder(model)
 
     def call(continue_prompt, seed):
         prompt, config, num = CALLS[seed]

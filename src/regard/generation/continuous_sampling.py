@@ -93,11 +93,12 @@ class ContinuousSampling:
 
     Args:
         decoder: From `causal_decoder`; its model does not change meanwhile.
-        device: Where tokens are read.
     """
 
-    def __init__(self, decoder: CausalDecoder[Any], *, device: torch.device | str = "cpu") -> None:
-        self._decoder, self._device = decoder, torch.device(device)
+    def __init__(self, decoder: CausalDecoder[Any]) -> None:
+        self._decoder = decoder
+        # The compiled decoder and CUDA graphs read tokens and rows in main memory.
+        self._device = getattr(decoder, "device", torch.device("cpu"))
         self._changed = Condition()
         self._new: deque[_Text] = deque()  # since the last step
         self._is_closed = False

@@ -166,7 +166,7 @@ class TextGenerator(BasePredictor):
         """
         from regard.generation.continuous_sampling import ContinuousSampling
 
-        self.shared_sampling = ContinuousSampling(self.decoder, device=self.model.device)
+        self.shared_sampling = ContinuousSampling(self.decoder)
         return self.shared_sampling
 
     def generate(
