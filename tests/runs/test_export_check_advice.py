@@ -58,6 +58,20 @@ CASES = [
     ),
 ]
 
+WRITERS = [
+    (
+        "translation",
+        "transformer",
+        (*SIDES, "has_copy=true"),
+        ("search.max_length=12", "attention.encoder=local:3"),
+    ),
+    ("translation", "lstm", (*SIDES, "dim=16"), ("search.max_length=12",)),
+    (QA, "transformer", SIDES, ("qa.kind=generative", "search.max_length=12")),
+    ("language-modeling", "lstm", ("num_decoder_layers=1", "dim=16"), ()),
+    ("language-modeling", "mesanet", ("num_layers=1",), ()),
+]
+"""Models that CTranslate2 does not take as they are."""
+
 
 def build(task: str, settings: Sequence[str]) -> Any:
     """Return a model of drawn weights, with the settings that a run decides."""
@@ -74,23 +88,29 @@ def build(task: str, settings: Sequence[str]) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "family", "sizes", "others"), CASES)
+@pytest.mark.parametrize(
+    ("to", "task", "family", "sizes", "others"),
+    [*(("hf", *case) for case in CASES), *(("ctranslate2", *case) for case in WRITERS)],
+)
 def test_a_model_with_the_settings_that_are_named_is_written_and_equal(
-    task, family, sizes, others, transformers, tmp_path
+    to, task, family, sizes, others, transformers, tmp_path
 ):
+    if to == "ctranslate2":
+        pytest.importorskip("ctranslate2")
     own = ("num_encoder_layers=1", "dim=16") if family == "lstm" else SIZES
     own = () if family == "encoder_decoder" else own
     sizes = [f"model.{setting}" for setting in (*own, *sizes)]
     refused = build(task, [f"model.family={family}", *sizes, *others])
     with pytest.raises(ConfigError) as caught:
-        export_model(refused, tmp_path / "refused")
-    named = re.findall(r"`([^`]+)`", str(caught.value).partition("is trained with")[2])
+        export_model(refused, tmp_path / "refused", to)
+    advice, *_ = str(caught.value).partition("is trained with")[2].split("  ")
+    named = re.findall(r"`([^`]+)`", advice)
     if any(setting.startswith("model.family=") for setting in named):
         sizes = []  # they were of another family
     else:
         named.append(f"model.family={family}")
     opened = build(task, [*sizes, *others, *named, "preset=tiny"])
     texts = {QA: QUESTIONS, "image-classification": []}.get(task, TEXTS)
-    exported = export_model(opened, tmp_path / "hf", texts=texts)
+    exported = export_model(opened, tmp_path / "new", to, texts=texts)
     assert exported.peer_difference == pytest.approx(0, abs=1e-4 * max(1.0, exported.scale))
     assert exported.texts.is_equal or not texts, exported.texts

@@ -291,6 +291,10 @@ def test_a_format_that_cannot_take_a_model_names_one_that_can(tokenizer, tmp_pat
     with pytest.raises(ConfigError) as caught:
         export_model(translator(tokenizer, has_copy=True), tmp_path)
     assert not caught.value.next_steps
+    assert str(caught.value).endswith(
+        "`model.positions=sinusoidal_halves`.  For CTranslate2 (`to=ctranslate2`) it is enough: "
+        "`model.has_copy=false`."
+    )
 
 
 def test_without_the_package_the_command_that_installs_it_is_named(

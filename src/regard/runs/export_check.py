@@ -9,6 +9,7 @@ their places; only real texts through the exported vocabulary and search
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ _MAX_TOKENS = 24  # of a text
 _WORDS = 12  # of a text that is made of a vocabulary
 _SAMPLED_TOKENS = 500  # of a vocabulary, from which words are drawn
 _NUM_IMAGES = 4
+_CHANGE = re.compile(r"`[a-z_.]+=[^`]*`")
+"""A setting that a message advises."""
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,24 +240,25 @@ def _require_possible(to: str, trained: TrainedModel, folder: Path | None) -> No
         folder: That it was opened from; None where it was built in memory.
 
     Raises:
-        ConfigError: It cannot; with the commands for the formats that can.
+        ConfigError: It cannot; with the commands for the formats that can, and the formats that
+            could after fewer changes of settings.
     """
     find = EXPORTS[to].obstacles
     obstacles = "" if find is None else find(trained)
     if not obstacles:
         return
-    name = FOLDER if folder is None else str(folder)
-    steps = [
-        NextStep(
-            f"For {other.purpose}",
-            "export",
-            (name,),
-            (("output", f"{name}-{key}"), ("to", key)),
-        )
-        for key, other in EXPORTS.items()
-        if key != to and other.obstacles is not None and not other.obstacles(trained)
-    ]
-    raise ConfigError(obstacles, *steps)
+    name, changes = FOLDER if folder is None else str(folder), set(_CHANGE.findall(obstacles))
+    sentences, steps = [obstacles], []
+    for key, other in EXPORTS.items():
+        if key == to or other.obstacles is None:
+            continue
+        others = other.obstacles(trained)
+        if not others:
+            settings = (("output", f"{name}-{key}"), ("to", key))
+            steps.append(NextStep(f"For {other.purpose}", "export", (name,), settings))
+        elif (fewer := _CHANGE.findall(others)) and set(fewer) < changes:
+            sentences.append(f"For {other.purpose} (`to={key}`) it is enough: {' '.join(fewer)}.")
+    raise ConfigError("  ".join(sentences), *steps)
 
 
 def vocabulary_texts(tokenizer: AnyTokenizer) -> list[str]:

@@ -259,8 +259,8 @@ def _generator(
 def _notes(decoder: Any) -> list[str]:
     """Return the sentences of a README on positions and types."""
     notes = [
-        'Weights are float32. `compute_type="int8"`, an argument of the class, is faster and '
-        "smaller, with other numbers.",
+        "Weights are float32, with which `regard` writes by `--precision float32`. "
+        '`compute_type="int8"`, an argument of the class, is smaller, with other numbers.',
     ]
     positions = getattr(decoder, "position_encodings", None)
     if positions is not None and not isinstance(positions.encodings, str):
