@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _MOST_EXAMPLES = 3  # that the page has room for
+_Examples = Parameter(name="--example", negative=(), show_default=False)
 _QUIET_PATHS = ("/healthz", "/readyz", "/metrics")  # asked for every few seconds
 _EXAMPLES = {
     "translate": '{"text": "Good morning"}',
@@ -78,7 +79,7 @@ class AddressOptions:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    cors: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    cors: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
 
 
 _ADDRESS_DEFAULTS = AddressOptions()
@@ -91,7 +92,7 @@ def serve(
     address: AddressOptions = _ADDRESS_DEFAULTS,
     verb: Literal["translate", "summarize", "answer"] | None = None,
     lang: str | None = None,
-    example: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    proposed: Annotated[tuple[str, ...], _Examples] = (),
     limits: LimitOptions = _LIMIT_DEFAULTS,
     compute: WritingOptions = WRITING_DEFAULTS,
     json: Annotated[bool, Flag] = False,
@@ -110,8 +111,7 @@ def serve(
         What a published encoder-decoder does, which its folder does not say: translate by default.
     lang
         Languages of a translator, such as en-de; the default is those of its training.
-
-    Example:
+    proposed
         Text that the page proposes; may be repeated, three times at most.
     limits
         How much the service takes.
@@ -126,8 +126,8 @@ def serve(
             f"a service needs {', '.join(missing)}.  Install: pip install 'regard[serve]'"
         )
     require_range("--port", address.port, 0, 65_535)
-    if len(example) > _MOST_EXAMPLES:
-        raise ConfigError(f"--example: {_MOST_EXAMPLES} at most, not {len(example)}.")
+    if len(proposed) > _MOST_EXAMPLES:
+        raise ConfigError(f"--example: {_MOST_EXAMPLES} at most, not {len(proposed)}.")
     _check_languages(lang)
     service_limits = _limits(limits)
     predictor = _open(model, verb, compute)
@@ -151,7 +151,7 @@ def serve(
         facts=ModelFacts(Path(model).resolve().name, hash_weights(model)),
         limits=service_limits,
         languages=lang or "",
-        examples=example,
+        examples=proposed,
         hosts=(*_LOOPBACK_NAMES, address.host) if is_local else (),
         origins=address.cors,
         on_answer=_print_as_json if json else _print_answer,

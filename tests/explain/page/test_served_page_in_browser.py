@@ -229,7 +229,9 @@ def test_a_text_that_is_empty_or_too_long_is_not_sent(live, service):
     ask(opened, "  ")
     assert opened.text(FAILED) == "Text to translate: nothing is typed yet."
     ask(opened, "😀" * 9)
-    assert opened.text(FAILED).startswith("Text to translate: 9 characters; the service takes 8.")
+    assert opened.text(FAILED).startswith(
+        "Text to translate: 9 characters; 8 are explained at most."
+    )
     assert opened.text(".length") == "9 of 8 characters · "
     assert service.asked == []
     ask(opened, "😀" * 8)

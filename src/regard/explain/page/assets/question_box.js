@@ -177,7 +177,7 @@ export class QuestionBox {
     if (!text.trim()) return new Problem(`${title}: nothing is typed yet.`);
     if (length(text) <= most) return null;
     return new Problem(
-      `${title}: ${grouped(length(text))} characters; the service takes ${grouped(most)}.`,
+      `${title}: ${grouped(length(text))} characters; ${grouped(most)} are explained at most.`,
       "Ask about a shorter part.",
     );
   }
