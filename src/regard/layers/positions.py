@@ -8,10 +8,13 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
+from regard.attention.exporting import is_exporting
 from regard.errors import ConfigError
+from regard.layers.exported_angles import exported_angles
 from regard.layers.initialization import fill_normal
 from regard.settings.binding import check_type
 
+_BASE = 10000.0  # Vaswani et al. 2017, section 3.5
 SinusoidOrder = Literal["interleaved", "halves"]
 
 
@@ -46,7 +49,7 @@ def sinusoids(
     [0.841, 0.01, 0.54, 1.0]
     """
     positions = torch.arange(start, start + num_positions, device=device).double()
-    frequencies = 10000.0 ** (-torch.arange(0, dim, 2, device=device).double() / dim)
+    frequencies = _BASE ** (-torch.arange(0, dim, 2, device=device).double() / dim)
     angles = positions[:, None] * frequencies
     axis = 2 if order == "interleaved" else 1
     wide = torch.promote_types(dtype, torch.float32)
@@ -80,6 +83,11 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
+        if is_exporting():
+            positions = torch.arange(start, start + length)
+            cos, sin = exported_angles(positions, self.dim, _BASE, self.table.dtype)
+            axis = 2 if self.order == "interleaved" else 1
+            return torch.stack([sin, cos], dim=axis).flatten(1)
         if torch.compiler.is_compiling():  # for all lengths
             return self._rows(length, start)
         self.reserve(start + length)

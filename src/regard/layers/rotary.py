@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regard.attention.exporting import is_exporting
 from regard.errors import ShapeError
+from regard.layers.exported_angles import exported_angles
 from regard.option_checks import require_number
 
 
@@ -46,8 +47,11 @@ def rotate(
             "[batch, heads, length, dim], dim even, and [length] or [batch, length]."
         )
     wide = torch.promote_types(x.dtype, torch.float32)
-    is_one_operator = torch.compiler.is_compiling() and not is_exporting()
-    compute_table = _table_of_graph if is_one_operator else _compute_table
+    compute_table = _compute_table
+    if is_exporting():
+        compute_table = _exported_table
+    elif torch.compiler.is_compiling():
+        compute_table = _table_of_graph
     cos, sin = compute_table(positions, x.shape[-1], base, wide)  # [1 or batch, 1, length, dim / 2]
     sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
     first, second = x.to(wide).unflatten(-1, sizes).unbind(axis)
@@ -63,6 +67,13 @@ def _compute_table(
     # In float64: far positions need its digits.
     angles = positions[..., None, :, None].double() * base ** (-pairs / dim)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _exported_table(
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Compute `_compute_table`, each ``[1 or batch, 1, length, dim / 2]``, without float64."""
+    return exported_angles(positions[..., None, :], dim, base, dtype)
 
 
 @torch.library.custom_op("regard::rotary_table", mutates_args=())

@@ -45,12 +45,17 @@ def opened(task: str, model: Any, tokenizer: Tokenizer | None = None, **settings
     return task_named(task).for_config(config).predictor(built.eval(), tokenizer, config)
 
 
-def text_classifier(model: Any, tokenizer: Tokenizer, attention: str = "full") -> Any:
+def text_classifier(
+    model: Any,
+    tokenizer: Tokenizer,
+    attention: str = "full",
+    labels: tuple[str, ...] = ("joy", "anger", "fear"),
+) -> Any:
     classifier = opened(
         "classification",
         model,
         tokenizer,
-        data={"labels": ("joy", "anger", "fear")},
+        data={"labels": labels},
         attention=AttentionConfig(encoder=attention),
     )
     torch.nn.init.normal_(classifier.model.output_weight)

@@ -97,6 +97,7 @@ def test_the_readme_gives_the_labels_of_the_model(written, classifier, monkeypat
         own = classifier.classify_rows([text])[0]
         assert max(probabilities, key=probabilities.__getitem__) == own.label
         assert probabilities == pytest.approx(own.probabilities, abs=1e-6)
+    assert classify([]) == []
 
 
 @pytest.mark.slow

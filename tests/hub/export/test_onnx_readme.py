@@ -17,6 +17,7 @@ from tests.hub.export.onnx_models import (
     export_untraced,
     opened,
     readme_names,
+    text_classifier,
     train_tokenizer,
 )
 from tests.tasks.classification.input_data import write_wav
@@ -25,7 +26,7 @@ from regard.data.readers.audio import LogMelConfig, read_log_mel
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
 from regard.hub.export.onnx_graphs import pool_padded
 from regard.hub.hugging_face.sentence_transformers import SentencePooling
-from regard.models import BertConfig, LongformerConfig, PatchTstConfig, VitConfig
+from regard.models import BertConfig, LongformerConfig, PatchTstConfig, TransformerConfig, VitConfig
 from regard.setup.config import ForecastConfig
 from regard.tasks.masked_language_modeling.predictor import pool_states
 
@@ -194,6 +195,24 @@ def forecaster_config(num_calendar: int) -> PatchTstConfig:
         **{"num_known": 1, "num_observed": 1, "num_layers": 1},
         **{"dim": 8, "num_heads": 2, "hidden_dim": 8},
     )
+
+
+def test_an_encoder_without_a_last_position_has_no_longest_text(tokenizer, tmp_path, monkeypatch):
+    sizes = {"num_encoder_layers": 1, "dim": 8, "num_heads": 2, "hidden_dim": 8}
+    own = opened("masked-language-modeling", TransformerConfig(**sizes), tokenizer)
+    export_untraced(own, tmp_path, monkeypatch)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["model_type"], config["regard"]["max_length"]) == ("transformer", None)
+    assert "max_position_embeddings" not in config
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["truncation"] is None
+
+
+def test_labels_cannot_be_taken_for_lines_of_the_readme(tokenizer, tmp_path, monkeypatch):
+    own = text_classifier(
+        BertConfig(**ENCODER), tokenizer, labels=("a\n```python\n1/0\n", "b", "c")
+    )
+    export_untraced(own, tmp_path, monkeypatch)
+    assert set(readme_names(tmp_path, monkeypatch)["classify"].labels) == set(own.labels)
 
 
 def test_the_settings_of_answers_are_in_the_configuration(tokenizer, tmp_path, monkeypatch):

@@ -60,9 +60,12 @@ from regard.models import (
     PatchTstConfig,
     SpanModel,
     TextModel,
+    TransformerConfig,
     Vit,
 )
 from regard.models.base.checkpoint_format import label_fields
+from regard.models.base.encoder import EncoderConfig
+from regard.settings.validation import LARGEST
 from regard.version import installed_version
 
 OPSET = 18
@@ -72,6 +75,7 @@ _PROTOBUF_BYTES = 2**31 - 2**20  # of a file: 2 GiB, with room for the graph
 _SHAPES = ((1, 1), (1, 2), (2, 1), (4, 30), (3, 131))  # rows and length
 _TOLERANCE = 1e-3  # of the largest number of an output
 _FLOOR = 1e-3  # of that number: a model before training gives zeros
+_LARGEST_CONSTANT = 2**16  # numbers of a constant that is compared with others
 _FATAL = 4  # the highest level of onnxruntime's log
 
 
@@ -229,6 +233,7 @@ def _write_graph(graph: OnnxGraph, folder: Path, metadata: Mapping[str, str]) ->
             verbose=False,
         )
         assert program is not None
+    _share_constants(program.model)
     _name_axes(program.model, graph)
     program.model.metadata_props.update(metadata)
     program.model.doc_string = metadata["summary"]
@@ -253,6 +258,17 @@ def _silent() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _share_constants(model: Any) -> None:
+    """Keep one of equal constants, such as the positions that each layer is given.
+
+    Args:
+        model: Of ``onnx_ir``.
+    """
+    passes: Any = import_module("onnx_ir.passes.common")
+    passes.DeduplicateInitializersPass(size_limit=_LARGEST_CONSTANT)(model)
+    passes.CommonSubexpressionEliminationPass()(model)
 
 
 def _name_axes(model: Any, graph: OnnxGraph) -> None:
@@ -282,7 +298,7 @@ def _config_fields(trained: TrainedModel) -> dict[str, Any]:
     """
     model, labels = trained.model, trained.labels
     config = model_config(model)
-    fields = {"model_type": config.family, **_sizes(config)}
+    fields = {"model_type": _family(config), **_sizes(config)}
     if isinstance(model, Vit) and model.config.input == "image":
         (layout,) = INPUT_ENCODERS[config.family].formats
         if not image_obstacles(model.config, trained.attention):
@@ -292,6 +308,11 @@ def _config_fields(trained: TrainedModel) -> dict[str, Any]:
             layout = choose_format(model, config, labels, trained.attention)
             fields, _ = checkpoint_writer(model, labels)(config, layout, model.vocab_size)
     return {**fields, **(label_fields(labels) if labels else {})}
+
+
+def _family(config: ModelConfig) -> str:
+    """Return the name of a model's family; a Transformer's encoder alone has none of its own."""
+    return (TransformerConfig() if type(config) is EncoderConfig else config).family
 
 
 def _sizes(config: ModelConfig) -> dict[str, Any]:
@@ -305,7 +326,8 @@ def _sizes(config: ModelConfig) -> dict[str, Any]:
         "pad_id": "pad_token_id",
         "num_segments": "type_vocab_size",
     }
-    return {there: getattr(config, here) for here, there in names.items() if hasattr(config, here)}
+    sizes = {there: getattr(config, here, None) for here, there in names.items()}
+    return {name: size for name, size in sizes.items() if size not in (None, LARGEST)}
 
 
 def model_config(model: Model) -> ModelConfig:
@@ -326,7 +348,7 @@ def _max_length(trained: TrainedModel) -> int | None:
         limits.append(trained.tokenizer.max_length)
     if isinstance(model, Vit) and model.config.input == "image":
         return None
-    return min((limit for limit in limits if limit is not None), default=None)
+    return min((limit for limit in limits if limit not in (None, LARGEST)), default=None)
 
 
 def _vocabulary_files(trained: TrainedModel) -> dict[str, str | bytes]:
@@ -450,7 +472,7 @@ def _metadata(trained: TrainedModel) -> dict[str, str]:
     config = model_config(trained.model)
     facts = {
         "task": trained.task,
-        "family": config.family,
+        "family": _family(config),
         "summary": config.summary(trained.attention),
         "inputs": trained.inputs,
     }

@@ -5,17 +5,20 @@ The lines are those of a module of `onnx_usage`, which the check of an export ha
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from regard.data.listing import list_first
 from regard.hub.export.onnx_graphs import OnnxGraph, predicts_tokens
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import README_MARK
 from regard.models import Classifier, PatchTst, SpanModel, Vit
 
+_LABELS = 50  # that are listed
 _FUTURE = "from __future__ import annotations"
 
 
@@ -182,7 +185,8 @@ def write_readme(trained: TrainedModel, graph: OnnxGraph, summary: str, opset: i
         *usage.notes,
     ]
     if trained.labels:
-        paragraphs.append(f"Labels: {', '.join(trained.labels)}.")
+        names = list_first([json.dumps(x, ensure_ascii=False) for x in trained.labels], _LABELS)
+        paragraphs.append(f"Labels: {names}.")
     if trained.tokenizer is not None or isinstance(trained.model, Vit | PatchTst):
         paragraphs += [
             f"What these lines give is what regard gives. They need `pip install {usage.packages}` "

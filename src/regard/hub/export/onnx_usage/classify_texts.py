@@ -25,9 +25,14 @@ class TextClassifier:
     def encode(self, texts: Sequence[str]) -> dict[str, NDArray]:
         """Return the inputs of texts, ``[texts, length]`` each: cut, and padded on the right."""
         rows = self.tokenizer.encode_batch(list(texts))
+        columns = {
+            "input_ids": [row.ids for row in rows],
+            "attention_mask": [row.attention_mask for row in rows],
+        }
+        length = len(rows[0].ids) if rows else 1
         return {
-            "input_ids": np.array([row.ids for row in rows], np.int64),
-            "attention_mask": np.array([row.attention_mask for row in rows], np.int64),
+            name: np.array(values, np.int64).reshape(len(rows), length)
+            for name, values in columns.items()
         }
 
     def __call__(self, texts: Sequence[str]) -> list[dict[str, float]]:
