@@ -46,9 +46,10 @@ def translate(
         Folder of a trained model.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        Of a .po file (and .pot) the texts that are not translated yet are filled, and the rest
-        stays as it is: placeholders, markup, comments. In JSONL, CSV and TSV the column source (or
-        text) is translated. Text that begins with a dash goes behind --.
+        A catalog of messages (.po, .pot), subtitles (.srt, .vtt) and Markdown (.md) keep their
+        form: what is not translated yet is filled, and placeholders, markup, times and code stay as
+        they are. In JSONL, CSV and TSV the column source (or text) is translated. Text that begins
+        with a dash goes behind --.
     output
         File to write instead of standard output; it is replaced once all is written.
     search
@@ -56,34 +57,31 @@ def translate(
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
     lang
-        Languages of a .po file, such as en-de, where it does not say them; of a model that writes
-        several, the second is what it writes.
+        Languages of a file that keeps its form, such as en-de, where it does not say them; of a
+        model that writes several, the second is what it writes.
     fuzzy
-        Mark the translations of a .po file as to be reviewed; --no-fuzzy leaves it out.
+        Mark the translations of a catalog as to be reviewed; --no-fuzzy leaves it out.
     compute
         What computes the translations.
     text_options
         How TEXT is read.
     json
-        One JSON object a line, with scores; of a .po file one, with the counts.
+        One JSON object a line, with scores; of a file that keeps its form one, with the counts.
     """  # noqa: DOC501 - functions of this module raise it
-    from regard.tasks.translation.documents import DOCUMENT_FORMATS
-    from regard.tasks.translation.documents.document import DocumentOptions
     from regard.tasks.translation.predictor import Translator
 
     translator = open_predictor(model, Translator, "translate", compute)
     options = search.search()
     translator.search_config(**options)  # refuse wrong options before the first line is read
     if text is not None and not text_options.as_text and _is_document(text):
+        from regard.tasks.translation.documents.document import DocumentOptions
+
         _refuse(nbest=search.nbest > 1, align=align, json=json and output in (None, "-"))
         settings = DocumentOptions(fuzzy=fuzzy, encoding=text_options.encoding)
         _translate_document(translator, text, output, settings, lang=lang, json=json, **options)
         return
     if lang is not None or not fuzzy:
-        option = "--no-fuzzy" if lang is None else "--lang"
-        raise ConfigError(
-            f"{option} is for files of these formats: {', '.join(DOCUMENT_FORMATS)}.  Leave it out."
-        )
+        raise _for_documents("--no-fuzzy" if lang is None else "--lang")
     results = translator.stream(input_lines(text, text_options, role="source"), **options)
     rows = _format(translator, results, align=align, json=json, is_numbered=search.nbest > 1)
     write_rows(rows, output)
@@ -91,10 +89,20 @@ def translate(
 
 def _is_document(text: str) -> bool:
     """Return whether a word of the command line is a file whose texts are to be filled."""
+    if not os.path.isfile(text):  # noqa: PTH113 - any text
+        return False
     from regard.data.readers.source import suffix_of
     from regard.tasks.translation.documents import DOCUMENT_FORMATS
 
-    return suffix_of(text) in DOCUMENT_FORMATS and os.path.isfile(text)  # noqa: PTH113 - any text
+    return suffix_of(text) in DOCUMENT_FORMATS
+
+
+def _for_documents(option: str) -> ConfigError:
+    """Return the refusal of an option that is for files which keep their form."""
+    from regard.tasks.translation.documents import DOCUMENT_FORMATS
+
+    formats = ", ".join(DOCUMENT_FORMATS)
+    return ConfigError(f"{option} is for files of these formats: {formats}.  Leave it out.")
 
 
 def _refuse(*, nbest: bool, align: bool, json: bool) -> None:

@@ -80,6 +80,57 @@ class Document(Protocol):
         """Return the text of the file with a translation of each segment."""
 
 
+class RangeDocument(Document):
+    """A file in which each text is a range of its characters, or one of each of some lines.
+
+    Args:
+        text: The text of the file.
+        encoding: Its encoding.
+        noun: What an entry is.
+    """
+
+    source_language = target_language = ""
+
+    def __init__(self, text: str, encoding: str, noun: str) -> None:
+        self.noun, self.encoding = noun, encoding
+        self.segments = []
+        self.num_kept = self.num_filled = 0
+        self._text = text
+        self._ranges: list[Sequence[tuple[int, int]]] = []
+
+    def add(
+        self,
+        ranges: Sequence[tuple[int, int]],
+        syntax: Syntax,
+        accepts: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Add the lines of a text, in the order of the file.
+
+        Args:
+            ranges: Start and end of the text of each line.
+            syntax: What counts as a placeholder.
+            accepts: Says of a translation whether the format can hold it.
+        """
+        text = "\n".join(self._text[start:end] for start, end in ranges)
+        self.segments.append(Segment(text=text, syntax=syntax, is_wrapped=True, accepts=accepts))
+        self._ranges.append(ranges)
+
+    def fill(self, translations: Sequence[str], options: DocumentOptions) -> str:  # noqa: ARG002
+        """Return the text of the file with a translation in place of each text.
+
+        What is between two lines of a text stays between those of its translation.
+        """
+        pieces, end = [], 0
+        for ranges, translation in zip(self._ranges, translations, strict=True):
+            pieces.append(self._text[end : ranges[0][0]])
+            for index, line in enumerate(translation.split("\n")):
+                if index:
+                    pieces.append(self._text[ranges[index - 1][1] : ranges[index][0]])
+                pieces.append(line)
+            end = ranges[-1][1]
+        return "".join([*pieces, self._text[end:]])
+
+
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a translation of a file did.
 
