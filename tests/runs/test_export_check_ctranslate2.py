@@ -131,6 +131,7 @@ def test_a_language_model_is_equal(kind, tokenizer, tmp_path, monkeypatch):
     assert write("7 red", max_tokens=9, sampling_topk=0, sampling_temperature=2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "num_unused", "difference"),
     [
@@ -156,10 +157,14 @@ def test_rules_of_a_search_hold_in_the_lines_of_the_readme(tokenizer, tmp_path, 
     rules = {"no_repeat_size": 2, "repetition_penalty": 1.3, "min_length": 5, "max_length": 8}
     forbidden = tuple(range(40, 90))
     search = replace(SEARCH, beam=1, forbidden=forbidden, forced_first=95, **rules)
-    model = translator(tokenizer, search, num_unused=3)
+    model = translator(tokenizer, search, num_unused=12)
     assert export_model(model, tmp_path, "ctranslate2", texts=TEXTS).texts.is_equal
     write = run_readme(tmp_path, monkeypatch)
     assert [write(text) for text in TEXTS] == model.translate(TEXTS)
+    first = len(tokenizer)
+    unused = f'*([f"<unused {{n}}>"] for n in range({first}, {first + 12}))],'
+    assert unused in Path("README.md").read_text()
+    assert write("") == ""
 
 
 @pytest.mark.slow
@@ -215,6 +220,7 @@ def test_every_id_has_a_token_of_its_own(tokenizer, tmp_path):
     assert [config[name] for name in names] == ["<s>", "</s>", "<pad>", "<s>"]
 
 
+@pytest.mark.slow
 def test_tied_tables_are_written_once(tokenizer, tmp_path):
     sizes = []
     for tied in ("all", "none"):
@@ -223,11 +229,22 @@ def test_tied_tables_are_written_once(tokenizer, tmp_path):
     assert sizes[1] - sizes[0] == pytest.approx(2 * 4 * len(tokenizer) * 16, abs=200)
 
 
+@pytest.mark.slow
 def test_a_source_is_cut_where_positions_end(tokenizer, tmp_path, monkeypatch):
     learned = TRANSLATORS["bart"] | {"max_positions": 30}
     export_model(translator(tokenizer, **learned), tmp_path, "ctranslate2")
     write = run_readme(tmp_path, monkeypatch)
     assert isinstance(write("the red tree likes " * 100), str)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ratio", "rows"), [(2.0, 1_024), (20.0, 1_230), (1e9, 32_768)])
+def test_positions_are_enough_for_the_longest_outputs(ratio, rows, tokenizer, tmp_path):
+    model = translator(tokenizer, replace(SEARCH, max_length_ratio=ratio))
+    export_model(model, tmp_path, "ctranslate2")
+    readme = (tmp_path / "README.md").read_text()
+    assert f"There are {rows:,} positions: more tokens are refused." in readme
+    assert ("32768)," in readme) == (ratio == 1e9)
 
 
 REFUSED = [
@@ -310,6 +327,7 @@ def fail(_: Path) -> None:
     raise OSError(errno.EIO, "failed")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_folder_that_looks_complete(tokenizer, tmp_path, monkeypatch):
     model = translator(tokenizer)
     export_model(model, tmp_path, "ctranslate2")

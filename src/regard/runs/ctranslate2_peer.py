@@ -40,6 +40,7 @@ from regard.runs.text_check import (
     TextReader,
     compared_search,
     continued_tokens,
+    scored_tokens,
 )
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
@@ -111,7 +112,8 @@ def ctranslate2_difference(
     differences = []
     is_translator = isinstance(model, EncoderDecoder)
     tokens = _read_tokens(folder)
-    reader = (library.Translator if is_translator else library.Generator)(str(folder))
+    kind = library.Translator if is_translator else library.Generator
+    reader = kind(str(folder), intra_threads=torch.get_num_threads())
     for rows, logits in zip(inputs, outputs, strict=True):
         texts = [[[tokens[token] for token in row] for row in ids.tolist()] for ids in rows]
         if is_translator:  # targets begin with a token that is not scored
@@ -163,7 +165,7 @@ def _translate(
     )
     (output,) = result.hypotheses
     (scored,) = translator.score_batch([source], [output], max_input_length=0)
-    score = float(np.mean(scored.log_probs))
+    score = float(np.mean(scored.log_probs[: scored_tokens(opened)]))
     return TextOutput(vocabulary.ids(source), vocabulary.decode(output), (score,))
 
 

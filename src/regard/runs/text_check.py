@@ -343,9 +343,15 @@ def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], l
     results = []
     for index, output, (best, *_) in zip(short, outputs, decoded, strict=True):
         source = (*rows[index], *ids.after_source)
-        score = mean_log_probability(opened.model, source, (*best.ids, ids.end))
+        target = (*best.ids, ids.end)[: scored_tokens(opened)]
+        score = mean_log_probability(opened.model, source, target)
         results.append(TextOutput(source, output, (score,)))
     return [texts[index] for index in short], results
+
+
+def scored_tokens(opened: TargetWriter) -> int | None:
+    """Return how many tokens of an output with its end have a position; None is all of them."""
+    return getattr(opened.model.config, "max_positions", None)
 
 
 @torch.inference_mode()
@@ -357,7 +363,7 @@ def mean_log_probability(
     Args:
         model: Model in evaluation mode.
         source: Token ids of the source, its end included.
-        target: Token ids of the output, its end included.
+        target: Token ids of the output.
 
     Returns:
         The mean, 0 or less.

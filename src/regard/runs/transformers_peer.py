@@ -24,6 +24,7 @@ from regard.runs.text_check import (
     compared_search,
     largest_difference,
     question_of,
+    scored_tokens,
 )
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
@@ -164,7 +165,8 @@ def _translate(
         output = tokenizer.decode(tokens[0], skip_special_tokens=True)
         _, *target = tokens[0].tolist()
         target += [end] * (target[-1:] != [end])
-        score = -float(model(**row, labels=torch.tensor([target])).loss)
+        labels = torch.tensor([target[: scored_tokens(opened)]])
+        score = -float(model(**row, labels=labels).loss)
         outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output, (score,)))
     return outputs
 

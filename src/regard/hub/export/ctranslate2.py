@@ -29,6 +29,7 @@ from regard.hub.export.ctranslate2_readme import (
 )
 from regard.hub.export.ctranslate2_search import (
     LEAST_POSITIONS,
+    MOST_POSITIONS,
     sampling_options,
     search_difference,
     search_options,
@@ -216,15 +217,16 @@ def _translator(
     search = _without_unused(trained.search, model, trained)
     limits = writing_limits(search, trained.max_length)
     num_positions = max(LEAST_POSITIONS, limits.source, limits.of_output(limits.source))
+    if num_positions > MOST_POSITIONS:
+        num_positions = max(MOST_POSITIONS, limits.source)
+        limits = limits._replace(output=min(limits.output or num_positions, num_positions))
     spec = translator_spec(specs, model, num_positions)
     spec.register_source_vocabulary(tokens)
     spec.register_target_vocabulary(tokens)
     spec.config.decoder_start_token = tokens[model.start_id]
     prefix = None if search.forced_first is None else tokens[search.forced_first]
-    options, notes = (
-        search_options(search, tokens),
-        [f"A source of more than {limits.source:,} tokens is cut there."],
-    )
+    options = search_options(search, tokens)
+    notes = [f"A source of more than {limits.source:,} tokens is cut there."]
     if difference := search_difference(search):
         notes.append(
             f"With a beam CTranslate2 {difference}, so a few outputs are others than in regard; "
@@ -253,6 +255,10 @@ def _generator(
     has_start = bool(tokenizer.encode_prompt(""))
     start_token = None if start is None or has_start else tokens[start]
     notes = _notes(spec.decoder)
+    if sampling.repetition_penalty != 1 or sampling.no_repeat_size:
+        notes.append(
+            "Rules on repetition see the output alone here, and in regard the prompt, too."
+        )
     return spec, generator_readme(usage, options, sampling, start_token, notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -50,6 +51,10 @@ def decode(tokens):
     text = target.decode([token for token in tokens if token not in HIDDEN])
     return text.replace("\u2581", " ").strip()
 """
+
+
+_UNUSED = re.compile(r"<unused (\d+)>")  # of `token_strings`
+_LONG = 8  # rows of no token
 
 
 class SpecialTokens(NamedTuple):
@@ -123,6 +128,8 @@ def translator_readme(
         "translator = ctranslate2.Translator(folder)",
         "",
         "def write(text):",
+        "    if not text:",
+        '        return ""',
         "    tokens = encode(text)",
         f"    num_source = min(len(tokens), {limits.source})",
         "    (result,) = translator.translate_batch(",
@@ -167,19 +174,33 @@ def generator_readme(
         "    )",
         "    return decode(tokens + result.sequences[0])[len(decode(tokens)) :]",
     ]
+    greedy = "`write(prompt)` takes the most probable token each time, as `temperature=0` in regard"
     sampled = [f"sampling_topk={sampling.top_k}"]
     sampled += [f"sampling_topp={sampling.top_p}"] * (sampling.top_p != 1)
-    sampled += [f"sampling_temperature={sampling.temperature}"] * (sampling.temperature > 0)
-    notes = [
-        "`write(prompt)` takes the most probable token each time, as `temperature=0` does in "
-        f"regard; `write(prompt, {', '.join(sampled)})` draws it, from other random numbers.",
-        *notes,
-    ]
+    sampled.append(f"sampling_temperature={sampling.temperature}")
+    drawn = f"; `write(prompt, {', '.join(sampled)})` draws it, from other random numbers"
+    notes = [f"{greedy}{drawn if sampling.temperature else ''}.", *notes]
     return _readme(usage, lines, notes)
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={value!r}," for name, value in options.items()]
+    lines = []
+    for name, value in options.items():
+        text = _sequences(value) if name == "suppress_sequences" else repr(value)
+        lines.append(f"{name}={text},")
+    return lines
+
+
+def _sequences(tokens: Sequence[Sequence[str]]) -> str:
+    """Return tokens as Python writes them; rows of no token in succession are one range."""
+    names = [token for (token,) in tokens]
+    numbers = [int(match[1]) for name in names if (match := _UNUSED.fullmatch(name))]
+    first = numbers[0] if numbers else 0
+    if len(numbers) < _LONG or numbers != list(range(first, first + len(numbers))):
+        return repr(list(tokens))
+    others = "".join(f"[{name!r}], " for name in names if not _UNUSED.fullmatch(name))
+    unused = f'*([f"<unused {{n}}>"] for n in range({first}, {numbers[-1] + 1}))'
+    return f"[{others}{unused}]"
 
 
 def _readme(usage: TokenUsage, lines: Sequence[str], notes: Sequence[str]) -> str:
