@@ -166,20 +166,27 @@ def _is_stream(name: str) -> bool:
 
 
 def _is_table(name: str, encoding: str) -> bool:
-    """Return whether a file is JSONL or has rows, such as CSV, by its name; or has fastText's."""
+    """Return whether a file has rows by its name, such as CSV, or begins as JSON or fastText's."""
     from regard.data.readers import FORMATS, TABLE_READERS
 
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
-    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS} or _has_labels(name, encoding)
+    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS} or _has_records(name, suffix, encoding)
 
 
-def _has_labels(name: str, encoding: str) -> bool:
-    """Return whether the first line of a file that is not blank has a label of fastText."""
+def _has_records(name: str, suffix: str, encoding: str) -> bool:
+    """Return whether a file begins with a label of fastText, or with objects of JSON."""
     from regard.data.readers.fasttext import is_fasttext
+    from regard.data.readers.json_lines import holds_objects
+    from regard.data.readers.source import open_source
+    from regard.data.readers.text_lines import TextFile, open_text
 
     with suppress(DataError):  # which is raised again where the lines are read
-        return is_fasttext(next(filter(str.strip, _file_lines(name, encoding)), ""))
+        if is_fasttext(next(filter(str.strip, _file_lines(name, encoding)), "")):
+            return True
+        is_packed = _is_packed(name)
+        file = open_text(open_source(name), encoding) if is_packed else TextFile(name, encoding, None, [])
+        return holds_objects(file, suffix)
     return False
 
 

@@ -46,3 +46,19 @@ def test_a_file_without_text_is_refused(tmp_path, text):
     with pytest.raises(DataError) as raised:
         read_text(path)
     assert str(raised.value) == f"{path}: the file is empty.  Expected running text."
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "a.txt", "a.tsv", "a"])
+@pytest.mark.parametrize(
+    "rows", ['{"text": "One"}\n{"text": "Two"}\n', '[\n{"text": "One"},\n{"text": "Two"}\n]\n']
+)
+def test_objects_of_json_are_documents_in_a_file_of_any_name(tmp_path, name, rows):
+    assert read_text(write(tmp_path / name, rows)).texts == ["One", "Two"]
+
+
+@pytest.mark.parametrize(
+    "line", ['[{"quoted"}] he said', '[{"a": 1}] is a list of JSON', "{0} files", "{"]
+)
+def test_a_text_that_begins_with_a_bracket_is_a_text(tmp_path, line):
+    found = read_text(write(tmp_path / "a.txt", f"{line}\nTwo\n"))
+    assert found.texts == [line, "Two"]

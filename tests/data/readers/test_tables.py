@@ -462,3 +462,20 @@ def test_a_space_before_a_quote_is_named():
         'x.csv:2: three columns, two expected.  "a, b, "c, d""  No space between a comma and a '
         "quote."
     )
+
+
+@pytest.mark.parametrize("name", ["pairs.txt", "pairs.csv", "pairs.tsv"])
+@pytest.mark.parametrize("ends", [("", "\n", ""), ("[", ",\n", "]")])
+def test_objects_of_json_are_pairs_in_a_file_of_any_name(name, ends):
+    first, between, last = ends
+    row = '{"source": "a, b", "target": "c"}'
+    assert read(first + row + between + row + last, name) == [("a, b", "c")] * 2
+
+
+def test_pairs_that_begin_with_a_brace_are_no_json():
+    assert read("{0} files\t{0} Dateien\n{\tb\n", "pairs") == [("{0} files", "{0} Dateien"), ("{", "b")]
+
+
+def test_json_of_another_layout_has_its_command_in_a_file_of_any_name():
+    text = '{\n"id": 1,\n"rows": [{"source": "a", "target": "b"}]\n}\n'
+    assert "One row a line: jq -c '.rows[]'" in fault(text, "pairs.csv")

@@ -78,6 +78,7 @@ FORMATS: dict[str, str] = {
     ".csv": "csv",
     ".jsonl": "jsonl",
     ".json": "jsonl",
+    ".ndjson": "jsonl",
     ".txt": "text",
     ".md": "text",
     ".text": "text",

@@ -16,6 +16,7 @@ from operator import itemgetter
 
 import msgspec
 
+from regard.data.readers import FORMATS
 from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_missing
 from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
 from regard.data.readers.json_advice import SERIES, advise_layout, advise_object, holds_numbers
@@ -35,6 +36,7 @@ _UNDECIDED = re.compile(rf"\s*(?:\[\s*|\{{\s*(?:{_STRING}\s*(?::\s*(?:\[\s*)?)?)
 _AFTER_VALUE = re.compile(r"\s*(?:,\s*|\]\s*\Z)")
 _AFTER_WRAPPED_VALUE = re.compile(r"\s*(?:,\s*|\]\s*\}\s*\Z)")
 _AFTER_LIST = re.compile(r"\s*\]\s*[,}]")  # where more follows
+_NAME = re.compile(r'"(\w+)"\s*:')
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -61,7 +63,57 @@ def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
             yield line, fields
 
 
-def object_lines(lines: Lines, name: str) -> Lines:
+def holds_objects(file: TextFile, suffix: str) -> bool:
+    """Return whether a file is named as JSONL, or begins with an object of JSON, or a list of them.
+
+    Args:
+        file: The file; its problems stay as they are.
+        suffix: Suffix of its name.
+    """
+    if FORMATS.get(suffix) == "jsonl":
+        return True
+    lines = record_lines(numbered_lines(file._replace(problems=[])), file.name, suffix)
+    first = next((text for _, text in lines if text.strip()), "")
+    return bool(keys_of(first)) or (FORMATS.get(suffix) != "text" and begins_as_json(first))
+
+
+def begins_as_json(line: str) -> bool:
+    """Return whether a first line is an object of JSON, perhaps damaged, or begins a value of JSON.
+
+    A text may begin with a bracket, too.
+
+    >>> begins_as_json('{"text": "a"}'), begins_as_json("{"), begins_as_json("{0} files")
+    (True, True, False)
+    """
+    return bool(keys_of(line)) or line.strip() in ("{", "[")
+
+
+def keys_of(line: str) -> tuple[str, ...]:
+    """Return the keys of an object, with those of one under ``translation``, not of deeper ones.
+
+    In a damaged object, or one of several lines, all words before a colon are taken. Any other line
+    has none.
+    """
+    if not line.lstrip().startswith("{"):
+        return ()
+    try:
+        fields = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return tuple(_NAME.findall(line))
+    inner = fields.get("translation")
+    return (*fields, *inner) if isinstance(inner, dict) else tuple(fields)
+
+
+def record_lines(lines: Lines, name: str, suffix: str) -> Lines:
+    """Yield the lines of a file with a suffix, or the objects of a list, each with its line.
+
+    Raises:
+        DataError: A list has no end.
+    """
+    return object_lines(lines, name, is_text=FORMATS.get(suffix) == "text")
+
+
+def object_lines(lines: Lines, name: str, *, is_text: bool = False) -> Lines:
     """Yield lines of JSONL unchanged, and of a list of objects the text of each with its line.
 
     The list may be the value of the only key of an object. Of an empty list there are no lines.
@@ -69,6 +121,7 @@ def object_lines(lines: Lines, name: str) -> Lines:
     Args:
         lines: The lines of a file.
         name: Its name.
+        is_text: Whether the file is named as running text, which is a list only as a whole.
 
     Yields:
         Lines with their numbers.
@@ -80,7 +133,7 @@ def object_lines(lines: Lines, name: str) -> Lines:
     spans = None
     if _LIST.match(_join(ahead)) or _EMPTY_LIST.match(_join(ahead)):
         ahead += lines
-        spans = _find_values(ahead, name)
+        spans = None if is_text and not _is_value(_join(ahead)) else _find_values(ahead, name)
     if spans is None:
         yield from chain(ahead, lines)
     else:
@@ -163,16 +216,17 @@ def _require_end(text: str, name: str) -> None:
     key, last = _opening(text)[1], text.rstrip()[-1]
     if key is None and last != "]":
         raise DataError(f'{name}: the list has no "]" at its end.  Cut short?  Copy it again.')
-    if key is not None and last != "}" and not _is_object(text.lstrip().split("\n", 1)[0]):
+    if key is not None and last != "}" and not _is_value(text.lstrip().split("\n", 1)[0]):
         raise DataError(
             f'{name}: the list under "{key}" has no "]}}" at its end.  Cut short?  Copy it again.'
         )
 
 
-def _is_object(line: str) -> bool:
-    """Return whether a line is an object, which is read without those below it."""
-    with suppress(*_UNREADABLE):
-        return isinstance(msgspec.json.decode(line), dict)
+def _is_value(text: str) -> bool:
+    """Return whether a text is one value of JSON."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        msgspec.json.decode(text)
+        return True
     return False
 
 

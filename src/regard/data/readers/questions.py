@@ -16,9 +16,8 @@ from typing import NamedTuple, TypeGuard
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
-from regard.data.readers import FORMATS
 from regard.data.readers.columns import describe_missing, find_columns
-from regard.data.readers.json_lines import object_lines, read_objects
+from regard.data.readers.json_lines import holds_objects, read_objects
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad
@@ -29,7 +28,7 @@ from regard.data.readers.tables import (
     read_records,
     require_readable,
 )
-from regard.data.readers.text_lines import open_text, read_lines
+from regard.data.readers.text_lines import open_text
 from regard.errors import DataError
 
 _CONTENTS = "questions on texts"
@@ -182,7 +181,7 @@ def _read(
         return [], []
     if is_squad(source, encoding):
         return read_squad(source, encoding, needs_answers=len(columns) > 2)
-    if FORMATS.get(source.suffix) == "jsonl" or _begins_with_object(source, encoding):
+    if holds_objects(open_text(source, encoding), source.suffix):
         return _read_objects(source, encoding, columns)
     return list(_table_rows(source, encoding, columns)), []
 
@@ -205,14 +204,6 @@ def _read_objects(
         if not rows and len(file.problems) == 1:  # a file of another kind
             break
     return rows, file.problems
-
-
-def _begins_with_object(source: DataSource, encoding: str) -> bool:
-    with suppress(DataError):
-        lines = enumerate(read_lines(source, encoding=encoding))
-        texts = (text for _, text in object_lines(lines, source.path) if text.strip())
-        return next(texts, "").lstrip().startswith("{")
-    return False
 
 
 def _problem_of(fields: dict[str, object], names: Sequence[str]) -> str | None:

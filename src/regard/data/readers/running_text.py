@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from regard.data.readers import FORMATS
-from regard.data.readers.source import SourceLike, as_source
+from regard.data.readers.json_lines import holds_objects
+from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.tables import read_records
-from regard.data.readers.text_lines import read_lines
+from regard.data.readers.text_lines import open_text, read_lines
 from regard.data.rows import Rows
 from regard.errors import DataError
 
@@ -46,12 +47,18 @@ class TextLines(Rows, frozen=True, kw_only=True):
         self.ends_document.extend([False] * (len(texts) - 1) + [True] * bool(texts))
 
 
+def has_documents(source: DataSource, encoding: str) -> bool:
+    """Return whether each row of a file is a document; else the file is one, with all its lines."""
+    is_table = FORMATS.get(source.suffix) not in (None, "text", "tsv")
+    return is_table or holds_objects(open_text(source, encoding), source.suffix)
+
+
 def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
     """Return running text without the blank lines at its end.
 
     Args:
-        data: A text file, or JSONL or CSV with one document a row; ``-`` for standard input, which
-            is JSONL if it begins with ``{``.
+        data: A text file, or JSONL or CSV with one document a row; ``-`` for standard input. What
+            begins as JSON is JSON, whatever its name.
         encoding: Encoding of the file.
         column: Column of the text in CSV and JSONL.
 
@@ -60,7 +67,7 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
     """
     source = as_source(data)
     lines = TextLines(path=source.path, texts=[], numbers=[], ends_document=[])
-    is_table = FORMATS.get(source.suffix) not in (None, "text", "tsv")
+    is_table = has_documents(source, encoding)
     if is_table:
         for number, (text,) in read_records(source, (column,), encoding=encoding):
             texts = text.strip().split("\n")

@@ -7,7 +7,6 @@ tasks. Cost: the first lines of a file, the names in a folder.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -22,7 +21,7 @@ from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, f
 from regard.data.readers.fasttext import is_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
-from regard.data.readers.json_lines import object_lines, sample_cells
+from regard.data.readers.json_lines import keys_of, record_lines, sample_cells
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
@@ -41,7 +40,6 @@ _ONE_FILE_OF_TEXTS = (
     "Texts are read from one file: running text joined into one .txt, labelled texts as "
     '{"text": ..., "label": ...} a line of a .jsonl.'
 )
-_KEY = re.compile(r'"(\w+)"\s*:')
 _NUM_SAMPLED = 200  # records by which labels are recognized
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
@@ -110,7 +108,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
         first = next(_filled_lines(source, encoding), "")
     except DataError:
         return DataShape(kind="table")
-    if keys := _keys_of(first):
+    if keys := keys_of(first):
         return DataShape(
             kind="records",
             names=keys,
@@ -124,8 +122,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
 def _filled_lines(source: DataSource, encoding: str) -> Iterator[str]:
     """Yield the lines that are not blank; of a list of objects in JSON, the objects."""
     lines: Lines = enumerate(read_lines(source, encoding=encoding), start=1)
-    if FORMATS.get(source.suffix, "jsonl") == "jsonl":
-        lines = object_lines(lines, source.path)
+    lines = record_lines(lines, source.path, source.suffix)
     return filter(str.strip, map(itemgetter(1), lines))
 
 
@@ -174,22 +171,6 @@ def _has_numbers_beside_label(names: Sequence[str], row: Sequence[str]) -> bool:
     label = find_column(names, "label")
     features = [cell for name, cell in zip(names, row, strict=False) if name != label]
     return label is not None and _are_numbers(features, 1, max_texts=0)
-
-
-def _keys_of(line: str) -> tuple[str, ...]:
-    """Return the keys of an object, with those of one under ``translation``, not of deeper ones.
-
-    In a damaged object, or one of several lines, all words before a colon are taken. Any other line
-    has none.
-    """
-    if not line.lstrip().startswith("{"):
-        return ()
-    try:
-        fields = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return tuple(_KEY.findall(line))
-    inner = fields.get("translation")
-    return (*fields, *inner) if isinstance(inner, dict) else tuple(fields)
 
 
 def _refuse_one_input(source: DataSource) -> None:

@@ -36,11 +36,12 @@ from regard.data.readers.headers import (
     looks_like_header,
 )
 from regard.data.readers.json_lines import (
+    begins_as_json,
     find_wrapping_key,
     is_empty_list,
     json_fields,
     json_records,
-    object_lines,
+    record_lines,
 )
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -382,8 +383,7 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     file_format = FORMATS.get(suffix, "")
     if file_format in TABLE_READERS.keys() - {"tsv", "csv", "fasttext"}:
         return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
-    if file_format in ("jsonl", ""):
-        lines = object_lines(lines, file.name)
+    lines = record_lines(lines, file.name, suffix)
     ahead = list(islice(lines, _NUM_SAMPLED))
     declared = _take_declaration(ahead)
     return _recognize(chain(ahead, lines), list(map(itemgetter(1), ahead)), suffix, declared)
@@ -402,7 +402,7 @@ def _recognize(lines: Lines, ahead: Sequence[str], suffix: str, declared: str) -
     first = "".join(filled[:1])
     if is_fasttext(first):
         return _Table(lines, False, "fasttext", separator=" ", is_declared=True)
-    is_json = first.lstrip().startswith("{")
+    is_json = begins_as_json(first)
     if suffix != ".csv" and not declared and "\t" in first:
         return _Table(lines, is_json, format="tsv", separator="\t", is_declared=False)
     return _Table(lines, is_json, "csv", declared or _find_separator(filled), bool(declared))
@@ -423,7 +423,7 @@ def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
     """Recognize how pairs are written, and whether as JSON; only ``.csv`` has commas as a rule."""
     table = _open_table(file, suffix)
     file_format = FORMATS.get(suffix)
-    if file_format == "jsonl" or (file_format not in ("tsv", "csv", "text") and table.is_json):
+    if file_format == "jsonl" or table.is_json:
         return table, True
     if file_format != "csv" and not table.is_declared:
         table = table._replace(format="tsv", separator="\t")

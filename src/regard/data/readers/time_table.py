@@ -17,9 +17,8 @@ import msgspec
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import list_first
-from regard.data.readers import FORMATS
 from regard.data.readers.columns import fold_name
-from regard.data.readers.json_lines import read_objects
+from regard.data.readers.json_lines import holds_objects, read_objects
 from regard.data.readers.number_columns import is_like_a_number, is_missing
 from regard.data.readers.series_header import default_names, has_no_header, is_row_of_values
 from regard.data.readers.source import DataSource
@@ -29,7 +28,6 @@ from regard.data.readers.times import are_clocks, are_times, is_time_name
 
 _MAX_TITLE_LINES = 10  # above the header
 _NUM_SAMPLED = 50  # rows by which columns of times are found
-_NUM_SNIFFED = 1000  # bytes
 _NUM_NAMED = 10  # columns in a message
 _PARTS = {  # names of columns that together are a time
     "year": frozenset(["year", "yr", "yyyy", "jahr", "année", "annee", "año", "anno"]),
@@ -147,8 +145,7 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
         source: The file or stream.
         limit: Maximum number of lines that are read; None for all.
     """
-    first = (file.content or b"")[:_NUM_SNIFFED].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if FORMATS.get(source.suffix) == "jsonl" or first.startswith(b"{"):
+    if holds_objects(file, source.suffix):
         return _read_objects(file, limit)
     dropped: list[DroppedRow] = []
     records = _table_rows(islice(read_cells(file, source.suffix), limit), dropped)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regard.data.listing import describe_lines
-from regard.data.readers import FORMATS
-from regard.data.readers.running_text import TextLines, read_text
+from regard.data.readers.running_text import TextLines, has_documents, read_text
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.split_rules import EARLIER_SPLIT
@@ -107,7 +106,7 @@ def read_text_data(options: ReadOptions) -> TextData:
 
 def _describe_reading(source: DataSource, data: DataConfig) -> ReadAs:
     """Return what a file of running text was read as."""
-    if FORMATS.get(source.suffix) in (None, "text", "tsv"):
+    if not has_documents(source, data.encoding):
         return ReadAs.of("running text")
     column = data.columns[0] if data.columns else "text"
     return inspect_records(source, (column,), "running text", encoding=data.encoding)
