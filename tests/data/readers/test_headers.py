@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.data.readers.pair_files import fault, read
 
+from regard.data.readers.headers import find_label
+
 REVIEWS = [(f"the meal number {i} was fine", ("good", "bad")[i % 2]) for i in range(20)]
 ENGLISH_FRENCH = "id,English,French\n0,one cat,un chat\n1,two dogs,deux chiens\n"
 pytestmark = pytest.mark.usefixtures("inside_an_empty_folder")
@@ -172,3 +174,8 @@ def test_pairs_that_begin_with_numbers_are_read():
 def test_numbers_below_source_and_target_are_pairs():
     text = "source,target\n" + "".join(f"{a},{b}\n" for a, b in NUMBERS)
     assert read(text, "x.csv") == NUMBERS
+
+
+def test_a_column_without_a_value_is_no_column_of_labels():
+    below = [[f"a text of words {i}", "", f"another one {i}"] for i in range(9)]
+    assert find_label(["instruction", "input", "output"], below) is None

@@ -63,7 +63,7 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
     [
         ("{}", 'no key "source".  Keys seen: none.'),
         ('{"source": "a", "target": 1}', '"target" is not a text.'),
-        ('{"source": "a", "target": ["b"]}', '"target" is not a text.'),
+        ('{"source": "a", "target": ["b", "c"]}', '"target" is not a text.'),
         ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
     ],
 )
@@ -108,6 +108,19 @@ def test_what_is_no_object_of_a_list_has_its_line(rest, message):
 def test_null_is_an_empty_text():
     text = '{"source": "a", "target": null}\n' + '{"source": "b", "target": "c"}\n'
     assert read(text, "pairs.jsonl") == [("a", ""), ("b", "c")]
+
+
+def test_not_a_number_is_an_empty_text():
+    text = '{"source": "a NaN", "target": NaN}\n{"source": "b", "target": "c"}\n'
+    assert read(text, "pairs.jsonl") == [("a NaN", ""), ("b", "c")]
+    assert fault('{"source": NaN, "target": Infinity}', "p.jsonl").startswith("p.jsonl:1: not JSON")
+
+
+def test_lists_and_objects_are_not_proposed_as_columns():
+    row = {"id": 1, "notes": {"a": "one text"}, "tags": ["x y", "z w"]}
+    message = fault(json.dumps([row] * 9), "x.json")
+    assert "--columns" not in message
+    assert "Texts are deeper: .notes.a, .tags[0], .tags[1]." in message
 
 
 def test_a_first_object_without_the_keys_is_the_only_problem():
@@ -194,13 +207,17 @@ def test_an_empty_list_is_said_to_be_empty(text):
 @pytest.mark.parametrize(
     ("text", "start", "advice"),
     [
-        (f'{{\n"n": 1,\n"rows": [{PAIR}]}}', "not JSON", "jq -c '.rows[]' FILE > fixed.jsonl"),
-        (f'{{"n": 1, "rows": [{PAIR}]}}', 'no key "source"', "jq -c '.rows[]' FILE > fixed.jsonl"),
-        ('{\n"source": "a",\n"target": "b"\n}', "not JSON", "jq -c . FILE > fixed.jsonl"),
+        (f'{{\n"n": 1,\n"rows": [{PAIR}]}}', "not JSON", "jq -c '.rows[]' x.json > fixed.jsonl"),
+        (f'{{"n": 1, "rows": [{PAIR}]}}', 'no key "source"', "jq -c '.rows[]' x.json > fixed.jsonl"),
+        ('{\n"source": "a",\n"target": "b"\n}', "not JSON", "jq -c . x.json > fixed.jsonl"),
         ('{\n"source": "a"\n"target": "b"\n}', "not JSON", "Line 3, column 1: Expecting"),
-        ('["a", "b"]', "a list, one object a line expected.", "jq -r '.[]' FILE > fixed.txt"),
-        ('["a"]\n["b"]', "a list, one object a line expected.", "jq -r @tsv FILE > fixed.tsv"),
+        ('["a", "b"]', "a list, one object a line expected.", "jq -r '.[]' x.json > fixed.txt"),
+        ('["a"]\n["b"]', "a list, one object a line expected.", "jq -r @tsv x.json > fixed.tsv"),
         ('{"source": ["a"], "target": ["b"]}', '"source" is not a text.', "map_values(.[$i])"),
+        (f'[{{"rows": [{PAIR}]}}]', 'no key "source"', "jq -c '.[]|.rows[]' x.json > fixed"),
+        ('[{"source": "a", "target": ["b"]}]', '"target" is not', "jq -c '.[]|.target|=.[0]'"),
+        ('{"source": "a", "target": "b"},', "not JSON", "sed 's/,$//' x.json > fixed.jsonl"),
+        ("{'source': 'a', 'target': 'b'}", "not JSON", "Written by Python?"),
     ],
 )
 def test_json_of_another_layout_is_told_what_mends_it(text, start, advice):

@@ -192,7 +192,7 @@ def find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | No
 def _holds_labels(index: int, name: str, rows: Sequence[Sequence[str]]) -> bool:
     """Return whether a column of rows has a few short values, and texts are next to it."""
     values = {cells[index].strip() for cells in rows}
-    if 2 * len(values) > len(rows) or name in values:
+    if 2 * len(values) > len(rows) or name in values or values == {""}:
         return False
     texts = ([*row[:index], *row[index + 1 :]] for row in rows)
     num_words = sum(max(map(_num_words, cells), default=0) for cells in texts)

@@ -13,10 +13,13 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # a key that jq takes witho
 _OBJECTS = f"An object over several lines?  One a line: jq -c . {_LINES}"
 _SPACE = re.compile(r"\s*")
 _FEW = 3  # keys in a message
+_NUM_PATHS = 5  # of texts in a message
 
 
 def advise_layout(text: str) -> str:
     """Return what to do about the text of a file that is not an object a line; empty if unknown.
+
+    ``FILE`` in its commands is the name of the file.
 
     >>> advise_layout('{"id": 1, "rows": [{"text": "a"}]}')
     "One row a line: jq -c '.rows[]' FILE > fixed.jsonl"
@@ -57,24 +60,99 @@ def _advise_value(value: object) -> str:
     return _advise_list(value) if isinstance(value, list) else ""
 
 
-def advise_object(fields: dict[str, object]) -> str:
-    """Return what to do about one object that is the whole file; empty where it is one row."""
+def advise_object(fields: dict[str, object], place: str = "") -> str:
+    """Return what to do about one object that is the whole file; empty where it is one row.
+
+    Args:
+        fields: The object.
+        place: Where it is, as jq writes it, such as ``.[]`` in a list; empty for the whole file.
+    """
     lists = list(_paths_of_lists(fields, ()))
     if len(lists) == 1:
-        return f"One row a line: jq -c {_quoted(lists[0])} {_LINES}"
+        return f"One row a line: jq -c {_filter(place, f'{_path(lists[0])}[]')} {_LINES}"
     if lists:
-        commands = ";  ".join(map(_command_of_list, lists[:_FEW]))
+        commands = ";  ".join(_command_of_list(place, keys) for keys in lists[:_FEW])
         return f"One row a line, a file for each list: {commands}"
     if _has_names_and_rows(fields):
-        return "One row a line: jq -r '(.columns,.data[])|@tsv' FILE > fixed.tsv"
+        return f"One row a line: jq -r {_filter(place, _rows_of_names(fields))} FILE > fixed.tsv"
+    if _is_series(fields):
+        return _advise_series(fields, place)
     if _has_rows(fields):
-        return f"One row a line: jq -c '.[]' {_LINES}"
+        return f"One row a line: jq -c {_filter(place, '.[]')} {_LINES}"
     if _has_columns(fields):
-        rows = shlex.quote(
-            f"({_path([next(iter(fields))])}|keys_unsorted[]) as $i|map_values(.[$i])"
-        )
-        return f"One row a line: jq -c {rows} {_LINES}"
+        return f"One row a line: jq -c {_filter(place, _rows_of_columns(fields))} {_LINES}"
     return ""
+
+
+def advise_nested(fields: dict[str, object], place: str = "") -> str:
+    """Return how the texts of an object that are in lists and objects are brought to its keys."""
+    if _holds_objects(fields.get("paragraphs")):
+        articles = "." if place == ".[]" else f"[{place or 'inputs'}]"
+        option = "" if place else " -n"
+        return f"Articles of SQuAD?  jq{option} '{{data: {articles}}}' FILE > fixed.json"
+    nested = {key: value for key, value in fields.items() if isinstance(value, list | dict)}
+    paths = list(_paths_of_texts(nested, ""))
+    if not paths:
+        return ""
+    seen = ", ".join(paths[:_NUM_PATHS]) + ", ..." * (len(paths) > _NUM_PATHS)
+    form = _filter(place, "{text: .PATH, label: .PATH}")
+    return f"Texts are deeper: {seen}.  Name those that are read: jq -c {form} {_LINES}"
+
+
+def advise_list_of_one(fields: dict[str, object], key: str, place: str = "") -> str:
+    """Return how the only text of a list becomes the value of its key; empty for other values."""
+    items = fields.get(key)
+    if not (isinstance(items, list) and len(items) == 1 and isinstance(items[0], str)):
+        return ""
+    return f"The text in its list: jq -c {_filter(place, f'{_path([key])}|=.[0]')} {_LINES}"
+
+
+def _rows_of_names(fields: dict[str, object]) -> str:
+    """Return what prints names of columns and a list of values for each row, with their index."""
+    if _are_numbers_of_rows(fields.get("index", [])):
+        return "(.columns,.data[])|@tsv"
+    return '(["time"]+.columns),([.index,.data]|transpose[]|[.[0]]+.[1])|@tsv'
+
+
+def _rows_of_columns(fields: dict[str, object]) -> str:
+    """Return what prints the rows of columns, with the index that pandas writes as keys."""
+    first = next(iter(fields))
+    is_numbered = _are_numbers_of_rows(fields[first])
+    index = "" if is_numbered else "{time: $i}+"
+    return f"({_path([first])}|keys_unsorted[]) as $i|{index}map_values(.[$i])"
+
+
+def _advise_series(fields: dict[str, object], place: str) -> str:
+    """Return what to do about values by their index: texts, or numbers by their times."""
+    if any(isinstance(value, str) for value in fields.values()):
+        return f"One text a line: jq -r {_filter(place, '.[]')} FILE > fixed.txt"
+    rows = _filter(place, "to_entries[]|{time: .key, value}")
+    return f"One row a line: jq -c {rows} {_LINES}"
+
+
+def _are_numbers_of_rows(index: object) -> bool:
+    """Return whether the index of columns is 0, 1, 2 ...; a list of values has no other."""
+    keys = list(index) if isinstance(index, dict | list) else []
+    is_column = isinstance(index, list) and not all(isinstance(key, int) for key in keys)
+    return is_column or [str(key) for key in keys] == [str(i) for i in range(len(keys))]
+
+
+def _is_series(fields: dict[str, object]) -> bool:
+    """Return whether each key is a number or a time, above a plain value."""
+    has_index = len(fields) > 1 and all(key[:1].isdecimal() for key in fields)
+    return has_index and not any(isinstance(value, list | dict) for value in fields.values())
+
+
+def _paths_of_texts(value: object, above: str) -> Iterator[str]:
+    """Yield the paths of texts in an object or a list, of a list those of its first items."""
+    if isinstance(value, str):
+        yield above
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _paths_of_texts(inner, above + _path([key], above=above))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value[:2]):
+            yield from _paths_of_texts(inner, f"{above}[{index}]")
 
 
 def _advise_list(items: list[object]) -> str:
@@ -118,13 +196,19 @@ def _has_names_and_rows(fields: dict[str, object]) -> bool:
 def _has_columns(fields: dict[str, object]) -> bool:
     """Return whether each key has the values of a column, in a list or by their numbers."""
     sizes = {len(value) if isinstance(value, list | dict) else 0 for value in fields.values()}
-    return len(fields) > 1 and len(sizes) == 1 and 0 not in sizes
+    is_indexed = len(fields) == 1 and any(map(_is_index, fields.values()))
+    return (len(fields) > 1 or is_indexed) and len(sizes) == 1 and 0 not in sizes
+
+
+def _is_index(value: object) -> bool:
+    """Return whether an object has a number or a time as each key, several of them."""
+    return isinstance(value, dict) and len(value) > 1 and all(key[:1].isdecimal() for key in value)
 
 
 def _has_rows(fields: dict[str, object]) -> bool:
     """Return whether each key has a row: an object with names, the same as those of the others."""
     keys = {tuple(value) if isinstance(value, dict) else () for value in fields.values()}
-    return len(fields) > 1 and len(keys) == 1 and not all(map(str.isdecimal, keys.pop()))
+    return len(fields) > 1 and len(keys) == 1 and not all(key[:1].isdecimal() for key in keys.pop())
 
 
 def _paths_of_lists(fields: dict[str, object], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -136,24 +220,24 @@ def _paths_of_lists(fields: dict[str, object], above: tuple[str, ...]) -> Iterat
             yield from _paths_of_lists(value, (*above, key))
 
 
-def _path(keys: Sequence[str]) -> str:
-    """Return the path of some keys as jq writes it.
+def _path(keys: Sequence[str], *, above: str = "") -> str:
+    """Return the path of some keys as jq writes it, without what is above them.
 
     >>> _path(["a", "rows"]), _path(["all rows"])
     ('.a.rows', '.["all rows"]')
     """
     return "".join(
-        f".{key}" if _IDENTIFIER.fullmatch(key) else f"{'' if i else '.'}[{json.dumps(key)}]"
+        f".{key}" if _IDENTIFIER.fullmatch(key) else f"{'' if i or above else '.'}[{json.dumps(key)}]"
         for i, key in enumerate(keys)
     )
 
 
-def _quoted(keys: Sequence[str]) -> str:
-    """Return what jq is given to print the items of a list under some keys, for a shell."""
-    return shlex.quote(f"{_path(keys)}[]")
+def _filter(place: str, expression: str) -> str:
+    """Return what jq is given to print an expression for each object at a place, for a shell."""
+    return shlex.quote(f"{place}|{expression}" if place else expression)
 
 
-def _command_of_list(keys: Sequence[str]) -> str:
+def _command_of_list(place: str, keys: Sequence[str]) -> str:
     """Return the command that writes the items under some keys to a file of the last one's name."""
     name = shlex.quote(f"{keys[-1].replace('/', '_')}.jsonl")
-    return f"jq -c {_quoted(keys)} FILE > {name}"
+    return f"jq -c {_filter(place, f'{_path(keys)}[]')} FILE > {name}"

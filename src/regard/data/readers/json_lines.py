@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,7 +20,15 @@ import msgspec
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_missing
 from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
-from regard.data.readers.json_advice import SERIES, advise_layout, advise_object, holds_numbers
+from regard.data.readers.json_advice import (
+    SERIES,
+    advise_layout,
+    advise_list_of_one,
+    advise_nested,
+    advise_object,
+    holds_numbers,
+)
+from regard.data.readers.json_faults import advise_fault, describe_fault, find_half_character
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
 from regard.errors import DataError
 
@@ -38,9 +47,6 @@ _AFTER_WRAPPED_VALUE = re.compile(r"\s*(?:,\s*|\]\s*\}\s*\Z)")
 _AFTER_LIST = re.compile(r"\s*\]\s*[,}]")  # where more follows
 _NAME = re.compile(r'"(\w+)"\s*:')
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
-_SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
-    r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
-)
 
 
 def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
@@ -55,9 +61,10 @@ def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
         try:
             fields = json_fields(text)
         except _UNREADABLE as error:
-            remedy = _remedy_of_start(error, ahead, lines) if num_lines == 1 else None
-            file.refuse(line, _describe_error(error, text), text, remedy or "")
-            if remedy:
+            layout = _remedy_of_start(error, ahead, lines) if num_lines == 1 else None
+            remedy = layout or advise_fault(text)
+            file.refuse(line, describe_fault(error, text), text, _with_name(file, remedy))
+            if layout:
                 return
         else:
             yield line, fields
@@ -265,8 +272,9 @@ def json_records(
     lines = _filled(lines)
     ahead = list(islice(lines, 1))
     keys: Sequence[str] | None = None
-    if problem := _describe_first_object(ahead, lines, find_keys, names):
-        file.refuse(*problem)
+    if problem := _describe_first_object(file, ahead, lines, find_keys, names):
+        line, reason, text, remedy = problem
+        file.refuse(line, reason, text, _with_name(file, remedy))
         return
     for line, text in chain(ahead, lines):
         try:
@@ -274,9 +282,15 @@ def json_records(
             keys = keys or find_keys(list(fields))
             texts = _json_texts(fields, keys, names, takes_numbers=takes_numbers)
         except _UNREADABLE as error:
-            file.refuse(line, _describe_error(error, text), text)
+            remedy = _with_name(file, advise_fault(text))
+            file.refuse(line, describe_fault(error, text), text, remedy)
         else:
             yield line, texts
+
+
+def _with_name(file: TextFile, remedy: str) -> str:
+    """Return a remedy with the name of the file in its commands; that of a stream is unknown."""
+    return remedy if file.name == "-" else remedy.replace("FILE", shlex.quote(file.name))
 
 
 def _filled(lines: Lines) -> Lines:
@@ -296,6 +310,7 @@ def _has_texts(
 
 
 def _describe_first_object(
+    file: TextFile,
     ahead: list[tuple[int, str]],
     rest: Lines,
     find_keys: Callable[[list[str]], Sequence[str] | None],
@@ -304,6 +319,7 @@ def _describe_first_object(
     """Return line, reason, text and remedy if a file does not begin with an object to be read.
 
     Args:
+        file: The file.
         ahead: The first line. Those below it are appended where they say what the remedy is.
         rest: The lines below it.
         find_keys: Returns the keys of an object that are read; None where it has not got them.
@@ -316,25 +332,47 @@ def _describe_first_object(
     try:
         fields = json_fields(text)
     except _UNREADABLE as error:
-        reason, remedy = _describe_error(error, text), _remedy_of_start(error, ahead, rest)
+        reason, remedy = describe_fault(error, text), _remedy_of_start(error, ahead, rest)
         return None if remedy is None else (line, reason, text, remedy)
-    return _describe_fields(ahead, fields, find_keys, expected)
+    return _describe_fields(_place_of_objects(file), ahead, fields, find_keys, expected)
+
+
+def _place_of_objects(file: TextFile) -> str:
+    """Return where the objects of a file are, as jq writes it; empty for an object a line."""
+    if file.content is None:
+        return ""
+    lines = list(numbered_lines(file._replace(problems=[])))
+    beginning = _LIST.match(_join(lines))
+    if beginning is None or (beginning[1] is not None and find_wrapping_key(iter(lines)) is None):
+        return ""
+    return ".[]" if beginning[1] is None else f'.["{beginning[1]}"][]'
 
 
 def _describe_fields(
+    place: str,
     ahead: Sequence[tuple[int, str]],
     fields: dict[str, object],
     find_keys: Callable[[list[str]], Sequence[str] | None],
     expected: Sequence[str],
 ) -> tuple[int, str, str, str] | None:
-    """Return line, reason, text and remedy of a first object that lacks a text that is read."""
+    """Return line, reason, text and remedy of a first object that lacks a text that is read.
+
+    Args:
+        place: Where the objects of the file are.
+        ahead: The first lines, or objects of a list.
+        fields: The first of them.
+        find_keys: Returns the keys of an object that are read.
+        expected: The keys where it returns none.
+    """
     line, text = ahead[0]
     keys = find_keys(list(fields))
     unread = min(filter(partial(_is_unread, fields), keys or expected), key=fields.__contains__)
-    advice = advise_object(fields) if len(ahead) == 1 else ""
+    advice = advise_object(fields, place) if len(ahead) == 1 else ""
     if unread not in fields:
         reason = _describe_missing_key(fields, keys, unread)
-        return line, reason, text, advice or _advise_keys(ahead, fields, expected)
+        advice = advice or _advise_keys(ahead, fields, expected)
+        return line, reason, text, advice or advise_nested(fields, place)
+    advice = advice or advise_list_of_one(fields, unread, place)
     return (line, f'"{unread}" is not a text.', text, advice) if advice else None
 
 
@@ -369,14 +407,21 @@ def _advise_keys(
         return ""
     if any(map(holds_numbers, fields.values())):
         return SERIES
-    names = list(fields)
+    names = [name for name in fields if not _is_unread(fields, name)]
     below = sample_cells(map(itemgetter(1), ahead), names)
+    if len(names) < len(fields) and not _hold_texts(below):
+        return ""
     if hold_only_numbers(below):
         return advise_numbers(names)
     if len(names) <= 1:
         return ""
     roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
     return advise_columns(names, below, roles)
+
+
+def _hold_texts(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a cell of some rows has two words or more."""
+    return any(len(cell.split()) > 1 for cells in rows for cell in cells)
 
 
 def sample_cells(lines: Iterable[str], names: Sequence[str]) -> list[list[str]]:
@@ -389,19 +434,6 @@ def sample_cells(lines: Iterable[str], names: Sequence[str]) -> list[list[str]]:
     return rows
 
 
-def _describe_error(error: Exception, text: str) -> str:
-    """Return why a line is not an object: of half a surrogate pair msgspec says that it was cut."""
-    if isinstance(error, DataError):
-        return str(error)
-    half = find_half_character(text)
-    return f"not JSON: {f'half of a character ({half[1]})' if half else error}."
-
-
-def find_half_character(text: str) -> re.Match[str] | None:
-    r"""Return the first half of a surrogate pair, such as ``\ud83d``, in JSON; its group 1."""
-    return next((match for match in _SURROGATES.finditer(text) if match[1]), None)
-
-
 def json_fields(text: str) -> dict[str, object]:
     """Return the object of a line, or that under its key ``translation``.
 
@@ -410,12 +442,30 @@ def json_fields(text: str) -> dict[str, object]:
     """
     if text.startswith("["):
         raise DataError("a list, one object a line expected.")
-    fields = msgspec.json.decode(text)
+    fields = _decode(text)
     if not isinstance(fields, dict):
         raise DataError('no object such as {"source": "...", "target": "..."}.')
     _require_distinct_keys(fields, text)
     inner = fields.get("translation")
     return inner if isinstance(inner, dict) else fields
+
+
+def _decode(text: str) -> object:
+    """Return the value of a line; NaN, as Python writes a missing number, is null."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        if "NaN" not in text:
+            raise
+        with suppress(ValueError):
+            return json.loads(text, parse_constant=_null_of_nan)
+        raise
+
+
+def _null_of_nan(constant: str) -> None:
+    """Return null for NaN; raise ValueError for an infinite number."""
+    if constant != "NaN":
+        raise ValueError(f"{constant} is not a number of JSON.")
 
 
 def _json_texts(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.readers.json_lines import find_half_character
+from regard.data.readers.json_faults import find_half_character
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource
 from regard.data.readers.text_lines import numbered_lines, open_text
