@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from regard.data.readers.source import DataSource
 
 _OTHER_ROLES = {"source": "text"}  # what a field holds in files of other tasks, else a source
+_NUM_LINES = 20  # by which labels of fastText are recognized
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
 
@@ -176,13 +178,13 @@ def _is_table(name: str, encoding: str) -> bool:
 
 def _has_records(name: str, suffix: str, encoding: str) -> bool:
     """Return whether a file begins with a label of fastText, or with objects of JSON."""
-    from regard.data.readers.fasttext import is_fasttext
+    from regard.data.readers.fasttext import are_fasttext
     from regard.data.readers.json_lines import holds_objects
     from regard.data.readers.source import open_source
     from regard.data.readers.text_lines import TextFile, open_text
 
     with suppress(DataError):  # which is raised again where the lines are read
-        if is_fasttext(next(filter(str.strip, _file_lines(name, encoding)), "")):
+        if are_fasttext(list(islice(filter(str.strip, _file_lines(name, encoding)), _NUM_LINES))):
             return True
         is_packed = _is_packed(name)
         file = open_text(open_source(name), encoding) if is_packed else TextFile(name, encoding, None, [])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
 from regard.data.rows import Rows
 
 _FEW_TEXTS = 10  # rows for each different source or target, from which they look like labels
+
+_MAX_DIGITS = 18  # of a number of a row
 
 
 class ParallelCorpus(Rows, frozen=True, kw_only=True):
@@ -32,6 +35,21 @@ class ParallelCorpus(Rows, frozen=True, kw_only=True):
     def drop(self, row: int, reason: str) -> DroppedRow:
         """Return the entry of a row that was left out."""
         return DroppedRow(line=self.lines[row], reason=reason, text=self.sources[row])
+
+
+def describe_numbers(pairs: ParallelCorpus) -> str:
+    """Return that the sources or targets are numbers that rise, as those of rows do; else nothing.
+
+    >>> pairs = ParallelCorpus(path="a.tsv", sources=["7", "8"], targets=["a", "b"], lines=[1, 2])
+    >>> describe_numbers(pairs)
+    'The sources are numbers that rise.  Numbers of rows?  Leave that column out.'
+    """
+    for name, texts in (("sources", pairs.sources), ("targets", pairs.targets)):
+        if len(texts) > 1 and all(text.isdecimal() and len(text) < _MAX_DIGITS for text in texts):
+            numbers = list(map(int, texts))
+            if all(one < other for one, other in pairwise(numbers)):
+                return f"The {name} are numbers that rise.  Numbers of rows?  Leave that column out."
+    return ""
 
 
 def describe_labels(pairs: ParallelCorpus) -> str:

@@ -32,7 +32,7 @@ def test_lines_of_fasttext_are_labelled_texts(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a day", r"m.txt:4: no label, __label__NAME at the beginning expected.  \"a day\""),
+        ("a day", r"m.txt:4: no label, __label__NAME at the beginning or end expected.  \"a day\""),
         ("__label__a __label__b x", "m.txt:4: two labels, one expected.*  Keep one of them."),
     ],
 )
@@ -51,6 +51,29 @@ def test_a_label_without_a_text_is_left_out(tmp_path: Path) -> None:
     rows, dropped = read_labeled_texts(path)
     assert len(rows.texts) == 2
     assert [(row.line, row.reason) for row in dropped] == [(4, "empty text")]
+
+
+def test_a_label_may_be_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.txt"
+    path.write_text("a fine day __label__good\nit rained\t__label__bad\r\n")
+    rows, _ = read_labeled_texts(path)
+    assert rows.texts == ["a fine day", "it rained"]
+    assert rows.labels == ["good", "bad"]
+    assert guess_task(path) == "classification"
+
+
+def test_a_first_line_without_a_label_is_refused_where_others_have_one(tmp_path: Path) -> None:
+    path = tmp_path / "m.txt"
+    path.write_text(f"a title\n{TEXT}")
+    assert guess_task(path) == "classification"
+    with pytest.raises(DataError, match=r"m.txt:1: no label, .*\"a title\""):
+        read_labeled_texts(path)
+
+
+def test_a_text_with_a_line_of_labels_is_running_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.md"
+    path.write_text("How labels are written:\n\n__label__good a day\nThat is all.\n")
+    assert guess_task(path) == "language-modeling"
 
 
 def test_running_text_may_speak_of_labels(tmp_path: Path) -> None:

@@ -465,3 +465,37 @@ def test_a_row_of_another_width_is_refused(read_series):
 def test_two_columns_with_one_name_are_refused(read_series):
     with pytest.raises(DataError, match=r'f\.csv:1: two columns have the name "v"'):
         read_series(["date,v,v", "2024-01-01,1,2"])
+
+
+DAYS = [f"{day:02}.01.2024" for day in range(1, 11)]
+
+
+def test_points_next_to_decimal_commas_may_be_between_thousands(read_series):
+    rows = "".join(f"{day};{i},5;{i}.250\n" for i, day in enumerate(DAYS, start=1))
+    with pytest.raises(DataError, match=r"f\.csv:2: column Umsatz may be 1\.250 or 1250\."):
+        read_series("Datum;Preis;Umsatz\n" + rows)
+    file = read_series("Datum;Preis;Umsatz\n" + rows.replace("1.250", "0.250"))
+    assert file.series.values[1][:2].tolist() == [0.25, 2.25]
+
+
+def test_points_in_numbers_are_said_to_be_decimal_where_dates_have_points(read_series):
+    rows = "".join(f"{day};{i}.250\n" for i, day in enumerate(DAYS, start=1))
+    note = "points in numbers are decimal, not between thousands (Umsatz)"
+    assert note in read_series("Datum;Umsatz\n" + rows).read_as.notes
+    file = read_series("Datum;Umsatz\n" + rows.replace(".250", ".25"))
+    assert note not in file.read_as.notes
+
+
+def test_times_without_a_value_above_the_first_one_are_rows(read_series):
+    rows = "".join(f"{day},{i if i > 2 else ''}\n" for i, day in enumerate(DAYS))
+    file = read_series(rows)
+    assert (file.dropped, len(file.series.values[0])) == ([], 7)
+    assert file.notes == ["3 rows before the first or after the last value are left out"]
+
+
+def test_one_row_below_names_of_a_series_is_one_row_of_it(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("time,value\n2024-01-01,3\n")
+    assert is_time_series(open_source(path))
+    with pytest.raises(DataError, match="there is one row"):
+        read_time_series(path)

@@ -4,6 +4,7 @@ import pytest
 
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import open_source
+from regard.errors import DataError
 from regard.tasks import guess_task
 
 
@@ -161,3 +162,15 @@ def test_a_text_next_to_what_may_be_its_label_is_not_running_text(source, fields
 @pytest.mark.parametrize("fields", DESCRIBING.values(), ids=DESCRIBING)
 def test_a_text_next_to_what_describes_it_is_running_text(source, fields):
     assert guess_task(source(records_of(fields), "f.jsonl")) == "language-modeling"
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("a.tmx", "(TMX)"), ("a.po", "PO"), ("a.tsf", "Monash")]
+)
+def test_a_format_without_a_reader_is_named(name, what, tmp_path):
+    path = tmp_path / name
+    path.write_text("<tmx/>")
+    with pytest.raises(DataError) as raised:
+        inspect_shape(open_source(path))
+    assert what in str(raised.value)
+    assert "TSV, CSV or JSONL: source and target" in str(raised.value)

@@ -479,3 +479,46 @@ def test_pairs_that_begin_with_a_brace_are_no_json():
 def test_json_of_another_layout_has_its_command_in_a_file_of_any_name():
     text = '{\n"id": 1,\n"rows": [{"source": "a", "target": "b"}]\n}\n'
     assert "One row a line: jq -c '.rows[]'" in fault(text, "pairs.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "pair"),
+    [
+        ("Hello, {0};Hallo {0}", ("Hello, {0}", "Hallo {0}")),
+        ("Hello, {0};Hallo, du {0}, ja", ("Hello, {0}", "Hallo, du {0}, ja")),
+        ("Well {0}|Nun {0}", ("Well {0}", "Nun {0}")),
+        ("Well; {0},Nun {0}", ("Well; {0}", "Nun {0}")),
+    ],
+)
+def test_a_sign_before_a_space_separates_no_columns(row, pair):
+    rows = [row.format(number) for number in range(3)]
+    texts = [tuple(text.format(number) for text in pair) for number in range(3)]
+    assert read("\n".join(rows), "pairs.csv") == texts
+
+
+def test_columns_of_numbers_and_codes_are_not_proposed():
+    row = "17\teng\tGood morning\t18\tdeu\tGuten Morgen\n"
+    assert "cut -f2,3" in fault("17\tGood morning\tGuten Morgen\n" * 3, "x.tsv")
+    assert "cut -f3,6" in fault(row.replace("eng", "en").replace("deu", "de") * 3, "x.tsv")
+
+
+def test_a_separator_at_the_end_of_rows_has_the_command_that_drops_it():
+    message = fault("source,target\na,b,\nc,d,\n", "x.csv")
+    assert r"Drop the comma at the end: sed 's/,\r*$//' x.csv > fixed.csv" in message
+
+
+def test_quotes_behind_a_backslash_have_the_command_that_doubles_them():
+    message = fault('source,target\n"a \\"b\\" c",d\n', "x.csv")
+    assert r"""Double them: sed 's/\\"/""/g' x.csv > fixed.csv""" in message
+
+
+def test_many_columns_are_not_listed_in_full():
+    names = ",".join(f"c{number}" for number in range(3000))
+    message = fault("\n".join([names, *[",".join("1" * 3000)] * 4]), "x.csv")
+    assert "Columns seen: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2,990 more." in message
+
+
+def test_numbers_below_a_column_without_a_name_are_told_to_name_it():
+    message = fault(",load\n0,1.5\n1,2.5\n2,3.5\n", "x.csv")
+    assert "Columns seen: a column without a name, load." in message
+    assert message.endswith("Name its times in the first line: time,load")

@@ -17,3 +17,11 @@ def test_the_embedded_corpus_is_read_again_with_its_languages():
     assert TASKS["translation"].read(again).languages == "en-de,fr,zh"
     with pytest.raises(ConfigError, match="the embedded corpus is en-de,fr,zh"):
         TASKS["translation"].read(ReadOptions(data=DataConfig(languages="en-de"), seed=1))
+
+
+def test_numbers_of_rows_for_sources_are_warned_of(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"{100 + i}\ta text of number {i}\n" for i in range(40)))
+    data = TASKS["translation"].read(ReadOptions(data=DataConfig(path=str(path)), seed=1))
+    warning = "The sources are numbers that rise.  Numbers of rows?  Leave that column out."
+    assert data.warnings() == [warning]

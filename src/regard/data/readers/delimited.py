@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from regard.data.readers.text_lines import Lines, TextFile, without_end
+from regard.data.readers.text_lines import Lines, TextFile, fixed_name, without_end
 
 _LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes on every system
 
@@ -32,7 +33,8 @@ def read_csv(file: TextFile, lines: Lines, separator: str) -> Iterator[tuple[int
             try:
                 cells = [cell.replace("\0", "\r") for cell in next(reader)]
             except csv.Error as error:
-                file.refuse(record[0][0], _describe_csv_error(error), record[0][1])
+                remedy = _advise_quotes(file.name, record[0][1])
+                file.refuse(record[0][0], _describe_csv_error(error), record[0][1], remedy)
             else:
                 if len(cells) > 1 or "".join(cells).strip():
                     yield record[0][0], cells
@@ -62,3 +64,11 @@ def _describe_csv_error(error: csv.Error) -> str:
     if str(error) == "unexpected end of data":
         return "a quote is opened here and never closed."
     return f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."
+
+
+def _advise_quotes(name: str, line: str) -> str:
+    """Return the command that doubles quotes which are escaped by a backslash; else nothing."""
+    if '\\"' not in line:
+        return ""
+    command = "sed 's/\\\\\"/\"\"/g'"
+    return f"Double them: {command} {shlex.quote(name)} > {fixed_name(name)}"

@@ -1,24 +1,33 @@
-"""Labelled texts as fastText reads them: ``__label__NAME text`` a line (Joulin et al. 2016)."""
+"""Labelled texts as fastText reads them: ``__label__NAME text`` a line (Joulin et al. 2016).
+
+The label may be at the end of a line, too.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from regard.data.readers.text_lines import Lines, TextFile
 
-_LABEL = re.compile(r"\s*__label__(\S+)(?:\s+|$)")
+_LABEL = re.compile(r"(?:^|(?<=\s))__label__(\S+)(?!\S)")
 COLUMNS = ["label", "text"]
 """Names of the columns that the lines are read as."""
 
 
 def is_fasttext(line: str) -> bool:
-    """Return whether a line begins with a label as fastText marks it.
+    """Return whether a line begins or ends with a label as fastText marks it.
 
     >>> is_fasttext("__label__spam win a prize"), is_fasttext("a __label__ is written so")
     (True, False)
     """
-    return _LABEL.match(line) is not None
+    text = line.strip()
+    return any(0 in match.span() or len(text) in match.span() for match in _LABEL.finditer(text))
+
+
+def are_fasttext(lines: Sequence[str]) -> bool:
+    """Return whether the first of some lines, or more than half of them, have such labels."""
+    return any(map(is_fasttext, lines[:1])) or 2 * sum(map(is_fasttext, lines)) > len(lines)
 
 
 def read_fasttext(
@@ -31,11 +40,11 @@ def read_fasttext(
     for number, line in lines:
         if not line.strip():
             continue
-        label = _LABEL.match(line)
-        text = line[label.end() :].strip() if label else ""
-        if label is None:
-            file.refuse(number, "no label, __label__NAME at the beginning expected.", line)
-        elif is_fasttext(text):
+        labels = _LABEL.findall(line.strip())
+        if not is_fasttext(line):
+            reason = "no label, __label__NAME at the beginning or end expected."
+            file.refuse(number, reason, line)
+        elif len(labels) > 1:
             file.refuse(number, "two labels, one expected.", line, "Keep one of them.")
         else:
-            yield number, [label[1], text]
+            yield number, [labels[0], _LABEL.sub("", line.strip()).strip()]

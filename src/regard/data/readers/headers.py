@@ -156,6 +156,8 @@ def advise_numbers(names: Sequence[str]) -> str:
         )
     if len(names) == 1:
         return f"A series? Add a column of times, dates or 1, 2, 3: time,{names[0]}."
+    if not names[0]:
+        return f"A series?  Name its times in the first line: {','.join(['time', *names[1:3]])}"
     columns = shlex.quote(",".join(names[:2]))
     return (
         f"A series? Name its times and values: `data.columns={columns}` `task=forecasting`.  "

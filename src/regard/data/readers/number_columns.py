@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NumberStyle = Literal["point", "comma", "thousands", "unclear"]
-"""Decimal point; decimal comma; commas between thousands; commas that may be either."""
+NumberStyle = Literal["point", "comma", "thousands", "unclear", "dotted"]
+"""Decimal point; decimal comma; commas between thousands; commas, or points, that may be either."""
 
 _NO_VALUE = "na nan n/a #n/a <na> nat null none missing - -- – — ? . .. ... : #wert! #value! #nv"
 _MISSING = frozenset(["", *_NO_VALUE.split()])
@@ -28,6 +28,7 @@ _GROUP_SPACE = re.compile(r"[ \u00a0\u202f'’]")
 _SURE_COMMA = re.compile(  # not 1,234, which may be a thousand
     r"[-+]?(?:0+,\d+|\d*,(?!\d{3}$)\d+|\d{4,},\d+|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})"
 )
+_EITHER_POINT = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 _SURE_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|(?:,\d{3})+\.\d+)")
 _EITHER = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _THOUSANDS = re.compile(f"{_EITHER.pattern}|{_SURE_THOUSANDS.pattern}")
@@ -156,6 +157,17 @@ def find_number_style(cells: Sequence[str]) -> NumberStyle:
     return _style_by_others(cells) if any(map(_EITHER.fullmatch, texts)) else "point"
 
 
+def have_points_of_thousands(cells: Sequence[str]) -> bool:
+    """Return whether the points of a column may all be between thousands, as in 1.234.
+
+    >>> have_points_of_thousands(["1.234", "12"]), have_points_of_thousands(["1.234", "0.123"])
+    (True, False)
+    """
+    texts = [cell.strip() for cell in _without_sign(cells)[0] if "." in cell]
+    texts = [text for text in texts if not is_missing(text)]
+    return bool(texts) and all(map(_EITHER_POINT.fullmatch, texts))
+
+
 def _style_by_others(cells: Sequence[str]) -> NumberStyle:
     """Return what commas as in 1,234 are, by the other numbers: with points, or all below 1000."""
     texts = [cell.strip() for cell in cells if "," not in cell]
@@ -202,6 +214,8 @@ def _number_of(text: str, style: NumberStyle) -> float | None:
     if style == "comma":
         is_clear = "." not in text or _DOTTED.fullmatch(text)  # 1.234 may have a decimal point
         text = text.replace(".", "").replace(",", ".") if is_clear else ""
+    elif style == "dotted" and _EITHER_POINT.fullmatch(text):
+        return None
     elif style == "thousands" and _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     with suppress(ValueError):
@@ -226,4 +240,8 @@ def _find_fault(row: int, cell: str, number: float | None, style: NumberStyle) -
         case "unclear" if _EITHER.fullmatch(text):
             point, whole = text.replace(",", "."), text.replace(",", "")
             return CellFault(row, f"may be {point} or {whole}", f"Write {point} or {whole}.")
+        case "dotted":
+            comma, whole = text.replace(".", ","), text.replace(".", "")
+            if _EITHER_POINT.fullmatch(text):
+                return CellFault(row, f"may be {text} or {whole}", f"Write {comma} or {whole}.")
     return CellFault(row, "holds no number")

@@ -6,6 +6,7 @@ them: times of the same kind, numbers, or names of series that are repeated. Cos
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import filterfalse
 from operator import itemgetter
@@ -58,7 +59,13 @@ def default_names(rows: Sequence[Sequence[str]]) -> list[str]:
         kinds[index] = "time"
     elif kinds.count("value") > 1 and _are_numbers_of_rows(columns[0]):
         kinds[0] = ""
-    return [_number(kind, kinds[:index], kinds) for index, kind in enumerate(kinds)]
+    counts, before = Counter(kinds), Counter[str]()
+    names = []
+    for kind in kinds:
+        is_only = counts[kind] == 1 or (kind == "time" and not before[kind])
+        before[kind] += 1
+        names.append(kind if is_only else f"{kind} {before[kind]}")
+    return names
 
 
 def _columns_of(rows: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -88,18 +95,6 @@ def _kind_of(cell: str) -> str:
     if _is_time(cell):
         return "time"
     return "value" if is_missing(cell) or is_like_a_number(cell) else "series"
-
-
-def _number(kind: str, before: Sequence[str], kinds: Sequence[str]) -> str:
-    """Return the name of a column, with a number where there are several; the first time has none.
-
-    Args:
-        kind: What it is called.
-        before: The kinds of the columns before it.
-        kinds: Those of all columns.
-    """
-    is_only = kinds.count(kind) == 1 or (kind == "time" and kind not in before)
-    return kind if is_only else f"{kind} {1 + before.count(kind)}"
 
 
 def _find_rising(columns: Sequence[Sequence[str]]) -> int | None:

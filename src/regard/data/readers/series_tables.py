@@ -11,6 +11,7 @@ expressions for each distinct time, and one pass over the numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -27,6 +28,7 @@ from regard.data.readers.number_columns import (
     NumberStyle,
     are_mostly_numbers,
     find_number_style,
+    have_points_of_thousands,
     read_boolean_column,
     read_number_column,
 )
@@ -59,6 +61,7 @@ from regard.errors import DataError
 _NUM_NAMED = 10  # columns in a message
 _MAX_ROWS_SHAPE = 60  # lines by which a file is taken for series
 _TEXT_ROLES = ("text", "source", "target", "document", "summary", "context", "question")
+_DOTTED_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2}")  # whose countries have decimal commas
 _MAX_WORDS = 3  # of a name of a series that is not repeated
 
 
@@ -131,7 +134,7 @@ def read_time_series(
     if not roles.targets:
         raise DataError(_describe_no_numbers(file, table, roles))
     _refuse_unnamed(file, table, roles.keys)
-    numbers, notes = _read_numbers(file, table, roles)
+    numbers, notes = _read_numbers(file, table, roles, cells)
     require_readable(_in_order(file))
     expected = TimeStep.parse(step) if step else None
     aligner = SeriesAligner(file, table, times, roles, numbers, expected)
@@ -186,7 +189,7 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
 
 
 def _first_rows(source: DataSource, encoding: str, *, is_text: bool) -> TimeTable:
-    """Return the first rows of a table; none of another file: less than two rows, or damaged."""
+    """Return the first rows of a table; none of another file: less than two lines, or damaged."""
     nothing = TimeTable([], [], [], [])
     try:
         file = open_text(source, encoding)
@@ -194,7 +197,7 @@ def _first_rows(source: DataSource, encoding: str, *, is_text: bool) -> TimeTabl
     except DataError:
         return nothing
     is_damaged = is_text and bool(file.problems)
-    return nothing if is_damaged or len(table.lines) < 2 else table
+    return nothing if is_damaged or len(table.lines) + table.has_header < 2 else table
 
 
 def _are_forecast(table: TimeTable, cells: TimeCells, times: TimeColumn) -> bool:
@@ -285,7 +288,7 @@ def _describe_no_numbers(file: TextFile, table: TimeTable, roles: ColumnRoles) -
 
 
 def _read_numbers(
-    file: TextFile, table: TimeTable, roles: ColumnRoles
+    file: TextFile, table: TimeTable, roles: ColumnRoles, times: TimeCells
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Return the numbers of the columns of numbers; cells that cannot be read become problems.
 
@@ -302,12 +305,23 @@ def _read_numbers(
         columns.append(column.values)
         if column.sign:
             notes.append(f'numbers of {name} are read without "{column.sign}"')
-    return np.stack(columns, axis=1), [*notes, *_describe_styles(table, styles)]
+    return np.stack(columns, axis=1), [*notes, *_describe_styles(table, styles, times)]
 
 
-def _describe_styles(table: TimeTable, styles: dict[int, NumberStyle]) -> list[str]:
-    """Return notes on columns of numbers with commas."""
+def _describe_styles(
+    table: TimeTable, styles: dict[int, NumberStyle], times: TimeCells
+) -> list[str]:
+    """Return notes on columns of numbers with commas, and with points where dates have points."""
     notes = []
+    if _DOTTED_DATE.match(next(filter(None, times.cells), "")):
+        written = [
+            table.name_of(index)
+            for index, style in styles.items()
+            if style == "point" and have_points_of_thousands(table.columns[index])
+        ]
+        if written:
+            names = list_first(written, _NUM_NAMED)
+            notes.append(f"points in numbers are decimal, not between thousands ({names})")
     for style, words in (("comma", "decimal commas"), ("thousands", "commas between thousands")):
         written = [table.name_of(index) for index, one in styles.items() if one == style]
         if written:
@@ -324,4 +338,9 @@ def _find_styles(table: TimeTable, roles: ColumnRoles) -> dict[int, NumberStyle]
     if len(clear) != 1:
         return styles
     (usual,) = clear
-    return {index: usual if style == "unclear" else style for index, style in styles.items()}
+    for index, style in styles.items():
+        if style == "unclear":
+            styles[index] = usual
+        elif style == "point" and usual == "comma" and have_points_of_thousands(table.columns[index]):
+            styles[index] = "dotted"
+    return styles

@@ -18,7 +18,7 @@ import msgspec
 
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
-from regard.data.readers.fasttext import is_fasttext
+from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.json_lines import keys_of, record_lines, sample_cells
@@ -34,12 +34,29 @@ from regard.errors import DataError
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
+_UNREAD = {
+    ".tmx": "a translation memory (TMX)",
+    ".xlf": "translations in XLIFF",
+    ".xliff": "translations in XLIFF",
+    ".po": "translations in gettext's PO",
+    ".pot": "translations in gettext's PO",
+    ".xml": "XML",
+    ".html": "HTML",
+    ".tsf": "series in the format of Monash",
+    ".ts": "series in the format of sktime",
+    ".arff": "a table in ARFF",
+    ".yaml": "YAML",
+    ".yml": "YAML",
+}
+"""Formats of text that no reader has, by the suffix."""
+_FORMS = "TSV, CSV or JSONL: source and target, text and label, or time and value in a row"
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
 _ONE_FILE_OF_TEXTS = (
     "Texts are read from one file: running text joined into one .txt, labelled texts as "
     '{"text": ..., "label": ...} a line of a .jsonl.'
 )
+_NUM_LINES = 20  # by which labels of fastText are recognized
 _NUM_SAMPLED = 200  # records by which labels are recognized
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
@@ -101,13 +118,14 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     """
     if source.is_folder:
         return DataShape(kind=_kind_of_folder(source))
-    _refuse_one_input(source)
+    _refuse_unread(source)
     if is_squad(source, encoding):
         return DataShape(kind="squad")
     try:
-        first = next(_filled_lines(source, encoding), "")
+        ahead = list(islice(_filled_lines(source, encoding), _NUM_LINES))
     except DataError:
         return DataShape(kind="table")
+    first = "".join(ahead[:1])
     if keys := keys_of(first):
         return DataShape(
             kind="records",
@@ -116,7 +134,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             has_time_column=is_time_series(source, encoding),
             has_unnamed_label=_has_unnamed_label(source, encoding, keys),
         )
-    return _shape_of_cells(source, encoding, has_cells="\t" in first or is_fasttext(first))
+    return _shape_of_cells(source, encoding, has_cells="\t" in first or are_fasttext(ahead))
 
 
 def _filled_lines(source: DataSource, encoding: str) -> Iterator[str]:
@@ -173,12 +191,16 @@ def _has_numbers_beside_label(names: Sequence[str], row: Sequence[str]) -> bool:
     return label is not None and _are_numbers(features, 1, max_texts=0)
 
 
-def _refuse_one_input(source: DataSource) -> None:
-    """Raise `DataError` for a file that is one image, one recording, or MNIST's images."""
+def _refuse_unread(source: DataSource) -> None:
+    """Raise `DataError` for one image, one recording, MNIST's images, or a format without reader."""
     if is_idx(source.path) or FORMATS.get(source.suffix) in ("audio", "image"):
         raise DataError(
             f"{source.path}: one file of images or sound.  "
             f"Name the folder: {_LAYOUTS.format('FOLDER')}"
+        )
+    if source.suffix in _UNREAD and source.suffix not in FORMATS:
+        raise DataError(
+            f"{source.path}: {_UNREAD[source.suffix]}, which is not read.  Convert it to {_FORMS}."
         )
 
 

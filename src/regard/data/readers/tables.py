@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from regard.data.languages import is_language_code
 from regard.data.listing import list_first, pluralize, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS, TABLE_READERS
@@ -27,7 +29,7 @@ from regard.data.readers.columns import (
     find_columns,
     find_pair_or_usual,
 )
-from regard.data.readers.fasttext import is_fasttext
+from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import (
     advise_columns,
     advise_numbers,
@@ -43,6 +45,7 @@ from regard.data.readers.json_lines import (
     json_records,
     record_lines,
 )
+from regard.data.readers.number_columns import is_like_a_number
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
@@ -151,7 +154,8 @@ def _steps_to_check(
 
 def refuse_repeated(file: TextFile, line: int, header: Sequence[str]) -> bool:
     """Return whether two columns of a header share a name, a problem; empty names do not count."""
-    repeated = next((name for name in header if name and header.count(name) > 1), None)
+    counts = Counter(header)
+    repeated = next((name for name in header if name and counts[name] > 1), None)
     if repeated is None:
         return False
     file.refuse(line, f'two columns have the name "{repeated}".', remedy="Rename one of them.")
@@ -347,8 +351,7 @@ def _describe_separator(table: _Table, suffix: str, *, has_header: bool) -> list
     if table.format == "fasttext":
         return ["labels as fastText marks them"]
     is_usual = {".csv": ",", ".tsv": "\t"}.get(suffix) == table.separator
-    name = _SEPARATORS.get(table.separator, f'"{table.separator}"')
-    notes = [] if has_header and is_usual else [f"{name}-separated"]
+    notes = [] if has_header and is_usual else [f"{_name_of(table.separator)}-separated"]
     return notes if has_header else [*notes, "no header"]
 
 
@@ -400,7 +403,7 @@ def _recognize(lines: Lines, ahead: Sequence[str], suffix: str, declared: str) -
     """
     filled = list(filter(str.strip, ahead))
     first = "".join(filled[:1])
-    if is_fasttext(first):
+    if are_fasttext(filled):
         return _Table(lines, False, "fasttext", separator=" ", is_declared=True)
     is_json = begins_as_json(first)
     if suffix != ".csv" and not declared and "\t" in first:
@@ -433,15 +436,17 @@ def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
 def _find_separator(lines: Sequence[str]) -> str:
     """Return a separator in the first line of CSV, if possible one with the same count in all.
 
-    A comma between digits is one of a decimal number where another separator is there.
+    A comma between digits is one of a decimal number where another separator is there, and one
+    before a space is part of a text. A bar counts where no other is there.
     """
     unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
     candidates = [char for char in ",;\t" if char in "".join(unquoted[:1])]
     if len(candidates) > 1:
         unquoted = [_DECIMAL_COMMA.sub(".", line) for line in unquoted]
         candidates = [char for char in candidates if char in "".join(unquoted[:1])]
-    steady = (char for char in candidates if len({line.count(char) for line in unquoted}) == 1)
-    return next(chain(steady, candidates, ","))
+    steady = [char for char in candidates or "|" if len({line.count(char) for line in unquoted}) == 1]
+    steady.sort(key=lambda char: any(f"{char} " in line for line in unquoted))
+    return next(chain(filter("".join(unquoted).__contains__, steady), candidates, ","))
 
 
 def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
@@ -489,13 +494,15 @@ def _refuse_numbers(
     if find_pair_or_usual(names, roles) or not hold_only_numbers(below):
         return False
     has_header = not hold_only_numbers([first])
-    reason = (
-        f"only numbers, no texts.  Columns seen: {', '.join(names)}."
-        if has_header
-        else ("only numbers, no texts.")
-    )
-    file.refuse(line, reason, remedy=advise_numbers(names if has_header else []))
+    seen = f"  Columns seen: {_list_names(names)}." if has_header else ""
+    remedy = advise_numbers(names if has_header else [])
+    file.refuse(line, f"only numbers, no texts.{seen}", remedy=remedy)
     return True
+
+
+def _list_names(names: Sequence[str]) -> str:
+    """Return the names of the first columns, for messages."""
+    return list_first([name or "a column without a name" for name in names], _NUM_NAMED)
 
 
 def _take_pair_header(
@@ -517,7 +524,7 @@ def _take_pair_header(
         return _select(file, line, names, pair)
     if looks_like_header(names, below, is_csv=is_csv):
         remedy = advise_columns(names, below, roles)
-        file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
+        file.refuse(line, f"columns seen: {_list_names(names)}.", remedy=remedy)
         return None
     return _Selection(indices=[0, 1], num_columns=2)
 
@@ -571,18 +578,42 @@ def _select_cells(
         if len(cells) == num_columns:
             yield line, [cells[index] for index in indices]
             continue
-        name = _SEPARATORS.get(separator, f'"{separator}"')
+        reason, remedy = describe_width(len(cells), num_columns), ""
         if len(cells) < num_columns:
-            remedy = f"Separated by spaces? Use a {name}."
+            remedy = f"Separated by spaces? Use a {_name_of(separator)}."
         elif separator == "\t":
-            fixed = fixed_name(file.name)
-            remedy = f"Keep two of them: cut -f1,2 {shlex.quote(file.name)} > {fixed}"
-        elif f'{separator} "' in separator.join(cells):
-            remedy = f"No space between a {name} and a quote."
+            remedy = _advise_cut(file.name, cells)
         else:
-            remedy = f'A {name} within a text? Put the text in quotes: "..."'
-        reason = describe_width(len(cells), num_columns)
+            remedy = _advise_wide_row(file.name, cells, num_columns, separator)
         file.refuse(line, reason, separator.join(cells), remedy)
+
+
+def _name_of(separator: str) -> str:
+    """Return what a separator is called."""
+    return _SEPARATORS.get(separator, f'"{separator}"')
+
+
+def _advise_cut(name: str, cells: Sequence[str]) -> str:
+    """Return the command that keeps two columns of TSV: the first that are no numbers or codes.
+
+    >>> _advise_cut("a.tsv", ["17", "Good morning", "18", "Guten Morgen"])
+    'Keep two of them: cut -f2,4 a.tsv > fixed.tsv'
+    """
+    texts = [n for n, cell in enumerate(cells, start=1) if not is_like_a_number(cell)]
+    long = [n for n in texts if not is_language_code(cells[n - 1].strip())]
+    first, second, *_ = long if len(long) > 1 else texts if len(texts) > 1 else (1, 2)
+    return f"Keep two of them: cut -f{first},{second} {shlex.quote(name)} > {fixed_name(name)}"
+
+
+def _advise_wide_row(name: str, cells: Sequence[str], num_columns: int, separator: str) -> str:
+    """Return what to do about a row of CSV that has more cells than there are columns."""
+    if len(cells) == 1 + num_columns and not cells[-1].strip():
+        end = shlex.quote(f"s/{separator}\\r*$//")
+        command = f"sed {end} {shlex.quote(name)} > {fixed_name(name)}"
+        return f"Drop the {_name_of(separator)} at the end: {command}"
+    if f'{separator} "' in separator.join(cells):
+        return f"No space between a {_name_of(separator)} and a quote."
+    return f'A {_name_of(separator)} within a text? Put the text in quotes: "..."'
 
 
 def _cell_records(file: TextFile, table: _Table) -> Records:

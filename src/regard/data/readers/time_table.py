@@ -268,6 +268,10 @@ def _find_header(rows: Sequence[tuple[int, list[str]]]) -> int:
     first = next((index for index, (_, cells) in enumerate(ahead) if _is_wide(cells)), 0)
     if not first or not is_row_of_values(rows[first][1]):
         return first
+    while first and has_no_header([rows[first - 1][1], rows[first][1]]):
+        first -= 1  # a time without values
+    if not first:
+        return first
     above, width = rows[first - 1][1], len(rows[first][1])
     has_name = len(above) == width - 1 or (len(above) == width and bool(above[-1].strip()))
     return first - has_name

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from regard.data.cldr_corpus import cldr_corpus
 from regard.data.languages import guess_pair, require_pair
 from regard.data.listing import describe_lines
-from regard.data.parallel_corpus import ParallelCorpus, describe_labels
+from regard.data.parallel_corpus import ParallelCorpus, describe_labels, describe_numbers
 from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
@@ -50,7 +50,7 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
 
     def warnings(self) -> list[str]:
         """Name sources or targets that look like labels."""
-        return list(filter(None, [describe_labels(self.train)]))
+        return list(filter(None, [describe_labels(self.train), describe_numbers(self.train)]))
 
     def details(self) -> DataDetails:
         """Return the lengths of both sides, in characters."""
