@@ -179,7 +179,7 @@ def _is_table(name: str, encoding: str) -> bool:
 def _has_records(name: str, suffix: str, encoding: str) -> bool:
     """Return whether a file begins with a label of fastText, or with objects of JSON."""
     from regard.data.readers.fasttext import are_fasttext
-    from regard.data.readers.json_lines import holds_objects
+    from regard.data.readers.json_lists import holds_objects
     from regard.data.readers.source import open_source
     from regard.data.readers.text_lines import TextFile, open_text
 
@@ -187,7 +187,11 @@ def _has_records(name: str, suffix: str, encoding: str) -> bool:
         if are_fasttext(list(islice(filter(str.strip, _file_lines(name, encoding)), _NUM_LINES))):
             return True
         is_packed = _is_packed(name)
-        file = open_text(open_source(name), encoding) if is_packed else TextFile(name, encoding, None, [])
+        file = (
+            open_text(open_source(name), encoding)
+            if is_packed
+            else TextFile(name, encoding, None, [])
+        )
         return holds_objects(file, suffix)
     return False
 

@@ -48,7 +48,9 @@ def describe_numbers(pairs: ParallelCorpus) -> str:
         if len(texts) > 1 and all(text.isdecimal() and len(text) < _MAX_DIGITS for text in texts):
             numbers = list(map(int, texts))
             if all(one < other for one, other in pairwise(numbers)):
-                return f"The {name} are numbers that rise.  Numbers of rows?  Leave that column out."
+                return (
+                    f"The {name} are numbers that rise.  Numbers of rows?  Leave that column out."
+                )
     return ""
 
 

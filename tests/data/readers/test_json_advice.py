@@ -106,7 +106,9 @@ def test_texts_that_are_deeper_have_their_paths() -> None:
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="runs jq")
-@pytest.mark.parametrize(("text", "place"), [('[{"paragraphs": [{}]}]', ".[]"), ('{"paragraphs": [{}]}', "")])
+@pytest.mark.parametrize(
+    ("text", "place"), [('[{"paragraphs": [{}]}]', ".[]"), ('{"paragraphs": [{}]}', "")]
+)
 def test_articles_of_squad_are_put_under_their_key(text: str, place: str, tmp_path: Path) -> None:
     (tmp_path / "FILE").write_text(text)
     advice = advise_nested({"paragraphs": [{}]}, place)

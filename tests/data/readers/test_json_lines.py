@@ -208,7 +208,11 @@ def test_an_empty_list_is_said_to_be_empty(text):
     ("text", "start", "advice"),
     [
         (f'{{\n"n": 1,\n"rows": [{PAIR}]}}', "not JSON", "jq -c '.rows[]' x.json > fixed.jsonl"),
-        (f'{{"n": 1, "rows": [{PAIR}]}}', 'no key "source"', "jq -c '.rows[]' x.json > fixed.jsonl"),
+        (
+            f'{{"n": 1, "rows": [{PAIR}]}}',
+            'no key "source"',
+            "jq -c '.rows[]' x.json > fixed.jsonl",
+        ),
         ('{\n"source": "a",\n"target": "b"\n}', "not JSON", "jq -c . x.json > fixed.jsonl"),
         ('{\n"source": "a"\n"target": "b"\n}', "not JSON", "Line 3, column 1: Expecting"),
         ('["a", "b"]', "a list, one object a line expected.", "jq -r '.[]' x.json > fixed.txt"),

@@ -76,7 +76,10 @@ def test_blank_lines_before_the_first_record_are_empty_texts() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (f"{LABELED}a cat\n{LABELED}", "-:4: no label, __label__NAME at the beginning or end expected."),
+        (
+            f"{LABELED}a cat\n{LABELED}",
+            "-:4: no label, __label__NAME at the beginning or end expected.",
+        ),
         (f"{LABELED}__label__a __label__b c\n{LABELED}", "-:4: two labels, one expected."),
         (f'{OBJECTS}{{"n": 1}}\n{OBJECTS}', '-:4: no key "text".  Keys seen: n.'),
         (f"{OBJECTS}a cat\n{OBJECTS}", "-:4: not JSON: "),

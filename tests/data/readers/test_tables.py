@@ -473,7 +473,10 @@ def test_objects_of_json_are_pairs_in_a_file_of_any_name(name, ends):
 
 
 def test_pairs_that_begin_with_a_brace_are_no_json():
-    assert read("{0} files\t{0} Dateien\n{\tb\n", "pairs") == [("{0} files", "{0} Dateien"), ("{", "b")]
+    assert read("{0} files\t{0} Dateien\n{\tb\n", "pairs") == [
+        ("{0} files", "{0} Dateien"),
+        ("{", "b"),
+    ]
 
 
 def test_json_of_another_layout_has_its_command_in_a_file_of_any_name():

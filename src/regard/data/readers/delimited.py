@@ -70,5 +70,5 @@ def _advise_quotes(name: str, line: str) -> str:
     """Return the command that doubles quotes which are escaped by a backslash; else nothing."""
     if '\\"' not in line:
         return ""
-    command = "sed 's/\\\\\"/\"\"/g'"
+    command = 'sed \'s/\\\\"/""/g\''
     return f"Double them: {command} {shlex.quote(name)} > {fixed_name(name)}"

@@ -227,7 +227,9 @@ def _path(keys: Sequence[str], *, above: str = "") -> str:
     ('.a.rows', '.["all rows"]')
     """
     return "".join(
-        f".{key}" if _IDENTIFIER.fullmatch(key) else f"{'' if i or above else '.'}[{json.dumps(key)}]"
+        f".{key}"
+        if _IDENTIFIER.fullmatch(key)
+        else f"{'' if i or above else '.'}[{json.dumps(key)}]"
         for i, key in enumerate(keys)
     )
 

@@ -10,9 +10,7 @@ _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
 )
 _SINGLE_QUOTE = re.compile(r"\s*\{\s*'")
-_PYTHON = (
-    "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]"
-)
+_PYTHON = "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]"
 
 
 def describe_fault(error: Exception, text: str) -> str:

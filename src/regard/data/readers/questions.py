@@ -17,7 +17,8 @@ from typing import NamedTuple, TypeGuard
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
 from regard.data.readers.columns import describe_missing, find_columns
-from regard.data.readers.json_lines import holds_objects, read_objects
+from regard.data.readers.json_lines import read_objects
+from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from regard.data.readers import FORMATS
-from regard.data.readers.json_lines import holds_objects
+from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.tables import read_records
 from regard.data.readers.text_lines import open_text, read_lines

@@ -341,6 +341,8 @@ def _find_styles(table: TimeTable, roles: ColumnRoles) -> dict[int, NumberStyle]
     for index, style in styles.items():
         if style == "unclear":
             styles[index] = usual
-        elif style == "point" and usual == "comma" and have_points_of_thousands(table.columns[index]):
+        elif (
+            style == "point" and usual == "comma" and have_points_of_thousands(table.columns[index])
+        ):
             styles[index] = "dotted"
     return styles

@@ -21,7 +21,8 @@ from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, f
 from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
-from regard.data.readers.json_lines import keys_of, record_lines, sample_cells
+from regard.data.readers.json_lines import sample_cells
+from regard.data.readers.json_lists import keys_of, record_lines
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
@@ -192,7 +193,7 @@ def _has_numbers_beside_label(names: Sequence[str], row: Sequence[str]) -> bool:
 
 
 def _refuse_unread(source: DataSource) -> None:
-    """Raise `DataError` for one image, one recording, MNIST's images, or a format without reader."""
+    """Raise `DataError` for one image or recording, MNIST's images, or an unknown format."""
     if is_idx(source.path) or FORMATS.get(source.suffix) in ("audio", "image"):
         raise DataError(
             f"{source.path}: one file of images or sound.  "

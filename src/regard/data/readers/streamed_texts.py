@@ -17,7 +17,8 @@ import msgspec
 
 from regard.data.readers.columns import find_columns
 from regard.data.readers.fasttext import COLUMNS, is_fasttext, read_fasttext
-from regard.data.readers.json_lines import json_fields, json_records, object_lines
+from regard.data.readers.json_lines import json_fields, json_records
+from regard.data.readers.json_lists import object_lines
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines, without_end
 from regard.errors import DataError
 

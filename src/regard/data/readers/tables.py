@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice, zip_longest
-from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -29,7 +28,6 @@ from regard.data.readers.columns import (
     find_columns,
     find_pair_or_usual,
 )
-from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import (
     advise_columns,
     advise_numbers,
@@ -37,17 +35,15 @@ from regard.data.readers.headers import (
     hold_only_numbers,
     looks_like_header,
 )
-from regard.data.readers.json_lines import (
-    begins_as_json,
+from regard.data.readers.json_lines import json_fields, json_records
+from regard.data.readers.json_lists import (
     find_wrapping_key,
     is_empty_list,
-    json_fields,
-    json_records,
-    record_lines,
 )
 from regard.data.readers.number_columns import is_like_a_number
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
+from regard.data.readers.table_format import Table, name_of, open_table
 from regard.data.readers.text_lines import (
     Lines,
     TextFile,
@@ -63,9 +59,6 @@ Records = Iterator[tuple[int, list[str]]]
 TableReader = Callable[[TextFile, Lines, str], Records]
 """Reads the rows of a file from its lines; the last argument is the separator of CSV."""
 
-_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
-_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
 
@@ -231,7 +224,7 @@ def read_cells(file: TextFile, suffix: str) -> Records:
 
     ``.csv`` has commas or semicolons, other suffixes have tabs if the first line has one.
     """
-    return _cell_records(file, _open_table(file, suffix))
+    return _cell_records(file, open_table(file, suffix))
 
 
 class ReadAs(NamedTuple):
@@ -301,7 +294,7 @@ def inspect_records(
 ) -> ReadAs:
     """Return what `read_records` reads a file as, by its first row."""
     file = open_text(source, encoding)
-    table = _open_table(file, source.suffix)
+    table = open_table(file, source.suffix)
     if FORMATS.get(source.suffix) == "jsonl" or table.is_json:
         return _inspect_objects(file, table, contents, partial(find_columns, names))
     _, cells = next(_cell_records(file, table), (1, []))
@@ -327,7 +320,7 @@ def _pair_finder(
 
 def _inspect_objects(
     file: TextFile,
-    table: _Table,
+    table: Table,
     contents: str,
     find_keys: Callable[[list[str]], Sequence[str] | None],
 ) -> ReadAs:
@@ -346,12 +339,12 @@ def note_wrapping(file: TextFile) -> list[str]:
     return [] if key is None else [f'the list under "{key}"']
 
 
-def _describe_separator(table: _Table, suffix: str, *, has_header: bool) -> list[str]:
+def _describe_separator(table: Table, suffix: str, *, has_header: bool) -> list[str]:
     """Return notes on how a table is written, where its suffix does not say it."""
     if table.format == "fasttext":
         return ["labels as fastText marks them"]
     is_usual = {".csv": ",", ".tsv": "\t"}.get(suffix) == table.separator
-    notes = [] if has_header and is_usual else [f"{_name_of(table.separator)}-separated"]
+    notes = [] if has_header and is_usual else [f"{name_of(table.separator)}-separated"]
     return notes if has_header else [*notes, "no header"]
 
 
@@ -365,66 +358,9 @@ def _in_order(problems: Sequence[RowProblem]) -> list[RowProblem]:
     return sorted(problems, key=lambda problem: (problem.line is None, problem.line or 0))
 
 
-class _Table(NamedTuple):
-    """The lines of a table or of records, and how they are written."""
-
-    lines: Lines
-    is_json: bool  # by its first line
-    format: str  # in TABLE_READERS
-    separator: str
-    is_declared: bool  # by the suffix, or by a line such as sep=;
-
-    @property
-    def is_csv(self) -> bool:
-        """Whether the first row is a header as a rule."""
-        return self.format != "tsv"
-
-
-def _open_table(file: TextFile, suffix: str) -> _Table:
-    """Recognize by the first lines how a table is written."""
-    lines = numbered_lines(file)
-    file_format = FORMATS.get(suffix, "")
-    if file_format in TABLE_READERS.keys() - {"tsv", "csv", "fasttext"}:
-        return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
-    lines = record_lines(lines, file.name, suffix)
-    ahead = list(islice(lines, _NUM_SAMPLED))
-    declared = _take_declaration(ahead)
-    return _recognize(chain(ahead, lines), list(map(itemgetter(1), ahead)), suffix, declared)
-
-
-def _recognize(lines: Lines, ahead: Sequence[str], suffix: str, declared: str) -> _Table:
-    """Return the lines of a table, with how the first ones are written.
-
-    Args:
-        lines: All lines.
-        ahead: The first of them.
-        suffix: Suffix of the file.
-        declared: The separator that the file names; empty if it names none.
-    """
-    filled = list(filter(str.strip, ahead))
-    first = "".join(filled[:1])
-    if are_fasttext(filled):
-        return _Table(lines, False, "fasttext", separator=" ", is_declared=True)
-    is_json = begins_as_json(first)
-    if suffix != ".csv" and not declared and "\t" in first:
-        return _Table(lines, is_json, format="tsv", separator="\t", is_declared=False)
-    return _Table(lines, is_json, "csv", declared or _find_separator(filled), bool(declared))
-
-
-def _take_declaration(ahead: list[tuple[int, str]]) -> str:
-    """Return the separator that a first line such as ``sep=;`` declares, and drop that line."""
-    filled = ((index, text) for index, (_, text) in enumerate(ahead) if text.strip())
-    index, text = next(filled, (0, ""))
-    declared = _SEPARATOR_LINE.fullmatch(text)
-    if declared is None:
-        return ""
-    del ahead[: 1 + index]
-    return declared[1]
-
-
-def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
+def _open_pairs(file: TextFile, suffix: str) -> tuple[Table, bool]:
     """Recognize how pairs are written, and whether as JSON; only ``.csv`` has commas as a rule."""
-    table = _open_table(file, suffix)
+    table = open_table(file, suffix)
     file_format = FORMATS.get(suffix)
     if file_format == "jsonl" or table.is_json:
         return table, True
@@ -433,25 +369,9 @@ def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
     return table, False
 
 
-def _find_separator(lines: Sequence[str]) -> str:
-    """Return a separator in the first line of CSV, if possible one with the same count in all.
-
-    A comma between digits is one of a decimal number where another separator is there, and one
-    before a space is part of a text. A bar counts where no other is there.
-    """
-    unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
-    candidates = [char for char in ",;\t" if char in "".join(unquoted[:1])]
-    if len(candidates) > 1:
-        unquoted = [_DECIMAL_COMMA.sub(".", line) for line in unquoted]
-        candidates = [char for char in candidates if char in "".join(unquoted[:1])]
-    steady = [char for char in candidates or "|" if len({line.count(char) for line in unquoted}) == 1]
-    steady.sort(key=lambda char: any(f"{char} " in line for line in unquoted))
-    return next(chain(filter("".join(unquoted).__contains__, steady), candidates, ","))
-
-
 def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
     """Return the named columns of each row, in whichever format they are."""
-    table = _open_table(file, suffix)
+    table = open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
         find_keys = partial(find_columns, names)
         yield from json_records(file, table.lines, find_keys, names, takes_numbers=True)
@@ -580,17 +500,12 @@ def _select_cells(
             continue
         reason, remedy = describe_width(len(cells), num_columns), ""
         if len(cells) < num_columns:
-            remedy = f"Separated by spaces? Use a {_name_of(separator)}."
+            remedy = f"Separated by spaces? Use a {name_of(separator)}."
         elif separator == "\t":
             remedy = _advise_cut(file.name, cells)
         else:
             remedy = _advise_wide_row(file.name, cells, num_columns, separator)
         file.refuse(line, reason, separator.join(cells), remedy)
-
-
-def _name_of(separator: str) -> str:
-    """Return what a separator is called."""
-    return _SEPARATORS.get(separator, f'"{separator}"')
 
 
 def _advise_cut(name: str, cells: Sequence[str]) -> str:
@@ -610,12 +525,12 @@ def _advise_wide_row(name: str, cells: Sequence[str], num_columns: int, separato
     if len(cells) == 1 + num_columns and not cells[-1].strip():
         end = shlex.quote(f"s/{separator}\\r*$//")
         command = f"sed {end} {shlex.quote(name)} > {fixed_name(name)}"
-        return f"Drop the {_name_of(separator)} at the end: {command}"
+        return f"Drop the {name_of(separator)} at the end: {command}"
     if f'{separator} "' in separator.join(cells):
-        return f"No space between a {_name_of(separator)} and a quote."
-    return f'A {_name_of(separator)} within a text? Put the text in quotes: "..."'
+        return f"No space between a {name_of(separator)} and a quote."
+    return f'A {name_of(separator)} within a text? Put the text in quotes: "..."'
 
 
-def _cell_records(file: TextFile, table: _Table) -> Records:
+def _cell_records(file: TextFile, table: Table) -> Records:
     """Return the cells of each row."""
     return TABLE_READERS[table.format](file, table.lines, table.separator)

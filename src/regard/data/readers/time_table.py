@@ -18,7 +18,8 @@ import msgspec
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import list_first
 from regard.data.readers.columns import fold_name
-from regard.data.readers.json_lines import holds_objects, read_objects
+from regard.data.readers.json_lines import read_objects
+from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.number_columns import is_like_a_number, is_missing
 from regard.data.readers.series_header import default_names, has_no_header, is_row_of_values
 from regard.data.readers.source import DataSource
