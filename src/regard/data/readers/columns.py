@@ -81,8 +81,9 @@ def find_column(names: Sequence[str], column: str) -> str | None:
     """
     if column in names:
         return column
+    folded = list(map(fold_name, names))
     for accepted in ((fold_name(column),), SYNONYMS.get(column, ()), LESS_COMMON.get(column, ())):
-        matches = [name for name in names if fold_name(name) in accepted]
+        matches = [name for name, form in zip(names, folded, strict=True) if form in accepted]
         if matches:
             return matches[0] if len(matches) == 1 else None
     return None

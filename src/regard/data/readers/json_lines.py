@@ -88,7 +88,7 @@ def json_records(
 
 def _with_name(file: TextFile, remedy: str) -> str:
     """Return a remedy with the name of the file in its commands; that of a stream is unknown."""
-    return remedy if file.name == "-" else remedy.replace("FILE", shlex.quote(file.name))
+    return remedy if file.name == "-" else remedy.replace(" FILE >", f" {shlex.quote(file.name)} >")
 
 
 def _filled(lines: Lines) -> Lines:

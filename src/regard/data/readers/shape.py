@@ -68,7 +68,7 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         kind: For a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; for a file
             ``squad`` (SQuAD's nested JSON), ``records`` (JSONL), ``text`` (named as running text,
-            no tab and no label of fastText in its first line), or ``table``, also if the first
+            no tab in its first line and no labels of fastText), or ``table``, also if the first
             line cannot be read.
         names: Keys of the first record, or cells of the first row, which may be a header; empty
             if it cannot be read.

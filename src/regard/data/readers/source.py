@@ -44,7 +44,7 @@ _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PACKED = (".gz", ".zst")
 _NUM_CSV_LINES = 20  # that must have the same number of cells
-_LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{")
+_OBJECTS = re.compile(r"\s*(?:\[\s*)?\{\s*(?:[\"'}]|$)")  # a text may begin with a bracket, too
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
 
 
@@ -165,7 +165,7 @@ def _suffix_of_content(content: bytes) -> str:
     first = content.lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
     lines = list(filter(str.strip, first.decode("latin-1").splitlines()))
     line = "".join(lines[:1]).lstrip()
-    if line.startswith("{") or _LIST_OF_OBJECTS.match("".join(lines[:2])):
+    if any(map(_OBJECTS.match, (line, "".join(lines[:2])))):
         return ".jsonl"
     if "\t" in line:
         return ".tsv"
@@ -224,7 +224,7 @@ def describe_folder_as_file() -> str:
 
 def _is_csv(lines: list[str]) -> bool:
     """Return whether lines have the same number of cells; in text a space follows a comma."""
-    for separator in ",;":
+    for separator in ",;|":
         counts = {len(cells) for cells in csv.reader(lines, delimiter=separator)}
         if len(counts) == 1 and counts != {1} and f"{separator} " not in lines[0]:
             return len(lines) > 1
