@@ -201,7 +201,8 @@ def _refuse_unread(source: DataSource) -> None:
         )
     if source.suffix in _UNREAD and source.suffix not in FORMATS:
         raise DataError(
-            f"{source.path}: {_UNREAD[source.suffix]}, not rows or running text.  Convert it to {_FORMS}."
+            f"{source.path}: {_UNREAD[source.suffix]}, not rows or running text.  Convert it to "
+            f"{_FORMS}."
         )
 
 
