@@ -9,11 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 from tests.cli.commands import run
+from tests.explain import predictors
 
 from regard.cli import serve
+from regard.errors import ConfigError
+from regard.serving.service import AnsweredRequest
 
 
 def start(folder, *options):
@@ -73,6 +78,8 @@ def test_a_port_that_is_taken_is_refused(trained, capsys):
         (("--example", "a", "--example", "b", "--example", "c", "--example", "d"), 2, "3 at most"),
         (("--host", "no.such.host.invalid"), 2, "no.such.host.invalid"),
         (("--prot", 80), 2, "--prot"),
+        (("--cors", "example.org"), 2, "scheme and host are expected"),
+        (("--cors", "https://example.org/"), 2, "scheme and host are expected"),
     ],
 )
 def test_wrong_options_are_refused_by_name(trained, capsys, options, code, message):
@@ -93,3 +100,59 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path, capsys):
     code, _, errors = run(capsys, "serve", tmp_path)
     assert code == 4
     assert str(tmp_path) in errors
+
+
+@pytest.mark.parametrize(
+    ("predictor", "lang", "examples", "message"),
+    [
+        (predictors.text_classifier, "en-de", (), "has no languages"),
+        (predictors.translator, "en-de,fr", (), "has no tag for de, fr"),
+        (predictors.image_classifier, None, ("a",), "reads no text"),
+    ],
+)
+def test_options_without_a_use_for_the_model_are_refused(predictor, lang, examples, message):
+    with pytest.raises(ConfigError, match=message):
+        serve._check_use(predictor(), lang, examples)
+
+
+def test_help_describes_every_option(capsys):
+    code, output, _ = run(capsys, "serve", "--help")
+    assert code == 0
+    assert "page proposes" in " ".join(output.replace("│", " ").split())
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(monkeypatch):
+    def fail(_):
+        raise BrokenPipeError
+
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, SimpleNamespace(write=fail, flush=lambda: fail("")))
+    answer = AnsweredRequest("POST", "/v1/translate", 200, 0.1)
+    serve._print_answer(answer)
+    serve._print_as_json(answer)
+    assert answer.status == 200
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_waits_for_no_request(trained):
+    process, started = start(trained)
+    try:
+        port = int(started["url"].rpartition(":")[2])
+        body = json.dumps({"text": ["a cat sees the dog"] * 1000, "beam": 16}).encode()
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(
+                b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            )
+            connection.sendall(body)
+            time.sleep(0.5)  # it has begun
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            answer = connection.recv(12)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert answer == b"HTTP/1.1 503"
+    assert output.splitlines()[-1] == '{"event":"stopped"}'
+    assert (process.returncode, errors) == (130, "")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
+import socket
 from threading import Event
 
+import msgspec
 import pytest
 from tests.explain import predictors
 from tests.serving.running_service import running, wait_until
 
+from regard.serving.finite_numbers import require_finite
 from regard.serving.limits import ServiceLimits
+from regard.serving.problems import Problem
+from regard.serving.service import build_service
+from regard.tasks.classification.predictor import Classification
 
 
 def test_an_unknown_field_is_refused_with_the_one_that_was_meant(translating):
@@ -207,3 +215,91 @@ def test_each_answered_request_is_heard_of_without_its_text():
 def test_limits_below_one_are_refused():
     with pytest.raises(ValueError, match="max_requests"):
         ServiceLimits(max_requests=0)
+
+
+def test_an_empty_text_counts_as_a_character():
+    with running(predictors.translator(), limits=ServiceLimits(max_characters=3)) as client:
+        at_limit = client.post("/v1/translate", {"text": [""] * 3})
+        above = client.post("/v1/translate", {"text": [""] * 4})
+    assert (at_limit.status, above.status) == (200, 413)
+
+
+def test_one_text_for_several_questions_counts_for_each():
+    limits = ServiceLimits(max_characters=30)
+    body = {"question": ["a", "b", "c"], "context": "0123456789"}
+    with running(predictors.question_answerer(), limits=limits) as client:
+        answer = client.post("/v1/answer", body)
+    assert answer.json["detail"] == "33 characters; the limit of a request is 30."
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_failure():
+    heard = []
+    with running(predictors.translator(), on_answer=heard.append) as client:
+        connection = socket.create_connection(("127.0.0.1", client.port), timeout=60)
+        connection.sendall(
+            b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
+            b'Content-Type: application/json\r\n\r\n{"text":'
+        )
+        connection.close()
+        wait_until(lambda: heard)
+    assert heard[0].status == 499
+
+
+def test_a_request_that_is_no_longer_waited_for_hears_that_the_service_stops():
+    service, may_end = build_service(predictors.translator()), Event()
+    model, sent = service.state.model, []
+    model.verb_service.outputs = lambda _: may_end.wait() and []
+    body = {"type": "http.request", "body": b'{"text": "a"}', "more_body": False}
+
+    async def receive():
+        return body
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/translate",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+
+    async def stop():
+        task = asyncio.create_task(service(scope, receive, send))
+        while not model.is_computing:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await task
+        still = model.is_computing
+        may_end.set()
+        return still
+
+    assert asyncio.run(stop())
+    assert sent[0]["status"] == 503
+    assert b"being stopped" in sent[1]["body"]
+    wait_until(lambda: not model.is_computing)
+    model.close()
+
+
+def test_numbers_that_json_does_not_have_are_no_output():
+    label = Classification(label="a", probability=1.0, probabilities={"a": 1.0})
+    broken = msgspec.structs.replace(label, probabilities={"a": 1.0, "b": math.nan})
+    require_finite([label, label])
+    with pytest.raises(Problem, match="input 2: the model computes no finite numbers"):
+        require_finite([label, broken])
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "detail"),
+    [
+        (b'\xef\xbb\xbf{"text": "the cat"}', {}, 200, ""),
+        (b'{"text": "caf\xe9"}', {}, 400, "the body is not in UTF-8, as JSON is."),
+        (b"\x1f\x8b", {"Content-Encoding": "gzip"}, 415, "Content-Encoding: gzip is not read."),
+        (b'{"text": "the cat"}', {"Content-Encoding": "identity"}, 200, ""),
+    ],
+)
+def test_bytes_of_others_are_read_or_refused_by_name(translating, body, headers, status, detail):
+    answer = translating.post("/v1/translate", body, **headers)
+    assert answer.status == status
+    assert answer.json.get("detail", "") == detail

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from cyclopts import Parameter
 
+from regard.cli.failures import INTERRUPTED
 from regard.cli.garbage import collect_as_usual
 from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.parameters import Flag, Name
@@ -21,6 +25,8 @@ from regard.errors import ConfigError
 from regard.settings.validation import require_range
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.applications import Starlette
 
     from regard.serving.limits import ServiceLimits
@@ -32,15 +38,6 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _MOST_EXAMPLES = 3  # that the page has room for
 _Examples = Parameter(name="--example", negative=(), show_default=False)
 _QUIET_PATHS = ("/healthz", "/readyz", "/metrics")  # asked for every few seconds
-_EXAMPLES = {
-    "translate": '{"text": "Good morning"}',
-    "summarize": '{"text": "A long document ..."}',
-    "classify": '{"text": "What a lovely day"}',
-    "answer": '{"question": "Where?", "context": "The text with the answer."}',
-    "generate": '{"text": "Once upon a time"}',
-    "forecast": '{"rows": [{"time": "2026-01-01", "value": 1.5}, ...]}',
-    "embed": '{"text": "A sentence"}',
-}
 
 
 @Parameter(name="*")
@@ -128,9 +125,11 @@ def serve(
     require_range("--port", address.port, 0, 65_535)
     if len(proposed) > _MOST_EXAMPLES:
         raise ConfigError(f"--example: {_MOST_EXAMPLES} at most, not {len(proposed)}.")
+    _check_pages(address.cors)
     _check_languages(lang)
     service_limits = _limits(limits)
     predictor = _open(model, verb, compute)
+    _check_use(predictor, lang, proposed)
 
     from regard.explain.explanation import ModelFacts
     from regard.runs.information import hash_weights
@@ -140,12 +139,6 @@ def serve(
     # Of a request: its answer says the same, and no text of anybody belongs in a log.
     warnings.simplefilter("ignore", UserWarning)
     is_local = address.host == "localhost" or _is_loopback(address.host)
-    if not is_local:
-        print(
-            f"regard: note: who reaches {address.host} can use the model.  Keys and encryption are "
-            "the work of a proxy in front of it.",
-            file=sys.stderr,
-        )
     service = build_service(
         predictor,
         facts=ModelFacts(Path(model).resolve().name, hash_weights(model)),
@@ -158,10 +151,18 @@ def serve(
     )
 
     def on_start(url: str) -> None:
+        if not is_local:
+            print(
+                f"regard: note: who reaches {address.host} can use the model.  Keys and encryption "
+                "are the work of a proxy in front of it.",
+                file=sys.stderr,
+            )
         _print_start(service, url, json=json)
 
     run_service(service, host=address.host, port=address.port, on_start=on_start)
     print(_encode({"event": "stopped"}) if json else "Stopped", flush=True)
+    if service.state.model.is_computing:  # for nobody: Python would wait for these threads
+        os._exit(INTERRUPTED)
 
 
 def _limits(options: LimitOptions) -> ServiceLimits:
@@ -183,6 +184,41 @@ def _check_languages(lang: str | None) -> None:
         require_pair(f"{source}-{target}" if lang else "")
 
 
+def _check_pages(pages: Sequence[str]) -> None:
+    """Raise ConfigError where a page of others has no scheme, or more than scheme and host."""
+    for page in pages:
+        parts = urlsplit(page)
+        is_origin = parts.scheme in ("http", "https") and page == f"{parts.scheme}://{parts.netloc}"
+        if page != "*" and not (is_origin and parts.netloc):
+            raise ConfigError(
+                f"--cors {page}: scheme and host are expected, such as https://example.org, or * "
+                "for all."
+            )
+
+
+def _check_use(predictor: Predictor, lang: str | None, examples: Sequence[str]) -> None:
+    """Raise ConfigError where an option is of no use for a model."""
+    from regard.serving.running_model import reads_text
+    from regard.tasks.translation.languages import languages_of
+    from regard.tasks.translation.predictor import Translator
+
+    task = predictor.config.task
+    if examples and not reads_text(predictor):
+        raise ConfigError(f"--example: a model for {task} reads no text.")
+    if not lang:
+        return
+    if not isinstance(predictor, Translator):
+        raise ConfigError(f"--lang {lang}: a model for {task} has no languages.")
+    languages = languages_of(predictor, lang)
+    tags = {} if languages is None else languages.tags
+    missing = [code for code, tag in tags.items() if not tag]
+    if len(tags) > 1 and missing:
+        raise ConfigError(
+            f"--lang {lang}: the model has no tag for {', '.join(missing)}, with which a text says "
+            "in which language it is to be written."
+        )
+
+
 def _open(model: str, verb: str | None, compute: WritingOptions) -> Predictor:
     """Return the model of a folder; raise ConfigError where it is not for a verb."""
     from regard.hub.hugging_face.recognize import is_hugging_face
@@ -193,9 +229,14 @@ def _open(model: str, verb: str | None, compute: WritingOptions) -> Predictor:
 
     predictor = open_model(model, compute.device, threads=compute.threads)
     collect_as_usual()
-    writers = {"summarize": Summarizer, "answer": AnswerWriter}
+    writers = {
+        "summarize": ("summarization", Summarizer),
+        "answer": ("question-answering", AnswerWriter),
+    }
     if verb in writers and isinstance(predictor, TargetWriter) and is_hugging_face(Path(model)):
-        predictor = writers[verb](predictor.model, predictor.tokenizer, predictor.config)
+        task, writer = writers[verb]
+        config = msgspec.structs.replace(predictor.config, task=task)
+        predictor = writer(predictor.model, predictor.tokenizer, config)
     if verb is not None and predictor.verb != verb:
         raise ConfigError(f"{model}: does not {verb}: it is a model for {predictor.config.task}.")
     set_precision(predictor, compute.precision)
@@ -212,11 +253,15 @@ def _is_loopback(host: str) -> bool:
 
 def _print_start(service: Starlette, url: str, *, json: bool) -> None:
     """Say what is served, and where."""
+    from starlette.routing import Route
+
+    from regard.serving.example_request import example_request
     from regard.serving.running_model import RunningModel
 
     model: RunningModel = service.state.model
     verb, task = model.predictor.verb, model.predictor.config.task
-    paths = [getattr(route, "path", "") for route in service.routes]
+    routes = [route for route in service.routes if isinstance(route, Route)]
+    paths = [route.path for route in routes if route.include_in_schema]
     if json:
         event = {"event": "serving", "url": url, "model": model.id, "verb": verb, "paths": paths}
         print(_encode(event), flush=True)
@@ -224,7 +269,7 @@ def _print_start(service: Starlette, url: str, *, json: bool) -> None:
     others = [path for path in paths if path not in ("/", f"/v1/{verb}", "/explain")]
     print(f"Serving {model.id}   {task}", flush=True)
     print(f"Page    {url}/")
-    print(f"API     curl --json '{_EXAMPLES[verb]}' {url}/v1/{verb}")
+    print(f"API     curl {example_request(model.predictor)} {url}/v1/{verb}")
     print(f"More    {' '.join(others)}")
     print("Stop    Ctrl-C", flush=True)
 
@@ -232,18 +277,20 @@ def _print_start(service: Starlette, url: str, *, json: bool) -> None:
 def _print_answer(answer: AnsweredRequest) -> None:
     """Print a request, without what it said, on standard error."""
     if answer.path not in _QUIET_PATHS:
-        print(
-            f"{time.strftime('%H:%M:%S')} {answer.method} {answer.path} {answer.status} "
-            f"{1000 * answer.seconds:,.0f} ms",
-            file=sys.stderr,
-        )
+        with suppress(OSError):  # nobody reads the log, or the disk is full: answers go on
+            print(
+                f"{time.strftime('%H:%M:%S')} {answer.method} {quote(answer.path)} {answer.status} "
+                f"{1000 * answer.seconds:,.0f} ms",
+                file=sys.stderr,
+            )
 
 
 def _print_as_json(answer: AnsweredRequest) -> None:
     """Print a request, without what it said, as JSON."""
     fields = {**answer._asdict(), "ms": round(1000 * answer.seconds)}
     fields.pop("seconds")
-    print(_encode({"event": "answered", **fields}), flush=True)
+    with suppress(OSError):
+        print(_encode({"event": "answered", **fields}), flush=True)
 
 
 def _encode(event: dict[str, object]) -> str:

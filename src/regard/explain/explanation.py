@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from regard.explain.influence.influence_options import InfluenceOptions
 from regard.explain.input_image import png_url
 from regard.explain.lens import encoder_lens, logit_lens
 from regard.explain.open_prediction import predict
+from regard.explain.own_warnings import record_own_warnings
 from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.predictions.written_target import WrittenTarget
 from regard.explain.selected_outputs import SelectedOutputs, spread_indices
@@ -110,8 +110,7 @@ def explain(
     if influence is not None:
         require_kind("influence", influence, InfluenceOptions, "an `InfluenceOptions`")
     require_flag("draws_model", draws_model)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with record_own_warnings() as messages:
         prediction = predict(
             predictor, text, context=context, output=output, contrast=contrast, row=row
         )
@@ -156,7 +155,7 @@ def explain(
         history=list(prediction.history),
         influence=rows,
         notes=[
-            *(str(warning.message) for warning in caught),
+            *messages,
             *prediction.notes,
             *_notes(prediction, is_own=output is None),
             *explainer.notes,

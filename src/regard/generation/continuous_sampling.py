@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from queue import SimpleQueue
 from threading import Condition, Thread
 from typing import Any, Self
@@ -83,9 +84,11 @@ class _Batch:
             end = first + text.continuations.num
             rows += range(first, end) if kept else ()
             first = end
-        self.texts = [text for text, kept in zip(self.texts, is_kept, strict=True) if kept]
+        texts = list(compress(self.texts, is_kept))
+        self.texts = []  # where this fails, the state is of no use
         if rows:
             self.state.select(torch.tensor(rows, device=device))
+        self.texts = texts
 
 
 class ContinuousSampling:
@@ -206,7 +209,8 @@ class ContinuousSampling:
             for index, (text, logits) in enumerate(zip(batch.texts, all_logits, strict=True)):
                 with self._failures_for([text]):
                     is_kept[index] = text.draw(logits)
-        batch.keep(is_kept, self._device)
+        with self._failures_for(list(compress(batch.texts, is_kept))):
+            batch.keep(is_kept, self._device)
 
     @contextmanager
     def _failures_for(self, texts: Sequence[_Text]) -> Iterator[None]:

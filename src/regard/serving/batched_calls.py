@@ -88,6 +88,7 @@ class BatchedCalls(Generic[T, R]):
         """Compute a batch; where that fails each input alone, so that one fails no other."""
         try:
             results = self._compute([item.value for item in batch])
+            assert len(results) == len(batch)
         except Exception as error:  # noqa: BLE001 - raised where the request waits for it
             if len(batch) == 1:
                 batch[0].result.set_exception(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
@@ -55,8 +55,9 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return max(by_text, _FILE_BYTES) if takes_files else by_text
 
 
-def check_length(num_characters: int, most: int) -> None:
-    """Raise Problem where the texts of a request are too long."""
+def check_length(texts: Iterable[str], most: int) -> None:
+    """Raise Problem where the texts of a request are too long, an empty one counted as one."""
+    num_characters = sum(max(1, len(text)) for text in texts)
     if num_characters > most:
         raise Problem(
             413,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Generator
 from contextlib import ExitStack
 
@@ -62,9 +63,15 @@ async def begin_pieces(model: RunningModel, body: GenerateBody) -> PieceStream:
     with ExitStack() as stack:
         stack.enter_context(model.outputs.admit())
         pieces = service.pieces(body)
-        stack.callback(pieces.close)
+        stack.callback(_close, pieces)
         first = await model.in_thread(_next_piece, pieces)
         return PieceStream(model, first, pieces, stack.pop_all())
+
+
+def _close(pieces: Pieces) -> None:
+    """End a continuation, unless a thread is at it still, since the server waits no longer."""
+    if inspect.getgeneratorstate(pieces) != inspect.GEN_RUNNING:
+        pieces.close()
 
 
 def _next_piece(pieces: Pieces) -> str | StreamEnd:

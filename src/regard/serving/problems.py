@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """Status of a request whose sender has left, as nginx has it; nobody reads the answer."""
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`(.*)")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # before the text in files of Windows
 _POSITION = re.compile(r" \(byte (\d+)\)$")
 
 
@@ -115,6 +116,7 @@ def decode_body(content: bytes, body: type[B]) -> B:
     Raises:
         Problem: It is not JSON, or does not say this.
     """  # noqa: DOC501 - _misfit makes it
+    content = content.removeprefix(_BYTE_ORDER_MARK)
     try:
         return msgspec.json.decode(content, type=body)
     except msgspec.ValidationError as error:
@@ -123,6 +125,8 @@ def decode_body(content: bytes, body: type[B]) -> B:
         position = _POSITION.search(str(error))
         before = content if position is None else content[: int(position[1])]
         what = "an empty body" if not content.strip() else str(error)
+        if "UTF-8" in what:
+            raise Problem(400, "the body is not in UTF-8, as JSON is.") from None
         raise Problem(
             400,
             f"the body is not JSON: {what}",

@@ -16,9 +16,11 @@ from starlette.requests import Request
 from regard.explain.diagram import draw_diagram
 from regard.explain.document import Explanation
 from regard.explain.explanation import ModelFacts, explain
+from regard.serving.finite_numbers import require_finite
 from regard.serving.limits import Admission, ServiceLimits, check_length, check_outputs
 from regard.serving.monitoring import Monitoring
 from regard.serving.problems import CLIENT_LEFT, Problem, decode_body
+from regard.serving.request_bodies import content_type, require_json, require_plain
 from regard.serving.shared_weights import with_shared_weights
 from regard.serving.verbs import VERB_SERVICES
 from regard.serving.verbs.labels import ClassifyFilesService
@@ -34,6 +36,11 @@ B = TypeVar("B", bound=Body)
 _MEGABYTE = 1024**2
 _EXPLAINING_MEMORY = 512 * _MEGABYTE
 _SECONDS_BETWEEN_LOOKS = 0.5  # whether who asked is still there
+
+
+def reads_text(predictor: Predictor) -> bool:
+    """Return whether a model reads texts, so that it can be asked to explain one."""
+    return not isinstance(predictor, InputClassifier | Forecaster)
 
 
 class ExplainBody(Body, frozen=True, kw_only=True):
@@ -56,11 +63,6 @@ class ExplainBody(Body, frozen=True, kw_only=True):
     def inputs(self) -> Sequence[str]:
         """Return all texts."""
         return [text for text in (self.text, self.context, self.target, self.contrast) if text]
-
-
-def _content_type(request: Request) -> str:
-    """Return what the body of a request says that it is, in lower case."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class _NobodyThereError(Exception):
@@ -103,6 +105,7 @@ class RunningModel:
             explanations=self.explanations,
         )
         self._threads = anyio.CapacityLimiter(limits.max_requests + limits.max_explanations)
+        self._num_computing, self._counting = 0, Lock()
         self._explained, self._explaining = with_shared_weights(predictor), Lock()
 
     @property
@@ -113,7 +116,7 @@ class RunningModel:
     @property
     def takes_text(self) -> bool:
         """Whether it reads texts, so that it can be asked to explain one."""
-        return not isinstance(self.predictor, InputClassifier | Forecaster)
+        return reads_text(self.predictor)
 
     @property
     def is_ready(self) -> bool:
@@ -134,17 +137,11 @@ class RunningModel:
         Raises:
             Problem: It is too long, or says something else.
         """
-        kind = _content_type(request)
-        if kind != "application/json":
-            raise Problem(
-                415,
-                f"the body is {kind or 'of no type'}, not application/json.",
-                hint="With curl: --json, or -H 'Content-Type: application/json'.",
-            )
+        require_json(request)
         content = await self.read_bytes(request)
         decoded = decode_body(content, body)
         most = self.limits.max_characters if most is None else most
-        check_length(sum(map(len, decoded.inputs())), most)
+        check_length(decoded.inputs(), most)
         return decoded
 
     async def read_inputs(self, request: Request) -> Body:
@@ -157,13 +154,16 @@ class RunningModel:
             Problem: It is too long, or says something else.
         """
         service = self.verb_service
-        is_file = isinstance(service, ClassifyFilesService)
-        if is_file and _content_type(request).startswith(service.content_types):
-            return service.body_of(await self.read_bytes(request))
+        if isinstance(service, ClassifyFilesService):
+            kind, own_kind = content_type(request), service.file_type.partition("/")[0]
+            if kind.startswith(f"{own_kind}/") or kind == "application/octet-stream":
+                return service.body_of(await self.read_bytes(request))
+            require_json(request, or_file=service.file_type)
         return await self.read(request, service.body)
 
     async def read_bytes(self, request: Request) -> bytes:
-        """Read the body of a request; raise Problem where it is too long."""
+        """Read the body of a request; raise Problem where it is too long, or compressed."""
+        require_plain(request)
         most = self.limits.max_bytes(takes_files=not self.takes_text)
         content = bytearray()
         async for chunk in request.stream():
@@ -178,20 +178,40 @@ class RunningModel:
 
     async def in_thread(self, compute: Callable[..., R], *arguments: Any) -> R:
         """Compute something in a thread, while the service answers others."""
-        return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._threads)
+
+        def count_and_compute() -> R:
+            with self._counting:
+                self._num_computing += 1
+            try:
+                return compute(*arguments)
+            finally:
+                with self._counting:
+                    self._num_computing -= 1
+
+        return await anyio.to_thread.run_sync(count_and_compute, limiter=self._threads)
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a thread computes, also for a request that nobody waits for any more."""
+        return self._num_computing > 0
 
     async def compute(self, body: Body) -> list[Any]:
         """Return the output for each input of a request.
 
         Raises:
-            Problem: There are too many requests, or it asks for too much.
+            Problem: There are too many requests, it asks for too much, or the outputs are NaN.
             RegardError: An option or an input cannot be used.
         """
         check_outputs(body, self.limits)
         with self.outputs.admit():
-            outputs = await self.in_thread(self.verb_service.outputs, body)
+            outputs = await self.in_thread(self._outputs, body)
         self.count(body, len(outputs))
-        return list(outputs)
+        return outputs
+
+    def _outputs(self, body: Body) -> list[Any]:
+        outputs = list(self.verb_service.outputs(body))
+        require_finite(outputs)
+        return outputs
 
     def count(self, body: Body, num_inputs: int) -> None:
         """Count what was computed for a request."""

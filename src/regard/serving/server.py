@@ -32,6 +32,12 @@ class _Server(uvicorn.Server):
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; the service hears of it also where requests are not waited for."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
 
 def run_service(
     service: Starlette, *, host: str, port: int, on_start: Callable[[str], None]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,12 +22,14 @@ from regard.errors import RegardError
 from regard.explain.explanation import ModelFacts
 from regard.serving.endpoints import explanations, libretranslate, openai, operations, outputs
 from regard.serving.limits import ServiceLimits
-from regard.serving.problems import Problem, problem_of
+from regard.serving.problems import CLIENT_LEFT, Problem, problem_of
 from regard.serving.responses import problem_response
 from regard.serving.running_model import RunningModel
 from regard.tasks import Predictor
 
 _OTHER_PATH = "other"
+_SECONDS_TO_CLOSE = 1.0
+"""For threads of the model, once all requests are answered, or the server waits no longer."""
 
 
 class AnsweredRequest(NamedTuple):
@@ -77,7 +82,8 @@ def build_service(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await model.in_thread(model.close)
+        with anyio.move_on_after(_SECONDS_TO_CLOSE):
+            await anyio.to_thread.run_sync(model.close, abandon_on_cancel=True)
 
     watch = Middleware(
         _Watch,
@@ -144,7 +150,7 @@ class _Watch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.monotonic(), 500
+        start, status = time.monotonic(), 0
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -159,8 +165,14 @@ class _Watch:
                 await problem_response(problem)(scope, receive, note)
             else:
                 await self._app(scope, receive, note)
+        except ClientDisconnect:
+            status = status or CLIENT_LEFT
+        except asyncio.CancelledError:  # the server is stopped, and waits no longer
+            if not status:
+                problem = Problem(503, "the service is being stopped.", hint="Send it again later.")
+                await problem_response(problem)(scope, receive, note)
         finally:
-            seconds = time.monotonic() - start
+            status, seconds = status or 500, time.monotonic() - start
             path = scope["path"]
             label = path if path in self._paths else _OTHER_PATH
             self._model.monitoring.count_request(label, status, seconds)

@@ -80,3 +80,8 @@ def test_tags_choose_among_several_languages():
         model=predictors.TRANSFORMER, data=DataConfig(languages="en-de,pt-BR,fr")
     )
     assert languages_of(translator).tags == {"de": "", "pt-BR": "", "fr": ""}
+
+
+def test_a_form_in_another_encoding_is_refused(translating):
+    answer = translating.ask("POST", "/translate", b"q=caf%E9&source=en&target=de", FORM)
+    assert (answer.status, answer.json) == (400, {"error": "the form is not in UTF-8."})

@@ -93,3 +93,16 @@ def test_vectors_are_numbers_or_packed():
     np.testing.assert_allclose(np.stack(unpacked), vectors, atol=1e-6)
     assert smaller.status == 400
     assert plain["usage"]["prompt_tokens"] > 0
+
+
+def test_the_model_is_found_by_its_name(generating):
+    named, other = generating.get("/v1/models/toy"), generating.get("/v1/models/gpt-4")
+    assert named.json["id"] == "toy"
+    assert (other.status, other.json["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_chat_is_refused_in_its_form(generating):
+    body = {"model": "toy", "messages": [{"role": "user", "content": "the cat"}]}
+    answer = generating.post("/v1/chat/completions", body)
+    assert answer.status == 400
+    assert "/v1/completions" in answer.json["error"]["message"]

@@ -230,3 +230,11 @@ def test_series_are_classified_by_their_rows():
     expected = client.twin.classify([np.array(rows) for rows in series])
     assert [output["label"] for output in outputs] == [result.label for result in expected]
     assert ragged.json["detail"] == "series 1: its rows have different numbers of values."
+
+
+def test_a_file_of_another_kind_is_refused_by_what_is_read():
+    with running(predictors.image_classifier()) as client:
+        answer = client.post("/v1/classify", b"RIFF", **{"Content-Type": "audio/wav"})
+    assert answer.status == 415
+    assert answer.json["detail"] == "the body is audio/wav, not application/json or image/png."
+    assert "--data-binary" in answer.json["hint"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from regard.data.languages import has_spaces_between_words
 from regard.errors import RegardError
 from regard.explain.attribution import METHODS, Budget
 from regard.explain.open_prediction import predict
+from regard.explain.own_warnings import record_own_warnings
 from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.whole_output import WholeOutput
 from regard.setup.evaluation_details import ExplainedInput
@@ -94,8 +94,7 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
     if row.output is not None and len(row.output) > _MOST_CHARS:
         return f"not explained: the output has more than {_MOST_CHARS:,} characters."
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with record_own_warnings() as notes:
             prediction = predict(predictor, row.text, context=row.context, output=row.output)
         method = METHODS[
             _LONG_METHOD if len(prediction.features) > _LONG else prediction.first_method
@@ -111,8 +110,7 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
         if not (feature.is_special or feature.is_written)
     ]
     words = pieces if row.is_file else merge_pieces(pieces)
-    unit, notes = method.unit or prediction.unit, [str(warning.message) for warning in caught]
-    return AttributedWords(method.title, unit, words, notes)
+    return AttributedWords(method.title, method.unit or prediction.unit, words, notes)
 
 
 def merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:

@@ -8,18 +8,10 @@ from starlette.routing import Route
 
 from regard.data.languages import english_names
 from regard.explain.page import ServedModel, page_payload, served_page
+from regard.serving.example_request import example_request
 from regard.serving.responses import json_response
 from regard.serving.running_model import ExplainBody, RunningModel
-from regard.tasks import Predictor
-from regard.tasks.classification.input_predictor import InputClassifier
-from regard.tasks.forecasting.predictor import Forecaster
 
-_CURL = {  # what is sent to a model that reads no texts
-    "images": "--data-binary @scan.png -H 'Content-Type: image/png'",
-    "recordings": "--data-binary @word.wav -H 'Content-Type: audio/wav'",
-    "series": """--json '{"series": [[[0.5, 1.5], [0.7, 1.2]]]}'""",
-}
-_CURL_ROWS = """--json '{"rows": [{"time": "2026-01-01", "value": 1.5}, ...]}'"""
 _PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -74,12 +66,5 @@ def _facts(model: RunningModel) -> ServedModel:
         source_language=source,
         target_language=targets,
         examples=list(model.examples),
-        curl=_curl(predictor),
+        curl="" if model.takes_text else example_request(predictor),
     )
-
-
-def _curl(predictor: Predictor) -> str:
-    """Return what the page tells to send by a command; empty for a text."""
-    if isinstance(predictor, InputClassifier):
-        return _CURL[predictor.unit]
-    return _CURL_ROWS if isinstance(predictor, Forecaster) else ""

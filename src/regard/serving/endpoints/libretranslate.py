@@ -19,6 +19,7 @@ from regard.data.languages import english_names, guess_language
 from regard.errors import RegardError
 from regard.serving.limits import check_length
 from regard.serving.problems import Problem, decode_body, problem_of
+from regard.serving.request_bodies import content_type
 from regard.serving.responses import json_response
 from regard.serving.running_model import RunningModel
 from regard.serving.verbs.verb_service import Body, Texts, as_list
@@ -106,17 +107,20 @@ def _with_errors(handler: Handler) -> Handler:
 
 async def _read(model: RunningModel, request: Request, query: type[Body]) -> Any:
     """Read a query, as JSON or as a form; raise Problem where it says something else."""
-    if not request.headers.get("content-type", "").startswith(_FORM):
+    if content_type(request) != _FORM:
         return await model.read(request, query)
-    content = (await model.read_bytes(request)).decode("utf-8", "replace")
+    content = await model.read_bytes(request)
+    try:
+        values = parse_qs(content.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise Problem(400, "the form is not in UTF-8.") from None
     fields: dict[str, Any] = {
-        name: values if len(values) > 1 else values[0]
-        for name, values in parse_qs(content, keep_blank_values=True).items()
+        name: texts if len(texts) > 1 else texts[0] for name, texts in values.items()
     }
     if "alternatives" in fields and str(fields["alternatives"]).isdecimal():
         fields["alternatives"] = int(fields["alternatives"])
     decoded = decode_body(msgspec.json.encode(fields), query)
-    check_length(sum(map(len, decoded.inputs())), model.limits.max_characters)
+    check_length(decoded.inputs(), model.limits.max_characters)
     return decoded
 
 

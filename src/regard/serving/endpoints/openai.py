@@ -110,15 +110,14 @@ class _EmbeddingBody(Body, frozen=True, kw_only=True):
 
 def routes(model: RunningModel) -> list[Route]:
     """Return the routes for a model that continues texts or computes vectors; else none."""
-    created = int(time.time())
+    entry = {
+        "id": model.facts.name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "regard",
+    }
 
     async def list_models(_: Request) -> Response:
-        entry = {
-            "id": model.facts.name,
-            "object": "model",
-            "created": created,
-            "owned_by": "regard",
-        }
         return json_response({"object": "list", "data": [entry]})
 
     async def complete(request: Request) -> Response | EventStream:
@@ -131,13 +130,38 @@ def routes(model: RunningModel) -> list[Route]:
         _check_name(model, body.model)
         return await _embed(model, body)
 
+    async def describe(request: Request) -> Response:
+        _check_name(model, request.path_params["name"])
+        return json_response(entry)
+
+    async def chat(_: Request) -> Response:
+        raise Problem(
+            400,
+            "the model continues a text, and does not chat.",
+            hint="Send the text as `prompt` to /v1/completions.",
+        )
+
     service = model.verb_service
     own: list[Route] = []
     if isinstance(service, GenerateService):
-        own.append(Route("/v1/completions", _with_errors(complete), methods=["POST"]))
+        own += [
+            Route("/v1/completions", _with_errors(complete), methods=["POST"]),
+            Route(
+                "/v1/chat/completions",
+                _with_errors(chat),
+                methods=["POST"],
+                include_in_schema=False,  # refused by name, since it is what clients ask first
+            ),
+        ]
     if isinstance(service, EmbedService):
         own.append(Route("/v1/embeddings", _with_errors(embed), methods=["POST"]))
-    return [*own, Route("/v1/models", list_models)] if own else []
+    if not own:
+        return []
+    models = [
+        Route("/v1/models", list_models),
+        Route("/v1/models/{name}", _with_errors(describe), include_in_schema=False),
+    ]
+    return [*own, *models]
 
 
 Handler = Callable[[Request], Awaitable[Response | EventStream]]
@@ -261,6 +285,8 @@ async def _embed(model: RunningModel, body: _EmbeddingBody) -> Response:
         raise Problem(400, "dimensions is not supported.", hint="Leave it out.")
     if body.encoding_format not in ("float", "base64"):
         raise Problem(400, f"encoding_format {body.encoding_format}: float or base64 is expected.")
+    if not body.inputs():
+        raise Problem(400, "input has no text.")
     outputs: list[TextVector] = await model.compute(EmbedBody(text=body.input))
     is_packed = body.encoding_format == "base64"
     data: list[dict[str, Any]] = [

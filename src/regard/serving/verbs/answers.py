@@ -26,8 +26,11 @@ class AnswerBody(Body, frozen=True, kw_only=True):
     context: Texts
 
     def inputs(self) -> Iterable[str]:
-        """Return the questions and the texts."""
-        return [*as_list(self.question), *as_list(self.context)]
+        """Return the questions and the texts; one for all is read again with each."""
+        questions = as_list(self.question)
+        if isinstance(self.context, str):
+            return [*questions, *[self.context] * len(questions)]
+        return [*questions, *self.context]
 
     def rows(self) -> list[tuple[str, str]]:
         """Return each question with its text.

@@ -18,6 +18,7 @@ from regard.tasks.classification.predictor import Classification, TextClassifier
 
 _BATCH_CHARACTERS = 16_384  # about half of what is classified together
 _SUFFIX = {"images": ".png", "recordings": ".wav"}  # of a file whose name is not known
+_FILE_TYPE = {"images": "image/png", "recordings": "audio/wav"}
 _BLANK = Classification(label="", probability=0.0, probabilities={})
 
 
@@ -106,11 +107,11 @@ class ClassifyFilesService(VerbService[ClassifyFilesBody]):
     """
 
     body = ClassifyFilesBody
-    content_types = ("image/", "audio/", "application/octet-stream")
-    """Of a body that is one file, and not JSON."""
 
     def __init__(self, classifier: InputClassifier) -> None:
         self.classifier = classifier
+        self.file_type = _FILE_TYPE[classifier.unit]
+        """Type of a body that is one file, and not JSON; others of its kind are read, too."""
 
     def outputs(self, body: ClassifyFilesBody) -> Sequence[msgspec.Struct]:
         """Classify files."""
