@@ -46,10 +46,10 @@ def translate(
         Folder of a trained model.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        A catalog of messages (.po, .pot), subtitles (.srt, .vtt) and Markdown (.md) keep their
-        form: what is not translated yet is filled, and placeholders, markup, times and code stay as
-        they are. In JSONL, CSV and TSV the column source (or text) is translated. Text that begins
-        with a dash goes behind --.
+        Catalogs of messages (.po, .pot, .xlf, .xliff), translation memories (.tmx), subtitles
+        (.srt, .vtt) and Markdown (.md) keep their form: what is not translated yet is filled, and
+        placeholders, markup, times and code stay as they are. In JSONL, CSV and TSV the column
+        source (or text) is translated. Text that begins with a dash goes behind --.
     output
         File to write instead of standard output; it is replaced once all is written.
     search

@@ -131,7 +131,8 @@ class Translator(TargetWriter):
             output: File to write, completely or not at all; None writes none.
             lang: Codes such as ``en-de``, which go before those of the file and of the model. Where
                 a model writes several languages, the target says which.
-            fuzzy: Whether translations are marked as to be reviewed: fuzzy in PO.
+            fuzzy: Whether translations are marked as to be reviewed: as fuzzy in PO, by their state
+                in XLIFF 1.2.
             encoding: Encoding of a file that does not say it itself.
             options: How the translations are searched for, see `SearchOptions`.
 

@@ -19,6 +19,9 @@ DOCUMENT_FORMATS: Registry[ReadDocument] = Registry(
     {
         ".po": f"{_PACKAGE}.gettext_catalog.read_catalog",
         ".pot": f"{_PACKAGE}.gettext_catalog.read_catalog",
+        ".xlf": f"{_PACKAGE}.xliff.read_xliff",
+        ".xliff": f"{_PACKAGE}.xliff.read_xliff",
+        ".tmx": f"{_PACKAGE}.tmx.read_tmx",
         ".srt": f"{_PACKAGE}.subtitles.read_srt",
         ".vtt": f"{_PACKAGE}.subtitles.read_webvtt",
         ".md": f"{_PACKAGE}.markdown.read_markdown",
