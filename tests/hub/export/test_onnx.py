@@ -19,7 +19,7 @@ from tests.hub.export.onnx_models import (
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.export import onnx as onnx_format
-from regard.models import BertConfig, GptConfig
+from regard.models import BertConfig, GptConfig, LongformerConfig
 from regard.runs.export_check import export_model
 
 PATTERN = "local:2|global:0"
@@ -155,6 +155,23 @@ def test_a_graph_that_differs_is_found(classifier, written, monkeypatch):
     finally:
         with torch.no_grad():
             classifier.model.output_bias -= 0.1
+
+
+@pytest.mark.slow
+def test_a_graph_that_is_not_computed_is_found(classifier, written):
+    graph = onnx_format.make_graph(onnx_format.TrainedModel(classifier.model, None, None))
+
+    def narrow(*shape):
+        return {name: values.int() for name, values in graph.make_inputs(*shape).items()}
+
+    with pytest.raises(WeightsError, match=r"1 rows of length 1: .*Unexpected input data type"):
+        onnx_format.check_shapes(graph._replace(make_inputs=narrow), written[0])
+
+
+def test_an_example_is_longer_than_the_tokens_that_are_global(tokenizer):
+    longformer = text_classifier(LongformerConfig(**ENCODER, window=4, num_global=12), tokenizer)
+    graph = onnx_format.make_graph(onnx_format.TrainedModel(longformer.model, None, None))
+    assert graph.example()["input_ids"].shape == (3, 21)
 
 
 @pytest.mark.parametrize(

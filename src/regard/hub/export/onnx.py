@@ -75,6 +75,7 @@ _PROTOBUF_BYTES = 2**31 - 2**20  # of a file: 2 GiB, with room for the graph
 _SHAPES = ((1, 1), (1, 2), (2, 1), (4, 30), (3, 131))  # rows and length
 _TOLERANCE = 1e-3  # of the largest number of an output
 _FLOOR = 1e-3  # of that number: a model before training gives zeros
+_LONGEST = 10**9  # tokens: a graph for fewer has compared a length with a constant
 _LARGEST_CONSTANT = 2**16  # numbers of a constant that is compared with others
 _FATAL = 4  # the highest level of onnxruntime's log
 
@@ -140,8 +141,7 @@ def check_shapes(graph: OnnxGraph, folder: Path) -> None:
     Raises:
         WeightsError: An output differs, or onnxruntime does not compute it.
     """
-    onnxruntime = import_module("onnxruntime")
-    session = open_session(folder / ONNX_MODEL)
+    session, failures = open_session(folder / ONNX_MODEL), _failures()
     generator = torch.Generator().manual_seed(1)
     for rows, length in _SHAPES:
         inputs = graph.make_inputs(generator, rows, length)
@@ -151,7 +151,7 @@ def check_shapes(graph: OnnxGraph, folder: Path) -> None:
             expected = graph.compute(inputs)
         try:
             outputs = session.run(list(graph.outputs), arrays)
-        except onnxruntime.capi.onnxruntime_pybind11_state.OnnxRuntimeException as error:
+        except failures as error:
             raise WeightsError(f"{folder}/{ONNX_MODEL}: {shape}: {error}") from error
         for (name, left), right in zip(expected.items(), outputs, strict=True):
             if not _is_near(left.numpy(), right, inputs.get("attention_mask")):
@@ -185,6 +185,13 @@ def open_session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what onnxruntime raises where it cannot compute a graph: classes without a base."""
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    classes = (value for value in vars(state).values() if isinstance(value, type))
+    return tuple(kind for kind in classes if issubclass(kind, Exception))
 
 
 def _require_packages() -> None:
@@ -223,6 +230,8 @@ def _write_graph(graph: OnnxGraph, folder: Path, metadata: Mapping[str, str]) ->
     }
     with _silent():
         exported = torch.export.export(graph.module, (), example, dynamic_shapes=axes)
+        ranges = exported.range_constraints.values()
+        assert all(bound.upper > _LONGEST for bound in ranges), "a length of the example is in it"
         program: Any = torch.onnx.export(
             exported,
             kwargs=example,

@@ -45,7 +45,10 @@ class OnnxGraph(NamedTuple):
 
     def example(self) -> dict[str, Tensor]:
         """Return the inputs that are traced, by name."""
-        return self.make_inputs(torch.Generator().manual_seed(0), _ROWS, _POSITIONS)
+        # More positions than a layer has at the beginning that are treated otherwise.
+        numbers = [getattr(layer, "num_global", 0) for layer in self.module.modules()]
+        length = _POSITIONS + max(numbers)
+        return self.make_inputs(torch.Generator().manual_seed(0), _ROWS, length)
 
     def compute(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs of the model for inputs, both by name, of shape ``[batch, ...]``."""
