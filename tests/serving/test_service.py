@@ -7,6 +7,8 @@ import json
 import math
 import socket
 from threading import Event
+from time import sleep
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +19,7 @@ from regard.serving.finite_numbers import require_finite
 from regard.serving.limits import ServiceLimits
 from regard.serving.problems import Problem
 from regard.serving.service import build_service
+from regard.serving.verbs.continuations import GenerateBody, GenerateService
 from regard.tasks.classification.predictor import Classification
 
 
@@ -201,6 +204,40 @@ def test_a_client_that_leaves_a_stream_frees_its_place(generating):
     connection.close()
     wait_until(lambda: generating.model.outputs.num_admitted == 0)
     assert generating.post("/v1/generate", {"text": "the", "max_tokens": 2}).status == 200
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(monkeypatch):
+    heard: list[Any] = []
+
+    def compute_for_ever(_, check_client):
+        while True:
+            check_client()
+            sleep(0.001)
+
+    with running(predictors.text_generator(), on_answer=heard.append) as client:
+        monkeypatch.setattr(client.model.verb_service, "outputs_while", compute_for_ever)
+        connection = client.begin("/v1/generate", {"text": "the"})
+        wait_until(lambda: client.model.is_computing)
+        connection.close()
+        wait_until(lambda: heard)
+        assert not client.model.is_computing
+    assert heard[0].status == 499
+
+
+def test_before_each_token_a_continuation_asks_whether_somebody_waits():
+    service, num_asked = GenerateService(predictors.text_generator()), 0
+
+    def leave_after_three_tokens():
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        service.outputs_while(GenerateBody(text="the", num=3), leave_after_three_tokens)
+    assert num_asked == 3
+    assert len(service.outputs(GenerateBody(text="the", max_tokens=2))) == 1
+    service.close()
 
 
 def test_each_answered_request_is_heard_of_without_its_text():

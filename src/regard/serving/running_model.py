@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ class ExplainBody(Body, frozen=True, kw_only=True):
 
 
 class _NobodyThereError(Exception):
-    """Who asked for an explanation has left."""
+    """Who asked has left."""
 
 
 class RunningModel:
@@ -195,7 +195,7 @@ class RunningModel:
         """Whether a thread computes, also for a request that nobody waits for any more."""
         return self._num_computing > 0
 
-    async def compute(self, body: Body) -> list[Any]:
+    async def compute(self, request: Request, body: Body) -> list[Any]:
         """Return the output for each input of a request.
 
         Raises:
@@ -204,14 +204,48 @@ class RunningModel:
         """
         check_outputs(body, self.limits)
         with self.outputs.admit():
-            outputs = await self.in_thread(self._outputs, body)
+            outputs = await self._while_there(request, partial(self._outputs, body))
         self.count(body, len(outputs))
         return outputs
 
-    def _outputs(self, body: Body) -> list[Any]:
-        outputs = list(self.verb_service.outputs(body))
+    def _outputs(self, body: Body, check_client: Callable[[], None]) -> list[Any]:
+        outputs = list(self.verb_service.outputs_while(body, check_client))
         require_finite(outputs)
         return outputs
+
+    async def _while_there(self, request: Request, compute: Callable[[Callable[[], None]], R]) -> R:
+        """Compute something in a thread, unless who asks leaves.
+
+        Args:
+            request: The request.
+            compute: Calls now and then what it is given, which raises once nobody is there.
+
+        Returns:
+            What it computes.
+
+        Raises:
+            Problem: Nobody is there.
+        """
+        gone = Event()
+
+        def check_client() -> None:
+            if gone.is_set():
+                raise _NobodyThereError
+
+        async def watch() -> None:
+            while not gone.is_set():
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+                if await request.is_disconnected():
+                    gone.set()
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await self.in_thread(compute, check_client)
+        except _NobodyThereError:
+            raise Problem(CLIENT_LEFT, "nobody waits for the answer.") from None
+        finally:
+            gone.set()
+            watching.cancel()
 
     def count(self, body: Body, num_inputs: int) -> None:
         """Count what was computed for a request."""
@@ -233,15 +267,10 @@ class RunningModel:
             raise Problem(
                 422, f"a model for {self.predictor.config.task} reads no text to explain."
             )
-        gone = Event()
 
-        def on_progress(*_: object) -> None:
-            if gone.is_set():
-                raise _NobodyThereError
-
-        def compute() -> Explanation:
+        def compute(check_client: Callable[[], None]) -> Explanation:
             with self._explaining:
-                on_progress()
+                check_client()
                 explanation = explain(
                     self._explained,
                     body.text,
@@ -252,25 +281,13 @@ class RunningModel:
                     memory=_EXPLAINING_MEMORY,
                     facts=self.facts,
                     draws_model=False,
-                    on_progress=on_progress,
+                    on_progress=lambda *_: check_client(),
                 )
                 drawn = replace(explanation.model, picture=self._picture)
                 return replace(explanation, model=drawn)
 
-        async def watch() -> None:
-            while not await request.is_disconnected():
-                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-            gone.set()
-
         with self.explanations.admit():
-            watching = asyncio.create_task(watch())
-            try:
-                explanation = await self.in_thread(compute)
-            except _NobodyThereError:
-                raise Problem(CLIENT_LEFT, "nobody waits for the answer.") from None
-            finally:
-                gone.set()
-                watching.cancel()
+            explanation = await self._while_there(request, compute)
         self.count(body, num_inputs=1)
         return explanation
 

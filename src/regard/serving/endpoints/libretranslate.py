@@ -70,7 +70,7 @@ def routes(model: RunningModel) -> list[Route]:
             raise Problem(400, "alternatives must be 0 or more.")
         nbest = 1 + query.alternatives
         body = TranslateBody(text=texts, nbest=nbest, beam=nbest if nbest > 4 else None)
-        outputs = await model.compute(body)
+        outputs = await model.compute(request, body)
         return json_response(_answer(query, outputs, languages))
 
     async def list_languages(_: Request) -> Response:

@@ -123,12 +123,12 @@ def routes(model: RunningModel) -> list[Route]:
     async def complete(request: Request) -> Response | EventStream:
         body = await model.read(request, _CompletionBody)
         _check_name(model, body.model)
-        return await _complete(model, body)
+        return await _complete(model, request, body)
 
     async def embed(request: Request) -> Response:
         body = await model.read(request, _EmbeddingBody)
         _check_name(model, body.model)
-        return await _embed(model, body)
+        return await _embed(model, request, body)
 
     async def describe(request: Request) -> Response:
         _check_name(model, request.path_params["name"])
@@ -202,16 +202,18 @@ def _check_name(model: RunningModel, name: str) -> None:
         )
 
 
-async def _complete(model: RunningModel, body: _CompletionBody) -> Response | EventStream:
+async def _complete(
+    model: RunningModel, request: Request, body: _CompletionBody
+) -> Response | EventStream:
     """Return completions, whole or in pieces."""
-    request = body.generate_body()
+    wanted = body.generate_body()
     if body.stream:
-        if not isinstance(body.prompt, str) or request.num != 1:
+        if not isinstance(body.prompt, str) or wanted.num != 1:
             raise Problem(400, "one completion of one prompt can be streamed.")
-        pieces = await begin_pieces(model, request)
+        pieces = await begin_pieces(model, wanted)
         return pieces.answer(_events(model, body, pieces))
-    outputs: list[Generation] = await model.compute(request)
-    prompts = [prompt for prompt in body.inputs() for _ in range(request.num)]
+    outputs: list[Generation] = await model.compute(request, wanted)
+    prompts = [prompt for prompt in body.inputs() for _ in range(wanted.num)]
     choices = [
         _choice(
             (prompt if body.echo else "") + output.text,
@@ -279,7 +281,7 @@ def _count_tokens(model: RunningModel, texts: Sequence[str]) -> int:
     return sum(len(predictor.tokenizer.encode_text(text)) for text in texts)
 
 
-async def _embed(model: RunningModel, body: _EmbeddingBody) -> Response:
+async def _embed(model: RunningModel, request: Request, body: _EmbeddingBody) -> Response:
     """Return vectors, as numbers or as the Base64 of their float32."""
     if body.dimensions is not None:
         raise Problem(400, "dimensions is not supported.", hint="Leave it out.")
@@ -287,7 +289,7 @@ async def _embed(model: RunningModel, body: _EmbeddingBody) -> Response:
         raise Problem(400, f"encoding_format {body.encoding_format}: float or base64 is expected.")
     if not body.inputs():
         raise Problem(400, "input has no text.")
-    outputs: list[TextVector] = await model.compute(EmbedBody(text=body.input))
+    outputs: list[TextVector] = await model.compute(request, EmbedBody(text=body.input))
     is_packed = body.encoding_format == "base64"
     data: list[dict[str, Any]] = [
         {

@@ -23,8 +23,8 @@ def routes(model: RunningModel) -> list[Route]:
         return json_response({"status": "ok" if is_alive else "failed"}, 200 if is_alive else 503)
 
     async def readyz(_: Request) -> Response:
-        status = "ready" if model.is_ready else "busy"
-        return json_response({"status": status}, 200 if model.is_ready else 503)
+        is_ready = model.is_ready
+        return json_response({"status": "ready" if is_ready else "busy"}, 200 if is_ready else 503)
 
     async def metrics(_: Request) -> Response:
         monitoring = model.monitoring

@@ -25,7 +25,7 @@ def routes(model: RunningModel) -> list[Route]:
         if isinstance(body, GenerateBody) and body.stream:
             pieces = await begin_pieces(model, body)
             return pieces.answer(_events(model, body, pieces))
-        outputs = await model.compute(body)
+        outputs = await model.compute(request, body)
         ms = round(1000 * (monotonic() - start))
         return json_response({"outputs": outputs, "model": model.id, "ms": ms})
 

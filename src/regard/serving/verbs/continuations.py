@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+import copy
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from regard.errors import ConfigError
 from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
@@ -81,11 +82,15 @@ class GenerateService(VerbService[GenerateBody]):
 
     def outputs(self, body: GenerateBody) -> Sequence[Generation]:
         """Continue texts; those of the first come first."""
-        outputs: list[Generation] = []
-        for text in as_list(body.text):
-            generations = self.generator.generate(text, num=body.num, **body.sampling())
-            outputs += [generations] if body.num == 1 else generations
-        return outputs
+        return _generate(self.generator, body)
+
+    def outputs_while(
+        self, body: GenerateBody, check_client: Callable[[], None]
+    ) -> Sequence[Generation]:
+        """Continue texts, and ask before each token whether somebody waits."""
+        generator = copy.copy(self.generator)
+        generator.on_token = check_client
+        return _generate(generator, body)
 
     def pieces(self, body: GenerateBody) -> Generator[str, None, StreamEnd]:
         """Return the pieces of a continuation, as they are written.
@@ -96,3 +101,11 @@ class GenerateService(VerbService[GenerateBody]):
         if body.num != 1 or not isinstance(body.text, str):
             raise ConfigError("`stream`: one continuation of one text can be sent in pieces.")
         return self.generator.stream(body.text, **body.sampling())
+
+
+def _generate(generator: TextGenerator, body: GenerateBody) -> list[Generation]:
+    outputs: list[Generation] = []
+    for text in as_list(body.text):
+        generations = generator.generate(text, num=body.num, **body.sampling())
+        outputs += [generations] if body.num == 1 else generations
+    return outputs

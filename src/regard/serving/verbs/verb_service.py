@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -45,6 +45,18 @@ class VerbService(ABC, Generic[B]):
             ConfigError: An option is out of its range.
             DataError: An input cannot be read.
         """
+
+    def outputs_while(self, body: B, _check_client: Callable[[], None]) -> Sequence[msgspec.Struct]:
+        """Compute the outputs; one that takes long asks now and then whether somebody waits.
+
+        Args:
+            body: The request.
+            _check_client: Raises once nobody does.
+
+        Returns:
+            The outputs.
+        """
+        return self.outputs(body)
 
     @property
     def is_alive(self) -> bool:

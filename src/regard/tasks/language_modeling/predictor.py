@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
@@ -145,6 +145,8 @@ class TextGenerator(BasePredictor):
     """Type of the weights that texts are generated with; None is `default_precision`."""
     shared_sampling: ContinuousSampling | None = field(default=None, init=False)
     """Continues for all threads that use the model, as a service does; None continues each text."""
+    on_token: Callable[[], None] | None = field(default=None, init=False)
+    """Called before each token; what it raises ends the text."""
     _current: CurrentDecoder[CausalDecoder[Any]] = field(default_factory=CurrentDecoder, init=False)
 
     @property
@@ -335,6 +337,8 @@ class TextGenerator(BasePredictor):
         )
         samples = continue_prompt(ids, config, num=num, ends=ends, generator=generator)
         for length, tokens in enumerate(samples, start=len(ids)):
+            if self.on_token is not None:
+                self.on_token()
             if trained is not None and length > trained:
                 warnings.warn(
                     f"the text is longer than the {trained:,} tokens of max_position_embeddings, "
