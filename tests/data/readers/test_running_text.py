@@ -57,7 +57,8 @@ def test_objects_of_json_are_documents_in_a_file_of_any_name(tmp_path, name, row
 
 
 @pytest.mark.parametrize(
-    "line", ['[{"quoted"}] he said', '[{"a": 1}] is a list of JSON', "{0} files", "{"]
+    "line",
+    ['[{"quoted"}] he said', '[{"a": 1}] is a list of JSON', "{0} files", "{", '{"text": "a row"}'],
 )
 def test_a_text_that_begins_with_a_bracket_is_a_text(tmp_path, line):
     found = read_text(write(tmp_path / "a.txt", f"{line}\nTwo\n"))

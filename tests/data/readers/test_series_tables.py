@@ -493,6 +493,12 @@ def test_times_without_a_value_above_the_first_one_are_rows(read_series):
     assert file.notes == ["3 rows before the first or after the last value are left out"]
 
 
+def test_a_title_that_is_a_time_is_not_a_row(read_series):
+    file = read_series("January 2024,\n2024-01-01,5\n2024-01-02,6\n2024-01-03,7\n")
+    assert [row.text for row in file.dropped] == ["January 2024"]
+    assert file.series.values[0].tolist() == [5, 6, 7]
+
+
 def test_one_row_below_names_of_a_series_is_one_row_of_it(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("time,value\n2024-01-01,3\n")

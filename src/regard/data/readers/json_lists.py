@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 
 import msgspec
 
@@ -35,6 +35,8 @@ _NAME = re.compile(r'"(\w+)"\s*:')
 def holds_objects(file: TextFile, suffix: str) -> bool:
     """Return whether a file is named as JSONL, or begins with an object of JSON, or a list of them.
 
+    In a file that is named as running text the next line is an object, too: it may show a row.
+
     Args:
         file: The file; its problems stay as they are.
         suffix: Suffix of its name.
@@ -42,8 +44,10 @@ def holds_objects(file: TextFile, suffix: str) -> bool:
     if FORMATS.get(suffix) == "jsonl":
         return True
     lines = record_lines(numbered_lines(file._replace(problems=[])), file.name, suffix)
-    first = next((text for _, text in lines if text.strip()), "")
-    return bool(keys_of(first)) or (FORMATS.get(suffix) != "text" and begins_as_json(first))
+    ahead = list(islice((text for _, text in lines if text.strip()), 2))
+    if FORMATS.get(suffix) == "text":
+        return bool(ahead) and all(map(keys_of, ahead))
+    return any(map(begins_as_json, ahead[:1]))
 
 
 def begins_as_json(line: str) -> bool:

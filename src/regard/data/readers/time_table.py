@@ -269,13 +269,19 @@ def _find_header(rows: Sequence[tuple[int, list[str]]]) -> int:
     first = next((index for index, (_, cells) in enumerate(ahead) if _is_wide(cells)), 0)
     if not first or not is_row_of_values(rows[first][1]):
         return first
-    while first and has_no_header([rows[first - 1][1], rows[first][1]]):
-        first -= 1  # a time without values
+    while first and _is_time_above(rows[first - 1][1], rows[first][1]):
+        first -= 1
     if not first:
         return first
     above, width = rows[first - 1][1], len(rows[first][1])
     has_name = len(above) == width - 1 or (len(above) == width and bool(above[-1].strip()))
     return first - has_name
+
+
+def _is_time_above(cells: Sequence[str], below: Sequence[str]) -> bool:
+    """Return whether a row has a time alone, in the form of the one in the row below it."""
+    filled = [(cell, one) for cell, one in zip(cells, below, strict=False) if cell.strip()]
+    return len(cells) == len(below) and all(are_times(pair, "") for pair in filled)
 
 
 def _without_comments(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
