@@ -43,3 +43,12 @@ def tags_of(translator: Translator) -> dict[str, str]:
     """Return the tags of a translator by the code that is in each, such as ``de`` for ``<de>``."""
     tags = filter(translator.tokenizer.language_tag, translator.config.tokenizer.tags)
     return {_NOT_OF_A_CODE.sub("", tag.lower().replace("_", "-")): tag for tag in tags}
+
+
+def base_code(code: str) -> str:
+    """Return the code of a language without its region, in small letters.
+
+    >>> base_code("de_AT"), base_code("zh-Hant")
+    ('de', 'zh')
+    """
+    return code.replace("_", "-").partition("-")[0].lower()

@@ -38,6 +38,10 @@ def test_a_text_for_which_nothing_is_written_stays():
     assert fill("%s files", {}) == ("%s files", Way.AS_IN_THE_SOURCE)
 
 
+def test_an_output_without_a_letter_is_none():
+    assert fill("Done", {"Done": [".", "Fertig"]}) == ("Fertig", Way.ANOTHER_OUTPUT)
+
+
 def test_a_part_with_a_new_placeholder_is_refused():
     outputs = {"Copy %s": [""], "Copy": ["%d", "Kopiere"]}
     assert fill("Copy %s", outputs) == ("Kopiere %s", Way.IN_PARTS)

@@ -14,7 +14,7 @@ import msgspec
 from regard.data.listing import pluralize
 from regard.data.readers.source import DataSource
 from regard.data.readers.text_lines import read_lines
-from regard.errors import DataError
+from regard.errors import ConfigError, DataError
 from regard.tasks.translation.documents.placeholders import Syntax
 
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -176,13 +176,17 @@ def decode(source: DataSource, encoding: str) -> tuple[str, str]:
     UTF-16 is known by its mark.
 
     Raises:
+        ConfigError: The encoding is unknown.
         DataError: It is not text in this encoding; the message names the line and the byte.
     """
     content = source.content
     wide = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
     if wide is None:
-        for _ in read_lines(source, encoding=encoding):
-            pass
+        try:
+            for _ in read_lines(source, encoding=encoding):
+                pass
+        except ConfigError as error:  # the encoding may be one that the file names
+            raise ConfigError(f"{source.path}: {error}") from error
     try:
         return content.decode(wide or encoding), wide or encoding
     except UnicodeDecodeError as error:

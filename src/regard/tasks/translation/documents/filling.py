@@ -102,6 +102,8 @@ class _Input:
         if not is_text or not syntax.is_unharmed(self.text, output):
             return None
         output = match_wording(self.text, output, syntax)
+        if not any(map(str.isalnum, output)):  # such as a full stop alone
+            return None
         if self.is_capitals:
             output = as_capitals(output, syntax)
         if self.accelerator is not None:
@@ -168,7 +170,12 @@ class _Sentences:
         """Return the first output for a part without a placeholder; else the part."""
         for output in outputs:
             text = match_wording(part, output, syntax) if output.strip() else ""
-            if text and not syntax.find(text) and "\n" not in text and self._accepts(text):
+            if (
+                any(map(str.isalnum, text))
+                and not syntax.find(text)
+                and "\n" not in text
+                and self._accepts(text)
+            ):
                 return text
         return part
 

@@ -25,6 +25,7 @@ from regard.tasks.translation.documents.document import (
     newline_of,
 )
 from regard.tasks.translation.documents.placeholders import Syntax
+from regard.tasks.translation.languages import base_code
 
 _CHARSET = re.compile(rb'"Content-Type:[^"]*charset=([\w.:-]+)')
 _LINE = re.compile(
@@ -351,8 +352,7 @@ def _known_plural_forms(language: str) -> tuple[int, str] | None:
     """Return the plural forms of a language as Babel has them; None of an unknown one."""
     from babel.messages.plurals import PLURALS
 
-    code = language.replace("-", "_")
-    return PLURALS.get(code) or PLURALS.get(code.partition("_")[0])
+    return PLURALS.get(language.replace("-", "_")) or PLURALS.get(base_code(language))
 
 
 def _sources_of_forms(num_plurals: int, plural: str) -> list[str]:

@@ -16,6 +16,7 @@ from regard.tasks.translation.documents.xml_ranges import (
     XmlDocument,
     XmlFile,
 )
+from regard.tasks.translation.languages import base_code
 
 _INLINE = InlineSyntax(r"<(?P<opaque>ph|bpt|ept|it|ut|sub)\b(?:[^<>]*[^/<>])?>.*?</(?P=opaque)\s*>")
 
@@ -52,10 +53,11 @@ def _add(document: XmlDocument, file: XmlFile, unit: Element, language: str, tar
     for variant in variants:
         if variant.child("seg") is None:
             raise DataError(f"{file.name}:{variant.line}: <tuv> has no <seg>.")
-    source = next((v for v in variants if _base(v) == language.partition("-")[0].lower()), None)
-    if source is None and language in ("", "*all*"):
-        source = next((v for v in variants if _base(v) != target.partition("-")[0].lower()), None)
-    own = next((v for v in variants if _base(v) == target.partition("-")[0].lower()), None)
+    by_language = {_base(variant): variant for variant in reversed(variants)}  # the first of each
+    own = by_language.get(base_code(target))
+    source = by_language.get(base_code(language))
+    if language in ("", "*all*"):
+        source = next((variant for variant in variants if variant is not own), None)
     segment = source and source.child("seg")
     old = own and own.child("seg")
     if segment is None or source is own or (old is not None and file.inner(old).strip()):
@@ -74,6 +76,5 @@ def _add(document: XmlDocument, file: XmlFile, unit: Element, language: str, tar
 
 
 def _base(variant: Element) -> str:
-    """Return the language of a variant without its region, in small letters."""
-    code = variant.attributes.get(XML_LANG) or variant.attributes.get("lang", "")
-    return code.replace("_", "-").partition("-")[0].lower()
+    """Return the language of a variant without its region."""
+    return base_code(variant.attributes.get(XML_LANG) or variant.attributes.get("lang", ""))

@@ -20,7 +20,7 @@ from regard.tasks.translation.documents.document import (
     is_encodable,
 )
 from regard.tasks.translation.documents.filling import Filled, Way, fill_segments
-from regard.tasks.translation.languages import Languages, languages_of, tags_of
+from regard.tasks.translation.languages import Languages, base_code, languages_of, tags_of
 
 if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import SearchOptions
@@ -118,8 +118,7 @@ def _tag_of(translator: Translator, target: str, name: str, source: str) -> str:
     tags = tags_of(translator)
     if not tags:
         return ""
-    code = target.lower().replace("_", "-")
-    tag = tags.get(code) or tags.get(code.partition("-")[0])
+    tag = tags.get(target.lower().replace("_", "-")) or tags.get(base_code(target))
     if tag is None:
         asked = f"to be written in {target}" if target else "does not say its language"
         raise ConfigError(
@@ -138,20 +137,11 @@ def _note_mismatch(name: str, document: Document, languages: Languages | None) -
         (document.target_language, list(languages.tags), "is to be in", "writes"),
     ]
     for code, known, role, verb in sides:
-        if code and _base(code) not in map(_base, known):
+        if code and base_code(code) not in map(base_code, known):
             warnings.warn(
                 f"{name}: the file {role} {code}, and the model {verb} {', '.join(known)}.",
                 stacklevel=3,
             )
-
-
-def _base(code: str) -> str:
-    """Return a code without its region.
-
-    >>> _base("de_AT"), _base("zh-Hant")
-    ('de', 'zh')
-    """
-    return code.replace("_", "-").partition("-")[0].lower()
 
 
 def _writer(
