@@ -42,6 +42,7 @@ VERBS: dict[str, Verb] = {
             'regard translate ende "Good morning"',
             'echo "A cat sat." | regard translate ende -',
             "regard translate ende letter.txt -o letter.de.txt --beam 8",
+            "regard translate ende app.po -o app.de.po",
             'regard translate ende "Good morning" --nbest 3 --align --json',
         ),
         opens_model=True,
