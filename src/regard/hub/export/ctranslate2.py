@@ -229,7 +229,7 @@ def _translator(
     notes = [f"A source of more than {limits.source:,} tokens is cut there."]
     if difference := search_difference(search):
         notes.append(
-            f"With a beam CTranslate2 {difference}, so a few outputs are others than in regard; "
+            f"With a beam CTranslate2 {difference}, so some outputs are others than in regard; "
             "with `beam_size=1` all are the same, but for rounding."
         )
     notes += _notes(spec.decoder)
