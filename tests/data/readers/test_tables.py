@@ -516,9 +516,9 @@ def test_quotes_behind_a_backslash_have_the_command_that_doubles_them():
 
 
 def test_many_columns_are_not_listed_in_full():
-    names = ",".join(f"c{number}" for number in range(3000))
-    message = fault("\n".join([names, *[",".join("1" * 3000)] * 4]), "x.csv")
-    assert "Columns seen: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2,990 more." in message
+    names = ",".join(f"c{number}" for number in range(500))
+    message = fault("\n".join([names, *[",".join("1" * 500)] * 4]), "x.csv")
+    assert "Columns seen: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 490 more." in message
 
 
 def test_numbers_below_a_column_without_a_name_are_told_to_name_it():

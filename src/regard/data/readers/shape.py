@@ -7,6 +7,7 @@ tasks. Cost: the first lines of a file, the names in a folder.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -50,6 +51,10 @@ _UNREAD = {
     ".yml": "YAML",
 }
 """Formats of text that no reader has, by the suffix."""
+_SEGMENTS = (  # of each unit of a translation memory, as a row of TSV
+    "import sys, xml.etree.ElementTree as t; [print(*(' '.join(''.join(s.itertext()).split()) "
+    "for s in u.iter('seg')), sep=chr(9)) for u in t.parse(sys.argv[1]).iter('tu')]"
+)
 _FORMS = "TSV, CSV or JSONL: source and target, text and label, or time and value in a row"
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
@@ -200,10 +205,12 @@ def _refuse_unread(source: DataSource) -> None:
             f"Name the folder: {_LAYOUTS.format('FOLDER')}"
         )
     if source.suffix in _UNREAD and source.suffix not in FORMATS:
-        raise DataError(
-            f"{source.path}: {_UNREAD[source.suffix]}, not rows or running text.  Convert it to "
-            f"{_FORMS}."
-        )
+        remedy = f"Convert it to {_FORMS}."
+        if source.suffix == ".tmx":
+            path = shlex.quote(source.path)
+            remedy = f'Write its pairs: python3 -c "{_SEGMENTS}" {path} > pairs.tsv'
+        what = f"{_UNREAD[source.suffix]}, not rows or running text"
+        raise DataError(f"{source.path}: {what}.  {remedy}")
 
 
 def _are_numbers(cells: Sequence[str], min_filled: int, *, max_texts: int) -> bool:
