@@ -86,10 +86,11 @@ def record_lines(lines: Lines, name: str, suffix: str) -> Lines:
     Raises:
         DataError: A list has no end.
     """
-    yield from object_lines(lines, name, is_text=FORMATS.get(suffix) == "text")
+    is_other = FORMATS.get(suffix, "jsonl") != "jsonl"
+    yield from object_lines(lines, name, is_other=is_other)
 
 
-def object_lines(lines: Lines, name: str, *, is_text: bool = False) -> Lines:
+def object_lines(lines: Lines, name: str, *, is_other: bool = False) -> Lines:
     """Yield lines of JSONL unchanged, and of a list of objects the text of each with its line.
 
     The list may be the value of the only key of an object. Of an empty list there are no lines.
@@ -97,7 +98,7 @@ def object_lines(lines: Lines, name: str, *, is_text: bool = False) -> Lines:
     Args:
         lines: The lines of a file.
         name: Its name.
-        is_text: Whether the file is named as running text, which is a list only as a whole.
+        is_other: Whether the file is named as another than JSON: it is a list only as a whole.
 
     Yields:
         Lines with their numbers.
@@ -109,7 +110,7 @@ def object_lines(lines: Lines, name: str, *, is_text: bool = False) -> Lines:
     spans = None
     if _LIST.match(join_lines(ahead)) or _EMPTY_LIST.match(join_lines(ahead)):
         ahead += lines
-        spans = None if is_text and not _is_value(join_lines(ahead)) else _find_values(ahead, name)
+        spans = None if is_other and not _is_value(join_lines(ahead)) else _find_values(ahead, name)
     if spans is None:
         yield from chain(ahead, lines)
     else:
