@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path, capsys):
     [
         (predictors.text_classifier, "en-de", (), "has no languages"),
         (predictors.translator, "en-de,fr", (), "has no tag for de, fr"),
-        (predictors.image_classifier, None, ("a",), "reads no text"),
+        (predictors.image_classifier, None, ("a",), "has no output for a text to explain"),
     ],
 )
 def test_options_without_a_use_for_the_model_are_refused(predictor, lang, examples, message):

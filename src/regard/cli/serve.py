@@ -198,13 +198,13 @@ def _check_pages(pages: Sequence[str]) -> None:
 
 def _check_use(predictor: Predictor, lang: str | None, examples: Sequence[str]) -> None:
     """Raise ConfigError where an option is of no use for a model."""
-    from regard.serving.running_model import reads_text
+    from regard.serving.running_model import explains_text
     from regard.tasks.translation.languages import languages_of
     from regard.tasks.translation.predictor import Translator
 
     task = predictor.config.task
-    if examples and not reads_text(predictor):
-        raise ConfigError(f"--example: a model for {task} reads no text.")
+    if examples and not explains_text(predictor):
+        raise ConfigError(f"--example: a model for {task} has no output for a text to explain.")
     if not lang:
         return
     if not isinstance(predictor, Translator):

@@ -28,6 +28,7 @@ from regard.serving.verbs.verb_service import Body, VerbService
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.forecasting.predictor import Forecaster
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.translation.languages import languages_of
 from regard.tasks.translation.predictor import Translator
 
@@ -38,9 +39,9 @@ _EXPLAINING_MEMORY = 512 * _MEGABYTE
 _SECONDS_BETWEEN_LOOKS = 0.5  # whether who asked is still there
 
 
-def reads_text(predictor: Predictor) -> bool:
-    """Return whether a model reads texts, so that it can be asked to explain one."""
-    return not isinstance(predictor, InputClassifier | Forecaster)
+def explains_text(predictor: Predictor) -> bool:
+    """Return whether a model can be asked to explain its output for a text; not for a vector."""
+    return not isinstance(predictor, InputClassifier | Forecaster | TextEncoder)
 
 
 class ExplainBody(Body, frozen=True, kw_only=True):
@@ -115,8 +116,13 @@ class RunningModel:
 
     @property
     def takes_text(self) -> bool:
-        """Whether it reads texts, so that it can be asked to explain one."""
-        return reads_text(self.predictor)
+        """Whether it reads texts."""
+        return not isinstance(self.predictor, InputClassifier | Forecaster)
+
+    @property
+    def explains_text(self) -> bool:
+        """Whether it can be asked to explain its output for a text."""
+        return explains_text(self.predictor)
 
     @property
     def is_ready(self) -> bool:
@@ -263,10 +269,9 @@ class RunningModel:
             Problem: There are too many requests, the model reads no texts, or nobody is there.
             RegardError: An option or the text cannot be used.
         """
-        if not self.takes_text:
-            raise Problem(
-                422, f"a model for {self.predictor.config.task} reads no text to explain."
-            )
+        if not self.explains_text:
+            task = self.predictor.config.task
+            raise Problem(422, f"a model for {task} has no output for a text that is explained.")
 
         def compute(check_client: Callable[[], None]) -> Explanation:
             with self._explaining:

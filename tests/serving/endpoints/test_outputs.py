@@ -196,6 +196,9 @@ def test_vectors_are_those_of_the_encoder():
     encoder = TextEncoder(classifier.model.encoder, classifier.tokenizer, config)
     with running(encoder) as client:
         outputs = client.post("/v1/embed", {"text": predictors.TEXTS}).outputs
+        page, explained = client.get("/"), client.post("/v1/explain", {"text": "the cat"})
+    assert b"v1/embed" in page.body
+    assert (explained.status, b'"takes_text":false' in page.body) == (422, True)
     vectors = [output["vector"] for output in outputs]
     np.testing.assert_allclose(vectors, encoder.embed(predictors.TEXTS).numpy(), atol=1e-6)
 

@@ -61,10 +61,10 @@ def _facts(model: RunningModel) -> ServedModel:
         verb=predictor.verb,
         family=type(predictor.model).__name__,
         num_parameters=sum(tensor.numel() for tensor in predictor.model.parameters()),
-        takes_text=model.takes_text,
+        takes_text=model.explains_text,
         max_characters=model.limits.max_explained,
         source_language=source,
         target_language=targets,
         examples=list(model.examples),
-        curl="" if model.takes_text else example_request(predictor),
+        curl="" if model.explains_text else example_request(predictor),
     )
