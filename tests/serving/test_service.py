@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from time import sleep
 from typing import Any
@@ -312,7 +313,8 @@ def test_a_request_that_is_no_longer_waited_for_hears_that_the_service_stops():
         may_end.set()
         return still
 
-    assert asyncio.run(stop())
+    with ThreadPoolExecutor(1) as pool:  # the browser of other tests has a loop in this thread
+        assert pool.submit(lambda: asyncio.run(stop())).result()
     assert sent[0]["status"] == 503
     assert b"being stopped" in sent[1]["body"]
     wait_until(lambda: not model.is_computing)
