@@ -25,6 +25,7 @@ _OPTIONS = {
     "start_from": "--from",
     "preset": "--preset",
     "to": "--to",
+    "texts_path": "--texts",
     "training.minutes": "--minutes",
     "training.seed": "--seed",
     "training.device": "--device",

@@ -119,7 +119,9 @@ def export_model(
     folder, trained = Path(output), _trained_model(opened)
     if texts_path is not None:
         if not isinstance(opened, TextReader):
-            raise ConfigError(f"`texts={texts_path}`: a model of {trained.inputs} reads no texts.")
+            raise ConfigError(
+                f"`texts_path={texts_path}`: a model of {trained.inputs} reads no texts."
+            )
         require_texts(texts_path)
     _require_possible(to, trained, opened.folder)
     export_format = EXPORTS[to]

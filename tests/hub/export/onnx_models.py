@@ -62,8 +62,8 @@ def text_classifier(
     return classifier
 
 
-def answerer(model: Any, tokenizer: Tokenizer) -> Any:
-    qa = QuestionAnsweringConfig(overlap=6, max_answer_tokens=5)
+def answerer(model: Any, tokenizer: Tokenizer, overlap: int = 6) -> Any:
+    qa = QuestionAnsweringConfig(overlap=overlap, max_answer_tokens=5)
     found = opened("question-answering", model, tokenizer, qa=qa, data={"max_length": 30})
     torch.nn.init.normal_(found.model.output_weight)
     return found

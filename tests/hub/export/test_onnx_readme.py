@@ -24,6 +24,7 @@ from tests.tasks.classification.input_data import write_wav
 
 from regard.data.readers.audio import LogMelConfig, read_log_mel
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
+from regard.errors import ConfigError
 from regard.hub.export.onnx_graphs import pool_padded
 from regard.hub.hugging_face.sentence_transformers import SentencePooling
 from regard.models import BertConfig, LongformerConfig, PatchTstConfig, TransformerConfig, VitConfig
@@ -101,6 +102,8 @@ def test_images_have_the_labels_of_the_model(tmp_path, monkeypatch):
     found = readme_names(tmp_path, monkeypatch)["classify"](images)
     for own_output, probabilities in zip(own.classify(images), found, strict=True):
         assert probabilities == pytest.approx(own_output.probabilities, abs=1e-5)
+    with pytest.raises(ConfigError, match="`texts_path=x`: a model of images reads no texts"):
+        export_untraced(own, tmp_path, monkeypatch, texts_path="x")
 
 
 def test_series_far_from_zero_have_the_labels_of_the_model(tmp_path, monkeypatch):
@@ -213,6 +216,15 @@ def test_labels_cannot_be_taken_for_lines_of_the_readme(tokenizer, tmp_path, mon
     )
     export_untraced(own, tmp_path, monkeypatch)
     assert set(readme_names(tmp_path, monkeypatch)["classify"].labels) == set(own.labels)
+
+
+def test_windows_may_overlap_by_more_than_they_hold(tokenizer, tmp_path, monkeypatch):
+    own = answerer(BertConfig(**ENCODER), tokenizer, overlap=128)
+    export_untraced(own, tmp_path, monkeypatch)
+    truncation = json.loads((tmp_path / "tokenizer.json").read_text())["truncation"]
+    assert (truncation["max_length"], truncation["stride"]) == (30, 6)
+    answer = readme_names(tmp_path, monkeypatch)["answer"]
+    assert answer("dog?", CONTEXT)["answer"] == own.answer("dog?", CONTEXT).answer
 
 
 def test_the_settings_of_answers_are_in_the_configuration(tokenizer, tmp_path, monkeypatch):

@@ -380,8 +380,10 @@ def _vocabulary_files(trained: TrainedModel) -> dict[str, str | bytes]:
         if search is None:
             backend.enable_truncation(limit, direction=side)
         else:
+            # As much as there is room for after the longest question.
+            stride = min(search.overlap, search.max_question // 2)
             backend.enable_truncation(
-                search.max_length, stride=search.overlap, strategy="only_second", direction=side
+                search.max_length, stride=stride, strategy="only_second", direction=side
             )
     return files | {TOKENIZER: backend.to_str()}
 
