@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from regard.tasks.translation.documents.placeholders import (
@@ -73,3 +75,10 @@ def test_an_accelerator_is_put_before_its_letter_if_there_is_one():
     assert put_accelerator("Datei", "&", "t", lambda _: False) == "Da&tei"
     assert put_accelerator("Öffnen", "_", "x", lambda _: False) == "_Öffnen"
     assert put_accelerator("%s Titel", "_", "s", lambda index: index < 2) == "%s _Titel"
+
+
+@pytest.mark.parametrize("text", ["a", "a.", "{{ "])
+def test_long_texts_without_the_ends_of_placeholders_are_searched_in_linear_time(text):
+    start = time.process_time()
+    Syntax().find(text * 20_000)
+    assert time.process_time() - start < 5  # minutes where each beginning reads to the end

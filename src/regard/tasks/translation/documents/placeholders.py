@@ -14,19 +14,20 @@ from functools import cached_property
 
 _BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # also messages of ICU, three levels deep
 _PRINTF = r"(?:hh|h|ll|l|q|j|z|t|L|I64)?[diouxXeEfFgGaAcCsSpnmr@]"
+# Lengths have limits, so that a long text with beginnings and no ends is searched in linear time.
 _PATTERNS = {
     "address": r"""(?:https?|ftp|file|mailto|git|ssh|irc):(?://)?[^\s<>"'`]*[\w/\#=&]""",
-    "e-mail": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
-    "markup": r"</?[A-Za-z][^<>]*>|<!--.*?-->|<[\d:.]+>",
+    "e-mail": r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+",
+    "markup": r"</?[A-Za-z][^<>]*>|<!--.{0,5000}?-->|<[\d:.]+>",
     "entity": r"&(?:[A-Za-z]\w*|\#\d+|\#[xX][0-9A-Fa-f]+);",
-    "template": rf"\{{\{{.*?\}}\}}|\{{%.*?%\}}|[$\#%]?{_BRACES}",
+    "template": rf"\{{\{{.{{0,500}}?\}}\}}|\{{%.{{0,500}}?%\}}|[$\#%]?{_BRACES}",
     "variable": r"\$[A-Za-z_]\w*|%[A-Z_]{2,}%|%L?\d{1,2}(?![\d$]|[.,]\d)\b|%<\w+>",
     "name in printf": r"%\([^()]*\)[-+\#0 ]*\d*(?:\.\d+)?[diouxXeEfFgGcrsa]?",
     "printf": rf"%%|%(?:\d+\$)?[-+\#0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?{_PRINTF}",
     "escape": r"""\\[A-Za-z0\\"']""",
     "option": r"(?<![\w-])--[A-Za-z][\w-]*(?:=\w+)?|(?<![\w-])-[A-Za-z](?![\w-])",
     "path": r"(?<![\w/.<])(?:~|\.{1,2})?/[\w.+-]*[\w+-](?:/[\w.+-]*\w)*/?",
-    "identifier": r"\b[A-Za-z]\w*_\w+\b|\b[A-Za-z_][\w.]*\(\)",
+    "identifier": r"\b[A-Za-z]\w*_\w+\b|\b[A-Za-z_][\w.]{0,100}\(\)",
     "lone sign": r"[%{}]",  # which would begin a placeholder where a program reads the text
 }
 _PRINTF_WITH_SPACE = rf"%(?:\d+\$)?[-+\#0' ]*(?:\d+|\*)?(?:\.(?:\d+|\*))?{_PRINTF}"
