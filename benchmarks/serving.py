@@ -152,8 +152,9 @@ def by_ctranslate2(folder: str, precision: str) -> Translate:
     def translate(body: dict[str, Any]) -> list[str]:
         texts = body["text"] if isinstance(body["text"], list) else [body["text"]]
         sources = [tokenizer.encode(text).tokens for text in texts]
+        longest = 2 * max(map(len, sources)) + 10  # as regard's own search has it
         results = translator.translate_batch(
-            sources, beam_size=body["beam"], max_batch_size=32, max_decoding_length=512
+            sources, beam_size=body["beam"], max_batch_size=32, max_decoding_length=longest
         )
         ids = [[tokenizer.token_to_id(token) for token in best.hypotheses[0]] for best in results]
         return tokenizer.decode_batch(ids)
