@@ -22,13 +22,13 @@ class PieceStream:
         model: What writes it.
         first: The first piece, or the end.
         rest: The others.
-        place: Its place among the requests, left at the end.
+        admission: What admits the request, left at the end.
     """
 
     def __init__(
-        self, model: RunningModel, first: str | StreamEnd, rest: Pieces, place: ExitStack
+        self, model: RunningModel, first: str | StreamEnd, rest: Pieces, admission: ExitStack
     ) -> None:
-        self._model, self._first, self._rest, self._place = model, first, rest, place
+        self._model, self._first, self._rest, self._admission = model, first, rest, admission
         self.end: StreamEnd | None = None
         """How it ended, after the last piece."""
 
@@ -43,7 +43,7 @@ class PieceStream:
 
     def answer(self, events: AsyncIterator[bytes]) -> EventStream:
         """Return the answer that consists of events made of these pieces."""
-        return EventStream(events, self._place)
+        return EventStream(events, self._admission)
 
 
 async def begin_pieces(model: RunningModel, body: GenerateBody) -> PieceStream:

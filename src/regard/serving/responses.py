@@ -52,15 +52,17 @@ class EventStream:
 
     Args:
         events: The events.
-        place: Entered already; left at the end, also where nobody reads the events any more.
+        admission: Entered already; left at the end, also where nobody reads the events any more.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], place: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], admission: AbstractContextManager[Any]
+    ) -> None:
         headers = {**_HEADERS, "X-Accel-Buffering": "no"}  # nginx would hold pieces back
         self._response = StreamingResponse(events, headers=headers, media_type="text/event-stream")
-        self._place = place
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-        with self._place:
+        with self._admission:
             await self._response(scope, receive, send)

@@ -60,51 +60,51 @@ def _advise_value(value: object) -> str:
     return _advise_list(value) if isinstance(value, list) else ""
 
 
-def advise_object(fields: dict[str, object], place: str = "") -> str:
+def advise_object(fields: dict[str, object], prefix: str = "") -> str:
     """Return what to do about one object that is the whole file; empty where it is one row.
 
     Args:
         fields: The object.
-        place: Where it is, as jq writes it, such as ``.[]`` in a list; empty for the whole file.
+        prefix: Where it is, as jq writes it, such as ``.[]`` in a list; empty for the whole file.
     """
     lists = list(_paths_of_lists(fields, ()))
     if len(lists) == 1:
-        return f"One row a line: jq -c {_filter(place, f'{_path(lists[0])}[]')} {_LINES}"
+        return f"One row a line: jq -c {_filter(prefix, f'{_path(lists[0])}[]')} {_LINES}"
     if lists:
-        commands = ";  ".join(_command_of_list(place, keys) for keys in lists[:_FEW])
+        commands = ";  ".join(_command_of_list(prefix, keys) for keys in lists[:_FEW])
         return f"One row a line, a file for each list: {commands}"
     if _has_names_and_rows(fields):
-        return f"One row a line: jq -r {_filter(place, _rows_of_names(fields))} FILE > fixed.tsv"
+        return f"One row a line: jq -r {_filter(prefix, _rows_of_names(fields))} FILE > fixed.tsv"
     if _is_series(fields):
-        return _advise_series(fields, place)
+        return _advise_series(fields, prefix)
     if _has_rows(fields):
-        return f"One row a line: jq -c {_filter(place, '.[]')} {_LINES}"
+        return f"One row a line: jq -c {_filter(prefix, '.[]')} {_LINES}"
     if _has_columns(fields):
-        return f"One row a line: jq -c {_filter(place, _rows_of_columns(fields))} {_LINES}"
+        return f"One row a line: jq -c {_filter(prefix, _rows_of_columns(fields))} {_LINES}"
     return ""
 
 
-def advise_nested(fields: dict[str, object], place: str = "") -> str:
+def advise_nested(fields: dict[str, object], prefix: str = "") -> str:
     """Return how the texts of an object that are in lists and objects are brought to its keys."""
     if _holds_objects(fields.get("paragraphs")):
-        articles = "." if place == ".[]" else f"[{place or 'inputs'}]"
-        option = "" if place else " -n"
+        articles = "." if prefix == ".[]" else f"[{prefix or 'inputs'}]"
+        option = "" if prefix else " -n"
         return f"Articles of SQuAD?  jq{option} '{{data: {articles}}}' FILE > fixed.json"
     nested = {key: value for key, value in fields.items() if isinstance(value, list | dict)}
     paths = list(_paths_of_texts(nested, ""))
     if not paths:
         return ""
     seen = ", ".join(paths[:_NUM_PATHS]) + ", ..." * (len(paths) > _NUM_PATHS)
-    form = _filter(place, "{text: .PATH, label: .PATH}")
+    form = _filter(prefix, "{text: .PATH, label: .PATH}")
     return f"Texts are deeper: {seen}.  Name those that are read: jq -c {form} {_LINES}"
 
 
-def advise_list_of_one(fields: dict[str, object], key: str, place: str = "") -> str:
+def advise_list_of_one(fields: dict[str, object], key: str, prefix: str = "") -> str:
     """Return how the only text of a list becomes the value of its key; empty for other values."""
     items = fields.get(key)
     if not (isinstance(items, list) and len(items) == 1 and isinstance(items[0], str)):
         return ""
-    return f"The text in its list: jq -c {_filter(place, f'{_path([key])}|=.[0]')} {_LINES}"
+    return f"The text in its list: jq -c {_filter(prefix, f'{_path([key])}|=.[0]')} {_LINES}"
 
 
 def _rows_of_names(fields: dict[str, object]) -> str:
@@ -122,11 +122,11 @@ def _rows_of_columns(fields: dict[str, object]) -> str:
     return f"({_path([first])}|keys_unsorted[]) as $i|{index}map_values(.[$i])"
 
 
-def _advise_series(fields: dict[str, object], place: str) -> str:
+def _advise_series(fields: dict[str, object], prefix: str) -> str:
     """Return what to do about values by their index: texts, or numbers by their times."""
     if any(isinstance(value, str) for value in fields.values()):
-        return f"One text a line: jq -r {_filter(place, '.[]')} FILE > fixed.txt"
-    rows = _filter(place, "to_entries[]|{time: .key, value}")
+        return f"One text a line: jq -r {_filter(prefix, '.[]')} FILE > fixed.txt"
+    rows = _filter(prefix, "to_entries[]|{time: .key, value}")
     return f"One row a line: jq -c {rows} {_LINES}"
 
 
@@ -234,12 +234,12 @@ def _path(keys: Sequence[str], *, above: str = "") -> str:
     )
 
 
-def _filter(place: str, expression: str) -> str:
-    """Return what jq is given to print an expression for each object at a place, for a shell."""
-    return shlex.quote(f"{place}|{expression}" if place else expression)
+def _filter(prefix: str, expression: str) -> str:
+    """Return the argument of jq that prints an expression for each object behind a prefix."""
+    return shlex.quote(f"{prefix}|{expression}" if prefix else expression)
 
 
-def _command_of_list(place: str, keys: Sequence[str]) -> str:
+def _command_of_list(prefix: str, keys: Sequence[str]) -> str:
     """Return the command that writes the items under some keys to a file of the last one's name."""
     name = shlex.quote(f"{keys[-1].replace('/', '_')}.jsonl")
-    return f"jq -c {_filter(place, f'{_path(keys)}[]')} FILE > {name}"
+    return f"jq -c {_filter(prefix, f'{_path(keys)}[]')} FILE > {name}"

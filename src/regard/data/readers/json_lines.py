@@ -136,7 +136,7 @@ def _describe_first_object(
 
 
 def _describe_fields(
-    place: str,
+    prefix: str,
     ahead: Sequence[tuple[int, str]],
     fields: dict[str, object],
     find_keys: Callable[[list[str]], Sequence[str] | None],
@@ -145,7 +145,7 @@ def _describe_fields(
     """Return line, reason, text and remedy of a first object that lacks a text that is read.
 
     Args:
-        place: Where the objects of the file are.
+        prefix: Where the objects of the file are.
         ahead: The first lines, or objects of a list.
         fields: The first of them.
         find_keys: Returns the keys of an object that are read.
@@ -154,12 +154,12 @@ def _describe_fields(
     line, text = ahead[0]
     keys = find_keys(list(fields))
     unread = min(filter(partial(_is_unread, fields), keys or expected), key=fields.__contains__)
-    advice = advise_object(fields, place) if len(ahead) == 1 else ""
+    advice = advise_object(fields, prefix) if len(ahead) == 1 else ""
     if unread not in fields:
         reason = _describe_missing_key(fields, keys, unread)
         advice = advice or _advise_keys(ahead, fields, expected)
-        return line, reason, text, advice or advise_nested(fields, place)
-    advice = advice or advise_list_of_one(fields, unread, place)
+        return line, reason, text, advice or advise_nested(fields, prefix)
+    advice = advice or advise_list_of_one(fields, unread, prefix)
     return (line, f'"{unread}" is not a text.', text, advice) if advice else None
 
 

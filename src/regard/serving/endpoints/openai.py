@@ -206,14 +206,14 @@ async def _complete(
     model: RunningModel, request: Request, body: _CompletionBody
 ) -> Response | EventStream:
     """Return completions, whole or in pieces."""
-    wanted = body.generate_body()
+    generation = body.generate_body()
     if body.stream:
-        if not isinstance(body.prompt, str) or wanted.num != 1:
+        if not isinstance(body.prompt, str) or generation.num != 1:
             raise Problem(400, "one completion of one prompt can be streamed.")
-        pieces = await begin_pieces(model, wanted)
+        pieces = await begin_pieces(model, generation)
         return pieces.answer(_events(model, body, pieces))
-    outputs: list[Generation] = await model.compute(request, wanted)
-    prompts = [prompt for prompt in body.inputs() for _ in range(wanted.num)]
+    outputs: list[Generation] = await model.compute(request, generation)
+    prompts = [prompt for prompt in body.inputs() for _ in range(generation.num)]
     choices = [
         _choice(
             (prompt if body.echo else "") + output.text,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from regard.errors import ConfigError
 from regard.serving.batched_calls import BatchedCalls
 from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
-from regard.tasks.question_answering.answerer import Answer
+from regard.tasks.question_answering.answerer import Answer, contexts_of
 from regard.tasks.question_answering.predictor import QuestionAnswerer
 
 _BATCH_CHARACTERS = 16_384  # of questions and contexts that are read together
@@ -38,18 +37,8 @@ class AnswerBody(Body, frozen=True, kw_only=True):
         Raises:
             ConfigError: There are not as many texts as questions, or a question is empty.
         """
-        questions, contexts = as_list(self.question), as_list(self.context)
-        if isinstance(self.context, str):
-            contexts *= len(questions)
-        if len(contexts) != len(questions):
-            raise ConfigError(
-                f"{len(questions):,} questions and {len(contexts):,} contexts.  Send one context "
-                "for all, or one for each."
-            )
-        for number, question in enumerate(questions, start=1):
-            if not question.strip():
-                raise ConfigError(f"question {number:,} is empty.")
-        return list(zip(questions, contexts, strict=True))
+        questions = as_list(self.question)
+        return list(zip(questions, contexts_of(questions, self.context), strict=True))
 
 
 class FindService(VerbService[AnswerBody]):
@@ -66,22 +55,13 @@ class FindService(VerbService[AnswerBody]):
             questions, contexts = zip(*rows, strict=True)
             return answerer.answer_rows(questions, contexts)
 
-        self._answer = BatchedCalls(
+        self._answer = self.worker = BatchedCalls(
             answer, lambda row: len(row[0]) + len(row[1]), _BATCH_CHARACTERS
         )
 
     def outputs(self, body: AnswerBody) -> Sequence[Answer]:
         """Answer questions."""
         return self._answer(body.rows())
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that answers does."""
-        return self._answer.is_alive
-
-    def close(self) -> None:
-        """Finish what is being answered."""
-        self._answer.close()
 
 
 class WriteService(VerbService[AnswerBody]):
@@ -94,21 +74,12 @@ class WriteService(VerbService[AnswerBody]):
     body = AnswerBody
 
     def __init__(self, writer: AnswerWriter) -> None:
-        self._writer, self._decoding = writer, writer.share_decoding()
+        self._writer, self.worker = writer, writer.share_decoding()
 
     def outputs(self, body: AnswerBody) -> Sequence[Answer]:
         """Answer questions."""
         rows = body.rows()
         return self._writer.answer_rows([row[0] for row in rows], [row[1] for row in rows])
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the threads that decode do."""
-        return self._decoding.is_alive
-
-    def close(self) -> None:
-        """Finish what is being decoded."""
-        self._decoding.close()
 
 
 def answer_service(answerer: QuestionAnswerer | AnswerWriter) -> FindService | WriteService:

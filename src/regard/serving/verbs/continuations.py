@@ -69,16 +69,7 @@ class GenerateService(VerbService[GenerateBody]):
     body = GenerateBody
 
     def __init__(self, generator: TextGenerator) -> None:
-        self.generator, self._sampling = generator, generator.share_sampling()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that continues texts does."""
-        return self._sampling.is_alive
-
-    def close(self) -> None:
-        """Finish what is being written."""
-        self._sampling.close()
+        self.generator, self.worker = generator, generator.share_sampling()
 
     def outputs(self, body: GenerateBody) -> Sequence[Generation]:
         """Continue texts; those of the first come first."""

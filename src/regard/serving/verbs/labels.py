@@ -80,7 +80,9 @@ class ClassifyService(VerbService[ClassifyBody]):
     body = ClassifyBody
 
     def __init__(self, classifier: TextClassifier) -> None:
-        self._classify = BatchedCalls(classifier.classify_rows, len, _BATCH_CHARACTERS)
+        self._classify = self.worker = BatchedCalls(
+            classifier.classify_rows, len, _BATCH_CHARACTERS
+        )
 
     def outputs(self, body: ClassifyBody) -> Sequence[msgspec.Struct]:
         """Classify texts."""
@@ -88,15 +90,6 @@ class ClassifyService(VerbService[ClassifyBody]):
         texts = as_list(body.text)
         results = iter(self._classify([text for text in texts if text.strip()]))
         return [_first(next(results) if text.strip() else _BLANK, body.top) for text in texts]
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that classifies does."""
-        return self._classify.is_alive
-
-    def close(self) -> None:
-        """Finish what is being classified."""
-        self._classify.close()
 
 
 class ClassifyFilesService(VerbService[ClassifyFilesBody]):

@@ -42,17 +42,8 @@ class EmbedService(VerbService[EmbedBody]):
         def embed(texts: list[str]) -> list[TextVector]:
             return [TextVector(vector=vector) for vector in encoder.embed(texts).float().tolist()]
 
-        self._embed = BatchedCalls(embed, len, _BATCH_CHARACTERS)
+        self._embed = self.worker = BatchedCalls(embed, len, _BATCH_CHARACTERS)
 
     def outputs(self, body: EmbedBody) -> Sequence[TextVector]:
         """Compute vectors."""
         return self._embed(as_list(body.text))
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that computes them does."""
-        return self._embed.is_alive
-
-    def close(self) -> None:
-        """Finish what is being computed."""
-        self._embed.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -31,11 +31,26 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 B = TypeVar("B", bound=Body)
 
 
+class Worker(Protocol):
+    """Threads that compute for many requests."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether they work."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was asked for, and end them."""
+        ...
+
+
 class VerbService(ABC, Generic[B]):
     """What a model does for requests, which many threads ask for at the same time."""
 
     body: ClassVar[type[Body]]
     """What a request says."""
+    worker: Worker | None = None
+    """The threads that compute for all requests; None computes in the thread of each."""
 
     @abstractmethod
     def outputs(self, body: B) -> Sequence[msgspec.Struct]:
@@ -61,10 +76,12 @@ class VerbService(ABC, Generic[B]):
     @property
     def is_alive(self) -> bool:
         """Whether its threads work."""
-        return True
+        return self.worker is None or self.worker.is_alive
 
     def close(self) -> None:
         """Finish what was asked for; later requests fail."""
+        if self.worker is not None:
+            self.worker.close()
 
 
 def as_list(texts: Texts) -> list[str]:

@@ -98,16 +98,7 @@ class _TextService(VerbService[S]):
     """Decodes for all requests together."""
 
     def __init__(self, writer: TargetWriter) -> None:
-        self._decoding = writer.share_decoding()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the threads that decode do."""
-        return self._decoding.is_alive
-
-    def close(self) -> None:
-        """Finish what is being decoded."""
-        self._decoding.close()
+        self.worker = writer.share_decoding()
 
 
 class TranslateService(_TextService[TranslateBody]):

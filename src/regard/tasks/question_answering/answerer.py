@@ -95,17 +95,8 @@ class Answerer(BasePredictor, ABC):
                 raise ConfigError("one question has one context, a text.  Give one for each.")
             return self.answer([question], [context])[0]
         questions = require_texts(question, "questions")
-        texts = require_texts([context] if isinstance(context, str) else context, "contexts")
-        if isinstance(context, str):
-            texts *= len(questions)
-        if len(texts) != len(questions):
-            raise ConfigError(
-                f"{len(questions):,} questions and {len(texts):,} contexts.  Give one context for "
-                "all, or one for each."
-            )
-        for number, text in enumerate(questions, start=1):
-            if not text.strip():
-                raise ConfigError(f"question {number:,} is empty.")
+        require_texts([context] if isinstance(context, str) else context, "contexts")
+        texts = contexts_of(questions, context)
         return self.answer_rows(questions, texts)
 
     def stream(self, rows: Iterable[tuple[str, str]]) -> Iterator[Answer]:
@@ -126,6 +117,28 @@ class Answerer(BasePredictor, ABC):
             asked = [row for row in chunk if row[0].strip()]
             results = iter(self.answer([row[0] for row in asked], [row[1] for row in asked]))
             yield from (next(results) if row[0].strip() else blank for row in chunk)
+
+
+def contexts_of(questions: Sequence[str], context: str | Sequence[str]) -> list[str]:
+    """Return the text of each question.
+
+    Args:
+        questions: The questions.
+        context: The text of all questions, or one for each.
+
+    Raises:
+        ConfigError: There are not as many texts as questions, or a question is empty.
+    """
+    contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+    if len(contexts) != len(questions):
+        raise ConfigError(
+            f"{len(questions):,} questions and {len(contexts):,} contexts.  Give one context for "
+            "all, or one for each."
+        )
+    for number, text in enumerate(questions, start=1):
+        if not text.strip():
+            raise ConfigError(f"question {number:,} is empty.")
+    return contexts
 
 
 def _check_rows(rows: Iterable[tuple[str, str]]) -> Iterator[Sequence[str]]:
