@@ -85,7 +85,7 @@ def test_a_picture_goes_to_a_file_or_as_svg_to_standard_output(info, tmp_path):
     ("words", "message"),
     [
         (("-o", "x.svg"), "-o x.svg: is the file of a diagram.  Add --diagram svg."),
-        (("--diagram", "png"), "--diagram png: is no text.  Name its file: -o FILE.png"),
+        (("--diagram", "png"), "--diagram png: is not text.  Name its file: -o FILE.png"),
         (
             ("--diagram", "svg", "-o", "x.png"),
             "-o x.png: not the suffix of svg.  Take --diagram png.",

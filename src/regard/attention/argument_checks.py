@@ -112,10 +112,10 @@ def read_bias(bias: Bias | Tensor | None, q: Tensor, k: Tensor) -> Bias | Tensor
     return bias
 
 
-def _refuse_subclasses(name: str, value: object, known: tuple[type, ...]) -> None:
+def _refuse_subclasses(name: str, value: object, classes: tuple[type, ...]) -> None:
     """Raise ConfigError for a subclass of a class whose `__call__` kernels do not call."""
-    bases = [cls for cls in known if isinstance(value, cls)]
-    if bases and type(value) not in known:
+    bases = [cls for cls in classes if isinstance(value, cls)]
+    if bases and type(value) not in classes:
         raise ConfigError(
             f"{name} is {_kind(value)}, a subclass of {bases[0].__name__}, which kernels would "
             f"compute as {bases[0].__name__}; write a class of its own with tensors(), check() and "

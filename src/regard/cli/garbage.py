@@ -1,7 +1,7 @@
 """The garbage collector during the start of a command.
 
-By default it looks through all objects again and again while modules are imported, in which there
-is no garbage: a tenth of the time of ``import torch``.
+By default it looks through all objects again and again while modules are imported, which leave
+no garbage: a tenth of the time of ``import torch``.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _draw(model: str, kind: Literal["mermaid", "svg", "png", "pdf"], output: str
 
     if output in (None, "-"):
         if kind in ("png", "pdf"):
-            raise ConfigError(f"--diagram {kind}: is no text.  Name its file: -o FILE.{kind}")
+            raise ConfigError(f"--diagram {kind}: is not text.  Name its file: -o FILE.{kind}")
         print(draw_diagram(inspect_folder(model)[1], kind), end="")
         return
     if kind != "mermaid":

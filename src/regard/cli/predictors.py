@@ -39,7 +39,7 @@ def open_predictor(
 
     Raises:
         ConfigError: The folder holds no model that can be read or that writes in this precision, or
-            there is no such device.
+            the machine lacks the device.
         WeightsError: The model is missing or damaged, or its predictor is of another kind.
     """  # noqa: DOC501 - other_task makes it
     from regard.hub.hugging_face.recognize import is_hugging_face

@@ -50,7 +50,7 @@ class LimitOptions:
         max_explained: Most characters of a text that is explained.
         max_tokens: Most tokens of an output that a request may ask for.
         max_hypotheses: Widest beam, and most continuations of a text.
-        max_requests: Most requests at a time; more are told to come again (status 429).
+        max_requests: Most requests at a time; more are answered with status 429.
     """
 
     max_characters: int = 20_000
@@ -266,18 +266,18 @@ def _print_start(service: Starlette, url: str, *, json: bool) -> None:
         event = {"event": "serving", "url": url, "model": model.id, "verb": verb, "paths": paths}
         print(_encode(event), flush=True)
         return
-    others = [path for path in paths if path not in ("/", f"/v1/{verb}", "/explain")]
+    more_paths = [path for path in paths if path not in ("/", f"/v1/{verb}", "/explain")]
     print(f"Serving {model.id}   {task}", flush=True)
     print(f"Page    {url}/")
     print(f"API     curl {example_request(model.predictor)} {url}/v1/{verb}")
-    print(f"More    {' '.join(others)}")
+    print(f"More    {' '.join(more_paths)}")
     print("Stop    Ctrl-C", flush=True)
 
 
 def _print_answer(answer: AnsweredRequest) -> None:
     """Print a request, without what it said, on standard error."""
     if answer.path not in _QUIET_PATHS:
-        with suppress(OSError):  # nobody reads the log, or the disk is full: answers go on
+        with suppress(OSError):  # nobody reads the log, or the disk is full: answers continue
             print(
                 f"{time.strftime('%H:%M:%S')} {answer.method} {quote(answer.path)} {answer.status} "
                 f"{1000 * answer.seconds:,.0f} ms",

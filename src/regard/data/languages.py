@@ -204,8 +204,8 @@ def _codes_in_name(name: str) -> tuple[str, str] | None:
     """Find two language codes in the name of a file, else in that of its folder."""
     path = Path(name)
     for part in (path.name, path.absolute().parent.name):
-        for source, target, known in _pairs_of_codes(part):
-            if {source, target} <= known and source != target:
+        for source, target, codes in _pairs_of_codes(part):
+            if {source, target} <= codes and source != target:
                 return source, target
     return None
 

@@ -1,7 +1,7 @@
 """Maps of attention for display: the largest weights of each query, in thousandths.
 
 Every row keeps as many weights as a number of bytes allows; where that would be fewer than three,
-a row stands for several positions. So a page of 512 tokens with 12 x 12 heads stays below 2 MB
+a row represents several positions. So a page of 512 tokens with 12 x 12 heads stays below 2 MB
 packed. Cost: one pass
 (more where weights would not fit in memory), and a sort of the weights.
 """

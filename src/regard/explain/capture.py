@@ -125,7 +125,7 @@ class LayerAttention:
             query: Its index.
 
         Raises:
-            IndexError: There is no such query.
+            IndexError: The layer has no such query.
         """
         for record in self.records:
             if query < record.output.shape[2]:

@@ -221,10 +221,10 @@ def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
 
 
 def _contrasts(
-    prediction: ClassPrediction, others: list[int], log_probabilities: Tensor
+    prediction: ClassPrediction, contrasts: list[int], log_probabilities: Tensor
 ) -> Iterator[str]:
     """Yield which outputs are compared, with their probabilities."""
-    for output, other, row in zip(prediction.outputs, others, log_probabilities, strict=False):
+    for output, other, row in zip(prediction.outputs, contrasts, log_probabilities, strict=False):
         probability = float(row[other].exp())
         yield (
             f'The scores explain why "{output.text.strip()}" ({math.exp(output.score):.2g}), '

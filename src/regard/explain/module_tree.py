@@ -85,7 +85,7 @@ def list_parts(model: Model, length: int) -> list[Part]:
         Parts, which hold all parameters of the model.
 
     Raises:
-        TypeError: It is no module.
+        TypeError: It is not a module.
     """
     expected = "a torch.nn.Module, such as the `.model` of a loaded model,"
     require_kind("model", model, nn.Module, expected)

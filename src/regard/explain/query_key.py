@@ -67,7 +67,7 @@ def query_key_attribution(
         The score and its contributions.
 
     Raises:
-        ConfigError: There is no such layer, head, query or key, or the score of the layer is not
+        ConfigError: The layer, head, query or key does not exist, or the score of the layer is not
             bilinear in states that are sums.
     """
     require_prediction(prediction)

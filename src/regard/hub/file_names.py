@@ -42,6 +42,6 @@ SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA = "spiece.model", "tokenizer.model"
 
 
 def visible_names(folder: Path) -> list[str]:
-    """Return the sorted names in a folder that begin with no dot; none where there is no folder."""
+    """Return the sorted names in a folder that begin with no dot; none without the folder."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return sorted(path.name for path in paths if not path.name.startswith("."))

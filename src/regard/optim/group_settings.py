@@ -14,23 +14,23 @@ _OF_SCHEDULERS = {"initial_lr", "max_lr", "min_lr", "swa_lr"}
 
 
 def refuse_unknown_settings(
-    optimizer: Optimizer, group: Mapping[str, Any], known: Collection[str]
+    optimizer: Optimizer, group: Mapping[str, Any], obeyed: Collection[str]
 ) -> None:
     """Refuse settings of a group that would be ignored, such as another optimizer's.
 
     Args:
         optimizer: The optimizer of the group.
         group: Its parameters and their settings.
-        known: Names of the settings that the optimizer obeys; with ``lr`` those that PyTorch's
+        obeyed: Names of the settings that the optimizer obeys; with ``lr`` those that PyTorch's
             schedulers keep in a group are taken, too.
 
     Raises:
         ConfigError: There is another one.
     """
-    taken = _OF_GROUPS.union(known, _OF_SCHEDULERS if "lr" in known else ())
+    taken = _OF_GROUPS.union(obeyed, _OF_SCHEDULERS if "lr" in obeyed else ())
     unknown = sorted(set(group) - taken)
     if unknown:
         raise ConfigError(
             f"{type(optimizer).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
-            f"{', '.join(known)}"
+            f"{', '.join(obeyed)}"
         )

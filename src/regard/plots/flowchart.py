@@ -173,22 +173,22 @@ class _Box:
         """Distance of its middle from the left edge of the page."""
         return self.left + self.width / 2
 
-    def place(self, left: float, width: float) -> None:
+    def put_in_column(self, left: float, width: float) -> None:
         """Put it into a column; a circle is as narrow as it is high."""
         self.width = _CIRCLE if self.node.shape == "circle" else width
         self.left = left + (width - self.width) / 2
 
-    def side(self, side: int) -> float:
-        """Return where its left (-1) or right (1) side is."""
-        return self.left if side < 0 else self.left + self.width
+    def side_x(self, direction: int) -> float:
+        """Return the x of its left (-1) or right (1) side."""
+        return self.left if direction < 0 else self.left + self.width
 
-    def port(self, side: int, number: int) -> float:
-        """Return where an edge meets a side: the edges of a side are spread over it, in order."""
+    def port(self, direction: int, number: int) -> float:
+        """Return the y at which an edge meets a side, over which its edges are spread in order."""
         # With the far ones outside, no line to a lane crosses another lane on its way.
         order = [
             other
             for _, _, other in sorted(
-                (top > self.top, -top, other) for top, other in self.ports[side]
+                (top > self.top, -top, other) for top, other in self.ports[direction]
             )
         ]
         return self.top + self.height * (order.index(number) + 1) / (len(order) + 1)
@@ -304,11 +304,11 @@ class _Chart:
         """Note at each box which edges meet which of its sides."""
         for route in itertools.chain(self.between, *self.beside):
             for box, other in ((route.start, route.end), (route.end, route.start)):
-                side = self._side(route, box)
-                box.ports.setdefault(side, []).append((other.top, route.number))
+                direction = self._side(route, box)
+                box.ports.setdefault(direction, []).append((other.top, route.number))
 
     def _side(self, route: _Route, box: _Box) -> int:
-        """Return the side of a box at which a route meets it."""
+        """Return the side of a box at which a route meets it: left (-1) or right (1)."""
         if route.start.column != route.end.column:
             return 1 if box.column == 0 else -1
         return -1 if self._is_left(box.column) else 1
@@ -363,7 +363,7 @@ class _Chart:
                 column, max(_FRAME_PAD, self._lane(column, lanes)) if lanes else _FRAME_PAD
             )
             for box in self._boxes_of(column):
-                box.place(x + before, width)
+                box.put_in_column(x + before, width)
             x += before + width + after
             if self._is_left(column):
                 self.channel = x + 10
@@ -458,12 +458,12 @@ class _Chart:
     def _draw_beside(self, canvas: Axes, route: _Route) -> None:
         """Draw an edge along its column, with its label along the lane."""
         column = route.start.column
-        side = -1 if self._is_left(column) else 1
+        direction = -1 if self._is_left(column) else 1
         left = route.start.middle - self.widths[column] / 2
-        edge = left if side < 0 else left + self.widths[column]
-        x = edge + side * self._lane(column, route.lane)
-        y, end_y = (box.port(side, route.number) for box in (route.start, route.end))
-        ends = route.start.side(side), route.end.side(side)
+        edge = left if direction < 0 else left + self.widths[column]
+        x = edge + direction * self._lane(column, route.lane)
+        y, end_y = (box.port(direction, route.number) for box in (route.start, route.end))
+        ends = route.start.side_x(direction), route.end.side_x(direction)
         self._draw_line(canvas, route.edge, [(ends[0], y), (x, y), (x, end_y), (ends[1], end_y)])
         ground = FRAME if route.lane < self._own_lanes(column) else PAGE
         point = x, (y + end_y) / 2
@@ -474,9 +474,9 @@ class _Chart:
         x = self.channel + route.lane * _LANE
         points = []
         for box in (route.start, route.end):
-            side = self._side(route, box)
-            y = box.port(side, route.number)
-            points.append([(box.side(side), y), (x, y)])
+            direction = self._side(route, box)
+            y = box.port(direction, route.number)
+            points.append([(box.side_x(direction), y), (x, y)])
         self._draw_line(canvas, route.edge, [*points[0], *points[1][::-1]])
         y = max(points, key=lambda each: each[0][0])[0][1]
         right = self.channel + self._channel_width() - 4

@@ -2,8 +2,8 @@
 
 A page is measured in points (1/72 inch) from its top left corner. SVG keeps text as text, so that
 the viewer's fonts draw it in every script, and has the colors of the reader's setting, light or
-dark; PNG and PDF are light. The same drawing gives the same bytes: there is no date, no random
-name, and no setting of the user's matplotlib in it.
+dark; PNG and PDF are light. The same drawing gives the same bytes: it has no date, no random
+name, and no setting of the user's matplotlib.
 
 matplotlib is used through its objects, without pyplot, a display, or the figures of others. It
 reads some settings from one table of the process, so pictures are drawn one at a time.
@@ -349,8 +349,8 @@ class Page:
 
 def style_axes(axes: Axes, *, grid: Literal["x", "y", "both"] | None = "y") -> None:
     """Give axes quiet lines: no frame but the left and the lower edge, and a grid behind all."""
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
     if grid is not None:
         axes.grid(visible=True, axis=grid)
     axes.set_axisbelow(True)
@@ -362,7 +362,7 @@ def marked_values(values: Sequence[float], most: int) -> list[int]:
     Args:
         values: Values in order; those that are not finite are gaps.
         most: Most values of which each has a dot. Of more, those between two gaps have one, through
-            which there is no line.
+            which no line leads.
 
     >>> marked_values([1.0, 2.0, float("nan"), 3.0], 4), marked_values([1.0, 2.0], 1)
     ([0, 1, 2, 3], [])

@@ -254,11 +254,11 @@ def _require_possible(to: str, trained: TrainedModel, folder: Path | None) -> No
     for key, other in EXPORTS.items():
         if key == to or other.obstacles is None:
             continue
-        others = other.obstacles(trained)
-        if not others:
+        other_obstacles = other.obstacles(trained)
+        if not other_obstacles:
             settings = (("output", f"{name}-{key}"), ("to", key))
             steps.append(NextStep(f"For {other.purpose}", "export", (name,), settings))
-        elif (fewer := _CHANGE.findall(others)) and set(fewer) < changes:
+        elif (fewer := _CHANGE.findall(other_obstacles)) and set(fewer) < changes:
             sentences.append(f"For {other.purpose} (`to={key}`) it is enough: {' '.join(fewer)}.")
     raise ConfigError("  ".join(sentences), *steps)
 

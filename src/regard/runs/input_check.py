@@ -1,6 +1,6 @@
 """Images, recordings and series through an exported model: the same outputs as the original's.
 
-They are those of the validation data of the run; there is no file of others to name, since each
+They are those of the validation data of the run; a file of others cannot be named, since each
 kind has readers and settings of its own.
 """
 
@@ -68,12 +68,12 @@ def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
 def histories(opened: Forecaster, series: TimeSeries) -> TimeSeries:
     """Return series without their last steps, as many as are predicted; those that have others."""
     ends = [len(values) - opened.horizon for values in series.values]
-    known = [
+    rows = [
         row
         for row, (values, end) in enumerate(zip(series.values, ends, strict=True))
         if end > 0 and not np.isnan(values[:end]).all()
     ]
-    return series.select(known).until([ends[row] for row in known])
+    return series.select(rows).until([ends[row] for row in rows])
 
 
 def forecast_outputs(series: TimeSeries, quantiles: Sequence[NDArray]) -> list[TextOutput]:

@@ -146,9 +146,9 @@ def _classify_recordings(
 def _forecast(folder: Path, series: TimeSeries) -> list[TextOutput]:
     forecast, quantiles = _usage("forecast_series", "Forecaster", folder), []
     rows = zip(series.values, series.indices, series.known, series.observed, strict=True)
-    for values, index, known, observed in rows:
+    for values, index, ahead, observed in rows:
         first = index.starting_at(len(values)).start
-        result = forecast(values, first, known, observed)
+        result = forecast(values, first, ahead, observed)
         quantiles.append(np.array(list(result.values())).T)  # [horizon, levels]
     return forecast_outputs(series, quantiles)
 

@@ -254,14 +254,14 @@ def _require_unchanged(
         )
 
 
-def _present_device(began_on: str, chosen: str | None, report: Report) -> torch.device:
+def _present_device(began_on: str, requested: str | None, report: Report) -> torch.device:
     """Return what a resumed run computes on: what it began on, unless that is not here.
 
     Raises:
-        ConfigError: Another device was chosen, which the machine does not have.
+        ConfigError: Another device was requested, which the machine does not have.
     """
-    if chosen is not None:
-        return choose_device(chosen)
+    if requested is not None:
+        return choose_device(requested)
     try:
         return choose_device(began_on)
     except ConfigError as error:

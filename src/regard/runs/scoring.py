@@ -67,7 +67,7 @@ def evaluate(
     world.on_first(lambda: _require_drawable(plot))
     opened = world.together(lambda: _open_models(model, compare, device))
     predictors = [predictor for _, predictor in opened]
-    predictor, *others = predictors
+    predictor, *compared = predictors
     task = task_of(predictor.config)
     _decode_with(predictors, task, beam=beam, precision=precision)
     _require_picture(task, plot)
@@ -86,7 +86,7 @@ def evaluate(
     source = world.together(lambda: _open_data(data))
     _share(world, source, opened)
     try:
-        return task.evaluate(predictor, source, options, *others), task.name
+        return task.evaluate(predictor, source, options, *compared), task.name
     except DataError as error:
         if (actual := _task_of_other_data(source, task)) is not None:
             message = f"{source.path}: data for {actual}; {model} is for {task.name}."

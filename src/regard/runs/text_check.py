@@ -308,7 +308,7 @@ def _count_limited(opened: TextReader, texts: Sequence[str], outputs: Sequence[T
         return 0
     longest = _longest(opened)
     unlimited = _with_search(opened, max_length_ratio=None, max_length=longest)
-    return _count_others(outputs, model_outputs(unlimited, texts)[1])
+    return _count_different(outputs, model_outputs(unlimited, texts)[1])
 
 
 def _count_equal_beams(folder: Path, opened: TextReader, peer: Peer, texts: Sequence[str]) -> int:
@@ -316,7 +316,7 @@ def _count_equal_beams(folder: Path, opened: TextReader, peer: Peer, texts: Sequ
     _, outputs = model_outputs(opened, texts)
     peer_outputs = peer.outputs(folder, opened, texts)
     assert peer_outputs is not None
-    return len(texts) - _count_others(outputs, peer_outputs)
+    return len(texts) - _count_different(outputs, peer_outputs)
 
 
 def _longest(opened: TargetWriter) -> int:
@@ -326,9 +326,9 @@ def _longest(opened: TargetWriter) -> int:
     return min(limit, _LONGEST_OUTPUT)
 
 
-def _count_others(own: Sequence[TextOutput], others: Sequence[TextOutput]) -> int:
+def _count_different(own: Sequence[TextOutput], peer_outputs: Sequence[TextOutput]) -> int:
     """Return the number of texts whose outputs differ."""
-    return sum(left.output != right.output for left, right in zip(own, others, strict=True))
+    return sum(left.output != right.output for left, right in zip(own, peer_outputs, strict=True))
 
 
 def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:

@@ -72,7 +72,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        ConfigError: There is no such address, or it is taken.
+        ConfigError: The address does not exist, or it is taken.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

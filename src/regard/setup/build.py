@@ -130,7 +130,7 @@ def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceL
         longest=max(map(len, sources)),
         longest_target=max(map(len, targets)),
         beginning=max(map(len, tokenizer.encode(longest.beginnings)), default=1),
-        kept={
+        covered={
             limit: float(np.minimum(lengths, limit).sum() / lengths.sum())
             for limit in SOURCE_LIMITS
         },

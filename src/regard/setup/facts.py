@@ -100,15 +100,15 @@ class SourceLengths(msgspec.Struct, frozen=True, kw_only=True):
         longest: Length of the longest source.
         longest_target: Length of the longest target.
         beginning: First tokens that all others should see.
-        kept: Fraction of all tokens that are within the first tokens of their source, by the number
-            of these, such as 64; without one, all are.
+        covered: Fraction of all tokens that are within the first tokens of their source, by the
+            number of these, such as 64; without one, all are.
     """
 
     usual: float
     longest: int
     longest_target: int
     beginning: int = 1
-    kept: Mapping[int, float] = {}
+    covered: Mapping[int, float] = {}
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -270,7 +270,7 @@ def _longest_source(
         return whole
     epochs = _expected_epochs(config, facts, machine, task)
     # The passes that fit are inverse to the tokens that are read in one.
-    enough = [x for x in SOURCE_LIMITS if epochs >= _FEWEST_PASSES * sources.kept.get(x, 1.0)]
+    enough = [x for x in SOURCE_LIMITS if epochs >= _FEWEST_PASSES * sources.covered.get(x, 1.0)]
     return min(whole, max(enough, default=SOURCE_LIMITS[0]))
 
 
@@ -430,7 +430,7 @@ def _expected_epochs(config: RunConfig, facts: Facts, machine: Machine, task: Ta
     with torch.device("meta"):
         model = task.build(config, facts.vocab_size)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
-    fractions = facts.sources.kept if facts.sources is not None else {}
+    fractions = facts.sources.covered if facts.sources is not None else {}
     num_tokens = facts.num_tokens * fractions.get(config.data.max_source_length or 0, 1.0)
     flops = _FLOPS_PER_WEIGHT * num_weights * max(1, num_tokens)
     speed = _UTILIZATION[training.precision] * machine.flops[training.precision]

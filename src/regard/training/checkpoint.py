@@ -136,7 +136,7 @@ def last_saved_step(folder: Path) -> int:
     """Return the number of steps of the last checkpoint in a model folder.
 
     Returns:
-        The number; 0 where there is no checkpoint, or none that can be read.
+        The number; 0 without a checkpoint that can be read.
     """
     with suppress(WeightsError, OSError):
         if checkpoint_path(folder).exists():

@@ -203,7 +203,7 @@ def have_own_gpus(machines: Sequence[str], gpus: Sequence[str | None]) -> bool:
     """Return whether each process has a GPU, and none that of another: nccl takes no others.
 
     Args:
-        machines: What tells the machine of each process from others, be they of one name.
+        machines: What identifies the machine of each process, also among machines of one name.
         gpus: From `choose_gpu`.
 
     >>> have_own_gpus(["a", "a", "b"], ["0:1:0", "0:2:0", "0:1:0"])

@@ -21,7 +21,7 @@ from regard.training.shards import ShardedBatch
 
 
 class Prefetcher:
-    """Builds batches, one of them ahead; within ``with``, after which there is no thread.
+    """Builds batches, one of them ahead; within ``with``, whose end also ends its thread.
 
     Args:
         build: Builds the batch of some rows, ``[batch]``.

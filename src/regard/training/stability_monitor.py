@@ -497,8 +497,8 @@ def _sentence(remedies: Sequence[str]) -> str:
     """
     if not remedies:
         return ""
-    *others, last = remedies
-    text = f"{', '.join(others)} or {last}" if others else last
+    *earlier, last = remedies
+    text = f"{', '.join(earlier)} or {last}" if earlier else last
     return f"  {text[0].upper()}{text[1:]}, with another `output`, helps."
 
 

@@ -7,7 +7,7 @@ The verdicts are computed from ``metrics.jsonl`` alone, whose samples by layer a
   layer's, in three recorded steps in a row, and no larger than its own at the first one. The
   threshold is ours: ten roundings of float32, below which the layer's gradient is noise. Of the
   copy mechanism the same says that its gate has closed (See, Liu & Manning 2017, equation 9: its
-  gradient has the factor ``1 - p_gen``), and is no fault.
+  gradient has the factor ``1 - p_gen``), and is not a fault.
 * Exploding (Pascanu, Mikolov & Bengio 2013): the norm of the whole gradient is more than 100 times
   the median of the earlier recorded ones; or half of the layers change by more than their own norm
   in one step; or a number is not finite. Both thresholds are ours: healthy runs stay below 20 times

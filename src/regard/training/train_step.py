@@ -41,7 +41,7 @@ LossFunction: TypeAlias = Callable[[Any, Any], Loss]
 
 @runtime_checkable
 class RowwiseLoss(Protocol):
-    """A loss that tells the rows of a batch, ``[batch, length]``, apart; of tokens or labels."""
+    """A loss that is known for each row of a batch, ``[batch, length]``; of tokens or labels."""
 
     def __call__(self, model: Any, batch: Any) -> Loss:
         """Compute the loss of a batch."""

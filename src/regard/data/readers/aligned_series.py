@@ -87,7 +87,7 @@ class SeriesAligner:
         groups = {name: self._merged(name, rows, grid) for name, rows in groups.items()}
         require_readable(self.file.problems)
         self._note_order(list(unsorted.values()))
-        tables = [_GridTable.of(name, rows, grid, self.times) for name, rows in groups.items()]
+        tables = [_GridTable.on_grid(name, rows, grid, self.times) for name, rows in groups.items()]
         self._note_clocks()
         self._note_empty_times(tables, grid.step)
         return self._series(tables), grid.step
@@ -236,13 +236,13 @@ class SeriesAligner:
             names = list_first(empty, _NUM_NAMED)
             raise DataError(f"{self.file.name}: no value at all in {names}.  Leave it out.")
         self._note_missing(placed)
-        names, values, indices, known, observed, *_ = map(list, zip(*placed, strict=True))
+        names, values, indices, ahead, observed, *_ = map(list, zip(*placed, strict=True))
         return TimeSeries(
             path=self.file.name,
             names=names,
             values=values,
             indices=indices,
-            known=known,
+            known=ahead,
             observed=observed,
         )
 
@@ -362,7 +362,7 @@ class _GridTable(NamedTuple):
     time_index: TimeIndex
 
     @classmethod
-    def of(cls, name: str, rows: SeriesRows, grid: TimeGrid, times: TimeColumn) -> _GridTable:
+    def on_grid(cls, name: str, rows: SeriesRows, grid: TimeGrid, times: TimeColumn) -> _GridTable:
         """Return the rows of a series, with one for each time, on a grid."""
         indices = grid.indices(rows.times)
         values = np.full((int(indices[-1]) + 1, rows.values.shape[1]), np.nan)

@@ -71,7 +71,7 @@ def inspect_number_table(
     header = [name.strip() for name in next(records, (1, []))[1]]
     column = find_column(header, label)
     first_rows = [cells for _, cells in islice(records, _NUM_INSPECTED)]
-    columns = _Columns.of(header, column, first_rows, has_commas=_has_commas(source.content))
+    columns = _Columns.find(header, column, first_rows, has_commas=_has_commas(source.content))
     return NumberTable(
         left_out=tuple(header[index] for index in sorted(columns.left_out)),
         has_decimal_commas=columns.has_decimal_commas,
@@ -224,7 +224,7 @@ class _Columns(NamedTuple):
     has_decimal_commas: bool
 
     @classmethod
-    def of(
+    def find(
         cls,
         header: Sequence[str],
         label: str | None,
@@ -267,7 +267,9 @@ def _number_rows(
     """Yield the rows that can be read; the others become problems of the file."""
     first = list(islice(records, _NUM_INSPECTED))
     has_commas = _has_commas(file.content or b"")
-    columns = _Columns.of(header, label_name, [cells for _, cells in first], has_commas=has_commas)
+    columns = _Columns.find(
+        header, label_name, [cells for _, cells in first], has_commas=has_commas
+    )
     names = columns.select(header)
     for line, all_cells in chain(first, records):
         cells = _without_empty_end(all_cells, len(header))

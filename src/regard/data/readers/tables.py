@@ -91,7 +91,7 @@ def read_pairs(
 
     Raises:
         DataError: A file is missing or empty, or its format or columns are not clear.
-        UnreadableRowsError: Rows cannot be read; its problems tell which.
+        UnreadableRowsError: Rows cannot be read; its problems name them.
     """
     pairs, problems = parse_pairs(
         data, targets=targets, encoding=encoding, columns=columns, roles=roles

@@ -113,7 +113,7 @@ class TimeTable(NamedTuple):
         return self._replace(columns=columns, lines=self.lines[:_NUM_SAMPLED])
 
     @classmethod
-    def of(
+    def from_rows(
         cls,
         names: list[str],
         rows: Sequence[tuple[int, list[str]]],
@@ -157,7 +157,7 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
     names = _take_header(records, dropped, has_header=has_header)
     rows = _take_width(file, records, len(names))
     refuse_repeated(file, first_line, names)
-    return TimeTable.of(names, rows, dropped, first_line)._replace(has_header=has_header)
+    return TimeTable.from_rows(names, rows, dropped, first_line)._replace(has_header=has_header)
 
 
 def _take_width(

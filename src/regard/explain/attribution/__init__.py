@@ -50,7 +50,7 @@ def method_names(names: Iterable[str]) -> list[str]:
         names: Names or aliases; hyphens and spaces count as underscores.
 
     Raises:
-        ConfigError: No method has such a name, no name is given, or it is no list of names.
+        ConfigError: No method has such a name, no name is given, or it is not a list of names.
 
     >>> method_names(["ig", "occlusion", "integrated-gradients"])
     ['integrated_gradients', 'occlusion']

@@ -171,10 +171,10 @@ class _Picture:
         ]
         self._text(_MARGIN, self.y + 16, "output", "small")
         for index, x, width in self._lay_out(labels, 16):
-            chosen = outputs[index]
+            output = outputs[index]
             if index == self.output:
                 self._rect(x - 4, self.y, width + 8, 24, "chosen", rx="3")
-            probability = probability_of(chosen.score, self.explanation.unit)
+            probability = probability_of(output.score, self.explanation.unit)
             thickness = 1.0 if probability is None else 0.5 + 4.5 * probability
             self._rect(x - 2, self.y + 25, width + 4, thickness, "line")
             self._text(x + width / 2, self.y + 17, labels[index], "word", "middle")

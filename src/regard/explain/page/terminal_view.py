@@ -193,12 +193,14 @@ def _bars(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
     """Draw the scores of one output as bars, in the order of the input."""
     (row,) = method.scores
     scores, largest = _by_size(row), method.largest(range(len(row)))
-    shown = [i for i in [*scores][:_MOST_BARS] if abs(scores[i]) >= _SMALLEST_PART * largest]
-    left_out = len(scores) - len(shown)
+    largest_first = [
+        i for i in [*scores][:_MOST_BARS] if abs(scores[i]) >= _SMALLEST_PART * largest
+    ]
+    left_out = len(scores) - len(largest_first)
     title = f"Why {token_label(explanation.output[0].text)!r}   {method.title}, {method.unit}"
     title += "   (▒ against)" if min(scores.values(), default=0.0) < 0 else ""
     yield Text(title + (f"   without {left_out:,} smaller scores" if left_out > 0 else ""), "bold")
-    for index in sorted(shown):
+    for index in sorted(largest_first):
         yield _bar(token_label(explanation.input[index].text), scores[index], largest)
 
 
@@ -285,9 +287,9 @@ def _influence(influence: TrainingInfluence, width: int) -> Iterator[Text]:
             text = Text(f"{_signed(row.influence):>9s}  ")
             text.stylize("dark_orange3" if row.influence < 0 else "slate_blue1")
             parts = [row.target, "" if row.text == row.location else row.text]
-            shown = "  |  ".join(printable(" ".join(part.split())) for part in parts if part)
+            texts = "  |  ".join(printable(" ".join(part.split())) for part in parts if part)
             text.append(_fit(printable(row.location), columns), style="dim")
-            yield text.append("  " + _shortened(shown, max(20, width - columns - 13)))
+            yield text.append("  " + _shortened(texts, max(20, width - columns - 13)))
 
 
 def _retraining(explanation: Explanation, retraining: Retraining) -> Text:

@@ -107,7 +107,7 @@ class AnswerSpan(ClassPrediction):
         }
         embedding = self.model.roles
         if embedding is not None and window.roles is not None:
-            # That the word of a hidden token is in the question is no longer known.
+            # Whether the word of a hidden token is in the question is then unknown.
             hidden = torch.where(window.is_context, OF_CONTEXT, window.roles)
             mixed = WeakenedTokens.between(window.roles, hidden, weights, vector)
             replacements[embedding] = lambda _: embedding.mix(mixed.probabilities(NUM_ROLES))

@@ -45,8 +45,8 @@ class ForecastSteps(Prediction):
         unit: str = "units of the series",
     ) -> None:
         config = model.config
-        values, *others = inputs
-        parts = (None if part is None else part.to(model.device) for part in others)
+        values, *columns = inputs
+        parts = (None if part is None else part.to(model.device) for part in columns)
         inputs = SeriesInputs(values.to(model.device), *parts)
         self._inputs, self._num_steps, self.unit = inputs, len(ahead), unit
         self._num_past = config.window // config.patch
@@ -82,12 +82,12 @@ class ForecastSteps(Prediction):
         """Compute the medians in the units of the series; see `Prediction`."""
         rows, config = len(weights), self.model.config
         weights = weights.mean(-1) if weights.dim() == 3 else weights
-        values, *others = self._inputs
+        values, *columns = self._inputs
         steps = weights[:, : self._num_past].repeat_interleave(config.patch, 1)
         steps = steps.to(values.device, values.dtype)
         base = self._mean if baseline == "reference" else torch.zeros_like(self._mean)
         weakened = base + steps * (values - base)  # [rows, window]
-        parts = (None if part is None else part.expand(rows, *part.shape[1:]) for part in others)
+        parts = (None if part is None else part.expand(rows, *part.shape[1:]) for part in columns)
         quantiles = self.model(weakened, *parts)  # [rows, horizon, levels]
         medians = quantiles[:, : self._num_steps, config.num_levels // 2].cpu()
         if outputs is None:

@@ -67,11 +67,11 @@ class WeakenedTokens(NamedTuple):
         numbers = torch.arange(num_ids, device=self.ids.device)[:, None]
         return (self.weights[:, :, None] * (self.ids[:, None] == numbers)).sum(1)
 
-    def equality(self, others: WeakenedTokens) -> Tensor:
+    def equality(self, other: WeakenedTokens) -> Tensor:
         """Return probabilities that tokens equal others, ``[rows, length, other_length]``."""
-        is_equal = self.ids[:, None, :, None] == others.ids[:, None]  # [2, 2, length, other_length]
+        is_equal = self.ids[:, None, :, None] == other.ids[:, None]  # [2, 2, length, other_length]
         equal = is_equal.to(self.weights)
-        return torch.einsum("rai,rbj,abij->rij", self.weights, others.weights, equal)
+        return torch.einsum("rai,rbj,abij->rij", self.weights, other.weights, equal)
 
 
 @contextmanager

@@ -198,9 +198,9 @@ def _sequences(tokens: Sequence[Sequence[str]]) -> str:
     first = numbers[0] if numbers else 0
     if len(numbers) < _LONG or numbers != list(range(first, first + len(numbers))):
         return repr(list(tokens))
-    others = "".join(f"[{name!r}], " for name in names if not _UNUSED.fullmatch(name))
+    named = "".join(f"[{name!r}], " for name in names if not _UNUSED.fullmatch(name))
     unused = f'*([f"<unused {{n}}>"] for n in range({first}, {numbers[-1] + 1}))'
-    return f"[{others}{unused}]"
+    return f"[{named}{unused}]"
 
 
 def _readme(usage: TokenUsage, lines: Sequence[str], notes: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ MOST_POSITIONS = 32_768
 """Rows of a table of positions for outputs alone, whatever the limit by the length of a source."""
 _PATIENCE = {"first": 1.0, "likely": 2.0, "certain": 1_000.0}
 """Patience by the rule that ends a search. The first rule is that of CTranslate2; a search that
-goes on to its limit finds the best output of the last.
+continues to its limit finds the best output of the last.
 """
 
 

@@ -79,7 +79,7 @@ def choose_format(
         ConfigError: There is none; with all obstacles to the nearest one, and the settings of a
             model without them.
     """
-    families = next((of for kind, of in _FAMILIES if isinstance(model, kind)), ENCODERS)
+    families = next((formats for kind, formats in _FAMILIES if isinstance(model, kind)), ENCODERS)
     # The encoder of a Transformer alone has dimensions of no family.
     name = (TransformerConfig() if type(config) is EncoderConfig else config).family
     refused: list[Obstacles] = []

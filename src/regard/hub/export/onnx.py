@@ -375,15 +375,15 @@ def _vocabulary_files(trained: TrainedModel) -> dict[str, str | bytes]:
     pad_id = getattr(model_config(model), "pad_id", 0)
     backend.enable_padding(pad_id=pad_id, pad_token=backend.id_to_token(pad_id) or "[PAD]")
     if limit is not None:
-        side = "left" if getattr(tokenizer, "is_cut_left", False) else "right"
+        direction = "left" if getattr(tokenizer, "is_cut_left", False) else "right"
         search = trained.span_search
         if search is None:
-            backend.enable_truncation(limit, direction=side)
+            backend.enable_truncation(limit, direction=direction)
         else:
             # As much as there is room for after the longest question.
             stride = min(search.overlap, search.max_question // 2)
             backend.enable_truncation(
-                search.max_length, stride=stride, strategy="only_second", direction=side
+                search.max_length, stride=stride, strategy="only_second", direction=direction
             )
     return files | {TOKENIZER: backend.to_str()}
 

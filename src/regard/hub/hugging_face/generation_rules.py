@@ -237,7 +237,7 @@ def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
         Their ids.
 
     Raises:
-        ConfigError: Sequences of several tokens are forbidden, or what is no token.
+        ConfigError: Sequences of several tokens are forbidden, or something other than a token.
     """
     path, fields = rules = _generation_fields(folder)
     rows = rules.tokens("bad_words_ids")

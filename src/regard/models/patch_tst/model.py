@@ -220,14 +220,14 @@ class PatchTst(Model):
             ShapeError: The inputs have another shape.
         """
         config = self.config
-        values, is_missing, calendar, known, observed = inputs
+        values, is_missing = inputs.values, inputs.is_missing
         if is_missing is None:
             is_missing = torch.zeros_like(values, dtype=torch.bool)
         columns = []
         for name, part, steps in (
-            ("calendar", calendar, config.num_patches),
-            ("known", known, config.window + config.horizon),
-            ("observed", observed, config.window),
+            ("calendar", inputs.calendar, config.num_patches),
+            ("known", inputs.known, config.window + config.horizon),
+            ("observed", inputs.observed, config.window),
         ):
             shape = [values.shape[0], steps, getattr(config, f"num_{name}")]
             columns.append(values.new_zeros(shape) if part is None else part)
@@ -239,14 +239,13 @@ class PatchTst(Model):
                 f"[batch, {config.window}] is expected."
             )
         z, mean, scale = self.scale(values, is_missing)
-        calendar, known, observed = columns
         if config.num_observed:
-            rows = observed.mT.flatten(0, 1)  # [batch * num_observed, window]
+            rows = columns[2].mT.flatten(0, 1)  # [batch * num_observed, window]
             centre, spread = _mean_and_scale(rows, torch.zeros_like(rows, dtype=torch.bool))
-            observed = ((rows - centre) / spread).unflatten(0, (-1, config.num_observed)).mT
+            columns[2] = ((rows - centre) / spread).unflatten(0, (-1, config.num_observed)).mT
         dtype = self.compute_dtype
-        z, calendar, known, observed = (part.to(dtype) for part in (z, calendar, known, observed))
-        quantiles = [member(z, is_missing, calendar, known, observed) for member in self.members]
+        z, *columns = (part.to(dtype) for part in (z, *columns))
+        quantiles = [member(z, is_missing, *columns) for member in self.members]
         return ScaledQuantiles(torch.stack(quantiles), mean, scale)
 
     def scale(self, values: Tensor, is_missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -254,9 +254,9 @@ class _Model:
         """Return a point, and more scalars that are read with its own."""
         image, inner = self.precondition(residual), self.inner
         scalars = [inner(step, residual), inner(step, self.gradient), inner(residual, image), *more]
-        by_residual, by_gradient, strength, *others = torch.stack(scalars).tolist()
+        by_residual, by_gradient, strength, *values = torch.stack(scalars).tolist()
         model = -0.5 * (by_residual - by_gradient)
-        return _Point(step, residual, image, model, strength), others
+        return _Point(step, residual, image, model, strength), values
 
     def move(self, point: _Point, direction: Tensor, product: Tensor, length: float) -> _Point:
         """Return the point after a step along a direction, in the memory of the one before."""

@@ -149,8 +149,8 @@ def _answer(
         detected = [_detected(text, languages) for text in query.inputs()]
         answer["detectedLanguage"] = detected[0] if is_one else detected
     if query.alternatives:
-        others = [[other.text for other in output.alternatives] for output in outputs]
-        answer["alternatives"] = others[0] if is_one else others
+        alternatives = [[other.text for other in output.alternatives] for output in outputs]
+        answer["alternatives"] = alternatives[0] if is_one else alternatives
     return answer
 
 

@@ -182,8 +182,8 @@ def _summary(text: str, summary: Summary) -> WrittenText:
 
 def _with_alternatives(outputs: Sequence[WrittenText]) -> WrittenText:
     """Return the best output, which has the others."""
-    best, *others = outputs
-    return msgspec.structs.replace(best, alternatives=others)
+    best, *alternatives = outputs
+    return msgspec.structs.replace(best, alternatives=alternatives)
 
 
 def _flags(source: str, output: Candidate) -> list[Flag]:

@@ -231,10 +231,10 @@ class Forecaster(BasePredictor):
 
     def _check(self, series: TimeSeries, horizon: int) -> None:
         """Raise DataError where a series cannot be forecast."""
-        for name, values, known in zip(series.names, series.values, series.known, strict=True):
+        for name, values, rows in zip(series.names, series.values, series.known, strict=True):
             if np.isnan(values).all():
                 raise DataError(f"{series.path}: series {name} has no value to forecast from.")
-            ahead = known[len(values) : len(values) + horizon]
+            ahead = rows[len(values) : len(values) + horizon]
             if self.model.config.num_known and (len(ahead) < horizon or np.isnan(ahead).any()):
                 columns = ", ".join(self.config.forecast.known)
                 number = int((~np.isnan(ahead).any(1)).sum())

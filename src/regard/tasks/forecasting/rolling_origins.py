@@ -92,6 +92,6 @@ def histories(
         indices=[
             index.starting_at(begin) for index, begin in zip(rows.indices, first, strict=True)
         ],
-        known=[known[begin:] for known, begin in zip(rows.known, first, strict=True)],
+        known=[ahead[begin:] for ahead, begin in zip(rows.known, first, strict=True)],
         observed=[observed[begin:] for observed, begin in zip(rows.observed, first, strict=True)],
     )

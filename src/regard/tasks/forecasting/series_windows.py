@@ -208,10 +208,10 @@ class SeriesWindows:
             self._filled.append(fill_missing(padded[:-horizon], seasons))
             count = window + len(values) + horizon
             self._phases.append(calendar.phases(series.indices[row], start - window, count))
-            known = np.zeros((count, config.num_known), np.float32)
+            ahead = np.zeros((count, config.num_known), np.float32)
             rows = (series.known[row][start:][: len(values) + horizon] - mean) / std
-            known[window : window + len(rows)] = np.nan_to_num(rows)
-            self._known.append(known)
+            ahead[window : window + len(rows)] = np.nan_to_num(rows)
+            self._known.append(ahead)
             observed = np.zeros((window + len(values), config.num_observed))  # [steps, columns]
             for column, numbers in enumerate(series.observed[row][start:].T):
                 observed[:, column] = fill_missing(np.concatenate([before, numbers]), seasons)

@@ -122,8 +122,8 @@ class TextEncoder(BasePredictor):
             For each mask, the most probable tokens with their probabilities.
 
         Raises:
-            ConfigError: The text has no mask, is longer than the model's positions or is no text,
-                the number is below 1, or the model has no head for masked tokens.
+            ConfigError: The text has no mask, is longer than the model's positions or is not a
+                text, the number is below 1, or the model has no head for masked tokens.
         """
         require_texts([text], "text")
         require_whole("num", num, 1, most=self.model.vocab_size)

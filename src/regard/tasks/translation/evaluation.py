@@ -89,8 +89,8 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
     @property
     def verdict(self) -> str:
         """The comparison of chrF with the best floor, in a sentence."""
-        known = {name: value for name, value in self.floors.items() if value is not None}
-        best, baseline = max(known.items(), key=lambda item: item[1])
+        floors = {name: value for name, value in self.floors.items() if value is not None}
+        best, baseline = max(floors.items(), key=lambda item: item[1])
         name = FLOORS[best].phrase
         score = self.scores.chrf
         if score.high < baseline:

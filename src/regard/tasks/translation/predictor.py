@@ -250,9 +250,9 @@ def _join(parts: list[list[Candidate]], tag: str) -> list[Candidate]:
 def _join_ranked(ranked: Sequence[Candidate], tag: str) -> Candidate:
     """Return one translation of a text of one of each of its parts."""
     placeholder = rf"\s*{re.escape(tag)}"  # without a tag, the spaces at the beginning
-    others = [re.sub(placeholder, "", part.text, count=1) for part in ranked[1:]]
+    rest = [re.sub(placeholder, "", part.text, count=1) for part in ranked[1:]]
     return Candidate(
-        text=" ".join(filter(None, map(str.strip, [ranked[0].text, *others]))),
+        text=" ".join(filter(None, map(str.strip, [ranked[0].text, *rest]))),
         score=sum(part.score for part in ranked) / len(ranked),
         confidence=min(part.confidence for part in ranked),
         is_complete=all(part.is_complete for part in ranked),

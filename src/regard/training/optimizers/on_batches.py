@@ -42,10 +42,10 @@ def build_muon(inputs: OptimizerInputs) -> list[torch.optim.Optimizer]:
         dtype=inputs.dtype,
         sharing=inputs.sharing,
     )
-    others = [_without_decay(vectors)]
+    groups = [_without_decay(vectors)]
     if entrywise:  # last, so that the others have the numbers of earlier saved states
-        others.append(_without_decay(list(entrywise)))
-    return [muon, _adamw(others, config, rate * config.other_rate)]
+        groups.append(_without_decay(list(entrywise)))
+    return [muon, _adamw(groups, config, rate * config.other_rate)]
 
 
 def build_adamw(inputs: OptimizerInputs) -> list[torch.optim.Optimizer]:

@@ -119,10 +119,10 @@ def test_long_texts_and_those_of_several_lines_are_broken_as_gettext_does():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (('msgid "done"', 'msgid "done'), r"a\.po:21: .* is no line of a catalog"),
+        (('msgid "done"', 'msgid "done'), r"a\.po:21: .* is not a line of a catalog"),
         (('msgstr "fertig"\n', ""), r"a\.po:25: msgid was not expected here"),
-        (('msgstr "fertig"', "msgstr fertig"), r"a\.po:22: .* is no line of a catalog"),
-        ((CATALOG, "hello\n"), r'a\.po:1: "hello" is no line of a catalog'),
+        (('msgstr "fertig"', "msgstr fertig"), r"a\.po:22: .* is not a line of a catalog"),
+        ((CATALOG, "hello\n"), r'a\.po:1: "hello" is not a line of a catalog'),
         ((CATALOG, 'msgid "x"\n'), r"a\.po:1: the file ends within an entry"),
         ((CATALOG, 'msgstr "x"\n'), r"a\.po:1: msgstr was not expected here"),
         ((CATALOG, '"x"\n'), r"a\.po:1: a text in quotes without msgid"),

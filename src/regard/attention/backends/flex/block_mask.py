@@ -25,7 +25,7 @@ PairMask = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Returns whether a pair may attend, from the indices of row, head, query and key."""
 _SMALLEST_BLOCK = 128  # of queries and of keys: the smallest that FlexAttention takes
 _MOST_BLOCKS = 2048  # along one side of a table
-_MOST = 1 << 30  # stands for every larger distance; sums of two stay within 32 bits
+_MOST = 1 << 30  # represents every larger distance; sums of two stay within 32 bits
 
 
 class MaskSizes(NamedTuple):

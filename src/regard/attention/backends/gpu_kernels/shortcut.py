@@ -98,14 +98,14 @@ class BandGradientKernels:
         cotangents: Sequence[Tensor],
     ) -> tuple[Tensor | None, ...]:
         """Compute the cotangents of q, k and v, then of others None, and last of g and c."""
-        count, others = len(tensors), [None] * (len(tensors) - 5)
+        count, of_others = len(tensors), [None] * (len(tensors) - 5)
         if not all(map(has_memory, (*tensors, *cotangents))):
             indices = (0, 1, 2, count - 2, count - 1)
             *of_qkv, of_g, of_c = _pull_back(operation, indices, tensors, cotangents)
-            return *of_qkv, *others, of_g, of_c
+            return *of_qkv, *of_others, of_g, of_c
         by_index = dict(zip(self.indices, cotangents, strict=True))
         x, y, z = (by_index.get(i, torch.zeros_like(tensors[i])) for i in range(3))
         inputs = self.value.inputs(tensors[:-2])
         g, c = tensors[-2:]
         *of_qkv, of_g, of_c = band_launch.second(inputs, g, c, (x, y, z))
-        return *of_qkv, *others, of_g, of_c
+        return *of_qkv, *of_others, of_g, of_c

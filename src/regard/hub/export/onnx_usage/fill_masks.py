@@ -35,8 +35,8 @@ class MaskFiller:
         inputs = self.encode(text)
         logits = np.asarray(self.session.run(["logits"], inputs)[0])  # [1, length, vocab]
         logits = logits[inputs["input_ids"] == self.mask_id]  # [masks, vocab]
-        known = list(self.tokenizer.get_vocab().values())
-        logits[:, np.isin(np.arange(logits.shape[1]), known, invert=True)] = -np.inf
+        ids = list(self.tokenizer.get_vocab().values())
+        logits[:, np.isin(np.arange(logits.shape[1]), ids, invert=True)] = -np.inf
         powers = np.exp(logits - logits.max(1, keepdims=True))
         probabilities = powers / powers.sum(1, keepdims=True)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :num]

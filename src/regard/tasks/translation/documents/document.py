@@ -61,7 +61,8 @@ class Document(Protocol):
         noun: What an entry is, such as ``cue``.
         encoding: Encoding of the file.
         source_language: Code of the language of its texts; empty where the file does not say it.
-        target_language: Code of the language that it is to be translated to; empty likewise.
+        target_language: Code of the language that it is to be translated to; empty where the file
+            does not say it.
         segments: The texts that are to be translated.
         num_kept: Number of entries that stay as they are.
         num_filled: Number of entries that the segments are in.

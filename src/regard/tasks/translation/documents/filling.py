@@ -84,7 +84,7 @@ class _Input:
     is_capitals: bool
 
     @classmethod
-    def of(cls, query: _Query) -> _Input:
+    def prepare(cls, query: _Query) -> _Input:
         """Prepare a sentence."""
         text, syntax = query
         accelerator = find_accelerator(text) if syntax.has_accelerators else None
@@ -128,7 +128,7 @@ class _Sentences:
     def translate(self, queries: Iterable[_Query]) -> None:
         """Translate sentences, those whose outputs all are harmed in parts."""
         new = [query for query in dict.fromkeys(queries) if query not in self._whole]
-        inputs = [_Input.of(query) for query in new]
+        inputs = [_Input.prepare(query) for query in new]
         outputs = self._write([sentence.text for sentence in inputs])
         for query, sentence, texts in zip(new, inputs, outputs, strict=True):
             self._whole[query] = self._choose(sentence, texts)
@@ -145,7 +145,7 @@ class _Sentences:
     def translate_in_parts(self, queries: Iterable[_Query]) -> None:
         """Translate what is between the placeholders of sentences."""
         new = [query for query in dict.fromkeys(queries) if query not in self._in_parts]
-        inputs = {query: _Input.of(query) for query in new}
+        inputs = {query: _Input.prepare(query) for query in new}
         parts = {query: _parts_of(inputs[query]) for query in new}
         texts = list(dict.fromkeys(word for some in parts.values() for word in some[1::2] if word))
         outputs = dict(zip(texts, self._write(texts), strict=True))
@@ -161,10 +161,10 @@ class _Sentences:
             self._part(part, outputs.get(part, []), syntax) if index % 2 else part
             for index, part in enumerate(parts)
         ]
-        joined = sentence.finish("".join(written))
-        if joined is None or not self._accepts(joined) or written == list(parts):
+        text = sentence.finish("".join(written))
+        if text is None or not self._accepts(text) or written == list(parts):
             return sentence.query.text, Way.AS_IN_THE_SOURCE
-        return joined, Way.IN_PARTS
+        return text, Way.IN_PARTS
 
     def _part(self, part: str, outputs: Sequence[str], syntax: Syntax) -> str:
         """Return the first output for a part without a placeholder; else the part."""
@@ -265,7 +265,7 @@ def _assemble(
 def _fits(segment: Segment, filled: Filled) -> bool:
     """Return whether a translation has the placeholders of a segment and suits its format."""
     source = segment.text
-    if segment.syntax.has_accelerators:  # the mark of one may stand elsewhere
+    if segment.syntax.has_accelerators:  # the mark of one may be elsewhere
         source, output = _without_accelerators(source), _without_accelerators(filled.text)
     else:
         output = filled.text

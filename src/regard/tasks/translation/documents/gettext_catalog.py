@@ -215,7 +215,7 @@ class Catalog(Document):
         for name, value in fields.items():
             self._write_field(lines, header, name, value)
         for index in range(header.start, header.keywords["msgid"]):
-            if lines[index].strip() == "#, fuzzy":  # of a template, which is none any longer
+            if lines[index].strip() == "#, fuzzy":  # of a template, which it no longer is
                 del lines[index]
                 break
 
@@ -252,7 +252,7 @@ def _find_entries(name: str, lines: Sequence[str]) -> list[_Entry]:
     """Return where the entries of a catalog are.
 
     Raises:
-        DataError: A line is none of a catalog, or an entry ends before its translation.
+        DataError: A line does not belong to a catalog, or an entry ends before its translation.
     """
     entries: list[_Entry] = []
     entry = _Entry(0, {}, 0)
@@ -278,14 +278,14 @@ def _find_entries(name: str, lines: Sequence[str]) -> list[_Entry]:
 
 
 def _strings(name: str, lines: Sequence[str]) -> Iterator[tuple[int, re.Match[str]]]:
-    """Yield the lines with strings that are no comments; raise DataError for what is none."""
+    """Yield the lines with strings that are no comments; raise DataError for any other line."""
     for number, line in enumerate(lines):
         if not line.strip() or _COMMENT.match(line):
             continue
         match = _LINE.fullmatch(line.removeprefix("\ufeff"))
         if match is None:
             raise DataError(
-                f'{name}:{number + 1}: "{line.strip()[:60]}" is no line of a catalog: msgctxt, '
+                f'{name}:{number + 1}: "{line.strip()[:60]}" is not a line of a catalog: msgctxt, '
                 "msgid, msgstr and a text in quotes, or a comment, was expected."
             )
         if not match["previous"]:
@@ -318,7 +318,7 @@ def _parse(
     if header is not None and len(parsed) + 1 == len(entries):
         parsed.insert(header, polib.POEntry(msgid=""))
     if len(parsed) != len(entries):
-        raise DataError(f"{name}: entries of this catalog cannot be told apart.")
+        raise DataError(f"{name}: entries of this catalog cannot be distinguished.")
     for message in parsed:
         message.msgid, message.msgid_plural = map(
             _with_line_ends, (message.msgid, message.msgid_plural or "")

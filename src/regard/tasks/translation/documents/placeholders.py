@@ -134,8 +134,8 @@ def put_accelerator(text: str, mark: str, key: str, taken: Callable[[int], bool]
     free = [i for i, char in enumerate(text) if char.isalnum() and not taken(i)]
     same = [i for i in free if text[i].casefold() == key.casefold()]
     starts = [i for i in same if i == 0 or not text[i - 1].isalnum()]
-    others = [i for i in free if text[i] < "\u2e80" and text[i].isalpha()]
-    if not same and not others:
+    letters = [i for i in free if text[i] < "\u2e80" and text[i].isalpha()]
+    if not same and not letters:
         return f"{text}({mark}{key.upper()})"
-    index = (starts or same or others)[0]
+    index = (starts or same or letters)[0]
     return f"{text[:index]}{mark}{text[index:]}"

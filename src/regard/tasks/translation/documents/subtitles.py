@@ -39,7 +39,7 @@ def read_srt(source: DataSource, options: DocumentOptions) -> RangeDocument:
                 f'{source.path}:{number}: "{block[0][1].strip()[:60]}" is neither the number of a '
                 "cue nor its times, such as 00:00:01,000 --> 00:00:04,000."
             )
-        document.num_filled += begin > 0  # without times, a text goes on after a blank line
+        document.num_filled += begin > 0  # without times, a text continues after a blank line
         _add(document, block[begin:])
     return document
 

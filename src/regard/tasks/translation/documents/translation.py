@@ -132,14 +132,14 @@ def _note_mismatch(name: str, document: Document, languages: Languages | None) -
     """Warn where a file is of other languages than the model."""
     if languages is None:
         return
-    sides = [
+    roles = [
         (document.source_language, [languages.source], "is in", "reads"),
         (document.target_language, list(languages.tags), "is to be in", "writes"),
     ]
-    for code, known, role, verb in sides:
-        if code and base_code(code) not in map(base_code, known):
+    for code, codes, role, verb in roles:
+        if code and base_code(code) not in map(base_code, codes):
             warnings.warn(
-                f"{name}: the file {role} {code}, and the model {verb} {', '.join(known)}.",
+                f"{name}: the file {role} {code}, and the model {verb} {', '.join(codes)}.",
                 stacklevel=3,
             )
 

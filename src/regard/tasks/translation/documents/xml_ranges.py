@@ -222,7 +222,7 @@ class InlineSyntax:
         return [match[0] for match in self._markup.finditer(text)]
 
     def read(self, xml: str) -> InlineText | None:
-        """Return the text that XML stands for; None where signs in it cannot be told from tags."""
+        """Return the text of XML; None where signs in it look like its tags."""
         pieces, signs, is_markup, end = [], [], [], 0
         for match in [*self._markup.finditer(xml), None]:
             text = unescape(xml[end : match.start() if match else len(xml)], _QUOTES)
