@@ -216,7 +216,7 @@ def test_what_nobody_waits_for_any_more_is_not_computed(monkeypatch):
             sleep(0.001)
 
     with running(predictors.text_generator(), on_answer=heard.append) as client:
-        monkeypatch.setattr(client.model.verb_service, "outputs_while", compute_for_ever)
+        monkeypatch.setattr(client.model.verb_service, "outputs", compute_for_ever)
         connection = client.begin("/v1/generate", {"text": "the"})
         wait_until(lambda: client.model.is_computing)
         connection.close()
@@ -235,9 +235,10 @@ def test_before_each_token_a_continuation_asks_whether_somebody_waits():
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        service.outputs_while(GenerateBody(text="the", num=3), leave_after_three_tokens)
+        service.outputs(GenerateBody(text="the", num=3), leave_after_three_tokens)
     assert num_asked == 3
-    assert len(service.outputs(GenerateBody(text="the", max_tokens=2))) == 1
+    body = GenerateBody(text="the", max_tokens=2)
+    assert len(service.outputs(body, lambda: None)) == 1
     service.close()
 
 
@@ -286,7 +287,7 @@ def test_a_client_that_leaves_while_it_sends_is_no_failure():
 def test_a_request_that_is_no_longer_waited_for_hears_that_the_service_stops():
     service, may_end = build_service(predictors.translator()), Event()
     model, sent = service.state.model, []
-    model.verb_service.outputs = lambda _: may_end.wait() and []
+    model.verb_service.outputs = lambda *_: may_end.wait() and []
     body = {"type": "http.request", "body": b'{"text": "a"}', "more_body": False}
 
     async def receive():

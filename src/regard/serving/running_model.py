@@ -24,7 +24,7 @@ from regard.serving.request_bodies import content_type, require_json, require_pl
 from regard.serving.shared_weights import with_shared_weights
 from regard.serving.verbs import VERB_SERVICES
 from regard.serving.verbs.labels import ClassifyFilesService
-from regard.serving.verbs.verb_service import Body, VerbService
+from regard.serving.verbs.verb_service import Body, CheckClient, VerbService
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.forecasting.predictor import Forecaster
@@ -214,12 +214,12 @@ class RunningModel:
         self.count(body, len(outputs))
         return outputs
 
-    def _outputs(self, body: Body, check_client: Callable[[], None]) -> list[Any]:
-        outputs = list(self.verb_service.outputs_while(body, check_client))
+    def _outputs(self, body: Body, check_client: CheckClient) -> list[Any]:
+        outputs = list(self.verb_service.outputs(body, check_client))
         require_finite(outputs)
         return outputs
 
-    async def _while_there(self, request: Request, compute: Callable[[Callable[[], None]], R]) -> R:
+    async def _while_there(self, request: Request, compute: Callable[[CheckClient], R]) -> R:
         """Compute something in a thread, unless who asks leaves.
 
         Args:
@@ -273,7 +273,7 @@ class RunningModel:
             task = self.predictor.config.task
             raise Problem(422, f"a model for {task} has no output for a text that is explained.")
 
-        def compute(check_client: Callable[[], None]) -> Explanation:
+        def compute(check_client: CheckClient) -> Explanation:
             with self._explaining:
                 check_client()
                 explanation = explain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from regard.serving.batched_calls import BatchedCalls
-from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.question_answering.answerer import Answer, contexts_of
 from regard.tasks.question_answering.predictor import QuestionAnswerer
@@ -59,7 +59,7 @@ class FindService(VerbService[AnswerBody]):
             answer, lambda row: len(row[0]) + len(row[1]), _BATCH_CHARACTERS
         )
 
-    def outputs(self, body: AnswerBody) -> Sequence[Answer]:
+    def outputs(self, body: AnswerBody, _: CheckClient) -> Sequence[Answer]:
         """Answer questions."""
         return self._answer(body.rows())
 
@@ -76,7 +76,7 @@ class WriteService(VerbService[AnswerBody]):
     def __init__(self, writer: AnswerWriter) -> None:
         self._writer, self.worker = writer, writer.share_decoding()
 
-    def outputs(self, body: AnswerBody) -> Sequence[Answer]:
+    def outputs(self, body: AnswerBody, _: CheckClient) -> Sequence[Answer]:
         """Answer questions."""
         rows = body.rows()
         return self._writer.answer_rows([row[0] for row in rows], [row[1] for row in rows])

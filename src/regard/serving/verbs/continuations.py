@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from regard.errors import ConfigError
-from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
 from regard.tasks.language_modeling.predictor import (
     Generation,
     SamplingOptions,
@@ -71,17 +71,15 @@ class GenerateService(VerbService[GenerateBody]):
     def __init__(self, generator: TextGenerator) -> None:
         self.generator, self.worker = generator, generator.share_sampling()
 
-    def outputs(self, body: GenerateBody) -> Sequence[Generation]:
-        """Continue texts; those of the first come first."""
-        return _generate(self.generator, body)
-
-    def outputs_while(
-        self, body: GenerateBody, check_client: Callable[[], None]
-    ) -> Sequence[Generation]:
-        """Continue texts, and ask before each token whether somebody waits."""
+    def outputs(self, body: GenerateBody, check_client: CheckClient) -> Sequence[Generation]:
+        """Continue texts, those of the first first; before each token look whether one waits."""
         generator = copy.copy(self.generator)
         generator.on_token = check_client
-        return _generate(generator, body)
+        outputs: list[Generation] = []
+        for text in as_list(body.text):
+            generations = generator.generate(text, num=body.num, **body.sampling())
+            outputs += [generations] if body.num == 1 else generations
+        return outputs
 
     def pieces(self, body: GenerateBody) -> Generator[str, None, StreamEnd]:
         """Return the pieces of a continuation, as they are written.
@@ -92,11 +90,3 @@ class GenerateService(VerbService[GenerateBody]):
         if body.num != 1 or not isinstance(body.text, str):
             raise ConfigError("`stream`: one continuation of one text can be sent in pieces.")
         return self.generator.stream(body.text, **body.sampling())
-
-
-def _generate(generator: TextGenerator, body: GenerateBody) -> list[Generation]:
-    outputs: list[Generation] = []
-    for text in as_list(body.text):
-        generations = generator.generate(text, num=body.num, **body.sampling())
-        outputs += [generations] if body.num == 1 else generations
-    return outputs

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
 
-from regard.serving.verbs.verb_service import Body, VerbService
+from regard.serving.verbs.verb_service import Body, CheckClient, VerbService
 from regard.tasks.forecasting.predictor import Forecast, Forecaster
 
 
@@ -38,7 +38,7 @@ class ForecastService(VerbService[ForecastBody]):
     def __init__(self, forecaster: Forecaster) -> None:
         self.forecaster, self._computing = forecaster, Lock()
 
-    def outputs(self, body: ForecastBody) -> Sequence[Forecast]:
+    def outputs(self, body: ForecastBody, _: CheckClient) -> Sequence[Forecast]:
         """Forecast every series of the rows."""
         with self._computing:
             return self.forecaster.forecast(body.rows, body.horizon)

@@ -12,7 +12,7 @@ import numpy as np
 
 from regard.errors import ConfigError, DataError
 from regard.serving.batched_calls import BatchedCalls
-from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import Classification, TextClassifier
 
@@ -84,7 +84,7 @@ class ClassifyService(VerbService[ClassifyBody]):
             classifier.classify_rows, len, _BATCH_CHARACTERS
         )
 
-    def outputs(self, body: ClassifyBody) -> Sequence[msgspec.Struct]:
+    def outputs(self, body: ClassifyBody, _: CheckClient) -> Sequence[msgspec.Struct]:
         """Classify texts."""
         _check_top(body.top)
         texts = as_list(body.text)
@@ -106,7 +106,7 @@ class ClassifyFilesService(VerbService[ClassifyFilesBody]):
         self.file_type = _FILE_TYPE[classifier.unit]
         """Type of a body that is one file, and not JSON; others of its kind are read, too."""
 
-    def outputs(self, body: ClassifyFilesBody) -> Sequence[msgspec.Struct]:
+    def outputs(self, body: ClassifyFilesBody, _: CheckClient) -> Sequence[msgspec.Struct]:
         """Classify files."""
         _check_top(body.top)
         results: list[Classification] = []
@@ -139,7 +139,7 @@ class ClassifySeriesService(VerbService[ClassifySeriesBody]):
     def __init__(self, classifier: InputClassifier) -> None:
         self.classifier = classifier
 
-    def outputs(self, body: ClassifySeriesBody) -> Sequence[msgspec.Struct]:
+    def outputs(self, body: ClassifySeriesBody, _: CheckClient) -> Sequence[msgspec.Struct]:
         """Classify series."""
         _check_top(body.top)
         arrays = [_array(rows, number) for number, rows in enumerate(body.series, start=1)]

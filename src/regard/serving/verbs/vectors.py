@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from regard.serving.batched_calls import BatchedCalls
-from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 
 _BATCH_CHARACTERS = 16_384  # of texts whose vectors are computed together
@@ -44,6 +44,6 @@ class EmbedService(VerbService[EmbedBody]):
 
         self._embed = self.worker = BatchedCalls(embed, len, _BATCH_CHARACTERS)
 
-    def outputs(self, body: EmbedBody) -> Sequence[TextVector]:
+    def outputs(self, body: EmbedBody, _: CheckClient) -> Sequence[TextVector]:
         """Compute vectors."""
         return self._embed(as_list(body.text))

@@ -10,6 +10,8 @@ import msgspec
 
 Texts: TypeAlias = str | list[str]
 """One text, or several, each with an output of its own."""
+CheckClient: TypeAlias = Callable[[], None]
+"""Raises once nobody waits for the outputs."""
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,25 +55,17 @@ class VerbService(ABC, Generic[B]):
     """The threads that compute for all requests; None computes in the thread of each."""
 
     @abstractmethod
-    def outputs(self, body: B) -> Sequence[msgspec.Struct]:
+    def outputs(self, body: B, check_client: CheckClient, /) -> Sequence[msgspec.Struct]:
         """Compute the output for each input of a request.
+
+        Args:
+            body: The request.
+            check_client: What takes long calls it now and then, to end where nobody waits.
 
         Raises:
             ConfigError: An option is out of its range.
             DataError: An input cannot be read.
         """
-
-    def outputs_while(self, body: B, _check_client: Callable[[], None]) -> Sequence[msgspec.Struct]:
-        """Compute the outputs; one that takes long asks now and then whether somebody waits.
-
-        Args:
-            body: The request.
-            _check_client: Raises once nobody does.
-
-        Returns:
-            The outputs.
-        """
-        return self.outputs(body)
 
     @property
     def is_alive(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 
 from regard.serving.shared_weights import with_shared_weights
-from regard.serving.verbs.verb_service import Body, Texts, VerbService, as_list
+from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
 from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
 from regard.tasks.summarization.predictor import Summarizer, Summary
 from regard.tasks.translation.predictor import Translator
@@ -116,7 +116,7 @@ class TranslateService(_TextService[TranslateBody]):
         # Attention is recorded on a model of its own, while the other one translates.
         self._aligner, self._aligning = with_shared_weights(translator), Lock()
 
-    def outputs(self, body: TranslateBody) -> Sequence[WrittenText]:
+    def outputs(self, body: TranslateBody, _: CheckClient) -> Sequence[WrittenText]:
         """Translate texts."""
         texts = as_list(body.text)
         translations = self.translator.translate_best(texts, **body.search())
@@ -157,7 +157,7 @@ class SummarizeService(_TextService[SummarizeBody]):
         super().__init__(summarizer)
         self.summarizer = summarizer
 
-    def outputs(self, body: SummarizeBody) -> Sequence[WrittenText]:
+    def outputs(self, body: SummarizeBody, _: CheckClient) -> Sequence[WrittenText]:
         """Summarize documents."""
         texts = as_list(body.text)
         summaries = self.summarizer.summarize_best(texts, **body.search())
