@@ -28,11 +28,15 @@ class BatchedCalls(Generic[T, R]):
     Args:
         compute: Returns the result of each of some inputs, as if it were alone.
         size: Returns how much of a batch an input takes.
-        most: Most that a batch takes; one input is never refused.
+        most: Most that a batch takes; one input is never refused. The default is in characters,
+            about half of what a model computes at a time.
     """
 
     def __init__(
-        self, compute: Callable[[list[T]], Sequence[R]], size: Callable[[T], int], most: int
+        self,
+        compute: Callable[[list[T]], Sequence[R]],
+        size: Callable[[T], int],
+        most: int = 16_384,
     ) -> None:
         self._compute, self._size, self._most = compute, size, most
         self._changed = Condition()

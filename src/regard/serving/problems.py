@@ -72,6 +72,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
         self.headers = dict(headers or {})
 
     @property
+    def sentence(self) -> str:
+        """What is wrong and what to do about it, for APIs that have one text for both."""
+        return "  ".join(filter(None, [str(self), self.hint]))
+
+    @property
     def details(self) -> ProblemDetails:
         """The body of the answer."""
         is_left = self.status == CLIENT_LEFT

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from regard.serving.problems import Problem
+from regard.errors import RegardError
+from regard.serving.problems import Problem, problem_of
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -66,3 +68,29 @@ class EventStream:
         """Send the events."""
         with self._admission:
             await self._response(scope, receive, send)
+
+
+Handler = Callable[[Request], Awaitable[Response | EventStream]]
+"""Answers the requests of a route."""
+
+
+def with_errors(
+    handler: Handler, describe: Callable[[Problem], object], *, bad_requests: Collection[int]
+) -> Handler:
+    """Return a handler whose errors have the form of another API.
+
+    Args:
+        handler: Answers requests.
+        describe: Returns the body of an answer with a problem.
+        bad_requests: Statuses for which this API has 400.
+    """
+
+    async def handle(request: Request) -> Response | EventStream:
+        try:
+            return await handler(request)
+        except (Problem, RegardError) as error:
+            problem = problem_of(error)
+            status = 400 if problem.status in bad_requests else problem.status
+            return json_response(describe(problem), status, problem.headers)
+
+    return handle

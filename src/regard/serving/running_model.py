@@ -144,10 +144,12 @@ class RunningModel:
             Problem: It is too long, or says something else.
         """
         require_json(request)
-        content = await self.read_bytes(request)
+        return self.decode(await self.read_bytes(request), body, most)
+
+    def decode(self, content: bytes, body: type[B], most: int | None = None) -> B:
+        """Decode the JSON of a request; see `read`."""
         decoded = decode_body(content, body)
-        most = self.limits.max_characters if most is None else most
-        check_length(decoded.inputs(), most)
+        check_length(decoded.inputs(), self.limits.max_characters if most is None else most)
         return decoded
 
     async def read_inputs(self, request: Request) -> Body:

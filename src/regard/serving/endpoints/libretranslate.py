@@ -6,7 +6,7 @@ for, and ``html`` is refused, as the model translates text.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,11 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from regard.data.languages import english_names, guess_language
-from regard.errors import RegardError
-from regard.serving.limits import check_length
-from regard.serving.problems import Problem, decode_body, problem_of
+from regard.serving.problems import Problem
 from regard.serving.request_bodies import content_type
-from regard.serving.responses import json_response
+from regard.serving.responses import json_response, with_errors
 from regard.serving.running_model import RunningModel
 from regard.serving.verbs.verb_service import Body, Texts, as_list
 from regard.serving.verbs.written_texts import TranslateBody, WrittenText
@@ -61,6 +59,11 @@ def routes(model: RunningModel) -> list[Route]:
     languages = model.languages
     if languages is None:
         return []
+    in_own_form = partial(
+        with_errors,
+        describe=lambda problem: {"error": problem.sentence},
+        bad_requests=(415, 422),
+    )
 
     async def translate(request: Request) -> Response:
         query = await _read(model, request, _TranslateQuery)
@@ -81,28 +84,10 @@ def routes(model: RunningModel) -> list[Route]:
         return json_response([_detected(query.q, languages)])
 
     return [
-        Route("/translate", _with_errors(translate), methods=["POST"]),
+        Route("/translate", in_own_form(translate), methods=["POST"]),
         Route("/languages", list_languages),
-        Route("/detect", _with_errors(detect), methods=["POST"]),
+        Route("/detect", in_own_form(detect), methods=["POST"]),
     ]
-
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _with_errors(handler: Handler) -> Handler:
-    """Return a handler whose errors have LibreTranslate's form."""
-
-    async def handle(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except (Problem, RegardError) as error:
-            problem = problem_of(error)
-            message = "  ".join(filter(None, [str(problem), problem.hint]))
-            status = 400 if problem.status in (415, 422) else problem.status
-            return json_response({"error": message}, status, problem.headers)
-
-    return handle
 
 
 async def _read(model: RunningModel, request: Request, query: type[Body]) -> Any:
@@ -119,9 +104,7 @@ async def _read(model: RunningModel, request: Request, query: type[Body]) -> Any
     }
     if "alternatives" in fields and str(fields["alternatives"]).isdecimal():
         fields["alternatives"] = int(fields["alternatives"])
-    decoded = decode_body(msgspec.json.encode(fields), query)
-    check_length(decoded.inputs(), model.limits.max_characters)
-    return decoded
+    return model.decode(msgspec.json.encode(fields), query)
 
 
 def _tag_of(query: _TranslateQuery, languages: Languages) -> str:

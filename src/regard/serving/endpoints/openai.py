@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,10 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from regard.errors import RegardError
 from regard.serving.piece_stream import PieceStream, begin_pieces
 from regard.serving.problems import Problem, problem_of
-from regard.serving.responses import EventStream, event, json_response
+from regard.serving.responses import EventStream, event, json_response, with_errors
 from regard.serving.running_model import RunningModel
 from regard.serving.verbs.continuations import GenerateBody, GenerateService
 from regard.serving.verbs.vectors import EmbedBody, EmbedService, TextVector
@@ -116,6 +116,7 @@ def routes(model: RunningModel) -> list[Route]:
         "created": int(time.time()),
         "owned_by": "regard",
     }
+    in_own_form = partial(with_errors, describe=_error, bad_requests=(422,))
 
     async def list_models(_: Request) -> Response:
         return json_response({"object": "list", "data": [entry]})
@@ -145,40 +146,23 @@ def routes(model: RunningModel) -> list[Route]:
     own: list[Route] = []
     if isinstance(service, GenerateService):
         own += [
-            Route("/v1/completions", _with_errors(complete), methods=["POST"]),
+            Route("/v1/completions", in_own_form(complete), methods=["POST"]),
             Route(
                 "/v1/chat/completions",
-                _with_errors(chat),
+                in_own_form(chat),
                 methods=["POST"],
                 include_in_schema=False,  # refused by name, since it is what clients ask first
             ),
         ]
     if isinstance(service, EmbedService):
-        own.append(Route("/v1/embeddings", _with_errors(embed), methods=["POST"]))
+        own.append(Route("/v1/embeddings", in_own_form(embed), methods=["POST"]))
     if not own:
         return []
     models = [
         Route("/v1/models", list_models),
-        Route("/v1/models/{name}", _with_errors(describe), include_in_schema=False),
+        Route("/v1/models/{name}", in_own_form(describe), include_in_schema=False),
     ]
     return [*own, *models]
-
-
-Handler = Callable[[Request], Awaitable[Response | EventStream]]
-
-
-def _with_errors(handler: Handler) -> Handler:
-    """Return a handler whose errors have OpenAI's form."""
-
-    async def handle(request: Request) -> Response | EventStream:
-        try:
-            return await handler(request)
-        except (Problem, RegardError) as error:
-            problem = problem_of(error)
-            status = 400 if problem.status == 422 else problem.status
-            return json_response(_error(problem), status, problem.headers)
-
-    return handle
 
 
 def _error(problem: Problem) -> dict[str, object]:
@@ -186,7 +170,7 @@ def _error(problem: Problem) -> dict[str, object]:
     is_own = problem.status >= 500
     return {
         "error": {
-            "message": "  ".join(filter(None, [str(problem), problem.hint])),
+            "message": problem.sentence,
             "type": "server_error" if is_own else "invalid_request_error",
             "param": None,
             "code": "model_not_found" if problem.status == 404 else None,

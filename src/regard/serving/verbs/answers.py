@@ -10,8 +10,6 @@ from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.question_answering.answerer import Answer, contexts_of
 from regard.tasks.question_answering.predictor import QuestionAnswerer
 
-_BATCH_CHARACTERS = 16_384  # of questions and contexts that are read together
-
 
 class AnswerBody(Body, frozen=True, kw_only=True):
     """A request for answers.
@@ -55,9 +53,7 @@ class FindService(VerbService[AnswerBody]):
             questions, contexts = zip(*rows, strict=True)
             return answerer.answer_rows(questions, contexts)
 
-        self._answer = self.worker = BatchedCalls(
-            answer, lambda row: len(row[0]) + len(row[1]), _BATCH_CHARACTERS
-        )
+        self._answer = self.worker = BatchedCalls(answer, lambda row: len(row[0]) + len(row[1]))
 
     def outputs(self, body: AnswerBody, _: CheckClient) -> Sequence[Answer]:
         """Answer questions."""

@@ -16,7 +16,6 @@ from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbServ
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import Classification, TextClassifier
 
-_BATCH_CHARACTERS = 16_384  # about half of what is classified together
 _SUFFIX = {"images": ".png", "recordings": ".wav"}  # of a file whose name is not known
 _FILE_TYPE = {"images": "image/png", "recordings": "audio/wav"}
 _BLANK = Classification(label="", probability=0.0, probabilities={})
@@ -80,9 +79,7 @@ class ClassifyService(VerbService[ClassifyBody]):
     body = ClassifyBody
 
     def __init__(self, classifier: TextClassifier) -> None:
-        self._classify = self.worker = BatchedCalls(
-            classifier.classify_rows, len, _BATCH_CHARACTERS
-        )
+        self._classify = self.worker = BatchedCalls(classifier.classify_rows, len)
 
     def outputs(self, body: ClassifyBody, _: CheckClient) -> Sequence[msgspec.Struct]:
         """Classify texts."""

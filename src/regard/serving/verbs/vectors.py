@@ -10,8 +10,6 @@ from regard.serving.batched_calls import BatchedCalls
 from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 
-_BATCH_CHARACTERS = 16_384  # of texts whose vectors are computed together
-
 
 class EmbedBody(Body, frozen=True, kw_only=True):
     """A request for vectors, of one text or several."""
@@ -42,7 +40,7 @@ class EmbedService(VerbService[EmbedBody]):
         def embed(texts: list[str]) -> list[TextVector]:
             return [TextVector(vector=vector) for vector in encoder.embed(texts).float().tolist()]
 
-        self._embed = self.worker = BatchedCalls(embed, len, _BATCH_CHARACTERS)
+        self._embed = self.worker = BatchedCalls(embed, len)
 
     def outputs(self, body: EmbedBody, _: CheckClient) -> Sequence[TextVector]:
         """Compute vectors."""
