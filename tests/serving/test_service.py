@@ -117,9 +117,9 @@ def test_more_requests_than_it_takes_are_told_to_come_again(monkeypatch):
         service, goes_on = client.model.verb_service, Event()
         compute = service.outputs
 
-        def wait(body):
+        def wait(*arguments):
             goes_on.wait()
-            return compute(body)
+            return compute(*arguments)
 
         monkeypatch.setattr(service, "outputs", wait)
         waiting = [client.begin("/v1/translate", {"text": "the cat"}) for _ in range(2)]
@@ -141,7 +141,7 @@ def test_more_requests_than_it_takes_are_told_to_come_again(monkeypatch):
 def test_a_failure_that_nobody_expected_says_nothing_of_the_inside(monkeypatch):
     with running(predictors.translator()) as client:
 
-        def fail(_):
+        def fail(*_):
             raise ValueError("secret")
 
         monkeypatch.setattr(client.model.verb_service, "outputs", fail)

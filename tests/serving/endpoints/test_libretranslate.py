@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 from tests.explain import predictors
 from tests.serving.running_service import running
 
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.serving.running_model import languages_of
 from regard.setup.config import DataConfig, RunConfig
 
@@ -85,3 +87,13 @@ def test_tags_choose_among_several_languages():
 def test_a_form_in_another_encoding_is_refused(translating):
     answer = translating.ask("POST", "/translate", b"q=caf%E9&source=en&target=de", FORM)
     assert (answer.status, answer.json) == (400, {"error": "the form is not in UTF-8."})
+
+
+def test_alternatives_widen_a_beam_that_is_narrower():
+    body = {"q": "a dog ran", "source": "en", "target": "de", "alternatives": 2}
+    translator = predictors.translator()
+    translator.config = msgspec.structs.replace(translator.config, search=BeamSearchConfig(beam=1))
+    with running(translator, languages="en-de") as client:
+        answer = client.post("/translate", body)
+    assert answer.status == 200, answer.json
+    assert len(answer.json["alternatives"]) == 2

@@ -72,7 +72,8 @@ def routes(model: RunningModel) -> list[Route]:
         if query.alternatives < 0:
             raise Problem(400, "alternatives must be 0 or more.")
         nbest = 1 + query.alternatives
-        body = TranslateBody(text=texts, nbest=nbest, beam=nbest if nbest > 4 else None)
+        is_wider = nbest > model.predictor.config.search.beam
+        body = TranslateBody(text=texts, nbest=nbest, beam=nbest if is_wider else None)
         outputs = await model.compute(request, body)
         return json_response(_answer(query, outputs, languages))
 
