@@ -67,8 +67,8 @@ def test_the_longest_document_decides_limit_and_pattern(settings, longest, limit
     ],
 )
 def test_a_short_budget_reads_beginnings_of_documents_several_times(settings, limit):
-    kept = {64: 0.25, 128: 0.4, 256: 0.6, 512: 0.95}
-    sources = SourceLengths(usual=200, longest=1000, longest_target=40, kept=kept)
+    covered = {64: 0.25, 128: 0.4, 256: 0.6, 512: 0.95}
+    sources = SourceLengths(usual=200, longest=1000, longest_target=40, covered=covered)
     config = decide(
         *settings, task="summarization", num_chars=10**7, num_tokens=2_000_000, sources=sources
     )
@@ -76,7 +76,7 @@ def test_a_short_budget_reads_beginnings_of_documents_several_times(settings, li
 
 
 def test_an_answer_may_be_anywhere_and_its_text_is_read_whole():
-    sources = SourceLengths(usual=200, longest=1000, longest_target=40, kept={64: 0.25})
+    sources = SourceLengths(usual=200, longest=1000, longest_target=40, covered={64: 0.25})
     config = decide(
         "qa.kind=generative",
         "training.minutes=1",

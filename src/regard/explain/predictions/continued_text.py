@@ -59,7 +59,7 @@ class ContinuedText(ClassPrediction):
         row = [*before, *prompt, *continuation]
         num_before = len(row) - len(continuation)
         if not num_before or not continuation:
-            raise ConfigError("the continuation is empty, or has no text before it.")
+            raise ConfigError("the text has no continuation, or nothing before it.")
         self._tokenizer = tokenizer
         self._ids = torch.tensor([row[:-1]])  # what the model reads
         self._unused = torch.tensor(tokenizer.unused_ids(model.vocab_size), dtype=torch.long)
