@@ -17,6 +17,7 @@ from tests.setup.decide import decide
 import regard
 from regard.__main__ import main
 from regard.data.batching import TokenRows
+from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
@@ -24,12 +25,14 @@ from regard.runs.run import resume, train
 from regard.setup.build import measure_sources
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.facts import SourceLengths
 from regard.setup.pretrained import read_pretrained
 from regard.setup.request import Request
 from regard.tasks import task_named, task_of, task_of_published
 from regard.tasks.generative_question_answering.data import encode_sources, read_written_answers
 from regard.tasks.generative_question_answering.predictor import AnswerWriter, WrittenAnswer
+from regard.tasks.question_answering.evaluation import evaluate_answers
 from regard.training.events import Evaluated, Warned
 from regard.training.signals import Stopped, request_stop
 
@@ -181,6 +184,16 @@ def test_answers_in_other_words_are_learned(tmp_path) -> None:
     path.write_text("".join(json.dumps(row | {"answers": []}) + "\n" for row in rows))
     with pytest.raises(DataError, match="no question has an answer: there is nothing to learn"):
         read_written(path)
+
+
+def test_training_questions_with_answers_in_other_words_are_not_a_test(writer, tmp_path) -> None:
+    path = tmp_path / "q.jsonl"
+    row = {"question": "Who?", "answers": ["Paris"]}
+    rows = [row | {"context": f"{number} {CONTEXT}"} for number in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    writer.config = replace(writer.config, data=replace(writer.config.data, path=str(path)))
+    with pytest.raises(DataError, match="questions also stand in"):
+        evaluate_answers(writer, open_source(path), EvaluationOptions(model="qa"))
 
 
 @pytest.mark.slow

@@ -40,12 +40,9 @@ from regard.setup.evaluation_report import (
     score_interval,
 )
 from regard.setup.held_out import training_rows, unseen_rows
+from regard.tasks import task_of
 from regard.tasks.question_answering.answerer import Answer, Answerer
-from regard.tasks.question_answering.data import (
-    QuestionData,
-    read_question_data,
-    read_questions_of,
-)
+from regard.tasks.question_answering.data import QuestionData, read_questions_of
 
 _ENDS = ".!?。！？"
 _LONGEST_TEXT = 60  # characters of a text in a line of the report
@@ -182,7 +179,7 @@ def evaluate_answers(
             say what becomes of them.
     """
     config = answerer.config
-    train = training_rows(read_question_data, config)
+    train = training_rows(task_of(config).read, config)
     questions = unseen_rows(train, read_questions_of(data, config.data), options)
     results = answerer.answer(questions.questions, questions.contexts)
     texts = [result.answer or "" for result in results]
@@ -203,9 +200,8 @@ def evaluate_answers(
     if options.has_details:
         details = _details(answerer, questions, results, train, rows, picture)
     return AnswerReport(
+        **options.report_fields(),
         path=data.path,
-        model=options.model,
-        other=options.other,
         num_questions=len(questions),
         num_unanswerable=questions.num_unanswerable,
         scores=score_answers(texts, questions.answers),
