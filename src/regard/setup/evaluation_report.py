@@ -49,6 +49,10 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
     has_details: bool = False
     loss_rose: bool = False
 
+    def report_fields(self) -> dict[str, Any]:
+        """Return the fields of a report that the options decide, by name."""
+        return {"model": self.model, "other": self.other, "loss_rose": self.loss_rose}
+
 
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     """The scores of a model on data.

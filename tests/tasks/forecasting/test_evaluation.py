@@ -330,3 +330,9 @@ def test_the_picture_has_a_panel_for_each_window(
     np.testing.assert_array_equal(panels[0].history, values[68:100])
     np.testing.assert_array_equal(panels[0].actual, values[100:106])
     assert panels[0].times[32] == "2008-05-01"
+
+
+def test_a_report_says_whether_the_loss_rose(evaluate: Any) -> None:
+    for rose in (False, True):
+        report = evaluate(series_of(a=wave(60)), loss_rose=rose)
+        assert report.json_fields()["loss_rose"] is rose

@@ -196,6 +196,15 @@ def test_short_lines_are_the_worst_where_there_are_no_others(run, tmp_path):
     assert [entry.line for entry in report.worst] == [3, 1]
 
 
+def test_a_report_says_whether_the_loss_rose(run, tmp_path):
+    path = tmp_path / "new.txt"
+    path.write_text("7 red cat\n")
+    report = evaluate_text(
+        load(run[0]), read_text(path), EvaluationOptions(model="m", loss_rose=True)
+    )
+    assert report.json_fields()["loss_rose"]
+
+
 def test_the_verdict_says_whether_the_model_is_better_than_xz(run, tmp_path):
     path = tmp_path / "new.txt"
     path.write_text("7 red\n\nQ!?\n")

@@ -170,7 +170,10 @@ def evaluate_classifier(
         other_rows = exclude_repeated(other.read_test(data), repeated, train_path, drop=True)
         measures = label_measures(other.model, other.batches(other_rows), other.world)
         compared = measures["accuracy"]
-    results = classifier.predict(classifier.batches(rows))
+    batches = classifier.batches(rows)
+    results = classifier.predict(batches)
+    fields: dict[str, Any] = options.report_fields()
+    fields |= final_measures(classifier.model, batches, classifier.world)
     picture = _picture(classifier.labels, results, rows.labels)
     worst = _find_worst(results, rows, options.num_worst)
     details = None
@@ -182,19 +185,16 @@ def evaluate_classifier(
             worst=[_scored_row(entry, rows) for entry in worst],
         )
     return ClassificationReport(
+        **fields,
         path=data.path,
-        model=options.model,
-        other=options.other,
         num_inputs=len(rows),
         unit=classifier.unit,
-        **final_measures(classifier.model, classifier.batches(rows), classifier.world),
         calibration_error=picture.calibration_error,
         worst=worst,
         compared=compared,
         num_truncated=sum(result.truncated > 0 for result in results),
         picture=picture,
         details=details,
-        loss_rose=options.loss_rose,
     )
 
 

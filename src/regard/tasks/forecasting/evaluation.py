@@ -354,9 +354,8 @@ def evaluate_forecasts(
             forecasts=[picture.panel(row) for row in rows[:_SHOWN_FORECASTS]],
         )
     return ForecastReport(
+        **options.report_fields(),
         path=data.path,
-        model=options.model,
-        other=options.other,
         picture=picture,
         details=details,
         num_series=len({window.series for window in windows}),

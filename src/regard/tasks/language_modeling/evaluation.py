@@ -145,9 +145,8 @@ def evaluate_text(
     worst = _find_worst(generator, lines, options.num_worst)
     content = ("\n".join(lines.texts) + "\n").encode()
     return TextReport(
+        **options.report_fields(),
         path=lines.path,
-        model=options.model,
-        other=options.other,
         num_lines=len(lines.texts),
         num_chars=lines.num_chars,
         loss=measures["loss"],

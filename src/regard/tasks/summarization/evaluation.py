@@ -241,9 +241,8 @@ def evaluate_summarizer(
             cuts_sources=True,
         )
     return SummarizationReport(
-        model=options.model,
+        **options.report_fields(),
         path=pairs.path,
-        other=options.other,
         num_documents=len(pairs),
         beam=search.beam if options.beam is None else options.beam,
         scores=score_summaries(outputs, references),
@@ -271,7 +270,6 @@ def evaluate_summarizer(
         comparison=comparison,
         picture=picture,
         details=details,
-        loss_rose=options.loss_rose,
     )
 
 

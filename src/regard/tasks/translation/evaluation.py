@@ -191,9 +191,8 @@ def evaluate_translator(
             target_row="sentence",
         )
     return TranslationReport(
-        model=options.model,
+        **options.report_fields(),
         path=pairs.path,
-        other=options.other,
         num_pairs=len(pairs),
         beam=translator.config.search.beam if beam is None else beam,
         scores=score_translations(outputs, pairs.targets, target_language=language),
@@ -214,7 +213,6 @@ def evaluate_translator(
         comparison=comparison,
         picture=picture,
         details=details,
-        loss_rose=options.loss_rose,
     )
 
 
