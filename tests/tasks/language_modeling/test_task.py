@@ -10,12 +10,13 @@ from tests.conftest import toy_pairs
 from regard import load
 from regard.__main__ import main
 from regard.data.readers.running_text import read_text
+from regard.data.readers.source import open_source
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks import guess_task
-from regard.tasks.language_modeling.evaluation import evaluate_text, read_test_text
+from regard.tasks.language_modeling.evaluation import evaluate_text
 from regard.training.events import DataSummary, Evaluated, Saved
 
 SMALL = (
@@ -148,7 +149,7 @@ def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
     with torch.no_grad():
         logits = generator.model(tokens[:, :-1])
     loss = torch.nn.functional.cross_entropy(logits[0], tokens[0, 1:])
-    found = evaluate_text(generator, read_text(path), EvaluationOptions(model="tales"))
+    found = evaluate_text(generator, open_source(path), EvaluationOptions(model="tales"))
     assert found.loss == pytest.approx(float(loss), rel=1e-5)
     num_bytes = len(path.read_bytes())
     assert found.bits_per_byte == pytest.approx(
@@ -172,7 +173,7 @@ def test_the_worst_lines_are_those_with_the_most_bits_per_byte(run, tmp_path, ca
     alone.write_text("\n".join(lines.texts[:3]) + "\n")  # what follows changes no loss of a line
     first, _ = generator.line_losses(read_text(alone))
     assert first[:2] == pytest.approx(losses[:2], rel=1e-4)
-    report = evaluate_text(generator, lines, EvaluationOptions(model="m", num_worst=3))
+    report = evaluate_text(generator, open_source(path), EvaluationOptions(model="m", num_worst=3))
     worst = report.worst
     assert (worst[0].line, worst[0].text) == (12, lines.texts[11])
     assert worst[0].loss == pytest.approx(losses[11] / num_tokens[11])
@@ -192,7 +193,7 @@ def test_the_worst_lines_are_those_with_the_most_bits_per_byte(run, tmp_path, ca
 def test_short_lines_are_the_worst_where_there_are_no_others(run, tmp_path):
     path = tmp_path / "new.txt"
     path.write_text("7 red\n\nQ!?\n")
-    report = evaluate_text(load(run[0]), read_text(path), EvaluationOptions(model="m"))
+    report = evaluate_text(load(run[0]), open_source(path), EvaluationOptions(model="m"))
     assert [entry.line for entry in report.worst] == [3, 1]
 
 
@@ -200,7 +201,7 @@ def test_a_report_says_whether_the_loss_rose(run, tmp_path):
     path = tmp_path / "new.txt"
     path.write_text("7 red cat\n")
     report = evaluate_text(
-        load(run[0]), read_text(path), EvaluationOptions(model="m", loss_rose=True)
+        load(run[0]), open_source(path), EvaluationOptions(model="m", loss_rose=True)
     )
     assert report.json_fields()["loss_rose"]
 
@@ -208,7 +209,7 @@ def test_a_report_says_whether_the_loss_rose(run, tmp_path):
 def test_the_verdict_says_whether_the_model_is_better_than_xz(run, tmp_path):
     path = tmp_path / "new.txt"
     path.write_text("7 red\n\nQ!?\n")
-    report = evaluate_text(load(run[0]), read_text(path), EvaluationOptions(model="m"))
+    report = evaluate_text(load(run[0]), open_source(path), EvaluationOptions(model="m"))
     better, worse = (replace(report, compressed=report.bits_per_byte + d) for d in (0.1, -0.1))
     assert (better.verdict, worse.verdict) == ("better than xz", "not better than xz")
 
@@ -224,13 +225,12 @@ def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
     )
     test = tmp_path / "test.txt"
     test.write_text(f"new\n{long}\n")
-    with pytest.raises(DataError) as raised:
-        read_test_text(str(test), generator, EvaluationOptions(model="m"))
-    assert "1 of 2 lines are also in" in str(raised.value)
+    with pytest.raises(DataError, match="1 of 2 lines are also in"):
+        evaluate_text(generator, open_source(test), EvaluationOptions(model="m"))
     dropping = EvaluationOptions(model="m", drop_overlap=True)
-    assert len(read_test_text(str(test), generator, dropping)) == 1
+    assert evaluate_text(generator, open_source(test), dropping).num_rows == 1
     keeping = EvaluationOptions(model="m", allow_overlap=True)
-    assert len(read_test_text(str(test), generator, keeping)) == 2
+    assert evaluate_text(generator, open_source(test), keeping).num_rows == 2
 
 
 class CrashError(Exception):

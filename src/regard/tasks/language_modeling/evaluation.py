@@ -17,7 +17,6 @@ from regard.data.text_splits import without_repeats
 from regard.errors import DataError
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.dataset import ReadOptions
 from regard.setup.evaluation_details import (
     CalibrationChart,
     EvaluationDetails,
@@ -126,7 +125,7 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
 
 def evaluate_text(
     generator: TextGenerator,
-    lines: TextLines,
+    data: DataSource,
     options: EvaluationOptions,
     other: TextGenerator | None = None,
 ) -> TextReport:
@@ -134,13 +133,21 @@ def evaluate_text(
 
     Args:
         generator: The model.
-        lines: The text.
+        data: The text.
         options: How it is evaluated.
         other: Another model to compare with.
 
     Returns:
         Loss, perplexity and bits per byte, and the bits per byte of the baselines.
+
+    Raises:
+        DataError: The file cannot be read, or has long lines of the training text and `options` do
+            not say what becomes of them.
     """
+    lines = read_lines_of(data, generator.config.data)
+    trained = training_data(read_text_data, generator.config)
+    train = None if trained is None else trained.train
+    lines = _unseen_lines(train, lines, options)
     measures = generator.measure(lines)
     worst = _find_worst(generator, lines, options.num_worst)
     content = ("\n".join(lines.texts) + "\n").encode()
@@ -156,12 +163,12 @@ def evaluate_text(
         compressed=8 * len(lzma.compress(content, preset=9)) / len(content),
         worst=worst,
         compared=None if other is None else other.measure(lines)["bits_per_byte"],
-        details=_details(generator, lines, worst) if options.has_details else None,
+        details=_details(generator, lines, train, worst) if options.has_details else None,
     )
 
 
 def _details(
-    generator: TextGenerator, lines: TextLines, worst: list[WorstLine]
+    generator: TextGenerator, lines: TextLines, train: TextLines | None, worst: list[WorstLine]
 ) -> EvaluationDetails:
     """Return what a page shows beyond the scores."""
     losses, _ = generator.line_losses(lines)
@@ -176,11 +183,10 @@ def _details(
         row="line",
         names=names,
     )
-    train = training_data(read_text_data, generator.config)
     by_rarity = chart_by_rarity(
         texts,
         [bits],
-        training_texts=None if train is None else train.train.texts,
+        training_texts=None if train is None else train.texts,
         count_tokens=lambda texts: list(map(len, map(generator.tokenizer.encode_text, texts))),
         row="line",
         names=names,
@@ -248,21 +254,16 @@ def byte_entropy(content: bytes) -> float:
     return sum(fraction * math.log2(1 / fraction) for fraction in fractions)
 
 
-def read_test_text(
-    data: DataSource, generator: TextGenerator, options: EvaluationOptions
+def _unseen_lines(
+    train: TextLines | None, lines: TextLines, options: EvaluationOptions
 ) -> TextLines:
-    """Return a test text, read with the settings of the model's training text.
+    """Return the lines of a test text without long ones of the training text, or with them.
 
     Raises:
-        DataError: There are long lines that are also in the training text and `options` do not say
-            what becomes of them, or the file cannot be read.
+        DataError: There are such lines and `options` do not say what becomes of them, or no line is
+            left.
     """
-    lines = read_lines_of(data, generator.config.data)
-    if options.allow_overlap:
-        return lines
-    try:
-        train = read_text_data(ReadOptions.from_config(generator.config)).train
-    except DataError:  # the training text is not available, so nothing can be compared
+    if train is None or options.allow_overlap:
         return lines
     new_lines, repeats = without_repeats(train, lines)
     if repeats and not options.drop_overlap:

@@ -19,7 +19,7 @@ from regard.setup.dataset import ReadOptions, TrainingRow
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
-from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text, read_test_text
+from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text
 from regard.tasks.language_modeling.loss import (
     LanguageModelLoss,
     evaluation_batches,
@@ -98,7 +98,7 @@ class LanguageModelingTask(Task):
         other: TextGenerator | None = None,
     ) -> TextReport:
         """Score a language model on running text; see `Task`."""
-        return evaluate_text(predictor, read_test_text(data, predictor, options), options, other)
+        return evaluate_text(predictor, data, options, other)
 
     def predictor(
         self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig

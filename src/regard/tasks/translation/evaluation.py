@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
 from regard.metrics import FLOORS
 from regard.metrics.baselines import NearestNeighbor, copy_source
@@ -136,7 +135,7 @@ class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
 
 def evaluate_translator(
     translator: Translator,
-    pairs: ParallelCorpus,
+    data: DataSource,
     options: EvaluationOptions,
     other: Translator | None = None,
 ) -> TranslationReport:
@@ -144,19 +143,26 @@ def evaluate_translator(
 
     Args:
         translator: The model.
-        pairs: Sources with reference translations.
+        data: Sources with reference translations.
         options: How it is evaluated.
         other: Another model to compare with by paired bootstrap.
 
     Returns:
         Scores, baselines, latency and the worst translations.
+
+    Raises:
+        DataError: The file cannot be read, or has sources of the training data and `options` do not
+            say what becomes of them.
     """
-    beam = options.beam
+    config, beam = translator.config, options.beam
+    pairs = read_pairs_of(data, config.data)
+    train = training_rows(read_translation_data, config)
+    pairs = unseen_rows(train, pairs, options)
     best = [row[0] for row in translator.translate_best(pairs.sources, beam=beam)]
     outputs = [candidate.text for candidate in best]
-    language = translator.config.data.target_language
+    language = config.data.target_language
     neighbour_chrf = None
-    if (train := _training_pairs(translator)) is not None:
+    if train is not None:
         nearest = NearestNeighbor(train.sources, train.targets).translate(pairs.sources)
         neighbour_chrf = chrf(nearest, pairs.targets)
     comparison = None
@@ -194,7 +200,7 @@ def evaluate_translator(
         **options.report_fields(),
         path=pairs.path,
         num_pairs=len(pairs),
-        beam=translator.config.search.beam if beam is None else beam,
+        beam=config.search.beam if beam is None else beam,
         scores=score_translations(outputs, pairs.targets, target_language=language),
         copy_chrf=chrf(copy_source(pairs.sources), pairs.targets),
         neighbour_chrf=neighbour_chrf,
@@ -233,21 +239,3 @@ def _time_single_sentences(
         return seconds
 
     return translator.world.on_first(measure)
-
-
-def read_test_pairs(
-    data: DataSource, translator: Translator, options: EvaluationOptions
-) -> ParallelCorpus:
-    """Return test pairs, read with the settings of the model's training pairs.
-
-    Raises:
-        DataError: There are pairs whose source is in the training data and `options` do not say
-            what becomes of them, or the file cannot be read.
-    """
-    pairs = read_pairs_of(data, translator.config.data)
-    return unseen_rows(_training_pairs(translator), pairs, options)
-
-
-def _training_pairs(translator: Translator) -> ParallelCorpus | None:
-    """Return the training pairs; None where their files are not available."""
-    return training_rows(read_translation_data, translator.config)

@@ -79,10 +79,9 @@ class TranslationTask(Task):
         other: Translator | None = None,
     ) -> TranslationReport:
         """Score a translator on a file of pairs; see `Task`."""
-        from regard.tasks.translation.evaluation import evaluate_translator, read_test_pairs
+        from regard.tasks.translation.evaluation import evaluate_translator
 
-        pairs = read_test_pairs(data, predictor, options)
-        return evaluate_translator(predictor, pairs, options, other)
+        return evaluate_translator(predictor, data, options, other)
 
 
 TRANSLATION = TranslationTask()
