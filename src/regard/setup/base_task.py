@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,11 @@ class Task(ABC):
         preset_table: Name of the sizes of its families in `regard.setup.presets`, which imports
             the families.
         computes_vectors: Whether models compute vectors of texts.
+        predictor: Returns the object that applies a trained model to text or other inputs, from the
+            model in evaluation mode, its vocabulary (None for data without text), and the settings
+            of its run.
+        evaluation: Dotted name of the function that scores its models on new data; empty where they
+            have no scores.
     """
 
     name: str
@@ -81,6 +86,8 @@ class Task(ABC):
     computes_vectors: bool = False
     families: Mapping[str, Family] | Mapping[str, InputFamily]
     preset_table: str
+    predictor: Callable[[Any, Any, RunConfig], Any]
+    evaluation: str = ""
 
     @property
     def presets(self) -> FamilyPresets:
@@ -154,24 +161,10 @@ class Task(ABC):
             Model, batches, loss and evaluation.
         """
 
-    @abstractmethod
-    def predictor(self, model: Any, tokenizer: Any, config: RunConfig) -> Any:
-        """Return the object that applies a trained model to text or other inputs.
-
-        Args:
-            model: Model in evaluation mode.
-            tokenizer: Its vocabulary; None for data without text.
-            config: The settings of its run.
-        """
-
     def evaluate(
-        self,
-        predictor: Any,  # noqa: ARG002 - for tasks with scores
-        data: DataSource,  # noqa: ARG002
-        options: EvaluationOptions,
-        other: Any = None,  # noqa: ARG002
+        self, predictor: Any, data: DataSource, options: EvaluationOptions, other: Any = None
     ) -> EvaluationReport:
-        """Score a model on new data, next to floors and another model.
+        """Return the scores of a model on new data, next to floors and another model.
 
         Args:
             predictor: The model, as `open` returned it.
@@ -179,14 +172,13 @@ class Task(ABC):
             options: How it is evaluated.
             other: Another model to compare with, for the same task.
 
-        Returns:
-            The scores.
-
         Raises:
             ConfigError: Models for this task have no scores on a file.
             DataError: The data cannot be read, or overlaps with the training data.
-        """  # noqa: DOC202 - tasks with scores return them
-        raise ConfigError(f"{options.model}: a model for {self.name} has no scores on a file.")
+        """
+        if not self.evaluation:
+            raise ConfigError(f"{options.model}: a model for {self.name} has no scores on a file.")
+        return load(self.evaluation)(predictor, data, options, other)
 
     def open(self, folder: str | Path, config: RunConfig | None = None) -> Any:
         """Return the predictor of a model folder in regard's format.

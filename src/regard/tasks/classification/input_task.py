@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.models import INPUT_ENCODERS, Vit
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.input_data import (
@@ -26,7 +24,6 @@ from regard.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
-    from regard.tasks.classification.evaluation import ClassificationReport
 
 _SMALLEST_IMAGE = 8  # pixels a side; smaller squares are more likely series
 
@@ -42,6 +39,7 @@ class InputClassificationTask(Task):
     has_picture = True
     families = INPUT_ENCODERS
     preset_table = "INPUT_PRESETS"
+    evaluation = "regard.tasks.classification.evaluation.evaluate_classifier"
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
@@ -104,18 +102,6 @@ class InputClassificationTask(Task):
             train, batch_tokens=parts.batch_tokens, seed=parts.config.training.seed
         )
         return ClassificationSetup(parts, batches, classifier)
-
-    def evaluate(
-        self,
-        predictor: InputClassifier,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: InputClassifier | None = None,
-    ) -> ClassificationReport:
-        """Score a classifier on labeled data; see `Task`."""
-        from regard.tasks.classification.evaluation import evaluate_classifier
-
-        return evaluate_classifier(predictor, data, options, other)
 
     def predictor(
         self,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from regard.data.labeled_text import COLUMNS
 from regard.data.listing import pluralize
 from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Classifier
 from regard.models.base.checkpoint_format import LabelHead
@@ -17,7 +16,6 @@ from regard.setup.base_task import Task
 from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.training_setup import RunParts
 from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.data import (
@@ -30,7 +28,6 @@ from regard.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
-    from regard.tasks.classification.evaluation import ClassificationReport
 
 
 class TextClassificationTask(Task):
@@ -44,6 +41,8 @@ class TextClassificationTask(Task):
     has_picture = True
     families = ENCODERS
     preset_table = "ENCODER_PRESETS"
+    predictor = TextClassifier
+    evaluation = "regard.tasks.classification.evaluation.evaluate_classifier"
 
     @property
     def defaults(self) -> RunConfig:
@@ -98,24 +97,6 @@ class TextClassificationTask(Task):
             longest, texts = classifier.max_length, pluralize(num_cut, "text is", "texts are")
             report(Warned(text=f"{texts} cut to {longest:,} tokens."))
         return ClassificationSetup(parts, batches, classifier)
-
-    def evaluate(
-        self,
-        predictor: TextClassifier,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: TextClassifier | None = None,
-    ) -> ClassificationReport:
-        """Score a classifier on labeled data; see `Task`."""
-        from regard.tasks.classification.evaluation import evaluate_classifier
-
-        return evaluate_classifier(predictor, data, options, other)
-
-    def predictor(
-        self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig
-    ) -> TextClassifier:
-        """Return the classifier of texts of a trained model."""
-        return TextClassifier(model, tokenizer, config)
 
 
 CLASSIFICATION = TextClassificationTask()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.data.time_series import TimeSeries
 from regard.errors import DataError, NextStep
 from regard.hub.model_folder import ModelFolder
@@ -18,7 +17,7 @@ from regard.optim import ADAMW
 from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
+from regard.setup.evaluation_report import TestReport
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.forecasting.data import ForecastData, read_forecast_data
 from regard.tasks.forecasting.linear_path import fit_linear_path
@@ -162,6 +161,7 @@ class ForecastingTask(Task):
     unread = Task.unread | {"max_length", "max_source_length", "drop_overlap", "allow_overlap"}
     families = FORECASTERS
     preset_table = "FORECAST_PRESETS"
+    evaluation = "regard.tasks.forecasting.evaluation.evaluate_forecasts"
     loss_unit = "deviations of the window"
     has_picture = True
 
@@ -217,18 +217,6 @@ class ForecastingTask(Task):
         forecaster: Forecaster = super().open(folder, config)
         forecaster.bands = ModelFolder(folder).read_calibration()
         return forecaster
-
-    def evaluate(
-        self,
-        predictor: Forecaster,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: Forecaster | None = None,
-    ) -> EvaluationReport:
-        """Score forecasts by rolling origins."""
-        from regard.tasks.forecasting.evaluation import evaluate_forecasts
-
-        return evaluate_forecasts(predictor, data, options, other)
 
 
 def window_batches(

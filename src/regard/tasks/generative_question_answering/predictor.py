@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -45,11 +45,12 @@ class WrittenAnswer(NamedTuple):
 class AnswerWriter(Answerer, TargetWriter):
     """A model that writes answers, in use."""
 
-    def with_beam(self, beam: int | None) -> Self:
+    def with_beam(self, beam: int | None) -> AnswerWriter:
         """Return the same model with another beam; None leaves it as it is."""
+        if beam is None:
+            return self
         writer = copy.copy(self)
-        if beam is not None:
-            writer.config = replace(self.config, search=self.search_config(beam=beam))
+        writer.config = replace(self.config, search=self.search_config(beam=beam))
         return writer
 
     def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:

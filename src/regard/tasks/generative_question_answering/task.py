@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from regard.data.question_rows import AnswerPairs
 from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.generation.beam_search_config import NEW_SEARCH
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
@@ -22,7 +21,7 @@ from regard.models import ENCODER_DECODERS, EncoderDecoder
 from regard.setup.base_task import Task
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
 from regard.setup.dataset import ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
+from regard.setup.evaluation_report import TestReport
 from regard.setup.training_setup import RunParts
 from regard.tasks.generative_question_answering.data import (
     WrittenAnswerData,
@@ -30,9 +29,9 @@ from regard.tasks.generative_question_answering.data import (
     read_written_answers,
 )
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
-from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
+from regard.tasks.question_answering.answerer import THRESHOLD
 from regard.tasks.question_answering.data import is_for_questions
-from regard.tasks.question_answering.evaluation import answer_test_report, evaluate_answers
+from regard.tasks.question_answering.evaluation import answer_test_report
 from regard.tasks.question_answering.loss import answer_measures, best_threshold
 from regard.tasks.question_answering.task import QuestionAnsweringTask
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
@@ -53,6 +52,8 @@ class GenerativeQuestionAnsweringTask(Task):
     sections = frozenset({"tokenizer", "search", "qa"})
     families = ENCODER_DECODERS
     preset_table = "WRITTEN_ANSWER_PRESETS"
+    predictor = AnswerWriter
+    evaluation = "regard.tasks.question_answering.evaluation.evaluate_answers"
 
     @property
     def defaults(self) -> RunConfig:
@@ -80,29 +81,11 @@ class GenerativeQuestionAnsweringTask(Task):
         """Encode questions with their texts, and arrange them in batches."""
         return WrittenAnswerSetup(parts, report)
 
-    def predictor(
-        self, model: EncoderDecoder[Any], tokenizer: AnyTokenizer, config: RunConfig
-    ) -> AnswerWriter:
-        """Return a trained model in use, without a threshold of "no answer"."""
-        return AnswerWriter(model, tokenizer, config)
-
     def open(self, folder: str | Path, config: RunConfig | None = None) -> AnswerWriter:
         """Return the predictor of a model folder, with its threshold."""
         writer: AnswerWriter = super().open(folder, config)
         writer.threshold = ModelFolder(folder).read_calibration().get(THRESHOLD)
         return writer
-
-    def evaluate(
-        self,
-        predictor: AnswerWriter,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: Answerer | None = None,
-    ) -> EvaluationReport:
-        """Score the answers to questions."""
-        if isinstance(other, AnswerWriter):
-            other = other.with_beam(options.beam)
-        return evaluate_answers(predictor.with_beam(options.beam), data, options, other)
 
 
 class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData, AnswerPairs]):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from regard.data.readers.running_text import TextLines
 from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -16,10 +15,9 @@ from regard.setup.base_task import FOLDER, Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions, TrainingRow
-from regard.setup.evaluation_report import EvaluationOptions, TestReport
+from regard.setup.evaluation_report import TestReport
 from regard.setup.training_setup import RunParts, TrainingSetup
 from regard.tasks.language_modeling.data import TextData, read_text_data
-from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text
 from regard.tasks.language_modeling.loss import (
     LanguageModelLoss,
     evaluation_batches,
@@ -47,6 +45,8 @@ class LanguageModelingTask(Task):
     unread = frozenset()
     families = DECODERS
     preset_table = "LANGUAGE_MODEL_PRESETS"
+    predictor = TextGenerator
+    evaluation = "regard.tasks.language_modeling.evaluation.evaluate_text"
 
     @property
     def defaults(self) -> RunConfig:
@@ -89,22 +89,6 @@ class LanguageModelingTask(Task):
         )
         parts.dataset.length = batches.length
         return LanguageModelingSetup(parts, batches)
-
-    def evaluate(
-        self,
-        predictor: TextGenerator,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: TextGenerator | None = None,
-    ) -> TextReport:
-        """Score a language model on running text; see `Task`."""
-        return evaluate_text(predictor, data, options, other)
-
-    def predictor(
-        self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig
-    ) -> TextGenerator:
-        """Return the generator of texts of a trained model."""
-        return TextGenerator(model, tokenizer, config)
 
 
 class LanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Decoder]):

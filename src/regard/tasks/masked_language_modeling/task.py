@@ -43,6 +43,7 @@ class MaskedLanguageModelingTask(Task):
     computes_vectors = True
     families = ENCODERS
     preset_table = "ENCODER_PRESETS"
+    predictor = TextEncoder
 
     @property
     def defaults(self) -> RunConfig:
@@ -77,10 +78,6 @@ class MaskedLanguageModelingTask(Task):
         )
         parts.dataset.length = batches.length
         return MaskedLanguageModelingSetup(parts, batches)
-
-    def predictor(self, model: Encoder, tokenizer: AnyTokenizer, config: RunConfig) -> TextEncoder:
-        """Return the encoder of texts, which also fills in masks, of a trained model."""
-        return TextEncoder(model, tokenizer, config)
 
 
 class MaskedLanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Encoder]):

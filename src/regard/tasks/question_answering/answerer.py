@@ -64,6 +64,10 @@ class Answerer(BasePredictor, ABC):
             raise ConfigError(f"`threshold`: a finite number was expected, not {value}.")
         self._threshold = value
 
+    def with_beam(self, beam: int | None) -> Answerer:  # noqa: ARG002 - for models that write
+        """Return the same model with another beam; None leaves it as it is."""
+        return self
+
     @abstractmethod
     def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
         """Answer questions that are not blank, each by its context."""

@@ -181,10 +181,12 @@ def evaluate_answers(
     config = answerer.config
     train = training_rows(task_of(config).read, config)
     questions = unseen_rows(train, read_questions_of(data, config.data), options)
+    answerer = answerer.with_beam(options.beam)
     results = answerer.answer(questions.questions, questions.contexts)
     texts = [result.answer or "" for result in results]
     comparison = None
     if other is not None:
+        other = other.with_beam(options.beam)
         other_answers = other.answer(questions.questions, questions.contexts)
         other_texts = [result.answer or "" for result in other_answers]
         comparison = compare_answers(texts, other_texts, questions.answers)

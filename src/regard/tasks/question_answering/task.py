@@ -10,7 +10,6 @@ import numpy as np
 from regard.data.listing import pluralize
 from regard.data.question_rows import Questions
 from regard.data.readers.shape import DataShape
-from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODERS, BertConfig, Model, SpanModel
@@ -21,9 +20,9 @@ from regard.setup.base_task import Task
 from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
-from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
+from regard.setup.evaluation_report import TestReport
 from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
-from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
+from regard.tasks.question_answering.answerer import THRESHOLD
 from regard.tasks.question_answering.data import (
     QuestionData,
     is_for_questions,
@@ -128,6 +127,8 @@ class QuestionAnsweringTask(Task):
     sections = frozenset({"tokenizer", "qa"})
     families = ENCODERS
     preset_table = "QUESTION_PRESETS"
+    predictor = QuestionAnswerer
+    evaluation = "regard.tasks.question_answering.evaluation.evaluate_answers"
 
     def for_config(self, config: RunConfig) -> Task:
         """Return the task that finds answers, or the one that writes them."""
@@ -211,29 +212,11 @@ class QuestionAnsweringTask(Task):
             )
         return QuestionAnsweringSetup(parts, batches, answerer)
 
-    def predictor(
-        self, model: SpanModel, tokenizer: AnyTokenizer, config: RunConfig
-    ) -> QuestionAnswerer:
-        """Return a trained model in use, without a threshold of "no answer"."""
-        return QuestionAnswerer(model, tokenizer, config)
-
     def open(self, folder: str | Path, config: RunConfig | None = None) -> QuestionAnswerer:
         """Return the predictor of a model folder, with its threshold."""
         answerer: QuestionAnswerer = super().open(folder, config)
         answerer.threshold = ModelFolder(folder).read_calibration().get(THRESHOLD)
         return answerer
-
-    def evaluate(
-        self,
-        predictor: QuestionAnswerer,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: Answerer | None = None,
-    ) -> EvaluationReport:
-        """Score the answers to questions."""
-        from regard.tasks.question_answering.evaluation import evaluate_answers
-
-        return evaluate_answers(predictor, data, options, other)
 
 
 QUESTION_ANSWERING = QuestionAnsweringTask()

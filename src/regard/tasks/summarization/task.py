@@ -17,19 +17,16 @@ from regard.metrics.words import first_words
 from regard.models import ENCODER_DECODERS, EncoderDecoder
 from regard.setup.base_task import FOLDER, Task
 from regard.setup.config import RunConfig
-from regard.setup.evaluation_report import EvaluationOptions, TestReport
+from regard.setup.evaluation_report import TestReport
 from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
 from regard.tasks.summarization.data import SummarizationData, read_summarization_data
 from regard.tasks.summarization.evaluation import (
-    SummarizationReport,
     choose_num_words,
-    evaluate_summarizer,
 )
 from regard.tasks.summarization.predictor import Summarizer
 
 if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
-    from regard.data.readers.source import DataSource
     from regard.hub.any_tokenizer import AnyTokenizer
     from regard.setup.dataset import ReadOptions
     from regard.setup.training_setup import RunParts
@@ -53,6 +50,8 @@ class SummarizationTask(Task):
     unread = frozenset()
     families = ENCODER_DECODERS
     preset_table = "SUMMARIZATION_PRESETS"
+    predictor = Summarizer
+    evaluation = "regard.tasks.summarization.evaluation.evaluate_summarizer"
 
     @property
     def defaults(self) -> RunConfig:
@@ -73,22 +72,6 @@ class SummarizationTask(Task):
     ) -> SummarizationSetup:
         """Encode the documents and arrange them in batches; the end of long ones is cut off."""
         return SummarizationSetup(parts, report)
-
-    def predictor(
-        self, model: EncoderDecoder[Any], tokenizer: AnyTokenizer, config: RunConfig
-    ) -> Summarizer:
-        """Return the summarizer of a trained model."""
-        return Summarizer(model, tokenizer, config)
-
-    def evaluate(
-        self,
-        predictor: Summarizer,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: Summarizer | None = None,
-    ) -> SummarizationReport:
-        """Score a summarizer on a file of documents; see `Task`."""
-        return evaluate_summarizer(predictor, data, options, other)
 
 
 class SummarizationSetup(SequenceToSequenceSetup[SummarizationData, ParallelCorpus]):

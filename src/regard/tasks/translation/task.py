@@ -11,14 +11,11 @@ from regard.setup.config import RunConfig
 from regard.tasks.translation.predictor import Translator
 
 if TYPE_CHECKING:
-    from regard.data.readers.source import DataSource
     from regard.hub.any_tokenizer import AnyTokenizer
     from regard.hub.hugging_face.published_folder import Published
     from regard.setup.dataset import ReadOptions
-    from regard.setup.evaluation_report import EvaluationOptions
     from regard.setup.training_setup import RunParts
     from regard.tasks.translation.data import TranslationData
-    from regard.tasks.translation.evaluation import TranslationReport
     from regard.tasks.translation.setup import TranslationSetup
     from regard.training.events import Report
 
@@ -35,6 +32,8 @@ class TranslationTask(Task):
     unread = frozenset()
     families = ENCODER_DECODERS
     preset_table = "SEQ2SEQ_PRESETS"
+    predictor = Translator
+    evaluation = "regard.tasks.translation.evaluation.evaluate_translator"
 
     @property
     def defaults(self) -> RunConfig:
@@ -64,24 +63,6 @@ class TranslationTask(Task):
         from regard.tasks.translation.setup import TranslationSetup
 
         return TranslationSetup(parts, report)
-
-    def predictor(
-        self, model: EncoderDecoder[Any], tokenizer: AnyTokenizer, config: RunConfig
-    ) -> Translator:
-        """Return the translator of a trained model."""
-        return Translator(model, tokenizer, config)
-
-    def evaluate(
-        self,
-        predictor: Translator,
-        data: DataSource,
-        options: EvaluationOptions,
-        other: Translator | None = None,
-    ) -> TranslationReport:
-        """Score a translator on a file of pairs; see `Task`."""
-        from regard.tasks.translation.evaluation import evaluate_translator
-
-        return evaluate_translator(predictor, data, options, other)
 
 
 TRANSLATION = TranslationTask()
