@@ -165,13 +165,13 @@ def test_the_worst_lines_are_those_with_the_most_bits_per_byte(run, tmp_path, ca
         "\n".join([*easy[:9], "", "zz", "qQx!? \u00e9\u00e8 WVj; XZ# kk", *easy[9:], ""])
     )
     lines = read_text(path)
-    losses, num_tokens = generator.line_losses(lines)
+    losses, num_tokens, _ = generator.predict_lines(lines)
     assert losses.sum() == pytest.approx(
         generator.measure(lines)["loss"] * (num_tokens.sum() - 1), rel=1e-5
     )
     alone = tmp_path / "alone.txt"
     alone.write_text("\n".join(lines.texts[:3]) + "\n")  # what follows changes no loss of a line
-    first, _ = generator.line_losses(read_text(alone))
+    first = generator.predict_lines(read_text(alone)).losses
     assert first[:2] == pytest.approx(losses[:2], rel=1e-4)
     report = evaluate_text(generator, open_source(path), EvaluationOptions(model="m", num_worst=3))
     worst = report.worst

@@ -30,38 +30,12 @@ from regard.tasks.forecasting.loss import (
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import histories, rolling_origins, window_scales
 from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, ForecastBatches
-from regard.training.distribution import ALONE, World
-from regard.training.ema import ExponentialMovingAverage
-from regard.training.evaluation_loop import AveragedModel, time_evaluation, total_loss
+from regard.training.evaluation_loop import LossEvaluator, time_evaluation, total_loss
 from regard.training.events import Report
-from regard.training.loop import Evaluation
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 _EVALUATED_WINDOWS = 1024  # of the validation steps, evenly spread
 _BATCH_TOKENS = 8192  # patches of a batch, where nothing is trained
-
-
-class ForecastEvaluator:
-    """Evaluates averaged weights on the validation windows; a lower loss is better.
-
-    Args:
-        model: The model; a copy of it is evaluated.
-        batches: The windows.
-        world: The processes that share the windows.
-    """
-
-    def __init__(self, model: PatchTst, batches: ForecastBatches, world: World = ALONE) -> None:
-        self._averaged, self._batches, self._world = AveragedModel(model), batches, world
-
-    def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
-        """Evaluate the averaged weights."""
-        self._averaged.load(average)
-        model = self._averaged.model
-        total, number = total_loss(QuantileLoss(), model, self._batches, self._world)
-        measures = forecast_measures(*predicted_quantiles(model, self._batches, self._world))
-        return Evaluation(
-            measures={"loss": total / number, **measures}, score_name="loss", is_loss=True
-        )
 
 
 class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
@@ -94,9 +68,14 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
         """Return the pinball loss of all quantiles."""
         return QuantileLoss()
 
-    def evaluator(self) -> ForecastEvaluator:
+    def evaluator(self) -> LossEvaluator:
         """Return the evaluator of the loss on the validation windows."""
-        return ForecastEvaluator(self.model, self.valid_batches, self.world)
+        return LossEvaluator(self.model, self._measure)
+
+    def _measure(self, model: PatchTst) -> dict[str, float]:
+        total, number = total_loss(QuantileLoss(), model, self.valid_batches, self.world)
+        windows = predicted_quantiles(model, self.valid_batches, self.world)
+        return {"loss": total / number, **forecast_measures(*windows)}
 
     def evaluation_seconds(self, model: PatchTst) -> float:
         """Time a few batches of the validation windows, and scale up to both passes over them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.data.readers.running_text import TextLines
 from regard.data.readers.source import DataSource
@@ -32,7 +33,7 @@ from regard.setup.evaluation_report import (
 )
 from regard.setup.held_out import training_data
 from regard.tasks.language_modeling.data import read_lines_of, read_text_data
-from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.language_modeling.predictor import LinePredictions, TextGenerator
 
 _LONGEST_TEXT = 60  # characters of a line that are printed
 _SHORT_LINE = 16  # bytes
@@ -149,7 +150,12 @@ def evaluate_text(
     train = None if trained is None else trained.train
     lines = _unseen_lines(train, lines, options)
     measures = generator.measure(lines)
-    worst = _find_worst(generator, lines, options.num_worst)
+    worst, details = [], None
+    if options.num_worst or options.has_details:
+        predictions = generator.predict_lines(lines)
+        worst = _find_worst(predictions, lines, options.num_worst)
+        if options.has_details:
+            details = _details(generator, lines, predictions, train, worst)
     content = ("\n".join(lines.texts) + "\n").encode()
     return TextReport(
         **options.report_fields(),
@@ -163,18 +169,21 @@ def evaluate_text(
         compressed=8 * len(lzma.compress(content, preset=9)) / len(content),
         worst=worst,
         compared=None if other is None else other.measure(lines)["bits_per_byte"],
-        details=_details(generator, lines, train, worst) if options.has_details else None,
+        details=details,
     )
 
 
 def _details(
-    generator: TextGenerator, lines: TextLines, train: TextLines | None, worst: list[WorstLine]
+    generator: TextGenerator,
+    lines: TextLines,
+    predictions: LinePredictions,
+    train: TextLines | None,
+    worst: list[WorstLine],
 ) -> EvaluationDetails:
     """Return what a page shows beyond the scores."""
-    losses, _ = generator.line_losses(lines)
     rows = [row for row, text in enumerate(lines.texts) if text.strip()]
     texts = [lines.texts[row] for row in rows]
-    bits = [float(losses[row]) / math.log(2) / (len(lines.texts[row].encode()) + 1) for row in rows]
+    bits = _bits_per_byte(predictions, lines)[rows].tolist()
     names = ["bits per byte"]
     by_length = ScoreByLengthPicture.from_rows(
         [len(split_words(text)) for text in texts],
@@ -195,7 +204,7 @@ def _details(
         title="Calibration of tokens",
         note="The most probable next token after each part of the text, and how often it follows.",
         unit="token",
-        bins=generator.token_reliability(lines),
+        bins=predictions.reliability,
     )
     charts = [chart_by_length(by_length), by_rarity] if rows else []
     return EvaluationDetails(
@@ -223,15 +232,22 @@ def _second_half(text: str) -> ExplainedInput | None:
     return ExplainedInput(text=first, output=second) if first.strip() and second.strip() else None
 
 
-def _find_worst(generator: TextGenerator, lines: TextLines, count: int) -> list[WorstLine]:
-    """Return the lines that a model predicts worst; a pass over the text."""
-    if not count:
-        return []
-    losses, num_tokens = generator.line_losses(lines)
-    num_bytes = np.array([len(text.encode()) + 1 for text in lines.texts])
-    bits = losses / math.log(2) / num_bytes
+def _num_bytes(lines: TextLines) -> NDArray[np.int64]:
+    """Return the bytes of each line with its end, ``[lines]``."""
+    return np.array([len(text.encode()) + 1 for text in lines.texts])
+
+
+def _bits_per_byte(predictions: LinePredictions, lines: TextLines) -> NDArray[np.float64]:
+    """Return the bits per byte of each line, ``[lines]``."""
+    return predictions.losses / math.log(2) / _num_bytes(lines)
+
+
+def _find_worst(predictions: LinePredictions, lines: TextLines, count: int) -> list[WorstLine]:
+    """Return the lines that a model predicts worst."""
+    losses, num_tokens, _ = predictions
+    bits = _bits_per_byte(predictions, lines)
     is_text = np.array([bool(text.strip()) for text in lines.texts])
-    is_long = is_text & (num_bytes >= _SHORT_LINE)
+    is_long = is_text & (_num_bytes(lines) >= _SHORT_LINE)
     (rows,) = np.nonzero(is_long if is_long.any() else is_text)
     return [
         WorstLine(

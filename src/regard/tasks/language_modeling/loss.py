@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,71 +72,52 @@ def text_measures(
     }
 
 
-@torch.no_grad()
-def best_tokens(
-    model: Decoder, batches: StreamBatches, world: World = ALONE
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Compute the probability of the most probable token after each part of a text.
+class TokenPredictions(NamedTuple):
+    """How the tokens of a text are predicted, all but the first; ``[predicted]`` each.
 
     Args:
-        model: In evaluation mode.
-        batches: The segments of the text.
-        world: The processes that share the batches.
-
-    Returns:
-        The probabilities, 0 to 1, and whether each is the token that follows, ``[tokens]`` each.
+        positions: Index of each token in the text.
+        losses: Loss of each, in nats.
+        probabilities: Probability of the most probable token in its place, 0 to 1.
+        is_correct: Whether the most probable token is the one of the text.
     """
-    loss_function = LanguageModelLoss(label_smoothing=0.0)
-    chunk = max(1, _MOST_LOGITS // model.vocab_size)
 
-    def predict(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        batch = move_batch(batches.batch(rows), model)
-        is_label = batch.labels != loss_function.ignore_index  # [batch, length]
-        hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
-        probabilities: list[Tensor] = []
-        is_correct: list[Tensor] = []
-        for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True):
-            best = model.logits(states).float().softmax(-1).max(-1)
-            probabilities.append(best.values)
-            is_correct.append(best.indices == targets)
-        return torch.cat(probabilities).cpu().numpy(), torch.cat(is_correct).cpu().numpy()
-
-    results = world.map(predict, batches.in_sequence())
-    if not results:
-        return np.zeros(0), np.zeros(0, dtype=bool)
-    probabilities, is_correct = zip(*results, strict=True)
-    return np.concatenate(probabilities).astype(np.float64), np.concatenate(is_correct)
+    positions: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    is_correct: NDArray[np.bool_]
 
 
 @torch.no_grad()
-def token_losses(
+def predict_tokens(
     model: Decoder, batches: StreamBatches, world: World = ALONE
-) -> NDArray[np.float64]:
-    """Compute the loss of each token of a text.
+) -> TokenPredictions:
+    """Return how a model predicts each token of a text.
 
     Args:
         model: Model in evaluation mode.
         batches: The segments of the text.
         world: The processes that share the batches.
-
-    Returns:
-        Nats of each token, ``[tokens]``; 0 for the first, which nothing predicts.
     """
-    losses = np.zeros(len(batches.stream))
     loss_function = LanguageModelLoss(label_smoothing=0.0)
     chunk = max(1, _MOST_LOGITS // model.vocab_size)
 
-    def batch_losses(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def predict(rows: NDArray[np.int64]) -> list[NDArray]:
         batch = move_batch(batches.batch(rows), model)
         is_label = batch.labels != loss_function.ignore_index  # [batch, length]
         hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
-        parts = [
-            F.cross_entropy(model.logits(states).float(), targets, reduction="none")
-            for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True)
-        ]
+        columns: list[tuple[Tensor, Tensor, Tensor]] = []
+        for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True):
+            logits = model.logits(states).float()  # [chunk, vocab]
+            losses = F.cross_entropy(logits, targets, reduction="none")
+            best = logits.softmax(-1).max(-1)
+            columns.append((losses, best.values, best.indices == targets))
         positions = 1 + rows[:, None] + np.arange(batches.length)
-        return positions[is_label.cpu().numpy()], torch.cat(parts).cpu().numpy()
+        parts = [torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True)]
+        return [positions[is_label.cpu().numpy()], *parts]
 
-    for positions, values in world.map(batch_losses, batches.in_sequence()):
-        losses[positions] = values
-    return losses
+    results = zip(*world.map(predict, batches.in_sequence()), strict=True)
+    positions, losses, probabilities, is_correct = map(np.concatenate, results)
+    return TokenPredictions(
+        positions, losses.astype(np.float64), probabilities.astype(np.float64), is_correct
+    )

@@ -35,10 +35,9 @@ from regard.settings.values import DecodingPrecision
 from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import (
-    best_tokens,
     evaluation_batches,
+    predict_tokens,
     text_measures,
-    token_losses,
 )
 from regard.training.distribution import ALONE, World
 
@@ -64,6 +63,20 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     num_tokens: int
     is_complete: bool
     score: float = 0.0
+
+
+class LinePredictions(NamedTuple):
+    """How well the lines of a text are predicted.
+
+    Args:
+        losses: Nats of each line with its end, ``[lines]``.
+        num_tokens: Tokens of each line, ``[lines]``.
+        reliability: How often the most probable next token follows, by its probability.
+    """
+
+    losses: NDArray[np.float64]
+    num_tokens: NDArray[np.int64]
+    reliability: Reliability
 
 
 class StreamEnd(NamedTuple):
@@ -295,25 +308,19 @@ class TextGenerator(BasePredictor):
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         return text_measures(self.model, batches, lines.num_bytes, self.world)
 
-    def token_reliability(self, lines: TextLines) -> Reliability:
-        """Compute how often the most probable next token follows, by its probability."""
+    def predict_lines(self, lines: TextLines) -> LinePredictions:
+        """Return how well the model predicts each line of a text."""
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
-        probabilities, is_correct = best_tokens(self.model, batches, self.world)
-        return reliability(probabilities.tolist(), is_correct.tolist())
-
-    def line_losses(self, lines: TextLines) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Compute the loss of each line of a text.
-
-        Returns:
-            Nats of each line with its end, and the number of its tokens, ``[lines]``.
-        """
-        stream = TokenStream(lines, self.tokenizer)
-        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
+        tokens = predict_tokens(self.model, batches, self.world)
         indices, num_lines = stream.line_indices(), len(lines.texts)
         losses = np.zeros(num_lines)
-        np.add.at(losses, indices, token_losses(self.model, batches, self.world))
-        return losses, np.bincount(indices, minlength=num_lines)
+        np.add.at(losses, indices[tokens.positions], tokens.losses)
+        return LinePredictions(
+            losses=losses,
+            num_tokens=np.bincount(indices, minlength=num_lines),
+            reliability=reliability(tokens.probabilities.tolist(), tokens.is_correct.tolist()),
+        )
 
     def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[list[int]]:
         """Yield the next token of each continuation, ``[num]``, step by step."""
