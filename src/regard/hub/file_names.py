@@ -15,6 +15,8 @@ MODEL_CARD = "README.md"
 DATA_REPORT = "data_report.txt"
 CURVES = "curves.svg"
 CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+"""Folder of event files."""
 SOURCE_FOLDER = "source"
 """Folder with the vocabulary of the sources, where the targets have another."""
 

@@ -65,9 +65,7 @@ class _Vocabulary(NamedTuple):
     decode: Callable[[Sequence[str]], str]
 
 
-def ctranslate2_outputs(
-    folder: Path, opened: TextReader, texts: Sequence[str]
-) -> list[TextOutput] | None:
+def ctranslate2_outputs(folder: Path, opened: TextReader, texts: Sequence[str]) -> list[TextOutput]:
     """Return what CTranslate2 makes of texts with an exported folder.
 
     Args:
@@ -76,12 +74,9 @@ def ctranslate2_outputs(
         texts: Sources, or prompts.
 
     Returns:
-        An output for each, with the mean log-probability of an output or of a prompt; None where
-        the package is not installed.
+        An output for each, with the mean log-probability of an output or of a prompt.
     """
-    library = _library()
-    if library is None:
-        return None
+    library = import_module("ctranslate2")
     vocabulary = _read_vocabulary(folder, opened.tokenizer)
     if isinstance(opened, TargetWriter):
         translator = library.Translator(str(folder), intra_threads=torch.get_num_threads())
@@ -93,7 +88,7 @@ def ctranslate2_outputs(
 
 def ctranslate2_difference(
     folder: Path, model: Model, inputs: Sequence[tuple[Tensor, ...]], outputs: Sequence[Tensor]
-) -> float | None:
+) -> float:
     """Return the largest difference of a log-probability in an export to that in the model.
 
     Args:
@@ -103,12 +98,9 @@ def ctranslate2_difference(
         outputs: The model's logits of each, ``[1, length, vocab]``.
 
     Returns:
-        Of every token of every text but the first, and of the end of a target; None where the
-        package is not installed.
+        Of every token of every text but the first, and of the end of a target.
     """
-    library = _library()
-    if library is None:
-        return None
+    library = import_module("ctranslate2")
     differences = []
     is_translator = isinstance(model, EncoderDecoder)
     tokens = _read_tokens(folder)
@@ -138,14 +130,6 @@ CTRANSLATE2 = Peer(
     limit="max_decoding_length",
 )
 """What CTranslate2's format is for."""
-
-
-def _library() -> Any:
-    """Return the package; None where it is not installed."""
-    try:
-        return import_module("ctranslate2")
-    except ImportError:
-        return None
 
 
 def _translate(

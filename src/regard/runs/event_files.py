@@ -13,10 +13,8 @@ from functools import singledispatch
 from pathlib import Path
 
 from regard.errors import ConfigError
+from regard.hub.file_names import TENSORBOARD
 from regard.training.events import Evaluated, Event, Finished, Progress, Report, Warned
-
-FOLDER = "tensorboard"
-"""Name of their folder in the folder of a run."""
 
 
 def require_tensorboard() -> None:
@@ -49,7 +47,7 @@ class EventFiles:
         self._report = report
         purge_step = step + 1 if step else None
         self._writer: SummaryWriter | None = SummaryWriter(
-            str(folder / FOLDER), purge_step=purge_step
+            str(folder / TENSORBOARD), purge_step=purge_step
         )
 
     def write(self, event: Event) -> None:

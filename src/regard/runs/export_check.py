@@ -137,7 +137,7 @@ def export_model(
     elif isinstance(opened, InputReader):
         exported = replace(exported, texts=check_inputs(folder, opened, peer))
     if export_format.is_read_here or peer.difference is not None:
-        return _with_logits(exported, opened, words, to)
+        return _with_logits(exported, opened, words, peer, is_read_here=export_format.is_read_here)
     return exported
 
 
@@ -201,14 +201,17 @@ def _reads_frames(opened: Any) -> bool:
     return isinstance(opened, InputClassifier) and opened.modality.reads_frames
 
 
-def _with_logits(exported: Exported, opened: Any, words: Sequence[str], to: str) -> Exported:
+def _with_logits(
+    exported: Exported, opened: Any, words: Sequence[str], peer: Peer, *, is_read_here: bool
+) -> Exported:
     """Compare the tokens and logits of an exported folder, opened here and by its library.
 
     Args:
         exported: The folder.
         opened: The model.
         words: Texts of its vocabulary; none where it reads no texts.
-        to: Format of the folder.
+        peer: The library that its format is for.
+        is_read_here: Whether its format is read here, too.
 
     Returns:
         The same with the differences.
@@ -219,17 +222,19 @@ def _with_logits(exported: Exported, opened: Any, words: Sequence[str], to: str)
     folder, difference = Path(exported.folder), None
     inputs = _model_inputs(opened, words)
     outputs = _outputs(opened.model, inputs)
-    if EXPORTS[to].is_read_here:
+    if is_read_here:
         again: Any = open_published(folder)
         if words:
             _check_tokens(folder, opened.tokenizer, again.tokenizer, words)
         difference = largest_difference(outputs, _outputs(again.model, inputs))
-    compare = load(EXPORTS[to].peer).difference
+    peer_difference = None
+    if peer.difference is not None and peer.is_installed:
+        peer_difference = peer.difference(folder, opened.model, inputs, outputs)
     return replace(
         exported,
         difference=difference,
         scale=float(torch.cat([output.flatten() for output in outputs]).std()),
-        peer_difference=compare and compare(folder, opened.model, inputs, outputs),
+        peer_difference=peer_difference,
     )
 
 

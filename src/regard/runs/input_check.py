@@ -21,6 +21,7 @@ from regard.runs.text_check import (
     TextCheck,
     TextOutput,
     compare_outputs,
+    label_output,
     validation_data,
 )
 from regard.tasks.forecasting.predictor import Forecaster
@@ -44,6 +45,8 @@ def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
     inputs = validation_data(opened.config)
     if not isinstance(inputs, LabeledInputs | TimeSeries):
         return TextCheck(reason="the validation data is not at hand")
+    if not peer.is_installed:
+        return TextCheck(reason=peer.why_missing)
     inputs = inputs.select(range(min(NUM_TEXTS, len(inputs))))
     if isinstance(opened, Forecaster):
         assert isinstance(inputs, TimeSeries), "what a forecaster is trained with"
@@ -54,14 +57,10 @@ def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
         assert isinstance(inputs, LabeledInputs), "what a classifier is trained with"
         noun, names = _NOUNS[opened.unit], inputs.locations
         own = [
-            TextOutput((), best.label, tuple(best.probabilities[label] for label in opened.labels))
+            label_output(best.probabilities, opened.labels)
             for best in opened.classify_rows(inputs.values)
         ]
     outputs = peer.input_outputs(folder, opened, inputs)
-    if outputs is None:
-        return TextCheck(
-            reason=f"the package {peer.name} is not installed (pip install {peer.name})"
-        )
     return compare_outputs(names, own, outputs, source="validation data", peer=peer.name, noun=noun)
 
 

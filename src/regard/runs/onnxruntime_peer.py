@@ -16,10 +16,12 @@ from regard.data.rows import Rows
 from regard.data.time_series import TimeSeries
 from regard.runs.input_check import forecast_outputs
 from regard.runs.text_check import (
+    NUM_CANDIDATES,
     InputReader,
     Peer,
     TextOutput,
     TextReader,
+    label_output,
     question_of,
 )
 from regard.tasks.classification.input_predictor import InputClassifier
@@ -30,12 +32,9 @@ from regard.tasks.question_answering.predictor import QuestionAnswerer
 T = TypeVar("T")
 _USAGE = "regard.hub.export.onnx_usage"
 _BATCH = 16  # texts, which are padded to the longest
-_CANDIDATES = 5  # for a masked token
 
 
-def onnxruntime_outputs(
-    folder: Path, opened: TextReader, texts: Sequence[str]
-) -> list[TextOutput] | None:
+def onnxruntime_outputs(folder: Path, opened: TextReader, texts: Sequence[str]) -> list[TextOutput]:
     """Return what the lines of the README make of texts, in batches.
 
     Args:
@@ -44,12 +43,8 @@ def onnxruntime_outputs(
         texts: The texts.
 
     Returns:
-        An output for each; None where onnxruntime is not installed.
+        An output for each.
     """
-    try:
-        import_module("onnxruntime")
-    except ImportError:
-        return None
     if isinstance(opened, TextClassifier):
         return _classify(folder, opened, texts)
     if isinstance(opened, QuestionAnswerer):
@@ -60,9 +55,7 @@ def onnxruntime_outputs(
     return _fill(folder, texts)
 
 
-def onnxruntime_input_outputs(
-    folder: Path, opened: InputReader, inputs: Rows
-) -> list[TextOutput] | None:
+def onnxruntime_input_outputs(folder: Path, opened: InputReader, inputs: Rows) -> list[TextOutput]:
     """Return what the lines of the README make of images, recordings or series.
 
     Args:
@@ -71,12 +64,8 @@ def onnxruntime_input_outputs(
         inputs: The inputs.
 
     Returns:
-        An output for each; None where onnxruntime is not installed.
+        An output for each.
     """
-    try:
-        import_module("onnxruntime")
-    except ImportError:
-        return None
     if isinstance(inputs, TimeSeries):
         return _forecast(folder, inputs)
     assert isinstance(opened, InputClassifier) and isinstance(inputs, LabeledInputs)
@@ -86,7 +75,7 @@ def onnxruntime_input_outputs(
     module, name = ("images", "Image") if is_image else ("rows", "Row")
     classify = _usage(f"classify_{module}", f"{name}Classifier", folder)
     return [
-        _ranked(opened, probabilities)
+        label_output(probabilities, opened.labels)
         for batch in _batches(inputs.values)
         for probabilities in classify(batch)
     ]
@@ -117,16 +106,8 @@ def _classify(folder: Path, opened: TextClassifier, texts: Sequence[str]) -> lis
     for batch in _batches(texts):
         rows = zip(_rows(classify.encode(batch)), classify(batch), strict=True)
         for tokens, probabilities in rows:
-            outputs.append(_ranked(opened, probabilities)._replace(tokens=tokens))
+            outputs.append(label_output(probabilities, opened.labels, tokens))
     return outputs
-
-
-def _ranked(
-    opened: TextClassifier | InputClassifier, probabilities: Mapping[str, float]
-) -> TextOutput:
-    """Return the most probable label with all probabilities."""
-    best = max(probabilities, key=probabilities.__getitem__)
-    return TextOutput((), best, tuple(probabilities[label] for label in opened.labels))
 
 
 def _classify_recordings(
@@ -139,7 +120,7 @@ def _classify_recordings(
     for location in inputs.locations:
         samples = read_wav(Path(inputs.path) / location).samples.numpy()
         (probabilities,) = classify([log_mel(samples, classify.settings)])
-        outputs.append(_ranked(opened, probabilities))
+        outputs.append(label_output(probabilities, opened.labels))
     return outputs
 
 
@@ -177,7 +158,7 @@ def _embed(folder: Path, texts: Sequence[str]) -> list[TextOutput]:
 def _fill(folder: Path, texts: Sequence[str]) -> list[TextOutput]:
     fill, outputs = _usage("fill_masks", "MaskFiller", folder), []
     for text in texts:
-        (candidates,) = fill(text, _CANDIDATES)
+        (candidates,) = fill(text, NUM_CANDIDATES)
         numbers = tuple(probability for _, probability in candidates)
         outputs.append(TextOutput(_rows(fill.encode(text))[0], numbers=numbers))
     return outputs

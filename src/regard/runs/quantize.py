@@ -10,13 +10,12 @@ import msgspec
 
 from regard.errors import ConfigError, WeightsError
 from regard.generation.native import why_through_operators
-from regard.hub.file_names import CHECKPOINTS
+from regard.hub.file_names import CHECKPOINTS, TENSORBOARD
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.int8_weights import quantize
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.rouge import rouge_l
 from regard.metrics.translation import bleu, chrf
-from regard.runs import event_files
 from regard.setup.config import RunConfig
 from regard.setup.held_out import training_data
 from regard.tasks import task_of
@@ -89,7 +88,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         raise ConfigError(f"{model}: int8 weights need the compiled decoder: {reason}.")
     writer.precision = "float32"
     target = Path(output)
-    _copy_files(source.path, target, {CHECKPOINTS, event_files.FOLDER, source.weights_path.name})
+    _copy_files(source.path, target, {CHECKPOINTS, TENSORBOARD, source.weights_path.name})
     weights = quantize(dict(writer.model.named_parameters()))
     written = ModelFolder(target)
     written.write_weights(weights, {})

@@ -18,6 +18,7 @@ import torch
 from regard.data.readers.memory import is_in_memory, source_of_rows
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError, NextStep, resource_errors
+from regard.hub.file_names import CHECKPOINTS, CONFIG
 from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
@@ -161,7 +162,7 @@ def resume(
         _hold(lock, stack, world)
         if world.is_first:
             sweep_temporaries(folder.path)
-            sweep_temporaries(folder.path / "checkpoints")
+            sweep_temporaries(folder.path / CHECKPOINTS)
         data = share_located(world, config.data, lambda: located(config.data, folder))
         sources = open_shared_sources(world, data, from_first=data_from_rank_0)
         world.on_first(lambda: _require_unchanged(config, sources, folder))
@@ -176,7 +177,7 @@ def resume(
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
         typed = () if device is None else (f"training.device={device}",)
         request = share_request(
-            world, lambda file: Request.parse(typed, file=file), folder.path / "config.toml"
+            world, lambda file: Request.parse(typed, file=file), folder.path / CONFIG
         )
         with resource_errors(_LESS_DATA):
             run = RunSession.from_request(request, folder, report, start_time, sources, world)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ NUM_TOKENS = 32  # of a text that is continued
 _LONGEST_OUTPUT = 128  # tokens of a translation or summary
 TOLERANCE = 1e-4
 _PROMPT_WORDS = 12
-_CANDIDATES = 5  # for a masked token
+NUM_CANDIDATES = 5  # for a masked token
 
 
 class TextOutput(NamedTuple):
@@ -79,10 +80,10 @@ class Peer(NamedTuple):
 
     Args:
         name: Its name, which is also that of its package.
-        outputs: Computes the outputs of texts in an exported folder; None where it is missing.
+        outputs: Computes the outputs of texts in an exported folder.
         difference: Computes the largest difference of its numbers to the outputs of a model, from
-            an exported folder, the model, its inputs and its outputs, or None where it is missing;
-            None for a library whose numbers are compared on real texts alone.
+            an exported folder, the model, its inputs and its outputs; None for a library whose
+            numbers are compared on real texts alone.
         numbers: What those numbers are.
         search_difference: Returns in words what it does otherwise in a search of more than one
             beam; empty where its search is the same.
@@ -92,15 +93,29 @@ class Peer(NamedTuple):
     """
 
     name: str
-    outputs: Callable[[Path, TextReader, Sequence[str]], list[TextOutput] | None]
+    outputs: Callable[[Path, TextReader, Sequence[str]], list[TextOutput]]
     difference: (
-        Callable[[Path, Model, Sequence[tuple[Tensor, ...]], Sequence[Tensor]], float | None] | None
+        Callable[[Path, Model, Sequence[tuple[Tensor, ...]], Sequence[Tensor]], float] | None
     ) = None
     numbers: str = "Logits"
     search_difference: Callable[[BeamSearchConfig], str] = lambda _: ""
     greedy: str = ""
     limit: str = ""
-    input_outputs: Callable[[Path, InputReader, Rows], list[TextOutput] | None] | None = None
+    input_outputs: Callable[[Path, InputReader, Rows], list[TextOutput]] | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its package can be imported."""
+        try:
+            import_module(self.name)
+        except ImportError:
+            return False
+        return True
+
+    @property
+    def why_missing(self) -> str:
+        """That it is not installed, with the command that installs it."""
+        return f"the package {self.name} is not installed (pip install {self.name})"
 
 
 class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,15 +180,14 @@ def check_texts(
     source, texts = _source_with_texts(opened, path, texts)
     if not texts:
         return TextCheck(reason="the validation data is not at hand", needs_texts=True)
+    if not peer.is_installed:
+        return TextCheck(reason=peer.why_missing)
     difference = _search_difference(opened, peer)
     compared = opened
     if difference and isinstance(opened, TargetWriter):
         compared = _with_search(opened, beam=1, num_best=1)
     inputs, own = model_outputs(compared, texts[:NUM_TEXTS])
     peer_outputs = peer.outputs(folder, compared, inputs)
-    if peer_outputs is None:
-        package = f"the package {peer.name} is not installed (pip install {peer.name})"
-        return TextCheck(reason=package)
     check = compare_outputs(inputs, own, peer_outputs, source=source, peer=peer.name)
     check = replace(check, num_limited=_count_limited(compared, inputs, own))
     if compared is opened:
@@ -314,9 +328,7 @@ def _count_limited(opened: TextReader, texts: Sequence[str], outputs: Sequence[T
 def _count_equal_beams(folder: Path, opened: TextReader, peer: Peer, texts: Sequence[str]) -> int:
     """Return the number of texts with the same output of a model's own beam in both."""
     _, outputs = model_outputs(opened, texts)
-    peer_outputs = peer.outputs(folder, opened, texts)
-    assert peer_outputs is not None
-    return len(texts) - _count_different(outputs, peer_outputs)
+    return len(texts) - _count_different(outputs, peer.outputs(folder, opened, texts))
 
 
 def _longest(opened: TargetWriter) -> int:
@@ -376,11 +388,23 @@ def mean_log_probability(
 def _classify(opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
     rows = opened.tokenizer.encode_truncated(texts, max_length=opened.max_length)
     return [
-        TextOutput(
-            tuple(row), best.label, tuple(best.probabilities[label] for label in opened.labels)
-        )
+        label_output(best.probabilities, opened.labels, row)
         for row, best in zip(rows, opened.classify_rows(texts), strict=True)
     ]
+
+
+def label_output(
+    probabilities: Mapping[str, float], labels: Sequence[str], tokens: Sequence[int] = ()
+) -> TextOutput:
+    """Return the most probable label as an output, with the probabilities in the order of labels.
+
+    Args:
+        probabilities: Of each label.
+        labels: All labels, in the order of the model.
+        tokens: Ids of the input; none of one that is not a text.
+    """
+    best = max(probabilities, key=probabilities.__getitem__)
+    return TextOutput(tuple(tokens), best, tuple(probabilities[label] for label in labels))
 
 
 def question_of(text: str) -> str:
@@ -394,13 +418,12 @@ def _answer(opened: QuestionAnswerer, texts: Sequence[str]) -> tuple[list[str], 
     batches = opened.batches(unanswered(questions, texts))
     first_of = {window.row: index for index, window in enumerate(batches.windows)}
     counts = Counter(window.row for window in batches.windows)
+    always = QuestionAnswerer(opened.model, opened.tokenizer, opened.config)  # without a threshold
     inputs, outputs = [], []
     for row, (question, text) in enumerate(zip(questions, texts, strict=True)):
         if counts[row] == 1:
             batch = batches.batch(np.array([first_of[row]]))
-            result = QuestionAnswerer(opened.model, opened.tokenizer, opened.config).answer(
-                question, text
-            )
+            result = always.answer(question, text)
             inputs.append(text)
             tokens = tuple(batch.ids[0].tolist())
             outputs.append(TextOutput(tokens, result.answer or "", (result.probability,)))
@@ -432,7 +455,7 @@ def _fill(opened: TextEncoder, texts: Sequence[str]) -> tuple[list[str], list[Te
     for text in (masked(text, mask) for text in texts):
         row = tokenizer.encode_masked(text)
         if len(row) <= opened.model.config.max_positions:
-            (candidates,) = opened.fill(text, num=_CANDIDATES)
+            (candidates,) = opened.fill(text, num=NUM_CANDIDATES)
             inputs.append(text)
             outputs.append(TextOutput(tuple(row), numbers=tuple(p for _, p in candidates)))
     return inputs, outputs

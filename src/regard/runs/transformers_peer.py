@@ -17,11 +17,13 @@ from torch import Tensor
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
 from regard.runs.text_check import (
+    NUM_CANDIDATES,
     NUM_TOKENS,
     Peer,
     TextOutput,
     TextReader,
     compared_search,
+    label_output,
     largest_difference,
     question_of,
     scored_tokens,
@@ -36,7 +38,7 @@ from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 def transformers_outputs(
     folder: Path, opened: TextReader, texts: Sequence[str]
-) -> list[TextOutput] | None:
+) -> list[TextOutput]:
     """Return what ``transformers`` makes of texts with an exported folder.
 
     Args:
@@ -45,12 +47,9 @@ def transformers_outputs(
         texts: Inputs, such as prompts.
 
     Returns:
-        An output for each; None where the package is not installed.
+        An output for each.
     """
-    try:
-        library = import_module("transformers")
-    except ImportError:
-        return None
+    library = import_module("transformers")
     with silent(library), torch.inference_mode():
         tokenizer = library.AutoTokenizer.from_pretrained(folder)
         if isinstance(opened, TargetWriter):
@@ -68,7 +67,7 @@ def transformers_outputs(
 
 def transformers_difference(
     folder: Path, model: Model, inputs: Sequence[tuple[Tensor, ...]], outputs: Sequence[Tensor]
-) -> float | None:
+) -> float:
     """Return the largest difference between the outputs of a model and those of its export.
 
     Args:
@@ -78,12 +77,9 @@ def transformers_difference(
         outputs: Logits of each, ``[batch, (length,) vocabulary or labels]``, or hidden states.
 
     Returns:
-        The difference; None where the package is not installed.
+        The difference.
     """
-    try:
-        library = import_module("transformers")
-    except ImportError:
-        return None
+    library = import_module("transformers")
     return largest_difference(outputs, _outputs(library, folder, model, inputs))
 
 
@@ -179,13 +175,8 @@ def _classify(
     for text in texts:
         (ranked,) = pipeline([text], top_k=None, truncation=True)
         scores = {entry["label"]: entry["score"] for entry in ranked}
-        outputs.append(
-            TextOutput(
-                tuple(tokenizer(text, truncation=True)["input_ids"]),
-                ranked[0]["label"],
-                tuple(scores[label] for label in opened.labels),
-            )
-        )
+        tokens = tokenizer(text, truncation=True)["input_ids"]
+        outputs.append(label_output(scores, opened.labels, tokens))
     return outputs
 
 
@@ -253,7 +244,7 @@ def _fill(library: Any, folder: Path, tokenizer: Any, texts: Sequence[str]) -> l
     return [
         TextOutput(
             tuple(tokenizer(text)["input_ids"]),
-            numbers=tuple(candidate["score"] for candidate in pipeline(text)),
+            numbers=tuple(candidate["score"] for candidate in pipeline(text, top_k=NUM_CANDIDATES)),
         )
         for text in texts
     ]

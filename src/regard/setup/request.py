@@ -17,6 +17,7 @@ import msgspec
 
 from regard.data.readers.source import describe_open_error
 from regard.errors import ConfigError
+from regard.hub.file_names import CONFIG
 from regard.models import EncoderDecoderConfig, ModelConfig
 from regard.settings.binding import (
     Table,
@@ -218,7 +219,7 @@ def _check_preset(typed: Table, table: Table, file: object) -> None:
 def _read_file(path: Path) -> Table:
     try:
         if path.is_dir():
-            inner = path / "config.toml"
+            inner = path / CONFIG
             raise ConfigError(f"{path}: a folder, not a file.  Name a file: `config={inner}`")
         if path.exists() and not path.is_file():
             raise ConfigError(f"{path}: a device or a pipe, not a file.  Name a config.toml.")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import NextStep, WeightsError, describe_lack_of_memory
+from regard.hub.file_names import CHECKPOINTS
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_state, read_tensors, stored_checksum, write_tensors
 from regard.optim.sharding import is_sharded
@@ -111,7 +112,7 @@ def checkpoint_path(folder: Path) -> Path:
     Raises:
         WeightsError: There is one of each kind, and one is damaged.
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     whole, index = checkpoints / "last.safetensors", checkpoints / INDEX
     if not index.exists():
         return whole
@@ -210,7 +211,7 @@ def save_checkpoint(
     settings = (("output", str(folder)), ("resume", "true"))
     resume = NextStep("Free some space, then", "train", (), settings)
     state = {"counters": msgspec.json.decode(msgspec.json.encode(counters))}
-    path = folder / "checkpoints" / "last.safetensors"
+    path = folder / CHECKPOINTS / "last.safetensors"
     if any(is_sharded(tensor) for tensor in tensors.values()):
         from regard.training.sharded_checkpoint import write_sharded
 
