@@ -216,7 +216,7 @@ def test_beams_that_are_ranked_otherwise_outside_are_counted(tokenizer, tmp_path
         is_beam = asked.config.search.beam > 1
         return [own[0]._replace(output="another"), *own[1:]] if is_beam else own
 
-    peer = TRANSFORMERS._replace(name="peer", outputs=outputs)
+    peer = TRANSFORMERS._replace(name="regard", outputs=outputs)
     check = check_texts(tmp_path, model, peer, path=None, texts=TEXTS)
     assert (check.is_equal, check.num_texts) == (True, 3)  # greedily
     assert (check.beam, check.num_equal_beams) == (4, 2)
