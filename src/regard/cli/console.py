@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -147,11 +148,13 @@ def header(measures: Collection[str]) -> str:
 
 
 def _figure(value: float, width: int, num_digits: int) -> str:
-    """Return a figure in a column, in powers of ten where it has no room.
+    """Return a figure in a column, in powers of ten where it has no room; a dash for NaN.
 
-    >>> _figure(8.6666, 9, 3), _figure(6_696_153_088.0, 9, 3)
-    ('    8.667', '  6.7e+09')
+    >>> _figure(8.6666, 9, 3), _figure(6_696_153_088.0, 9, 3), _figure(math.nan, 9, 3)
+    ('    8.667', '  6.7e+09', '        -')
     """
+    if math.isnan(value):
+        return f"{'-':>{width}s}"
     text = f"{value:{width},.{num_digits}f}"
     return text if text.startswith(" ") else f"{value:{width}.2g}"
 
@@ -295,6 +298,7 @@ def _(event: ev.Started) -> list[str]:
     figures = "   ".join(
         f"{metric.column} {value:,.{metric.num_digits}f}"
         for metric, value in _measured(event.measures)
+        if not math.isnan(value)
     )
     return [f"Before  {figures}   (the weights of {event.folder})"]
 

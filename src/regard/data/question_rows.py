@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 from regard.data.dropped_rows import DroppedRow
 from regard.data.rows import Rows
 
 QUESTION_COLUMNS = ("context", "question", "answers")
 NOT_FOUND = -1
 """Start of an answer that is not in its context."""
+_POINT_IN_NUMBER = re.compile(r"\d[.,]\d")
+_FIRST_UNSPACED = (
+    "\u0e00"  # from here on scripts mostly have no spaces: a word of others ends there
+)
 
 
 class Questions(Rows, frozen=True, kw_only=True):
@@ -104,3 +111,47 @@ def drop_unfound(questions: Questions) -> tuple[Questions, list[DroppedRow]]:
         else:
             rows.append(row)
     return questions.select(rows) if dropped else questions, dropped
+
+
+def find_answer(context: str, answer: str, start: int | None = None) -> int:
+    """Return where an answer begins in a text; `NOT_FOUND` where the text does not have it.
+
+    Args:
+        context: The text.
+        answer: The answer, one character or more.
+        start: Where it should begin; None if that is not known.
+
+    Returns:
+        The start, if the answer is there; else the nearest occurrence, or the first one without a
+        start. One that begins and ends with a word or a number comes before those within one.
+
+    >>> find_answer("The generation of a rat", "rat"), find_answer("In 2015 it had 5.", "5")
+    (20, 15)
+    """
+    if start is not None and context.startswith(answer, start):
+        return start
+    expected = start or 0
+    starts = [match.start() for match in re.finditer(f"(?={re.escape(answer)})", context)]
+    whole = [index for index in starts if _is_whole(context, index, index + len(answer))]
+    return min(whole or starts, key=lambda index: abs(index - expected), default=NOT_FOUND)
+
+
+def _is_whole(context: str, start: int, end: int) -> bool:
+    """Return whether no word and no number of a text continues over the ends of a span."""
+    return not any(_continues(context, index) for index in (start, end) if 0 < index < len(context))
+
+
+def _continues(context: str, index: int) -> bool:
+    """Return whether a word, or a number such as 1,500 or 3.5, continues over a position."""
+    left, right = context[index - 1], context[index]
+    if _is_of_word(left) and _is_of_word(right):
+        return (left < _FIRST_UNSPACED) == (right < _FIRST_UNSPACED)
+    return any(
+        first >= 0 and _POINT_IN_NUMBER.match(context, first) is not None
+        for first in (index - 2, index - 1)
+    )
+
+
+def _is_of_word(char: str) -> bool:
+    """Return whether a character is a letter, a mark or a digit."""
+    return unicodedata.category(char)[0] in "LMN"

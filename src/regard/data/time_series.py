@@ -314,6 +314,7 @@ def format_time(time: np.datetime64, form: str, zone: str = "") -> str:
         "q": f"{(moment.month + 2) // 3}",
         "G": f"{week.year:04}",
         "V": f"{week.week:02}",
+        "u": f"{week.weekday}",
         "s": f"{seconds}",
         "Q": f"{1000 * seconds}",
         "z": zone,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 from regard.data.listing import pluralize
@@ -88,11 +89,13 @@ def model_card(
 
 
 def _rounded(value: float) -> str:
-    """Return a figure with three decimals, or with three digits where it is small.
+    """Return a figure with three decimals, or with three digits where it is small; a dash for NaN.
 
-    >>> _rounded(97.25), _rounded(0.00754)
-    ('97.250', '0.00754')
+    >>> _rounded(97.25), _rounded(0.00754), _rounded(math.nan)
+    ('97.250', '0.00754', '-')
     """
+    if math.isnan(value):
+        return "-"
     return f"{value:.3f}" if abs(value) >= _SMALL or not value else f"{value:.3g}"
 
 

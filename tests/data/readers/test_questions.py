@@ -210,6 +210,35 @@ def test_a_start_that_is_wrong_is_mended_to_the_nearest_place(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("context", "answer", "start"),
+    [
+        ("The generation of a rat.", "rat", 20),
+        ("In 2015 it had 5 colors.", "5", 15),
+        ("Another town has no river.", "no", 17),
+        ("1,500 of 3.5 are 500 and 5.", "500", 17),
+        ("1,500 of 3.5 are 500 and 5.", "5", 25),
+        ("Zürich is rich.", "rich", 10),
+        ("Romeo, 在Rome的.", "Rome", 8),
+        ("aaa", "aa", 0),  # within a word where there is no other
+        ("我在北京。", "北", 2),
+    ],
+)
+def test_an_answer_without_a_start_is_a_whole_word_where_there_is_one(
+    tmp_path: Path, context: str, answer: str, start: int
+) -> None:
+    fields = {"context": context, "question": "Which?", "answers": [answer]}
+    path = write(tmp_path / "q.jsonl", lines(fields))
+    assert read_questions(path).questions.starts == [(start,)]
+
+
+def test_a_start_that_is_wrong_is_mended_to_a_whole_word(tmp_path: Path) -> None:
+    fields = {"context": "The generation of a rat.", "question": "Which?", "answers": ["rat"]}
+    given = [fields | {"answer_start": [start]} for start in (8, 9, 19)]
+    questions = read_questions(write(tmp_path / "q.jsonl", lines(*given))).questions
+    assert questions.starts == [(8,), (20,), (20,)]  # the first is where it is said to be
+
+
 def test_an_answer_outside_its_context_is_dropped_with_reason_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "q.jsonl", lines(row(["Rome"]), row(["Paris", "Lima"])))
     questions, _, notes = read_questions(path)

@@ -47,6 +47,11 @@ FORECASTING = {
         "time,label,value",
         *(f"{day},{name},1" for day in DAYS for name in "ab"),
     ],
+    "times of an unknown form": [
+        "time,value",
+        *(f"Fri Mar 01 2024 0{hour}:00:00 GMT+0100 (CET),{hour}" for hour in range(4)),
+    ],
+    "months of another language": ["Monat,Wert", "Januar 2024,1", "Februar 2024,2", "Mai 2024,3"],
     "ratings": ["date,rating", *(f"{day},4.5" for day in DAYS)],
 }
 

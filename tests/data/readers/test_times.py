@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.data.readers.series_files import first, table
 
+from regard.data.time_series import MONTH_NAMES
 from regard.errors import DataError
 
 NAN = float("nan")
@@ -34,6 +35,8 @@ FORMS = {
     "quarters": (["2024Q3", "2024Q4"], "quarter", "2025Q1"),
     "quarters, year last": (["Q3 2024", "Q4 2024"], "quarter", "Q1 2025"),
     "weeks": (["2024-W51", "2024-W52"], "week", "2025-W01"),
+    "weeks by their first days": (["2020-W53-1", "2021-W01-1"], "week", "2021-W02-1"),
+    "days of weeks": (["2020-W53-6", "2020-W53-7"], "day", "2021-W01-1"),
     "month numbers": (["2024M11", "2024M12"], "month", "2025M01"),
     "years": (["2023", "2024"], "year", "2025"),
     "compact": (["20241230", "20241231"], "day", "20250101"),
@@ -206,6 +209,45 @@ def test_year_month_day_and_hour_may_be_columns(read_series):
     assert first(file)[:2] == ("month", ["1949-12", "1950-01", "1950-02"])
 
 
+@pytest.mark.parametrize(
+    ("lines", "step", "times"),
+    [
+        (["year,month,v", "2023,Dec,1", "2024,Jan,2"], "month", ["2023-12", "2024-01", "2024-02"]),
+        (
+            ["month,year,v", "june,2024,1", "JUL,2024,2"],
+            "month",
+            ["2024-06", "2024-07", "2024-08"],
+        ),
+        (["year,quarter,v", "2023,Q4,1", "2024,Q1,2"], "quarter", ["2023Q4", "2024Q1", "2024Q2"]),
+        (["year,week,v", "2020,W53,1", "2021,W01,2"], "week", ["2020-W53", "2021-W01", "2021-W02"]),
+        (
+            ["year,month,day,v", "2024,Feb,28,1", "2024,Feb,29,2"],
+            "day",
+            ["2024-02-28", "2024-02-29", "2024-03-01"],
+        ),
+    ],
+)
+def test_columns_of_months_quarters_and_weeks_may_have_names(read_series, lines, step, times):
+    file = read_series(lines)
+    assert first(file) == (step, times, [1, 2])
+    assert len(file.series.names) == 1
+
+
+def test_months_of_another_language_in_a_column_of_their_own_are_refused(read_series):
+    lines = ["Jahr,Monat,Wert", "2024,Januar,1", "2024,Februar,2", "2025,Januar,3"]
+    with pytest.raises(DataError, match=r'column Jahr holds no times\.  "2024 Januar"'):
+        read_series(lines)
+
+
+@pytest.mark.parametrize(("num_months", "is_noted"), [(12, True), (3, False)])
+def test_a_table_of_years_by_months_is_noted(read_series, num_months, is_noted):
+    months = [name[:3] for name in MONTH_NAMES[:num_months]]
+    rows = ([year, *range(num_months)] for year in (2022, 2023, 2024))
+    file = read_series([",".join(map(str, row)) for row in (["Year", *months], *rows)])
+    assert len(file.series.names) == num_months
+    assert any("each month is a series of its own" in note for note in file.notes) == is_noted
+
+
 def test_numbers_whose_difference_has_more_than_64_bits_are_no_times(read_series):
     with pytest.raises(DataError, match=r"f.csv: no column of dates or times"):
         read_series(table(["-4999999999999999999", "4999999999999999999"], "time,v"))
@@ -232,6 +274,25 @@ def test_utc_offsets_that_change_are_put_on_one_grid_in_utc(read_series):
         [0, 1, 2],
     )
     assert "UTC offsets change (+01:00, +02:00): times are in UTC" in file.read_as.text
+
+
+@pytest.mark.parametrize(
+    ("hours", "after"),
+    [
+        (("00:00:00", "01:00:00", "03:00:00"), "2024-03-31T02:00:00+00:00"),
+        (("01:00:00", "03:00:00", "04:00:00"), "2024-03-31T03:00:00+00:00"),
+    ],
+)
+def test_the_name_of_a_zone_is_left_out_of_times_in_utc(read_series, hours, after):
+    times = [
+        f"2024-03-31T{hour}{'+01:00' if hour < '02' else '+02:00'}[Europe/Berlin]" for hour in hours
+    ]
+    assert first(read_series(table(times)))[1][-1] == after
+
+
+def test_the_name_of_a_zone_is_left_out_of_days_of_the_local_time(read_series):
+    times = ["2024-03-31T00:00+01:00[Europe/Berlin]", "2024-04-01T00:00+02:00[Europe/Berlin]"]
+    assert first(read_series(table(times)))[1][-1] == "2024-04-02T00:00"
 
 
 def test_days_with_utc_offsets_that_change_are_those_of_the_local_time(read_series):

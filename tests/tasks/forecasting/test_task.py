@@ -404,6 +404,19 @@ def test_a_trend_continues(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_loss_that_zeros_leave_unknown_is_not_printed_as_a_number(tmp_path, capsys):
+    values = season(200)
+    values[160:] = 0  # the validation and test parts
+    file = write(tmp_path / "sales.csv", {"y": values})
+    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    code, out, _ = run(capsys, "train", file, "-o", tmp_path / "m", "--horizon", 6, *words)
+    assert code == 0
+    assert "valid weighted quantile loss unknown (only zeros)" in out
+    assert "| validation | wql | - |" in (tmp_path / "m" / "README.md").read_text()
+    assert "nan" not in out
+
+
+@pytest.mark.slow
 def test_after_a_level_shift_the_new_level_is_forecast(tmp_path):
     values = season(400)
     values[250:] += 20

@@ -15,7 +15,7 @@ from itertools import starmap
 from typing import NamedTuple, TypeGuard
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
-from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
+from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions, find_answer
 from regard.data.readers.columns import describe_missing, find_columns
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.json_lists import holds_objects
@@ -103,7 +103,7 @@ def _locate(
 ) -> tuple[tuple[str, ...], tuple[int, ...], int]:
     """Return the texts of answers, where they begin, and how many are not where they should be."""
     texts = tuple(text for text, _ in answers)
-    starts = tuple(_find(context, text, start) for text, start in answers)
+    starts = tuple(find_answer(context, text, start) for text, start in answers)
     num_moved = sum(
         start is not None and nearest not in (start, NOT_FOUND)
         for (_, start), nearest in zip(answers, starts, strict=True)
@@ -349,15 +349,6 @@ def _reason_to_drop(row: RawQuestion) -> str:
     if not row.context.strip():
         return "empty context"
     return "" if row.question.strip() else "empty question"
-
-
-def _find(context: str, answer: str, start: int | None) -> int:
-    """Return where an answer begins in a text: at a start, else at the occurrence nearest to it."""
-    if start is None or context.startswith(answer, start):
-        return context.find(answer, start)
-    before, after = context.rfind(answer, 0, start + len(answer)), context.find(answer, start)
-    nearby = [index for index in (before, after) if index != NOT_FOUND]
-    return min(nearby, key=lambda index: abs(index - start), default=NOT_FOUND)
 
 
 def _id_of(fields: dict[str, object]) -> str:

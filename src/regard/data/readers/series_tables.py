@@ -54,8 +54,9 @@ from regard.data.readers.time_table import (
     read_time_table,
     times_of_column,
 )
+from regard.data.readers.time_texts import MONTH_NUMBERS
 from regard.data.readers.times import are_times, read_time_column
-from regard.data.time_series import TimeSeries, TimeStep
+from regard.data.time_series import MONTH_NAMES, TimeSeries, TimeStep
 from regard.errors import DataError
 
 _NUM_NAMED = 10  # columns in a message
@@ -149,12 +150,24 @@ def read_time_series(
     return TimeSeriesFile(
         series=series,
         step=grid_step,
-        notes=aligner.notes,
+        notes=[*aligner.notes, *_note_months(table, roles, grid_step)],
         dropped=sorted([*table.dropped, *aligner.dropped], key=lambda row: row.line),
         read_as=read_as,
         known_names=tuple(table.names_of(roles.known)),
         observed_names=tuple(table.names_of(roles.observed)),
     )
+
+
+def _note_months(table: TimeTable, roles: ColumnRoles, step: TimeStep) -> list[str]:
+    """Return a note where each series of years is a month of theirs: a table of years by months."""
+    names = [table.name_of(index) for index in roles.targets]
+    numbers = {MONTH_NUMBERS.get(name.casefold()) for name in names} - {None}
+    if step.unit != "year" or len(numbers) < len(MONTH_NAMES):
+        return []
+    return [
+        "each month is a series of its own, with a value a year: write a row for each month, such "
+        "as 2024-01,12.5, if they are one series"
+    ]
 
 
 def _refuse_unnamed(file: TextFile, table: TimeTable, keys: Sequence[int]) -> None:
@@ -180,10 +193,12 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
     """
     table = _first_rows(source, encoding, is_text=is_text)
     cells = find_times(table)
-    if cells is None or _has_texts(table):
+    if cells is None:
         return False
     times = read_time_column(cells.cells, table.names[cells.columns[0]])
-    if times is None or (times.is_count and not table.has_header):
+    if times is None:  # refused as series, by the name of the column
+        return LABEL_NAMES.isdisjoint(map(fold_name, table.names))
+    if _has_texts(table) or (times.is_count and not table.has_header):
         return False
     return _are_forecast(table, cells, times)
 
@@ -259,7 +274,7 @@ def _read_times(
         first = next(filter(None, cells.cells), "")
         raise DataError(
             f"{file.name}:{table.lines[0]}: column {name} holds no times.  {quote(first)}  "
-            "Expected dates such as 2024-01-31 or 2024-01-31 12:30."
+            "Expected dates such as 2024-01-31, 2024-01-31 12:30 or 2024-01-31T12:30+05:30."
         )
     _refuse_cells(file, table, name, times.faults, cells.cells)
     return cells, times

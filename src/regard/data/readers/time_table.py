@@ -8,7 +8,7 @@ pass over the rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, repeat, takewhile, zip_longest
 from operator import itemgetter
 from typing import NamedTuple
@@ -20,11 +20,16 @@ from regard.data.listing import list_first
 from regard.data.readers.columns import fold_name
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.json_lists import holds_objects
-from regard.data.readers.number_columns import is_like_a_number, is_missing
+from regard.data.readers.number_columns import (
+    are_mostly_numbers,
+    is_like_a_number,
+    is_missing,
+)
 from regard.data.readers.series_header import default_names, has_no_header, is_row_of_values
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import Records, describe_width, read_cells, refuse_repeated
 from regard.data.readers.text_lines import TextFile
+from regard.data.readers.time_texts import MONTH_NUMBERS
 from regard.data.readers.times import are_clocks, are_times, is_time_name
 
 _MAX_TITLE_LINES = 10  # above the header
@@ -47,6 +52,7 @@ _FORMS = {  # of times by the parts that they are put together of
     ("year", "month", "day", "hour"): "{}-{:0>2}-{:0>2} {:0>2}:00",
     ("year", "month", "day", "hour", "minute"): "{}-{:0>2}-{:0>2} {:0>2}:{:0>2}",
 }
+_MARKS = {"quarter": "q", "week": "w"}  # before the number of a part: Q2, W05
 _LARGEST = {
     "year": 2199,
     "month": 53,
@@ -204,7 +210,8 @@ def find_times(table: TimeTable) -> TimeCells | None:
     """Return the cells of the times of a table; None where no column has times.
 
     A column of dates comes before columns that together are a time, and those before numbers in a
-    column that is named for times; of several, the first that is named for times.
+    column that is named for times; of several, the first that is named for times. Where there is
+    none, a column next to numbers that is named for times has them, which cannot be read.
     """
     head = table.head()
     dates, numbers = columns = [], []
@@ -214,7 +221,17 @@ def find_times(table: TimeTable) -> TimeCells | None:
     if dates:
         first = min(dates, key=lambda index: not is_time_name(head.names[index]))
         return _with_clock(table, head, first)
-    return _join_parts(table, head) or (times_of_column(table, numbers[0]) if numbers else None)
+    if joined := _join_parts(table, head):
+        return joined
+    index = numbers[0] if numbers else _named_for_times(head)
+    return None if index is None else times_of_column(table, index)
+
+
+def _named_for_times(table: TimeTable) -> int | None:
+    """Return the column of texts that a header names for times, where all others are numbers."""
+    texts = [i for i, cells in enumerate(table.columns) if not are_mostly_numbers(cells)]
+    is_alone = table.has_header and len(texts) == 1 < len(table.names)
+    return texts[0] if is_alone and is_time_name(table.names[texts[0]]) else None
 
 
 def describe_no_times(table: TimeTable) -> str:
@@ -367,13 +384,18 @@ def _hour_columns(table: TimeTable) -> list[int]:
 def _join_parts(table: TimeTable, head: TimeTable) -> TimeCells | None:
     """Return times that are put together of a year, and a month, a quarter or a week, and more."""
     index_of = _part_columns(table)
+    table, head = (_with_numbers_of_parts(rows, index_of) for rows in (table, head))
 
     def is_part(part: str) -> bool:
         return part in index_of and _are_whole(head, index_of[part], _LARGEST[part])
 
-    second = next(filter(index_of.__contains__, ("month", "quarter", "week")), "month")
-    if not (is_part("year") and is_part(second)):
+    second = next(filter(index_of.__contains__, ("month", "quarter", "week")), None)
+    if second is None or not is_part("year"):
         return None
+    if not is_part(second):  # names in another language cannot be read, and are not left out
+        has_words = not are_mostly_numbers(head.columns[index_of[second]])
+        columns = (index_of["year"], index_of[second])
+        return _format_times(table, columns, "{} {}") if has_words else None
     more = takewhile(is_part, ("day", "hour", "minute")) if second == "month" else ()
     parts = ("year", second, *more)
     return _format_times(table, [index_of[part] for part in parts], _FORMS[parts])
@@ -387,6 +409,26 @@ def _part_columns(table: TimeTable) -> dict[str, int]:
         for index in reversed(range(len(table.names)))
         if fold_name(table.names[index]) in names
     }
+
+
+def _with_numbers_of_parts(table: TimeTable, index_of: Mapping[str, int]) -> TimeTable:
+    """Return a table with the numbers of months, quarters and weeks that it names: May, Q2, W05."""
+    columns = list(table.columns)
+    for part in ("month", *_MARKS):
+        if (index := index_of.get(part)) is not None:
+            columns[index] = [_number_of_part(part, cell) for cell in columns[index]]
+    return table._replace(columns=columns)
+
+
+def _number_of_part(part: str, cell: str) -> str:
+    """Return the number of a part of a time; a cell that names none is unchanged.
+
+    >>> _number_of_part("month", "May"), _number_of_part("quarter", "Q2")
+    ('5', '2')
+    """
+    if part == "month":
+        return str(MONTH_NUMBERS.get(cell.rstrip(".").casefold(), cell))
+    return cell[1:] if cell[:1].lower() == _MARKS[part] else cell
 
 
 def _format_times(table: TimeTable, columns: Sequence[int], form: str) -> TimeCells:

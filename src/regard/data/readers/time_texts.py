@@ -21,11 +21,12 @@ from regard.data.time_series import MONTH_NAMES, WEEKDAY_NAMES
 _REMEDY_ORDER = "Write dates as year-month-day: 2024-01-31."
 UNIX_DAY = datetime.date(1970, 1, 1).toordinal()
 _DAY = 86_400
-_MONTH_NUMBERS = {
+MONTH_NUMBERS = {
     text: number
     for number, name in enumerate(MONTH_NAMES, start=1)
     for text in (name.casefold(), name[:3].casefold())
 } | {"sept": 9}
+"""Months by their English names, in full or of three letters, case-folded."""
 _ZONES = {"Z": 0, "UTC": 0, "GMT": 0, "CET": 60, "CEST": 120, "EET": 120, "EEST": 180} | {
     **{"WET": 0, "WEST": 60, "EST": -300, "EDT": -240, "CST": -360, "CDT": -300},
     **{"MST": -420, "MDT": -360, "PST": -480, "PDT": -420},
@@ -34,9 +35,8 @@ _ZONES = {"Z": 0, "UTC": 0, "GMT": 0, "CET": 60, "CEST": 120, "EET": 120, "EEST"
 _WEEKDAY = "|".join(f"{name[:3]}|{name}" for name in WEEKDAY_NAMES)
 _NAME = r"(?P<b>[^\W\d_]{3,9})\.?"
 _YEAR = r"(?P<Y>\d{4}|\d{2})"
-_ZONE = (
-    r"(?: ?(?P<z>(?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|" + "|".join(_ZONES) + r")(?:\[[\w/+-]+\])?)"
-)
+_REGION = r"(?:\[[\w/+-]+\])?"  # after a UTC offset, as Java writes it: [Europe/Berlin]
+_ZONE = r"(?: ?(?P<z>(?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|" + "|".join(_ZONES) + rf"){_REGION})"
 _CLOCK = (
     r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?"
     r"(?: ?(?P<p>[AaPp]\.?[Mm]\.?))?"
@@ -171,7 +171,7 @@ def read_pattern(texts: Sequence[str], pattern: re.Pattern[str]) -> TimeColumn |
 def _has_month(match: re.Match[str]) -> bool:
     """Return whether the name of a month in a text, if there is one, is known."""
     name = match.groupdict().get("b")
-    return name is None or name.casefold() in _MONTH_NUMBERS
+    return name is None or name.casefold() in MONTH_NUMBERS
 
 
 class _Reading(NamedTuple):
@@ -288,7 +288,7 @@ def _date_of(
 def _month_of(parts: Mapping[str, str | None]) -> int:
     """Return the month of the parts of a text, the first of a quarter; 0 if there is none."""
     if name := parts.get("b"):
-        return _MONTH_NUMBERS[name.casefold()]
+        return MONTH_NUMBERS[name.casefold()]
     if quarter := parts.get("q") or parts.get("q2"):
         return 3 * int(quarter) - 2
     return int(parts.get("m") or 0)
@@ -384,11 +384,12 @@ def _with_changes(
     in_day = times[[offset is not None for offset in offsets]] % (_DAY * MICROSECONDS)
     if len(np.unique(in_day)) == 1:
         note = f"{change}: days are those of the local time"
-        return to_seconds(times, form.replace("%z", "").rstrip(), "", [note])
+        return to_seconds(times, re.sub(f" ?%z{_REGION}", "", form), "", [note])
     minutes = np.array([offset or 0 for offset in offsets], np.int64)
     note = f"{change}: times are in UTC"
     utc = times - minutes * 60 * MICROSECONDS
-    return to_seconds(utc, form.replace("%z", "+00:00"), "+00:00", [note])
+    form = re.sub(f"%z{_REGION}", "+00:00", form)
+    return to_seconds(utc, form, "+00:00", [note])
 
 
 def _offset_of(zone: str | None) -> int | None:

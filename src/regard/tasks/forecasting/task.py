@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,7 +93,9 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
     def evaluate_test(self, predictor: Forecaster, valid: dict[str, float]) -> TestReport:
         """Score the forecasts of the test steps by rolling origins."""
         dataset = self.dataset
-        summary = f"valid weighted quantile loss {valid['wql']:.4f}"
+        quantile_loss = valid["wql"]  # NaN where every value is 0
+        summary = "valid weighted quantile loss "
+        summary += "unknown (only zeros)" if math.isnan(quantile_loss) else f"{quantile_loss:.4f}"
         figures: dict[str, float] = {}
         windows = rolling_origins(dataset.test, dataset.valid_ends, predictor.horizon)
         if windows:

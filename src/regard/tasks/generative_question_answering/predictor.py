@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
+from regard.data.question_rows import find_answer
 from regard.hub.any_tokenizer import prepend_special_tokens, split_tokenizer
 from regard.tasks.generative_question_answering.data import encode_sources
 from regard.tasks.question_answering.answerer import Answer, Answerer
@@ -99,7 +100,7 @@ class AnswerWriter(Answerer, TargetWriter):
                 probability=math.exp(output.log_null),
                 truncated=output.truncated,
             )
-        start = context.find(output.text)
+        start = find_answer(context, output.text)
         is_found = start >= 0
         return Answer(
             answer=output.text,
