@@ -42,7 +42,7 @@ def make_prompt(length, seed=0):
 CALLS = [
     (make_prompt(length, seed), SamplingConfig(max_tokens=tokens, top_k=top_k), num)
     for seed, (length, tokens, top_k, num) in enumerate(
-        [(3, 9, 0, 1), (12, 4, 5, 2), (1, 15, 3, 1), (30, 6, 0, 3), (7, 1, 0, 1), (2, 12, 8, 1)]
+        [(3, 9, 0, 1), (12, 4, 5, 2), (1, 15, 5, 1), (30, 6, 0, 3), (7, 1, 0, 1), (2, 12, 8, 1)]
     )
 ]
 
@@ -56,8 +56,8 @@ def test_each_caller_has_the_tokens_that_it_has_alone(path):
     def call(continue_prompt, seed):
         prompt, config, num = CALLS[seed]
         return [
-            tokens.tolist()
-            for tokens in continue_prompt(prompt, config, num=num, generator=seeded(seed))
+            (drawn.tokens.tolist(), drawn.log_probabilities.tolist())
+            for drawn in continue_prompt(prompt, config, num=num, generator=seeded(seed))
         ]
 
     def alone(*arguments, **options):
@@ -74,9 +74,9 @@ def test_each_caller_has_the_tokens_that_it_has_alone(path):
 def test_a_prompt_of_several_pieces_is_read_whole():
     decoder = causal_decoder(make_model("gpt"))
     prompt, config = make_prompt(600), SamplingConfig(max_tokens=5, temperature=0)
-    expected = [tokens.tolist() for tokens in sample(decoder, prompt, config)]
+    expected = [drawn.tokens.tolist() for drawn in sample(decoder, prompt, config)]
     with ContinuousSampling(decoder) as sampling:
-        assert [tokens.tolist() for tokens in sampling.sample(prompt, config)] == expected
+        assert [drawn.tokens.tolist() for drawn in sampling.sample(prompt, config)] == expected
 
 
 class WatchedDecoder:
@@ -133,8 +133,8 @@ def test_a_text_ends_with_the_token_that_ends_it():
     config = SamplingConfig(max_tokens=200)
     with ContinuousSampling(decoder) as sampling:
         *before, last = (
-            int(tokens)
-            for tokens in sampling.sample([4, 5], config, ends=[7, 9], generator=seeded(1))
+            int(drawn.tokens)
+            for drawn in sampling.sample([4, 5], config, ends=[7, 9], generator=seeded(1))
         )
     assert last in (7, 9)
     assert not {7, 9} & set(before)

@@ -71,6 +71,25 @@ def test_top_p_is_of_what_top_k_leaves():
     assert probabilities.tolist() == [[1, 0, 0, 0]]
 
 
+@pytest.mark.parametrize(("vocab", "spread"), [(10, 1), (64, 0), (65, 9), (600, 4), (5000, 0.3)])
+@pytest.mark.parametrize("top_k", [0, 1, 63, 64, 4000])
+@pytest.mark.parametrize("top_p", [1e-6, 0.5, 0.97, 1.0])
+def test_limits_keep_the_first_tokens_of_a_sorted_vocabulary(vocab, spread, top_k, top_p):
+    """Also among equal logits, of which bfloat16 has many, and above 64 and 512 tokens."""
+    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab)) * spread
+    logits[1] = logits[1].bfloat16()
+    logits[2, ::3] = -torch.inf
+    expected = torch.zeros_like(logits, dtype=torch.float64)
+    for row, values in zip(expected, logits.double(), strict=True):
+        ordered, tokens = values.sort(descending=True, stable=True)
+        ordered = ordered[: top_k or vocab]
+        probabilities = ordered.softmax(0)
+        is_kept = probabilities.cumsum(0) - probabilities < top_p
+        row[tokens[: len(ordered)]] = ordered.masked_fill(~is_kept, -torch.inf).softmax(0)
+    probabilities = next_probabilities(logits, SamplingConfig(top_k=top_k, top_p=top_p))
+    torch.testing.assert_close(probabilities.double(), expected, rtol=1e-5, atol=1e-9)
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_vocabulary_that_is_forbidden_whole_is_refused(temperature):
     config = SamplingConfig(temperature=temperature, forbidden=(3, 2, 1, 0, 9))
@@ -88,7 +107,8 @@ def test_continuations_do_not_depend_on_how_many_there_are():
         generator = torch.Generator().manual_seed(1)
         config = SamplingConfig(temperature=30.0, max_tokens=20)
         steps = sample(Counting(), [1], config, num=num, generator=generator)
-        return torch.stack(list(steps), dim=1).tolist(), generator.get_state()
+        rows = torch.stack([drawn.tokens for drawn in steps], dim=1).tolist()
+        return rows, generator.get_state()
 
     (one, state), (three, _), (five, last_state) = draw(1), draw(3), draw(5)
     assert three == five[:3]
@@ -111,21 +131,22 @@ def test_draws_are_as_frequent_as_the_model_says():
             super().decode_step(ids, state)
             return LOGITS[:1].expand(len(ids), -1)
 
-    tokens = next(sample(Fixed(), [1], SamplingConfig(), num=20_000, generator=generator))
+    tokens, _ = next(sample(Fixed(), [1], SamplingConfig(), num=20_000, generator=generator))
     frequencies = torch.bincount(tokens, minlength=4) / 20_000
     torch.testing.assert_close(frequencies, LOGITS[0].exp(), rtol=0, atol=0.015)  # four deviations
 
 
 def test_every_token_written_is_read():
     batches = sample(Counting(), [1, 2], SamplingConfig(temperature=0, max_tokens=4), num=2)
-    assert [tokens.tolist() for tokens in batches] == [[3, 3], [6, 6], [2, 2], [4, 4]]
+    assert [drawn.tokens.tolist() for drawn in batches] == [[3, 3], [6, 6], [2, 2], [4, 4]]
 
 
 def test_the_same_seed_draws_the_same():
     def draw(seed):
         generator = torch.Generator().manual_seed(seed)
         config = SamplingConfig(temperature=30.0, max_tokens=20)
-        return [tokens.tolist() for tokens in sample(Counting(), [1], config, generator=generator)]
+        steps = sample(Counting(), [1], config, generator=generator)
+        return [drawn.tokens.tolist() for drawn in steps]
 
     assert draw(1) == draw(1) != draw(2)
 
@@ -159,7 +180,7 @@ class Fixed:
 
 def write(prompt=(0,), ends=(), **changes) -> list[int]:
     config = SamplingConfig(**{"temperature": 0, "max_tokens": 4} | changes)
-    return [int(tokens[0]) for tokens in sample(Fixed(), list(prompt), config, ends=ends)]
+    return [int(drawn.tokens) for drawn in sample(Fixed(), list(prompt), config, ends=ends)]
 
 
 def test_a_penalty_counts_for_the_tokens_of_prompt_and_output():
@@ -215,10 +236,12 @@ def test_a_text_that_has_ended_needs_no_token():
     assert write(ends=(1,), no_repeat_size=1, max_tokens=7)[:1] == [1]
 
 
-def test_a_model_that_gives_nan_is_refused():
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize("factor", [torch.nan, torch.inf])
+def test_a_model_that_gives_no_probabilities_is_refused(factor, temperature):
     class Broken(Fixed):
         def decode_step(self, ids, state):
-            return LOGITS_OF_RULES.expand(len(ids), -1) * torch.nan
+            return LOGITS_OF_RULES.expand(len(ids), -1) * factor
 
     with pytest.raises(WeightsError, match="the model gives NaN for the next token"):
-        next(sample(Broken(), [0], SamplingConfig()))
+        next(sample(Broken(), [0], SamplingConfig(temperature=temperature)))

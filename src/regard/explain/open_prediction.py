@@ -216,7 +216,7 @@ def _continue(generator: TextGenerator, request: ExplanationRequest) -> Continue
         steps = sample(
             generator.model, ids, config, ends=tokenizer.stop_ids, generator=torch.Generator()
         )
-        continuation = [int(tokens[0]) for tokens in steps]
+        continuation = [int(drawn.tokens) for drawn in steps]
     else:
         continuation = _encode_after(tokenizer, request.text, request.output)
     contrast = request.contrast

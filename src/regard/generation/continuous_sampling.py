@@ -19,7 +19,14 @@ import torch
 from torch import Tensor
 
 from regard.generation.decoding import CausalDecoder, JoiningCausalDecoder
-from regard.generation.sampling import Continuations, SamplingConfig
+from regard.generation.sampling import (
+    Continuations,
+    Draw,
+    DrawnTokens,
+    NextLogits,
+    SamplingConfig,
+    draw_together,
+)
 
 _PIECE = 256  # tokens of a prompt that are read between two steps
 
@@ -34,8 +41,8 @@ class _Text:
 
     def __init__(self, continuations: Continuations, decoder: CausalDecoder[Any]) -> None:
         self.continuations = continuations
-        self.arrived: SimpleQueue[Tensor | BaseException | None] = SimpleQueue()
-        """Tokens, ``[num]`` each, and at the end None, or why there are no more."""
+        self.arrived: SimpleQueue[DrawnTokens | BaseException | None] = SimpleQueue()
+        """Tokens, and at the end None, or why there are no more."""
         self.is_wanted = True
         self._decoder = decoder
         self.state: Any = decoder.init_state()
@@ -53,10 +60,10 @@ class _Text:
         self.state.select(torch.zeros(num, dtype=torch.long, device=device))
         return logits.expand(num, -1)
 
-    def draw(self, logits: Tensor) -> bool:
-        """Draw the next tokens from ``[num, vocab]``; return whether more are to follow."""
+    def append(self, draw: Draw) -> bool:
+        """Hand over the next tokens; return whether more are to follow."""
         continuations = self.continuations
-        self.arrived.put(continuations.draw(logits))
+        self.arrived.put(continuations.append(draw))
         if continuations.num_left and not continuations.have_ended:
             return self.is_wanted
         self.arrived.put(None)
@@ -127,12 +134,12 @@ class ContinuousSampling:
         num: int = 1,
         ends: Collection[int] = (),
         generator: torch.Generator | None = None,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[DrawnTokens]:
         """Continue a prompt, together with those of other callers; see `sampling.sample`.
 
         Yields:
-            The next token of each continuation, ``[num]``, until the limit of `config`, or until
-            all have ended.
+            The next token of each continuation until the limit of `config`, or until all have
+            ended.
 
         Raises:
             RuntimeError: It is closed.
@@ -147,10 +154,10 @@ class ContinuousSampling:
             self._new.append(text)
             self._changed.notify()
         try:
-            while (tokens := text.arrived.get()) is not None:
-                if isinstance(tokens, BaseException):
-                    raise tokens
-                yield tokens
+            while (drawn := text.arrived.get()) is not None:
+                if isinstance(drawn, BaseException):
+                    raise drawn
+                yield drawn
         finally:
             text.is_wanted = False
 
@@ -189,7 +196,7 @@ class ContinuousSampling:
             logits = text.read_piece(self._device)
             if logits is None:
                 prompts.append(text)
-            elif text.draw(logits):
+            elif self._draw([text], [logits]) == [True]:
                 self._join(text, batches)
 
     def _join(self, text: _Text, batches: list[_Batch]) -> None:
@@ -206,11 +213,38 @@ class ContinuousSampling:
         is_kept = [False] * len(batch.texts)
         with self._failures_for(batch.texts):
             all_logits = list(batch.next_logits(self._decoder, self._device))
-            for index, (text, logits) in enumerate(zip(batch.texts, all_logits, strict=True)):
-                with self._failures_for([text]):
-                    is_kept[index] = text.draw(logits)
+            is_kept = self._draw(batch.texts, all_logits)
         with self._failures_for(list(compress(batch.texts, is_kept))):
             batch.keep(is_kept, self._device)
+
+    def _draw(self, texts: Sequence[_Text], all_logits: Sequence[Tensor]) -> list[bool]:
+        """Draw the next tokens of texts, of those with the same settings together.
+
+        Args:
+            texts: Texts.
+            all_logits: Of each, ``[num, vocab]``.
+
+        Returns:
+            For each text whether more tokens are to follow.
+        """
+        continues = [False] * len(texts)
+        groups: dict[Any, list[tuple[int, NextLogits]]] = {}
+        for index, (text, logits) in enumerate(zip(texts, all_logits, strict=True)):
+            continuations = text.continuations
+            with self._failures_for([text]):
+                next_logits = continuations.apply_rules(logits)
+                settings = continuations.distribution, continuations.device
+                groups.setdefault(settings, []).append((index, next_logits))
+        for group in groups.values():
+            members = [texts[index] for index, _ in group]
+            with self._failures_for(members):
+                draws = draw_together(
+                    [text.continuations for text in members], [logits for _, logits in group]
+                )
+                for (index, _), draw in zip(group, draws, strict=True):
+                    with self._failures_for([texts[index]]):
+                        continues[index] = texts[index].append(draw)
+        return continues
 
     @contextmanager
     def _failures_for(self, texts: Sequence[_Text]) -> Iterator[None]:

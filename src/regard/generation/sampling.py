@@ -7,7 +7,7 @@ leaves. Cost: one pass over the prompt, then one position a token.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.generation.constraints import (
     check_forbidden,
-    check_logits,
+    check_numbers,
     forbid_repeated_ngrams,
     penalize_repetition,
 )
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _LARGEST_COUNT = 10**9  # tokens
 _COLDEST = 1e-4  # at a lower temperature the most probable token is certain
+_FEW = 64  # tokens that are looked at first for those that reach top-p
 
 
 class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,18 +106,72 @@ def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
     logits = _without_forbidden(logits.float(), config)
     if config.temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
-    if not config.top_k and config.top_p == 1:  # nothing is cut, so that nothing is sorted
-        return (logits / config.temperature).softmax(-1)
-    ordered, tokens = (logits / config.temperature).sort(dim=-1, descending=True, stable=True)
-    if config.top_k:
-        ordered[:, config.top_k :] = -torch.inf
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    is_cut = before >= config.top_p
-    is_cut[:, 0] = False
-    probabilities = probabilities.masked_fill(is_cut, 0.0)
-    probabilities /= probabilities.sum(-1, keepdim=True)
-    return torch.zeros_like(logits).scatter(-1, tokens, probabilities)  # [batch, vocab]
+    return _probabilities(logits, _Distribution.of(config))
+
+
+class _Distribution(NamedTuple):
+    """The settings that make probabilities of logits; see `SamplingConfig`."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+
+    @classmethod
+    def of(cls, config: SamplingConfig) -> _Distribution:
+        return cls(config.temperature, config.top_k, config.top_p)
+
+
+def _probabilities(logits: Tensor, distribution: _Distribution) -> Tensor:
+    """Compute probabilities, ``[batch, vocab]``, at a temperature above 0."""
+    logits = logits / distribution.temperature
+    if distribution.top_k or distribution.top_p < 1:
+        num_kept, smallest = _count_kept(logits, distribution)
+        is_above, is_equal = logits > smallest, logits == smallest
+        num_equal = num_kept - is_above.sum(-1, keepdim=True)
+        # Of tokens with the same logit those of small ids are kept.
+        is_kept = is_above | (is_equal & (is_equal.cumsum(-1) <= num_equal))
+        logits = logits.masked_fill(~is_kept, -torch.inf)
+    return logits.softmax(-1)
+
+
+def _count_kept(logits: Tensor, distribution: _Distribution) -> tuple[Tensor, Tensor]:
+    """Count the tokens that top-k and top-p keep, without sorting the vocabulary.
+
+    Args:
+        logits: ``[batch, vocab]``.
+        distribution: Has one of the two limits.
+
+    Returns:
+        Number of tokens and the smallest of their logits, ``[batch, 1]`` each.
+    """
+    vocab = logits.shape[-1]
+    size = min(distribution.top_k or _FEW, vocab)
+    while True:
+        ordered, tokens = logits.topk(size)  # [batch, size]
+        if distribution.top_p == 1:
+            return torch.full_like(tokens[:, :1], size), ordered[:, -1:]
+        if distribution.top_k:
+            probabilities = ordered.softmax(-1)
+        else:
+            probabilities = logits.softmax(-1).gather(-1, tokens)
+        before = probabilities.cumsum(-1) - probabilities
+        num_kept = (before < distribution.top_p).sum(-1, keepdim=True).clamp(min=1)
+        if distribution.top_k or size == vocab or int(num_kept.max()) < size:
+            return num_kept, ordered.gather(-1, num_kept - 1)
+        size = min(8 * size, vocab)
+
+
+class DrawnTokens(NamedTuple):
+    """The next token of each continuation of a prompt.
+
+    Args:
+        tokens: Their ids, ``[num]``.
+        log_probabilities: Of these tokens by the model, at temperature 1, among those that are not
+            forbidden, ``[num]``; in nats.
+    """
+
+    tokens: Tensor
+    log_probabilities: Tensor
 
 
 @torch.inference_mode()
@@ -128,7 +183,7 @@ def sample(
     num: int = 1,
     ends: Collection[int] = (),
     generator: torch.Generator | None = None,
-) -> Iterator[Tensor]:
+) -> Iterator[DrawnTokens]:
     """Continue a prompt.
 
     Args:
@@ -141,8 +196,8 @@ def sample(
         generator: Draws the tokens of the first, and seeds the others.
 
     Yields:
-        The next token of each continuation, ``[num]``, until the limit of `config`; the caller may
-        stop earlier.
+        The next token of each continuation until the limit of `config`; the caller may stop
+        earlier.
 
     Raises:
         ConfigError: Every token is forbidden, the rules leave none, or `num` is below 1.
@@ -157,11 +212,10 @@ def sample(
     logits = logits.expand(num, -1)
     state.select(torch.zeros(num, dtype=torch.long, device=of_model))
     while True:
-        tokens = continuations.draw(logits)
-        yield tokens
+        yield continuations.draw(logits)
         if not continuations.num_left:
             return
-        logits = model.decode_step(tokens[:, None].to(of_model), state)
+        logits = model.decode_step(continuations.history[:, -1:].to(of_model), state)
 
 
 class Continuations:
@@ -182,6 +236,7 @@ class Continuations:
         if num < 1:
             raise ConfigError(f"num must be 1 or more, not {num}")
         self.config, self.num = config, num
+        self.distribution = _Distribution.of(config)
         self.num_left = config.limit(len(prompt))
         """Tokens of each that may follow."""
         self._num_drawn = 0
@@ -190,52 +245,139 @@ class Continuations:
         self.device = first.device
         self.history = torch.tensor([list(prompt)], device=self.device).expand(num, -1)
         """The prompt and what was drawn, ``[num, length]``."""
-        self._ends = torch.tensor(list(ends), dtype=torch.long, device=self.device)
-        self._has_ended = torch.zeros(num, 1, dtype=torch.bool, device=self.device)
+        self._ends = frozenset(ends)
+        self._have_ended = [False] * num
 
     @property
     def have_ended(self) -> bool:
         """Whether all have a token that ends a text."""
-        return bool(self._has_ended.all())
+        return all(self._have_ended)
 
-    def draw(self, logits: Tensor) -> Tensor:
+    def draw(self, logits: Tensor) -> DrawnTokens:
         """Draw the next token of each.
 
         Args:
             logits: Of the token after `history`, ``[num, vocab]``.
 
         Returns:
-            The tokens, ``[num]``.
+            The tokens.
 
         Raises:
             ConfigError: Every token is forbidden, or the rules leave none.
-            WeightsError: The logits are NaN.
+            WeightsError: The logits are NaN or infinite.
         """
-        config, logits = self.config, logits.to(self.device)
-        check_logits(logits)
+        (draw,) = draw_together([self], [self.apply_rules(logits)])
+        return self.append(draw)
+
+    def apply_rules(self, logits: Tensor) -> NextLogits:
+        """Find what may follow.
+
+        Args:
+            logits: Of the token after `history`, ``[num, vocab]``.
+
+        Returns:
+            The logits of what may follow.
+
+        Raises:
+            ConfigError: Every token is forbidden.
+        """
+        config = self.config
+        logits = _without_forbidden(logits.to(self.device, torch.float32), config)
+        allowed = logits
+        if config.repetition_penalty != 1.0:
+            allowed = penalize_repetition(allowed, self.history, config.repetition_penalty)
+        if 0 < config.no_repeat_size <= self.history.shape[1]:
+            allowed = forbid_repeated_ngrams(allowed, self.history, config.no_repeat_size)
+        if self._ends and self._num_drawn + 1 < config.min_tokens:
+            ends = torch.tensor(list(self._ends), device=self.device)
+            allowed = allowed.index_fill(-1, ends, -torch.inf)
+        return NextLogits(logits, allowed)
+
+    def random_numbers(self) -> Tensor:
+        """Draw a number for each, 0 to below 1, ``[num, 1]`` float64."""
+        numbers = [
+            torch.rand(1, dtype=torch.float64, device=self.device, generator=own)
+            for own in self._generators
+        ]
+        return torch.stack(numbers)
+
+    def append(self, draw: Draw) -> DrawnTokens:
+        """Append what was drawn for each.
+
+        Args:
+            draw: Of `draw_together`.
+
+        Returns:
+            The tokens.
+
+        Raises:
+            ConfigError: The rules left no token.
+            WeightsError: The logits were NaN or infinite.
+        """
+        tokens = draw.drawn.tokens
         self._num_drawn += 1
         self.num_left -= 1
-        logits = _constrain(logits, self.history, config)
-        if len(self._ends) and self._num_drawn < config.min_tokens:
-            logits = logits.index_fill(-1, self._ends, -torch.inf)
-        allowed = _without_forbidden(logits, config)
-        is_dead = allowed.amax(-1, keepdim=True) == -torch.inf  # [num, 1]
-        logits = logits.masked_fill(is_dead & self._has_ended, 0.0)  # of a text that has ended
-        if bool((is_dead & ~self._has_ended).any()):
-            raise ConfigError(
-                f"no token is left for position {self._num_drawn}: `sampling.no_repeat_size` "
-                f"({config.no_repeat_size}) or `sampling.min_tokens` ({config.min_tokens}) allows "
-                "none."
-            )
-        probabilities = next_probabilities(logits, config)
-        drawn = [
-            torch.multinomial(row, 1, generator=own)
-            for row, own in zip(probabilities, self._generators, strict=True)
-        ]
-        tokens = torch.stack(drawn)  # [num, 1]
-        self.history = torch.cat([self.history, tokens], dim=1)
-        self._has_ended |= torch.isin(tokens, self._ends)
-        return tokens.squeeze(1)
+        pairs = zip(tokens.tolist(), draw.largest.tolist(), strict=True)
+        for index, (token, largest) in enumerate(pairs):
+            check_numbers(largest < torch.inf)
+            if largest == -torch.inf and not self._have_ended[index]:
+                raise ConfigError(
+                    f"no token is left for position {self._num_drawn}: `sampling.no_repeat_size` "
+                    f"({self.config.no_repeat_size}) or `sampling.min_tokens` "
+                    f"({self.config.min_tokens}) allows none."
+                )
+            self._have_ended[index] |= token in self._ends
+        self.history = torch.cat([self.history, tokens[:, None]], dim=1)
+        return draw.drawn
+
+
+class NextLogits(NamedTuple):
+    """Logits of the next token of the continuations of a prompt.
+
+    Args:
+        logits: Of the model, minus infinity for forbidden tokens, ``[num, vocab]`` float32.
+        allowed: The same by the rules about the tokens before, ``[num, vocab]``.
+    """
+
+    logits: Tensor
+    allowed: Tensor
+
+
+class Draw(NamedTuple):
+    """What was drawn for the continuations of a prompt.
+
+    Args:
+        drawn: The tokens; they mean nothing in rows whose `largest` is not finite.
+        largest: Largest of the logits that may follow, ``[num]``.
+    """
+
+    drawn: DrawnTokens
+    largest: Tensor
+
+
+def draw_together(texts: Sequence[Continuations], next_logits: Sequence[NextLogits]) -> list[Draw]:
+    """Draw the next tokens of the continuations of some prompts, each by its own random numbers.
+
+    Args:
+        texts: Of the same `Continuations.distribution` and device.
+        next_logits: Of each, by its rules.
+
+    Returns:
+        What was drawn for each.
+    """
+    logits, allowed = (torch.cat(parts) for parts in zip(*next_logits, strict=True))
+    distribution, largest = texts[0].distribution, allowed.amax(-1)  # [rows]
+    allowed = torch.where(largest.isfinite()[:, None], allowed, 0.0)
+    if distribution.temperature == 0:
+        tokens = allowed.argmax(-1, keepdim=True)  # [rows, 1]
+    else:
+        cumulative = _probabilities(allowed, distribution).cumsum(-1, dtype=torch.float64)
+        numbers = torch.cat([text.random_numbers() for text in texts])  # [rows, 1]
+        tokens = torch.searchsorted(cumulative, numbers * cumulative[:, -1:], right=True)
+    log_probabilities = logits.log_softmax(-1).gather(-1, tokens).squeeze(1)
+    rows = [text.num for text in texts]
+    parts = [part.split(rows) for part in (tokens.squeeze(1), log_probabilities, largest)]
+    return [Draw(DrawnTokens(*drawn), most) for *drawn, most in zip(*parts, strict=True)]
 
 
 def _generators(num: int, first: torch.Generator) -> list[torch.Generator]:
@@ -257,12 +399,3 @@ def _without_forbidden(logits: Tensor, config: SamplingConfig) -> Tensor:
     check_forbidden(config.forbidden, logits.shape[-1])
     forbidden = torch.tensor(config.forbidden, device=logits.device)
     return logits.index_fill(-1, forbidden, -torch.inf)
-
-
-def _constrain(logits: Tensor, history: Tensor, config: SamplingConfig) -> Tensor:
-    """Apply the rules about the tokens so far, ``[num, length]``, to logits ``[num, vocab]``."""
-    if config.repetition_penalty != 1.0:
-        logits = penalize_repetition(logits.float(), history, config.repetition_penalty)
-    if 0 < config.no_repeat_size <= history.shape[1]:
-        logits = forbid_repeated_ngrams(logits, history, config.no_repeat_size)
-    return logits

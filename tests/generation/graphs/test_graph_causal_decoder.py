@@ -34,7 +34,8 @@ def build(name="gpt"):
 def drawn(model, prompt, **options):
     config = SamplingConfig(max_tokens=40, **options)
     generator = torch.Generator().manual_seed(1)
-    return torch.stack([*sample(model, prompt, config, num=3, generator=generator)], dim=1)
+    steps = sample(model, prompt, config, num=3, generator=generator)
+    return torch.stack([drawn.tokens for drawn in steps], dim=1)
 
 
 @pytest.mark.slow

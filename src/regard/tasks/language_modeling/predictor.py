@@ -19,7 +19,7 @@ from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.decoders import CurrentDecoder, causal_decoder, default_precision
 from regard.generation.decoding import CausalDecoder
-from regard.generation.sampling import SamplingConfig, sample
+from regard.generation.sampling import DrawnTokens, SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.classification import Reliability, reliability
 from regard.models import Decoder, GptConfig
@@ -34,6 +34,7 @@ from regard.settings.validation import (
 from regard.settings.values import DecodingPrecision
 from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
+from regard.tasks.language_modeling.incremental_text import IncrementalText
 from regard.tasks.language_modeling.loss import (
     evaluation_batches,
     predict_tokens,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 MOST_CONTINUATIONS = 1_000
 """Of a prompt: they are sampled together."""
-_UNFINISHED = "\ufffd"  # decoded from the first bytes of a character
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         text: The text after the prompt.
         num_tokens: Number of its tokens.
         is_complete: Whether the model ended the document, or wrote the stop text.
-        score: Mean log-probability of its tokens, in nats, at temperature 1; 0 without tokens.
+        score: Mean log-probability of its tokens, in nats, by the model that wrote them, at
+            temperature 1; 0 without tokens.
     """
 
     text: str
@@ -210,61 +211,30 @@ class TextGenerator(BasePredictor):
         return generations[0] if num == 1 else generations
 
     def _generate(self, prompt: str, num: int, options: SamplingOptions) -> list[Generation]:
-        stop = options.get("stop")
-        rows: list[list[int]] = [[] for _ in range(num)]
-        has_ended = [False] * num
-        for tokens in self._sample(prompt, num, options):
-            write = partial(self._write_token, prompt, stop=stop)
-            has_ended = list(map(write, rows, tokens, has_ended))
-            if all(has_ended):
+        texts = [self._begin(prompt, options) for _ in range(num)]
+        for drawn in self._sample(prompt, num, options):
+            pairs = zip(texts, *(part.tolist() for part in drawn), strict=True)
+            for text, token, log_probability in pairs:
+                if not text.has_ended:
+                    text.append(token, log_probability)
+            if all(text.has_ended for text in texts):
                 break
         generations = [
             Generation(
-                text=self._text_before(stop, prompt, row),
-                num_tokens=len(row),
-                is_complete=ended,
-                score=self._score(prompt, row),
+                text=text.text(),
+                num_tokens=len(text.tokens),
+                is_complete=text.has_ended,
+                score=text.log_probability / max(1, len(text.tokens)),
             )
-            for row, ended in zip(rows, has_ended, strict=True)
+            for text in texts
         ]
         _warn_of_empty(prompt, [generation.text for generation in generations])
         return generations
 
-    def _text_before(self, stop: str | None, prompt: str, row: list[int]) -> str:
-        """Decode a continuation up to the stop text, where there is one."""
-        text = self._decode(prompt, row)
-        return text.partition(stop)[0] if stop else text
-
-    def _write_token(
-        self, prompt: str, row: list[int], token: int, has_ended: bool, *, stop: str | None
-    ) -> bool:
-        """Append a token to a continuation, unless this has ended or ends by a special one.
-
-        Returns:
-            Whether the continuation ends here: by a token, special or of the text, such as a
-            newline, or by the stop text.
-        """
-        if has_ended:
-            return True
-        is_end = token in self.tokenizer.stop_ids
-        if not is_end or token in self.tokenizer.written_stop_ids:
-            row.append(token)
-        return is_end or (bool(stop) and str(stop) in self._decode(prompt, row))
-
-    @torch.inference_mode()
-    def _score(self, prompt: str, row: Sequence[int]) -> float:
-        """Return the mean log-probability of the tokens of a continuation after its prompt."""
-        if not row:
-            return 0.0
-        before = self._prompt_ids(prompt)
-        ids = torch.tensor([*before, *row], device=self.model.device)
-        lengths = torch.tensor([len(ids) - 1], device=ids.device)
-        hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
-        logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]
-        unused = list(self.tokenizer.unused_ids(self.model.vocab_size))
-        logits = logits.float().index_fill(-1, ids.new_tensor(unused), -torch.inf)
-        log_probabilities = logits.log_softmax(-1).gather(-1, ids[len(before) :, None])
-        return float(log_probabilities.mean())
+    def _begin(self, prompt: str, options: SamplingOptions) -> IncrementalText:
+        """Return the empty continuation of a prompt."""
+        prompt_ids = self.tokenizer.encode_text(prompt)
+        return IncrementalText(self.tokenizer, prompt_ids, options.get("stop"))
 
     def stream(
         self, prompt: str, **options: Unpack[SamplingOptions]
@@ -285,22 +255,19 @@ class TextGenerator(BasePredictor):
             ConfigError: A number is out of its range, or the prompt is not a text.
         """
         require_texts([prompt], "prompt")
-        stop = options.get("stop")
-        row: list[int] = []
-        num_yielded, is_complete = 0, False  # characters
-        for (token,) in self._sample(prompt, 1, options):
-            is_complete = self._write_token(prompt, row, token, False, stop=stop)
-            if is_complete:
+        continuation, num_yielded = self._begin(prompt, options), 0  # characters
+        for drawn in self._sample(prompt, 1, options):
+            continuation.append(int(drawn.tokens), float(drawn.log_probabilities))
+            if continuation.has_ended:
                 break
-            text = self._decode(prompt, row)
-            num_certain = len(text) - _num_begun(stop or "", text)
-            if not text.endswith(_UNFINISHED) and num_certain > num_yielded:
-                yield text[num_yielded:num_certain]
-                num_yielded = num_certain
-        text = self._text_before(stop, prompt, row)
+            text = continuation.certain_text()
+            if len(text) > num_yielded:
+                yield text[num_yielded:]
+                num_yielded = len(text)
+        text = continuation.text()
         yield text[num_yielded:]
         _warn_of_empty(prompt, [text])
-        return StreamEnd(num_tokens=len(row), is_complete=is_complete)
+        return StreamEnd(num_tokens=len(continuation.tokens), is_complete=continuation.has_ended)
 
     def measure(self, lines: TextLines) -> dict[str, float]:
         """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
@@ -322,8 +289,8 @@ class TextGenerator(BasePredictor):
             reliability=reliability(tokens.probabilities.tolist(), tokens.is_correct.tolist()),
         )
 
-    def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[list[int]]:
-        """Yield the next token of each continuation, ``[num]``, step by step."""
+    def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[DrawnTokens]:
+        """Yield the next token of each of `num` continuations, step by step."""
         config = sampling_config(options, self.config.sampling)
         seed = options.get("seed")
         require_range("seed", seed, -LARGEST, LARGEST)
@@ -343,7 +310,7 @@ class TextGenerator(BasePredictor):
             else self.shared_sampling.sample
         )
         samples = continue_prompt(ids, config, num=num, ends=ends, generator=generator)
-        for length, tokens in enumerate(samples, start=len(ids)):
+        for length, drawn in enumerate(samples, start=len(ids)):
             if self.on_token is not None:
                 self.on_token()
             if trained is not None and length > trained:
@@ -352,7 +319,7 @@ class TextGenerator(BasePredictor):
                     "so what follows may be worse.",
                     stacklevel=1,  # one location, so that Python shows it once
                 )
-            yield tokens.tolist()
+            yield drawn
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         """Return the token ids of a prompt; of an empty one those that begin a text.
@@ -404,12 +371,6 @@ class TextGenerator(BasePredictor):
             )
         return msgspec.structs.replace(config, max_tokens=room, max_length=None)
 
-    def _decode(self, prompt: str, row: list[int]) -> str:
-        """Decode generated tokens, with the space between them and the prompt."""
-        ids = self.tokenizer.encode_text(prompt)
-        whole, before = self.tokenizer.decode_text([*ids, *row]), self.tokenizer.decode_text(ids)
-        return whole[len(before) :]
-
 
 def _warn_of_empty(prompt: str, texts: Sequence[str]) -> None:
     """Warn where some of the continuations of a prompt have no text."""
@@ -419,13 +380,3 @@ def _warn_of_empty(prompt: str, texts: Sequence[str]) -> None:
         warnings.warn(
             f"nothing is written after {quote(prompt)}{which}: the text ends there.", stacklevel=3
         )
-
-
-def _num_begun(stop: str, text: str) -> int:
-    """Return how many characters at the end of a text may begin the stop text.
-
-    >>> _num_begun("\\n\\n", "a\\n"), _num_begun("\\n\\n", "a"), _num_begun("", "a")
-    (1, 0, 0)
-    """
-    lengths = range(min(len(stop) - 1, len(text)), 0, -1)
-    return next((n for n in lengths if text.endswith(stop[:n])), 0)
