@@ -148,6 +148,12 @@ def test_a_catalog_without_a_header_or_an_end_of_line_is_filled():
     assert translate("a.po", "")[0] == ""
 
 
+def test_an_obsolete_entry_without_a_text_is_no_header():
+    obsolete = '#~ msgid ""\n#~ msgstr "old"\n'
+    text, _ = translate("a.po", f'msgid "one"\nmsgstr ""\n\n{obsolete}')
+    assert text == f'msgid "one"\nmsgstr "eno"\n\n{obsolete}'
+
+
 @pytest.mark.skipif(shutil.which("msgfmt") is None, reason="gettext is not installed")
 def test_gettext_finds_nothing_wrong(tmp_path):
     path = tmp_path / "a.po"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import codecs
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 import msgspec
 
@@ -54,27 +53,26 @@ class DocumentOptions:
     now: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
 
-class Document(Protocol):
+class Document(ABC):
     """A file whose texts are translated.
 
     Args:
         noun: What an entry is, such as ``cue``.
         encoding: Encoding of the file.
-        source_language: Code of the language of its texts; empty where the file does not say it.
-        target_language: Code of the language that it is to be translated to; empty where the file
-            does not say it.
-        segments: The texts that are to be translated.
-        num_kept: Number of entries that stay as they are.
-        num_filled: Number of entries that the segments are in.
     """
 
-    noun: str
-    encoding: str
-    source_language: str
-    target_language: str
-    segments: list[Segment]
-    num_kept: int
-    num_filled: int
+    def __init__(self, noun: str, encoding: str) -> None:
+        self.noun, self.encoding = noun, encoding
+        self.source_language = ""
+        """Code of the language of its texts; empty where the file does not say it."""
+        self.target_language = ""
+        """Code of the language that it is to be translated to; empty where the file has none."""
+        self.segments: list[Segment] = []
+        """The texts that are to be translated."""
+        self.num_kept = 0
+        """Number of entries that stay as they are."""
+        self.num_filled = 0
+        """Number of entries that the segments are in."""
 
     @abstractmethod
     def fill(self, translations: Sequence[str], options: DocumentOptions) -> str:
@@ -90,12 +88,8 @@ class RangeDocument(Document):
         noun: What an entry is.
     """
 
-    source_language = target_language = ""
-
     def __init__(self, text: str, encoding: str, noun: str) -> None:
-        self.noun, self.encoding = noun, encoding
-        self.segments = []
-        self.num_kept = self.num_filled = 0
+        super().__init__(noun, encoding)
         self._text = text
         self._ranges: list[Sequence[tuple[int, int]]] = []
 
@@ -156,19 +150,15 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self, noun: str) -> str:
         """Return the counts in words; `noun` is what an entry is."""
+        plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
         counts = (
-            f"{_count(self.entries, noun)}, {self.filled:,} filled, {self.kept:,} kept; "
+            f"{pluralize(self.entries, noun, plural)}, {self.filled:,} filled, {self.kept:,} kept; "
             f"placeholders: {self.as_written:,} as written, {self.by_another_output:,} by another "
             f"output, {self.in_parts:,} in parts"
         )
         if not self.as_in_the_source:
             return counts
         return f"{counts}; {pluralize(self.as_in_the_source, 'text')} as in the source"
-
-
-def _count(count: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return pluralize(count, noun, plural)
 
 
 def decode(source: DataSource, encoding: str) -> tuple[str, str]:

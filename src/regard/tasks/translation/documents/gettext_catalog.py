@@ -70,19 +70,6 @@ class _Entry:
         return keyword not in self.keywords and (not is_string or "msgid" in self.keywords)
 
 
-@dataclass(frozen=True)
-class _Message:
-    """A string of an entry that is to be filled.
-
-    Args:
-        entry: The entry.
-        keyword: ``msgstr``, or with the number of a plural form.
-    """
-
-    entry: _Entry
-    keyword: str
-
-
 class Catalog(Document):
     """A catalog of gettext; see `Document`.
 
@@ -93,22 +80,16 @@ class Catalog(Document):
         target: Code of the language that is written, where the file does not say it.
     """
 
-    noun = "entry"
-    source_language = ""
-
     def __init__(self, name: str, text: str, encoding: str, target: str = "") -> None:
-        self.encoding = encoding
+        super().__init__("entry", encoding)
         self._newline = newline_of(text)
         self._lines = text.split("\n")
         entries = _find_entries(name, [line.rstrip("\r") for line in self._lines])
-        messages, self._metadata = _parse(name, text, entries)
-        self._header = _header_of(entries, messages)
+        messages, self._metadata, self._header = _parse(name, text, entries)
         self.target_language = self._metadata.get("Language", "").strip()
         self._num_plurals, self._plural = self._plural_forms(target)
         self._forms = _sources_of_forms(self._num_plurals, self._plural)
-        self.segments = []
-        self._filled: list[_Message] = []
-        self.num_kept = self.num_filled = 0
+        self._filled: list[tuple[_Entry, str]] = []  # with the keyword of the string
         for entry, message in zip(entries, messages, strict=True):
             if entry is not self._header:
                 self._add(entry, message)
@@ -142,14 +123,13 @@ class Catalog(Document):
         syntax = Syntax(is_printf=is_printf, has_accelerators=True)
         for keyword in empty:
             self.segments.append(Segment(text=sources[keyword], syntax=syntax))
-            self._filled.append(_Message(entry, keyword))
+            self._filled.append((entry, keyword))
 
     def _form_sources(self, message: polib.POEntry, num_forms: int) -> list[str]:
         """Return which source each plural form of an entry translates."""
         syntax = Syntax()
         is_for_all = syntax.is_unharmed(message.msgid, message.msgid_plural)
-        forms = self._forms or ["plural"] * num_forms
-        forms = [*forms, *["plural"] * (num_forms - len(forms))]
+        forms = [*self._forms, *["plural"] * (num_forms - len(self._forms))]
         singular = {"one"} if not is_for_all else {"one", "among others"}
         return [message.msgid if form in singular else message.msgid_plural for form in forms]
 
@@ -158,13 +138,13 @@ class Catalog(Document):
 
         A header without a language or plural forms gets them, and the time of the revision.
         """
-        by_entry: dict[int, dict[str, str]] = {}
-        for message, text in zip(self._filled, translations, strict=True):
-            by_entry.setdefault(message.entry.start, {})[message.keyword] = text
-        entries = {message.entry.start: message.entry for message in self._filled}
+        entries = {entry.start: entry for entry, _ in self._filled}
+        texts: dict[int, dict[str, str]] = {start: {} for start in entries}
+        for (entry, keyword), text in zip(self._filled, translations, strict=True):
+            texts[entry.start][keyword] = text
         lines = list(self._lines)
-        for start in sorted(by_entry, reverse=True):  # from the end: lines before keep their place
-            self._write_entry(lines, entries[start], by_entry[start], fuzzy=options.fuzzy)
+        for start in reversed(entries):  # from the end: lines before keep their place
+            self._write_entry(lines, entries[start], texts[start], fuzzy=options.fuzzy)
         if self._header is not None and self._filled:
             self._write_header(lines, self._header, options)
         return "\n".join(lines)
@@ -294,8 +274,8 @@ def _strings(name: str, lines: Sequence[str]) -> Iterator[tuple[int, re.Match[st
 
 def _parse(
     name: str, text: str, entries: Sequence[_Entry]
-) -> tuple[list[polib.POEntry], dict[str, str]]:
-    """Return the messages of a catalog, one for each entry, and the fields of its header.
+) -> tuple[list[polib.POEntry], dict[str, str], _Entry | None]:
+    """Return the messages of a catalog, one for each entry, and fields and entry of its header.
 
     Raises:
         DataError: polib cannot read it.
@@ -313,17 +293,17 @@ def _parse(
         raise DataError(
             f"{name}{where}: {(fault and fault[2]) or 'not a catalog of gettext'}."
         ) from error
-    header = next((i for i, entry in enumerate(entries) if _is_header(entry, lines)), None)
+    header = next((entry for entry in entries if _is_header(entry, lines)), None)
     parsed = list(messages)
     if header is not None and len(parsed) + 1 == len(entries):
-        parsed.insert(header, polib.POEntry(msgid=""))
+        parsed.insert(entries.index(header), polib.POEntry(msgid=""))
     if len(parsed) != len(entries):
         raise DataError(f"{name}: entries of this catalog cannot be distinguished.")
     for message in parsed:
         message.msgid, message.msgid_plural = map(
             _with_line_ends, (message.msgid, message.msgid_plural or "")
         )
-    return parsed, dict(messages.metadata)
+    return parsed, dict(messages.metadata), header
 
 
 def _with_line_ends(text: str) -> str:
@@ -340,12 +320,6 @@ def _is_header(entry: _Entry, lines: Sequence[str]) -> bool:
     strings = "".join(lines[begin:end])
     is_plain = not entry.is_obsolete and "msgctxt" not in entry.keywords
     return is_plain and re.fullmatch(r'\s*msgid\s*(?:""\s*)*', strings) is not None
-
-
-def _header_of(entries: Sequence[_Entry], messages: Sequence[polib.POEntry]) -> _Entry | None:
-    """Return the entry of the header; None where a catalog has none."""
-    pairs = zip(entries, messages, strict=True)
-    return next((e for e, m in pairs if not m.msgid and "msgctxt" not in e.keywords), None)
 
 
 def _known_plural_forms(language: str) -> tuple[int, str] | None:

@@ -259,12 +259,8 @@ class XmlDocument(Document):
         noun: What an entry is.
     """
 
-    source_language = target_language = ""
-
     def __init__(self, file: XmlFile, inline: InlineSyntax, noun: str) -> None:
-        self.noun, self.encoding = noun, file.encoding
-        self.segments = []
-        self.num_kept = self.num_filled = 0
+        super().__init__(noun, file.encoding)
         self.edit_head: Callable[[DocumentOptions], list[Edit]] = lambda _: []
         """Returns the changes for a file in which something has been filled."""
         self._file, self._inline = file, inline
