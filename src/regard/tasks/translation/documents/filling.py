@@ -8,7 +8,7 @@ placeholders is translated and put together again, which keeps them by construct
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -19,12 +19,7 @@ from regard.tasks.translation.documents.placeholders import (
     find_accelerator,
     put_accelerator,
 )
-from regard.tasks.translation.documents.prose import (
-    Paragraph,
-    Sentence,
-    join_paragraphs,
-    split_paragraphs,
-)
+from regard.tasks.translation.documents.prose import join_paragraphs, split_paragraphs
 from regard.tasks.translation.documents.wording import (
     as_capitals,
     as_sentence,
@@ -34,6 +29,7 @@ from regard.tasks.translation.documents.wording import (
 
 Write = Callable[[Sequence[str]], list[list[str]]]
 """Returns the outputs of each of some sentences, best first."""
+_ACCELERATOR = re.compile(r"[&_](?=\w)(?!\w+;)")
 _EDGES = re.compile(r"\A(\W*)(.*?)(\W*)\Z", re.DOTALL)
 
 
@@ -202,75 +198,63 @@ def _parts_of(sentence: _Input) -> list[str]:
     return pieces
 
 
+class _Text:
+    """A segment cut into sentences.
+
+    Args:
+        segment: The segment.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment, self.syntax = segment, segment.syntax
+        self._paragraphs = split_paragraphs(
+            segment.text, segment.syntax, is_wrapped=segment.is_wrapped
+        )
+
+    @property
+    def queries(self) -> Iterator[_Query]:
+        """Its sentences."""
+        for paragraph in self._paragraphs:
+            yield from (_Query(sentence, self.syntax) for sentence in paragraph.sentences)
+
+    def fill(self, translation_of: Callable[[_Query], tuple[str, Way]]) -> Filled:
+        """Return the segment with each of its sentences translated."""
+        ways = [Way.AS_WRITTEN]
+
+        def translate(sentence: str) -> str:
+            output, way = translation_of(_Query(sentence, self.syntax))
+            ways.append(way)
+            return output
+
+        text = join_paragraphs(self._paragraphs, self.syntax, translate)
+        return Filled(text, max(ways), bool(self.syntax.find(self.segment.text)))
+
+    def fits(self, filled: Filled) -> bool:
+        """Return whether a translation has the placeholders and suits the format."""
+        source, output = self.segment.text, filled.text
+        if self.syntax.has_accelerators:  # the mark of one may be elsewhere
+            source, output = (_ACCELERATOR.sub("", text) for text in (source, output))
+        return self.syntax.is_unharmed(source, output) and self.segment.accepts(filled.text)
+
+
 def fill_segments(
     segments: Sequence[Segment], write: Write, accepts: Callable[[str], bool]
 ) -> list[Filled]:
-    """Translate the texts of a document.
+    """Return a translation of each text of a document, with the placeholders of the text.
 
     Args:
         segments: The texts.
         write: Returns the outputs of the model for each of some sentences, best first.
         accepts: Says of a text whether the encoding of the file has its characters.
-
-    Returns:
-        A translation of each, whose placeholders are those of the segment.
     """
-    sentences = _Sentences(write, accepts)
-    paragraphs = [
-        split_paragraphs(segment.text, segment.syntax, is_wrapped=segment.is_wrapped)
-        for segment in segments
-    ]
-    queries = [
-        _queries_of(some, segment.syntax)
-        for some, segment in zip(paragraphs, segments, strict=True)
-    ]
-    sentences.translate(query for some in queries for query in some)
-    filled = [
-        _assemble(segment, some, sentences.best)
-        for segment, some in zip(segments, paragraphs, strict=True)
-    ]
-    refused = [index for index, segment in enumerate(segments) if not _fits(segment, filled[index])]
-    sentences.translate_in_parts(query for index in refused for query in queries[index])
-    for index in refused:
-        segment = segments[index]
-        filled[index] = _assemble(segment, paragraphs[index], sentences.safest)
-        if not _fits(segment, filled[index]):
-            has_placeholders = filled[index].has_placeholders
-            filled[index] = Filled(segment.text, Way.AS_IN_THE_SOURCE, has_placeholders)
+    sentences, texts = _Sentences(write, accepts), list(map(_Text, segments))
+    sentences.translate(query for text in texts for query in text.queries)
+    filled = [text.fill(sentences.best) for text in texts]
+    refused = [row for row, text in enumerate(texts) if not text.fits(filled[row])]
+    sentences.translate_in_parts(query for row in refused for query in texts[row].queries)
+    for row in refused:
+        text = texts[row]
+        filled[row] = text.fill(sentences.safest)
+        if not text.fits(filled[row]):
+            filled[row] = filled[row]._replace(text=text.segment.text, way=Way.AS_IN_THE_SOURCE)
     return filled
-
-
-def _queries_of(paragraphs: Iterable[Paragraph], syntax: Syntax) -> list[_Query]:
-    pieces = (piece for paragraph in paragraphs for piece in paragraph.pieces)
-    return [_Query(piece.text, syntax) for piece in pieces if isinstance(piece, Sentence)]
-
-
-def _assemble(
-    segment: Segment,
-    paragraphs: Sequence[Paragraph],
-    translation: Callable[[_Query], tuple[str, Way]],
-) -> Filled:
-    """Return a segment with each of its sentences translated."""
-    ways = [Way.AS_WRITTEN]
-
-    def translate(text: str) -> str:
-        output, way = translation(_Query(text, segment.syntax))
-        ways.append(way)
-        return output
-
-    text = join_paragraphs(paragraphs, segment.syntax, translate)
-    return Filled(text, max(ways), bool(segment.syntax.find(segment.text)))
-
-
-def _fits(segment: Segment, filled: Filled) -> bool:
-    """Return whether a translation has the placeholders of a segment and suits its format."""
-    source = segment.text
-    if segment.syntax.has_accelerators:  # the mark of one may be elsewhere
-        source, output = _without_accelerators(source), _without_accelerators(filled.text)
-    else:
-        output = filled.text
-    return segment.syntax.is_unharmed(source, output) and segment.accepts(filled.text)
-
-
-def _without_accelerators(text: str) -> str:
-    return re.sub(r"[&_](?=\w)(?!\w+;)", "", text)

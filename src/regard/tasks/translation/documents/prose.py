@@ -25,31 +25,22 @@ _END_OF_THOUGHT = (".", ":", "!", "?", "…", ";", "。", "！", "？")
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """A part of a text that is translated by itself.
-
-    Args:
-        text: The sentence, without spaces around it.
-    """
-
-    text: str
-
-
-Piece = Sentence | str
-"""A sentence, or what is between two."""
-
-
-@dataclass(frozen=True)
 class Paragraph:
     """Lines that are one text.
 
     Args:
-        pieces: Its sentences, and what is between them.
+        pieces: What is between sentences at even indices, sentences at odd ones, without spaces
+            around them.
         breaks: The ends of its lines but the last, each with the indent of the next line.
     """
 
-    pieces: Sequence[Piece]
+    pieces: Sequence[str]
     breaks: Sequence[str] = ()
+
+    @property
+    def sentences(self) -> Sequence[str]:
+        """What is translated."""
+        return self.pieces[1::2]
 
 
 def split_paragraphs(text: str, syntax: Syntax, *, is_wrapped: bool) -> list[Paragraph]:
@@ -94,23 +85,17 @@ def _paragraph(lines: Sequence[str], ends: Sequence[str], syntax: Syntax) -> Par
     text = " ".join([lines[0], *map(str.strip, lines[1:])])
     bullet = _BULLET.match(text)
     begin = bullet.end() if bullet else 0
-    pieces: list[Piece] = [text[:begin]]
-    for index, part in enumerate(_split_outside(text[begin:], _COLUMNS, syntax)):
-        pieces += [part] if index % 2 else _sentences(part, syntax)
-    return Paragraph([piece for piece in pieces if piece], breaks)
-
-
-def _sentences(text: str, syntax: Syntax) -> list[Piece]:
-    """Cut a text into sentences; one without words is not translated."""
-    pieces: list[Piece] = []
-    for index, part in enumerate(_split_outside(text, _SENTENCE_END, syntax)):
-        core = part.strip()
-        if index % 2 or not syntax.has_words(core):
-            pieces.append(part)
-            continue
-        before, _, after = part.partition(core)
-        pieces += [before, Sentence(core), after]
-    return pieces
+    pieces = [text[:begin]]
+    for column in _split_outside(text[begin:], _COLUMNS, syntax):
+        for part in _split_outside(column, _SENTENCE_END, syntax):
+            core = part.strip()
+            if not syntax.has_words(core):  # nor has what is between columns or sentences
+                pieces[-1] += part
+                continue
+            before, _, after = part.partition(core)
+            pieces[-1] += before
+            pieces += [core, after]
+    return Paragraph(pieces, breaks)
 
 
 def _split_outside(text: str, pattern: re.Pattern[str], syntax: Syntax) -> list[str]:
@@ -138,10 +123,9 @@ def join_paragraphs(
 
 def _join(paragraph: Paragraph, syntax: Syntax, translate: Callable[[str], str]) -> str:
     """Return the text of a paragraph, broken into as many lines as it has."""
-    text = "".join(
-        translate(piece.text) if isinstance(piece, Sentence) else piece
-        for piece in paragraph.pieces
-    )
+    pieces = list(paragraph.pieces)
+    pieces[1::2] = map(translate, paragraph.sentences)
+    text = "".join(pieces)
     if not paragraph.breaks:
         return text
     lines = break_evenly(text, 1 + len(paragraph.breaks), syntax)
