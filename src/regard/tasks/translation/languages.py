@@ -41,7 +41,7 @@ def languages_of(translator: Translator, languages: str = "") -> Languages | Non
 
 def tags_of(translator: Translator) -> dict[str, str]:
     """Return the tags of a translator by the code that is in each, such as ``de`` for ``<de>``."""
-    tags = filter(translator.tokenizer.language_tag, translator.config.tokenizer.tags)
+    tags = translator.language_tags
     return {_NOT_OF_A_CODE.sub("", tag.lower().replace("_", "-")): tag for tag in tags}
 
 

@@ -32,6 +32,11 @@ class Translator(TargetWriter):
 
     verb = "translate"
 
+    @property
+    def language_tags(self) -> list[str]:
+        """What a text begins with to say which language is to be written, such as ``<de>``."""
+        return list(filter(self.tokenizer.language_tag, self.config.tokenizer.tags))
+
     @overload
     def translate(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
         self, texts: str, **options: Unpack[SearchOptions]
@@ -157,18 +162,16 @@ class Translator(TargetWriter):
 
     def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
         """Warn where a text begins with what looks like a tag, and the model has no such one."""
-        tags = ", ".join(filter(self.tokenizer.language_tag, self.config.tokenizer.tags))
         for word in filter(None, map(self.unknown_tag, texts)):
+            tags = ", ".join(self.language_tags)
             warnings.warn(
-                f"{word} is read as text.  The tags of this model: {tags}.",
-                stacklevel=3,
+                f"{word} is read as text.  The tags of this model: {tags}.", stacklevel=3
             )
 
     def unknown_tag(self, text: str) -> str | None:
         """Return the tag that a text begins with where the model has tags, and no such one."""
         words = text.split(maxsplit=1)
-        tags = list(filter(self.tokenizer.language_tag, self.config.tokenizer.tags))
-        marks = {(tag[0], tag[-1]) for tag in tags if not tag[0].isalnum()}
+        marks = {(tag[0], tag[-1]) for tag in self.language_tags if not tag[0].isalnum()}
         if not words or (words[0][0], words[0][-1]) not in marks:
             return None
         return None if self.tokenizer.language_tag(words[0]) else words[0]
