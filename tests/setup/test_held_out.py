@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +11,9 @@ from tests.conftest import toy_pairs, write_tsv
 
 import regard
 from regard.__main__ import main
+from regard.data.readers.source import open_source
 from regard.errors import ConfigError, DataError
+from regard.setup import dataset
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.request import Request
@@ -134,3 +137,19 @@ def test_the_embedded_corpus_has_parts_of_its_own():
     draft = Request.parse(["data.valid=10%"]).check(task.defaults)
     with pytest.raises(ConfigError, match="the embedded corpus has validation and test data"):
         task.read(ReadOptions.from_config(draft))
+
+
+def test_a_file_is_opened_once(tmp_path, monkeypatch):
+    opened = []
+    paths = [str(tmp_path / name) for name in ("book.txt", "valid.txt")]
+    for path in paths:
+        Path(path).write_text("".join(f"{path}: line {number}\n" for number in range(40)))
+
+    def open_counted(name):
+        opened.append(name)
+        return open_source(name)
+
+    monkeypatch.setattr(dataset, "open_source", open_counted)
+    data = DataConfig(path=paths[0], valid=paths[1])
+    task_named("language-modeling").read(ReadOptions(data=data, seed=1))
+    assert sorted(opened) == paths

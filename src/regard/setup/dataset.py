@@ -35,7 +35,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         data: The settings of the data.
         sources: Open files and folders by the name of their setting: ``path``, ``targets``,
-            ``valid``, ``test``.
+            ``valid``, ``test``; others are opened when they are first read.
         seed: Seed of the split into training, validation and test data.
         has_sizes: Whether `model` and `audio` are complete, as those of trained weights are; else
             the data decides what is not set.
@@ -45,7 +45,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     data: DataConfig
-    sources: Mapping[str, DataSource] = {}
+    sources: dict[str, DataSource] = {}
     seed: int
     has_sizes: bool = False
     model: dict[str, Any] = {}
@@ -56,9 +56,9 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Return the open file or folder of a setting; None where it is not set."""
         path = getattr(self.data, name)
         is_fraction = name in HELD_OUT and self.data.held_out_fraction(name) is not None
-        if path is None or is_fraction or name in self.sources:
-            return self.sources.get(name)
-        return open_source(path)
+        if path is not None and not is_fraction and name not in self.sources:
+            self.sources[name] = open_source(path)
+        return self.sources.get(name)
 
     def rows_to_hold_out(self, name: str, num_rows: int) -> int:
         """Return how many of some rows are held out as ``valid`` or ``test``.
@@ -91,7 +91,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Return the options of a run whose settings are decided."""
         return cls(
             data=config.data,
-            sources=sources or {},
+            sources=dict(sources or {}),
             seed=config.training.seed,
             has_sizes=True,
             model=msgspec.structs.asdict(config.model),
