@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +44,8 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 10, 60
 _FLOPS_PER_WEIGHT = 6  # of a token in training: Kaplan et al. 2020, section 2.1
 _UTILIZATION = {"float32": 0.3, "bf16": 0.12}  # fraction of a product's speed in small models
 _TRAINING_FRACTION = 0.8  # of a time budget is spent in steps
+EpochsOf = Callable[[RunConfig], float]
+"""Estimates the passes over the data of a run with some settings."""
 _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al. 2021, table 12)
 _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
 _PARTS = ("encoder", "decoder")
@@ -91,9 +94,15 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     sizes = presets.get(preset, presets["small"])
     config = _with_batch_and_rate(config, request, facts, sizes)
     config = _with_precision(config, request, machine)
-    config = _with_source_limit(config, request, facts, machine, task)
+    epochs_of = partial(_expected_epochs, facts=facts, machine=machine, task=task)
+    if facts.sources is not None:
+        reads_less = facts.pretrained is None and task.begins_with_gist
+        config = _with_source_limit(config, facts.sources, epochs_of if reads_less else None)
+        if not facts.has_whole_model:
+            config = _with_output_limit(config, facts.sources)
+            config = _with_sparse_encoder(config, request, facts.sources)
     _check_positions(config)
-    return _with_dropout(config, request, facts, machine, task)
+    return _with_dropout(config, request, epochs_of)
 
 
 def choose_preset(num_chars: int) -> PresetName:
@@ -218,31 +227,36 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
 
 
 def _with_source_limit(
-    config: RunConfig, request: Request, facts: Facts, machine: Machine, task: Task
+    config: RunConfig, sources: SourceLengths, epochs_of: EpochsOf | None
 ) -> RunConfig:
-    """Set the longest source, a sparse pattern for long ones, and the longest output.
+    """Return the settings with the longest source that is read, in tokens.
 
-    Only data with long sources sets them, and trained weights keep what they were trained with;
-    those that were trained on other data get a limit. Where a time budget has room for few passes
-    over whole sources, and a beginning says what a source is about, less of each is read.
-
-    Returns:
-        The configuration with these settings.
+    Args:
+        config: The settings; weights that were trained with a limit have one.
+        sources: Lengths of the sources.
+        epochs_of: Where a beginning says what a source is about, and weights are random: then less
+            of each is read where a time budget has room for few passes over whole sources.
     """
-    sources = facts.sources
-    if sources is None:
+    if config.data.max_source_length is not None:
         return config
-    data, search = config.data, config.search
-    if data.max_source_length is None:
-        limit = _longest_source(config, facts, sources, machine, task)
-        data = replace(data, max_source_length=limit)
-    if facts.has_whole_model:
-        return replace(config, data=data)
-    if search.max_length is None:
-        longest = min(sources.longest_target, data.max_length)
-        search = replace(search, max_length=math.ceil(_OUTPUT_ROOM * longest) + 1)
-    config = replace(config, data=data, search=search)
-    return _with_sparse_encoder(config, request, sources)
+    needed = max(sources.longest, _WHOLE_SOURCE)
+    whole = next((x for x in SOURCE_LIMITS if x >= needed), SOURCE_LIMITS[-1])
+    limit = min(whole, _num_positions(config.model) or whole)
+    if config.training.minutes is not None and epochs_of is not None:
+        epochs = epochs_of(config)
+        # The passes that fit are inverse to the tokens that are read in one.
+        read = [x for x in SOURCE_LIMITS if epochs >= _FEWEST_PASSES * sources.covered.get(x, 1.0)]
+        limit = min(limit, max(read, default=SOURCE_LIMITS[0]))
+    return replace(config, data=replace(config.data, max_source_length=limit))
+
+
+def _with_output_limit(config: RunConfig, sources: SourceLengths) -> RunConfig:
+    """Return the settings with the longest output, a little longer than the targets of training."""
+    if config.search.max_length is not None:
+        return config
+    longest = min(sources.longest_target, config.data.max_length)
+    max_length = math.ceil(_OUTPUT_ROOM * longest) + 1
+    return replace(config, search=replace(config.search, max_length=max_length))
 
 
 def _with_sparse_encoder(config: RunConfig, request: Request, sources: SourceLengths) -> RunConfig:
@@ -256,22 +270,6 @@ def _with_sparse_encoder(config: RunConfig, request: Request, sources: SourceLen
     positions = range(min(sources.beginning, _MOST_GLOBAL))
     encoder = _SPARSE + ",".join(map(str, positions))
     return replace(config, attention=replace(config.attention, encoder=encoder))
-
-
-def _longest_source(
-    config: RunConfig, facts: Facts, sources: SourceLengths, machine: Machine, task: Task
-) -> int:
-    """Return how much of a source is read, in tokens: see `_with_source_limit`."""
-    needed = max(sources.longest, _WHOLE_SOURCE)
-    whole = next((x for x in SOURCE_LIMITS if x >= needed), SOURCE_LIMITS[-1])
-    whole = min(whole, _num_positions(config.model) or whole)
-    is_new = facts.pretrained is None  # trained weights need fewer passes
-    if config.training.minutes is None or not (is_new and task.begins_with_gist):
-        return whole
-    epochs = _expected_epochs(config, facts, machine, task)
-    # The passes that fit are inverse to the tokens that are read in one.
-    enough = [x for x in SOURCE_LIMITS if epochs >= _FEWEST_PASSES * sources.covered.get(x, 1.0)]
-    return min(whole, max(enough, default=SOURCE_LIMITS[0]))
 
 
 def _num_positions(model: ModelConfig) -> int | None:
@@ -386,16 +384,14 @@ def _with_precision(config: RunConfig, request: Request, machine: Machine) -> Ru
     return replace(config, training=training)
 
 
-def _with_dropout(
-    config: RunConfig, request: Request, facts: Facts, machine: Machine, task: Task
-) -> RunConfig:
+def _with_dropout(config: RunConfig, request: Request, epochs_of: EpochsOf) -> RunConfig:
     """Return the settings without dropout where the user did not set it and it would not help.
 
     Dropout does not help full-batch methods, and runs that see no text often enough to memorize.
     In such a run a rate other than the default, which trained weights may have, is kept.
     """
     is_full_batch = needs_full_batch(config.optimizer.name)
-    if not is_full_batch and _expected_epochs(config, facts, machine, task) >= _FEW_EPOCHS:
+    if not is_full_batch and epochs_of(config) >= _FEW_EPOCHS:
         return config
     model = _without_dropout(config.model, "model", request, keeps_others=not is_full_batch)
     return replace(config, model=model)

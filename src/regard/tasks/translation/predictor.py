@@ -164,9 +164,7 @@ class Translator(TargetWriter):
         """Warn where a text begins with what looks like a tag, and the model has no such one."""
         for word in filter(None, map(self.unknown_tag, texts)):
             tags = ", ".join(self.language_tags)
-            warnings.warn(
-                f"{word} is read as text.  The tags of this model: {tags}.", stacklevel=3
-            )
+            warnings.warn(f"{word} is read as text.  The tags of this model: {tags}.", stacklevel=3)
 
     def unknown_tag(self, text: str) -> str | None:
         """Return the tag that a text begins with where the model has tags, and no such one."""
