@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
@@ -14,7 +12,7 @@ from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.questions import inspect_questions
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.setup.dataset import ReadOptions, TrainingRow
+from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataFacts, LongSources
 from regard.setup.held_out import split_rows
 from regard.tasks.question_answering.data import (
@@ -56,18 +54,6 @@ class WrittenAnswerData(QuestionData[AnswerPairs], kw_only=True):
     def long_sources(self) -> LongSources:
         """Return the training questions with their texts, which all see the questions."""
         return LongSources(self.train.sources, self.train.targets, self.train.questions)
-
-    def locate(self, rows: Sequence[int]) -> str:
-        """Describe where training questions are in the file."""
-        return self.locate_questions(rows)
-
-    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the questions, ``[rows]``, which are not cut into windows."""
-        return rows
-
-    def training_row(self, row: int) -> TrainingRow:
-        """Return a training question with its answer."""
-        return self.question_row(row)
 
     def reported_rows(self) -> list[DroppedRow]:
         """Return the questions that are left out, or whose texts are cut."""

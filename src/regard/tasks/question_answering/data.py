@@ -36,11 +36,9 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
 
     Args:
         notes: What was done about answers that are not where the file says.
-        rows_of_windows: Training question of each window, once there are windows.
     """
 
     notes: tuple[str, ...] = ()
-    rows_of_windows: Sequence[int] = ()
 
     @property
     def unit(self) -> str:
@@ -93,26 +91,15 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
             _LARGEST_VOCABULARY, max(_SMALLEST_VOCABULARY, 2 * suggest_vocab_size(self.texts()))
         )
 
-    def locate(self, rows: Sequence[int]) -> str:
-        """Describe where the questions of training windows are in the file."""
-        return self.locate_questions([self.rows_of_windows[row] for row in rows])
-
-    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the question of each window, ``[rows]``."""
-        return np.asarray(self.rows_of_windows)[rows]
-
     def training_row(self, row: int) -> TrainingRow:
-        """Return the question of a training window with its answer."""
-        return self.question_row(self.rows_of_windows[row])
-
-    def question_row(self, row: int) -> TrainingRow:
         """Return a training question, its text, and its first answer."""
         train = self.train
         text = f"{train.questions[row]}\n{train.contexts[row]}"
         answer = train.answers[row][0] if train.answers[row] else ""
-        return TrainingRow(self.locate_questions([row]), text, answer)
+        location = QuestionData.locate(self, [row])  # of the question, not of a window
+        return TrainingRow(location, text, answer)
 
-    def locate_questions(self, rows: Sequence[int]) -> str:
+    def locate(self, rows: Sequence[int]) -> str:
         """Describe where training questions are in the file."""
         questions = sorted(set(rows))
         if self.train.json_paths[questions[0]]:
@@ -125,6 +112,28 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
         return self.valid.questions[0].replace('"', "")
 
 
+class WindowedQuestionData(QuestionData[Questions], kw_only=True):
+    """Questions on texts that are read in windows.
+
+    Args:
+        rows_of_windows: Training question of each window, once there are windows.
+    """
+
+    rows_of_windows: Sequence[int] = ()
+
+    def locate(self, rows: Sequence[int]) -> str:
+        """Describe where the questions of training windows are in the file."""
+        return super().locate([self.rows_of_windows[row] for row in rows])
+
+    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the question of each window, ``[rows]``."""
+        return np.asarray(self.rows_of_windows)[rows]
+
+    def training_row(self, row: int) -> TrainingRow:
+        """Return the question of a training window with its answer."""
+        return super().training_row(self.rows_of_windows[row])
+
+
 def is_for_questions(shape: DataShape) -> bool:
     """Return whether data is SQuAD's JSON, or has columns of context and question, and answers.
 
@@ -135,7 +144,7 @@ def is_for_questions(shape: DataShape) -> bool:
     return shape.kind == "squad" or (has_questions and ("answers" in roles or "label" not in roles))
 
 
-def read_question_data(options: ReadOptions) -> QuestionData[Questions]:
+def read_question_data(options: ReadOptions) -> WindowedQuestionData:
     """Return the questions of a run, read and split; named files stay whole.
 
     Questions whose answers are not in their texts are left out: there is nothing to be found.
@@ -162,7 +171,7 @@ def read_question_data(options: ReadOptions) -> QuestionData[Questions]:
         notes = [*notes, f"{note}  A model that writes answers can: `qa.kind=generative`"]
     data, source = options.data, options.training_source(_EXAMPLE)
     parts = split_rows(options, questions, lambda source: read_questions_of(source, data))
-    return QuestionData(
+    return WindowedQuestionData(
         path=all_questions.path,
         train=parts.train,
         valid=parts.valid,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regard.data.listing import pluralize
-from regard.data.question_rows import Questions
 from regard.data.readers.shape import DataShape
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
@@ -24,7 +23,7 @@ from regard.setup.evaluation_report import TestReport
 from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
 from regard.tasks.question_answering.answerer import THRESHOLD
 from regard.tasks.question_answering.data import (
-    QuestionData,
+    WindowedQuestionData,
     is_for_questions,
     read_question_data,
 )
@@ -46,7 +45,7 @@ _EVALUATED_QUESTIONS = 512  # of the validation data, evenly spread
 _WINDOW = 384  # tokens (Devlin et al. 2019, in the released code for SQuAD)
 
 
-class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer, SpanModel]):
+class QuestionAnsweringSetup(TrainingSetup[WindowedQuestionData, AnyTokenizer, SpanModel]):
     """Model, batches, loss and evaluation of a model of answers.
 
     Args:
@@ -57,7 +56,7 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer
 
     def __init__(
         self,
-        parts: RunParts[QuestionData[Questions], AnyTokenizer, SpanModel],
+        parts: RunParts[WindowedQuestionData, AnyTokenizer, SpanModel],
         batches: TrainingBatches,
         answerer: QuestionAnswerer,
     ) -> None:
@@ -172,7 +171,7 @@ class QuestionAnsweringTask(Task):
 
         return encoder_config(published, self.name, most=_WINDOW)
 
-    def read(self, options: ReadOptions) -> QuestionData[Questions]:
+    def read(self, options: ReadOptions) -> WindowedQuestionData:
         """Read the questions and split them."""
         return read_question_data(options)
 
@@ -182,7 +181,7 @@ class QuestionAnsweringTask(Task):
         return SpanModel(encoder, has_roles=config.qa.match_words)
 
     def set_up(
-        self, parts: RunParts[QuestionData[Questions], AnyTokenizer, SpanModel], report: Report
+        self, parts: RunParts[WindowedQuestionData, AnyTokenizer, SpanModel], report: Report
     ) -> QuestionAnsweringSetup:
         """Encode questions and texts, and arrange their windows in batches."""
         config, dataset = parts.config, parts.dataset
