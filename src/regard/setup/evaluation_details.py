@@ -113,10 +113,8 @@ def worst_rows(scores: Sequence[float], count: int) -> list[int]:
     return heapq.nsmallest(count, range(len(scores)), key=scores.__getitem__)
 
 
-def chart_by_length(picture: object) -> ScoreChart | None:
-    """Return scores by length, where the picture of a report has them."""
-    if not isinstance(picture, ScoreByLengthPicture):
-        return None
+def chart_by_length(picture: ScoreByLengthPicture) -> ScoreChart:
+    """Return the scores by length of the picture of a report."""
     note = f"Rows in order of their length in {picture.unit}, about as many in every group."
     return ScoreChart(title="By length", note=note, picture=picture)
 

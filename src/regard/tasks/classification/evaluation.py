@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.readers.source import DataSource
 from regard.data.splits import overlap
-from regard.errors import DataError
 from regard.metrics import FLOORS
 from regard.metrics.classification import Reliability, confusion_matrix, reliability
 from regard.metrics.words import split_words
@@ -33,7 +31,9 @@ from regard.setup.evaluation_report import (
     EvaluationReport,
     score_interval,
 )
-from regard.tasks.classification.data import exclude_repeated
+from regard.setup.held_out import training_data
+from regard.tasks import task_of
+from regard.tasks.classification.data import ClassificationData, exclude_repeated
 from regard.tasks.classification.loss import final_measures, label_measures
 from regard.tasks.classification.predictor import (
     Classification,
@@ -159,10 +159,11 @@ def evaluate_classifier(
             and `options` do not say what becomes of them.
     """
     rows = classifier.read_test(data)
-    repeated: list[int] = []
-    if not options.allow_overlap:
-        with suppress(DataError):  # where the training data is not available
-            repeated = list(overlap(classifier.read_train(), rows))
+    train, repeated = None, []
+    if options.has_details or not options.allow_overlap:
+        train = training_data(task_of(classifier.config).read, classifier.config)
+    if train is not None and not options.allow_overlap:
+        repeated = list(overlap(train.train, rows))
     train_path = str(classifier.config.data.path)
     rows = exclude_repeated(rows, repeated, train_path, drop=options.drop_overlap)
     compared = None
@@ -179,7 +180,7 @@ def evaluate_classifier(
     details = None
     if options.has_details:
         details = EvaluationDetails(
-            charts=_charts(classifier, rows, results),
+            charts=_charts(classifier, rows, results, train),
             calibrations=[_calibration(picture)],
             confusion=picture,
             worst=[_scored_row(entry, rows) for entry in worst],
@@ -202,6 +203,7 @@ def _charts(
     classifier: LabelPredictor[Any],
     rows: LabeledTexts | LabeledInputs,
     results: Sequence[Classification],
+    train: ClassificationData[Any] | None,
 ) -> list[ScoreChart]:
     """Return the accuracy of texts by length and by rare words; none of other inputs."""
     if not isinstance(rows, LabeledTexts) or not isinstance(classifier, TextClassifier):
@@ -214,19 +216,15 @@ def _charts(
     picture = ScoreByLengthPicture.from_rows(
         lengths, [is_correct], unit="words of the text", row="text", names=names
     )
-    training_texts = None
-    with suppress(DataError):
-        training_texts = classifier.read_train().texts
-    by_length = chart_by_length(picture)
     by_rarity = chart_by_rarity(
         rows.texts,
         [is_correct],
-        training_texts=training_texts,
+        training_texts=None if train is None else train.train.texts,
         count_tokens=lambda texts: list(map(len, classifier.tokenizer.encode(texts))),
         row="text",
         names=names,
     )
-    return [chart for chart in (by_length, by_rarity) if chart is not None]
+    return [chart_by_length(picture), by_rarity]
 
 
 def _calibration(picture: ClassificationPicture) -> CalibrationChart:

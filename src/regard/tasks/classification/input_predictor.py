@@ -21,7 +21,6 @@ from regard.models import Vit
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.tasks.classification.data import with_spelling
-from regard.tasks.classification.input_data import read_input_classification_data
 from regard.tasks.classification.modalities import InputFormat, modality_of
 from regard.tasks.classification.predictor import Classification, LabelPredictor
 
@@ -174,12 +173,6 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
     def max_length(self) -> int:
         """Maximum number of patches of an image, or rows of features, that are read."""
         return self.collator.num_patches or self.collator.longest
-
-    def read_train(self) -> LabeledInputs:
-        """Read the training data; raise DataError where it is not available."""
-        return read_input_classification_data(
-            ReadOptions.from_config(self.config), self.modality
-        ).train
 
     def read_test(self, data: DataSource) -> LabeledInputs:
         """Read labeled inputs; raise DataError where they cannot be used."""

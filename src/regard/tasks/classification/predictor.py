@@ -23,11 +23,9 @@ from regard.models import Classifier, Model
 from regard.settings.validation import iterate_texts, require_texts
 from regard.setup.base_predictor import BasePredictor
 from regard.setup.config import RunConfig
-from regard.setup.dataset import ReadOptions
 from regard.tasks.classification.data import (
     L,
     read_labeled_texts_of,
-    read_text_classification_data,
     with_spelling,
 )
 from regard.tasks.classification.loss import ClassificationLoss, LabeledBatches
@@ -82,14 +80,6 @@ class LabelPredictor(BasePredictor, ABC, Generic[L]):
     @abstractmethod
     def max_length(self) -> int:
         """Maximum number of tokens, patches or rows of features that are read of an input."""
-
-    @abstractmethod
-    def read_train(self) -> L:
-        """Read the training data.
-
-        Raises:
-            DataError: It is not available.
-        """
 
     @abstractmethod
     def read_test(self, data: DataSource) -> L:
@@ -215,10 +205,6 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         blank = Classification(label="", probability=0.0, probabilities={})
         results = iter(self.classify_rows([text for text in texts if text.strip()]))
         return [next(results) if text.strip() else blank for text in texts]
-
-    def read_train(self) -> LabeledTexts:
-        """Read the training data; raise DataError where it is not available."""
-        return read_text_classification_data(ReadOptions.from_config(self.config)).train
 
     def read_test(self, data: DataSource) -> LabeledTexts:
         """Read labeled texts; raise DataError where they cannot be used."""

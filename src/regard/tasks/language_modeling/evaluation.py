@@ -206,9 +206,8 @@ def _details(
         unit="token",
         bins=predictions.reliability,
     )
-    charts = [chart_by_length(by_length), by_rarity] if rows else []
     return EvaluationDetails(
-        charts=[chart for chart in charts if chart is not None],
+        charts=[chart_by_length(by_length), by_rarity] if rows else [],
         calibrations=[calibration],
         worst=[
             ScoredRow(

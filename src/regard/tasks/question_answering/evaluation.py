@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.data.listing import pluralize
 from regard.data.question_rows import Questions
@@ -29,6 +30,7 @@ from regard.setup.evaluation_details import (
     CalibrationChart,
     EvaluationDetails,
     ExplainedInput,
+    ScoreChart,
     ScoredRow,
     chart_by_length,
     chart_by_rarity,
@@ -45,6 +47,7 @@ from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.question_answering.data import QuestionData, read_questions_of
 
 _ENDS = ".!?。！？"
+_NO_ANSWER = "(no answer)"
 _LONGEST_TEXT = 60  # characters of a text in a line of the report
 
 
@@ -190,17 +193,24 @@ def evaluate_answers(
         other_answers = other.answer(questions.questions, questions.contexts)
         other_texts = [result.answer or "" for result in other_answers]
         comparison = compare_answers(texts, other_texts, questions.answers)
-    rows = _worst_rows(questions, results, options.num_worst)
+    scores = question_scores(texts, questions.answers)  # exact match and F1, [2, questions]
+    rows = _worst_rows(scores, results, options.num_worst)
+    worst = [_describe_row(questions, results[row], 100 * scores[1, row], row) for row in rows]
     picture = ScoreByLengthPicture.from_rows(
         [len(split_words(context)) for context in questions.contexts],
-        (100 * question_scores(texts, questions.answers)[::-1]).tolist(),
+        (100 * scores[::-1]).tolist(),
         unit="words of the text",
         row="question",
         names=["F1", "exact match"],
     )
     details = None
     if options.has_details:
-        details = _details(answerer, questions, results, train, rows, picture)
+        contexts = [questions.contexts[row] for row in rows]
+        details = EvaluationDetails(
+            charts=[chart_by_length(picture), _rarity(answerer, questions, scores[1], train)],
+            calibrations=[_calibration(results, scores[0])],
+            worst=list(map(_scored_row, worst, contexts)),
+        )
     return AnswerReport(
         **options.report_fields(),
         path=data.path,
@@ -208,7 +218,7 @@ def evaluate_answers(
         num_unanswerable=questions.num_unanswerable,
         scores=score_answers(texts, questions.answers),
         floor_f1=_floors(questions),
-        worst=[_describe_row(questions, results[row], row) for row in rows],
+        worst=worst,
         comparison=comparison,
         picture=picture,
         details=details,
@@ -312,18 +322,11 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in sentences if sentence] or [text]
 
 
-def _details(
-    answerer: Answerer,
-    questions: Questions,
-    results: Sequence[Answer],
-    train: Questions | None,
-    rows: Sequence[int],
-    picture: ScoreByLengthPicture,
-) -> EvaluationDetails:
-    """Return what a page shows beyond the scores."""
-    texts = [result.answer or "" for result in results]
-    exact, f1 = question_scores(texts, questions.answers)
-    by_rarity = chart_by_rarity(
+def _rarity(
+    answerer: Answerer, questions: Questions, f1: NDArray[np.float64], train: Questions | None
+) -> ScoreChart:
+    """Return F1, ``[questions]`` and 0 to 1, by the rare words of questions."""
+    return chart_by_rarity(
         questions.questions,
         [(100 * f1).tolist()],
         training_texts=None
@@ -333,60 +336,59 @@ def _details(
         row="question",
         names=["F1"],
     )
-    calibration = CalibrationChart(
+
+
+def _calibration(results: Sequence[Answer], exact: NDArray[np.float64]) -> CalibrationChart:
+    """Return how often answers are exact, ``[rows]``, by their probabilities."""
+    return CalibrationChart(
         title="Calibration of answers",
         note="The probability of an answer, and how often it is exactly one of the expected ones.",
         unit="answer",
         bins=reliability([result.probability for result in results], (exact == 1).tolist()),
     )
-    by_length = chart_by_length(picture)
-    worst = []
-    for row in rows:
-        entry = _describe_row(questions, results[row], row)
-        texts_of_row = {
-            "question": entry.question,
-            "answer": "(no answer)" if entry.answer is None else entry.answer,
-            "expected": " | ".join(entry.expected) or "(no answer)",
-            "text": questions.contexts[row],
-        }
-        worst.append(
-            ScoredRow(
-                where=entry.where,
-                score=f"F1 {entry.f1:.0f}   probability {entry.probability:.2f}",
-                texts=texts_of_row,
-                explained=ExplainedInput(text=entry.question, context=questions.contexts[row]),
-            )
-        )
-    return EvaluationDetails(
-        charts=[by_rarity] if by_length is None else [by_length, by_rarity],
-        calibrations=[calibration],
-        worst=worst,
-    )
 
 
-def _worst_rows(questions: Questions, results: Sequence[Answer], count: int) -> list[int]:
-    """Return the answers with the lowest F1, of equal ones those that the model is surest of."""
-    texts = [result.answer or "" for result in results]
-    exact, f1 = question_scores(texts, questions.answers)
+def _worst_rows(scores: NDArray[np.float64], results: Sequence[Answer], count: int) -> list[int]:
+    """Return the answers with the lowest F1, of equal ones those that the model is surest of.
+
+    Args:
+        scores: Exact match and F1, ``[2, questions]``.
+        results: The answers.
+        count: Answers to return at most; those that match exactly are left out.
+    """
+    exact, f1 = scores
     order = np.lexsort(([-result.probability for result in results], f1))
     return [int(row) for row in order if exact[row] < 1][:count]
 
 
-def _describe_row(questions: Questions, result: Answer, row: int) -> WorstAnswer:
+def _describe_row(questions: Questions, result: Answer, f1: float, row: int) -> WorstAnswer:
     """Return an answer with what was expected."""
-    _, f1 = question_scores([result.answer or ""], [questions.answers[row]])
     return WorstAnswer(
         where=questions.locate(row),
         question=questions.questions[row],
         answer=result.answer,
         probability=result.probability,
         expected=list(questions.answers[row]),
-        f1=float(100 * f1[0]),
+        f1=float(f1),
+    )
+
+
+def _scored_row(entry: WorstAnswer, context: str) -> ScoredRow:
+    return ScoredRow(
+        where=entry.where,
+        score=f"F1 {entry.f1:.0f}   probability {entry.probability:.2f}",
+        texts={
+            "question": entry.question,
+            "answer": _NO_ANSWER if entry.answer is None else entry.answer,
+            "expected": " | ".join(entry.expected) or _NO_ANSWER,
+            "text": context,
+        },
+        explained=ExplainedInput(text=entry.question, context=context),
     )
 
 
 def _shorten(text: str | None) -> str:
     if text is None:
-        return "(no answer)"
+        return _NO_ANSWER
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

@@ -65,7 +65,7 @@ def target_details(
     ]
     calibration = chart_token_calibration(writer, pairs, cuts_sources=cuts_sources)
     return EvaluationDetails(
-        charts=[chart for chart in charts if chart is not None],
+        charts=charts,
         calibrations=[calibration] if isinstance(calibration, CalibrationChart) else [],
         worst=[
             ScoredRow(
