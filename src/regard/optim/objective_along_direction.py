@@ -42,6 +42,8 @@ class ObjectiveAlongDirection:
         """Scalars of the last sample, on a device."""
         self.products: StepProducts | None = None
         """Inner products of the last sample, on a device."""
+        self.values: dict[float, float] = {}
+        """The values so far, by step size."""
         self._early: LineSample | None = None  # a sample that no search has asked for yet
 
     @property
@@ -83,6 +85,7 @@ class ObjectiveAlongDirection:
         value, self.figures = optimizer._evaluate(self.objective, gradient, measure)
         self._slope = self.figures.pop("first", self._slope)
         self.step_size = step_size
+        self.values[step_size] = value
         return LineSample(step_size, value, self.figures["slope"])
 
     def value(self, step_size: float) -> float:
@@ -95,4 +98,5 @@ class ObjectiveAlongDirection:
         scalars = {"first": self._compute_slope()} if self._slope is None else {}
         value, figures = self._optimizer._evaluate_value(self.objective, scalars)
         self._slope = figures.get("first", self._slope)
+        self.values[step_size] = value
         return value

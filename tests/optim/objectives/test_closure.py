@@ -45,6 +45,23 @@ def test_a_closure_over_another_batch_at_every_call_is_noisy(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_prediction_from_before_the_step_is_refused(method):
+    torch.manual_seed(0)
+    model, rows = nn.Linear(2, 1), torch.randn(5, 2)
+    prediction = model(rows)
+
+    def closure():
+        model.zero_grad()
+        loss = (prediction - 1).square().mean()
+        loss.backward(retain_graph=True)
+        return loss
+
+    message = refused(method(model.parameters()), closure)
+    assert "points, though its gradient says that it falls" in message
+    assert message.endswith("Compute the prediction within the closure, not before it.")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_dropout_in_the_closure_is_noisy(method):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 1))
