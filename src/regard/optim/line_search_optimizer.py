@@ -425,6 +425,9 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         """Refuse an objective that has one value wherever the parameters are, but a slope.
 
         It was computed before they moved: backward through the same graph gives the same gradient.
+
+        Raises:
+            ConfigError: The objective does not change.
         """
         expected = max(function.values, default=0.0) * abs(function.slope)  # change of the value
         is_constant = len(function.values) > 1 and {*function.values.values()} == {self._value}
