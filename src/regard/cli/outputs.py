@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 import stat
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from regard.cli.progress import ProgressLine
 from regard.data.listing import pluralize
 from regard.errors import ConfigError, RegardError, ResourceError
 from regard.hub.file_names import (
@@ -44,8 +44,6 @@ from regard.hub.file_names import (
     WORD_PIECES,
 )
 
-_SECONDS_BETWEEN_LINES = 10.0
-_SECONDS_BETWEEN_UPDATES = 0.5  # on a terminal
 _MODEL_FILES = {CONFIG, TOKENIZER, METRICS, MANIFEST, HF_CONFIG, GENERATION_CONFIG} | {
     *(TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, PREPROCESSOR_CONFIG, SENTENCE_MODULES),
     *(CTRANSLATE2_MODEL, CTRANSLATE2_VOCABULARY, CTRANSLATE2_WRITER_VOCABULARY),
@@ -224,23 +222,16 @@ class Progress:
     def __init__(self, noun: str) -> None:
         self.count = 0
         self._noun = noun
-        self._is_terminal = sys.stderr.isatty()
-        self._start = self._shown_at = time.monotonic()
+        self._line = ProgressLine(seconds=0.5)
+        self._start = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         """Count what has been done."""
         self.count += count
-        now = time.monotonic()
-        pause = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
-        if now - self._shown_at >= pause:
-            self._shown_at = now
-            rate = self.count / (now - self._start)
-            self._show(f"{self.count:,} {self._noun}s   {rate:,.1f} {self._noun}s/s", is_last=False)
+        if self._line.is_due():
+            rate = self.count / (time.monotonic() - self._start)
+            self._line.show(f"{self.count:,} {self._noun}s   {rate:,.1f} {self._noun}s/s")
 
     def finish(self, text: str) -> None:
         """Show a last line."""
-        self._show(text, is_last=True)
-
-    def _show(self, text: str, *, is_last: bool) -> None:
-        start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")
-        print(f"{start}{text}", end="\n" if is_last else end, file=sys.stderr, flush=True)
+        self._line.show(text, is_last=True)

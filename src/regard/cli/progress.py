@@ -6,11 +6,45 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from regard.explain.explanation import Progress
+if TYPE_CHECKING:
+    from regard.explain.explanation import Progress
 
-_SECONDS_BETWEEN_UPDATES = 0.2  # on a terminal
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressLine:
+    """A line that is updated in place on a terminal, and written anew from time to time elsewhere.
+
+    Args:
+        seconds: Seconds between two updates on a terminal.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._pause = seconds if self._is_terminal else _SECONDS_BETWEEN_LINES
+        self._shown_at = time.monotonic()
+        self._has_text = False
+
+    def is_due(self) -> bool:
+        """Return whether the line is to be updated; if so, the next update is a pause later."""
+        now = time.monotonic()
+        if now - self._shown_at < self._pause:
+            return False
+        self._shown_at = now
+        return True
+
+    def show(self, text: str, *, is_last: bool = False) -> None:
+        """Show a text in place of the one before."""
+        start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")
+        print(f"{start}{text}", end="\n" if is_last else end, file=sys.stderr, flush=True)
+        self._has_text = True
+
+    def clear(self) -> None:
+        """Remove the line from a terminal."""
+        if self._is_terminal and self._has_text:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -20,29 +54,13 @@ def show_progress() -> Iterator[Progress]:
     Yields:
         The function, called with a name, what is computed so far, and the number of all.
     """
-    line = _ProgressLine()
+    line = ProgressLine(seconds=0.2)
+
+    def show(name: str, done: int, total: int) -> None:
+        if line.is_due():
+            line.show(f"{name}: {done:,} of {total:,}")
+
     try:
-        yield line.show
+        yield show
     finally:
         line.clear()
-
-
-class _ProgressLine:
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._pause = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
-        self._shown_at = time.monotonic()
-        self._has_text = False
-
-    def show(self, name: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._shown_at < self._pause:
-            return
-        self._shown_at = now
-        start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")
-        print(f"{start}{name}: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
-        self._has_text = True
-
-    def clear(self) -> None:
-        if self._is_terminal and self._has_text:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
