@@ -24,7 +24,7 @@ def open_predictor(
     compute: ComputeOptions,
     writer: type[Summarizer | AnswerWriter] | None = None,
 ) -> P:
-    """Open a model folder for a verb.
+    """Return the predictor of a model folder for a verb.
 
     Args:
         model: The folder.
@@ -33,9 +33,6 @@ def open_predictor(
         compute: What computes.
         writer: Predictor for a published encoder-decoder, whose configuration does not say what
             its targets are; None is a translator.
-
-    Returns:
-        The predictor.
 
     Raises:
         ConfigError: The folder holds no model that can be read or that writes in this precision, or

@@ -163,15 +163,12 @@ def check_types(config: msgspec.Struct) -> None:
 
 
 def check_type(value: object, hint: object, name: str) -> object:
-    """Check the type of one value that is not part of a struct.
+    """Return one value that is not part of a struct in its plain form, its type checked.
 
     Args:
         value: An argument, such as the name of an activation.
         hint: Its type, such as a `Literal`.
         name: Name of the argument, for the message.
-
-    Returns:
-        The value, in its plain form.
 
     Raises:
         ConfigError: It is not of that type, in the words of `bind`.

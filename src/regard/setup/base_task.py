@@ -151,14 +151,11 @@ class Task(ABC):
 
     @abstractmethod
     def set_up(self, parts: RunParts[Any, Any, Any], report: Report) -> TrainingSetup:
-        """Encode the data and arrange it in batches.
+        """Return the data encoded and arranged in batches, with model, loss and evaluation.
 
         Args:
             parts: Settings, data, vocabulary and model of the run.
             report: Called with events.
-
-        Returns:
-            Model, batches, loss and evaluation.
         """
 
     def evaluate(
@@ -186,9 +183,6 @@ class Task(ABC):
         Args:
             folder: The folder.
             config: Its settings, where they have been read.
-
-        Returns:
-            The predictor.
 
         Raises:
             WeightsError: It is missing, incomplete, damaged, or for another task.
@@ -292,15 +286,12 @@ class Task(ABC):
         return f"{config.model.family}{preset}   {sizes}"
 
     def build(self, config: RunConfig, vocab_size: int) -> Model:
-        """Build the model of a configuration, with random weights.
+        """Return the model of a configuration, with random weights.
 
         Args:
             config: The settings of the run.
             vocab_size: Number of token ids; 0 where no text is read. The embedding may have more
                 rows (``tokenizer.table_rows``).
-
-        Returns:
-            The model.
 
         Raises:
             ConfigError: The family is not for the task.

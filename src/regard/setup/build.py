@@ -41,15 +41,12 @@ def build_model(config: RunConfig, vocab_size: int, task: Task) -> Model:
 
 
 def build_encoder_without_head(config: RunConfig, vocab_size: int, task: Task) -> Encoder:
-    """Build an encoder with random weights for tasks that predict no tokens.
+    """Return an encoder with random weights, without what maps its states to tokens.
 
     Args:
         config: The settings of the run.
         vocab_size: Number of token ids.
         task: A task of encoders.
-
-    Returns:
-        The encoder, without what maps its states to tokens.
     """
     task.require_family(config.model)
     family = ENCODERS[config.model.family]
@@ -75,7 +72,7 @@ def summarize_tokens(
     *,
     is_shared: bool = False,
 ) -> TokenizerSummary:
-    """Describe in an event how the training texts are split into tokens.
+    """Return the event that describes how the training texts are split into tokens.
 
     Args:
         config: The settings of the run.
@@ -83,9 +80,6 @@ def summarize_tokens(
         texts: The training texts.
         num_tokens: Number of their tokens.
         is_shared: Whether source and target share the vocabulary.
-
-    Returns:
-        The event.
     """
     is_spaced = has_spaces_between_words(texts[:1000])
     units = sum(len(text.split()) if is_spaced else len(text) for text in texts)

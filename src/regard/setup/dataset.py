@@ -115,9 +115,6 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
             draft: The request over its defaults, without the dimensions of the model.
             sources: Open files and folders by the name of their setting.
             has_sizes: Whether the dimensions of the draft are those of trained weights.
-
-        Returns:
-            The options.
         """
         data = msgspec.structs.replace(draft.data, split_rule=SPLIT_RULE)
         options = cls.from_config(msgspec.structs.replace(draft, data=data), sources)

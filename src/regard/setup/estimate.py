@@ -75,9 +75,6 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
     Args:
         setup: The run; all of its processes measure together.
         uses_fsdp: Whether each process holds a part of the model.
-
-    Returns:
-        What this process measured.
     """
     config = setup.config.optimizer
     batches = sorted(setup.batches.order(0), key=setup.batches.size)
@@ -295,9 +292,6 @@ def make_plan(
         measured: Its speed.
         elapsed: Seconds since the run began.
         uses_fsdp: Whether each process holds a part of the model.
-
-    Returns:
-        The steps, and what is reported of them.
     """
     training, optimizer = setup.config.training, setup.config.optimizer
     assert training.batch_tokens is not None

@@ -155,13 +155,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_machine(name: str = "auto") -> Machine:
-    """Choose the device, and time a matrix product there in the types that training uses.
+    """Return the device, and the speed of a matrix product there in the types that training uses.
 
     Args:
         name: Of the device: auto, cpu, cuda or cuda:N.
-
-    Returns:
-        The device, and its operations a second in each type.
 
     Raises:
         ConfigError: The machine has no such device.

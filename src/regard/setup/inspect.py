@@ -28,14 +28,11 @@ _USUAL_PERCENT = 10.0  # to propose
 def open_sources(
     data: DataConfig, opened: Mapping[str, DataSource] = MappingProxyType({})
 ) -> dict[str, DataSource]:
-    """Open the files and folders that settings name.
+    """Return the files and folders that settings name, opened, by the name of their setting.
 
     Args:
         data: The settings.
         opened: Sources that are already open, or rows in memory, by the name of their setting.
-
-    Returns:
-        All sources by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
 
     Raises:
         ConfigError: A number is named for validation or test data, and is not a fraction.

@@ -58,16 +58,13 @@ _OUTPUT_ROOM = 1.2  # of the longest training target
 
 
 def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> RunConfig:
-    """Decide every setting of a run.
+    """Return every setting of a run, decided; nothing changes them afterwards.
 
     Args:
         request: What the user set.
         facts: Facts of the data, and the weights to start from.
         machine: Facts of the machine.
         task: The task of the run.
-
-    Returns:
-        The settings; nothing changes them afterwards.
 
     Raises:
         ConfigError: A setting is unknown or refused, or settings do not fit together.

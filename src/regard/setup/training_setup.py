@@ -130,14 +130,11 @@ class TrainingSetup(ABC, Generic[D, V, M]):
 
     @abstractmethod
     def evaluate_test(self, predictor: Any, valid: dict[str, float]) -> TestReport:
-        """Evaluate a trained model on the test data.
+        """Return the figures of a trained model on the test data, and what to do next.
 
         Args:
             predictor: The model, as `Task.open` returned it.
             valid: Validation figures of its weights.
-
-        Returns:
-            The figures, and what to do next.
         """
 
     def data_warning(self, event: Evaluated) -> Warned | None:  # noqa: ARG002 - for tasks with one

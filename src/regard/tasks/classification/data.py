@@ -150,10 +150,7 @@ def columns_of(data: DataConfig) -> tuple[str, str]:
 def read_labeled_texts_of(
     source: DataSource | str, data: DataConfig
 ) -> tuple[LabeledTexts, list[DroppedRow]]:
-    """Read texts with labels with the encoding and columns that the settings name.
-
-    Returns:
-        The rows that have both, and those that lack one.
+    """Return the rows with text and label, read as the settings say, and those that lack one.
 
     Raises:
         DataError: The file cannot be read.

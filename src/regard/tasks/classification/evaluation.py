@@ -143,16 +143,13 @@ def evaluate_classifier(
     options: EvaluationOptions,
     other: LabelPredictor[Any] | None = None,
 ) -> ClassificationReport:
-    """Score a classifier on labeled data.
+    """Return the scores of a classifier on labeled data, next to a baseline and another model.
 
     Args:
         classifier: The model.
         data: The data; of a folder in MNIST's layout, the test part is read.
         options: How it is evaluated.
         other: Another model to compare with, of the same kind.
-
-    Returns:
-        Accuracy, macro F1 and loss, and the accuracy of the baseline and of the other model.
 
     Raises:
         DataError: The data cannot be read, has unknown labels, or has inputs of the training data

@@ -143,10 +143,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         )
 
     def _checked(self, value: NDArray, number: int) -> NDArray:
-        """Check an input.
-
-        Returns:
-            Its array, of shape ``[channels, height, width]`` or ``[length, features]``.
+        """Return the array of an input, ``[channels, height, width]`` or ``[length, features]``.
 
         Raises:
             ConfigError: The model cannot read it.

@@ -372,7 +372,7 @@ def modality_of(task: str) -> Modality:
 
 
 def fit_patch(size: int, patch: int | None, set_size: int | None) -> tuple[int, int]:
-    """Choose height or width of images and of patches, in pixels.
+    """Return the height or width of images and of patches, in pixels.
 
     The patch is a power of two near the square root of the size, and the size is rounded to a
     multiple of it.
@@ -381,9 +381,6 @@ def fit_patch(size: int, patch: int | None, set_size: int | None) -> tuple[int, 
         size: Size of the images in the data.
         patch: Size of patches that the user set, or None.
         set_size: Size of images that the user set, or None; it is not changed.
-
-    Returns:
-        Size of images, and size of patches.
 
     >>> fit_patch(28, None, None), fit_patch(8, None, None), fit_patch(30, None, None)
     ((28, 4), (8, 2), (32, 4))

@@ -285,10 +285,7 @@ def _note_unsplit_series(series: TimeSeries, train_ends: Sequence[int]) -> tuple
 def read_series(
     source: DataSource | str, data: DataConfig, forecast: ForecastConfig
 ) -> TimeSeriesFile:
-    """Read a file of series with the columns that settings name.
-
-    Returns:
-        The series, with their step and columns.
+    """Return the series of a file, read with the columns that settings name.
 
     Raises:
         DataError: The file cannot be used, or its step is not that of the training data.

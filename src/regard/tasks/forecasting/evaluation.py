@@ -313,16 +313,13 @@ def evaluate_forecasts(
     options: EvaluationOptions,
     other: Forecaster | None = None,
 ) -> ForecastReport:
-    """Score a forecaster on series by rolling origins, a horizon apart.
+    """Return the scores of a forecaster by rolling origins, a horizon apart, and floors.
 
     Args:
         forecaster: The model.
         data: The series.
         options: How it is evaluated.
         other: Another model to compare with.
-
-    Returns:
-        MASE, weighted quantile loss and coverage, floors, and the difference to the other model.
 
     Raises:
         ConfigError: The other model forecasts other series, or fewer steps ahead.

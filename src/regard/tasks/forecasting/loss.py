@@ -140,14 +140,11 @@ def calibrate_bands(
 
 
 def stretch_bands(quantiles: NDArray[np.float64], factors: dict[str, float]) -> NDArray[np.float64]:
-    """Return quantiles whose bands are stretched by their factors around the median.
+    """Return quantiles, ``[..., levels]``, whose bands are stretched around the median.
 
     Args:
         quantiles: ``[..., levels]``, rising.
         factors: Factors of bands, by their names; those without one stay as they are.
-
-    Returns:
-        ``[..., levels]``, rising.
     """
     stretched = quantiles.copy()
     median = quantiles[..., MEDIAN]

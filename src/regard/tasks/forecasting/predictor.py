@@ -76,14 +76,11 @@ class Forecaster(BasePredictor):
     def read(
         self, data: str | Path | DataSource | InMemory, encoding: str | None = None
     ) -> TimeSeriesFile:
-        """Read the series of a file like that of training, or of rows in memory.
+        """Return the series of a file like that of training, or of rows in memory.
 
         Args:
             data: The file; ``-`` is standard input. Records with time and values, or a data frame.
             encoding: Encoding of the file; None is that of training.
-
-        Returns:
-            The series, with their step and columns.
 
         Raises:
             DataError: The data cannot be read, has another step, or lacks a column.
@@ -102,15 +99,12 @@ class Forecaster(BasePredictor):
         data: str | Path | DataSource | InMemory | TimeSeriesFile,
         horizon: int | None = None,
     ) -> list[Forecast]:
-        """Forecast every series of a file, or of rows in memory.
+        """Return what follows every series of a file, or of rows in memory, in their order.
 
         Args:
             data: As for `read`, or what it returned. Rows of the future, with the columns known
                 ahead alone, may follow the last values.
             horizon: Steps ahead; None is that of training.
-
-        Returns:
-            What follows each series, in the order of the file.
 
         Raises:
             ConfigError: The horizon is longer than that of training.

@@ -31,7 +31,7 @@ class ForecastWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rolling_origins(series: TimeSeries, first: Sequence[int], horizon: int) -> list[ForecastWindow]:
-    """Return the windows of some series, a horizon apart.
+    """Return the windows of some series, a horizon apart, series by series.
 
     The end of a series that is shorter than the horizon is left out, and so is a window without a
     value before or after its origin.
@@ -40,9 +40,6 @@ def rolling_origins(series: TimeSeries, first: Sequence[int], horizon: int) -> l
         series: The series.
         first: First origin of each.
         horizon: Steps ahead, 1 or more.
-
-    Returns:
-        The windows, series by series, in the order of time.
     """
     return [
         ForecastWindow(series=row, origin=origin, actual=values[origin : origin + horizon])

@@ -69,9 +69,6 @@ def find_scored_part(
         horizon: Steps ahead.
         keep_seen: Whether values that were seen are scored, too.
 
-    Returns:
-        The part.
-
     Raises:
         DataError: It has no window of `horizon` values.
     """

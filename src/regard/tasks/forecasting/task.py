@@ -210,7 +210,7 @@ def window_batches(
     seed: int = 0,
     is_held_out: bool = False,
 ) -> ForecastBatches:
-    """Arrange all windows of series from some step on in batches.
+    """Return all windows of series from some step on in batches.
 
     Training takes windows whose history is full where a series has several, and that vary.
 
@@ -221,9 +221,6 @@ def window_batches(
         batch_tokens: Maximum number of patches in a batch.
         seed: Seed of the order.
         is_held_out: Whether the windows are for evaluation.
-
-    Returns:
-        The batches; of training at most `EPOCH_WINDOWS` windows an epoch.
 
     Raises:
         DataError: The series have no window to train on.

@@ -130,16 +130,13 @@ def evaluate_text(
     options: EvaluationOptions,
     other: TextGenerator | None = None,
 ) -> TextReport:
-    """Score a language model on a text that it was not trained on.
+    """Return the scores of a language model on a text that it was not trained on, and baselines.
 
     Args:
         generator: The model.
         data: The text.
         options: How it is evaluated.
         other: Another model to compare with.
-
-    Returns:
-        Loss, perplexity and bits per byte, and the bits per byte of the baselines.
 
     Raises:
         DataError: The file cannot be read, or has long lines of the training text and `options` do

@@ -18,7 +18,7 @@ def masked_batches(
     batch_tokens: int,
     seed: int,
 ) -> MaskedBatches:
-    """Cut a text into segments and hide some of their tokens.
+    """Return batches of segments of a text, ``[batch, length]``, some of their tokens hidden.
 
     Args:
         stream: The tokens of the text.
@@ -27,9 +27,6 @@ def masked_batches(
         length: Maximum number of tokens in a segment; limited by the positions of the model too.
         batch_tokens: Maximum number of tokens in a batch.
         seed: Seed of the hidden tokens.
-
-    Returns:
-        Batches of ids and labels, ``[batch, length]`` each.
 
     Raises:
         ConfigError: The vocabulary has no mask.

@@ -194,12 +194,9 @@ def read_training_questions(options: ReadOptions) -> ReadQuestions:
 
 
 def read_questions_of(source: DataSource | str, data: DataConfig) -> Questions:
-    """Read questions with the encoding and columns that the settings name.
+    """Return questions with their answers, read with the encoding and columns of the settings.
 
     Answers that are not in their texts stay: a test counts them as well.
-
-    Returns:
-        The questions with their answers.
 
     Raises:
         DataError: The file cannot be read.

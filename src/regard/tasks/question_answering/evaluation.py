@@ -166,16 +166,13 @@ def evaluate_answers(
     options: EvaluationOptions,
     other: Answerer | None = None,
 ) -> AnswerReport:
-    """Score a model on questions with answers.
+    """Return the scores of a model on questions with answers, next to floors and another model.
 
     Args:
         answerer: The model.
         data: The questions.
         options: How it is evaluated.
         other: Another model to compare with.
-
-    Returns:
-        Exact match and F1, floors, and the difference to the other model.
 
     Raises:
         DataError: The questions cannot be read, or are in the training data and `options` do not
@@ -235,7 +232,7 @@ def answer_test_report(
     threshold: float | None,
     kind: str,
 ) -> TestReport:
-    """Return the results of a finished run.
+    """Return the results of a finished run, in percent.
 
     Args:
         dataset: The data of the run.
@@ -243,9 +240,6 @@ def answer_test_report(
         valid: Exact match and F1 on the validation questions.
         threshold: Threshold of "no answer", in nats; None without one.
         kind: What the model is, in words.
-
-    Returns:
-        Exact match, F1 and F1 of "no answer" on the test questions, in percent.
     """
     figures: dict[str, float] = {}
     summary = f"valid F1 {valid['f1']:.1f}, exact match {valid['exact_match']:.1f}"

@@ -113,9 +113,6 @@ def choose_threshold(spans: Sequence[Span | None], questions: Questions) -> floa
     Args:
         spans: The best span of each question.
         questions: Questions with their answers.
-
-    Returns:
-        See `best_threshold`.
     """
     margins = [math.inf if span is None else span.margin for span in spans]
     return best_threshold(margins, given_answers(spans, questions.contexts, None), questions)
@@ -154,14 +151,11 @@ def best_threshold(
 
 
 def answer_measures(answers: Sequence[str], questions: Questions) -> dict[str, float]:
-    """Compute exact match and F1 of the answers to questions, in percent.
+    """Return ``exact_match`` and ``f1`` of the answers to questions, in percent.
 
     Args:
         answers: One for each question; empty for "no answer".
         questions: Questions with their true answers.
-
-    Returns:
-        ``exact_match`` and ``f1``.
     """
     exact, overlap = 100 * question_scores(answers, questions.answers).mean(axis=1)
     return {"exact_match": float(exact), "f1": float(overlap)}

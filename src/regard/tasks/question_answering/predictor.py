@@ -74,7 +74,7 @@ class QuestionAnswerer(Answerer):
         negatives: int | None = None,
         seed: int = 0,
     ) -> WindowBatches:
-        """Arrange the windows of questions in batches.
+        """Return the windows of questions in batches, which know what of a question was cut off.
 
         Args:
             questions: The questions.
@@ -82,9 +82,6 @@ class QuestionAnswerer(Answerer):
             negatives: Maximum number of windows without the answer that a question has; None keeps
                 all.
             seed: Seed of the order, and of the choice of these.
-
-        Returns:
-            The batches, which know the tokens of each question that were cut off.
         """
         limit = max_question_tokens(self.max_length, self.tokenizer)
         return WindowBatches(

@@ -127,15 +127,12 @@ class Span(NamedTuple):
 def encode_questions(
     questions: Questions, tokenizer: AnyTokenizer, *, max_question: int
 ) -> list[EncodedQuestion]:
-    """Encode questions with their texts; a text that several have is encoded once.
+    """Return questions with their texts, encoded; a text that several have is encoded once.
 
     Args:
         questions: The rows.
         tokenizer: The vocabulary.
         max_question: Maximum number of tokens of a question, whose end is cut off.
-
-    Returns:
-        The questions, in the same order.
     """
     distinct = list(dict.fromkeys(questions.contexts))
     contexts = dict(zip(distinct, _encode_contexts(distinct, tokenizer), strict=True))

@@ -92,9 +92,6 @@ def describe_pairs(parts: Sequence[ParallelCorpus], roles: tuple[str, str]) -> D
     Args:
         parts: Pairs for training, validation and test.
         roles: What the two sides hold.
-
-    Returns:
-        Mean, percentiles and maximum of the characters of the training texts, by side.
     """
     train, lengths, lines = parts[0], {}, []
     for role, texts in zip(roles, (train.sources, train.targets), strict=True):
@@ -151,9 +148,6 @@ def encode_pairs(
         max_source_length: Maximum number of tokens of a source, of which the end is cut off,
             whatever `max_length` is; None leaves out a pair with a longer source.
         encode_sources: Returns the token ids of the sources; None encodes their texts.
-
-    Returns:
-        The pairs that are left.
 
     Raises:
         DataError: No pair is left.

@@ -93,7 +93,7 @@ def decode_rows(
     decoder: Seq2SeqDecoder[Any] | None = None,
     num_workers: int | None = None,
 ) -> list[list[Hypothesis]]:
-    """Decode source rows in batches of similar length.
+    """Return the hypotheses for some source rows, best first, decoded in batches of similar length.
 
     Args:
         model: Model in evaluation mode.
@@ -104,9 +104,6 @@ def decode_rows(
         world: The processes that share the batches.
         decoder: Takes the steps of the model; None is the fastest for its weights as they are.
         num_workers: Threads of a process that decode batches of their own; see `decode`.
-
-    Returns:
-        The hypotheses of each row, best first, in the order of `rows`.
     """
     indices = np.asarray(rows, dtype=np.int64)
     lengths = sources.lengths[indices] + len(ids.after_source)
@@ -145,7 +142,7 @@ def target_log_probabilities(
     ids: SpecialIds,
     world: World = ALONE,
 ) -> list[float]:
-    """Compute the log-probability of one target, with its end, for each source.
+    """Return the log-probability of one target with its end, for each source, in nats.
 
     Args:
         model: Model in evaluation mode.
@@ -153,9 +150,6 @@ def target_log_probabilities(
         target: Token ids, without begin and end; none for an empty output.
         ids: The tokens that pad, begin and end the rows.
         world: The processes that share the batches.
-
-    Returns:
-        In nats, in the order of `sources`.
 
     Raises:
         WeightsError: The model gives NaN.

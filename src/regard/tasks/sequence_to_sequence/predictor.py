@@ -351,15 +351,12 @@ class TargetWriter(BasePredictor):
     def write(
         self, rows: Sequence[Sequence[int]], search: BeamSearchConfig
     ) -> list[list[Candidate]]:
-        """Write targets.
+        """Return the best outputs of each row, best first.
 
         Args:
             rows: Token ids of the sources, without ends; an empty row has one output, which is
                 empty.
             search: How outputs are searched for.
-
-        Returns:
-            The best outputs of each row, best first.
         """
         filled = [index for index, row in enumerate(rows) if row]
         empty = Candidate(text="", score=0.0, confidence=1.0, is_complete=True)

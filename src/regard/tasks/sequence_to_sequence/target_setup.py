@@ -152,12 +152,9 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
 
     @torch.no_grad()
     def evaluation_seconds(self, model: EncoderDecoder[Any]) -> float:
-        """Time the decoding of some rows to the length of their sources, and scale it up.
+        """Return the time of decoding some rows to the length of their sources, scaled up.
 
         Where sources are longer than targets by their limit, the mean target is the length.
-
-        Returns:
-            Predicted seconds of one evaluation.
         """
         evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
         num_rows = len(self.valid.text)

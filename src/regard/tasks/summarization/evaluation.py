@@ -186,16 +186,13 @@ def evaluate_summarizer(
     options: EvaluationOptions,
     other: Summarizer | None = None,
 ) -> SummarizationReport:
-    """Summarize and score a file of documents.
+    """Return the scores of the summaries of a file of documents, floors, and the worst of them.
 
     Args:
         summarizer: The model.
         data: The documents.
         options: How it is evaluated.
         other: Another model to compare with by paired bootstrap.
-
-    Returns:
-        Scores, floors and the worst summaries.
 
     Raises:
         DataError: The file cannot be read, or has documents of the training data and `options` do

@@ -76,14 +76,11 @@ class Summarizer(TargetWriter):
     def summarize_best(
         self, documents: Sequence[str], **options: Unpack[SearchOptions]
     ) -> list[list[Summary]]:
-        """Summarize documents, with scores and alternatives.
+        """Return the `nbest` best summaries of each document, best first, with scores.
 
         Args:
             documents: The texts; the summary of an empty one is empty.
             options: How the summaries are searched for, see `SearchOptions`.
-
-        Returns:
-            The `nbest` best summaries of each document, best first.
 
         Raises:
             ConfigError: An option is out of its range, or a document is not a text.

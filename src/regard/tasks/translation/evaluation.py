@@ -139,16 +139,13 @@ def evaluate_translator(
     options: EvaluationOptions,
     other: Translator | None = None,
 ) -> TranslationReport:
-    """Translate and score a file of pairs.
+    """Return the scores of the translations of a file of pairs, baselines, latency and the worst.
 
     Args:
         translator: The model.
         data: Sources with reference translations.
         options: How it is evaluated.
         other: Another model to compare with by paired bootstrap.
-
-    Returns:
-        Scores, baselines, latency and the worst translations.
 
     Raises:
         DataError: The file cannot be read, or has sources of the training data and `options` do not

@@ -69,7 +69,7 @@ class Translator(TargetWriter):
     def translate_best(
         self, texts: Sequence[str], **options: Unpack[SearchOptions]
     ) -> list[list[Candidate]]:
-        """Translate sentences, with scores and alternatives.
+        """Return the `nbest` best translations of each text, best first, with scores.
 
         A text longer than the model was trained on is split between words into parts, which are
         translated one by one and joined.
@@ -77,9 +77,6 @@ class Translator(TargetWriter):
         Args:
             texts: One sentence or line each; an empty one stays empty.
             options: How the translations are searched for, see `SearchOptions`.
-
-        Returns:
-            The `nbest` best translations of each text, best first.
 
         Raises:
             ConfigError: An option is out of its range, or a text is something else.
@@ -207,16 +204,13 @@ def _split_words(text: str, width: int) -> list[str]:
 def _pack(
     words: Sequence[str], lengths: Sequence[int], first_lengths: Sequence[int], limit: int
 ) -> list[str]:
-    """Join words to parts.
+    """Return words joined to parts, each as full as the next word allows; at least one.
 
     Args:
         words: The words, in order.
         lengths: Tokens of each within a part.
         first_lengths: Tokens of each at the beginning of a part.
         limit: Maximum number of tokens of a part of several words.
-
-    Returns:
-        The parts, each as full as the next word allows; at least one.
     """
     parts, room = [""], limit
     for word, length, first_length in zip(words, lengths, first_lengths, strict=True):

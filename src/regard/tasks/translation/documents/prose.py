@@ -44,15 +44,12 @@ class Paragraph:
 
 
 def split_paragraphs(text: str, syntax: Syntax, *, is_wrapped: bool) -> list[Paragraph]:
-    """Cut a text into paragraphs, and these into sentences.
+    """Return the paragraphs of a text, cut into sentences; `join_paragraphs` gives it again.
 
     Args:
         text: Any text.
         syntax: What counts as a placeholder, which is not cut.
         is_wrapped: Whether all lines are one text; else those that seem to continue one.
-
-    Returns:
-        The paragraphs; `join_paragraphs` gives the text again.
     """
     lines = re.split(r"([^\S\n]*\r?\n)", text)
     contents, ends = lines[::2], [*lines[1::2], ""]
@@ -134,7 +131,7 @@ def _join(paragraph: Paragraph, syntax: Syntax, translate: Callable[[str], str])
 
 
 def break_evenly(text: str, num_lines: int, syntax: Syntax) -> list[str]:
-    """Break a text into lines of about the same length, at spaces outside of placeholders.
+    """Return a text as lines of about the same length, broken outside of placeholders.
 
     A text without spaces is broken between characters.
 
@@ -142,9 +139,6 @@ def break_evenly(text: str, num_lines: int, syntax: Syntax) -> list[str]:
         text: A text of one line.
         num_lines: Number of lines; fewer where there are not enough spaces.
         syntax: What counts as a placeholder.
-
-    Returns:
-        The lines.
 
     >>> break_evenly("one two three four", 2, Syntax())
     ['one two', 'three four']

@@ -56,7 +56,7 @@ def translate_document(
     on_progress: Callable[[int], None] = lambda _: None,
     **search: Unpack[SearchOptions],
 ) -> FileTranslation:
-    """Translate a file of a format that is known by its name.
+    """Return the translation of a file of a format that is known by its name.
 
     Args:
         translator: The model.
@@ -67,9 +67,6 @@ def translate_document(
         on_progress: Called with the number of sentences that have been translated since the last
             call.
         search: How translations are searched for.
-
-    Returns:
-        The translated file.
 
     Raises:
         ConfigError: An option is out of its range, or it is unknown which of its languages the
