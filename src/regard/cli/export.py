@@ -105,12 +105,12 @@ def _files_of_export(output: str) -> list[str]:
     Raises:
         ConfigError: It holds anything else; `transformers` writes its version into a model.
     """
-    from regard.hub.file_names import CONFIG, EXPORTER, HF_CONFIG, visible_names
+    from regard.hub.file_names import EXPORTER, HF_CONFIG, visible_names
+    from regard.hub.hugging_face.recognize import require_no_run
     from regard.hub.hugging_face.weight_files import read_optional_json
 
     folder = Path(output)
-    if (folder / CONFIG).exists():
-        raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
+    require_no_run(folder)
     names = visible_names(folder)
     fields = {}
     with suppress(WeightsError):

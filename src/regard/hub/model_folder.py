@@ -186,15 +186,13 @@ class ModelFolder:
         return {}
 
     def read_config(self, kind: type[T]) -> T:
-        """Read the settings.
+        """Read the settings, and compare all files but the weights with the manifest.
 
         Args:
             kind: Type of the struct that they fill.
 
         Returns:
             The settings.
-
-        The other files but the weights are compared with the manifest as well.
 
         Raises:
             WeightsError: The folder holds no model, or a file was changed since it was written.

@@ -39,12 +39,8 @@ from regard.hub.export.ctranslate2_spec import generator_spec, translator_spec
 from regard.hub.export.formats import advice, attention_obstacles
 from regard.hub.export.tokenizer_files import files_with_ends
 from regard.hub.export.trained_model import TrainedModel
-from regard.hub.file_names import (
-    CONFIG,
-    CTRANSLATE2_MODEL,
-    EXPORTER,
-    MODEL_CARD,
-)
+from regard.hub.file_names import CTRANSLATE2_MODEL, EXPORTER, MODEL_CARD
+from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.storage import (
     force_to_disk,
     require_space,
@@ -86,8 +82,7 @@ def export_ctranslate2(trained: TrainedModel, folder: Path) -> str:
     """
     if obstacles := ctranslate2_obstacles(trained):
         raise ConfigError(obstacles)
-    if (folder / CONFIG).exists():
-        raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
+    require_no_run(folder)
     model, tokenizer = trained.model, trained.tokenizer
     assert isinstance(model, Transformer | TransformerDecoder | Gpt)
     assert tokenizer is not None

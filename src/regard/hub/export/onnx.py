@@ -35,7 +35,6 @@ from regard.hub.export.onnx_readme import write_readme
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import SeriesCalendar, TrainedModel
 from regard.hub.file_names import (
-    CONFIG,
     EXPORTER,
     HF_CONFIG,
     MODEL_CARD,
@@ -45,6 +44,7 @@ from regard.hub.file_names import (
 )
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.published_folder import checkpoint_writer
+from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.hugging_face.sentence_transformers import SentencePooling
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.hub.storage import require_space, write_atomic, writing
@@ -97,8 +97,7 @@ def export_onnx(trained: TrainedModel, folder: Path) -> str:
         WeightsError: The graph gives other outputs than the model.
     """
     _require_packages()
-    if (folder / CONFIG).exists():
-        raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
+    require_no_run(folder)
     trained = trained._replace(model=_in_float32(trained.model))
     graph = make_graph(trained)
     fields = _config_fields(trained)

@@ -10,13 +10,16 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from regard.data.listing import list_first
 from regard.hub.file_names import CTRANSLATE2_MODEL, HF_CONFIG
 
 ADAPTER = "adapter_config.json"
-_MOST_NAMED = 10
+cut_list = partial(list_first, limit=10)
+"""Returns at most ten names, and how many more there are."""
 _CACHE = "models--"
 _GGUF = ".gguf"
 _WEIGHTS = (".safetensors", ".bin", ".onnx", ".pt", ".h5")
@@ -171,17 +174,6 @@ def conversion(folder: Path, pickles: list[str]) -> str:
 def _quote(program: str) -> str:
     """Return a program as a word of a shell, in double quotes where they change nothing in it."""
     return shlex.quote(program) if re.search(r'["$`\\!]', program) else f'"{program}"'
-
-
-def cut_list(names: list[str]) -> str:
-    """Return at most ten names, and how many more there are.
-
-    >>> cut_list(["a", "b"]), cut_list([str(number) for number in range(12)])[-12:]
-    ('a, b', '9 and 2 more')
-    """
-    rest = len(names) - _MOST_NAMED
-    named = ", ".join(names[:_MOST_NAMED])
-    return f"{named} and {rest:,} more" if rest > 0 else named
 
 
 def _names(folder: Path, pattern: str) -> list[str]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
-from regard.hub.file_names import CONFIG, EXPORTER, HF_CONFIG
+from regard.hub.file_names import EXPORTER, HF_CONFIG
 from regard.hub.hugging_face.architectures import (
     LABELS_OF_TEXTS,
     SPANS_OF_TEXTS,
@@ -41,6 +41,7 @@ from regard.hub.hugging_face.other_folders import (
     describe_adapter,
     describe_quantization,
 )
+from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.weight_files import (
     SHARD_BYTES,
@@ -213,8 +214,7 @@ def write_hugging_face(
         ConfigError: The format cannot express a setting, or the folder is one of regard's own.
         ResourceError: The disk is full.
     """
-    if (folder / CONFIG).exists():
-        raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
+    require_no_run(folder)
     # The format overrides ids of the vocabulary: RoBERTa counts its positions from pad_token_id.
     written, mappings = checkpoint_writer(model, labels)(config, checkpoint_format, vocab_size)
     roles = ("bos", "eos", "pad") if vocab_size else ()
@@ -250,7 +250,7 @@ def _format_of(
         return formats[model_type]
     own_code = "  Its own code (auto_map) is never run." if "auto_map" in fields else ""
     raise ConfigError(
-        f"{folder}/config.json: model_type={json.dumps(model_type)} cannot be read.  "
+        f"{folder}/{HF_CONFIG}: model_type={json.dumps(model_type)} cannot be read.  "
         f"Supported: {', '.join(sorted(formats))}.{own_code}"
     )
 
@@ -263,7 +263,7 @@ def _read_config(
     except ConfigError as error:
         raise ConfigError(f"{folder}/{error}") from error
     except ValueError as error:
-        raise ConfigError(f"{folder}/config.json: {error}.") from error
+        raise ConfigError(f"{folder}/{HF_CONFIG}: {error}.") from error
 
 
 def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
@@ -272,7 +272,7 @@ def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
         return 0  # the model reads no text
     if not is_whole_number(size, least=1):
         raise ConfigError(
-            f"{folder}/config.json: vocab_size={json.dumps(size)}: "
+            f"{folder}/{HF_CONFIG}: vocab_size={json.dumps(size)}: "
             "a whole number of 1 or more was expected."
         )
     return size
@@ -348,10 +348,10 @@ def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, .
         return tuple(map("LABEL_{}".format, numbers))
     if not isinstance(named, dict) or named.keys() != set(numbers):
         raise ConfigError(
-            f"{folder}/config.json: id2label={json.dumps(named)[:80]}: "
+            f"{folder}/{HF_CONFIG}: id2label={json.dumps(named)[:80]}: "
             f"a name for each of 0 to {count - 1} was expected."
         )
     labels = tuple(str(named[number]) for number in numbers)
     if len(set(labels)) < count:
-        raise ConfigError(f"{folder}/config.json: id2label gives two labels the same name.")
+        raise ConfigError(f"{folder}/{HF_CONFIG}: id2label gives two labels the same name.")
     return labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from regard.errors import ConfigError
 from regard.hub.file_names import (
     CONFIG,
     HF_CONFIG,
@@ -22,6 +23,19 @@ def is_hugging_face(folder: Path) -> bool:
 
     path = transformer_folder(folder) / HF_CONFIG
     return path.is_file() and "model_type" in read_json(path)
+
+
+def require_no_run(folder: Path) -> None:
+    """Check that an export would not write into the folder of a run.
+
+    Args:
+        folder: The folder; it need not exist.
+
+    Raises:
+        ConfigError: It holds a model of regard.
+    """
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
 
 
 def has_sentencepiece(folder: Path) -> bool:

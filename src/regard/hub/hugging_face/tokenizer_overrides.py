@@ -17,7 +17,13 @@ from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from regard.errors import ConfigError, WeightsError
-from regard.hub.file_names import ADDED_TOKENS, TOKENIZER, TOKENIZER_CONFIG
+from regard.hub.file_names import (
+    ADDED_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+    WORD_PIECES,
+)
 from regard.hub.hugging_face.weight_files import read_optional_json
 from regard.models import CHECKPOINT_FORMATS
 
@@ -36,8 +42,8 @@ WORD_PIECE_CLASSES = {
 ROBERTA_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
 _BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *ROBERTA_CLASSES}
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
-    "vocab.txt": WORD_PIECE_CLASSES,
-    "vocab.json": _BYTE_LEVEL_CLASSES,
+    WORD_PIECES: WORD_PIECE_CLASSES,
+    VOCABULARY: _BYTE_LEVEL_CLASSES,
 }
 # Parts of tokenizer.json that classes of `transformers` from 5 on build themselves.
 _Pipeline = Mapping[str, Mapping[str, object]]
@@ -93,7 +99,7 @@ def check_class_of_file(path: Path, name: str) -> None:
         ConfigError: With the way to a ``tokenizer.json``, which says how texts are split.
     """
     classes = _CLASSES_OF_FILES[path.name]
-    is_byte_level = name in _BYTE_LEVEL_CLASSES and path.name == "vocab.txt"
+    is_byte_level = name in _BYTE_LEVEL_CLASSES and path.name == WORD_PIECES
     if name not in classes | _GENERAL_CLASSES and not is_byte_level:
         raise ConfigError(
             f"{path.with_name(TOKENIZER_CONFIG)}: tokenizer_class={name}: splits texts in its own "
