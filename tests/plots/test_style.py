@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 from tests.plots.read_svg import Svg
 
-from regard.errors import ConfigError
 from regard.plots import style
-from regard.plots.style import ACCENT, SCALE, page, picture_format, require_writable, thin
+from regard.plots.style import ACCENT, SCALE, page, thin
 
 SCRIPTS = [
     "新闻报道",
@@ -97,25 +96,6 @@ def test_a_text_is_cut_where_it_is_too_wide(tmp_path):
         cut = sheet.fit("a name that is far too long for its place", 60, 8)
         assert cut.endswith("…")
         assert 40 < sheet.measure(cut, 8) <= 60
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "a", "a.svgz", ".svg"])
-def test_another_suffix_is_refused_with_those_allowed(name):
-    with pytest.raises(ConfigError, match=r"a picture ends in one of \.svg, \.png, \.pdf\."):
-        picture_format(name)
-    assert picture_format("A.SVG") == "svg"
-
-
-def test_a_missing_folder_is_refused_before_anything_is_drawn(tmp_path):
-    with pytest.raises(ConfigError, match=r"No such file or directory"):
-        require_writable(tmp_path / "no" / "a.svg")
-    (tmp_path / "folder.svg").mkdir()
-    with pytest.raises(ConfigError, match="a folder, not a file"):
-        require_writable(tmp_path / "folder.svg")
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="Not a directory"):
-        require_writable(tmp_path / "file" / "a.svg")
-    require_writable(tmp_path / "a.svg")
 
 
 def test_a_failed_drawing_leaves_the_file_as_it_was(tmp_path):

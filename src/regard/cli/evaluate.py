@@ -124,7 +124,7 @@ def _write_page(
 
 def _require_page(path: str | None) -> None:
     """Check that a page can be written, before the work for it begins; None asks for no page."""
-    from regard.plots.style import require_writable_file
+    from regard.plots.output_files import require_writable_file
 
     if path is None:
         return

@@ -232,7 +232,7 @@ def explain(
     from regard.explain.attribution import method_names
     from regard.explain.explanation import ModelFacts
     from regard.explain.explanation import explain as explain_text
-    from regard.plots.style import require_writable_file
+    from regard.plots.output_files import require_writable_file
     from regard.runs.information import hash_weights
     from regard.tasks.opening import open_model
 

@@ -120,7 +120,8 @@ def _check_output(output: str | None, *, json: bool) -> _Kind:
     """
     kind = _kind_of(output, json=json)
     if kind == "picture":
-        from regard.plots.style import require_matplotlib, require_writable
+        from regard.plots.output_files import require_writable
+        from regard.plots.style import require_matplotlib
 
         require_matplotlib()
         require_writable(str(output))

@@ -112,7 +112,7 @@ def _show_information(model: str, length: int | None, *, json: bool) -> None:
 
 def _show_stability(model: str, output: str | None, *, json: bool) -> None:
     """Print what the record of a run says of its stability, and draw it where a file is named."""
-    from regard.plots.style import require_writable
+    from regard.plots.output_files import require_writable
     from regard.runs.stability import format_stability, stability_of, stability_picture
 
     if output is not None:
@@ -131,7 +131,7 @@ def _show_curvature(model: str, output: str | None, *, json: bool) -> None:
     """Print the curvature of the training loss of a model, and draw it where a file is named."""
     from regard.cli.progress import show_progress
     from regard.explain.curvature import curvature
-    from regard.plots.style import require_writable
+    from regard.plots.output_files import require_writable
     from regard.tasks.opening import open_model
 
     if output is not None:
@@ -161,7 +161,7 @@ def _accept(model: str) -> None:
 def _draw(model: str, kind: Literal["mermaid", "svg", "png", "pdf"], output: str | None) -> None:
     """Draw a model as a text or a picture, into a file or, where it is text, on standard output."""
     from regard.explain.diagram import draw_diagram, save_diagram
-    from regard.plots.style import FORMATS, picture_format, require_writable
+    from regard.plots.output_files import FORMATS, picture_format, require_writable
     from regard.runs.information import inspect_folder
 
     if output in (None, "-"):

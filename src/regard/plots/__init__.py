@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from regard.plots.curves import Curves, draw_curves
     from regard.plots.flowchart import Edge, Frame, Node, draw_flowchart, flowchart_svg
     from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
+    from regard.plots.output_files import (
+        FORMATS,
+        PictureFormat,
+        picture_format,
+        require_writable,
+    )
     from regard.plots.score_by_length import ScoreByLengthPicture
     from regard.plots.spectrum_picture import SpectrumPicture
     from regard.plots.stability_maps import StabilityPicture
-    from regard.plots.style import FORMATS, PictureFormat, picture_format, require_writable
 
 import_lazily(__name__)
 

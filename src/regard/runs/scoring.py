@@ -10,7 +10,8 @@ from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
-from regard.plots.style import require_matplotlib, require_writable
+from regard.plots.output_files import require_writable
+from regard.plots.style import require_matplotlib
 from regard.runs.start_checks import require_same, weights_checksum
 from regard.settings.values import DecodingPrecision
 from regard.setup.base_task import Task

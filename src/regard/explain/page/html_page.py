@@ -11,7 +11,7 @@ from regard.explain.page.packed_attention import PackedMap, pack_attention
 from regard.explain.page.packed_scores import PackedScores, Scores, is_large, pack_scores
 from regard.explain.page.self_contained import html_file
 from regard.explain.page.terminal_view import format_text
-from regard.plots.style import write_file
+from regard.plots.output_files import write_file
 
 STYLES = ("page.css", "panels.css")
 MODULES = (
