@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from regard.errors import ShapeError
-from regard.metrics import forecasts as metrics
+from regard.metrics.forecasts import LEVELS
 from regard.plots import forecast_panels
-from regard.plots.forecast_panels import LEVELS, ForecastPanel, draw_forecasts
+from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
 from regard.plots.style import ACCENT, BAND, MUTED, SECOND, WIDE_BAND
 
 
@@ -27,11 +27,8 @@ def panel(history, horizon, *, title="demand", has_actual=True, has_times=True):
         history=values[:history],
         actual=values[history:] if has_actual else None,
         quantiles=values[history:, None] + spread * normal,
+        levels=LEVELS,
     )
-
-
-def test_the_levels_are_those_of_the_scores():
-    assert LEVELS == metrics.LEVELS
 
 
 @pytest.mark.slow
@@ -89,17 +86,17 @@ def test_values_between_missing_ones_are_seen(drawn):
 
 
 def test_a_panel_of_one_value_without_spread_is_drawn(drawn):
-    flat = ForecastPanel("flat", [], np.ones(3), np.ones(2), np.ones((2, len(LEVELS))))
+    flat = ForecastPanel("flat", [], np.ones(3), np.ones(2), np.ones((2, len(LEVELS))), LEVELS)
     assert "flat" in drawn(draw_forecasts, [flat]).texts
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path):
     values = np.ones(3)
     with pytest.raises(ShapeError, match="quantiles: 9 levels, 11 expected"):
-        ForecastPanel("a", [], values, None, np.ones((2, 9)))
+        ForecastPanel("a", [], values, None, np.ones((2, 9)), LEVELS)
     with pytest.raises(ShapeError, match="actual: 3 values, 2 expected"):
-        ForecastPanel("a", [], values, values, np.ones((2, 11)))
+        ForecastPanel("a", [], values, values, np.ones((2, 11)), LEVELS)
     with pytest.raises(ShapeError, match="times: 4, 5 expected"):
-        ForecastPanel("a", list("abcd"), values, None, np.ones((2, 11)))
+        ForecastPanel("a", list("abcd"), values, None, np.ones((2, 11)), LEVELS)
     with pytest.raises(ShapeError, match="panels: none"):
         draw_forecasts([], tmp_path / "a.svg")

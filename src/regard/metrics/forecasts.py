@@ -337,13 +337,12 @@ def score_forecasts(errors: WindowErrors, season: int) -> ForecastScores:
     """
 
     def ratio(name: str, sums: NDArray[np.float64], totals: NDArray[np.float64]) -> ForecastScore:
-        signature = f"{_SIGNATURES[name].format(season=season)}|{RESAMPLING}"
         statistics = np.stack([sums, totals], axis=1)  # [windows, 2]
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample of zeros has no score
-            score = score_with_interval(statistics, _ratio_of_sums, signature)
+            score = score_with_interval(statistics, _ratio_of_sums, _signature(name, season))
         is_known = len(statistics) > 1 and np.isfinite([score.low, score.high]).all()
         low, high = (score.low, score.high) if is_known else (None, None)
-        return ForecastScore(value=score.value, low=low, high=high, signature=signature)
+        return ForecastScore(value=score.value, low=low, high=high, signature=score.signature)
 
     has_values, has_scale = errors.num_values > 0, ~np.isnan(errors.scaled_error)
     scaled, loss = errors.scaled_error[has_scale], errors.quantile_loss[has_values]
@@ -380,12 +379,11 @@ def compare_forecasts(
     def pair(
         name: str, sums: Sequence[NDArray[np.float64]], totals: Sequence[NDArray[np.float64]]
     ) -> PairedScore | None:
-        signature = f"{_SIGNATURES[name].format(season=season)}|{RESAMPLING}"
         ours, theirs = (np.stack(columns, axis=1) for columns in zip(sums, totals, strict=True))
         if len(ours) < 2:
             return None
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = compare_scores(ours, theirs, _ratio_of_sums, signature)
+            score = compare_scores(ours, theirs, _ratio_of_sums, _signature(name, season))
         return score if np.isfinite([score.difference, score.low, score.high]).all() else None
 
     systems = (first, second)
@@ -399,6 +397,11 @@ def compare_forecasts(
         wql=pair("wql", losses, sizes),
         num_windows=int(has_values.sum()),
     )
+
+
+def _signature(name: str, season: int) -> str:
+    """Return how a score and its interval are computed."""
+    return f"{_SIGNATURES[name].format(season=season)}|{RESAMPLING}"
 
 
 def _ratio_of_sums(sums: Statistics) -> NDArray[np.float64]:

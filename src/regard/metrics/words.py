@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 
 UNSPACED = (
     r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
@@ -44,12 +45,7 @@ def first_words(text: str, count: int) -> str:
     >>> first_words("One, two; three.", 2)
     'One, two'
     """
-    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else word_pattern()
-    end = 0
-    for number, match in enumerate(pattern.finditer(text), start=1):
-        end = match.end()
-        if number == count:
-            break
+    end = max((end for _, end in islice(word_spans(text), count)), default=0)
     return text[:end].strip()
 
 

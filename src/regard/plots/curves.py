@@ -16,6 +16,8 @@ from regard.plots.style import (
     MUTED,
     PAGE,
     SECOND,
+    STEPS,
+    label_values,
     marked_values,
     page,
     style_axes,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 _MOST_POINTS = 1000  # of a curve; more would not be seen
 _MARKED_POINTS = 60  # at most, for a dot on each
 _LOG_RATIO = 50.0  # of the largest to the least loss, from which the axis is logarithmic
-_STEPS = (1, 2, 2.5, 5, 10)  # between the labels of an axis, times a power of ten
 _LOSSES = ("loss", "shuffled_loss")
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 620.0, 62.0, 22.0, 30.0, 40.0, 34.0  # points
 _HEIGHTS = {"loss": 170.0, "score": 110.0, "rate": 70.0}
@@ -173,26 +174,15 @@ def _label_axes(panels: Sequence[Axes], steps: Sequence[int]) -> None:
         if steps:
             margin = 0.02 * (max(steps) - min(steps)) or 1.0
             axes.set_xlim(min(steps) - margin, max(steps) + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=_STEPS))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.tick_params(labelbottom=axes is panels[-1])
         if axes.get_lines():
-            _label_values(axes)
+            label_values(axes, 5)
     if steps:
         panels[-1].set_xlabel("step")
     else:
         panels[-1].set_xticks([])
-
-
-def _label_values(axes: Axes) -> None:
-    """Give the axis of values a few numbers."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-
-    if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-    else:
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 def _mark_best(panels: Sequence[Axes], curves: Curves, best: int) -> None:

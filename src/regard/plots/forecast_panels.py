@@ -19,17 +19,16 @@ from regard.plots.style import (
     SECOND,
     WIDE_BAND,
     Page,
+    label_values,
     marked_values,
     page,
+    spread,
     style_axes,
     thin,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
-"""Levels of the quantiles of a panel where it has no others."""
 
 _HISTORY = 2.5  # horizons of the history that are shown, at most
 _FEWEST_STEPS = 24  # of the history, where it has them
@@ -60,7 +59,7 @@ class ForecastPanel:
     history: NDArray[np.float64]
     actual: NDArray[np.float64] | None
     quantiles: NDArray[np.float64]
-    levels: Sequence[float] = LEVELS
+    levels: Sequence[float]
 
     def __post_init__(self) -> None:
         horizon, num_levels = np.shape(self.quantiles)
@@ -100,7 +99,7 @@ def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
     """
     if not panels:
         raise ShapeError("panels: none.  Give one or more.")
-    drawn = [panels[index] for index in _spread(len(panels), _MOST_PANELS)]
+    drawn = [panels[index] for index in spread(len(panels), _MOST_PANELS)]
     num_columns = 1 if len(drawn) == 1 else 2
     num_rows = math.ceil(len(drawn) / num_columns)
     width, height = _ALONE if num_columns == 1 else _PANEL
@@ -115,17 +114,6 @@ def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
             left = _LEFT + column * (width + _GAP_X)
             axes = sheet.axes(left, _TOP + row * (height + _GAP_Y), width, height)
             _draw_panel(sheet, axes, panel, width)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return indices spread over all, the first and the last among them.
-
-    >>> _spread(9, 3)
-    [0, 4, 8]
-    """
-    if count <= most:
-        return list(range(count))
-    return [round(index * (count - 1) / (most - 1)) for index in range(most)]
 
 
 def _draw_panel(sheet: Page, axes: Axes, panel: ForecastPanel, width: float) -> None:
@@ -154,10 +142,7 @@ def _draw_panel(sheet: Page, axes: Axes, panel: ForecastPanel, width: float) -> 
     axes.set_xlim(-0.5, num_shown + horizon - 0.5)
     axes.set_title(sheet.fit(panel.title, width, 9.5, weight="bold"))
     _label_times(sheet, axes, panel, num_shown, horizon, width)
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    label_values(axes, 4)
 
 
 def _draw_line(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
     from matplotlib.typing import RcKeyType
 
+STEPS = (1, 2, 2.5, 5, 10)
+"""Between the numbers of an axis, times a power of ten."""
 _LOCK = threading.RLock()
 _POINTS_PER_INCH = 72
 _DOTS_PER_INCH = 144  # of PNG
@@ -344,6 +346,28 @@ def thin(values: Sequence[float], most: int) -> list[int]:
         else:
             indices.add(start)
     return sorted(indices)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most `most` indices spread over `count`, the first and the last among them.
+
+    >>> spread(9, 3), spread(2, 3)
+    ([0, 4, 8], [0, 1])
+    """
+    if count <= most:
+        return list(range(count))
+    return [round(index * (count - 1) / (most - 1)) for index in range(most)]
+
+
+def label_values(axes: Axes, most: int) -> None:
+    """Give the axis of values at most `most` + 1 numbers; a logarithmic one the powers of ten."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(most, steps=STEPS))
+    else:
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 def count_text(count: int, noun: str) -> str:

@@ -10,6 +10,7 @@ from regard.hub.file_names import METRICS
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.plots.stability_maps import StabilityPicture
+from regard.plots.style import spread
 from regard.training.stability_monitor import short_number
 from regard.training.stability_verdicts import StabilityRecord, read_stability
 
@@ -45,7 +46,7 @@ def format_stability(record: StabilityRecord) -> list[str]:
     span = f"{count:,} {kind}, {first:,} to {last:,}"
     lines = [f"Stability   {sentence}" for sentence in record.sentences()]
     lines.append(f"Record      {span}, {len(record.layers):,} layers")
-    columns = _evenly(count, _COLUMNS)
+    columns = spread(count, _COLUMNS)
     for title, figures in (
         ("Gradient norm, before clipping", record.gradient_norms),
         ("Norm of the update / norm of the weights", record.update_ratios),
@@ -64,13 +65,6 @@ def stability_picture(record: StabilityRecord) -> StabilityPicture:
         verdicts=[verdict.text for verdict in record.verdicts],
         marks=[(verdict.layer, verdict.step) for verdict in record.verdicts],
     )
-
-
-def _evenly(count: int, most: int) -> list[int]:
-    """Return at most `most` evenly spaced indices, the first and the last among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(index * (count - 1) / (most - 1)) for index in range(most)]
 
 
 def _table(

@@ -22,6 +22,7 @@ from regard.explain.report.attributed_words import AttributedWords, attribute_wo
 from regard.explain.report.forecast_chart import forecast_chart
 from regard.explain.report.whole_output import WholeOutput
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.metrics.forecasts import LEVELS
 from regard.metrics.rare_words import rare_word_percent
 from regard.plots.forecast_panels import ForecastPanel
 from regard.setup.config import RunConfig
@@ -142,6 +143,7 @@ def test_values_between_missing_ones_are_dots_in_the_chart_of_a_forecast():
         history=np.array([1.0, 2.0, nan, 4.0, nan]),
         actual=np.array([nan, 5.0, nan, 6.0]),
         quantiles=np.tile(np.arange(11.0), (4, 1)),
+        levels=LEVELS,
     )
     svg = str(forecast_chart(panel).svg)
     assert re.findall(r'<polyline[^>]*class="([\w ]+)"', svg) == ["history", "curve first"]
@@ -164,6 +166,7 @@ def test_times_below_a_forecast_do_not_cover_each_other(num_ahead, labels):
         history=np.ones(num_history),
         actual=None,
         quantiles=np.tile(np.arange(11.0), (num_ahead, 1)),
+        levels=LEVELS,
     )
     svg = str(forecast_chart(panel).svg)
     assert re.findall(r"<text[^>]*>([\d :-]*:[\d :-]*)</text>", svg) == labels

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.listing import pluralize
 from regard.errors import ConfigError, DataError
 from regard.explain.attribution import (
     DEFAULT_METHODS,
@@ -24,7 +25,6 @@ from regard.explain.faithfulness.measure import FaithfulnessMeter, Measures, mea
 from regard.explain.prediction import ClassPrediction, Prediction
 from regard.explain.selected_outputs import SelectedOutputs
 from regard.metrics.bootstrap import compare_means, mean_with_interval
-from regard.plots.style import count_text
 
 MOST_OUTPUTS = 2  # of a row; more of them say less than more rows
 FLOOR = "random"
@@ -110,7 +110,7 @@ class MethodComparison(msgspec.Struct, frozen=True, kw_only=True):
         """Yield the comparison as a table in plain text, the best method first."""
         skipped = f", {self.skipped:,} left out" if self.skipped else ""
         yield (
-            f"{count_text(self.rows, 'row')}, {count_text(self.outputs, 'output')}{skipped}; means "
+            f"{pluralize(self.rows, 'row')}, {pluralize(self.outputs, 'output')}{skipped}; means "
             f"with 95 % bootstrap intervals, in {self.unit}"
         )
         header = ("method", "comprehensiveness", "sufficiency", "difference", "tau", "behind best")

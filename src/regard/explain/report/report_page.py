@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from regard.data.listing import pluralize
 from regard.errors import WeightsError
 from regard.explain.page.self_contained import static_file
 from regard.explain.report.attributed_words import attribute_words, draw_cells, draw_words
@@ -27,7 +28,7 @@ from regard.explain.report.layer_heatmap import heat_chart
 from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.svg_parts import number_text
 from regard.metrics import floor_named, metric_named
-from regard.plots.style import count_text, write_file
+from regard.plots.output_files import write_file
 from regard.runs.stability import stability_of
 from regard.settings.validation import require_kind
 from regard.setup.evaluation_details import EvaluationDetails, ScoredRow
@@ -80,7 +81,7 @@ def report_html(
             tag("h1", tag("span", "regard", class_="brand"), f"evaluation of {report.model}"),
             tag(
                 "p",
-                f"{facts.task} · {report.path} · {count_text(report.num_rows, 'row')} · {day}",
+                f"{facts.task} · {report.path} · {pluralize(report.num_rows, 'row')} · {day}",
                 class_="facts",
             ),
         ),

@@ -18,6 +18,7 @@ from regard.errors import ConfigError, DataError
 from regard.metrics import METRICS
 from regard.metrics.bootstrap import PairedScore
 from regard.metrics.forecasts import (
+    LEVELS,
     ForecastScore,
     ForecastScores,
     PairedForecastScores,
@@ -272,6 +273,7 @@ class RollingForecasts(msgspec.Struct, frozen=True, kw_only=True):
             history=self.series.values[window.series][first : window.origin],
             actual=window.actual,
             quantiles=quantiles,
+            levels=LEVELS,
         )
 
 
