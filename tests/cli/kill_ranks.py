@@ -13,7 +13,6 @@ from tests.cli.rank_process import Ranks
 from tests.conftest import TINY
 
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import is_finished
 
 _MOST_SECONDS = 4.0  # from the start of the processes, or of the steps, to the kill
 _KILLED_AT_START = 0.25  # fraction of kills that come before the steps, if they are quick enough
@@ -50,7 +49,7 @@ def run_with_kills(folder: Path, data: Path, num_kills: int, *more: str, seed: i
         if not is_at_start:
             ranks.wait_until(ranks.trains)
         time.sleep(rng.uniform(0.0, _MOST_SECONDS))
-        if model.holds_model and is_finished(model):
+        if model.holds_model and model.is_finished:
             print(f"the run ended before kill {number + 1}")
             break
         ranks.kill(rank)
@@ -60,7 +59,7 @@ def run_with_kills(folder: Path, data: Path, num_kills: int, *more: str, seed: i
         steps = ranks.progress()
         print(f"kill {number + 1}: rank {rank} of {size}, codes {codes}, {steps}", flush=True)
         assert not any("Traceback" in line for line in lines), lines
-    while not (model.holds_model and is_finished(model)):
+    while not (model.holds_model and model.is_finished):
         ranks = train(folder, data, rng.randint(1, 4), *more)
         assert set(ranks.wait(600)) == {0}, ranks.errors()
     return model.path

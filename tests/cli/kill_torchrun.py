@@ -31,7 +31,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 import regard
 from regard.__main__ import main as main_of_regard
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import is_finished
 from regard.training.checkpoint import checkpoint_path
 
 _LONGEST_SECONDS = 900  # of what is waited for
@@ -187,10 +186,10 @@ class Kills:
         model = ModelFolder(folder / "model")
         moments = [*self._rng.sample(_MOMENTS[:-1], len(_MOMENTS) - 1), _MOMENTS[-1]]
         for moment in moments[:most]:
-            if model.holds_model and is_finished(model):
+            if model.holds_model and model.is_finished:
                 return model.path
             self._kill(folder, moment)
-        while not (model.holds_model and is_finished(model)):
+        while not (model.holds_model and model.is_finished):
             run = Torchrun(folder, self._data, self._rng.randint(1, 4), self._epochs)
             assert run.end() == 0, run.output
         return model.path

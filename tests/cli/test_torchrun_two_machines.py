@@ -13,7 +13,6 @@ from tests.conftest import TINY
 
 from regard.data.readers.source import open_source
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import is_finished
 from regard.setup.config import RunConfig
 
 SETTINGS = [word for setting in (*TINY, "training.epochs=1") for word in ("--set", setting)]
@@ -77,7 +76,7 @@ def test_a_file_that_only_the_first_machine_has_is_named_and_sent(start, machine
         "there, or have rank 0 send it: --data-from-rank-0"
     ]
     assert start_on_both(*words, "--data-from-rank-0").wait() == [0, 0]
-    assert is_finished(ModelFolder(first / "model"))
+    assert ModelFolder(first / "model").is_finished
     assert list(second.iterdir()) == []
 
 
@@ -100,7 +99,7 @@ def test_a_folder_that_only_the_first_machine_has_is_sent(start):
     finally:
         shutil.rmtree(kept, ignore_errors=True)
     model = ModelFolder(first / "m")
-    assert is_finished(model)
+    assert model.is_finished
     assert model.read_config(RunConfig).data.path == "pictures"
     assert list(second.iterdir()) == []
 

@@ -20,7 +20,7 @@ from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
 from regard.runs.information import inspect_folder
-from regard.runs.run import is_finished, resume, train
+from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
 from regard.training.checkpoint import checkpoint_path
 from regard.training.events import Evaluated, Progress, Saved
@@ -122,7 +122,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(
         time.sleep(rng.uniform(0.0, 0.8))
         process.kill()
         process.join()
-    if not is_finished(ModelFolder(folder)):
+    if not ModelFolder(folder).is_finished:
         resume(folder)
     assert essence(folder) == essence(straight)
 
@@ -164,7 +164,7 @@ def test_a_request_to_stop_in_the_same_process_is_heeded(tmp_path, pairs_file):
 
     with pytest.raises(Stopped):
         train(pairs_file, tmp_path / "model", settings=TINY, report=interrupt)
-    assert not is_finished(ModelFolder(tmp_path / "model"))
+    assert not ModelFolder(tmp_path / "model").is_finished
 
 
 def test_the_steps_before_the_first_evaluation_are_those_of_the_checkpoint(tmp_path, pairs_file):

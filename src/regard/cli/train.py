@@ -267,7 +267,7 @@ def _run(
         return
     output = command.output
     world.on_first(lambda: _require_same_settings(command))
-    if world.on_first(lambda: run.is_finished(ModelFolder(output))):
+    if world.on_first(lambda: ModelFolder(output).is_finished):
         print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
         return
     run.resume(

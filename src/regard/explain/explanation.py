@@ -129,7 +129,7 @@ def explain(
             name=facts.name,
             task=predictor.config.task,
             family=type(predictor.model).__name__,
-            num_parameters=sum(map(torch.numel, predictor.model.parameters())),
+            num_parameters=predictor.model.num_parameters,
             hash=facts.sha,
             explained=f"{datetime.now(UTC):%Y-%m-%d}",
             search=_search(predictor) if output is None else "a given output",

@@ -292,7 +292,8 @@ class ModelFolder:
     @property
     def has_int8_weights(self) -> bool:
         """Whether the weights have 8 bits, by the header of their file."""
-        return self.weights_path.is_file() and len(self._all_shapes()) > len(self.weight_shapes())
+        shapes = self._all_shapes()
+        return len(shapes) > len(weights_alone(shapes))
 
     def _all_shapes(self) -> dict[str, tuple[int, ...]]:
         return tensor_shapes(self.weights_path) if self.weights_path.is_file() else {}
@@ -316,8 +317,7 @@ class ModelFolder:
         Raises:
             WeightsError: The file is damaged, was removed, or is not of this run.
         """
-        is_complete = any(line.get("event") == "finished" for line in self.read_metrics())
-        self.manifest.check_presence(CALIBRATION, is_complete=is_complete)
+        self.manifest.check_presence(CALIBRATION, is_complete=self.is_finished)
         path = self.path / CALIBRATION
         if not path.is_file():
             return {}
@@ -353,6 +353,15 @@ class ModelFolder:
             raise WeightsError(
                 f"{path}: a line is not a JSON object as runs write it ({error})."
             ) from error
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run of the folder is finished.
+
+        Raises:
+            WeightsError: The record of the run is damaged.
+        """
+        return any(line.get("event") == "finished" for line in self.read_metrics())
 
     @property
     def loss_rose(self) -> bool:

@@ -87,7 +87,6 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     config, task = stored.config, task_of(stored.config)
     shapes = {} if stored.layout else folder.weight_shapes()
     model = _build(stored, shapes, str(folder.weights_path))
-    num_parameters = sum(map(torch.numel, model.parameters()))
     is_int8 = bool(shapes) and folder.has_int8_weights
     lines = folder.read_metrics()
     events = [line.get("event") for line in lines]
@@ -96,8 +95,8 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         summary=task.summarize(config),
         sha=_hash(stored.weights),
         vocab_size=stored.vocab_size,
-        num_parameters=num_parameters,
-        weight_bytes=folder.weights_path.stat().st_size if is_int8 else 4 * num_parameters,
+        num_parameters=model.num_parameters,
+        weight_bytes=folder.weights_path.stat().st_size if is_int8 else 4 * model.num_parameters,
         precision="int8" if is_int8 else "float32",
         length=config.model.longest_input(config.data.max_length),
         is_finished="finished" in events,

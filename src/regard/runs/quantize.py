@@ -16,7 +16,6 @@ from regard.hub.int8_weights import quantize
 from regard.hub.model_folder import ModelFolder
 from regard.metrics.rouge import rouge_l
 from regard.metrics.translation import bleu, chrf
-from regard.setup.config import RunConfig
 from regard.setup.held_out import training_data
 from regard.tasks import task_of
 from regard.tasks.opening import open_model
@@ -96,7 +95,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
         folder=str(output),
         bytes_before=source.weights_path.stat().st_size,
         bytes_after=written.weights_path.stat().st_size,
-        quality=_compare(writer, _open_writer(target), source.read_config(RunConfig)),
+        quality=_compare(writer, _open_writer(target)),
     )
 
 
@@ -123,11 +122,9 @@ def _open_writer(folder: str | Path) -> Translator | Summarizer:
     return writer
 
 
-def _compare(
-    writer: Translator | Summarizer, other: Translator | Summarizer, config: RunConfig
-) -> Quality | None:
+def _compare(writer: Translator | Summarizer, other: Translator | Summarizer) -> Quality | None:
     """Return the quality of two models on the validation data of the run."""
-    data = training_data(task_of(config).read, writer.config)
+    data = training_data(task_of(writer.config).read, writer.config)
     if data is None or not len(data.valid):
         return None
     valid: TextPairs = data.valid
@@ -138,7 +135,7 @@ def _compare(
     if isinstance(writer, Summarizer):
         rouge = rouge_l(before, rows.targets), rouge_l(after, rows.targets)
         return Quality(num_rows=len(rows), equal=equal, rouge_l=rouge)
-    language = config.data.target_language
+    language = writer.config.data.target_language
     return Quality(
         num_rows=len(rows),
         equal=equal,

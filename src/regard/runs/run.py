@@ -152,7 +152,7 @@ def resume(
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
     config = share_saved_config(world, lambda: folder.read_config(RunConfig))
-    if world.on_first(lambda: is_finished(folder)):
+    if world.on_first(lambda: folder.is_finished):
         return open_model(folder.path, device or "auto") if world.is_first else None
     if world.watch is not None:
         world.watch.note_resumable()
@@ -271,11 +271,6 @@ def _present_device(began_on: str, requested: str | None, report: Report) -> tor
         return device
 
 
-def is_finished(folder: ModelFolder) -> bool:
-    """Return whether the run in a folder is finished."""
-    return any(line.get("event") == "finished" for line in folder.read_metrics())
-
-
 def _named_folder(output: str | Path) -> ModelFolder:
     """Return the folder of a run; an empty name, which would be the present folder, is refused."""
     require_path("output", output, "the run's folder")
@@ -332,7 +327,7 @@ def require_free(folder: ModelFolder, *, is_locked: bool = False) -> None:
         return
     if not is_locked:
         require_unlocked(folder.path)
-    state = "a finished model" if is_finished(folder) else "a run that can be resumed"
+    state = "a finished model" if folder.is_finished else "a run that can be resumed"
     raise ConfigError(
         f"{folder.path}: already holds {state}; nothing was changed.  "
         "Train a new model: another `output`.",

@@ -458,14 +458,13 @@ class RunSession:
             tries=[_in_folder(step, str(self.folder.path)) for step in report.suggested],
             planned_steps=counters.steps_before_cut,
         )
-        num_parameters = sum(parameter.numel() for parameter in self.setup.model.parameters())
         card = model_card(
             self.config,
             report,
             finished,
             path=self.setup.dataset.path,
             architecture=self.task.summarize(self.config),
-            num_parameters=num_parameters,
+            num_parameters=self.setup.model.num_parameters,
             loss_unit=self.task.loss_unit,
             has_curves=isinstance(picture, Drawn),
         )

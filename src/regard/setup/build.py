@@ -59,7 +59,7 @@ def summarize_model(config: RunConfig, model: Model, task: Task) -> ModelSummary
     """Describe the size of a model in an event."""
     return ModelSummary(
         summary=task.summarize(config),
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_parameters=model.num_parameters,
         precision=config.training.precision,
     )
 

@@ -204,7 +204,7 @@ def predict_training_bytes(
         length: Longest sentence, in tokens.
         num_parts: Processes that hold a part of the model each (FSDP2); 1 for the whole model.
     """
-    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    num_weights = model.num_parameters
     state = 16 * num_weights
     if num_parts > 1:
         evaluated = model.compute_dtype.itemsize * num_weights

@@ -187,14 +187,14 @@ class MemoryAdvice:
         """Return the settings with each smaller preset, the largest first."""
         if self._resolve_preset is None:
             return []
-        num_weights = _count_weights(self._build(self._config))
+        num_weights = self._build(self._config).num_parameters
         changes = []
         for preset in _PRESETS:
             try:
                 config = self._resolve_preset(preset)
             except ConfigError:  # the other settings do not fit it
                 continue
-            if config is not None and _count_weights(self._build(config)) < num_weights:
+            if config is not None and self._build(config).num_parameters < num_weights:
                 changes.append(_Change(f"`preset={preset}`", config))
         return changes
 
@@ -216,7 +216,3 @@ class MemoryAdvice:
                 self._models[key] = self._task.build(config, self._vocab_size)
             self._models[key].compute_dtype = compute_dtype(config.training.precision)
         return self._models[key]
-
-
-def _count_weights(model: Model) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -422,10 +422,9 @@ def _expected_epochs(config: RunConfig, facts: Facts, machine: Machine, task: Ta
         return training.epochs or choose_epochs(facts.num_tokens)
     with torch.device("meta"):
         model = task.build(config, facts.vocab_size)
-    num_weights = sum(parameter.numel() for parameter in model.parameters())
     fractions = facts.sources.covered if facts.sources is not None else {}
     num_tokens = facts.num_tokens * fractions.get(config.data.max_source_length or 0, 1.0)
-    flops = _FLOPS_PER_WEIGHT * num_weights * max(1, num_tokens)
+    flops = _FLOPS_PER_WEIGHT * model.num_parameters * max(1, num_tokens)
     speed = _UTILIZATION[training.precision] * machine.flops[training.precision]
     epochs = _TRAINING_FRACTION * 60 * training.minutes * speed / flops
     return epochs if training.epochs is None else min(epochs, training.epochs)

@@ -91,7 +91,6 @@ class Model(nn.Module):
     def __repr__(self) -> str:
         """Describe the model on one screen; ``torch.nn.Module.__repr__(model)`` lists layers."""
         parameters = list(self.parameters())
-        total = sum(parameter.numel() for parameter in parameters)
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         types = {f"{p.dtype}".removeprefix("torch.") for p in parameters}
         devices = {str(parameter.device) for parameter in parameters}
@@ -99,13 +98,19 @@ class Model(nn.Module):
             repr(module.pattern) for module in self.modules() if hasattr(module, "pattern")
         )
         facts = {
-            "parameters": f"{total:,}" + ("" if trained == total else f" ({trained:,} trained)"),
+            "parameters": f"{self.num_parameters:,}"
+            + ("" if trained == self.num_parameters else f" ({trained:,} trained)"),
             "config": getattr(self, "config", None),
             "attention": ", ".join(patterns) or None,
             "type": f"{', '.join(sorted(types))} on {', '.join(sorted(devices))}",
         }
         lines = [f"  {name}: {fact}" for name, fact in facts.items() if fact is not None]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of its weights, those of a tied table once."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def compute_dtype(self) -> torch.dtype:

@@ -60,7 +60,7 @@ def _facts(model: RunningModel) -> ServedModel:
         task=predictor.config.task,
         verb=predictor.verb,
         family=type(predictor.model).__name__,
-        num_parameters=sum(tensor.numel() for tensor in predictor.model.parameters()),
+        num_parameters=predictor.model.num_parameters,
         takes_text=model.explains_text,
         max_characters=model.limits.max_explained,
         source_language=source,

@@ -48,7 +48,7 @@ def _description(model: RunningModel) -> dict[str, object]:
         "task": predictor.config.task,
         "verb": predictor.verb,
         "family": type(predictor.model).__name__,
-        "num_parameters": sum(tensor.numel() for tensor in predictor.model.parameters()),
+        "num_parameters": predictor.model.num_parameters,
         "device": str(predictor.model.device),
         "version": installed_version(),
         "limits": msgspec.to_builtins(model.limits),
