@@ -56,6 +56,7 @@ def test_a_stream_has_pieces_usage_and_an_end(generating):
     [
         ({"model": "gpt-4"}, 404, "The model `gpt-4` does not exist"),
         ({"logprobs": 3}, 400, "logprobs is not supported."),
+        ({"logprobs": 0}, 400, "logprobs is not supported."),  # asks for those of the tokens alone
         ({"presence_penalty": 0.5}, 400, "presence_penalty is not supported."),
         ({"stop": ["a", "b"]}, 400, "2 texts to stop at are not supported."),
         ({"best_of": 3}, 400, "best_of=3 is not supported"),

@@ -72,8 +72,9 @@ class _CompletionBody(Body, frozen=True, kw_only=True):
         Raises:
             Problem: A field cannot be obeyed.
         """
-        for name in ("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "suffix"):
-            if getattr(self, name):
+        neutral = {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}, "suffix": ""}
+        for name in (*neutral, "logprobs"):  # 0 asks for those of the tokens that are written
+            if getattr(self, name) not in (None, neutral.get(name)):
                 raise Problem(400, f"{name} is not supported.", hint="Leave it out.")
         num = 1 if self.n is None else self.n
         if self.best_of not in (None, num):
