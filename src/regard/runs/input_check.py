@@ -51,6 +51,8 @@ def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
     if isinstance(opened, Forecaster):
         assert isinstance(inputs, TimeSeries), "what a forecaster is trained with"
         inputs = histories(opened, inputs)
+        if not len(inputs):
+            return TextCheck(reason="no series of the validation data is longer than the horizon")
         own = forecast_outputs(inputs, opened.quantiles(inputs))
         noun, names = "series", inputs.names
     else:
