@@ -1,4 +1,4 @@
-"""Pages of explanations that are open in the browser."""
+"""Models with the same weights in every run, and pages that are open in the browser."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tests.browser import OpenPage
 
 from regard.explain.page import save_page
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """Give the models of each test the same weights, whichever tests ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -202,9 +202,10 @@ def test_a_contrast_with_the_label_that_a_model_gives_itself_is_refused(tmp_path
         (predictors.text_classifier, "the cat"),
         (predictors.image_classifier, image_file(tmp_path)),
     ):
-        label = predict(make(), text).outputs[0].text
+        model = make()
+        label = predict(model, text).outputs[0].text
         with pytest.raises(ConfigError) as error:
-            predict(make(), text, contrast=label)
+            predict(model, text, contrast=label)
         assert str(error.value) == (
             "the contrast does not differ from the output.  Name another one."
         )
