@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,16 @@ def test_a_sign_of_no_answer_that_is_neither_true_nor_false_is_refused(tmp_path:
 
 @pytest.mark.parametrize(
     "cell",
-    ["['Rome']", '["Rome"]', "{'text': ['Rome'], 'answer_start': [15]}", "[{'text': 'Rome'}]"],
+    [
+        "['Rome']",
+        '["Rome"]',
+        "{'text': ['Rome'], 'answer_start': [15]}",
+        "[{'text': 'Rome'}]",
+        "{'text': array(['Rome'], dtype=object), 'answer_start': array([15], dtype=int32)}",
+        "{'text': array(['Rome'], dtype='<U4'), 'answer_start': array([15])}",
+    ],
 )
-def test_a_cell_may_hold_answers_as_json_or_as_python_prints_them(
+def test_a_cell_may_hold_answers_as_json_python_or_numpy_print_them(
     tmp_path: Path, cell: str
 ) -> None:
     table = f"context\tquestion\tanswers\n{CONTEXT}\tWhere?\t{cell}\n"
@@ -150,7 +158,29 @@ def test_a_cell_may_hold_answers_as_json_or_as_python_prints_them(
     assert (read.answers, read.starts) == ([("Rome",)], [(15,)])
 
 
-@pytest.mark.parametrize("cell", ["[5]", "{x}", "[a, b]", "[]]"])
+@pytest.mark.parametrize(
+    ("answers", "start", "expected"),
+    [
+        ("['Rome' 'Oslo']", "[15 41]", [(15, 41)]),
+        ("['Rome'\n 'Oslo']", "", [(15, 41)]),
+        ("['Bob' \"Cy\"]", "[27 35]", [(27, 35)]),
+        ("Bob", "[27]", [(27,)]),
+        ("[]", "[]", [()]),
+    ],
+)
+def test_arrays_of_answers_have_a_text_for_each(
+    tmp_path: Path, answers: str, start: str, expected: list[tuple[int, ...]]
+) -> None:
+    with (tmp_path / "q.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["context", "question", "answers", "answer_start"])
+        writer.writerow([CONTEXT, "Where?", answers, start])
+    assert read_questions(tmp_path / "q.csv").questions.starts == expected
+
+
+@pytest.mark.parametrize(
+    "cell", ["[5]", "{x}", "[a, b]", "[]]", "[open(1)]", "array", "[f(array([1]))]", "{'", "[1 2"]
+)
 def test_a_cell_in_brackets_that_the_context_has_is_a_text(tmp_path: Path, cell: str) -> None:
     table = f"context\tquestion\tanswers\nsee {cell} there\tWhere?\t{cell}\n"
     assert read_questions(write(tmp_path / "q.tsv", table)).questions.starts == [(4,)]

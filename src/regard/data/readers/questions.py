@@ -6,7 +6,6 @@ nearest occurrence of the text is taken.
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions, fi
 from regard.data.readers.columns import describe_missing, find_columns
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.json_lists import holds_objects
+from regard.data.readers.printed_values import parse_printed
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad
@@ -225,21 +225,21 @@ def _table_rows(source: DataSource, encoding: str, columns: Sequence[str]) -> It
         names = ["answers"] * (len(columns) - 2) + list(optional)
         fields: dict[str, object] = dict(zip(names, cells, strict=True))
         fields["answers"] = _parse_cell(str(fields.get("answers", "")), context)
+        start = str(fields.get("answer_start", ""))
+        if start.lstrip().startswith("["):
+            fields["answer_start"] = parse_printed(start)
         yield RawQuestion(line, "", context, question, fields)
 
 
 def _parse_cell(cell: str, context: str) -> object:
-    """Return the texts or the object that a cell holds, as JSON or as Python prints it.
+    """Return the texts or the object that a cell holds, as JSON, Python or NumPy print it.
 
     Any other cell is a text, also one that is part of the context, such as ``[5]``.
     """
     if not cell.lstrip().startswith(("[", "{")) or cell.strip() in context:
         return cell
-    for parse in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            value = parse(cell.strip())
-            return value if _are_answers(value) else cell
-    return cell
+    value = parse_printed(cell)
+    return value if _are_answers(value) else cell
 
 
 def _are_answers(value: object) -> bool:
@@ -283,7 +283,7 @@ def _answer_pairs(value: object, starts: object) -> list[tuple[object, object]]:
     if value is None:
         return []
     if isinstance(_as_text(value), str):
-        return [(value, starts)]
+        return _with_starts([value], starts if isinstance(starts, list) else [starts])
     if isinstance(value, dict):
         return _pairs_of_lists(value)
     if not isinstance(value, list):
