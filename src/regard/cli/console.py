@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatch
 from importlib import import_module
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -60,8 +61,8 @@ def is_notebook() -> bool:
     return Console().is_jupyter
 
 
-def _write_json(event: ev.Event) -> None:
-    """Write an event with its commands as the command line has them."""
+def event_fields(event: ev.Event) -> dict[str, Any]:
+    """Return the fields of an event, its commands as the command line has them."""
     fields = msgspec.to_builtins(event)
     if isinstance(event, ev.Warned):
         fields = {"event": fields["event"], "text": message_text(event.text, event.next_steps)}
@@ -71,7 +72,11 @@ def _write_json(event: ev.Event) -> None:
         fields["command"] = _resume_command(event)
     elif isinstance(event, ev.Finished):
         fields["tries"] = [command_text(step) for step in event.tries]
-    sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+    return fields
+
+
+def _write_json(event: ev.Event) -> None:
+    sys.stdout.write(msgspec.json.encode(event_fields(event)).decode() + "\n")
     sys.stdout.flush()
 
 

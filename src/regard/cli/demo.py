@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from regard.cli.console import make_report
+from regard.cli.live import LiveOptions, show_live
 from regard.cli.parameters import Flag, Output
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.runs.demo import DemoReport
+
+_NO_PAGE = LiveOptions()
 
 
 def demo(
@@ -23,6 +26,7 @@ def demo(
     minutes: float = 3.5,
     seed: int = 1,
     device: str = "auto",
+    live_options: LiveOptions = _NO_PAGE,
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Train and try a model on the embedded corpus, in minutes.
@@ -41,6 +45,8 @@ def demo(
         Seed of corpus and training.
     device
         What computes: cpu, cuda (a GPU; of several, cuda:N), or auto, a GPU where there is one.
+    live_options
+        Whether a page shows the run, and where.
     json
         One JSON object per event instead of text.
     """
@@ -48,9 +54,13 @@ def demo(
     require_range("--seed", seed, 0, LARGEST)
     if not 0 < minutes <= LARGEST:
         raise ConfigError(f"--minutes {minutes}: must be above 0.")
+    live_options.check()
     from regard.runs.demo import run_demo
 
-    with make_report(json=json) as report:
+    with (
+        make_report(json=json) as both,
+        show_live(live_options, output, both, json=json) as report,
+    ):
         result = run_demo(
             output,
             minutes=minutes,

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 import regard
 from regard.cli.console import make_report
 from regard.cli.data_options import UNSET, DataOptions
+from regard.cli.live import LiveOptions, show_live
 from regard.cli.parameters import Flag, Name, Output, Settings
 from regard.cli.torchrun import join_run
 from regard.cli.wording import command_text
@@ -65,6 +66,7 @@ class RunOptions:
 
 
 _UNSET_RUN = RunOptions()
+_NO_PAGE = LiveOptions()
 
 
 def train(
@@ -78,6 +80,7 @@ def train(
     resume: Annotated[bool, Flag] = False,
     data_from_rank_0: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
+    live_options: LiveOptions = _NO_PAGE,
     json: Annotated[bool, Flag] = False,
     help_config: str | None = None,
 ) -> None:
@@ -107,6 +110,8 @@ def train(
     dry_run
         Measure a few steps and predict time, memory and disk space; nothing is written. An output
         folder that the run would refuse is refused.
+    live_options
+        Whether a page shows the run, and where.
     json
         One JSON object per event instead of text.
     help_config
@@ -116,6 +121,9 @@ def train(
     if help_config is not None:
         print(_describe_settings(help_config))
         return
+    live_options.check()
+    if dry_run and live_options.is_wanted:
+        raise ConfigError("--live shows a run, and --dry-run trains nothing.  Leave one out.")
     values = run_options.values() | asdict(options)
     typed = [*settings_of(values), *settings]
     if resume:
@@ -131,7 +139,9 @@ def train(
             return
         if output is None:
             raise ConfigError("no output folder.  Add one: `output=FOLDER`")
-        command = _Command(data, output, typed, config, resume, data_from_rank_0, json)
+        command = _Command(
+            data, output, typed, config, resume, data_from_rank_0, live_options, json
+        )
         _start(command, start_time)
 
 
@@ -183,6 +193,7 @@ class _Command(NamedTuple):
         config: A configuration file.
         resume: Whether a run is to be resumed.
         data_from_rank_0: Whether the first process sends its data to the others.
+        live: Whether a page shows the run, and where.
         json: Whether events are written as JSON.
     """
 
@@ -192,6 +203,7 @@ class _Command(NamedTuple):
     config: str | None
     resume: bool
     data_from_rank_0: bool
+    live: LiveOptions
     json: bool
 
 
@@ -253,31 +265,34 @@ def _run(
     from regard.runs import run
     from regard.setup.request import Request
 
-    if not resumes:
-        run.train(
-            command.data,
-            command.output,
-            settings=command.typed,
-            config=command.config,
-            report=report,
-            start_time=start_time,
-            world=world,
-            data_from_rank_0=command.data_from_rank_0,
-        )
-        return
     output = command.output
-    world.on_first(lambda: _require_same_settings(command))
-    if world.on_first(lambda: ModelFolder(output).is_finished):
-        print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
-        return
-    run.resume(
-        output,
-        device=Request.parse(command.typed).device,
-        report=report,
-        start_time=start_time,
-        world=world,
-        data_from_rank_0=command.data_from_rank_0,
-    )
+    if resumes:
+        world.on_first(lambda: _require_same_settings(command))
+        if world.on_first(lambda: ModelFolder(output).is_finished):
+            print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
+            return
+    live = command.live if world.is_first else _NO_PAGE
+    with show_live(live, output, report, json=command.json) as report:
+        if resumes:
+            run.resume(
+                output,
+                device=Request.parse(command.typed).device,
+                report=report,
+                start_time=start_time,
+                world=world,
+                data_from_rank_0=command.data_from_rank_0,
+            )
+        else:
+            run.train(
+                command.data,
+                output,
+                settings=command.typed,
+                config=command.config,
+                report=report,
+                start_time=start_time,
+                world=world,
+                data_from_rank_0=command.data_from_rank_0,
+            )
 
 
 def _require_same_settings(command: _Command) -> None:

@@ -405,7 +405,9 @@ class RunSession:
         if self._event_files is not None:
             self._event_files.write(event)
         if isinstance(event, Evaluated):
-            self.folder.append_metrics(msgspec.to_builtins(event))
+            line = msgspec.to_builtins(event)
+            del line["examples"]  # the folder of a model has no texts of its data
+            self.folder.append_metrics(line)
             warning = self.setup.data_warning(event)
             if warning is not None and not self._has_warned:
                 self._has_warned = True

@@ -53,7 +53,7 @@ def run_service(
     Raises:
         ConfigError: The address cannot be taken.
     """
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         number = listening.getsockname()[1]
         on_start(f"http://{f'[{host}]' if ':' in host else host}:{number}")
         config = uvicorn.Config(
@@ -68,7 +68,7 @@ def run_service(
         _Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:

@@ -151,6 +151,7 @@ class Progress(Event, frozen=True, kw_only=True):
         num_passes: Passes over the data so far, trial steps and products counted.
         gradient_norm: At the last step, before clipping.
         is_full_batch: Whether a step sees all rows.
+        learning_rate: Of the last step; None where the method has none.
     """
 
     step: int
@@ -163,6 +164,7 @@ class Progress(Event, frozen=True, kw_only=True):
     num_passes: float = 0.0
     gradient_norm: float = 0.0
     is_full_batch: bool = False
+    learning_rate: float | None = None
 
 
 class LayerSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +217,20 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True):
     oscillation_by_layer: dict[str, float] = {}
 
 
+class OutputExample(msgspec.Struct, frozen=True, kw_only=True):
+    """What the averaged weights write for a row of the validation data.
+
+    Args:
+        source: What is read; the end of a long text is cut off, of the others too.
+        output: What is written.
+        reference: What is to be written.
+    """
+
+    source: str
+    output: str
+    reference: str
+
+
 class Evaluated(Event, frozen=True, kw_only=True):
     """The averaged weights were evaluated on the validation set.
 
@@ -234,6 +250,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
         num_passes: Passes over the data so far, trial steps and products counted.
         learning_rate: Of the last step; None where the method has none.
         stability: Figures by layer and alarms, where the run was watched.
+        examples: What a few rows become, always the same rows; empty for models that do not write.
     """
 
     step: int
@@ -251,6 +268,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
     num_passes: float = 0.0
     learning_rate: float | None = None
     stability: Stability | None = None
+    examples: list[OutputExample] = []
 
 
 class Diverged(Event, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from regard.training.events import (
     Diverged,
     Evaluated,
     Interrupted,
+    OutputExample,
     Progress,
     Report,
     Saved,
@@ -86,12 +87,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         is_loss: Whether lower is better.
         overlong_seconds: Time spent on outputs longer than their references; a trained model saves
             it.
+        examples: What a few rows become.
     """
 
     measures: dict[str, float]
     score_name: str
     is_loss: bool = False
     overlong_seconds: float = 0.0
+    examples: list[OutputExample] = []
 
     @property
     def score(self) -> float:
@@ -298,6 +301,7 @@ class Trainer:
                     num_passes=counters.num_passes,
                     gradient_norm=output.gradient_norm,
                     is_full_batch=len(self._order) == 1 and self.stepper.num_passes > 0,
+                    learning_rate=self.stepper.learning_rate,
                 )
             )
 
@@ -357,6 +361,7 @@ class Trainer:
                 num_passes=counters.num_passes,
                 learning_rate=self.stepper.learning_rate,
                 stability=stability,
+                examples=evaluation.examples,
             )
         )
         for alarm in alarms:

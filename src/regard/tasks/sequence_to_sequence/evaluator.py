@@ -25,10 +25,13 @@ from regard.tasks.sequence_to_sequence.loss import TargetLoss
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, total_loss
+from regard.training.events import OutputExample
 from regard.training.loop import Evaluation
 from regard.training.train_step import Loss, LossFunction
 
 DECODED_ROWS = 256  # validation rows that are decoded
+_EXAMPLES = 5  # of these, whose outputs are reported
+_EXAMPLE_CHARACTERS = 400  # of a text of an example
 
 
 def pair_with_other_sources(
@@ -117,16 +120,19 @@ class TargetEvaluator:
                 objective, self._averaged.model, self._batches, self._world
             )
             measures[name] = total / num_tokens
-        name, overlong_seconds = self._score_name, 0.0
-        scores = {name: 0.0}
-        if math.isfinite(measures["loss"]):  # else the model gives no numbers to search with
-            scores, overlong_seconds = self._decode_and_score()
+        name = self._score_name
+        if not math.isfinite(measures["loss"]):  # the model gives no numbers to search with
+            return Evaluation(measures=measures | {name: 0.0}, score_name=name)
+        outputs, overlong_seconds = self._decode()
         return Evaluation(
-            measures=measures | scores, score_name=name, overlong_seconds=overlong_seconds
+            measures=measures | self._score(outputs, self._decoded),
+            score_name=name,
+            overlong_seconds=overlong_seconds,
+            examples=self._examples(outputs),
         )
 
-    def _decode_and_score(self) -> tuple[dict[str, float], float]:
-        """Return the scores of decoded rows, and the seconds that overlong outputs took."""
+    def _decode(self) -> tuple[list[str], float]:
+        """Return the outputs of decoded rows, and the seconds that overlong ones took."""
         start = self._world.clock()
         hypotheses = decode_rows(
             self._averaged.model,
@@ -140,5 +146,23 @@ class TargetEvaluator:
         best = [row[0].ids for row in hypotheses]
         num_tokens = sum(map(len, best))
         num_expected = int(self._valid.targets.lengths[self._decoded].sum())
-        scores = self._score(self._tokenizer.decode(best), self._decoded)
-        return scores, seconds * max(0.0, 1 - num_expected / max(1, num_tokens))
+        overlong = max(0.0, 1 - num_expected / max(1, num_tokens))
+        return self._tokenizer.decode(best), seconds * overlong
+
+    def _examples(self, outputs: Sequence[str]) -> list[OutputExample]:
+        """Return a few outputs with what they are of, and what they should be."""
+        text, stride = self._valid.text, max(1, len(outputs) // _EXAMPLES)
+        rows = [*zip(self._decoded, outputs, strict=True)][::stride][:_EXAMPLES]
+        return [
+            OutputExample(
+                source=_shorten(text.sources[row]),
+                output=_shorten(output),
+                reference=_shorten(text.targets[row]),
+            )
+            for row, output in rows
+        ]
+
+
+def _shorten(text: str) -> str:
+    whole = len(text) <= _EXAMPLE_CHARACTERS
+    return text if whole else text[: _EXAMPLE_CHARACTERS - 1].rstrip() + "…"
