@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from tests.serving.live.run_events import RUN, progress
+from tests.serving.live.run_events import RUN, evaluated, progress
 
 from regard.serving.live import feed as feed_module
 from regard.serving.live.feed import EventFeed
@@ -40,6 +40,11 @@ def test_a_reader_is_sent_the_state_and_then_each_event():
     assert state["run"] == RUN
     assert [point["step"] for point in state["progress"]] == [1]
     assert events == [("progress", progress(2)), ("progress", progress(3))]
+
+
+def test_figures_by_layer_are_not_sent():
+    sent = read_all(EventFeed(RUN), evaluated(5))
+    assert sent[1][1] == {k: value for k, value in evaluated(5).items() if k != "stability"}
 
 
 def test_a_reader_that_fell_far_behind_is_sent_the_state_again():

@@ -95,6 +95,14 @@ def test_the_points_of_the_curves_are_those_of_the_events(live):
     assert opened.page.locator(TRAINED).get_attribute("d").count("L") == 20
 
 
+def test_charts_stay_in_their_order_whichever_has_a_point_first(live):
+    opened, page = live(DATA, progress(5))
+    page.add(evaluated(10))
+    opened.page.wait_for_selector("#score-chrf")
+    ids = opened.run("[...document.querySelectorAll('.curve')].map((chart) => chart.id)")
+    assert ids == ["loss", "score-chrf", "learning-rate", "gradient-norm", "speed", "memory"]
+
+
 def test_values_are_read_with_mouse_and_keyboard(live):
     opened, _ = live(*training())
     plot = opened.page.locator("#loss .curve-plot")

@@ -22,6 +22,7 @@ from regard.serving.responses import event
 
 _MOST_RECENT = 256  # events that are sent one by one
 _BEAT_SECONDS = 2.0
+_UNUSED = ("stability",)  # large, and drawn elsewhere
 _BEAT = event({}, "beat")
 """Sent where there is nothing else, so that a reader notices when nobody sends any more."""
 
@@ -46,6 +47,7 @@ class EventFeed:
 
     def add(self, fields: Fields) -> None:
         """Add an event, from any thread."""
+        fields = {name: fields[name] for name in fields if name not in _UNUSED}
         message = event(fields, fields["event"])
         with self._lock:
             if self._history.add(fields):

@@ -22,7 +22,6 @@ _EVALUATED = (
     *("step", "epoch", "train_loss", "measures", "score_name", "is_best", "tokens_per_second"),
     *("gradient_norm", "elapsed", "learning_rate"),
 )
-_UNUSED = ("stability",)  # large, and drawn elsewhere
 
 
 class RunHistory:
@@ -50,7 +49,7 @@ class RunHistory:
             self._warnings.append(fields)
             self._num_warnings += 1
             return False
-        self._latest[kind] = {name: fields[name] for name in fields if name not in _UNUSED}
+        self._latest[kind] = fields
         if kind == "progress":
             has_dropped = self._drop_from(fields["step"], fields["step"] + 1)
             self._progress.append(_select(fields, _PROGRESS))

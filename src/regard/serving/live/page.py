@@ -8,7 +8,7 @@ from regard.metrics import FLOORS, METRICS
 _STYLES = ("page.css", "live.css")
 _MODULES = (
     *("elements.js", "words.js", "run_words.js", "curve_scale.js", "curve_chart.js"),
-    *("run_state.js", "run_panels.js", "live.js"),
+    *("run_state.js", "run_panels.js", "run_facts.js", "live.js"),
 )
 _NO_SCRIPT = "The console of the run says the same.\nPrograms read it at state, as JSON."
 

@@ -74,8 +74,6 @@ def serve_run(run: Fields, port: int, earlier: Iterable[Fields] = ()) -> Iterato
         ConfigError: The machine has no port left.
     """
     feed = EventFeed({**run, "id": secrets.token_hex(8), "version": installed_version()})
-    for fields in earlier:
-        feed.add(fields)
     try:
         listening = listen(_HOST, port)
     except ConfigError:
@@ -101,9 +99,12 @@ def serve_run(run: Fields, port: int, earlier: Iterable[Fields] = ()) -> Iterato
 
         thread = threading.Thread(target=serve, name="live page", daemon=True)
         thread.start()
+        url = f"http://{_HOST}:{number}"
+        page = LivePage(feed, url, is_on_wanted_port=port in (0, number))
+        for fields in earlier:
+            page.add(fields)
         try:
-            url = f"http://{_HOST}:{number}"
-            yield LivePage(feed, url, is_on_wanted_port=port in (0, number))
+            yield page
         finally:
             feed.close()
             server.should_exit = True

@@ -78,7 +78,26 @@ export class CurveChart {
   show(series) {
     this.series = series.filter(({ points }) => points.length);
     this.draw();
+    this.refreshTable();
+  }
+
+  /** Make an open table again where it has rows to gain, as far down as it was read. */
+  refreshTable() {
+    const { length } = this.sparsest();
+    const size = length < MOST_ROWS / 2 ? length : Math.floor(Math.log(length) * MOST_ROWS);
+    if (size === this.tableSize || !this.twin.open) return;
+    this.tableSize = size;
+    const top = this.twin.querySelector(".scroll")?.scrollTop ?? 0;
     this.twin.refresh();
+    this.twin.querySelector(".scroll").scrollTop = top;
+  }
+
+  /** Return the points of the curve that has fewest. */
+  sparsest() {
+    return this.series.reduce(
+      (fewest, { points }) => (fewest && fewest.length <= points.length ? fewest : points),
+      null,
+    ) ?? [];
   }
 
   draw() {
@@ -285,7 +304,8 @@ export class CurveChart {
     if (next === undefined) return;
     event.preventDefault();
     share({ step: steps[Math.max(0, Math.min(last, next))] });
-    this.spoken.textContent = `Step ${grouped(shared.step)}: ${this.legend.innerText.replaceAll("\n", " ")}`;
+    const values = this.legend.innerText.replaceAll("\n", " ");
+    this.spoken.textContent = `Step ${grouped(shared.step)}: ${values}`;
   }
 
   /** Return all steps that some curve has a point at, in order. */
@@ -297,7 +317,8 @@ export class CurveChart {
   describe() {
     const texts = this.series.map(({ name, points }) => {
       const last = points[points.length - 1];
-      return `${name || this.title} ${this.format(last.value)} at step ${grouped(last.step)}, of ${count(points.length, "point")}`;
+      const value = `${name || this.title} ${this.format(last.value)}`;
+      return `${value} at step ${grouped(last.step)}, of ${count(points.length, "point")}`;
     });
     const how = "Arrow keys read values.";
     this.plot.setAttribute("aria-label", [this.title, ...texts, how].join("; "));
@@ -306,8 +327,7 @@ export class CurveChart {
   /** Return the table: a row an evaluation, or some of the points where there is none. */
   rows() {
     const header = ["step", "elapsed", ...this.series.map(({ name }) => name || this.title)];
-    const sizes = this.series.map(({ points }) => points.length);
-    const fewest = this.series[sizes.indexOf(Math.min(...sizes))]?.points ?? [];
+    const fewest = this.sparsest();
     const stride = Math.ceil(fewest.length / MOST_ROWS);
     const chosen = fewest.filter((_, index) => index % stride === 0 || index === fewest.length - 1);
     const rows = chosen.map(({ step, elapsed }) => [

@@ -2,8 +2,9 @@
 
 import { CurveChart, share, shared } from "./curve_chart.js";
 import { choice, el } from "./elements.js";
-import { Banner, FactsPanel, OutputsPanel, ProgressPanel, ResultPanel } from "./run_panels.js";
-import { metricOf, rateUnit, RunHeader, WarningList } from "./run_panels.js";
+import { FactsPanel, OutputsPanel, WarningList } from "./run_facts.js";
+import { Banner, ProgressPanel, ResultPanel, RunHeader } from "./run_panels.js";
+import { metricOf, rateUnit } from "./run_panels.js";
 import { RunState } from "./run_state.js";
 import { anySize, bytes, fixed } from "./run_words.js";
 
@@ -30,47 +31,49 @@ class Curves {
   show(state) {
     const { first, last, best } = state;
     Object.assign(shared, { first, last, best });
-    this.chart("loss", { title: "Loss", height: 224, format: (value) => fixed(value, 3), canBeLog: true, namesBest: true }, [
-      { name: "training", color: TRAIN, points: state.field("loss", "train_loss"), isThin: true },
-      { name: "validation", color: VALID, points: state.measure("loss") },
-      { name: "sources shuffled", color: QUIET, points: state.measure("shuffled_loss"), isDashed: true },
+    this.previous = null;
+    const loss = (value) => fixed(value, 3);
+    const losses = { title: "Loss", height: 224, format: loss, canBeLog: true, namesBest: true };
+    this.chart("loss", losses, [
+      curve("training", TRAIN, state.field("loss", "train_loss"), { isThin: true }),
+      curve("validation", VALID, state.measure("loss")),
+      curve("sources shuffled", QUIET, state.measure("shuffled_loss"), { isDashed: true }),
     ]);
     for (const name of state.scoreNames) {
       const { title, unit, num_digits: numDigits } = metricOf(payload.metrics, name);
-      this.chart(
-        `score-${name}`,
-        {
-          title: `Validation ${title}`,
-          height: 224,
-          format: (value) => fixed(value, numDigits) + (unit === "%" ? " %" : ""),
-        },
-        [{ name: "", color: VALID, points: state.measure(name) }],
-      );
+      const format = (value) => fixed(value, numDigits) + (unit === "%" ? " %" : "");
+      const scores = { title: `Validation ${title}`, height: 224, format };
+      this.chart(`score-${name}`, scores, [curve("", VALID, state.measure(name))]);
     }
     this.chart("learning-rate", { title: "Learning rate", format: anySize, fromZero: true }, [
-      { name: "", color: VALID, points: known(state.field("learning_rate")), isThin: true },
+      curve("", VALID, known(state.field("learning_rate")), { isThin: true }),
     ]);
-    this.chart("gradient-norm", { title: "Norm of the gradient", format: anySize, canBeLog: true }, [
-      { name: "of a step", color: QUIET, points: state.field("gradient_norm"), isThin: true },
-      { name: "mean", color: VALID, points: state.evaluated.map(({ step, elapsed, gradient_norm: value }) => ({ step, elapsed, value })) },
+    const norms = { title: "Norm of the gradient", format: anySize, canBeLog: true };
+    this.chart("gradient-norm", norms, [
+      curve("of a step", QUIET, state.field("gradient_norm"), { isThin: true }),
+      curve("mean", VALID, state.evaluatedField("gradient_norm")),
     ]);
     const unit = rateUnit(state);
-    this.chart("speed", { title: "Speed", format: (value) => `${fixed(value, 0)} ${unit}/s`, fromZero: true }, [
-      { name: "", color: VALID, points: state.field("tokens_per_second"), isThin: true },
+    const speed = (value) => `${fixed(value, 0)} ${unit}/s`;
+    this.chart("speed", { title: "Speed", format: speed, fromZero: true }, [
+      curve("", VALID, state.field("tokens_per_second"), { isThin: true }),
     ]);
     this.chart("memory", { title: "Memory", format: bytes, tick: bytes, fromZero: true }, [
-      { name: "", color: VALID, points: known(state.field("memory_bytes")), isThin: true },
+      curve("", VALID, known(state.field("memory_bytes")), { isThin: true }),
     ]);
   }
 
+  /** Draw a chart, below the one that was drawn before it. */
   chart(id, options, series) {
     let chart = this.charts.get(id);
     if (!chart) {
       if (!series.some(({ points }) => points.length)) return;
       chart = new CurveChart({ id, ...options });
       this.charts.set(id, chart);
-      this.root.append(chart.root);
+      if (this.previous) this.previous.root.after(chart.root);
+      else this.root.prepend(chart.root);
     }
+    this.previous = chart;
     chart.show(series);
   }
 
@@ -80,6 +83,11 @@ class Curves {
   }
 }
 
+function curve(name, color, points, options = {}) {
+  return { name, color, points, ...options };
+}
+
+/** Leave out what a run does not have, such as the learning rate of some methods. */
 function known(points) {
   return points.filter(({ value }) => value !== null);
 }
@@ -91,14 +99,9 @@ class Page {
     this.banner = new Banner();
     this.progress = new ProgressPanel(payload.metrics);
     this.curves = new Curves();
-    this.parts = [
-      this.header,
-      new ResultPanel(payload),
-      new WarningList(),
-      new OutputsPanel(),
-      new FactsPanel(),
-    ];
-    const [, result, warnings, outputs, facts] = this.parts;
+    const result = new ResultPanel(payload);
+    const [warnings, outputs, facts] = [new WarningList(), new OutputsPanel(), new FactsPanel()];
+    this.parts = [this.header, result, warnings, outputs, facts];
     const across = choice(
       "Curves across",
       [

@@ -1,8 +1,8 @@
-// What the page of a run shows besides its curves: where it is, what it reads, and how it ended.
+// Where a run is, and how it ended.
 
 import { el } from "./elements.js";
-import { anySize, bytes, duration, fixed, parameters } from "./run_words.js";
-import { count, grouped, percent } from "./words.js";
+import { bytes, duration, fixed, parameters } from "./run_words.js";
+import { grouped } from "./words.js";
 
 const PHASES = {
   reading: "Reading the data",
@@ -76,7 +76,7 @@ export class ProgressPanel {
   show(state, now) {
     const { position } = state;
     const { planned, finished, progress } = state.latest;
-    const total = state.latest.progress?.total_steps ?? position?.total_steps ?? planned?.total_steps;
+    const total = (progress ?? position ?? planned)?.total_steps;
     const step = finished?.step ?? position?.step ?? 0;
     const isOver = state.hasEnded || Boolean(finished);
     const since = isOver ? 0 : now - state.eventTime;
@@ -108,17 +108,23 @@ export class ProgressPanel {
     for (const name of ["loss", state.scoreNames[0]].filter(Boolean)) {
       const { heading, num_digits: numDigits } = metricOf(this.metrics, name);
       const value = evaluated?.measures[name];
-      const bestText = best && `best ${fixed(best.measures[name], numDigits)}, step ${grouped(best.step)}`;
       tiles.push([
         name === "loss" ? "Validation loss" : heading,
         evaluated ? fixed(value, numDigits) : "–",
-        bestText ?? "not evaluated yet",
+        best
+          ? `best ${fixed(best.measures[name], numDigits)}, step ${grouped(best.step)}`
+          : "not evaluated yet",
       ]);
     }
-    if (progress)
-      tiles.push(["Speed", `${fixed(progress.tokens_per_second, 0)}`, `${rateUnit(state)} a second`]);
-    if (progress?.memory_bytes)
-      tiles.push(["Memory", bytes(progress.memory_bytes), latest.planned ? `${bytes(latest.planned.memory_bytes)} planned` : ""]);
+    if (progress) {
+      const speed = fixed(progress.tokens_per_second, 0);
+      tiles.push(["Speed", speed, `${rateUnit(state)} a second`]);
+    }
+    if (progress?.memory_bytes) {
+      const { planned } = latest;
+      const note = planned ? `${bytes(planned.memory_bytes)} planned` : "";
+      tiles.push(["Memory", bytes(progress.memory_bytes), note]);
+    }
     return tiles;
   }
 }
@@ -134,8 +140,9 @@ function tile([term, value, note]) {
 }
 
 function leftText(position, planned, since) {
-  const left = position ? position.left - since : planned?.seconds - since;
-  if (!Number.isFinite(left)) return "";
+  const expected = position ? position.left : planned?.seconds;
+  if (!Number.isFinite(expected)) return "";
+  const left = expected - since;
   return left < 1 ? "nearly done" : `${duration(left)} left`;
 }
 
@@ -176,19 +183,22 @@ export class Banner {
   }
 }
 
+const STAYS = "This page stays as it is; reload it to see a later run.";
+
 function bannerOf(state, silence) {
   const { ended, interrupted, finished } = state.latest;
-  if (finished && ended) return ["The run has finished. This page stays as it is; reload it to see a later run."];
-  if (interrupted)
-    return [
-      `The run was stopped at step ${grouped(interrupted.step)}, and has saved: ${interrupted.path}.`,
-      interrupted.command,
-    ];
-  if (ended?.has_failed) return [ended.text || "The run has failed; its console says why.", "", true];
-  if (ended) return ["The run has ended. This page stays as it is; reload it to see a later run."];
+  if (finished && ended) return [`The run has finished. ${STAYS}`];
+  if (interrupted) {
+    const { step, path, command } = interrupted;
+    return [`The run was stopped at step ${grouped(step)}, and has saved: ${path}.`, command];
+  }
+  if (ended?.has_failed)
+    return [ended.text || "The run has failed; its console says why.", "", true];
+  if (ended) return [`The run has ended. ${STAYS}`];
   if (silence === null) return [""];
   return [
-    `The connection to the run is lost; its last word was ${duration(silence)} ago. This page tries again. If the run was ended:`,
+    `The connection to the run is lost; its last word was ${duration(silence)} ago. ` +
+      "This page tries again. If the run was ended:",
     state.run.resume,
     true,
   ];
@@ -288,142 +298,4 @@ function rangeBar([value, low, high]) {
     bar.append(el("span", { class: "between", css: { left: `${low}%`, width: `${high - low}%` } }));
   if (Number.isFinite(value)) bar.append(el("span", { class: "at", css: { left: `${value}%` } }));
   return bar;
-}
-
-/** What the run warns of, the last first. */
-export class WarningList {
-  constructor() {
-    this.root = el("ul", { class: "notes", hidden: true });
-  }
-
-  show({ warned, numWarnings, latest: { data } }) {
-    const texts = [...warned.map(({ text }) => text).reverse(), ...(data?.warnings ?? [])];
-    const isCut = numWarnings > warned.length;
-    const key = `${numWarnings} ${texts.length}`;
-    if (key === this.key) return;
-    this.key = key;
-    this.root.hidden = texts.length === 0;
-    this.root.replaceChildren(...texts.map((text) => el("li", { dir: "auto", text })));
-    if (isCut) this.root.append(el("li", { text: `and ${grouped(numWarnings - warned.length)} before these` }));
-  }
-}
-
-/** What the model writes for some rows of the validation data. */
-export class OutputsPanel {
-  constructor() {
-    this.title = el("h2");
-    this.list = el("div", { class: "outputs" });
-    this.root = el("section", { class: "panel", id: "outputs", hidden: true }, this.title, this.list);
-  }
-
-  show({ latest: { evaluated } }) {
-    const examples = evaluated?.examples ?? [];
-    this.root.hidden = examples.length === 0;
-    if (!examples.length || this.shown === evaluated) return;
-    this.shown = evaluated;
-    this.title.textContent = `What it writes at step ${grouped(evaluated.step)}, for validation data`;
-    this.list.replaceChildren(...examples.map(exampleList));
-  }
-}
-
-function exampleList({ source, output, reference }) {
-  const entry = (term, text) => [
-    el("dt", { text: term }),
-    el("dd", { dir: "auto", class: term, text: text || "(nothing)" }),
-  ];
-  return el(
-    "dl",
-    { class: "run-facts" },
-    ...entry("source", source),
-    ...entry("output", output),
-    ...entry("reference", reference),
-  );
-}
-
-/** What the run reads, and what it trains. */
-export class FactsPanel {
-  constructor() {
-    this.list = el("dl", { class: "run-facts" });
-    this.root = el(
-      "section",
-      { class: "panel", id: "facts" },
-      el("h2", { text: "This run" }),
-      this.list,
-    );
-  }
-
-  show({ run, latest }) {
-    const facts = [
-      ["Data", dataText(latest.data)],
-      ["Left out", droppedText(latest.data)],
-      ["Columns", columnsText(latest.data)],
-      ["Tokens", tokensText(latest.tokens)],
-      ["Model", modelText(latest.model)],
-      ["Plan", planned(latest.planned)],
-      ["Starts from", latest.started?.folder],
-      ["Folder", run.folder],
-      ["Checkpoint", latest.saved && `${latest.saved.path}, step ${grouped(latest.saved.step)}`],
-    ].filter(([, text]) => text);
-    const key = JSON.stringify(facts);
-    if (key === this.key) return;
-    this.key = key;
-    this.list.replaceChildren(
-      ...facts.flatMap(([term, text]) => [
-        el("dt", { text: term }),
-        el("dd", { dir: "auto", text }),
-      ]),
-    );
-  }
-}
-
-function dataText(data) {
-  if (!data) return "";
-  const total = data.num_train + data.num_valid + data.num_test;
-  return [
-    data.path,
-    data.read_as && `read as ${data.read_as}`,
-    `${grouped(total)} ${data.unit}: ${grouped(data.num_train)} to train on, ${grouped(data.num_valid)} for validation, ${grouped(data.num_test)} for the test`,
-    data.contents && `${data.contents}${data.languages_are_guessed ? " (guessed)" : ""}`,
-  ]
-    .filter(Boolean)
-    .join(" · ");
-}
-
-function droppedText(data) {
-  return Object.entries(data?.dropped ?? {})
-    .map(([reason, number]) => `${grouped(number)} ${reason}`)
-    .join(", ");
-}
-
-function columnsText(data) {
-  if (!data?.columns?.length) return "";
-  const unused = data.unused_columns.length ? `; not used: ${data.unused_columns.join(", ")}` : "";
-  return `${data.columns.join(", ")}${unused}`;
-}
-
-function tokensText(tokens) {
-  if (!tokens) return "";
-  const shared = tokens.is_shared ? ", shared by source and target" : "";
-  return `${tokens.kind}, ${grouped(tokens.vocab_size)}${shared} · ${fixed(tokens.pieces_per_word, 2)} a ${tokens.unit}`;
-}
-
-function modelText(model) {
-  return model
-    ? `${model.summary} · ${parameters(model.num_parameters)} · ${model.precision}`
-    : "";
-}
-
-function planned(plan) {
-  if (!plan) return "";
-  const epochs = plan.total_steps / plan.steps_per_epoch;
-  return [
-    `${plan.optimizer}${plan.learning_rate === null ? "" : ` ${anySize(plan.learning_rate)}`} on ${plan.device}`,
-    `batches of ${grouped(plan.batch_tokens)} tokens (padding ${percent(plan.padding_share)})`,
-    `${count(plan.total_steps, "step")}${plan.steps_per_epoch > 1 ? ` = ${epochs.toFixed(1)} epochs` : " on all rows"} at most`,
-    plan.patience ? `patience ${plan.patience}` : "",
-    plan.num_processes ? `${plan.parallel}, processes: ${plan.num_processes}` : "",
-    `${duration(plan.seconds)}, ${bytes(plan.memory_bytes)} memory, ${bytes(plan.disk_bytes)} disk by estimate`,
-  ]
-    .filter(Boolean)
-    .join(" · ");
 }

@@ -21,7 +21,8 @@ export class RunState {
       return;
     }
     this.latest[kind] = fields;
-    if (kind === "progress" || kind === "evaluated") this[kind].push(fields);
+    const { examples, ...point } = fields; // of the latest evaluation alone
+    if (kind === "progress" || kind === "evaluated") this[kind].push(point);
   }
 
   /** What the run does now, in one word: also the color of its sign. */
@@ -83,13 +84,19 @@ export class RunState {
 
   /** A field of every progress; of an earlier session there are its evaluations alone. */
   field(name, ofEvaluation = name) {
-    const points = (rows, key) =>
-      rows
-        .filter((row) => key in row && row[key] !== undefined)
-        .map((row) => ({ step: row.step, elapsed: row.elapsed, value: row[key] }));
     const own = points(this.progress, name);
     const first = own[0]?.step ?? Infinity;
-    const earlier = points(this.evaluated, ofEvaluation).filter(({ step }) => step < first);
-    return [...earlier, ...own];
+    return [...this.evaluatedField(ofEvaluation).filter(({ step }) => step < first), ...own];
   }
+
+  /** A field of every evaluation. */
+  evaluatedField(name) {
+    return points(this.evaluated, name);
+  }
+}
+
+function points(rows, name) {
+  return rows
+    .filter((row) => name in row)
+    .map((row) => ({ step: row.step, elapsed: row.elapsed, value: row[name] }));
 }
