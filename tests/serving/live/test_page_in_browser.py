@@ -148,7 +148,9 @@ def test_a_lost_connection_is_said_with_the_command_that_continues(watched_windo
         watched_window.open(page.url)
     # The end was not said: as where the process was killed.
     watched_window.page.wait_for_selector(".banner:has-text('connection to the run is lost')")
-    assert "regard train -o ende --resume --live" in watched_window.text(".banner")
+    said = watched_window.text(".banner")
+    assert "last word " in said
+    assert "regard train -o ende --resume --live" in said
     assert watched_window.page.locator(TRAINED).count() == 1
     assert watched_window.page.title().startswith("connection lost")
     watched_window.page.goto("about:blank")

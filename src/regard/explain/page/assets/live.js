@@ -17,6 +17,7 @@ const KINDS = [
 const TRAIN = "var(--second)";
 const VALID = "var(--accent)";
 const QUIET = "var(--muted)";
+const SCORES = [VALID, TRAIN, QUIET];
 
 const payload = JSON.parse(document.getElementById("payload").textContent);
 const now = () => performance.now() / 1000;
@@ -39,12 +40,7 @@ class Curves {
       curve("validation", VALID, state.measure("loss")),
       curve("sources shuffled", QUIET, state.measure("shuffled_loss"), { isDashed: true }),
     ]);
-    for (const name of state.scoreNames) {
-      const { title, unit, num_digits: numDigits } = metricOf(payload.metrics, name);
-      const format = (value) => fixed(value, numDigits) + (unit === "%" ? " %" : "");
-      const scores = { title: `Validation ${title}`, height: 224, format };
-      this.chart(`score-${name}`, scores, [curve("", VALID, state.measure(name))]);
-    }
+    for (const names of scoreGroups(state.scoreNames)) this.scores(state, names);
     this.chart("learning-rate", { title: "Learning rate", format: anySize, fromZero: true }, [
       curve("", VALID, known(state.field("learning_rate")), { isThin: true }),
     ]);
@@ -61,6 +57,21 @@ class Curves {
     this.chart("memory", { title: "Memory", format: bytes, tick: bytes, fromZero: true }, [
       curve("", VALID, known(state.field("memory_bytes")), { isThin: true }),
     ]);
+  }
+
+  /** Draw scores of one scale, in one chart. */
+  scores(state, names) {
+    const metrics = names.map((name) => metricOf(payload.metrics, name));
+    const { title, unit, num_digits: numDigits } = metrics[0];
+    const format = (value) => fixed(value, numDigits) + (unit === "%" ? " %" : "");
+    const isAlone = names.length === 1;
+    const options = { title: isAlone ? `Validation ${title}` : "Validation scores", format };
+    const series = names.map((name, index) =>
+      curve(isAlone ? "" : metrics[index].title, SCORES[index] ?? QUIET, state.measure(name), {
+        isDashed: index >= SCORES.length,
+      }),
+    );
+    this.chart(`score-${names[0]}`, { ...options, height: 224 }, series);
   }
 
   /** Draw a chart, below the one that was drawn before it. */
@@ -81,6 +92,13 @@ class Curves {
     for (const chart of this.charts.values()) chart.remove();
     this.charts.clear();
   }
+}
+
+/** Put names of scores together that have a scale in common: percent, or 0 to 100. */
+function scoreGroups(names) {
+  const hundreds = names.filter((name) => metricOf(payload.metrics, name).unit);
+  const others = names.filter((name) => !hundreds.includes(name)).map((name) => [name]);
+  return hundreds.length ? [hundreds, ...others] : others;
 }
 
 function curve(name, color, points, options = {}) {

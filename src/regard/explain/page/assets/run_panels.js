@@ -165,6 +165,7 @@ export function metricOf(metrics, name) {
 /** What ended the run, or the connection to it; with the command that continues. */
 export class Banner {
   constructor() {
+    this.age = el("span", { class: "hint", "aria-hidden": true }); // nobody wants each second read out
     this.root = el("div", { class: "banner", role: "status", hidden: true });
   }
 
@@ -172,12 +173,13 @@ export class Banner {
   show(state, silence) {
     const [text, command, isBad] = bannerOf(state, silence);
     this.root.hidden = !text;
+    this.age.textContent = silence === null ? "" : `  last word ${duration(silence)} ago`;
     const key = `${text}\n${command}`;
     if (key === this.key) return;
     this.key = key;
     this.root.classList.toggle("bad", Boolean(isBad));
     this.root.replaceChildren(
-      el("p", { dir: "auto", text: text ?? "" }),
+      el("p", { dir: "auto", text: text ?? "" }, this.age),
       ...(command ? [commandLine(command)] : []),
     );
   }
@@ -197,8 +199,7 @@ function bannerOf(state, silence) {
   if (ended) return [`The run has ended. ${STAYS}`];
   if (silence === null) return [""];
   return [
-    `The connection to the run is lost; its last word was ${duration(silence)} ago. ` +
-      "This page tries again. If the run was ended:",
+    "The connection to the run is lost, and this page tries again. If the run was ended:",
     state.run.resume,
     true,
   ];
