@@ -71,6 +71,7 @@ def test_json_says_the_address_first(capsys, tmp_path, few_pairs_file):
     assert others[-1]["event"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_said_next_to_the_address(capsys, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -88,6 +89,7 @@ def test_without_the_option_there_is_no_page(capsys, tmp_path):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_the_page_says_why_a_run_has_ended(capsys, tmp_path, monkeypatch):
     served = []
     monkeypatch.setattr("regard.serving.live.server.LivePage.add", lambda _, f: served.append(f))
@@ -134,6 +136,7 @@ def test_a_finished_run_that_is_resumed_has_no_page(capsys, trained):
     assert "Live" not in out
 
 
+@pytest.mark.slow
 def test_the_end_waits_for_nobody(tmp_path):
     with live.show_live(live.LiveOptions(live_port=0), str(tmp_path), ignore, json=True):
         start = time.monotonic()

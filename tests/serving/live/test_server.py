@@ -70,6 +70,7 @@ def test_no_other_web_page_may_read_it(page):
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_replaced_by_a_free_one():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -79,6 +80,7 @@ def test_a_port_that_is_taken_is_replaced_by_a_free_one():
             assert not page.url.endswith(f":{port}")
 
 
+@pytest.mark.slow
 def test_who_reads_hears_of_the_end_and_is_let_go():
     with serve_run(RUN, 0) as page:
         connection = http.client.HTTPConnection(page.url.removeprefix("http://"), timeout=20)
@@ -110,6 +112,7 @@ def test_readers_that_stall_delay_neither_the_run_nor_its_end():
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_page_is_none_of_the_run():
     with serve_run(RUN, 0) as page:
         page.add({"no": "event"})
