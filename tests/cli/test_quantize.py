@@ -131,7 +131,7 @@ def test_integers_without_their_scales_are_damage(quantized, tmp_path):
     written = ModelFolder(folder)
     tensors = quantize({"a": torch.ones(2, 3)})
     del tensors["a.scale"]
-    written.write_weights(tensors, {})
+    written.write_weights(tensors)
     with pytest.raises(WeightsError, match="tensor a holds integers without their scales"):
         written.read_weights(takes_int8=True)
 

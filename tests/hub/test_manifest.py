@@ -100,14 +100,14 @@ def test_a_cut_last_line_of_metrics_is_left_out(folder):
 
 def test_a_folder_agrees_after_writers_that_were_killed_one_after_another(tmp_path):
     folder, manifest = ModelFolder(tmp_path), Manifest(tmp_path)
-    folder.write_weights({"weight": torch.zeros(2)}, {})
+    folder.write_weights({"weight": torch.zeros(2)})
     folder.write_calibration({"temperature": 1.5})
     for _ in range(3):  # each enters what it is about to write, and is killed
         manifest.record_checksum("model.safetensors", "of the next weights")
         manifest.record("calibration.json", b"{}")
     assert folder.read_weights()["weight"].tolist() == [0.0, 0.0]
     manifest.check()
-    folder.write_weights({"weight": torch.ones(2)}, {})
+    folder.write_weights({"weight": torch.ones(2)})
     assert folder.read_weights()["weight"].tolist() == [1.0, 1.0]
 
 

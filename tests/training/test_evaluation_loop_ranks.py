@@ -105,7 +105,7 @@ def evaluate_task(name: str, folder: Path, world: World, rank: int) -> dict[str,
         model_folder.write_config(setup.config)
         if setup.tokenizer is not None:
             model_folder.write_tokenizer(setup.tokenizer)
-        model_folder.write_weights(average.weights(), {})
+        model_folder.write_weights(average.weights())
     with shared_predictor(run.task, path, setup) as predictor:
         calibration = setup.calibrate(predictor)
         report = setup.evaluate_test(predictor, evaluation.measures)

@@ -302,12 +302,12 @@ class ModelFolder:
         """Return the shapes of the weights, by the header of their file; empty without one."""
         return weights_alone(self._all_shapes())
 
-    def write_weights(self, tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
-        """Write the weights by the names of the parameters, with a state that JSON can hold."""
+    def write_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the weights by the names of the parameters."""
         write_tensors(
             self.weights_path,
             tensors,
-            state,
+            {},
             before_replacing=lambda checksum: self.manifest.record_checksum(WEIGHTS, checksum),
         )
 

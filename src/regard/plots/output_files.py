@@ -16,12 +16,11 @@ FORMATS: tuple[PictureFormat, ...] = ("svg", "png", "pdf")
 """Formats of a picture; each is also the suffix of its files."""
 
 
-def picture_format(path: str | Path, *, name: str = "") -> PictureFormat:
+def picture_format(path: str | Path) -> PictureFormat:
     """Return the format of a picture by the suffix of its file.
 
     Args:
         path: The file.
-        name: What the message begins with; by default the file.
 
     Raises:
         ConfigError: It has another suffix.
@@ -29,7 +28,7 @@ def picture_format(path: str | Path, *, name: str = "") -> PictureFormat:
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
         allowed = ", ".join(f".{ending}" for ending in FORMATS)
-        raise ConfigError(f"{name or path}: a picture ends in one of {allowed}.")
+        raise ConfigError(f"{path}: a picture ends in one of {allowed}.")
     return suffix
 
 

@@ -90,7 +90,7 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
     _copy_files(source.path, target, {CHECKPOINTS, TENSORBOARD, source.weights_path.name})
     weights = quantize(dict(writer.model.named_parameters()))
     written = ModelFolder(target)
-    written.write_weights(weights, {})
+    written.write_weights(weights)
     return QuantizedFolder(
         folder=str(output),
         bytes_before=source.weights_path.stat().st_size,

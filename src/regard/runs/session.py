@@ -365,7 +365,7 @@ class RunSession:
 
             def write() -> None:
                 lock.check()
-                self.folder.write_weights(merged_weights(weights, self.config), {})
+                self.folder.write_weights(merged_weights(weights, self.config))
 
             self.world.on_first(write)
 

@@ -15,11 +15,11 @@ from regard.errors import ConfigError, RegardError, WeightsError
 from regard.hub.hugging_face.published_folder import read_hugging_face, write_hugging_face
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import load_weights
-from regard.models import CHECKPOINT_FORMATS
+from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig
 
 VOCAB = 11
-FORMATS = {name: CHECKPOINT_FORMATS[name] for name in ("gpt2", "llama")}
+SUPPORTED = ", ".join(sorted(CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS))
 CONFIG = GptConfig(
     num_layers=1,
     dim=8,
@@ -39,7 +39,7 @@ def folder(tmp_path) -> Path:
     """A GPT-2 of 16 tensors."""
     torch.manual_seed(0)
     path = tmp_path / "g"
-    write_hugging_face(path, Gpt(CONFIG, VOCAB), CONFIG, FORMATS["gpt2"], VOCAB)
+    write_hugging_face(path, Gpt(CONFIG, VOCAB), CONFIG, CHECKPOINT_FORMATS["gpt2"], VOCAB)
     return path
 
 
@@ -75,7 +75,7 @@ def write_index(folder: Path, weight_map: object) -> None:
 
 
 def load(folder: Path) -> Gpt:
-    published = read_hugging_face(folder, FORMATS)
+    published = read_hugging_face(folder)
     model = Gpt(published.config, published.vocab_size)
     published.load_into(model)
     return model
@@ -100,7 +100,7 @@ def test_a_folder_comes_back_as_written(folder):
 
 
 def test_weights_by_our_names_fit_the_loader_of_own_folders(folder):
-    published, model = read_hugging_face(folder, FORMATS), Gpt(CONFIG, VOCAB)
+    published, model = read_hugging_face(folder), Gpt(CONFIG, VOCAB)
     load_weights(model, published.tensors(), name="g")
     for one, other in zip(model.parameters(), load(folder).parameters(), strict=True):
         assert torch.equal(one, other)
@@ -186,7 +186,7 @@ def test_every_mis_shaped_tensor_is_named(folder):
 
 def test_each_part_of_a_stacked_parameter_is_checked(tmp_path):
     config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=12)
-    write_hugging_face(tmp_path, Gpt(config, VOCAB), config, FORMATS["llama"], VOCAB)
+    write_hugging_face(tmp_path, Gpt(config, VOCAB), config, CHECKPOINT_FORMATS["llama"], VOCAB)
     name = "model.layers.0.self_attn.k_proj.weight"
     change_tensors(tmp_path, **{name: torch.ones(4, 8)})
     message = f"g/: tensor {name} has shape [4, 8], config.json says [8, 8]."
@@ -344,14 +344,15 @@ def test_an_index_without_a_map_is_refused(folder, weight_map):
 def test_an_unknown_model_type_is_refused_with_those_that_are_known(folder):
     change_config(folder, model_type="mamba")
     assert refusal(folder, ConfigError) == (
-        'g/config.json: model_type="mamba" cannot be read.  Supported: gpt2, llama.'
+        f'g/config.json: model_type="mamba" cannot be read.  Supported: {SUPPORTED}.'
     )
 
 
 def test_the_error_for_a_model_type_with_code_of_its_own_says_that_it_is_not_run(folder):
     change_config(folder, model_type="evil", auto_map={"AutoModel": "modeling_evil.Evil"})
     assert refusal(folder, ConfigError) == (
-        'g/config.json: model_type="evil" cannot be read.  Supported: gpt2, llama.  '
+        'g/config.json: model_type="evil" cannot be read.  '
+        f"Supported: {SUPPORTED}.  "
         "Its own code (auto_map) is never run."
     )
 
@@ -392,12 +393,12 @@ def test_a_config_that_is_no_object_is_refused(folder):
 def test_a_model_folder_of_regard_is_not_written_over(tmp_path):
     (tmp_path / "config.toml").touch()
     with pytest.raises(ConfigError) as caught:
-        write_hugging_face(tmp_path, Gpt(CONFIG, VOCAB), CONFIG, FORMATS["gpt2"], VOCAB)
+        write_hugging_face(tmp_path, Gpt(CONFIG, VOCAB), CONFIG, CHECKPOINT_FORMATS["gpt2"], VOCAB)
     assert str(caught.value) == (f"{tmp_path}: holds a model of regard.  Export to another folder.")
 
 
 def test_special_ids_are_written_unless_the_format_has_its_own(tmp_path):
-    gpt2 = FORMATS["gpt2"]
+    gpt2 = CHECKPOINT_FORMATS["gpt2"]
     own = gpt2._replace(write=lambda *given: gpt2.write(*given) | {"pad_token_id": 7})
     write_hugging_face(
         tmp_path, Gpt(CONFIG, VOCAB), CONFIG, own, VOCAB, special_ids={"bos": 1, "pad": 0}
@@ -414,14 +415,14 @@ def test_weights_tell_their_format_as_old_releases_of_transformers_ask(folder):
 
 def test_equal_models_make_equal_files(folder, tmp_path):
     again = tmp_path / "again"
-    write_hugging_face(again, load(folder), CONFIG, FORMATS["gpt2"], VOCAB)
+    write_hugging_face(again, load(folder), CONFIG, CHECKPOINT_FORMATS["gpt2"], VOCAB)
     for path in folder.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_model_of_another_type_is_written_as_float32(folder, tmp_path):
     model = load(folder).double()
-    write_hugging_face(tmp_path / "d", model, CONFIG, FORMATS["gpt2"], VOCAB)
+    write_hugging_face(tmp_path / "d", model, CONFIG, CHECKPOINT_FORMATS["gpt2"], VOCAB)
     tensors = load_file(tmp_path / "d" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     assert sum(math.prod(tensor.shape) for tensor in tensors.values()) == sum(

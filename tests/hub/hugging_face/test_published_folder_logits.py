@@ -102,7 +102,7 @@ def drawn_ids(seed: int) -> torch.Tensor:
 
 
 def read(folder: Path) -> Gpt:
-    published = read_hugging_face(folder, CHECKPOINT_FORMATS)
+    published = read_hugging_face(folder)
     model = Gpt(published.config, published.vocab_size).eval()
     published.load_into(model)
     return model
@@ -129,7 +129,7 @@ def test_a_published_model_has_its_logits_here(make, seed, tmp_path):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, transformers):
     make(seed).save_pretrained(tmp_path / "first")
-    published = read_hugging_face(tmp_path / "first", CHECKPOINT_FORMATS)
+    published = read_hugging_face(tmp_path / "first")
     ours = read(tmp_path / "first")
     written_format, out = CHECKPOINT_FORMATS[published.model_type], tmp_path / "second"
     write_hugging_face(out, ours, published.config, written_format, VOCAB)
@@ -142,10 +142,10 @@ def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, 
 
 def test_what_is_exported_comes_back_exactly(make, tmp_path):
     make(3).save_pretrained(tmp_path / "first")
-    published = read_hugging_face(tmp_path / "first", CHECKPOINT_FORMATS)
+    published = read_hugging_face(tmp_path / "first")
     written_format, ours = CHECKPOINT_FORMATS[published.model_type], read(tmp_path / "first")
     write_hugging_face(tmp_path / "second", ours, published.config, written_format, VOCAB)
-    again = read_hugging_face(tmp_path / "second", CHECKPOINT_FORMATS)
+    again = read_hugging_face(tmp_path / "second")
     assert again.config == published.config
     assert torch.equal(read(tmp_path / "second")(drawn_ids(3)), ours(drawn_ids(3)))
 

@@ -83,7 +83,7 @@ def test_a_sharded_model_is_the_same_here_and_in_transformers(tmp_path):
     checkpoint_format = CHECKPOINT_FORMATS["llama"]
     write_hugging_face(tmp_path, model, CONFIG, checkpoint_format, 40, shard_bytes=3000)
     assert len(weight_files(tmp_path)) > 3
-    published = read_hugging_face(tmp_path, CHECKPOINT_FORMATS)
+    published = read_hugging_face(tmp_path)
     again = Gpt(published.config, 40).eval()
     published.load_into(again)
     ids = torch.arange(10)[None]

@@ -160,7 +160,7 @@ def test_names_that_transformers_would_make_up_are_made_up(kind, transformers, t
 
 def test_a_pooler_that_old_files_have_beside_is_left_alone(transformers, tmp_path):
     folder = published(transformers, "roberta", tmp_path, seed=2)
-    before = read_hugging_face(folder, CHECKPOINT_FORMATS).tensors()
+    before = read_hugging_face(folder).tensors()
     path = folder / "model.safetensors"
     tensors = load_file(path)
     dim = len(tensors["classifier.dense.bias"])
@@ -169,7 +169,7 @@ def test_a_pooler_that_old_files_have_beside_is_left_alone(transformers, tmp_pat
         "roberta.pooler.dense.bias": torch.ones(dim),
     }
     save_file(tensors, path, {"format": "pt"})
-    after = read_hugging_face(folder, CHECKPOINT_FORMATS).tensors()
+    after = read_hugging_face(folder).tensors()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

@@ -237,7 +237,7 @@ def test_a_missing_tensor_is_named_with_the_number_found(trained, tmp_path):
     tensors = folder.read_weights()
     count = len(tensors)
     del tensors["encoder.0.feed_forward.inner.weight"]
-    folder.write_weights(tensors, {})
+    folder.write_weights(tensors)
     with pytest.raises(WeightsError) as raised:
         load(folder.path)
     assert error_text(raised.value) == (
@@ -250,7 +250,7 @@ def test_a_tensor_of_another_shape_is_named(trained, tmp_path):
     folder = copy_of(trained, tmp_path)
     tensors = folder.read_weights()
     tensors["encoder_norm.weight"] = torch.ones(3)
-    folder.write_weights(tensors, {})
+    folder.write_weights(tensors)
     with pytest.raises(
         WeightsError, match=r"encoder_norm.weight has shape \[3\], config.toml says \[16\]"
     ):

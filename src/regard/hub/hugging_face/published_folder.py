@@ -127,15 +127,11 @@ class Published:
         return {mapping.local: to_local(mapping, self.parts).float() for mapping in self.mappings}
 
 
-def read_hugging_face(
-    folder: Path,
-    formats: Mapping[str, CheckpointFormat] = CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS,
-) -> Published:
+def read_hugging_face(folder: Path) -> Published:
     """Read configuration and weights of a Hugging Face folder.
 
     Args:
         folder: One for which `is_hugging_face` holds.
-        formats: That are read, by ``model_type``.
 
     Returns:
         Configuration and weights.
@@ -146,7 +142,7 @@ def read_hugging_face(
     """
     folder = transformer_folder(folder)
     fields = read_json(folder / HF_CONFIG)
-    checkpoint_format = _format_of(folder, fields, formats)
+    checkpoint_format = _format_of(folder, fields)
     if adapter := describe_adapter(folder):
         raise ConfigError(adapter)
     if quantization := describe_quantization(fields):
@@ -242,9 +238,8 @@ def checkpoint_writer(model: nn.Module, labels: Sequence[str]) -> CheckpointWrit
     return partial(checkpoint_of, labels=labels)
 
 
-def _format_of(
-    folder: Path, fields: Mapping[str, Any], formats: Mapping[str, CheckpointFormat]
-) -> CheckpointFormat:
+def _format_of(folder: Path, fields: Mapping[str, Any]) -> CheckpointFormat:
+    formats = CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS
     model_type = fields.get("model_type")
     if isinstance(model_type, str) and model_type in formats:
         return formats[model_type]
