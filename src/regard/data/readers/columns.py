@@ -197,6 +197,21 @@ def is_column_name(name: str) -> bool:
     )
 
 
+def language_of_column(name: str) -> str | None:
+    """Return the code of the language that a column is named for; None for another name.
+
+    >>> [language_of_column(name) for name in ("pt-BR", "German", "text_en", "Englisch", "source")]
+    ['pt', 'de', 'en', 'en', None]
+    """
+    folded = fold_name(name)
+    stem = _QUALIFIER.sub("", folded)
+    for text in (name.strip(), stem):
+        if is_language_code(text):
+            return re.split("[-_]", text.lower())[0]
+    codes = (_language_names(language).get(stem) for language in ("en", *_NAMING))
+    return next(filter(None, codes), None)
+
+
 def _is_language(name: str) -> bool:
     """Return whether a name is that of a language in English."""
     return fold_name(name) in _language_names("en")
@@ -215,6 +230,6 @@ def _is_language_elsewhere(name: str) -> bool:
 
 
 @cache
-def _language_names(language: str) -> frozenset[str]:
-    """Return the names of languages in a language, folded."""
-    return frozenset(map(fold_name, language_names(language).values()))
+def _language_names(language: str) -> dict[str, str]:
+    """Return the codes of languages by their names in a language, folded."""
+    return {fold_name(name): code for code, name in language_names(language).items()}

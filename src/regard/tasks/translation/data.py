@@ -10,7 +10,7 @@ from regard.data.cldr_corpus import cldr_corpus
 from regard.data.languages import guess_pair, require_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus, describe_labels, describe_numbers
-from regard.data.readers.columns import PAIR_ROLES
+from regard.data.readers.columns import PAIR_ROLES, language_of_column
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
 from regard.errors import ConfigError
@@ -95,7 +95,15 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         read_pairs_of(source, data, targets=options.source("targets")),
         lambda file: read_pairs_of(file, data),
     )
-    languages = data.languages
+    read_as = inspect_pairs(
+        source,
+        "sentence pairs",
+        targets=data.targets,
+        encoding=data.encoding,
+        columns=columns_of(data),
+    )
+    named = data.languages or _languages_of_columns(read_as.columns)
+    languages = named
     if not languages:
         codes = guess_pair(parts.train, parts.train.path)
         languages = "-".join(map(str, codes)) if all(codes) else ""
@@ -106,15 +114,15 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         test=parts.test,
         dropped=parts.dropped,
         languages=languages,
-        languages_are_guessed=not data.languages,
-        read_as=inspect_pairs(
-            source,
-            "sentence pairs",
-            targets=data.targets,
-            encoding=data.encoding,
-            columns=columns_of(data),
-        ),
+        languages_are_guessed=not named,
+        read_as=read_as,
     )
+
+
+def _languages_of_columns(columns: Sequence[str]) -> str:
+    """Return the codes of two languages that columns are named for; empty for other names."""
+    codes = list(filter(None, map(language_of_column, columns)))
+    return "-".join(codes) if len(codes) == len(set(codes)) == 2 else ""
 
 
 def _embedded_data(options: ReadOptions) -> TranslationData:
