@@ -43,3 +43,9 @@ def test_the_demonstration_ends_by_naming_the_page_that_it_wrote(finished, capsy
 def test_the_page_is_named_in_json_too(finished, capsys):
     assert main(["demo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["page"] == str(finished / "explained.html")
+
+
+@pytest.mark.slow
+def test_a_model_that_is_there_already_has_no_page(finished, capsys):
+    assert main(["demo", "-o", str(finished), "--live"]) == 0
+    assert "Live" not in capsys.readouterr().out

@@ -55,12 +55,11 @@ def demo(
     if not 0 < minutes <= LARGEST:
         raise ConfigError(f"--minutes {minutes}: must be above 0.")
     live_options.check()
+    from regard.hub.model_folder import ModelFolder
     from regard.runs.demo import run_demo
 
-    with (
-        make_report(json=json) as both,
-        show_live(live_options, output, both, json=json) as report,
-    ):
+    live = _NO_PAGE if ModelFolder(output).is_finished else live_options
+    with make_report(json=json) as both, show_live(live, output, both, json=json) as report:
         result = run_demo(
             output,
             minutes=minutes,
