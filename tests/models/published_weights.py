@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from regard.hub.hugging_face.published_folder import read_hugging_face
-from regard.models import CHECKPOINT_FORMATS
 from regard.models.base.checkpoint_format import CheckpointFormat
 from regard.models.transformer.model import Transformer, TransformerConfig
 
@@ -64,7 +63,7 @@ def assert_near(ours: Tensor, theirs: Tensor, ids: Tensor, pad_id: int) -> None:
 
 def read_transformer(folder: Path) -> Transformer:
     """Read an encoder-decoder of any of its formats."""
-    published = read_hugging_face(folder, CHECKPOINT_FORMATS)
+    published = read_hugging_face(folder)
     model = Transformer(published.config, published.vocab_size).eval()
     published.load_into(model)
     return model

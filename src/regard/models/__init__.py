@@ -115,6 +115,8 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
     {
         "marian": "regard.models.transformer.hf.MARIAN_FORMAT",
         "bart": "regard.models.transformer.hf.BART_FORMAT",
+        "pegasus": "regard.models.transformer.hf.PEGASUS_FORMAT",
+        "mbart": "regard.models.transformer.hf.MBART_FORMAT",
         "gpt2": "regard.models.gpt.hf.GPT2_FORMAT",
         "llama": "regard.models.llama.hf.LLAMA_FORMAT",
         "bert": "regard.models.bert.hf.BERT_FORMAT",
@@ -131,7 +133,9 @@ INPUT_CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
 
 ENCODER_DECODERS: dict[str, Family[EncoderDecoder]] = {
     "transformer": Family(
-        "transformer.model.TransformerConfig", "transformer.model.Transformer", ("marian", "bart")
+        "transformer.model.TransformerConfig",
+        "transformer.model.Transformer",
+        ("marian", "bart", "pegasus", "mbart"),
     ),
     "lstm": Family("lstm.model.LstmConfig", "lstm.model.LstmEncoderDecoder"),
     "conv_s2s": Family("conv_s2s.model.ConvS2SConfig", "conv_s2s.model.ConvS2S"),

@@ -38,9 +38,8 @@ def test_all_obstacles_of_a_translator_are_named_with_the_settings_that_help():
     assert refusal(model, config, LOCAL) == (
         "model.family=transformer: no published layout has a place for this model.  attention "
         "local:8: published configurations have no pattern, so others would compute full "
-        "attention.  model.norm=pre: marian checkpoints have post only.  "
-        "model.positions=sinusoidal: marian checkpoints have sinusoidal_halves only.  A model "
-        "that can be written is trained with `attention.pattern=full` `model.norm=post` "
+        "attention.  model.positions=sinusoidal: pegasus checkpoints have sinusoidal_halves only.  "
+        "A model that can be written is trained with `attention.pattern=full` "
         "`model.positions=sinusoidal_halves`."
     )
 
@@ -50,7 +49,7 @@ def test_a_family_without_a_layout_names_one_that_has_some():
     model = ENCODER_DECODERS["lstm"].model(config, 9, AttentionConfig())
     assert refusal(model, config).endswith(
         "Families of this kind that have one: transformer.  A model that can be written is trained "
-        "with `model.family=transformer` `model.norm=post` `model.positions=sinusoidal_halves`."
+        "with `model.family=transformer` `model.positions=sinusoidal_halves`."
     )
 
 

@@ -70,6 +70,7 @@ from regard.models.base.span_checkpoints import (
 if TYPE_CHECKING:
     from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 
+_ROUNDED = 0.01  # of a number up to 1 that was stored in bfloat16 or half precision
 CheckpointWriter = Callable[
     [Any, "CheckpointFormat", int], tuple[dict[str, Any], list["ParameterMapping"]]
 ]
@@ -155,6 +156,8 @@ def read_hugging_face(folder: Path) -> Published:
     warn_if_not_finite(tensors, f"{folder}/")
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
+    if checkpoint_format.untrained is not None:
+        _check_untrained(folder, checkpoint_format.untrained(config), tensors)
     check_next_sentence(folder, fields, tensors.keys())
     labels = _image_labels(folder, fields, config)
     head = _label_head(folder, architecture, checkpoint_format, tensors)
@@ -217,7 +220,8 @@ def write_hugging_face(
     ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
     content = dump_json({**ids, **written, **fields, **EXPORTER})
     parameters = dict(model.named_parameters())
-    tensors: dict[str, Tensor] = {}
+    make_untrained = checkpoint_format.untrained
+    tensors = {} if make_untrained is None else make_untrained(config)
     for mapping in mappings:
         tensors |= to_remote(mapping, parameters[mapping.local].detach())
     write_all_tensors(folder, tensors, shard_bytes)
@@ -236,6 +240,26 @@ def checkpoint_writer(model: nn.Module, labels: Sequence[str]) -> CheckpointWrit
     if isinstance(model, SpanModel):
         return span_checkpoint_of
     return partial(checkpoint_of, labels=labels)
+
+
+def _check_untrained(
+    folder: Path, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Check tensors of a file that the configuration decides, as far as the file has them.
+
+    Raises:
+        WeightsError: One has other numbers.
+    """
+    for name, tensor in expected.items():
+        for actual in (tensors[key] for key in tensors if name.endswith(key)):
+            is_near = actual.shape == tensor.shape and torch.allclose(
+                actual.float(), tensor, rtol=0, atol=_ROUNDED
+            )
+            if not is_near:
+                raise WeightsError(
+                    f"{folder}/: tensor {name} has other numbers than config.json says.  Weights "
+                    "with a trained table in its place are not computed."
+                )
 
 
 def _format_of(folder: Path, fields: Mapping[str, Any]) -> CheckpointFormat:

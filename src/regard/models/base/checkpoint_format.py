@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
+from torch import Tensor
 
 from regard.errors import ConfigError
 
@@ -102,6 +103,9 @@ class CheckpointFormat(NamedTuple):
         reads_segments: Whether its models read the segment of each token (``token_type_ids``).
         has_global_questions: Whether its models of answers have global attention at every token of
             the question.
+        untrained: Returns the tensors of a configuration's file that nobody trains and that
+            ``transformers`` misses where they are left out; a file with others is refused. None
+            where there are none.
     """
 
     model_type: str
@@ -117,6 +121,7 @@ class CheckpointFormat(NamedTuple):
     tokenizer_class: str = "PreTrainedTokenizer"
     reads_segments: bool = False
     has_global_questions: bool = False
+    untrained: Callable[[Any], dict[str, Tensor]] | None = None
 
 
 def map_layer(

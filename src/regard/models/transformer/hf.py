@@ -1,8 +1,9 @@
-"""How Marian and BART checkpoints name and store the weights of a `Transformer`.
+"""How Marian, BART, Pegasus and mBART checkpoints name and store the weights of a `Transformer`.
 
 Names and defaults are those of ``transformers``: ``modeling_marian`` (Junczys-Dowmunt et al. 2018,
-the models of OPUS-MT) and ``modeling_bart`` (Lewis et al. 2020), which store the same blocks. What
-`Transformer` does not compute is refused by the field that asks for it.
+the models of OPUS-MT), ``modeling_bart`` (Lewis et al. 2020), ``modeling_pegasus`` (Zhang et al.
+2020) and ``modeling_mbart`` (Liu et al. 2020), which store the same blocks. What `Transformer` does
+not compute is refused by the field that asks for it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
+from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.layers.feed_forward import Activation
+from regard.layers.positions import sinusoids
 from regard.models.base.checkpoint_format import (
     CheckpointFormat,
     FieldMapping,
@@ -45,14 +48,10 @@ _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
 }
-# The last two are in files of old releases, which knew BART's variants by them.
-_ONLY_VARIANT = {
-    "is_encoder_decoder": True,
-    "is_decoder": False,
-    "pruned_heads": {},
-    "normalize_before": False,
-    "add_final_layer_norm": False,
-}
+_ONLY_VARIANT = {"is_encoder_decoder": True, "is_decoder": False, "pruned_heads": {}}
+# In files of old releases, which knew BART's variants by them.
+_POST_NORM = {"normalize_before": False, "add_final_layer_norm": False}
+_PRE_NORM = {"normalize_before": True, "add_final_layer_norm": True}
 _FIELDS = (
     FieldMapping("num_encoder_layers", "encoder_layers", 12),
     FieldMapping("num_decoder_layers", "decoder_layers", 12),
@@ -76,7 +75,7 @@ _ALIASES = {
 
 
 class _Variant(NamedTuple):
-    """The differences between the two formats.
+    """The differences between the formats.
 
     Args:
         model_type: In ``config.json``.
@@ -87,6 +86,7 @@ class _Variant(NamedTuple):
         start_id: Default of the token that begins a target.
         ignored: Passed to `CheckpointFormat`.
         tokenizer_class: Passed to `CheckpointFormat`.
+        stores_positions: Whether files have the table of sinusoids.
     """
 
     model_type: str
@@ -97,12 +97,15 @@ class _Variant(NamedTuple):
     start_id: int
     ignored: tuple[str, ...]
     tokenizer_class: str = "PreTrainedTokenizer"
+    stores_positions: bool = False
 
 
 _MARIAN = _Variant(
     model_type="marian",
     architecture="MarianMTModel",
-    only=_ONLY_VARIANT | {"normalize_embedding": False, "static_position_embeddings": True},
+    only=_ONLY_VARIANT
+    | _POST_NORM
+    | {"normalize_embedding": False, "static_position_embeddings": True},
     settings={
         "norm": "post",
         "positions": "sinusoidal_halves",
@@ -117,6 +120,7 @@ _BART = _Variant(
     model_type="bart",
     architecture="BartForConditionalGeneration",
     only=_ONLY_VARIANT
+    | _POST_NORM
     | {
         "normalize_embedding": True,
         "static_position_embeddings": False,
@@ -134,11 +138,38 @@ _BART = _Variant(
     ignored=("encoder.version", "decoder.version"),
     tokenizer_class="BartTokenizer",
 )
-# BART with another head, and what that gives.
+_PEGASUS = _Variant(
+    model_type="pegasus",
+    architecture="PegasusForConditionalGeneration",
+    only=_ONLY_VARIANT
+    | _PRE_NORM
+    | {
+        "normalize_embedding": False,
+        "static_position_embeddings": True,
+        "tie_word_embeddings": True,
+    },
+    settings=_MARIAN.settings | {"norm": "pre", "tied": "all"},
+    pad_id=0,
+    start_id=0,
+    ignored=("embed_positions.weight",),
+    tokenizer_class="PegasusTokenizer",
+    stores_positions=True,
+)
+_MBART = _Variant(
+    model_type="mbart",
+    architecture="MBartForConditionalGeneration",
+    only=_BART.only | _PRE_NORM,
+    settings=_BART.settings | {"norm": "pre"},
+    pad_id=1,
+    start_id=0,  # the token that begins texts, unless the file says which language
+    ignored=("encoder.version", "decoder.version"),
+    tokenizer_class="MBartTokenizer",
+)
+# Other heads, by the ends of their names, and what they give.
 _OTHER_HEADS = {
-    "BartForSequenceClassification": "labels of texts",
-    "BartForQuestionAnswering": "the positions of answers",
-    "BartForCausalLM": "the decoder alone",
+    "ForSequenceClassification": "labels of texts",
+    "ForQuestionAnswering": "the positions of answers",
+    "ForCausalLM": "the decoder alone",
 }
 
 _ENCODER_BLOCK = {
@@ -163,12 +194,13 @@ _DECODER_BLOCK = {
 def _read(fields: Mapping[str, Any], *, variant: _Variant) -> TransformerConfig:
     names = fields.get("architectures")
     # Old files of the bare model list what can be built on it as well.
-    name = names[0] if isinstance(names, list) and names else None
-    if name in _OTHER_HEADS:
-        raise ConfigError(
-            f"config.json: architectures={name}: gives {_OTHER_HEADS[name]}, and only "
-            f"{_BART.architecture}, which writes texts, is computed."
-        )
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    for ending, output in _OTHER_HEADS.items():
+        if name.endswith(ending):
+            raise ConfigError(
+                f"config.json: architectures={name}: gives {output}, and only "
+                f"{variant.architecture}, which writes texts, is computed."
+            )
     require_fields(fields, variant.only)
     fields = under_own_names(fields, _ALIASES)
     num_heads, hidden_dim, _ = (_read_equal(fields, *names) for names in _PAIRS)
@@ -235,7 +267,7 @@ def _write(config: TransformerConfig, vocab_size: int, *, variant: _Variant) -> 
         # By default a text that is cut off would end in token 0, whatever that is.
         "forced_eos_token_id": None,
     }
-    if variant is _MARIAN:  # BART has one table for all
+    if variant is _MARIAN:  # the others have one table for all
         fields["decoder_vocab_size"] = vocab_size
         fields["share_encoder_decoder_embeddings"] = config.tied == "all"
     return fields
@@ -259,6 +291,9 @@ def _map_parameters(config: TransformerConfig) -> list[ParameterMapping]:
             mappings.append(ParameterMapping(f"{local}.positions.weight", (table,)))
         if config.has_embedding_norm:
             mappings += map_layer(f"{local}.norm", f"model.{remote}.layernorm_embedding")
+    if config.norm == "pre":
+        mappings += map_layer("encoder_norm", "model.encoder.layer_norm")
+        mappings += map_layer("decoder_norm", "model.decoder.layer_norm")
     if config.has_output_bias:
         mappings.append(ParameterMapping("output_bias", (_BIAS,)))
     return [
@@ -268,12 +303,21 @@ def _map_parameters(config: TransformerConfig) -> list[ParameterMapping]:
     ]
 
 
+def _sinusoid_tables(config: TransformerConfig) -> dict[str, Tensor]:
+    return {
+        f"model.{side}.embed_positions.weight": sinusoids(
+            config.max_positions, config.dim, "halves"
+        )
+        for side in ("encoder", "decoder")
+    }
+
+
 def _drop_missing_bias(config: TransformerConfig, tensor_names: Set[str]) -> TransformerConfig:
     """Leave out the biases of the tokens where a file has none: `transformers` takes zeros."""
     return msgspec.structs.replace(config, has_output_bias=_BIAS in tensor_names)
 
 
-MARIAN_FORMAT, BART_FORMAT = (
+MARIAN_FORMAT, BART_FORMAT, PEGASUS_FORMAT, MBART_FORMAT = (
     CheckpointFormat(
         variant.model_type,
         partial(_read, variant=variant),
@@ -284,7 +328,8 @@ MARIAN_FORMAT, BART_FORMAT = (
         adapt=_drop_missing_bias,
         tied_names=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
         tokenizer_class=variant.tokenizer_class,
+        untrained=_sinusoid_tables if variant.stores_positions else None,
     )
-    for variant in (_MARIAN, _BART)
+    for variant in (_MARIAN, _BART, _PEGASUS, _MBART)
 )
-"""Checkpoints of Marian, and of BART."""
+"""Checkpoints of Marian, BART, Pegasus and mBART."""
