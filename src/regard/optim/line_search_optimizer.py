@@ -45,7 +45,6 @@ RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much to
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
 _STAGNATING = 1e-6  # relative change of the value in a step below which slopes are more exact
 NOT_DESCENDING = "the direction did not descend"
-_VISIBLE = 1e-3  # relative change of a value that no rounding hides
 _ZERO = "the gradient is zero"
 _SCALE_IT = "multiply the function by a number that makes it about 1"
 _NOT_FINITE = "the gradient is not finite"
@@ -421,23 +420,6 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self.counts.values += 1
         self._compare(first, objective.value())
 
-    def _refuse_constant(self, function: ObjectiveAlongDirection) -> None:
-        """Refuse an objective that has one value wherever the parameters are, but a slope.
-
-        It was computed before they moved: backward through the same graph gives the same gradient.
-
-        Raises:
-            ConfigError: The objective does not change.
-        """
-        expected = max(function.values, default=0.0) * abs(function.slope)  # change of the value
-        is_constant = len(function.values) > 1 and {*function.values.values()} == {self._value}
-        if is_constant and expected > _VISIBLE * abs(self._value):
-            raise ConfigError(
-                f"the loss was {self._value:.8g} at {len(function.values)} points, though its "
-                "gradient says that it falls: it does not depend on the parameters as they are "
-                "now.  Compute the prediction within the closure, not before it."
-            )
-
     def _compare(self, first: float, second: float) -> None:
         """Refuse an objective with two values at one point."""
         rounding = 100 * torch.finfo(self._flat.dtype).eps
@@ -528,7 +510,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             self._flat.move(function.start)
             if self._checks_noise:
                 self._refuse_noise(objective, self._value)
-                self._refuse_constant(function)
+                function.refuse_constant(self._value)
             return result
         if function.step_size != end.step_size:
             second = function.sample(end.step_size).value

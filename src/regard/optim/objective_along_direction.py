@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from regard.errors import ConfigError
 from regard.optim.line_search.trial import LineSample
 from regard.optim.objectives.objective import DeterministicObjective
 from regard.optim.step_products import StepProducts
 
 if TYPE_CHECKING:
     from regard.optim.line_search_optimizer import LineSearchOptimizer
+
+_VISIBLE = 1e-3  # relative change of a value that no rounding hides
 
 
 class ObjectiveAlongDirection:
@@ -100,3 +103,23 @@ class ObjectiveAlongDirection:
         self._slope = figures.get("first", self._slope)
         self.values[step_size] = value
         return value
+
+    def refuse_constant(self, start_value: float) -> None:
+        """Refuse an objective that has one value wherever the parameters are, but a slope.
+
+        It was computed before they moved: backward through the same graph gives the same gradient.
+
+        Args:
+            start_value: The value at the start.
+
+        Raises:
+            ConfigError: The objective does not change.
+        """
+        expected = max(self.values, default=0.0) * abs(self.slope)  # change of the value
+        is_constant = len(self.values) > 1 and {*self.values.values()} == {start_value}
+        if is_constant and expected > _VISIBLE * abs(start_value):
+            raise ConfigError(
+                f"the loss was {start_value:.8g} at {len(self.values)} points, though its gradient "
+                "says that it falls: it does not depend on the parameters as they are now.  "
+                "Compute the prediction within the closure, not before it."
+            )
