@@ -76,9 +76,9 @@ def train(
     folders of images or recordings and rows of numbers with labels a classifier of those.
 
     Args:
-        data: A file (TSV, CSV, JSONL, text), a folder with one folder a label, pairs or records or
-            texts in memory, or a data frame; None is the embedded corpus of phrases. What is in
-            memory is kept in the output folder, so that the run can be resumed.
+        data: A file (TSV, CSV, JSONL, Parquet, text), a folder with one folder a label, pairs or
+            records or texts in memory, or a data frame; None is the embedded corpus of phrases.
+            What is in memory is kept in the output folder, so that the run can be resumed.
         output: Folder of the new model; must not hold one yet.
         task: What to learn, such as ``masked-language-modeling``; None follows from the data.
         valid: Data to validate on, in the same forms, or the fraction of the data to hold out, such

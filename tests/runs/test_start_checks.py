@@ -157,7 +157,7 @@ def disks(tmp_path, monkeypatch):
 
     place = threading.local()
 
-    def open_here(path):
+    def open_here(path, part="train"):
         source = open_source(place.folder / path)
         source.path = str(path)
         return source

@@ -145,9 +145,9 @@ def test_a_file_is_opened_once(tmp_path, monkeypatch):
     for path in paths:
         Path(path).write_text("".join(f"{path}: line {number}\n" for number in range(40)))
 
-    def open_counted(name):
+    def open_counted(name, part):
         opened.append(name)
-        return open_source(name)
+        return open_source(name, part)
 
     monkeypatch.setattr(dataset, "open_source", open_counted)
     data = DataConfig(path=paths[0], valid=paths[1])

@@ -49,9 +49,9 @@ def answer(
         Folder of a trained model of answers.
     question
         With --context a question, or a file of questions, one a line; - or nothing reads standard
-        input. Without --context a file of rows with context and question, in JSONL, CSV, TSV or
-        SQuAD's JSON; - or nothing reads them from standard input. Text that begins with a dash goes
-        behind --.
+        input. Without --context a file of rows with context and question, in JSONL, CSV, TSV,
+        Parquet or SQuAD's JSON; - or nothing reads them from standard input. Text that begins with
+        a dash goes behind --.
     context
         File of the text that has the answer; - reads standard input.
     threshold

@@ -39,11 +39,11 @@ def classify(
         Folder of a trained classifier.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        In JSONL, CSV and TSV the column text (or source) is classified, of lines that begin with
-        fastText's __label__NAME the rest; from standard input those of JSONL and fastText, other
-        lines whole, all with --text. Text that begins with a dash goes behind --. For a model of
-        images or recordings a file, a folder, or - for names of files; for one of series a file of
-        rows of numbers.
+        In JSONL, CSV, TSV and Parquet the column text (or source) is classified, of lines that
+        begin with fastText's __label__NAME the rest; from standard input those of JSONL and
+        fastText, other lines whole, all with --text. Text that begins with a dash goes behind --.
+        For a model of images or recordings a file, a folder, or - for names of files; for one of
+        series a file of rows of numbers.
     top
         Number of labels for each line, most probable first.
     compute

@@ -56,9 +56,9 @@ def refuse_text_options(options: TextOptions, unit: str) -> None:
 def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterable[str]:
     """Return the lines of a file if one of that name exists, else of the text itself.
 
-    JSONL, CSV, TSV and lines of fastText give the texts in one field, each on one line; so do JSONL
-    and fastText from standard input, as their lines come. A text that looks like the name of a file
-    that does not exist is noted on standard error.
+    Parquet, JSONL, CSV, TSV and lines of fastText give the texts in one field, each on one line; so
+    do JSONL and fastText from standard input, as their lines come. A text that looks like the name
+    of a file that does not exist is noted on standard error.
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
@@ -78,6 +78,8 @@ def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterabl
 
 def _lines_of(name: str, encoding: str, role: str) -> Iterable[str]:
     """Return the texts of a file that are in one field, or its lines."""
+    if _is_folder_of_tables(name):
+        return map(_on_one_line, _field_texts(name, encoding, role))
     if _is_stream(name):
         return _streamed_texts(name, encoding, role, _on_one_line)
     if _is_table(name, encoding):
@@ -98,8 +100,8 @@ def input_documents(text: str | None, options: TextOptions) -> Iterable[str]:
         options: How it is read.
 
     Returns:
-        The document of each row of JSONL, CSV and TSV, and each line of standard input, or the
-        document of each of its rows of JSONL; any other file is one document.
+        The document of each row of Parquet, JSONL, CSV and TSV, and each line of standard input, or
+        the document of each of its rows of JSONL; any other file is one document.
 
     Raises:
         DataError: The file is empty, cannot be read, or has no column of documents.
@@ -118,7 +120,7 @@ def _documents_of(name: str, encoding: str) -> Iterable[str]:
     """
     if name == "-":
         return _streamed_texts(name, encoding, "document", str)
-    if not _is_stream(name) and _is_table(name, encoding):
+    if _is_folder_of_tables(name) or (not _is_stream(name) and _is_table(name, encoding)):
         return _field_texts(name, encoding, "document")
     document = "\n".join(_file_lines(name, encoding))
     if not document.strip():
@@ -141,7 +143,7 @@ def _is_file(text: str) -> bool:
     """Return whether a word of the command line is a file's name, and note if it only looks so.
 
     Raises:
-        DataError: It is a directory.
+        DataError: It is a directory without tables.
     """
     if text == "-":
         return True
@@ -153,9 +155,17 @@ def _is_file(text: str) -> bool:
         if _FILE_NAME.fullmatch(text):
             print(f"regard: note: {text}: no such file, so it is a text.", file=sys.stderr)
         return False
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode) and not _is_folder_of_tables(text):
         raise DataError(f"{text}: a directory, not a file.  Name a file of text.")
     return True
+
+
+def _is_folder_of_tables(name: str) -> bool:
+    """Return whether a name is that of a folder with files of Parquet or Arrow."""
+    from regard.data.readers.table_folders import is_table_name
+
+    path = Path(name)
+    return name != "-" and path.is_dir() and any(map(is_table_name, path.rglob("*")))
 
 
 def _is_packed(name: str) -> bool:
@@ -169,11 +179,12 @@ def _is_stream(name: str) -> bool:
 
 def _is_table(name: str, encoding: str) -> bool:
     """Return whether a file has rows by its name, such as CSV, or begins as JSON or fastText's."""
-    from regard.data.readers import FORMATS, TABLE_READERS
+    from regard.data.readers import FORMATS, ROW_FORMATS, TABLE_READERS
 
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
-    return FORMATS.get(suffix) in {"jsonl", *TABLE_READERS} or _has_records(name, suffix, encoding)
+    is_named = FORMATS.get(suffix) in {"jsonl", *TABLE_READERS, *ROW_FORMATS}
+    return is_named or _has_records(name, suffix, encoding)
 
 
 def _has_records(name: str, suffix: str, encoding: str) -> bool:

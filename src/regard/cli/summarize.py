@@ -37,8 +37,9 @@ def summarize(
         Folder of a trained model, or one in Hugging Face's format, such as BART's.
     text
         A file if one of that name exists, else the text itself. A file of text is one document; of
-        JSONL, CSV and TSV each row is one, in the column document (or article, text). - or nothing
-        reads standard input, one document a line. Text that begins with a dash goes behind --.
+        JSONL, CSV, TSV and Parquet each row is one, in the column document (or article, text). - or
+        nothing reads standard input, one document a line. Text that begins with a dash goes behind
+        --.
     output
         File to write instead of standard output; it is replaced once all lines are written.
     search

@@ -48,8 +48,8 @@ def translate(
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
         Catalogs of messages (.po, .pot, .xlf, .xliff), translation memories (.tmx), subtitles
         (.srt, .vtt) and Markdown (.md) keep their form: what is not translated yet is filled, and
-        placeholders, markup, times and code stay as they are. In JSONL, CSV and TSV the column
-        source (or text) is translated. Text that begins with a dash goes behind --.
+        placeholders, markup, times and code stay as they are. In JSONL, CSV, TSV and Parquet the
+        column source (or text) is translated. Text that begins with a dash goes behind --.
     output
         File to write instead of standard output; it is replaced once all is written.
     search
@@ -91,7 +91,7 @@ def _is_document(text: str) -> bool:
     """Return whether a word of the command line is a file whose texts are to be filled."""
     if not os.path.isfile(text):  # noqa: PTH113 - any text
         return False
-    from regard.data.readers.source import suffix_of
+    from regard.data.readers.suffixes import suffix_of
     from regard.tasks.translation.documents import DOCUMENT_FORMATS
 
     return suffix_of(text) in DOCUMENT_FORMATS

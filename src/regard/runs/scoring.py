@@ -111,7 +111,7 @@ def _require_picture(task: Task, plot: str | Path | None) -> None:
 
 def _open_data(data: str | Path | InMemory) -> DataSource:
     """Return a file, a folder, standard input, or rows in memory as a source."""
-    return open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
+    return open_source(data, "test") if isinstance(data, str | Path) else source_of_rows(data)
 
 
 def _open_models(

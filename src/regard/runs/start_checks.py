@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from regard.data.readers.source import DataSource
+from regard.data.readers.table_origin import TableOrigin
 from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, DataError, ResourceError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -172,7 +173,13 @@ def _send(world: World, source: DataSource | None, path: str, kind: str) -> Data
     if kind == "folder":
         return share_folder(world, source, path)
     content = world.share(b"" if source is None else source.content)
-    return source or DataSource(path, content, is_stream=kind == "stream")
+    table = world.share(None if source is None else msgspec.to_builtins(source.table))
+    return source or DataSource(
+        path,
+        content,
+        is_stream=kind == "stream",
+        table=msgspec.convert(table, TableOrigin | None),
+    )
 
 
 def _require_same_data(world: World, sources: Mapping[str, DataSource]) -> None:

@@ -218,7 +218,10 @@ def require_texts(path: str) -> list[str]:
     Raises:
         DataError: The file cannot be read, or holds none.
     """
-    texts = _with_words(read_lines(open_source(path)))
+    source = open_source(path)
+    if source.table is not None:
+        raise DataError(f"{path}: {source.table.form}.  Expected one text a line.")
+    texts = _with_words(read_lines(source))
     if not texts:
         raise DataError(f"{path}: holds no text.  Expected one text a line.")
     return texts

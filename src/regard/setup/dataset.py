@@ -57,7 +57,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         path = getattr(self.data, name)
         is_fraction = name in HELD_OUT and self.data.held_out_fraction(name) is not None
         if path is not None and not is_fraction and name not in self.sources:
-            self.sources[name] = open_source(path)
+            self.sources[name] = open_source(path, name if name in HELD_OUT else "train")
         return self.sources.get(name)
 
     def rows_to_hold_out(self, name: str, num_rows: int) -> int:

@@ -30,12 +30,15 @@ def open_sources(
 ) -> dict[str, DataSource]:
     """Return the files and folders that settings name, opened, by the name of their setting.
 
+    A folder of tables that has parts gives those of validation and test data that are not set.
+
     Args:
         data: The settings.
         opened: Sources that are already open, or rows in memory, by the name of their setting.
 
     Raises:
-        ConfigError: A number is named for validation or test data, and is not a fraction.
+        ConfigError: A number is named for validation or test data, and is not a fraction; or an
+            encoding is set for tables, which have their own.
         DataError: One is missing or cannot be read.
     """
     paths = {name: getattr(data, name) for name in SOURCES}
@@ -45,7 +48,31 @@ def open_sources(
         elif name not in opened:
             _refuse_number(name, paths[name])
     missing = {name: path for name, path in paths.items() if path and name not in opened}
-    return {**opened, **{name: open_source(path) for name, path in missing.items()}}
+    sources = {**opened, **{name: _open_part(path, name) for name, path in missing.items()}}
+    sources |= _open_held_out(data, sources)
+    if data.encoding != DataConfig().encoding and sources and all(map(_is_table, sources.values())):
+        raise ConfigError(f"data.encoding={data.encoding}: tables have their own.  Leave it out.")
+    return sources
+
+
+def _is_table(source: DataSource) -> bool:
+    return source.table is not None
+
+
+def _open_part(path: str, name: str) -> DataSource:
+    """Open a file or folder; of a folder with parts, the one that a setting is named for."""
+    return open_source(path, name if name in HELD_OUT else "train")
+
+
+def _open_held_out(data: DataConfig, sources: Mapping[str, DataSource]) -> dict[str, DataSource]:
+    """Open the parts of a folder of tables next to that of training, where none are set."""
+    table = sources["path"].table if "path" in sources else None
+    parts = () if table is None else table.held_out
+    return {
+        part: _open_part(sources["path"].path, part)
+        for part in parts
+        if part in HELD_OUT and part not in sources and getattr(data, part) is None
+    }
 
 
 def _refuse_number(name: str, path: str | None) -> None:

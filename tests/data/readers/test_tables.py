@@ -299,8 +299,8 @@ def test_a_directory_is_no_file(reader):
         reader("data")
     assert error_text(caught.value) == (
         "data: a directory, not a file.  "
-        "Name one file: TSV, CSV, JSONL, text (.txt), or two text files (--targets); or a folder "
-        "with one folder of images or WAV files a label."
+        "Name one file: TSV, CSV, JSONL, Parquet, text (.txt), or two text files (--targets); or a "
+        "folder with one folder of images or WAV files a label."
     )
 
 

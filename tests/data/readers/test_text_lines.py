@@ -173,7 +173,6 @@ def test_lines_that_are_streamed_may_end_with_carriage_returns():
         (b"ORC\x0a\x0b\x01\0", "an ORC file"),
         (b"name".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
         (b"%PDF-1.7\n\xff", "a PDF document"),
-        (b"PAR1\x15", "a Parquet file"),
     ],
 )
 def test_binary_files_are_named_for_what_they_are(start, name):

@@ -31,6 +31,7 @@ import_lazily(__name__)
 
 __all__ = [
     "FORMATS",
+    "ROW_FORMATS",
     "TABLE_READERS",
     "DataShape",
     "DataSource",
@@ -82,11 +83,15 @@ FORMATS: dict[str, str] = {
     ".txt": "text",
     ".md": "text",
     ".text": "text",
+    **dict.fromkeys((".parquet", ".parq", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), "arrow"),
     ".wav": "audio",
     ".wave": "audio",
     **dict.fromkeys(_IMAGES.split(), "image"),
 }
 """The format of a file by its suffix."""
+ROW_FORMATS = frozenset(["parquet", "arrow"])
+"""Formats whose rows become objects of JSON when a file is opened."""
 TABLE_READERS: Registry[TableReader] = Registry(
     {
         "tsv": "regard.data.readers.delimited.read_tsv",

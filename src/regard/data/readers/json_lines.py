@@ -54,6 +54,13 @@ def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
             yield line, fields
 
 
+def text_of_value(value: object) -> str:
+    """Return the text of a value of JSON; none is empty."""
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 def json_records(
     file: TextFile,
     lines: Lines,
@@ -87,8 +94,16 @@ def json_records(
 
 
 def _with_name(file: TextFile, remedy: str) -> str:
-    """Return a remedy with the name of the file in its commands; that of a stream is unknown."""
-    return remedy if file.name == "-" else remedy.replace(" FILE >", f" {shlex.quote(file.name)} >")
+    """Return a remedy with the name of the file in its commands; that of a stream is unknown.
+
+    The rows of a table are printed for commands that read JSON.
+    """
+    if file.name == "-":
+        return remedy
+    if file.table is not None:
+        rows = file.table.print_command(file.name)
+        return re.sub(r"\bjq (.*?) FILE >", lambda match: f"{rows} | jq {match[1]} >", remedy)
+    return remedy.replace(" FILE >", f" {shlex.quote(file.name)} >")
 
 
 def _filled(lines: Lines) -> Lines:
@@ -132,11 +147,11 @@ def _describe_first_object(
     except _UNREADABLE as error:
         reason, remedy = describe_fault(error, text), _remedy_of_start(error, ahead, rest)
         return None if remedy is None else (line, reason, text, remedy)
-    return _describe_fields(place_of_objects(file), ahead, fields, find_keys, expected)
+    return _describe_fields(file, ahead, fields, find_keys, expected)
 
 
 def _describe_fields(
-    prefix: str,
+    file: TextFile,
     ahead: Sequence[tuple[int, str]],
     fields: dict[str, object],
     find_keys: Callable[[list[str]], Sequence[str] | None],
@@ -145,18 +160,19 @@ def _describe_fields(
     """Return line, reason, text and remedy of a first object that lacks a text that is read.
 
     Args:
-        prefix: Where the objects of the file are.
+        file: The file.
         ahead: The first lines, or objects of a list.
         fields: The first of them.
         find_keys: Returns the keys of an object that are read.
         expected: The keys where it returns none.
     """
     line, text = ahead[0]
+    prefix, noun = place_of_objects(file), "key" if file.table is None else "column"
     keys = find_keys(list(fields))
     unread = min(filter(partial(_is_unread, fields), keys or expected), key=fields.__contains__)
     advice = advise_object(fields, prefix) if len(ahead) == 1 else ""
     if unread not in fields:
-        reason = _describe_missing_key(fields, keys, unread)
+        reason = _describe_missing_key(noun, fields, keys, unread)
         advice = advice or _advise_keys(ahead, fields, expected)
         return line, reason, text, advice or advise_nested(fields, prefix)
     advice = advice or advise_list_of_one(fields, unread, prefix)
@@ -169,12 +185,12 @@ def _is_unread(fields: dict[str, object], key: str) -> bool:
 
 
 def _describe_missing_key(
-    fields: dict[str, object], keys: Sequence[str] | None, missing: str
+    noun: str, fields: dict[str, object], keys: Sequence[str] | None, missing: str
 ) -> str:
     """Return in words that an object lacks a key; of one with a text, what it has."""
     if keys is None and "text" in fields:
-        return f"keys seen: {', '.join(fields)}."
-    return describe_missing("key", missing, list(fields))
+        return f"{noun}s seen: {', '.join(fields)}."
+    return describe_missing(noun, missing, list(fields))
 
 
 def _remedy_of_start(error: Exception, ahead: Sequence[tuple[int, str]], rest: Lines) -> str | None:

@@ -21,6 +21,7 @@ from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.problems import RowProblem, UnreadableRowsError
 from regard.data.readers.source import OFFICIAL_LISTS, DataSource, SourceLike, as_source
+from regard.data.readers.table_folders import PART_OF_NAME
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError
 
@@ -30,11 +31,6 @@ AUDIO_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name ==
 IMAGE_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "image")
 _NUM_NAMED = 3  # files in a message
 _NUM_KINDS = 10  # of files that are not read
-_PART_OF_NAME = {
-    **{"train": "train", "training": "train"},
-    **{"val": "valid", "valid": "valid", "validation": "valid", "dev": "valid"},
-    **{"test": "test", "testing": "test"},
-}
 _LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini")
 _MEDIA = ("image", "audio", "video")
 
@@ -96,9 +92,9 @@ def part_folders(source: DataSource, suffixes: Collection[str]) -> dict[str, str
     """
     folders, nested = _top_folders(source, suffixes)
     parts = {
-        name: _PART_OF_NAME[name.casefold()]
+        name: PART_OF_NAME[name.casefold()]
         for name in sorted(folders)
-        if name.casefold() in _PART_OF_NAME
+        if name.casefold() in PART_OF_NAME
     }
     labels = sorted(folders - parts.keys())
     has_labels = "train" in map(parts.get, nested)

@@ -1,20 +1,20 @@
-"""Rows in memory as a source: pairs, records, texts, or a data frame become lines of JSON.
+"""Rows in memory as a source: pairs, records, texts, a data frame or a table become lines of JSON.
 
 A run keeps them in its folder, so that it can be resumed. Cost: the JSON text of all rows.
 """
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import msgspec
-import numpy as np
 
+from regard.data.readers.arrow_tables import convert_stream
 from regard.data.readers.columns import PAIR_ROLES
+from regard.data.readers.row_encoder import ROW_ENCODER
 from regard.data.readers.source import DataSource
 from regard.errors import DataError
 
@@ -32,22 +32,35 @@ class DataFrame(Protocol):
         """Return the values of a column."""
 
 
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table with Arrow's C interface for streams, such as that of pyarrow."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Return the rows, in batches."""
+
+
 Row = Sequence[str] | Mapping[str, Any] | str
-InMemory = Iterable[Row] | DataFrame
+InMemory = Iterable[Row] | DataFrame | ArrowTable
 
 
 def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
     """Return a source of JSON, one object a line, for rows in memory.
 
     Args:
-        data: Pairs ``(source, target)``, records with named values, texts, or a data frame. An
-            index of times becomes columns.
+        data: Pairs ``(source, target)``, records with named values, texts, a data frame, or a table
+            of Arrow. An index of times becomes columns.
         name: Name of the data, for messages.
 
     Raises:
         DataError: The data is empty or no sequence of rows, or a row is of another kind.
     """
-    lines = [_json_line(name, number, row) for number, row in enumerate(_rows_of(name, data), 1)]
+    if isinstance(data, ArrowTable) and not isinstance(data, DataFrame):
+        lines: list[bytes] = []
+        convert_stream(name, data, lines.append)
+    else:
+        rows = enumerate(_rows_of(name, data), start=1)
+        lines = [_json_line(name, number, row) for number, row in rows]
     if not lines:
         raise DataError(f"{name}: there are no rows.")
     return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)
@@ -94,7 +107,7 @@ def _json_line(name: str, number: int, row: object) -> bytes:
             "pair (source, target), a record such as {'text': ..., 'label': ...}, or a text."
         )
     try:
-        return msgspec.json.encode(fields, enc_hook=_plain_value) + b"\n"
+        return ROW_ENCODER.encode(fields) + b"\n"
     except (TypeError, UnicodeError, msgspec.MsgspecError) as error:
         raise DataError(f"{name}: row {number:,} cannot be written as JSON ({error}).") from error
 
@@ -138,22 +151,3 @@ def _holds_times(values: Sequence[object]) -> bool:
     return any(
         hasattr(first, "isoformat") or hasattr(first, "to_timestamp") for first in values[:1]
     )
-
-
-def _plain_value(value: object) -> str | float | None:
-    """Return a value of NumPy or pandas as text, number or nothing, for JSON.
-
-    Raises:
-        TypeError: It is of another kind.
-    """
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else str(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, datetime.date):  # also a subclass, such as a time of pandas
-        return value.isoformat()
-    if hasattr(value, "to_timestamp"):  # a period of pandas
-        return str(value)
-    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")

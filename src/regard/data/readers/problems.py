@@ -24,6 +24,7 @@ class RowProblem(NamedTuple):
         text: The line or a part of it, if that helps.
         remedy: What to do about it, if that is known; settings are written in backticks.
         json_path: Path in a nested file, such as ``data[3].paragraphs[0]``; empty elsewhere.
+        file_row: File and row, such as ``part-1.parquet:12``, of a line in a folder of tables.
     """
 
     path: str
@@ -32,6 +33,7 @@ class RowProblem(NamedTuple):
     text: str | None = None
     remedy: str = ""
     json_path: str = ""
+    file_row: str = ""
 
     @property
     def is_of_file(self) -> bool:
@@ -41,10 +43,11 @@ class RowProblem(NamedTuple):
     @property
     def location(self) -> str:
         """The line, the path in a nested file, or the name of a file that is wrong as a whole."""
-        return self.json_path or (self.path if self.line is None else f"{self.line:,}")
+        row = self.path if self.line is None else self.file_row or f"{self.line:,}"
+        return self.json_path or row
 
     def __str__(self) -> str:
-        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        where = self.path if self.line is None else self.file_row or f"{self.path}:{self.line}"
         where += f": {self.json_path}" if self.json_path else ""
         quoted = "" if self.text is None else quote(self.text)
         return "  ".join(filter(None, (f"{where}: {self.reason}", quoted, self.remedy)))

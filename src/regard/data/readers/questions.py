@@ -195,7 +195,7 @@ def _read_objects(
     rows: list[RawQuestion] = []
     for line, fields in read_objects(file):
         names = find_columns(columns, list(fields))
-        problem = _problem_of(fields, names)
+        problem = _problem_of(fields, names, "key" if file.table is None else "column")
         if problem is None:
             context, question, *answers = (fields[name] for name in names)
             fields |= dict(zip(["answers"], answers, strict=False))
@@ -207,11 +207,11 @@ def _read_objects(
     return rows, file.problems
 
 
-def _problem_of(fields: dict[str, object], names: Sequence[str]) -> str | None:
+def _problem_of(fields: dict[str, object], names: Sequence[str], noun: str) -> str | None:
     """Return why an object is not a question on a text; None if it is."""
     missing = [name for name in names if name not in fields]
     if missing:
-        return describe_missing("key", missing[0], list(fields))
+        return describe_missing(noun, missing[0], list(fields))
     wrong = [name for name in names[:2] if not isinstance(fields[name], str)]
     return f'"{wrong[0]}" is not a text.' if wrong else None
 

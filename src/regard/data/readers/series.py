@@ -1,4 +1,4 @@
-"""Rows of numbers with a label: CSV or TSV, a header, one column ``label``, all others numbers.
+"""Rows of numbers with a label: a table with a column ``label``, all others numbers.
 
     label,x1,x2,x3,x4
     sine,0.00,0.84,0.91,0.14
@@ -6,7 +6,8 @@
 
 A first column without a name, or named for numbers of rows (``id``), is left out, as are columns
 of dates or times. The end of a row may be left empty or out where its series is shorter. Decimal
-commas are read where they cannot be taken for thousands. Cost: one pass over the text.
+commas are read where they cannot be taken for thousands. Objects of JSON have the numbers under
+keys, or in a list. Cost: one pass over the text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 
 from regard.data.listing import list_first
 from regard.data.readers.columns import find_column, fold_name
-from regard.data.readers.source import SourceLike, as_source
+from regard.data.readers.json_lines import read_objects, text_of_value
+from regard.data.readers.json_lists import holds_objects
+from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.tables import Records, read_cells, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.errors import DataError, did_you_mean
@@ -67,7 +70,7 @@ def inspect_number_table(
 ) -> NumberTable:
     """Return how the first rows of a table of numbers with a header are read."""
     source = as_source(data)
-    records = read_cells(open_text(source, encoding), source.suffix)
+    records = _read_cells(open_text(source, encoding), source)
     header = [name.strip() for name in next(records, (1, []))[1]]
     column = find_column(header, label)
     first_rows = [cells for _, cells in islice(records, _NUM_INSPECTED)]
@@ -88,7 +91,7 @@ def read_number_rows(
     """
     source = as_source(data)
     file = open_text(source, encoding)
-    records = read_cells(file, source.suffix)
+    records = _read_cells(file, source)
     line, first = next(records, (1, []))
     header = [name.strip() for name in first]
     column = find_column(header, label)
@@ -116,7 +119,7 @@ def read_unlabeled_rows(
     """
     source = as_source(data)
     file = open_text(source, encoding)
-    records = list(read_cells(file, source.suffix))
+    records = list(_read_cells(file, source))
     header = _take_header(file, records)
     widest = max((len(cells) for _, cells in records), default=0)
     names = header or list(map(str, range(1, 1 + widest)))
@@ -125,6 +128,40 @@ def read_unlabeled_rows(
     if not rows:
         raise DataError(f"{file.name}: there are no rows of numbers.  Expected one series a row.")
     return rows
+
+
+def _read_cells(file: TextFile, source: DataSource) -> Records:
+    """Return the rows of CSV or TSV, or those that objects of JSON are, with a header."""
+    if holds_objects(file, source.suffix):
+        return _cells_of_objects(list(read_objects(file)))
+    return read_cells(file, source.suffix)
+
+
+def _cells_of_objects(objects: Sequence[tuple[int, dict[str, object]]]) -> Records:
+    """Yield the keys of objects, and their values; lists come last, a cell for each item.
+
+    They may differ in length, as the end of a row may be left out.
+    """
+    widths: dict[str, int] = {}
+    for _, fields in objects:
+        for name, value in fields.items():
+            widths[name] = max(widths.get(name, 0), len(value) if isinstance(value, list) else 0)
+    names = sorted(widths, key=lambda name: widths[name] > 0)
+    header = [
+        cell
+        for name in names
+        for cell in ([f"{name}[{i}]" for i in range(widths[name])] if widths[name] else [name])
+    ]
+    if objects:
+        yield objects[0][0], header
+    for line, fields in objects:
+        cells: list[str] = []
+        for name in names:
+            value = fields.get(name)
+            items = value if isinstance(value, list) else [value]
+            texts = list(map(text_of_value, items))
+            cells += texts + [""] * (max(1, widths[name]) - len(texts))
+        yield line, cells
 
 
 def _take_header(file: TextFile, records: list[tuple[int, list[str]]]) -> list[str]:
@@ -328,9 +365,12 @@ def _are_dates(cells: Sequence[str]) -> bool:
 
 
 def _has_commas(content: bytes) -> bool:
-    """Return whether commas separate the cells: the header has no semicolon and no tab."""
+    """Return whether commas separate the cells: the header has no semicolon and no tab.
+
+    So do they in JSON.
+    """
     first = content.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
-    return b";" not in first and b"\t" not in first
+    return first.startswith(b"{") or (b";" not in first and b"\t" not in first)
 
 
 def _with_point(cell: str) -> str:

@@ -42,7 +42,7 @@ from regard.data.readers.series_columns import (
     group_rows,
 )
 from regard.data.readers.source import DataSource, SourceLike, as_source
-from regard.data.readers.tables import ReadAs, note_wrapping, require_readable
+from regard.data.readers.tables import ReadAs, note_objects, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import TimeGrid, find_grid
@@ -145,7 +145,7 @@ def read_time_series(
         "time series" if times.is_count else f"time series every {grid_step}",
         table.names_of(columns_read),
         table.names_of(roles.unused),
-        [*note_wrapping(file), *table.notes, *times.notes, *notes],
+        [*note_objects(file), *table.notes, *times.notes, *notes],
     )
     return TimeSeriesFile(
         series=series,

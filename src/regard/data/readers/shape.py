@@ -10,25 +10,27 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
-from regard.data.readers.json_lines import sample_cells
+from regard.data.readers.json_lines import json_fields, sample_cells
 from regard.data.readers.json_lists import keys_of, record_lines
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
+from regard.data.readers.table_origin import TableOrigin
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import Lines, open_text, read_lines
 from regard.errors import DataError
@@ -64,6 +66,7 @@ _ONE_FILE_OF_TEXTS = (
 )
 _NUM_LINES = 20  # by which labels of fastText are recognized
 _NUM_SAMPLED = 200  # records by which labels are recognized
+_NUM_NAMED = 10  # columns in a message
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
 
@@ -137,6 +140,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             kind="records",
             names=keys,
             columns=find_roles(keys, is_table=False),
+            has_numbers_beside_label=_has_numbers_beside_key(first),
             has_time_column=is_time_series(source, encoding),
             has_unnamed_label=_has_unnamed_label(source, encoding, keys),
         )
@@ -197,6 +201,19 @@ def _has_numbers_beside_label(names: Sequence[str], row: Sequence[str]) -> bool:
     return label is not None and _are_numbers(features, 1, max_texts=0)
 
 
+def _has_numbers_beside_key(line: str) -> bool:
+    """Return whether an object has a label, and otherwise only numbers or lists of numbers."""
+    try:
+        fields = json_fields(line)
+    except (DataError, msgspec.DecodeError, RecursionError):
+        return False
+    label = find_column(list(fields), "label")
+    values = [value for name, value in fields.items() if name != label and value is not None]
+    numbers = list(chain.from_iterable(v if isinstance(v, list) else [v] for v in values))
+    are_numbers = all(isinstance(number, int | float | None) for number in numbers)
+    return label is not None and bool(numbers) and are_numbers
+
+
 def _refuse_unread(source: DataSource) -> None:
     """Raise `DataError` for one image or recording, MNIST's images, or an unknown format."""
     if is_idx(source.path) or FORMATS.get(source.suffix) in ("audio", "image"):
@@ -204,6 +221,8 @@ def _refuse_unread(source: DataSource) -> None:
             f"{source.path}: one file of images or sound.  "
             f"Name the folder: {_LAYOUTS.format('FOLDER')}"
         )
+    if source.table is not None and source.table.media:
+        _refuse_media(source, source.table)
     if source.suffix in _UNREAD and source.suffix not in FORMATS:
         remedy = f"Convert it to {_FORMS}."
         if source.suffix == ".tmx":
@@ -211,6 +230,19 @@ def _refuse_unread(source: DataSource) -> None:
             remedy = f'Write its pairs: python3 -c "{_SEGMENTS}" {path} > pairs.tsv'
         what = f"{_UNREAD[source.suffix]}, not rows or running text"
         raise DataError(f"{source.path}: {what}.  {remedy}")
+
+
+def _refuse_media(source: DataSource, table: TableOrigin) -> None:
+    """Raise `DataError` for a table of images or recordings without texts."""
+    names = tuple(json_fields(source.content.split(b"\n", 1)[0].decode()))
+    if not {"text", "source", "context"}.isdisjoint(find_roles(names, is_table=False)):
+        return
+    column, media = next(iter(table.media.items()))
+    raise DataError(
+        f"{source.path}: column {column} holds {media}, which are read from files.  Columns seen: "
+        f"{list_first(names, _NUM_NAMED)}.  Write them to a folder, one for each label: "
+        f"{table.file_command(source.path, column, find_column(names, 'label') or 'label')}"
+    )
 
 
 def _are_numbers(cells: Sequence[str], min_filled: int, *, max_texts: int) -> bool:

@@ -9,7 +9,6 @@ to the texts that are read from them. Files of a folder are listed, not read.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import os
@@ -30,6 +29,10 @@ from typing import Any, BinaryIO
 
 from regard.data.free_memory import free_memory_bytes
 from regard.data.readers import FORMATS
+from regard.data.readers.suffixes import suffix_of, suffix_of_content
+from regard.data.readers.table_folders import is_table_name, select_tables
+from regard.data.readers.table_lines import TableLines, find_table_form
+from regard.data.readers.table_origin import TableOrigin
 from regard.errors import DataError, ResourceError, did_you_mean
 
 OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
@@ -42,10 +45,6 @@ _MAX_BYTES = 4 << 30  # of a stream or an archive, whose length is unknown befor
 _MEMORY_FRACTION = 0.25  # of what is free: the texts that are read from the bytes need more
 _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_PACKED = (".gz", ".zst")
-_NUM_CSV_LINES = 20  # that must have the same number of cells
-_OBJECTS = re.compile(r"\s*(?:\[\s*)?\{\s*(?:[\"'}]|$)")  # a text may begin with a bracket, too
-_BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
 
 
 class DataSource:
@@ -56,10 +55,18 @@ class DataSource:
         content: Bytes of the file or stream; None for a folder.
         is_stream: Whether the content came from a pipe or standard input and cannot be read again:
             a run keeps a copy, so that it can be resumed.
+        table: Where the content comes from if it is the rows of tables, as JSONL; else None.
     """
 
-    def __init__(self, path: str, content: bytes | None, *, is_stream: bool = False) -> None:
-        self.path, self.is_stream = path, is_stream
+    def __init__(
+        self,
+        path: str,
+        content: bytes | None,
+        *,
+        is_stream: bool = False,
+        table: TableOrigin | None = None,
+    ) -> None:
+        self.path, self.is_stream, self.table = path, is_stream, table
         self._content = content
 
     @property
@@ -77,8 +84,10 @@ class DataSource:
     @cached_property
     def suffix(self) -> str:
         """Suffix of the name in lower case; of a stream, the suffix that fits its content."""
+        if self.table is not None:
+            return ".jsonl"
         if self.is_stream:
-            return _suffix_of_content(self.content[:_BYTES_A_READ])
+            return suffix_of_content(self.content[:_BYTES_A_READ])
         return suffix_of(self.path)
 
     @cached_property
@@ -87,6 +96,8 @@ class DataSource:
 
         Other files of a folder may change, such as a model folder that a run writes there.
         """
+        if self.table is not None and not self.is_stream:
+            return self.table.sha256
         if self._content is not None:
             return hashlib.sha256(self._content).hexdigest()
         root, digest = Path(self.path), hashlib.sha256()
@@ -124,21 +135,14 @@ class DataSource:
             raise DataError(describe_open_error(error.filename or str(root), error)) from error
 
 
-def suffix_of(name: str) -> str:
-    """Return the suffix of a file's name in lower case; of a packed file, that before it.
-
-    >>> suffix_of("Pairs.TSV"), suffix_of("pairs.tsv.gz")
-    ('.tsv', '.tsv')
-    """
-    path = Path(name.lower())
-    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
-
-
-def open_source(path: str | Path) -> DataSource:
+def open_source(path: str | Path, part: str = "train") -> DataSource:
     """Return a file, a folder, or a stream that is read to its end, unpacked if it is packed.
+
+    The rows of Parquet and Arrow become objects of JSON, also those of all such files of a folder.
 
     Args:
         path: A file, a folder, a pipe such as ``/dev/fd/63``, or ``-`` for standard input.
+        part: Part of the data that is read of a folder of tables: ``train``, ``valid``, ``test``.
 
     Raises:
         DataError: It is missing or cannot be read.
@@ -147,38 +151,56 @@ def open_source(path: str | Path) -> DataSource:
     name = str(path)
     if name in _STANDARD_INPUT:
         content = _read_stream(name, standard_input(name))
-        return DataSource(name, _unpack(name, content), is_stream=True)
+        return _source_of_bytes(name, content, is_stream=True)
     try:
         kind = stat.S_IFMT(Path(name).stat().st_mode)
     except (OSError, ValueError):  # opening it fails with the reason
         kind = None
     if kind == stat.S_IFDIR:
-        return DataSource(name, None)
+        return _open_folder(name, part)
     content = _read_pipe(name) if kind == stat.S_IFIFO else _read_file(name, kind)
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
-    return DataSource(name, _unpack(name, content), is_stream=is_stream)
+    return _source_of_bytes(name, content, is_stream=is_stream)
 
 
-def _suffix_of_content(content: bytes) -> str:
-    """Return the suffix of a file that begins with some bytes, by its first lines."""
-    # The zeros between the characters of UTF-16 would hide the first character.
-    first = content.lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
-    lines = list(filter(str.strip, first.decode("latin-1").splitlines()))
-    line = "".join(lines[:1]).lstrip()
-    if any(map(_OBJECTS.match, (line, "".join(lines[:2])))):
-        return ".jsonl"
-    if "\t" in line:
-        return ".tsv"
-    return ".csv" if _is_csv(lines[:_NUM_CSV_LINES]) else ".txt"
+def _open_folder(name: str, part: str) -> DataSource:
+    """Return a folder; where its files are tables, the rows of those of a part."""
+    folder = DataSource(name, None)
+    tables = list(filter(is_table_name, folder.files))
+    if not tables or any(map(_has_data_name, folder.files)):  # images, with a table about them
+        return folder
+    selected = select_tables(Path(name), tables, part)
+    lines = _table_lines(name)
+    for file in selected.files:
+        lines.add(str(file), _unpack(str(file), _read_file(str(file), stat.S_IFREG)))
+    content, table = lines.finish(selected, folder.files)
+    return DataSource(name, content, table=table)
+
+
+def _source_of_bytes(name: str, packed: bytes, *, is_stream: bool) -> DataSource:
+    """Return a file or stream by its bytes, which are unpacked; of a table, the rows."""
+    content = _unpack(name, packed)
+    if not find_table_form(name, content):
+        return DataSource(name, content, is_stream=is_stream)
+    lines = _table_lines(name)
+    lines.add(name, content)
+    content, table = lines.finish()
+    return DataSource(name, content, is_stream=is_stream, table=table)
+
+
+def _table_lines(name: str) -> TableLines:
+    """Return what collects the rows of tables, as many as a stream may have."""
+    most = _most_bytes()
+    return TableLines(name, most, _too_long(f"{name}, as JSON", most, "Name a part of it"))
 
 
 SourceLike = DataSource | str | Path
 """An open source, or the name of a file or folder; ``-`` is standard input."""
 
 
-def as_source(data: SourceLike) -> DataSource:
-    """Return an open source unchanged; open a file or folder by its name."""
-    return data if isinstance(data, DataSource) else open_source(data)
+def as_source(data: SourceLike, part: str = "train") -> DataSource:
+    """Return an open source unchanged; open a file or folder by its name, as `open_source` does."""
+    return data if isinstance(data, DataSource) else open_source(data, part)
 
 
 def open_file(name: str) -> BufferedReader:
@@ -215,20 +237,11 @@ def file_hash(path: str | Path) -> str:
 
 def describe_folder_as_file() -> str:
     """Return what to name instead of a folder where a file was expected."""
-    allowed = "TSV, CSV, JSONL, text (.txt), or two text files (`data.targets`)"
+    allowed = "TSV, CSV, JSONL, Parquet, text (.txt), or two text files (`data.targets`)"
     return (
         f"a directory, not a file.  Name one file: {allowed}; or a folder with one folder of "
         "images or WAV files a label."
     )
-
-
-def _is_csv(lines: list[str]) -> bool:
-    """Return whether lines have the same number of cells; in text a space follows a comma."""
-    for separator in ",;|":
-        counts = {len(cells) for cells in csv.reader(lines, delimiter=separator)}
-        if len(counts) == 1 and counts != {1} and f"{separator} " not in lines[0]:
-            return len(lines) > 1
-    return False
 
 
 def describe_open_error(name: str, error: OSError | ValueError) -> str:

@@ -59,7 +59,7 @@ class _Damage(NamedTuple):
 
 def is_squad(source: DataSource, encoding: str = "utf-8") -> bool:
     """Return whether a file begins as the nested JSON of SQuAD does, by its first 64 KiB."""
-    if source.is_folder:
+    if source.is_folder or source.table is not None:
         return False
     try:
         start = source.content[:_SEARCHED].decode(encoding, errors="replace")

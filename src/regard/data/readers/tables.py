@@ -325,7 +325,7 @@ def _inspect_objects(
     find_keys: Callable[[list[str]], Sequence[str] | None],
 ) -> ReadAs:
     """Return what JSON is read as, by its first object."""
-    text, notes = next((text for _, text in table.lines if text.strip()), "{}"), note_wrapping(file)
+    text, notes = next((text for _, text in table.lines if text.strip()), "{}"), note_objects(file)
     with suppress(DataError, msgspec.DecodeError, RecursionError):
         keys = list(json_fields(text))
         columns = find_keys(keys) or ()
@@ -333,8 +333,10 @@ def _inspect_objects(
     return ReadAs.of(contents, notes=notes)
 
 
-def note_wrapping(file: TextFile) -> list[str]:
-    """Return a note on the key of an object that has all others in a list; none for other files."""
+def note_objects(file: TextFile) -> list[str]:
+    """Return notes on where objects come from: a table, or a list under a key; else none."""
+    if file.table is not None:
+        return list(file.table.notes)
     key = find_wrapping_key(numbered_lines(file._replace(problems=[])))
     return [] if key is None else [f'the list under "{key}"']
 
@@ -450,7 +452,18 @@ def _take_pair_header(
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
-    """Return line i of one file with line i of another."""
+    """Yield line i of one file with line i of another.
+
+    Yields:
+        The number of each line, and the two texts.
+
+    Raises:
+        DataError: One of them is a table, which has rows instead of lines of text.
+    """
+    for side in (file, other):
+        if side.table is not None:
+            remedy = "Name both columns of one table: `data.columns=SOURCE,TARGET`"
+            raise DataError(f"{side.name}: {side.table.form}, not one text a line.  {remedy}")
     num_lines = num_others = 0
     both = zip_longest(numbered_lines(file), numbered_lines(other))
     for line, (source, target) in enumerate(both, start=1):

@@ -27,6 +27,7 @@ from regard.data.readers.source import (
     open_file,
     standard_input,
 )
+from regard.data.readers.table_origin import TableOrigin
 from regard.errors import ConfigError, DataError, did_you_mean
 
 Lines = Iterator[tuple[int, str]]
@@ -47,9 +48,11 @@ _BINARY = {
     b"\xd0\xcf\x11\xe0": ("an old document of Excel or Word", "Save it as CSV or text"),
     b"%PDF": ("a PDF document", "Convert it to text: pdftotext"),
     b"{\\rtf": ("a document in RTF", "Save it as text"),
-    b"PAR1": ("a Parquet file", "Save it as CSV or JSONL"),
-    b"ARROW1": ("an Arrow file", "Save it as CSV or JSONL"),
-    b"FEA1": ("a Feather file", "Save it as CSV or JSONL"),
+    b"PAR1": ("a Parquet file", "Name it as a file that ends in .parquet"),
+    b"ARROW1\0": ("an Arrow file", "Name it as a file that ends in .arrow"),
+    b"\xff\xff\xff\xff": ("an Arrow stream", "Name it as a file that ends in .arrow"),
+    b"FEA1": ("a Feather file of version 1", "Save it as Parquet or CSV"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "Fetch the data: git lfs pull"),
     b"ORC": ("an ORC file", "Save it as CSV or JSONL"),
     b"Obj\x01": ("an Avro file", "Save it as JSONL"),
     b"\x89HDF": ("an HDF5 file", "Save it as CSV or JSONL"),
@@ -115,12 +118,14 @@ class TextFile(NamedTuple):
         encoding: Encoding of its bytes.
         content: Its bytes; None if they are read from the file of that name, line by line.
         problems: Lines that cannot be read; readers append to it.
+        table: Where the lines come from if they are the rows of tables.
     """
 
     name: str
     encoding: str
     content: bytes | None
     problems: list[RowProblem]
+    table: TableOrigin | None = None
 
     def refuse(
         self,
@@ -132,13 +137,15 @@ class TextFile(NamedTuple):
         json_path: str = "",
     ) -> None:
         """Append a problem of a line, of a path in a nested file, or of the file as a whole."""
-        self.problems.append(RowProblem(self.name, line, reason, text, remedy, json_path))
+        file_row = "" if self.table is None or line is None else self.table.locate(line)
+        self.problems.append(RowProblem(self.name, line, reason, text, remedy, json_path, file_row))
 
 
 def open_text(data: SourceLike, encoding: str) -> TextFile:
     """Read the bytes of a text file; nothing is decoded."""
     source = as_source(data)
-    return TextFile(source.path, encoding, source.content, problems=[])
+    encoding = encoding if source.table is None else "utf-8"
+    return TextFile(source.path, encoding, source.content, [], source.table)
 
 
 def numbered_lines(file: TextFile) -> Lines:

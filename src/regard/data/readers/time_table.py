@@ -13,12 +13,10 @@ from itertools import islice, repeat, takewhile, zip_longest
 from operator import itemgetter
 from typing import NamedTuple
 
-import msgspec
-
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import list_first
 from regard.data.readers.columns import fold_name
-from regard.data.readers.json_lines import read_objects
+from regard.data.readers.json_lines import read_objects, text_of_value
 from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.number_columns import (
     are_mostly_numbers,
@@ -257,15 +255,8 @@ def _read_objects(file: TextFile, limit: int | None) -> TimeTable:
     """Return the rows of objects; a key that an object does not have is an empty cell."""
     objects = list(islice(read_objects(file), limit))
     names = list(dict.fromkeys(name for _, fields in objects for name in fields))
-    columns = [[_text_of(fields.get(name)) for _, fields in objects] for name in names]
+    columns = [[text_of_value(fields.get(name)) for _, fields in objects] for name in names]
     return TimeTable(names, columns, [line for line, _ in objects], [])
-
-
-def _text_of(value: object) -> str:
-    """Return the text of a value of JSON; none is empty."""
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:

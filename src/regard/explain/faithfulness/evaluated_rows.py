@@ -54,7 +54,7 @@ def open_rows(
     """
     if num_rows < 1:
         raise ConfigError(f"rows={num_rows}: it must be 1 or more.")
-    rows = _read_rows(predictor, as_source(data))
+    rows = _read_rows(predictor, as_source(data, "test"))
     if len(rows) > num_rows:
         drawn = np.random.default_rng(_SEED).choice(len(rows), num_rows, replace=False)
         rows = [rows[index] for index in sorted(drawn.tolist())]

@@ -203,5 +203,6 @@ def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) 
     read_as = inspect_records(source, names, _ROWS_OF_NUMBERS, encoding=data.encoding)
     table = inspect_number_table(source, label=names[0], encoding=data.encoding)
     left_out = [name for name in table.left_out if name.strip() not in read_as.columns]
-    notes = ["decimal commas"] if table.has_decimal_commas else []
+    notes = [] if source.table is None else list(source.table.notes)
+    notes += ["decimal commas"] * table.has_decimal_commas
     return ReadAs.of(_ROWS_OF_NUMBERS, read_as.columns, left_out, notes)

@@ -334,7 +334,9 @@ class Series(Modality):
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds series."""
         is_row = shape.kind == "table" and shape.has_row_of_numbers
-        return is_row or (shape.kind in ("table", "text") and shape.has_numbers_beside_label)
+        return is_row or (
+            shape.kind in ("table", "text", "records") and shape.has_numbers_beside_label
+        )
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:  # noqa: ARG002
         """Choose one number per step, where the user set no other."""
@@ -343,7 +345,9 @@ class Series(Modality):
     def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read rows with their labels."""
         if source.is_folder:
-            raise DataError(f"{source.path}: a directory, not a file.  Name one file: CSV or TSV.")
+            raise DataError(
+                f"{source.path}: a directory, not a file.  Name one: CSV, TSV, JSONL or Parquet."
+            )
         rows = _number_rows(source, input_format.data)
         steps = [_steps(row, source.path, input_format) for row in rows]
         return {"train": _labeled_rows(source.path, rows, steps)}

@@ -1,0 +1,207 @@
+"""Tables of Parquet and Arrow: each row becomes an object of JSON on a line of its own.
+
+pyarrow reads what Hugging Face's datasets, pandas, polars and Spark write. A struct is an object
+and a list a list; dates and times are written as ISO 8601. Cost: the JSON of all rows, and the
+Python objects of a thousand of them at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from regard.data.listing import list_first
+from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
+from regard.data.readers.row_encoder import ROW_ENCODER
+from regard.errors import DataError
+
+WriteLine = Callable[[bytes], object]
+"""Receives each line of JSON."""
+_PARQUET, _ENCRYPTED = b"PAR1", b"PARE"
+_ARROW_FILE, _ARROW_STREAM = b"ARROW1\0\0", b"\xff\xff\xff\xff"
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")  # a text may begin with PAR1, too
+_SEARCHED = 4096  # bytes that are searched for it
+_ROWS_AT_ONCE = 1000
+_INDEX = re.compile(r"__index_level_\d+__")  # of a data frame of pandas, without a name
+_NUM_NAMED = 10  # columns in a message
+
+
+class ConvertedRows(NamedTuple):
+    """What became of the rows of a table.
+
+    Args:
+        names: Names of the columns.
+        num_rows: Number of rows.
+        notes: How columns were read, where their values do not say it.
+        media: What each column of ``images`` or ``recordings`` holds, by its name.
+    """
+
+    names: tuple[str, ...]
+    num_rows: int
+    notes: tuple[str, ...]
+    media: dict[str, str]
+
+
+def find_form(content: bytes, *, is_named: bool) -> str:
+    """Return what a table of Parquet or Arrow is, by its bytes; empty for another file.
+
+    Args:
+        content: Its bytes.
+        is_named: Whether its name says that it is one.
+    """
+    if content.startswith((_PARQUET, _ENCRYPTED)):
+        is_binary = is_named or _CONTROL.search(content, 0, _SEARCHED) is not None
+        return "Parquet" if is_binary else ""
+    if content.startswith(_ARROW_STREAM):
+        return "Arrow stream"
+    return "Arrow" if content.startswith(_ARROW_FILE) else ""
+
+
+def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> ConvertedRows:
+    """Write the rows of a file of Parquet or Arrow as lines of JSON.
+
+    Args:
+        name: Name of the file, for messages.
+        content: Its bytes.
+        form: What it is, by `find_form`.
+        write: Receives each line.
+
+    Returns:
+        What became of the rows.
+
+    Raises:
+        DataError: The file is damaged or encrypted, or has values that JSON cannot have.
+    """
+    if content.startswith(_ENCRYPTED):
+        raise DataError(f"{name}: an encrypted Parquet file.  Write it without encryption.")
+    if form == "Parquet" and not content.endswith(_PARQUET):
+        raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
+    pyarrow: Any = _import_pyarrow(f"{name}: {form}")
+    try:
+        schema, batches = _open(content, form)
+        return _convert(name, schema, batches, write)
+    except DataError:  # which is a ValueError, too
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
+        cause = str(error).strip().split("\n")[0].rstrip(".")
+        is_encrypted = "encrypt" in cause or "decrypt" in cause
+        if is_encrypted or isinstance(error, NotImplementedError):
+            remedy = f"Write it {'without encryption' if is_encrypted else 'with another codec'}."
+        else:
+            remedy = "Damaged?  Copy it again."
+        raise DataError(f"{name}: {form} that cannot be read ({cause}).  {remedy}") from error
+
+
+def convert_stream(name: str, table: Any, write: WriteLine) -> ConvertedRows:
+    """Write the rows of an object with Arrow's C interface for streams as lines of JSON.
+
+    Args:
+        name: Its name, for messages.
+        table: A table of pyarrow, or of another package with ``__arrow_c_stream__``.
+        write: Receives each line.
+
+    Returns:
+        What became of the rows.
+
+    Raises:
+        DataError: It has values that JSON cannot have.
+    """
+    pyarrow: Any = _import_pyarrow(f"{name}: {type(table).__name__}")
+    reader = pyarrow.RecordBatchReader.from_stream(table)
+    return _convert(name, reader.schema, reader, write)
+
+
+def _import_pyarrow(what: str) -> ModuleType:
+    """Return the package pyarrow; raise `DataError`, which begins with `what`, without it."""
+    try:
+        return import_module("pyarrow")
+    except ImportError as error:
+        raise DataError(
+            f"{what} is read by pyarrow, which is not installed.  "
+            "Install it: pip install 'regard[parquet]'"
+        ) from error
+
+
+def _open(content: bytes, form: str) -> tuple[Any, Iterable[Any]]:
+    """Return the schema of a file, and its batches of rows."""
+    if form == "Parquet":
+        source = import_module("pyarrow").BufferReader(content)
+        parquet = import_module("pyarrow.parquet")
+        file = parquet.ParquetFile(source, page_checksum_verification=True)
+        return file.schema_arrow, file.iter_batches(_ROWS_AT_ONCE)
+    ipc = import_module("pyarrow.ipc")
+    if form == "Arrow stream":
+        reader = ipc.open_stream(content)
+        return reader.schema, reader
+    file = ipc.open_file(content)
+    return file.schema, map(file.get_batch, range(file.num_record_batches))
+
+
+def _convert(name: str, schema: Any, batches: Iterable[Any], write: WriteLine) -> ConvertedRows:
+    """Write the rows of batches as lines of JSON."""
+    columns, notes = _read_columns(name, schema)
+    names = [column.name for column in columns]
+    media: dict[str, str] = {}
+    num_rows = 0
+    for batch in _slices(batches):
+        first = num_rows + 1
+        arrays = [batch.column(column.number) for column in columns]
+        for column, array in zip(columns, arrays, strict=True):
+            if column.name not in media and (kind := media_of(_first_value(array))):
+                media[column.name] = kind
+        values = [
+            column.values(array, lambda row, first=first: f"{name}:{first + row}")
+            for column, array in zip(columns, arrays, strict=True)
+        ]
+        for row in zip(*values, strict=True):
+            write(ROW_ENCODER.encode(dict(zip(names, row, strict=True))) + b"\n")
+        num_rows += batch.num_rows
+    return ConvertedRows(tuple(names), num_rows, notes, media)
+
+
+def _read_columns(name: str, schema: Any) -> tuple[list[ArrowColumn], tuple[str, ...]]:
+    """Return the columns that are read, and notes on them.
+
+    An index of pandas without a name is a column ``time`` where it has times, and else left out.
+
+    Raises:
+        DataError: There are none, or two have one name.
+    """
+    if not schema.names:
+        raise DataError(f"{name}: a table without columns.")
+    label_names = read_label_names(schema.metadata)
+    types = import_module("pyarrow").types
+    columns, notes = [], []
+    for index, (column, kind) in enumerate(zip(schema.names, schema.types, strict=True)):
+        if not _INDEX.fullmatch(column):
+            columns.append(ArrowColumn(index, column, label_names.get(column, ())))
+        elif types.is_temporal(kind):
+            columns.append(ArrowColumn(index, "time"))
+        else:
+            notes.append("without the index of pandas")
+    names = [column.name for column in columns]
+    repeated = next((one for index, one in enumerate(names) if one in names[:index]), None)
+    if repeated is not None:
+        raise DataError(f'{name}: two columns have the name "{repeated}".  Rename one of them.')
+    if named := [column.name for column in columns if column.label_names]:
+        notes.append(f"names of labels by the file: {list_first(named, _NUM_NAMED)}")
+    return columns, tuple(notes)
+
+
+def _slices(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the rows of batches, which may be whole files, in batches of a limited size."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            yield batch.slice(start, _ROWS_AT_ONCE)
+
+
+def _first_value(array: Any) -> object:
+    """Return the first value of an array of bytes or objects; None of another one."""
+    types = import_module("pyarrow").types
+    kind = array.type
+    if not (types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind)):
+        return None
+    return next((value.as_py() for value in array if value.is_valid), None)

@@ -1,0 +1,158 @@
+"""The rows of one table, or of several files, as one text of JSON: an object a line.
+
+Cost: that text in memory; of the files, one at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from regard.data.listing import list_first, pluralize
+from regard.data.readers import FORMATS, ROW_FORMATS
+from regard.data.readers.arrow_tables import convert_file, find_form
+from regard.data.readers.problems import quote
+from regard.data.readers.suffixes import suffix_of, suffix_of_content
+from regard.data.readers.table_folders import TableFolder, describe_shard
+from regard.data.readers.table_origin import TableOrigin
+from regard.errors import DataError, ResourceError
+
+_POINTER = b"version https://git-lfs"
+_NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")
+_SEARCHED = 4096  # bytes that are searched for it
+_NUM_NAMED = 10  # columns or files in a message
+_TEXT_TABLES = ("csv", "tsv", "jsonl")
+
+
+class TableLines:
+    """The rows of tables, which are added one file after another.
+
+    Args:
+        name: The file or folder as named.
+        most: Most bytes of text.
+        too_long: What is raised where there are more.
+    """
+
+    def __init__(self, name: str, most: int, too_long: DataError | ResourceError) -> None:
+        self.name, self._most, self._too_long = name, most, too_long
+        self._text = BytesIO()
+        self._hashes: list[str] = []
+        self._names: tuple[str, ...] = ()
+        self._notes: list[str] = []
+        self._media: dict[str, str] = {}
+        self._form = ""
+        self._files: list[str] = []
+        self._first_lines: list[int] = []
+        self._num_rows = 0
+
+    def add(self, path: str, content: bytes) -> None:
+        """Append the rows of a file.
+
+        Args:
+            path: Its name.
+            content: Its bytes.
+
+        Raises:
+            DataError: It cannot be read, or has other columns than the files before it.
+            ResourceError: The rows of all have too many bytes.
+        """
+        self._form = find_table_form(path, content)
+        rows = convert_file(path, content, self._form, self._write)
+        if self._files and {*rows.names} != {*self._names}:
+            here, there = (list_first(names, _NUM_NAMED) for names in (rows.names, self._names))
+            raise DataError(f"{path}: columns {here}; those of {self._files[0]} are {there}.")
+        self._hashes.append(hashlib.sha256(content).hexdigest())
+        self._names, self._media = rows.names, rows.media | self._media
+        self._notes += [note for note in rows.notes if note not in self._notes]
+        self._files.append(path)
+        self._first_lines.append(1 + self._num_rows)
+        self._num_rows += rows.num_rows
+
+    def finish(
+        self, folder: TableFolder | None = None, others: Sequence[Path] = ()
+    ) -> tuple[bytes, TableOrigin]:
+        """Return the text, and where it comes from.
+
+        Args:
+            folder: What was read of a folder; None for one file.
+            others: All files of the folder, of which other tables are named.
+
+        Raises:
+            DataError: There are no rows.
+        """
+        if not self._num_rows:
+            columns = list_first(self._names, _NUM_NAMED)
+            raise DataError(f"{self.name}: there are no rows.  Columns seen: {columns}.")
+        notes = [self._describe_files(folder), *self._notes]
+        if folder is not None and (unread := _unread_tables(Path(self.name), folder, others)):
+            notes.append(f"not read: {list_first(unread, _NUM_NAMED)}")
+        table = TableOrigin(
+            form=self._form,
+            sha256=self._hashes[0] if folder is None else self._hash_of_files(),
+            notes=tuple(notes),
+            files=() if folder is None else tuple(self._files),
+            first_lines=() if folder is None else tuple(self._first_lines),
+            held_out=() if folder is None else folder.other_parts,
+            media=self._media,
+        )
+        return self._text.getvalue(), table
+
+    def _hash_of_files(self) -> str:
+        """Return the hash of the names and contents of the files."""
+        digest, root = hashlib.sha256(), Path(self.name)
+        for path, file_hash in zip(self._files, self._hashes, strict=True):
+            name = os.fsencode(Path(path).relative_to(root).as_posix())
+            digest.update(name + f"\0{file_hash}\n".encode())
+        return digest.hexdigest()
+
+    def _describe_files(self, folder: TableFolder | None) -> str:
+        """Return what the files are, how many, and of which part."""
+        if folder is None:
+            shard = describe_shard(self.name)
+            return f"{self._form}, {shard}" if shard else self._form
+        of_part = f" of {folder.part}" if folder.part else ""
+        return f"{pluralize(len(self._files), f'{self._form} file')}{of_part}"
+
+    def _write(self, line: bytes) -> None:
+        self._text.write(line)
+        if self._text.tell() > self._most:
+            raise self._too_long
+
+
+def find_table_form(name: str, content: bytes) -> str:
+    """Return what a table of Parquet or Arrow is; empty for any other file.
+
+    Raises:
+        DataError: It is named so, and is another file.
+    """
+    file_format = FORMATS.get(suffix_of(name))
+    form = find_form(content, is_named=file_format in ROW_FORMATS)
+    if form or file_format not in ROW_FORMATS:
+        return form
+    expected = file_format.capitalize()
+    if not content:
+        raise DataError(f"{name}: the file is empty.  Expected {expected}.")
+    if content.startswith(_POINTER):
+        raise DataError(f"{name}: a pointer of Git LFS, not the data.  Fetch it: git lfs pull")
+    if _NO_TEXT.search(content, 0, _SEARCHED):
+        raise DataError(f"{name}: not {expected} by its first bytes.  Damaged?  Copy it again.")
+    first = content.decode("utf-8", "replace").lstrip().split("\n", 1)[0]
+    path = Path(name)
+    renamed = path.with_suffix(suffix_of_content(content[: 1 << 20]))
+    raise DataError(
+        f"{name}: text, not {expected}.  {quote(first)}  Name it for what it is: "
+        f"mv {shlex.quote(name)} {shlex.quote(str(renamed))}"
+    )
+
+
+def _unread_tables(root: Path, folder: TableFolder, files: Sequence[Path]) -> list[str]:
+    """Return the names of other tables in a folder, which are not read."""
+    others = (file for file in files if FORMATS.get(suffix_of(file.name)) in _TEXT_TABLES)
+    # What describes a data set of `datasets` is JSON, too.
+    texts = (file for file in others if file.suffix != ".json")
+    return sorted({*folder.unread, *(file.relative_to(root).as_posix() for file in texts)})

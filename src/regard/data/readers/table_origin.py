@@ -1,0 +1,70 @@
+"""Where the rows of a table come from that is not text: a file, or several, of Parquet or Arrow."""
+
+from __future__ import annotations
+
+import shlex
+from bisect import bisect_right
+
+import msgspec
+
+_READ = {
+    "Parquet": "pyarrow.parquet as p; t = p.read_table(sys.argv[1])",
+    "Arrow": "pyarrow as p; t = p.ipc.open_file(sys.argv[1]).read_all()",
+    "Arrow stream": "pyarrow as p; t = p.ipc.open_stream(sys.argv[1]).read_all()",
+}
+"""What reads a table ``t`` in Python, by its form."""
+
+
+class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """The files whose rows became objects of JSON, a line each.
+
+    Args:
+        form: What the files are, such as ``Parquet``.
+        sha256: Hash of their bytes, in hexadecimal.
+        notes: How they were read, for the line that says what the data was read as.
+        files: Names of the files of a folder; empty for one file.
+        first_lines: 1-based line of the first row of each of `files`.
+        held_out: Parts of the folder next to the one that was read: ``valid``, ``test``.
+        media: What columns of ``images`` or ``recordings`` hold, by name.
+    """
+
+    form: str
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    first_lines: tuple[int, ...] = ()
+    held_out: tuple[str, ...] = ()
+    media: dict[str, str] = {}
+
+    def locate(self, line: int) -> str:
+        """Return the file of a row and its number there; empty where there is one file.
+
+        >>> TableOrigin(form="Parquet", files=("a", "b"), first_lines=(1, 11)).locate(12)
+        'b:2'
+        """
+        if not self.files:
+            return ""
+        index = bisect_right(self.first_lines, line) - 1
+        return f"{self.files[index]}:{line - self.first_lines[index] + 1}"
+
+    def print_command(self, name: str) -> str:
+        """Return the command that prints the rows of a file, or a folder, as JSONL."""
+        rows = "[print(json.dumps(row, default=str)) for row in t.to_pylist()]"
+        return f'python -c "import json, sys, {_READ[self.form]}; {rows}" {shlex.quote(name)}'
+
+    def file_command(self, name: str, column: str, label: str) -> str:
+        """Return the command that writes images or recordings to files in folders of labels.
+
+        Args:
+            name: The file or folder of the table.
+            column: The column of their bytes.
+            label: The column of labels.
+        """
+        suffix = {"images": "png", "recordings": "wav"}[self.media[column]]
+        value = f"r[{column!r}]"
+        rows = (
+            f"[(os.makedirs(d := os.path.join('files', str(r[{label!r}])), exist_ok=True), "
+            f"open(os.path.join(d, f'{{i}}.{suffix}'), 'wb').write({value}['bytes'] "
+            f"if isinstance({value}, dict) else {value})) for i, r in enumerate(t.to_pylist())]"
+        )
+        return f'python -c "import os, sys, {_READ[self.form]}; {rows}" {shlex.quote(name)}'
