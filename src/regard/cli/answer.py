@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
@@ -11,7 +10,7 @@ import msgspec
 
 from regard.cli.inputs import TextOptions, input_lines, note_table
 from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOptions
-from regard.cli.outputs import escape
+from regard.cli.outputs import as_json, escape, print_note, print_warning
 from regard.cli.parameters import AsText, Flag, Name, Text
 from regard.cli.predictors import open_predictor
 from regard.data.listing import describe_lines, pluralize
@@ -90,15 +89,10 @@ def _note_what_was_not_read(num_cut: Mapping[str, int], blank: Sequence[int]) ->
     for noun, number in num_cut.items():
         if number:
             are = pluralize(number, f"{noun} is", f"{noun}s are")
-            print(
-                f"regard: warning: {are} longer than the model reads: the rest was cut off.",
-                file=sys.stderr,
-            )
+            print_warning(f"{are} longer than the model reads: the rest was cut off.")
     if blank:
         lines = describe_lines(blank)
-        print(
-            f"regard: note: {lines}: the question is empty, so nothing is asked.", file=sys.stderr
-        )
+        print_note(f"{lines}: the question is empty, so nothing is asked.")
 
 
 def open_answerer(model: str, compute: ComputeOptions) -> QuestionAnswerer | AnswerWriter:
@@ -153,7 +147,7 @@ def _as_json(row: _Row, result: Answer) -> str:
     """Return a result as an object."""
     entry: dict[str, object] = {"line": row.line, "question": row.question}
     entry |= {"id": row.id} if row.id else {}
-    return msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode()
+    return as_json({**entry, **msgspec.to_builtins(result)})
 
 
 def _plain(_: _Row, result: Answer) -> str:

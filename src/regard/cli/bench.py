@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
-
+from regard.cli.outputs import as_json
 from regard.cli.parameters import Flag
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def attention(
     )
     if json:
         report = run_bench(config, lambda rows, skipped: None)  # noqa: ARG005 - printed at the end
-        print(msgspec.json.encode(report).decode())
+        print(as_json(report))
         return
     _print_header(config)
     report = run_bench(config, _print_case)

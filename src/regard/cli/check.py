@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from regard.cli.data_options import UNSET, DataOptions
-from regard.cli.outputs import escape
+from regard.cli.outputs import as_json, escape
 from regard.cli.parameters import Flag, Name, Settings
 from regard.cli.wording import command_text, error_text, message_text
 from regard.data.listing import pluralize
@@ -123,7 +123,7 @@ def _report_problems(
             "problems": [row._asdict() | {"remedy": message_text(row.remedy)} for row in problems],
             "next": None,
         }
-        print(msgspec.json.encode(report).decode())
+        print(as_json(report))
     elif len(problems) > 1:
         lines = list_problems(problems)
         for line in lines[:_PRINTED_PROBLEMS]:
@@ -142,7 +142,7 @@ def _print_json(task: str, dataset: Dataset[Any], next_command: str | None) -> N
     report |= details.fields
     report["near_duplicates"] = details.num_near_duplicates
     report["drops"] = msgspec.to_builtins(dataset.dropped)
-    print(msgspec.json.encode(report).decode())
+    print(as_json(report))
 
 
 def _print(task: str, dataset: Dataset[Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import msgspec
 from regard.cli.garbage import collect_as_usual
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines, refuse_text_options
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
-from regard.cli.outputs import escape
+from regard.cli.outputs import as_json, escape, print_warning
 from regard.cli.parameters import Flag, Name, Text
 from regard.cli.predictors import other_task
 from regard.settings.validation import LARGEST, require_range
@@ -93,7 +92,7 @@ def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: 
 def _warn_of_cut(classifier: LabelPredictor[Any], num_cut: int, number: int) -> None:
     """Say on standard error that the end of some inputs was not read."""
     if num_cut:
-        print(f"regard: warning: {classifier.describe_cut(num_cut, number)}.", file=sys.stderr)
+        print_warning(f"{classifier.describe_cut(num_cut, number)}.")
 
 
 def _write(
@@ -101,7 +100,7 @@ def _write(
 ) -> None:
     """Print a result: as JSON with an entry's fields, else the most probable labels."""
     if json:
-        text = msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode()
+        text = as_json({**entry, **msgspec.to_builtins(result)})
     else:
         ranked = list(result.probabilities.items())[:top]
         text = prefix + "\t".join(f"{escape(label)}\t{value:.3f}" for label, value in ranked)

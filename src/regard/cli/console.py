@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from regard.cli.outputs import as_json
 from regard.cli.wording import command_text, message_text
 from regard.data.listing import pluralize
 from regard.errors import NextStep
@@ -76,7 +77,7 @@ def event_fields(event: ev.Event) -> dict[str, Any]:
 
 
 def _write_json(event: ev.Event) -> None:
-    sys.stdout.write(msgspec.json.encode(event_fields(event)).decode() + "\n")
+    sys.stdout.write(as_json(event_fields(event)) + "\n")
     sys.stdout.flush()
 
 

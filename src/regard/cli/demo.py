@@ -10,6 +10,7 @@ import msgspec
 
 from regard.cli.console import make_report
 from regard.cli.live import LiveOptions, show_live
+from regard.cli.outputs import as_json
 from regard.cli.parameters import Flag, Output
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
@@ -70,7 +71,7 @@ def demo(
         )
     page = _explain(result, device)
     if json:
-        print(msgspec.json.encode({**msgspec.to_builtins(result), "page": page}).decode())
+        print(as_json({**msgspec.to_builtins(result), "page": page}))
     else:
         _print(result, page)
 

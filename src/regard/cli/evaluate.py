@@ -7,10 +7,8 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-
 from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOptions
-from regard.cli.outputs import escape
+from regard.cli.outputs import as_json, escape
 from regard.cli.parameters import Flag, Name
 from regard.cli.torchrun import join_run, runs_on_all_ranks
 from regard.errors import ConfigError
@@ -104,7 +102,7 @@ def _print(report: EvaluationReport, task: str, seconds: float, *, json: bool) -
     """Print a report as lines, or as one object."""
     if json:
         fields = report.json_fields() | {"seconds": seconds}
-        print(msgspec.json.encode({"task": task, **fields}).decode())
+        print(as_json({"task": task, **fields}))
         return
     for title, text in report.lines():
         print(escape(f"{title:<7} {text}"))

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
@@ -22,7 +21,7 @@ from regard.cli.inputs import (
     refuse_text_options,
 )
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
-from regard.cli.outputs import replacing
+from regard.cli.outputs import as_json, print_note, replacing
 from regard.cli.parameters import Flag, Name, Output, Text
 from regard.data.listing import pluralize
 from regard.errors import ConfigError, DataError
@@ -324,11 +323,7 @@ def _choose_line(texts: Sequence[str], name: str, line: int) -> str:
         lines = pluralize(len(texts), "line")
         raise DataError(f"{name} has {lines}: there is no line {line:,} to explain.")
     if line == 1 < len(texts):
-        print(
-            f"regard: note: {name}: the first of {len(texts):,} lines is explained; "
-            "another one: --line",
-            file=sys.stderr,
-        )
+        print_note(f"{name}: the first of {len(texts):,} lines is explained; another one: --line")
     return texts[line - 1]
 
 
@@ -356,7 +351,7 @@ def _write(explanation: Explanation, kind: Format, output: str | None) -> None:
     elif kind == "svg":
         content = explanation_svg(explanation)
     elif kind == "json":
-        content = msgspec.json.encode(explanation).decode() + "\n"
+        content = as_json(explanation) + "\n"
     else:
         content = format_text(explanation)
     if output is None:
@@ -391,7 +386,7 @@ def _evaluate(
             on_progress=partial(on_progress, "Test data"),
         )
     if json:
-        print(msgspec.json.encode(comparison).decode())
+        print(as_json(comparison))
         return
     for line in comparison.lines():
         print(line)

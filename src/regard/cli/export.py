@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from regard.cli.outputs import is_readme_of_export, replacing_folder
+from regard.cli.outputs import as_json, is_readme_of_export, replacing_folder
 from regard.cli.parameters import Flag, Name, Output
 from regard.data.listing import list_first, pluralize
 from regard.errors import ConfigError, WeightsError
@@ -64,7 +64,7 @@ def export(
     if before:
         _note_replaced(output, set(before) - written)
     if json:
-        print(msgspec.json.encode(exported).decode())
+        print(as_json(exported))
         return
     print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
     peer: Peer = load(EXPORTS[to].peer)

@@ -9,10 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
-
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
-from regard.cli.outputs import write_rows
+from regard.cli.outputs import as_json, print_note, write_rows
 from regard.cli.parameters import Flag, Name, Output
 from regard.cli.predictors import open_predictor
 from regard.data.listing import list_first
@@ -84,7 +82,7 @@ def forecast(
         forecaster.draw(file, results, output)
         print(f"{output}: written", file=sys.stderr)
     elif kind == "json":
-        write_rows((msgspec.json.encode(result).decode() for result in results), output)
+        write_rows((as_json(result) for result in results), output)
     else:
         write_rows(_table(results, "\t" if kind == "tsv" else ","), output)
 
@@ -96,7 +94,7 @@ def _note_reading(file: TimeSeriesFile) -> None:
     dropped = count_reasons(file.dropped)
     reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]
     for note in (f"read as {file.read_as.text}", *file.notes, *reasons):
-        print(f"regard: note: {file.series.path}: {note}.", file=sys.stderr)
+        print_note(f"{file.series.path}: {note}.")
 
 
 def _note_short_series(file: TimeSeriesFile, window: int) -> None:
@@ -105,10 +103,9 @@ def _note_short_series(file: TimeSeriesFile, window: int) -> None:
     named = zip(series.names, series.values, strict=True)
     short = [f"{name} ({len(values):,})" for name, values in named if len(values) < window]
     if short:
-        print(
-            f"regard: note: {series.path}: fewer values than the {window:,} that the model reads: "
-            f"{list_first(short, _NAMED_SERIES)}.",
-            file=sys.stderr,
+        print_note(
+            f"{series.path}: fewer values than the {window:,} that the model reads: "
+            f"{list_first(short, _NAMED_SERIES)}."
         )
 
 

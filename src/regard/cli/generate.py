@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
+from regard.cli.outputs import as_json
 from regard.cli.parameters import Flag, Name, Text
 from regard.cli.predictors import open_predictor
 from regard.settings.validation import LARGEST, require_range
@@ -120,7 +121,7 @@ def _write(prompt: str, generations: Sequence[Generation], *, json: bool) -> Non
     if json:
         outputs = msgspec.to_builtins(generations)
         entry = {"line": 1, "text": prompt, "prompt": prompt, "outputs": outputs}
-        print(msgspec.json.encode(entry).decode())
+        print(as_json(entry))
         return
     for number, generation in enumerate(generations, start=1):
         title = "" if len(generations) == 1 else f"--- {number}\n"

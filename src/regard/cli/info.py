@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from regard.cli.outputs import escape, replacing
+from regard.cli.outputs import as_json, escape, replacing
 from regard.cli.parameters import Flag, Name, Output
 from regard.cli.wording import command_text
 from regard.errors import ConfigError
@@ -105,7 +105,7 @@ def _show_information(model: str, length: int | None, *, json: bool) -> None:
             "layers": msgspec.to_builtins(layers),
             "uses": [command_text(step) for step in information.uses],
         }
-        print(msgspec.json.encode(fields).decode())
+        print(as_json(fields))
     else:
         _print(information, layers, flops_per_token, length)
 
@@ -121,7 +121,7 @@ def _show_stability(model: str, output: str | None, *, json: bool) -> None:
     if output is not None:
         stability_picture(record).draw(output)
     if json:
-        print(msgspec.json.encode(record).decode())
+        print(as_json(record))
     else:
         for line in format_stability(record):
             print(escape(line))
@@ -142,7 +142,7 @@ def _show_curvature(model: str, output: str | None, *, json: bool) -> None:
     if output is not None:
         result.picture(Path(model).resolve().name).draw(output)
     if json:
-        print(msgspec.json.encode(result).decode())
+        print(as_json(result))
     else:
         for line in result.lines():
             print(escape(line))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from regard.cli.outputs import print_note
 from regard.cli.parameters import AsText
 from regard.errors import ConfigError, DataError
 
@@ -136,7 +136,7 @@ def note_table(name: str) -> None:
     """
     is_file = os.path.exists(name) and _is_file(name)  # noqa: PTH110 - any name
     if is_file and not _is_stream(name) and _is_table(name, "utf-8"):
-        print(f"regard: note: {name}: read as one text, not as rows.", file=sys.stderr)
+        print_note(f"{name}: read as one text, not as rows.")
 
 
 def _is_file(text: str) -> bool:
@@ -153,7 +153,7 @@ def _is_file(text: str) -> bool:
         mode = Path(text).stat().st_mode
     except (OSError, ValueError):  # no such file, or too long for the name of one
         if _FILE_NAME.fullmatch(text):
-            print(f"regard: note: {text}: no such file, so it is a text.", file=sys.stderr)
+            print_note(f"{text}: no such file, so it is a text.")
         return False
     if stat.S_ISDIR(mode) and not _is_folder_of_tables(text):
         raise DataError(f"{text}: a directory, not a file.  Name a file of text.")
@@ -248,7 +248,7 @@ def _find_field(names: Sequence[str], role: str) -> str | None:
 
 def _note_column(name: str, column: str) -> None:
     """Note on standard error that a file is read as rows."""
-    print(f"regard: note: {name}: read as a table, column {column}.", file=sys.stderr)
+    print_note(f"{name}: read as a table, column {column}.")
 
 
 def _field_texts(name: str, encoding: str, role: str) -> list[str]:

@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+import msgspec
 
 from regard.cli.progress import ProgressLine
 from regard.data.listing import pluralize
@@ -62,6 +65,21 @@ def escape(text: str) -> str:
     'very\\\\tgood'
     """
     return _LINE_BREAKS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def as_json(value: object) -> str:
+    """Return a value as one line of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+def print_note(text: str) -> None:
+    """Say on standard error what a person may want to know."""
+    print(f"regard: note: {text}", file=sys.stderr)
+
+
+def print_warning(text: str) -> None:
+    """Say on standard error what may make an output wrong."""
+    print(f"regard: warning: {text}", file=sys.stderr)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from regard.cli.outputs import replacing_folder
+from regard.cli.outputs import as_json, replacing_folder
 from regard.cli.parameters import Flag, Name, Output
 from regard.errors import ConfigError
 
@@ -45,7 +45,7 @@ def quantize(
         quantized = quantize_folder(model, folder)
     quantized = msgspec.structs.replace(quantized, folder=output)
     if json:
-        print(msgspec.json.encode(quantized).decode())
+        print(as_json(quantized))
         return
     before, after = quantized.bytes_before / 1e6, quantized.bytes_after / 1e6
     print(f"Written {output}   weights {before:.1f} MB -> {after:.1f} MB")

@@ -20,6 +20,7 @@ from cyclopts import Parameter
 from regard.cli.failures import INTERRUPTED
 from regard.cli.garbage import collect_as_usual
 from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
+from regard.cli.outputs import as_json, print_note
 from regard.cli.parameters import Flag, Name
 from regard.errors import ConfigError
 from regard.settings.validation import require_range
@@ -152,15 +153,14 @@ def serve(
 
     def on_start(url: str) -> None:
         if not is_local:
-            print(
-                f"regard: note: who reaches {address.host} can use the model.  Keys and encryption "
-                "are the work of a proxy in front of it.",
-                file=sys.stderr,
+            print_note(
+                f"who reaches {address.host} can use the model.  Keys and encryption "
+                "are the work of a proxy in front of it."
             )
         _print_start(service, url, json=json)
 
     run_service(service, host=address.host, port=address.port, on_start=on_start)
-    print(_encode({"event": "stopped"}) if json else "Stopped", flush=True)
+    print(as_json({"event": "stopped"}) if json else "Stopped", flush=True)
     if service.state.model.is_computing:  # for nobody: Python would wait for these threads
         os._exit(INTERRUPTED)
 
@@ -264,7 +264,7 @@ def _print_start(service: Starlette, url: str, *, json: bool) -> None:
     paths = [route.path for route in routes if route.include_in_schema]
     if json:
         event = {"event": "serving", "url": url, "model": model.id, "verb": verb, "paths": paths}
-        print(_encode(event), flush=True)
+        print(as_json(event), flush=True)
         return
     more_paths = [path for path in paths if path not in ("/", f"/v1/{verb}", "/explain")]
     print(f"Serving {model.id}   {task}", flush=True)
@@ -290,8 +290,4 @@ def _print_as_json(answer: AnsweredRequest) -> None:
     fields = {**answer._asdict(), "ms": round(1000 * answer.seconds)}
     fields.pop("seconds")
     with suppress(OSError):
-        print(_encode({"event": "answered", **fields}), flush=True)
-
-
-def _encode(event: dict[str, object]) -> str:
-    return msgspec.json.encode(event).decode()
+        print(as_json({"event": "answered", **fields}), flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import msgspec
 
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents
 from regard.cli.model_options import BEAM_DEFAULTS, WRITING_DEFAULTS, BeamOptions, WritingOptions
-from regard.cli.outputs import escape, write_rows
+from regard.cli.outputs import as_json, escape, print_warning, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
 from regard.cli.predictors import open_predictor
 
@@ -82,13 +81,13 @@ def _format(
                 "outputs": [_fields(summary) for summary in summaries],
                 "truncated": truncated,
             }
-            yield msgspec.json.encode(entry).decode()
+            yield as_json(entry)
             continue
         for summary in summaries:
             fields = [str(number), f"{summary.score:.4f}"] if is_numbered else []
             yield "\t".join([*fields, escape(summary.text.replace("\n", " "))])
     if num_cut:
-        print(f"regard: warning: {summarizer.describe_cut(num_cut, number)}.", file=sys.stderr)
+        print_warning(f"{summarizer.describe_cut(num_cut, number)}.")
 
 
 def _fields(summary: Summary) -> dict[str, object]:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_lines
 from regard.cli.model_options import BEAM_DEFAULTS, WRITING_DEFAULTS, BeamOptions, WritingOptions
-from regard.cli.outputs import Progress, escape, replacing, write_rows
+from regard.cli.outputs import Progress, as_json, escape, replacing, write_rows
 from regard.cli.parameters import Flag, Name, Output, Text
 from regard.cli.predictors import open_predictor
 from regard.errors import ConfigError
@@ -147,11 +147,7 @@ def _translate_document(
             stream.buffer.write(translation.content)
     progress.finish(translation.describe(name if output in (None, "-") else output))
     if json:
-        print(
-            msgspec.json.encode(
-                {"file": output, **msgspec.structs.asdict(translation.report)}
-            ).decode()
-        )
+        print(as_json({"file": output, **msgspec.structs.asdict(translation.report)}))
 
 
 def _format(
@@ -178,4 +174,4 @@ def _format(
             yield "\t".join(fields)
         if json:
             entry = {"line": number, "text": source, "source": source, "outputs": outputs}
-            yield msgspec.json.encode(entry).decode()
+            yield as_json(entry)
