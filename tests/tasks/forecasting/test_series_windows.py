@@ -14,6 +14,7 @@ from regard.tasks.forecasting.series_windows import (
     SeriesWindows,
     fill_missing,
     harmonics,
+    repeated_cycles,
 )
 
 NAN = float("nan")
@@ -74,25 +75,19 @@ def test_a_guess_is_the_value_of_the_longest_season_that_has_one(seasons, expect
 
 
 def test_the_calendar_has_the_cycles_that_training_saw_three_times():
-    assert Calendar.fit(HOUR, 24 * 21, ()).cycles == ("day", "week")
-    assert Calendar.fit(HOUR, 24 * 20, ()).cycles == ("day",)
-    assert Calendar.fit(TimeStep(count=30, unit="minute"), 48 * 21, ()).cycles == ("day", "week")
-    assert Calendar.fit(TimeStep(unit="month"), 36, ()).cycles == ("year",)
+    assert repeated_cycles(HOUR, 24 * 21) == ("day", "week")
+    assert repeated_cycles(HOUR, 24 * 20) == ("day",)
+    assert repeated_cycles(TimeStep(count=30, unit="minute"), 48 * 21) == ("day", "week")
+    assert repeated_cycles(TimeStep(unit="month"), 36) == ("year",)
 
 
 def test_rows_that_are_counted_have_the_seasons_in_place_of_a_calendar():
-    calendar = Calendar.fit(TimeStep(), 100, (7,))
+    calendar = Calendar(step=TimeStep(), cycles=(), seasons=(7,))
     index = TimeIndex(start="3", step=TimeStep())
     phases = calendar.phases(index, 0, 9)[:, 0]
     assert calendar.num_features == 6
     np.testing.assert_allclose(phases[0], np.exp(2j * np.pi * 3 / 7), atol=1e-6)
     np.testing.assert_allclose(phases[7:], phases[:2], atol=1e-6)
-
-
-def test_a_calendar_is_restored_from_settings():
-    fitted = Calendar.fit(TimeStep(count=30, unit="minute"), 5000, (48, 336))
-    restored = Calendar.of_settings(str(fitted.step), fitted.cycles, (48, 336))
-    assert restored == fitted
 
 
 def test_harmonics_are_cosines_and_sines_of_multiples():

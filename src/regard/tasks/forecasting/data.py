@@ -20,7 +20,7 @@ from regard.metrics.forecasts import LEVELS
 from regard.setup.config import HELD_OUT, DataConfig, ForecastConfig
 from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
-from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, Calendar
+from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, Calendar, repeated_cycles
 
 _USUAL_FRACTIONS = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
 _NUMBERS_PER_CHARACTER = 32  # steps that count as one character of text
@@ -387,10 +387,10 @@ def _fit_sizes(
     Raises:
         ConfigError: The dimensions of trained weights do not fit the data.
     """
-    calendar = Calendar.fit(file.step, num_steps, seasons)
+    cycles = repeated_cycles(file.step, num_steps)
     if options.has_sizes:
         cycles = options.forecast.cycles
-        calendar = Calendar(step=file.step, cycles=cycles, seasons=calendar.seasons)
+    calendar = Calendar(step=file.step, cycles=cycles, seasons=tuple(seasons))
     columns = {
         "num_calendar": calendar.num_features,
         "num_known": len(file.known_names),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from regard.data.readers.memory import InMemory, source_of_rows
 from regard.data.readers.series_tables import TimeSeriesFile
 from regard.data.readers.source import DataSource, as_source
-from regard.data.time_series import TimeSeries
+from regard.data.time_series import TimeSeries, TimeStep
 from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS, MEDIAN
 from regard.models import PatchTst
@@ -198,7 +198,11 @@ class Forecaster(BasePredictor):
     def calendar(self) -> Calendar:
         """The cycles of the calendar that the model reads."""
         forecast = self.config.forecast
-        return Calendar.of_settings(forecast.step, forecast.cycles, forecast.seasons or ())
+        return Calendar(
+            step=TimeStep.parse(forecast.step),
+            cycles=forecast.cycles,
+            seasons=forecast.seasons or (),
+        )
 
     @torch.inference_mode()
     def _quantiles(self, series: TimeSeries) -> NDArray[np.float64]:

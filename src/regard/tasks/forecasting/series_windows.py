@@ -60,39 +60,18 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         step: Distance of two values.
         cycles: Names of cycles of `TimeStep.cycles`.
-        seasons: Periods in steps of series without a calendar, whose rows are counted.
+        seasons: Seasons of the series, in steps; they are the cycles of series without a calendar,
+            whose rows are counted.
     """
 
     step: TimeStep
     cycles: tuple[str, ...]
     seasons: tuple[int, ...]
 
-    @classmethod
-    def fit(cls, step: TimeStep, num_steps: int, seasons: Sequence[int]) -> Calendar:
-        """Return the cycles that the training data has several times.
-
-        Args:
-            step: Distance of two values.
-            num_steps: Steps of the longest training series.
-            seasons: Seasons of the series, in steps.
-        """
-        longest = num_steps / _FEWEST_CYCLES
-        cycles = [name for name, size in step.cycles.items() if _FEWEST_STEPS <= size <= longest]
-        counted = tuple(seasons) if step.unit == "row" else ()
-        return cls(step=step, cycles=tuple(cycles), seasons=counted)
-
-    @classmethod
-    def of_settings(cls, step: str, cycles: Sequence[str], seasons: Sequence[int]) -> Calendar:
-        """Return the calendar of a trained model.
-
-        Args:
-            step: Distance of two values as text.
-            cycles: Names of the cycles of the calendar.
-            seasons: Seasons of the series, in steps.
-        """
-        parsed = TimeStep.parse(step)
-        counted = tuple(seasons) if parsed.unit == "row" else ()
-        return cls(step=parsed, cycles=tuple(cycles), seasons=counted)
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """Seasons of series without a calendar."""
+        return self.seasons if self.step.unit == "row" else ()
 
     @property
     def num_features(self) -> int:
@@ -102,7 +81,7 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def num_harmonics(self) -> list[int]:
         """Number of harmonics of each cycle, and of each season without a calendar."""
-        lengths = [*(self.step.cycles[name] for name in self.cycles), *self.seasons]
+        lengths = [*(self.step.cycles[name] for name in self.cycles), *self.counted]
         return [min(_HARMONICS, int(length // 2)) for length in lengths]
 
     def phases(self, index: TimeIndex, first: int, count: int) -> NDArray[np.complex64]:
@@ -113,14 +92,20 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
             first: Index of the first step; it may be before the first value.
             count: Number of steps.
         """
-        if self.seasons:
+        if self.counted:
             begin = int(index.start) // self.step.count
             steps = begin + first + np.arange(count)
-            angles = [2 * np.pi * (steps % season) / season for season in self.seasons]
+            angles = [2 * np.pi * (steps % season) / season for season in self.counted]
             return np.exp(1j * np.stack(angles, axis=1)).astype(np.complex64)
         sines, cosines = index.calendar(first, count).reshape(count, -1, 2).transpose(2, 0, 1)
         columns = [list(self.step.cycles).index(name) for name in self.cycles]
         return (cosines + 1j * sines)[:, columns].astype(np.complex64)
+
+
+def repeated_cycles(step: TimeStep, num_steps: int) -> tuple[str, ...]:
+    """Return the cycles of the calendar that a number of training steps has several times."""
+    longest = num_steps / _FEWEST_CYCLES
+    return tuple(name for name, size in step.cycles.items() if _FEWEST_STEPS <= size <= longest)
 
 
 def harmonics(phases: NDArray[np.complex64], num_harmonics: Sequence[int]) -> NDArray[np.float32]:
