@@ -315,16 +315,14 @@ def _select_struct(
     tag_field, _ = _tag(selected)
     tag = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
     if not isinstance(tag, dict | None):
-        selected = _struct_of_tag(structs, word_of(tag).strip(), _join(path, tag_field))
+        word = word_of(tag).strip()
+        if word not in structs:
+            options = (
+                f"one of {', '.join(structs)} was expected.{did_you_mean(word, list(structs))}"
+            )
+            raise ConfigError(f"{_join(path, tag_field)}={word}: {options}")
+        selected = structs[word]
     return selected, base if isinstance(base, selected) else None
-
-
-def _struct_of_tag(structs: Mapping[str, _Struct], tag: str, name: str) -> _Struct:
-    """Return the struct with a tag, which the setting `name` has."""
-    if tag not in structs:
-        meant = did_you_mean(tag, list(structs))
-        raise ConfigError(f"{name}={tag}: one of {', '.join(structs)} was expected.{meant}")
-    return structs[tag]
 
 
 def _join(path: str, name: str) -> str:
@@ -448,11 +446,6 @@ def _build(config_type: type[T], table: Mapping[str, object], base: object, *, p
             raise ConfigError(f"setting {name} is missing.", _all_settings(path))
         else:
             values[field.name] = default
-    return _construct(config_type, values, path)
-
-
-def _construct(config_type: type[T], values: Mapping[str, object], path: str) -> T:
-    """Return a struct of checked values."""
     try:
         return config_type(**values)
     except ConfigError:
@@ -480,17 +473,11 @@ def _to_table(config: msgspec.Struct, base: object, path: str) -> dict[str, obje
             tag = dict([_tag(type(value))]) if len(structs) > 1 else {}
             inner_base = _select_struct(structs, tag, default, name)[1]
             table[field.name] = tag | _to_table(value, inner_base, name)
+        elif value == NONE and is_optional(kind_of(field.type)):
+            raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
         elif value is not None or default is not None:
-            table[field.name] = _toml_value(value, field, name)
+            table[field.name] = NONE if value is None else msgspec.to_builtins(value)
     return table
-
-
-def _toml_value(value: object, field: FieldInfo, name: str) -> object:
-    if value is None:
-        return NONE
-    if value == NONE and is_optional(kind_of(field.type)):
-        raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
-    return msgspec.to_builtins(value)
 
 
 class _Entry(NamedTuple):

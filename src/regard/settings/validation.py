@@ -195,17 +195,13 @@ def require_type(name: str, value: object, hint: object) -> None:
     ...
     regard.errors.ConfigError: `minutes`: a number was expected, not '1' (str).
     """
-    kinds = _kinds_of(hint)
+    kinds: list[Any] = [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
     if bool in kinds:
         require_flag(name, value)
     elif float in kinds or int in kinds:
         require_number(name, value, is_whole=float not in kinds)
     elif not isinstance(value, (*kinds, NoneType)):
         _refuse_type(name, " or ".join(filter(None, map(_NOUNS.get, kinds))), value)
-
-
-def _kinds_of(hint: object) -> list[Any]:
-    return [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
 
 
 def replace_values(config: C, **values: Any) -> C:
@@ -247,16 +243,13 @@ def iterate_texts(texts: object, name: str) -> Iterator[str]:
         expected = "a list of texts" if isinstance(texts, str) else "a text or a list of texts"
         raise ConfigError(f"{name}: {expected} was expected, not {type(texts).__name__}.")
     for index, text in enumerate(texts):
-        yield _check_text(f"{name}[{index}]", text)
-
-
-def _check_text(name: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise ConfigError(f"{name}: a text was expected, not {type(text).__name__}.")
-    if half := _SURROGATE.search(text):
-        code = f"U+{ord(half[0]):04X}"
-        raise ConfigError(f"{name}: half of a character ({code}) at character {half.start():,}.")
-    return text
+        item = f"{name}[{index}]"
+        if not isinstance(text, str):
+            raise ConfigError(f"{item}: a text was expected, not {type(text).__name__}.")
+        if half := _SURROGATE.search(text):
+            where = f"(U+{ord(half[0]):04X}) at character {half.start():,}"
+            raise ConfigError(f"{item}: half of a character {where}.")
+        yield text
 
 
 def require_positive(config: msgspec.Struct, *names: str, allow_infinity: bool = False) -> None:

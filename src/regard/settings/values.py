@@ -58,8 +58,11 @@ def parse_toml(text: str) -> dict[str, Any]:
 def convert_value(value: object, hint: object, name: str) -> object:
     """Return one value converted to its field's type; in TOML only `None` needs a word."""
     kind = kind_of(hint)
+    plain = _parse_word(str(value), kind) if isinstance(value, Word) else value
+    if plain == NONE and is_optional(kind):
+        plain = None
     try:
-        converted = msgspec.convert(_plain_value(value, kind), hint)
+        converted = msgspec.convert(plain, hint)
     except msgspec.ValidationError as error:
         words = [choice for choice, is_value in _choices(kind) if is_value]
         expected = f"{describe_values(kind)} was expected.{did_you_mean(word_of(value), words)}"
@@ -70,12 +73,6 @@ def convert_value(value: object, hint: object, name: str) -> object:
         except ValueError as error:
             raise ConfigError(f"{name}={word_of(value)}: {error}") from error
     return converted
-
-
-def _plain_value(value: object, kind: kinds.Type) -> object:
-    if isinstance(value, Word):
-        return _parse_word(str(value), kind)
-    return None if value == NONE and is_optional(kind) else value
 
 
 def kind_of(hint: object) -> kinds.Type:
@@ -203,10 +200,7 @@ def describe_values(kind: kinds.Type) -> str:
 
 
 def _items(kind: kinds.VarTupleType | kinds.TupleType) -> str:
+    """Return the items of a list in words: ``2 numbers``, ``pre, post``."""
     count = f"{len(kind.item_types)} " if isinstance(kind, kinds.TupleType) else ""
-    return count + _plural(_item_type(kind))
-
-
-def _plural(kind: kinds.Type) -> str:
-    expectation = describe_values(kind).removeprefix("one of ")
-    return f"{expectation[2:]}s" if expectation.startswith("a ") else expectation
+    item = describe_values(_item_type(kind)).removeprefix("one of ")
+    return count + (f"{item[2:]}s" if item.startswith("a ") else item)

@@ -30,8 +30,6 @@ from regard.tasks.classification.modalities import InputFormat, Modality
 _PART_NAMES = {"valid": "validation", "test": "test"}
 _NAMED_INPUTS = 3  # of a batch in a message
 _NUMBERS_PER_CHARACTER = 32  # pixels or numbers that count as one character of text
-
-
 _ROWS_OF_NUMBERS = "rows of numbers with a label"
 
 
@@ -140,7 +138,10 @@ def read_input_classification_data(
     names = options.data.labels or distinct_labels(labeled.labels)
     labeled = with_spelling(labeled, names)
     labels = label_names(labeled)
-    folders = _part_folders(source, modality)
+    is_folder_of_files = source.is_folder and not find_idx(source.path)
+    folders = part_folders(source, modality.suffixes) if is_folder_of_files else {}
+    if is_folder_of_files:
+        notes += describe_unread(source, modality.suffixes, modality.unit)
     for name in HELD_OUT:
         if name in parts and options.data.held_out_fraction(name) is not None:
             setting = f"data.{name}={getattr(options.data, name)}"
@@ -173,30 +174,18 @@ def read_input_classification_data(
         labels=labels,
         modality=modality,
         input_format=input_format,
-        read_as=_describe_reading(source, options.data, modality),
-        notes=(*notes, *_describe_unread(source, modality)),
+        read_as=_describe_reading(source, options.data, modality, sorted(folders)),
+        notes=tuple(notes),
     )
 
 
-def _part_folders(source: DataSource, modality: Modality) -> dict[str, str]:
-    """Return the part of each folder of training, validation and test data; empty without them."""
-    is_folder_of_files = source.is_folder and not find_idx(source.path)
-    return part_folders(source, modality.suffixes) if is_folder_of_files else {}
-
-
-def _describe_unread(source: DataSource, modality: Modality) -> list[str]:
-    """Return what of a folder of files was not read."""
-    if not source.is_folder or find_idx(source.path):
-        return []
-    return describe_unread(source, modality.suffixes, modality.unit)
-
-
-def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) -> ReadAs:
-    """Return what a folder, or a file of rows of numbers, was read as."""
+def _describe_reading(
+    source: DataSource, data: DataConfig, modality: Modality, folders: Sequence[str]
+) -> ReadAs:
+    """Return what a folder, with folders of parts, or a file of rows of numbers, was read as."""
     if source.is_folder:
         if find_idx(source.path):
             return ReadAs.of("images, in files of MNIST's format")
-        folders = sorted(_part_folders(source, modality))
         within = f" in {', '.join(folders)}" if folders else ""
         return ReadAs.of(f"{modality.contents}{within}")
     names = data.columns[-1:] or ("label",)

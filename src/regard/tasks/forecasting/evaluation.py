@@ -427,7 +427,9 @@ def _read_part(
     """Read the series of a file as a model needs them, and find the part that is scored."""
     config = forecaster.config
     trained = training_data(read_forecast_data, config)
-    if trained is not None and _is_same_file(data, trained.path):  # read once
+    path = Path(data.path).resolve()
+    if trained is not None and not data.is_stream and path == Path(trained.path).resolve():
+        # The file has been read.
         series = msgspec.structs.replace(trained.test, path=data.path)
     else:
         series = read_series(data, config.data, config.forecast).series
@@ -438,11 +440,6 @@ def _read_part(
         horizon,
         keep_seen=options.allow_overlap,
     )
-
-
-def _is_same_file(data: DataSource, path: str) -> bool:
-    """Return whether data is that of a path."""
-    return not data.is_stream and Path(data.path).resolve() == Path(path).resolve()
 
 
 def _forecast(

@@ -148,15 +148,10 @@ def stretch_bands(quantiles: NDArray[np.float64], factors: dict[str, float]) -> 
     """
     stretched = quantiles.copy()
     median = quantiles[..., MEDIAN]
-    for end in reversed(range(MEDIAN)):  # from the innermost band outwards
-        factor = factors.get(_name_of(end), 1.0)
+    for name, end in reversed(BANDS.items()):  # from the innermost band outwards
+        factor = factors.get(name, 1.0)
         for level, inner, sign in ((end, end + 1, -1), (-1 - end, -2 - end, 1)):
             distance = np.abs(quantiles[..., level] - median) * factor
             outermost = np.maximum(distance, np.abs(stretched[..., inner] - median))
             stretched[..., level] = median + sign * outermost
     return stretched
-
-
-def _name_of(end: int) -> str:
-    """Return the name of the band whose lower end has an index."""
-    return next(name for name, index in BANDS.items() if index == end)

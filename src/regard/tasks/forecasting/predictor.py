@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -55,18 +55,16 @@ class Forecaster(BasePredictor):
     Args:
         model: Model in evaluation mode.
         config: The settings of its run.
-        bands: Factors by which its bands are stretched, by the names of `BANDS`.
     """
 
     verb = "forecast"
     world: World = ALONE
     """The processes that share its batches; all of them call the same methods."""
 
-    def __init__(
-        self, model: PatchTst, config: RunConfig, bands: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, model: PatchTst, config: RunConfig) -> None:
         self.model, self.config = model, config
-        self.bands = dict(bands or {})
+        self.bands: dict[str, float] = {}
+        """Factors by which bands are stretched, by the names of `BANDS`."""
 
     @property
     def horizon(self) -> int:

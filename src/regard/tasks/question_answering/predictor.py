@@ -32,22 +32,13 @@ class QuestionAnswerer(Answerer):
         model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
-        threshold: How much more likely "no answer" must be than the best span, in nats, to be the
-            answer; None always gives the best span.
     """
 
     world: World = ALONE
     """The processes that share its batches; all of them call the same methods."""
 
-    def __init__(
-        self,
-        model: SpanModel,
-        tokenizer: AnyTokenizer,
-        config: RunConfig,
-        threshold: float | None = None,
-    ) -> None:
+    def __init__(self, model: SpanModel, tokenizer: AnyTokenizer, config: RunConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.threshold = threshold
 
     @property
     def max_length(self) -> int:

@@ -91,7 +91,6 @@ def decode_rows(
     world: World = ALONE,
     *,
     decoder: Seq2SeqDecoder[Any] | None = None,
-    num_workers: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Return the hypotheses for some source rows, best first, decoded in batches of similar length.
 
@@ -103,7 +102,6 @@ def decode_rows(
         ids: The tokens that pad, begin and end the rows.
         world: The processes that share the batches.
         decoder: Takes the steps of the model; None is the fastest for its weights as they are.
-        num_workers: Threads of a process that decode batches of their own; see `decode`.
     """
     indices = np.asarray(rows, dtype=np.int64)
     lengths = sources.lengths[indices] + len(ids.after_source)
@@ -115,12 +113,7 @@ def decode_rows(
     def decode(batch: list[int]) -> list[list[Hypothesis]]:
         of_batch = indices[batch]
         return decode_sources(
-            decoder,
-            lengths[batch],
-            lambda part: pad(of_batch[part]),
-            config,
-            ids,
-            num_workers=num_workers,
+            decoder, lengths[batch], lambda part: pad(of_batch[part]), config, ids
         )
 
     if not world.is_shared:

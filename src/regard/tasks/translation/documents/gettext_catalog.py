@@ -300,15 +300,12 @@ def _parse(
     if len(parsed) != len(entries):
         raise DataError(f"{name}: entries of this catalog cannot be distinguished.")
     for message in parsed:
-        message.msgid, message.msgid_plural = map(
-            _with_line_ends, (message.msgid, message.msgid_plural or "")
+        texts = (message.msgid, message.msgid_plural or "")
+        message.msgid, message.msgid_plural = (
+            re.sub("[\U000f0000-\U000f2029]", lambda match: chr(ord(match[0]) - 0xF0000), text)
+            for text in texts
         )
     return parsed, dict(messages.metadata), header
-
-
-def _with_line_ends(text: str) -> str:
-    """Return a text with the signs that polib would have taken for ends of lines."""
-    return re.sub("[\U000f0000-\U000f2029]", lambda match: chr(ord(match[0]) - 0xF0000), text)
 
 
 def _is_header(entry: _Entry, lines: Sequence[str]) -> bool:

@@ -6,8 +6,6 @@ https://docs.oasis-open.org/xliff/xliff-core/v2.1/xliff-core-v2.1.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from regard.data.readers.source import DataSource
 from regard.errors import DataError
 from regard.tasks.translation.documents.document import DocumentOptions
@@ -26,6 +24,7 @@ _INLINE = InlineSyntax(
 )
 _UNTRANSLATED = ("new", "needs-translation", "initial")
 """States of a target that is a copy of its source."""
+_TO_BE_REVIEWED = {"state": "needs-review-translation", "state-qualifier": "leveraged-mt"}
 
 
 def read_xliff(source: DataSource, options: DocumentOptions) -> XmlDocument:
@@ -50,23 +49,17 @@ def read_xliff(source: DataSource, options: DocumentOptions) -> XmlDocument:
         for head in heads
         if options.target and names[1] not in head.attributes
     ]
-    for unit in _units(file, is_first=is_first):
+    for unit in file.root.descendants("trans-unit" if is_first else "segment"):
         _add(document, file, unit, is_first=is_first)
     return document
 
 
-def _units(file: XmlFile, *, is_first: bool) -> Iterator[Element]:
-    """Yield what has a source and a target; raise DataError where a source is missing."""
-    for unit in file.root.descendants("trans-unit" if is_first else "segment"):
-        if unit.child("source") is None:
-            raise DataError(f"{file.name}:{unit.line}: <{unit.name}> has no <source>.")
-        yield unit
-
-
 def _add(document: XmlDocument, file: XmlFile, unit: Element, *, is_first: bool) -> None:
     """Add a unit to a document, if its target is to be filled."""
-    source = unit.child("seg-source") or unit.child("source")
-    assert source is not None
+    source = unit.child("source")
+    if source is None:
+        raise DataError(f"{file.name}:{unit.line}: <{unit.name}> has no <source>.")
+    source = unit.child("seg-source") or source
     target = unit.child("target")
     xml = file.inner(source)
     old = "" if target is None else file.inner(target)
@@ -78,21 +71,14 @@ def _add(document: XmlDocument, file: XmlFile, unit: Element, *, is_first: bool)
         return
 
     def edit(translation: str, options: DocumentOptions) -> list[Edit]:
-        states = _states(options) if is_first else {}
-        edits = [_target(file, source, target, translation, states)]
         if not is_first:
             tag = file.with_attributes(unit, state="translated")
-            edits.append(Edit(unit.start, unit.inner_start, tag))
-        return edits
+            head = Edit(unit.start, unit.inner_start, tag)
+            return [_target(file, source, target, translation, {}), head]
+        states = _TO_BE_REVIEWED if options.fuzzy else {"state": "translated"}
+        return [_target(file, source, target, translation, states)]
 
     document.add(xml, edit)
-
-
-def _states(options: DocumentOptions) -> dict[str, str]:
-    """Return the attributes of a target of version 1.2 that a machine has translated."""
-    if not options.fuzzy:
-        return {"state": "translated"}
-    return {"state": "needs-review-translation", "state-qualifier": "leveraged-mt"}
 
 
 def _target(
