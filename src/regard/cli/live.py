@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from regard.cli.console import event_fields
 from regard.cli.failures import describe_failure
+from regard.cli.outputs import as_json
 from regard.cli.parameters import Flag
 from regard.cli.wording import command_text
 from regard.errors import ConfigError, NextStep, WeightsError
@@ -115,7 +115,7 @@ def _earlier_events(output: str) -> list[Fields]:
 def _print_address(page: LivePage, port: int, *, json: bool) -> None:
     """Say where the page is, and whether that is another port than was wanted."""
     if json:
-        line = msgspec.json.encode({"event": "live", "url": page.url}).decode()
+        line = as_json({"event": "live", "url": page.url})
     else:
         note = "" if page.is_on_wanted_port else f"   (port {port} is taken)"
         line = f"Live    {page.url}   open it in a browser{note}"
