@@ -34,3 +34,25 @@ def refuse_unknown_settings(
             f"{type(optimizer).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
             f"{', '.join(obeyed)}"
         )
+
+
+class GroupWithoutRate(dict[str, Any]):
+    """A group of parameters that says why it has no learning rate.
+
+    Args:
+        group: Its settings.
+        method: Name of the optimizer.
+    """
+
+    def __init__(self, group: Mapping[str, Any], method: str) -> None:
+        super().__init__(group)
+        self.method = method
+
+    def __missing__(self, key: str) -> Any:
+        """Raise an error about a setting that is not there."""
+        if key != "lr":
+            raise KeyError(key)
+        raise ConfigError(
+            f"{self.method} has no learning rate: a search finds the length of every step.  Leave "
+            "out the scheduler."
+        )

@@ -23,7 +23,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.optim.copying import copied_attributes
 from regard.optim.flat_parameters import FlatParameters
-from regard.optim.group_settings import refuse_unknown_settings
+from regard.optim.group_settings import GroupWithoutRate, refuse_unknown_settings
 from regard.optim.limited_memory import MATRICES
 from regard.optim.line_search.initial_step import record_step
 from regard.optim.line_search.trial import LineSample, LineSearch, LineSearchResult, LineSearchState
@@ -154,7 +154,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         """
         refuse_unknown_settings(self, param_group, self.defaults)
         super().add_param_group(param_group)
-        self.param_groups[-1] = _Group(self.param_groups[-1], type(self).__name__)
+        self.param_groups[-1] = GroupWithoutRate(self.param_groups[-1], type(self).__name__)
         if not hasattr(self, "_flat"):
             return
         try:
@@ -191,7 +191,8 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             )
         super().load_state_dict(state_dict)
         self.param_groups = [
-            _Group({**self.defaults, **group}, type(self).__name__) for group in self.param_groups
+            GroupWithoutRate({**self.defaults, **group}, type(self).__name__)
+            for group in self.param_groups
         ]
         # Where memory begins decides how an inner product is rounded: all vectors are new.
         restored = {_RENAMED.get(name, name): _copied(entry) for name, entry in self._state.items()}
@@ -564,28 +565,6 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             change = abs(result.sample.value - before)
             state["is_stagnating"] = change <= max(_STAGNATING, 1e3 * eps) * abs(before)
         return result
-
-
-class _Group(dict[str, Any]):
-    """A group of parameters that says why it has no learning rate.
-
-    Args:
-        group: Its settings.
-        method: Name of the optimizer.
-    """
-
-    def __init__(self, group: Mapping[str, Any], method: str) -> None:
-        super().__init__(group)
-        self.method = method
-
-    def __missing__(self, key: str) -> Any:
-        """Raise an error about a setting that is not there."""
-        if key != "lr":
-            raise KeyError(key)
-        raise ConfigError(
-            f"{self.method} has no learning rate: a search finds the length of every step.  Leave "
-            "out the scheduler."
-        )
 
 
 class NonFiniteStartError(ConfigError):
