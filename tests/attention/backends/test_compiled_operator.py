@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.covering import covering_pairs
 
 from regard.attention import (
     Additive,
@@ -195,9 +196,11 @@ def test_a_score_of_a_size_that_is_a_symbol_is_part_of_the_graph(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", [Full(), Causal(), Local(4, 4)], ids=repr)
-@pytest.mark.parametrize("options", ["segments", "lengths", "bias"])
-@pytest.mark.parametrize("length", [9, 600])
+@pytest.mark.parametrize(
+    ("pattern", "options", "length"),
+    covering_pairs([Full(), Causal(), Local(4, 4)], ["segments", "lengths", "bias"], [9, 600]),
+    ids=repr,
+)
 def test_a_compiled_call_shows_what_is_not_finite_to_the_same_queries(pattern, options, length):
     half = (torch.arange(length) >= length // 2).long().expand(2, -1)
     forbidden = torch.zeros(length, length).masked_fill(half[:1] != half[:1].T, -torch.inf)

@@ -214,7 +214,9 @@ def check(pattern, score="dot", bias="none", *, queries=40, keys=50, kv_heads=HE
     q, k, v = (tensors[name] for name in "qkv")
     outputs = attend(q, k, v, pattern=pattern, return_lse=returns_lse, **options)
     outputs = outputs if returns_lse else (outputs,)
-    assert type(outputs[0].grad_fn).__name__ == "_FirstOrderBackward"
+    offset = options.get("query_offset", 0)
+    if not offset or allowed_matrix(pattern, queries, keys, query_offset=offset).any():  # or zeros
+        assert type(outputs[0].grad_fn).__name__ == "_FirstOrderBackward"
     expected = by_definition(tensors, pattern, AttentionOptions(**options))[: 1 + returns_lse]
     torch.testing.assert_close(
         derivatives(outputs, tensors), derivatives(expected, tensors), rtol=1e-8, atol=1e-9
@@ -320,11 +322,9 @@ def test_flex_attention_itself_takes_the_call(gpu, pattern, score, bias, options
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("pattern", "bias", "lengths"),
-    [
-        ("window", "none", None),
+    [  # few, as the compiler of C++ works for ten seconds on each; the first lists whole blocks too
         ("causal", "alibi", torch.tensor([260, 131])),
-        ("union", "tensor", None),
-        ("blocks", "none", None),
+        ("blocks", "tensor", None),
     ],
 )
 def test_generated_kernels_compute_the_listed_blocks(gpu, pattern, bias, lengths):
