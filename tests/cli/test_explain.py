@@ -7,10 +7,11 @@ import math
 
 import pytest
 from tests.cli.commands import feed
-from tests.conftest import toy_pairs, write_tsv
+from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.__main__ import main
 from regard.cli import progress
+from regard.runs.run import train
 from regard.tasks import opening
 
 METHODS = ("--method", "ig,attention")
@@ -156,10 +157,18 @@ def test_methods_are_compared_on_rows_of_a_test_file(trained, tmp_path, capsys):
         assert method["comprehensiveness"]["low"] <= method["comprehensiveness"]["value"]
 
 
+@pytest.fixture(scope="module")
+def trained_on_few(tmp_path_factory):
+    """A model of few rows: the influence of each is computed, and it is trained again."""
+    folder = tmp_path_factory.mktemp("few")
+    train(write_tsv(folder / "pairs.tsv", toy_pairs(120)), folder / "toy", settings=TINY)
+    return folder / "toy"
+
+
 @pytest.mark.slow
-def test_training_rows_are_part_of_the_document(trained, capsys):
-    words = ["explain", str(trained), "bir", "--method", "attention", "--influence", "3", "--json"]
-    assert main(words) == 0
+def test_training_rows_are_part_of_the_document(trained_on_few, capsys):
+    words = ["explain", str(trained_on_few), "bir", "--method", "attention", "--influence", "3"]
+    assert main([*words, "--json"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     influence = json.loads(out)["influence"]
@@ -170,8 +179,8 @@ def test_training_rows_are_part_of_the_document(trained, capsys):
 
 
 @pytest.mark.slow
-def test_influence_is_checked_by_training_again(trained, capsys):
-    words = ["explain", str(trained), "bir", "--method", "attention", "--influence", "3"]
+def test_influence_is_checked_by_training_again(trained_on_few, capsys):
+    words = ["explain", str(trained_on_few), "bir", "--method", "attention", "--influence", "3"]
     assert main([*words, "--retrain", "1"]) == 0
     out = capsys.readouterr().out
     assert "Without them the output would be less probable" in out

@@ -637,7 +637,7 @@ def test_it_learns_handwritten_digits(tmp_path):
         lines += [f"{digits.target[row]}," + ",".join(map(str, digits.data[row])) for row in rows]
         (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
     settings = ("task=image-classification", "preset=tiny", f"data.test={tmp_path / 'test.csv'}")
-    train(tmp_path / "train.csv", tmp_path / "m", settings=settings)
+    train(tmp_path / "train.csv", tmp_path / "m", settings=(*settings, "training.epochs=10"))
     assert ModelFolder(tmp_path / "m").read_metrics()[-1]["test"]["accuracy"] >= 97.0
 
 
