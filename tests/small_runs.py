@@ -32,15 +32,18 @@ def leave_out(patch: pytest.MonkeyPatch) -> None:
     """Let runs draw no curves, and measure no more than a small model needs.
 
     Curves would take a tenth of a tiny run. Runs share one measurement of the machine, which takes
-    a fifth; an export is compared on 6 real texts, for each of which `transformers` searches with a
-    beam; the latency of a translator is that of 4 sentences. PyTorch's compiler measures how long
-    the checks before each graph take, after it has emptied the caches of the processor, for a log.
-    Nothing waits until a disk would lose no file with its power: that is a third of a tiny run.
+    a fifth; a plan measures one step instead of five; an export is compared on 6 real texts, for
+    each of which `transformers` searches with a beam; the latency of a translator is that of 4
+    sentences. PyTorch's compiler measures how long the checks before each graph take, after it has
+    emptied the caches of the processor, for a log. Nothing waits until a disk would lose no file
+    with its power: that is a third of a tiny run.
     """
     patch.setattr(curves, "draw_curves", lambda *_: None)
     patch.setattr(os, "fsync", os.fstat)
     if session := sys.modules.get("regard.runs.session"):
         patch.setattr(session, "inspect_machine", functools.cache(session.inspect_machine))
+    if estimate := sys.modules.get("regard.setup.estimate"):
+        patch.setattr(estimate, "_MEASURED_STEPS", 1)
     if text_check := sys.modules.get("regard.runs.text_check"):
         patch.setattr(text_check, "NUM_TEXTS", 6)
     if evaluation := sys.modules.get("regard.tasks.translation.evaluation"):
