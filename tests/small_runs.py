@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -28,6 +29,13 @@ def keep_memory() -> None:
             mallopt(option, size)
 
 
+def set_pool_size(patch: pytest.MonkeyPatch, dropout: ModuleType, size: int) -> None:
+    """Let dropout take its masks from pools of another size, which are drawn again."""
+    patch.setattr(dropout, "_POOL_SIZE", size)
+    patch.setattr(dropout, "_LONGEST_SLICE", size // 2)
+    patch.setattr(dropout, "_POOLS", type(dropout._POOLS)())
+
+
 def leave_out(patch: pytest.MonkeyPatch) -> None:
     """Let runs draw no curves, and measure no more than a small model needs.
 
@@ -36,12 +44,15 @@ def leave_out(patch: pytest.MonkeyPatch) -> None:
     each of which `transformers` searches with a beam; the latency of a translator is that of 4
     sentences. PyTorch's compiler measures how long the checks before each graph take, after it has
     emptied the caches of the processor, for a log. Nothing waits until a disk would lose no file
-    with its power: that is a third of a tiny run.
+    with its power: that is a third of a tiny run. Dropout draws a pool for each step, whose size is
+    for large models: a sixth of a tiny run.
     """
     patch.setattr(curves, "draw_curves", lambda *_: None)
     patch.setattr(os, "fsync", os.fstat)
     if session := sys.modules.get("regard.runs.session"):
         patch.setattr(session, "inspect_machine", functools.cache(session.inspect_machine))
+    if dropout := sys.modules.get("regard.layers.dropout"):
+        set_pool_size(patch, dropout, 1 << 17)
     if estimate := sys.modules.get("regard.setup.estimate"):
         patch.setattr(estimate, "_MEASURED_STEPS", 1)
     if text_check := sys.modules.get("regard.runs.text_check"):

@@ -7,10 +7,12 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from tests.small_runs import set_pool_size
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from regard.errors import ConfigError
+from regard.layers import dropout as pools
 from regard.layers.dropout import (
     Dropout,
     RowRange,
@@ -18,6 +20,13 @@ from regard.layers.dropout import (
     masks_by_row,
     set_dropout_generator,
 )
+
+POOL_SIZE = pools._POOL_SIZE  # other tests take smaller ones
+
+
+@pytest.fixture(autouse=True)
+def whole_pools(monkeypatch):
+    set_pool_size(monkeypatch, pools, POOL_SIZE)
 
 
 def seeded(dropout: nn.Module, x: torch.Tensor, seed: int = 7) -> torch.Tensor:
