@@ -211,7 +211,7 @@ class TextGenerator(BasePredictor):
         return generations[0] if num == 1 else generations
 
     def _generate(self, prompt: str, num: int, options: SamplingOptions) -> list[Generation]:
-        texts = [self._begin(prompt, options) for _ in range(num)]
+        texts = self._begin(prompt, options, num)
         for drawn in self._sample(prompt, num, options):
             pairs = zip(texts, *(part.tolist() for part in drawn), strict=True)
             for text, token, log_probability in pairs:
@@ -231,10 +231,10 @@ class TextGenerator(BasePredictor):
         _warn_of_empty(prompt, [generation.text for generation in generations])
         return generations
 
-    def _begin(self, prompt: str, options: SamplingOptions) -> IncrementalText:
-        """Return the empty continuation of a prompt."""
-        prompt_ids = self.tokenizer.encode_text(prompt)
-        return IncrementalText(self.tokenizer, prompt_ids, options.get("stop"))
+    def _begin(self, prompt: str, options: SamplingOptions, num: int = 1) -> list[IncrementalText]:
+        """Return the empty continuations of a prompt."""
+        ids, stop = self.tokenizer.encode_text(prompt), options.get("stop")
+        return [IncrementalText(self.tokenizer, ids, stop) for _ in range(num)]
 
     def stream(
         self, prompt: str, **options: Unpack[SamplingOptions]
@@ -255,7 +255,8 @@ class TextGenerator(BasePredictor):
             ConfigError: A number is out of its range, or the prompt is not a text.
         """
         require_texts([prompt], "prompt")
-        continuation, num_yielded = self._begin(prompt, options), 0  # characters
+        (continuation,) = self._begin(prompt, options)
+        num_yielded = 0  # characters
         for drawn in self._sample(prompt, 1, options):
             continuation.append(int(drawn.tokens), float(drawn.log_probabilities))
             if continuation.has_ended:
