@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLine:
-    """A line that is updated in place on a terminal, and written anew from time to time elsewhere.
+    """A line that is updated in place on a terminal, and written again from time to time elsewhere.
 
     Args:
         seconds: Seconds between two updates on a terminal.

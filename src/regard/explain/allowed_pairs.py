@@ -39,7 +39,8 @@ def allowed_pairs(
             pairs is.
 
     Returns:
-        The runs of keys of each row, and the share of each key, ``[keys]``.
+        The runs of keys of each row, and the mean weight of each key under even attention,
+        ``[keys]``.
 
     >>> from regard.attention import Local
     >>> allowed_pairs(Local(1, 0), 3, 3).runs

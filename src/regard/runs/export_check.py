@@ -145,9 +145,7 @@ def _trained_model(opened: Any) -> TrainedModel:
     """Return the parts of a model that an export writes."""
     config = opened.config
     task = task_of(config)
-    longest = config.data.max_length
-    if task.writes_targets:
-        longest = opened.max_source_length
+    longest = opened.max_source_length if task.writes_targets else config.data.max_length
     return TrainedModel(
         opened.model,
         None if task.reads_inputs else opened.tokenizer,
@@ -162,7 +160,11 @@ def _trained_model(opened: Any) -> TrainedModel:
         mean=config.data.mean,
         std=config.data.std,
         span_search=_span_search(opened) if isinstance(opened, QuestionAnswerer) else None,
-        audio=config.audio if _reads_frames(opened) else None,
+        audio=(
+            config.audio
+            if isinstance(opened, InputClassifier) and opened.modality.reads_frames
+            else None
+        ),
         calendar=_series_calendar(opened) if isinstance(opened, Forecaster) else None,
         new_models={
             family: presets.get(config.preset, presets["small"]).model
@@ -194,11 +196,6 @@ def _series_calendar(opened: Forecaster) -> SeriesCalendar:
         num_harmonics=tuple(calendar.num_harmonics),
         bands=tuple(opened.bands.get(name, 1.0) for name in BANDS),
     )
-
-
-def _reads_frames(opened: Any) -> bool:
-    """Return whether a model classifies recordings."""
-    return isinstance(opened, InputClassifier) and opened.modality.reads_frames
 
 
 def _with_logits(

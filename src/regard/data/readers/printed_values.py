@@ -1,7 +1,7 @@
 """Values in the cells of a table: as JSON, or as Python, NumPy or pandas print them.
 
-A data frame writes what is no number or text into CSV as it prints it: ``['Rome' 'Oslo']`` is an
-array of two texts, which Python itself would read as one. Cost: one pass over the cell.
+A data frame writes what is neither number nor text into CSV as it prints it: ``['Rome' 'Oslo']`` is
+an array of two texts, which Python itself would read as one. Cost: one pass over the cell.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _ArraysAsLists(ast.NodeTransformer):
     """Takes ``array([...], dtype=object)`` for its list."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Return the list of an array; another call stays, and is no value."""
+        """Return the list of an array; another call stays as it is."""
         is_array = isinstance(node.func, ast.Name) and node.func.id == "array" and node.args
         return self.visit(node.args[0]) if is_array else node
 

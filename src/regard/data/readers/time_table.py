@@ -219,8 +219,8 @@ def find_times(table: TimeTable) -> TimeCells | None:
     if dates:
         first = min(dates, key=lambda index: not is_time_name(head.names[index]))
         return _with_clock(table, head, first)
-    if joined := _join_parts(table, head):
-        return joined
+    if cells := _join_parts(table, head):
+        return cells
     index = numbers[0] if numbers else _named_for_times(head)
     return None if index is None else times_of_column(table, index)
 

@@ -8,7 +8,6 @@ setting of the model; where there is none, the model is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,11 +189,7 @@ def _generation_fields(
         fields = _search_fields(model, tokenizer, trained.search)
     if isinstance(model, Decoder) and trained.sampling is not None and has_vocabulary:
         fields = _sampling_fields(model, tokenizer, trained.sampling)
-    return _set_fields(fields)
-
-
-def _set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields without which `transformers` would compute something else."""
+    # Those without which `transformers` would compute something else.
     return {name: value for name, value in fields.items() if value not in (None, _UNSET.get(name))}
 
 

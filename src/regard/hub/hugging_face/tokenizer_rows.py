@@ -75,7 +75,7 @@ def warn_of_missing_rows(path: Path, kind: str, tokens: Sequence[str], num_rows:
     Args:
         path: Folder or file that names them.
         kind: What they are, before the first one.
-        tokens: The first ten are named; without any there is no warning.
+        tokens: The first ten are named; without any nothing is warned of.
         num_rows: Rows of the table.
     """
     if tokens:

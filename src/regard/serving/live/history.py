@@ -120,13 +120,13 @@ def _extreme_progress(points: list[Fields]) -> list[Fields]:
     """Return those with the least loss, the largest, and the largest gradient, in order."""
     by_loss = [point for point in points if _is_finite(point.get("loss"))]
     by_norm = [point for point in points if _is_finite(point.get("gradient_norm"))]
-    chosen = [points[0]]
+    extremes = [points[0]]
     if by_loss:
         lowest = min(by_loss, key=lambda point: point["loss"])
-        chosen = [lowest, max(by_loss, key=lambda point: point["loss"])]
+        extremes = [lowest, max(by_loss, key=lambda point: point["loss"])]
     if by_norm:
-        chosen.append(max(by_norm, key=lambda point: point["gradient_norm"]))
-    return sorted({point["step"]: point for point in chosen}.values(), key=_step)
+        extremes.append(max(by_norm, key=lambda point: point["gradient_norm"]))
+    return sorted({point["step"]: point for point in extremes}.values(), key=_step)
 
 
 def _best_evaluation(points: list[Fields]) -> list[Fields]:

@@ -51,7 +51,7 @@ class LivePage:
 
     def add(self, fields: Fields) -> None:
         """Show an event of the run; nothing that goes wrong here comes back to the run."""
-        with suppress(Exception):  # a page is no reason to end a run
+        with suppress(Exception):  # a page must not end a run
             if fields["event"] == "progress":
                 fields = {**fields, "memory_bytes": memory_bytes()}
             self._feed.add(fields)
@@ -94,7 +94,7 @@ def serve_run(run: Fields, port: int, earlier: Iterable[Fields] = ()) -> Iterato
         server = uvicorn.Server(config)
 
         def serve() -> None:
-            with suppress(Exception):  # a page is no reason to end a run
+            with suppress(Exception):  # a page must not end a run
                 server.run(sockets=[listening])
 
         thread = threading.Thread(target=serve, name="live page", daemon=True)

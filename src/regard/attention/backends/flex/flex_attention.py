@@ -95,7 +95,7 @@ def remember_failure(error: RuntimeError, q: Tensor, v: Tensor, options: Attenti
     """Return whether an error says that no kernel was made; then `refusal` says so from now on.
 
     Args:
-        error: Any, such as that there is no compiler, or too little memory on the chip.
+        error: Any, such as a missing compiler, or too little memory on the chip.
         q: ``[batch, heads, queries, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.
         options: Of the call.

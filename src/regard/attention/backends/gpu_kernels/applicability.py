@@ -56,7 +56,7 @@ def why_not(device: torch.device, dtype: torch.dtype, dim: int, value_dim: int) 
         The reason in words. To find it the kernels are compiled, which takes seconds.
 
     Raises:
-        OutOfMemoryError: There is no memory for the small case either.
+        OutOfMemoryError: The memory does not suffice for the small case either.
     """
     if max(dim, value_dim) > _MOST_NUMBERS:
         return f"their kernels take heads of {_MOST_NUMBERS} numbers at most"
