@@ -121,6 +121,8 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "llama": "regard.models.llama.hf.LLAMA_FORMAT",
         "bert": "regard.models.bert.hf.BERT_FORMAT",
         "roberta": "regard.models.roberta.hf.ROBERTA_FORMAT",
+        "xlm-roberta": "regard.models.xlm_roberta.hf.XLM_ROBERTA_FORMAT",
+        "camembert": "regard.models.camembert.hf.CAMEMBERT_FORMAT",
         "distilbert": "regard.models.distilbert.hf.DISTILBERT_FORMAT",
         "longformer": "regard.models.longformer.hf.LONGFORMER_FORMAT",
     }
@@ -166,7 +168,11 @@ DECODERS: dict[str, Family[Decoder]] = {
 }
 """Families that continue a text."""
 ENCODERS: dict[str, Family[Encoder]] = {
-    "bert": Family("bert.model.BertConfig", "bert.model.Bert", ("bert", "roberta", "distilbert")),
+    "bert": Family(
+        "bert.model.BertConfig",
+        "bert.model.Bert",
+        ("bert", "roberta", "xlm-roberta", "camembert", "distilbert"),
+    ),
     "longformer": Family(
         "longformer.model.LongformerConfig", "longformer.model.Longformer", ("longformer",)
     ),

@@ -157,6 +157,7 @@ def _trained_model(opened: Any) -> TrainedModel:
         pooling=opened.pooling if isinstance(opened, TextEncoder) else None,
         max_length=longest,
         labels=config.data.labels,
+        model_type=config.fine_tuning.model_type,
         mean=config.data.mean,
         std=config.data.std,
         span_search=_span_search(opened) if isinstance(opened, QuestionAnswerer) else None,

@@ -14,7 +14,7 @@ from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
 from regard.layers.attention_config import AttentionConfig
-from regard.models import ModelConfig, TransformerConfig
+from regard.models import CHECKPOINT_FORMATS, ModelConfig, TransformerConfig
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive
 from regard.training.training_config import OptimizerConfig, TrainingConfig
@@ -153,6 +153,8 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         encoder: Model folder with the initial encoder weights of a new encoder-decoder; none for
             random weights.
         decoder: Model folder with the initial decoder weights of a new encoder-decoder.
+        model_type: Checkpoint format of published weights that training began with, such as
+            xlm-roberta, in which an export writes the model again; written by the run.
     """
 
     method: Literal["all", "last", "lora"] = "all"
@@ -161,11 +163,15 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     alpha: float = 16.0
     encoder: str | None = None
     decoder: str | None = None
+    model_type: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)
         require_at_least(1, self, "layers", "rank")
         require_positive(self, "alpha")
+        if self.model_type and self.model_type not in CHECKPOINT_FORMATS:
+            known = ", ".join(CHECKPOINT_FORMATS)
+            raise ValueError(f"model_type must be one of {known}, or empty, not {self.model_type}")
         if self.method != "all" and (self.encoder is not None or self.decoder is not None):
             raise ValueError(
                 f"method must be all, not {self.method}: the attention between encoder and decoder "

@@ -27,7 +27,7 @@ from regard.models import (
 )
 from regard.models.base.checkpoint_format import LabelHead
 from regard.models.base.encoder import EncoderConfig
-from regard.setup.config import RunConfig
+from regard.setup.config import FineTuningConfig, RunConfig
 from regard.setup.facts import Pretrained
 from regard.setup.fine_tuning import load_pretrained
 from regard.setup.pretrained_encoder_decoder import (
@@ -133,6 +133,7 @@ def _hugging_face_config(
             max_source_length=config.data.max_length if task.has_long_sources else None,
         ),
         qa=config.qa if config.task == task.name else defaults.qa,
+        fine_tuning=config.fine_tuning,
     )
 
 
@@ -160,6 +161,7 @@ def _own_config(folder: str, task: Task, task_of: Callable[[RunConfig], Task]) -
         qa=source.qa if source.task == task.name else task.defaults.qa,
         audio=source.audio,
         forecast=source.forecast,
+        fine_tuning=FineTuningConfig(model_type=source.fine_tuning.model_type),
         data=replace(
             task.defaults.data,
             max_length=source.data.max_length,

@@ -31,7 +31,12 @@ from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_optional_json
 from regard.models import VitConfig
 from regard.settings.validation import LARGEST
-from regard.setup.config import DataConfig, QuestionAnsweringConfig, RunConfig
+from regard.setup.config import (
+    DataConfig,
+    FineTuningConfig,
+    QuestionAnsweringConfig,
+    RunConfig,
+)
 
 _LONGEST = DataConfig().max_length
 _ANSWER_TOKENS = 30  # Devlin et al. 2019, in the released code for SQuAD
@@ -52,6 +57,7 @@ def text_config(published: Published, task: str, *, max_length: int = _LONGEST) 
         tokenizer=TokenizerConfig(kind="published", table_rows=published.vocab_size),
         data=DataConfig(labels=published.labels, max_length=max(2, max_length)),
         qa=QuestionAnsweringConfig(max_answer_tokens=_ANSWER_TOKENS, match_words=False),
+        fine_tuning=FineTuningConfig(model_type=published.model_type),
     )
 
 

@@ -93,6 +93,15 @@ def test_the_settings_that_are_named_for_a_classifier_can_be_written(changes):
     assert choose_format(classifier, config, labels, AttentionConfig()).model_type == "bert"
 
 
+@pytest.mark.parametrize("model_type", ["roberta", "xlm-roberta", "camembert"])
+def test_the_format_that_weights_were_published_in_comes_first(model_type):
+    family: Any = ENCODERS["bert"]
+    config = family.config(**SMALL_ENCODER, position_offset=1, num_segments=1)
+    model = family.model(config, 9, AttentionConfig())
+    chosen = choose_format(model, config, (), AttentionConfig(), model_type=model_type)
+    assert chosen.model_type == model_type
+
+
 SMALL_ENCODER: dict[str, Any] = {
     "dim": 8,
     "num_heads": 2,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.hub.hugging_face.test_published_tokenizer import MERGES, PAIRS, WORDS
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.hugging_face.published_tokenizer import read_tokenizer
@@ -50,6 +50,23 @@ def word_pieces(*, lowercase: bool = True) -> Backend:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return backend
+
+
+def unigram(*, first: str = "<s>") -> Backend:
+    """Return a vocabulary of SentencePiece's, whose ids begin with `first`."""
+    specials = [first, "<pad>", "</s>", "<unk>"]
+    pieces = [(piece, 0.0) for piece in specials]
+    pieces += [
+        (piece, -float(rank)) for rank, piece in enumerate(["▁the", "▁", *"acehrst", "▁cat"])
+    ]
+    pieces += [("<s>", 0.0)] * (first != "<s>") + [("<mask>", 0.0)]
+    backend = Backend(models.Unigram(pieces, unk_id=3))
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokens = [AddedToken(piece, normalized=False) for piece in {*specials, "<s>"}]
+    backend.add_special_tokens([*tokens, AddedToken("<mask>", lstrip=True, normalized=False)])
     return backend
 
 
@@ -141,6 +158,23 @@ def test_classes_of_bert_and_roberta_put_their_tokens_around_a_text_whatever_the
     write(tmp_path, backend, **({"tokenizer_class": name} if name else {}))
     ours = assert_same(tmp_path, transformers)
     assert (len(ours.begin_ids), len(ours.end_ids)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("XLMRobertaTokenizer", "<s>"), ("CamembertTokenizerFast", "<s>NOTUSED")]
+)
+def test_vocabularies_of_sentencepiece_in_a_tokenizer_file_have_roberta_s_tokens(
+    name, first, transformers, tmp_path
+):
+    write(tmp_path, unigram(first=first), tokenizer_class=name)
+    ours = assert_same(tmp_path, transformers, [*TEXTS, "  the\tcats "])
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert ours.encode_masked("the <mask> cat") == theirs("the <mask> cat")["input_ids"]
+    begin, between, end, _ = ours.pair_template
+    pair = theirs("cat", "the")["input_ids"]
+    cat, the = ours.encode(["cat", "the"])
+    assert [*begin, *cat, *between, *the, *end] == pair
+    assert len(between) == 2
 
 
 @pytest.mark.parametrize("has_file", [True, False])
@@ -303,6 +337,7 @@ OTHER_PIPELINES = {
         "pre_tokenizer",
     ),
     "LlamaTokenizer": (byte_pairs, METASPACE, "pre_tokenizer"),
+    "XLMRobertaTokenizer": (unigram, METASPACE, "pre_tokenizer"),
 }
 
 

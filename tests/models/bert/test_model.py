@@ -12,7 +12,10 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.bert.model import Bert, BertConfig
 
-PUBLISHED = {name: CHECKPOINT_FORMATS[name] for name in ("bert", "roberta", "distilbert")}
+PUBLISHED = {
+    name: CHECKPOINT_FORMATS[name]
+    for name in ("bert", "roberta", "xlm-roberta", "camembert", "distilbert")
+}
 
 VOCAB = 50
 SMALL = {
@@ -79,14 +82,23 @@ def test_segments_left_out_are_the_first(transformers):
 
 
 @pytest.mark.parametrize(
-    ("activation", "pad_id", "lengths"),
-    [("gelu", 1, (8, 3)), ("relu", 4, (6,)), ("gelu", 0, (5, 1))],
+    ("name", "activation", "pad_id", "lengths"),
+    [
+        ("Roberta", "gelu", 1, (8, 3)),
+        ("Roberta", "relu", 4, (6,)),
+        ("Roberta", "gelu", 0, (5, 1)),
+        ("XLMRoberta", "relu", 1, (7, 2)),
+        ("Camembert", "gelu_new", 3, (4, 6)),
+    ],
 )
-def test_logits_of_roberta_are_those_of_transformers(transformers, activation, pad_id, lengths):
+def test_logits_of_roberta_are_those_of_transformers(
+    transformers, name, activation, pad_id, lengths
+):
     changes = {"hidden_act": activation, "pad_token_id": pad_id, "type_vocab_size": 1}
-    theirs = transformers.RobertaForMaskedLM(transformers.RobertaConfig(**SMALL | changes)).eval()
+    config = getattr(transformers, f"{name}Config")(**SMALL | changes)
+    theirs = getattr(transformers, f"{name}ForMaskedLM")(config).eval()
     spread(theirs)
-    ours, left_over = load("roberta", theirs)
+    ours, left_over = load(config.model_type, theirs)
     assert not left_over
     ids = padded_ids(VOCAB, lengths, pad_id=pad_id)
     expected = theirs(ids, attention_mask=(ids != pad_id).long()).logits
@@ -137,12 +149,9 @@ def test_states_and_vector_of_a_bare_encoder_are_those_of_transformers(
 def test_fields_written_open_in_transformers_and_read_back_the_same(
     transformers, model_type, has_head
 ):
-    changes = {
-        "bert": {},
-        "roberta": {"position_offset": 4, "pad_id": 3, "num_segments": 1},
-        "distilbert": {"num_segments": 0},
-    }
-    config = BertConfig(dim=24, num_heads=3, has_mlm_head=has_head, **changes[model_type])
+    of_roberta = {"position_offset": 4, "pad_id": 3, "num_segments": 1}
+    changes = {"bert": {}, "distilbert": {"num_segments": 0}}.get(model_type, of_roberta)
+    config = BertConfig(dim=24, num_heads=3, has_mlm_head=has_head, **changes)
     bert_format = PUBLISHED[model_type]
     fields = bert_format.write(config, VOCAB)
     opened = transformers.AutoConfig.for_model(**fields)

@@ -29,7 +29,7 @@ from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.training.events import Saved, Started
 
-KINDS = ("bert", "roberta", "distilbert", "longformer")
+KINDS = ("bert", "roberta", "xlm-roberta", "distilbert", "longformer")
 LABELS = ("joy", "anger", "fear")
 SETTINGS = ("training.epochs=1", "training.precision=float32", "data.max_length=32")
 
@@ -75,8 +75,8 @@ def published(transformers, kind: str, folder: Path, *, seed: int, labels=LABELS
         }
     if kind == "longformer":
         sizes |= {"attention_window": 8}
-    names = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}
-    name = names.get(kind, "Longformer")
+    names = {"distilbert": "DistilBert", "xlm-roberta": "XLMRoberta"}
+    name = names.get(kind, kind.capitalize())
     config = getattr(transformers, f"{name}Config")(**common, **sizes)
     model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
     spread(model)
@@ -341,6 +341,7 @@ def test_the_same_labels_in_another_order_keep_their_map(
     started_with(reviews, folder, tmp_path / "more", "optimizer.learning_rate=1e-12")
     before, after = load(folder), load(tmp_path / "more")
     assert after.labels == ("cat", "other")
+    assert after.config.fine_tuning.model_type == kind  # in which an export writes it
     for text in ("7 red cat sees the tree", "old dog"):
         ((a,), (b,)) = before.classify([text]), after.classify([text])
         assert a.probabilities["cat"] == pytest.approx(b.probabilities["cat"], abs=1e-4)

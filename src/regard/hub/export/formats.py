@@ -64,8 +64,12 @@ def choose_format(
     labels: Sequence[str],
     attention: AttentionConfig,
     new_models: Mapping[str, ModelConfig] = MappingProxyType({}),
+    *,
+    model_type: str = "",
 ) -> CheckpointFormat:
     """Return the first checkpoint format of a family that can express all settings of a model.
+
+    The format that the weights were published in comes before the others.
 
     Args:
         model: The model.
@@ -74,6 +78,7 @@ def choose_format(
         attention: Its patterns.
         new_models: For advice, the configuration that a run gives a model of a family by itself;
             those that are missing have the defaults of their class.
+        model_type: Format of the published weights that the model began with, if there were any.
 
     Raises:
         ConfigError: There is none; with all obstacles to the nearest one, and the settings of a
@@ -85,7 +90,8 @@ def choose_format(
     refused: list[Obstacles] = []
     outside = _obstacles_outside(model, attention)
     store = checkpoint_writer(model, labels)
-    for checkpoint_format in families[name].formats:
+    formats = sorted(families[name].formats, key=lambda form: form.model_type != model_type)
+    for checkpoint_format in formats:
         obstacles = _find_obstacles(config, checkpoint_format, model.vocab_size, store)
         if not (obstacles.sentences or outside.sentences):
             return checkpoint_format

@@ -113,6 +113,7 @@ def _checkpoint_format(trained: TrainedModel) -> CheckpointFormat:
         trained.labels,
         trained.attention,
         trained.new_models,
+        model_type=trained.model_type,
     )
 
 

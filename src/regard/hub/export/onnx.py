@@ -313,7 +313,9 @@ def _config_fields(trained: TrainedModel) -> dict[str, Any]:
             fields, _ = checkpoint_writer(model, ())(config, layout, 0)
     elif isinstance(model, TextModel):
         with suppress(ConfigError):
-            layout = choose_format(model, config, labels, trained.attention)
+            layout = choose_format(
+                model, config, labels, trained.attention, model_type=trained.model_type
+            )
             fields, _ = checkpoint_writer(model, labels)(config, layout, model.vocab_size)
     return {**fields, **(label_fields(labels) if labels else {})}
 

@@ -69,6 +69,8 @@ class TrainedModel(NamedTuple):
             is not translated in parts; None is as many as the model can.
         pooling: How an encoder's states become the vector of a text; None for other models.
         labels: Labels of a classifier, in the order of its logits; empty for other models.
+        model_type: Checkpoint format of the published weights that it began with; empty where there
+            were none.
         mean: Mean of each channel of images, in pixel values of 0 to 255; empty is 0.
         std: Their standard deviations; empty is 1.
         span_search: How a model that finds answers is asked; None for other models.
@@ -88,6 +90,7 @@ class TrainedModel(NamedTuple):
     max_length: int | None = None
     pooling: SentencePooling | None = None
     labels: tuple[str, ...] = ()
+    model_type: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     span_search: SpanSearch | None = None

@@ -39,8 +39,12 @@ WORD_PIECE_CLASSES = {
     "SqueezeBertTokenizer",
 }
 """Classes of WordPiece with BERT's settings."""
-ROBERTA_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
-_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *ROBERTA_CLASSES}
+_UNIGRAM_CLASSES = {"CamembertTokenizer", "XLMRobertaTokenizer"}
+"""Classes of the unigram model (Kudo 2018) with RoBERTa's special tokens."""
+_BYTE_PAIR_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
+ROBERTA_CLASSES = _BYTE_PAIR_CLASSES | _UNIGRAM_CLASSES
+"""Classes with RoBERTa's special tokens."""
+_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *_BYTE_PAIR_CLASSES}
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
     WORD_PIECES: WORD_PIECE_CLASSES,
     VOCABULARY: _BYTE_LEVEL_CLASSES,
@@ -224,6 +228,8 @@ def _pipeline_of(name: str, settings: Mapping[str, Any], content: Mapping[str, A
     """Return the parts that a class builds itself; none where it takes those of the file."""
     if name in _PIPELINES:
         return _PIPELINES[name]
+    if name in _UNIGRAM_CLASSES:
+        return _unigram_pipeline(name, settings, content)
     if name != "LlamaTokenizer" or '"ByteLevel"' in json.dumps(content["pre_tokenizer"]):
         return {}
     scheme = "always" if settings.get("legacy") is True else "first"
@@ -232,6 +238,25 @@ def _pipeline_of(name: str, settings: Mapping[str, Any], content: Mapping[str, A
         "model": {"type": "BPE"},
         "normalizer": {},
         "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": scheme},
+    }
+
+
+def _unigram_pipeline(
+    name: str, settings: Mapping[str, Any], content: Mapping[str, Any]
+) -> _Pipeline:
+    """Return the parts that a class of the unigram model builds itself, by its settings."""
+    scheme = "never" if settings.get("add_prefix_space") is False else "always"
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True}
+    is_precompiled = '"Precompiled"' in json.dumps(content["normalizer"])
+    unknown = {"unk_id": 3} if name == "XLMRobertaTokenizer" else {}
+    return {
+        "model": {"type": "Unigram", "byte_fallback": False, **unknown},
+        "normalizer": {"type": "Precompiled"} if is_precompiled else {},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace],
+        },
+        "decoder": metaspace,
     }
 
 

@@ -1,4 +1,4 @@
-"""What the published checkpoints of BERT, RoBERTa, DistilBERT and Longformer have in common.
+"""What the published checkpoints of BERT, RoBERTa, DistilBERT, Longformer and others share.
 
 Names of tensors, the fields of ``config.json`` in both directions, and the refusal of variants that
 are not computed. The families' ``hf.py`` put them together as a `CheckpointFormat`.
@@ -139,7 +139,12 @@ def read_encoder(fields: Mapping[str, Any], *, pad_id: int, has_offset: bool) ->
 
 
 def write_encoder(
-    config: EncoderConfig, vocab_size: int, architecture: str, only: Mapping[str, Any]
+    config: EncoderConfig,
+    vocab_size: int,
+    architecture: str,
+    only: Mapping[str, Any],
+    *,
+    model_type: str | None = None,
 ) -> dict[str, Any]:
     """Return the fields of ``config.json`` that BERT, RoBERTa and Longformer share.
 
@@ -148,6 +153,7 @@ def write_encoder(
         vocab_size: Number of token ids.
         architecture: The model's name in `transformers`, such as ``Bert``.
         only: The one value that the format has for some settings.
+        model_type: Its name in ``config.json``; None is `architecture` in small letters.
 
     Returns:
         The values of the fields, by name.
@@ -156,7 +162,7 @@ def write_encoder(
         ConfigError: The format cannot express the model.
         SettingError: The model has no segments.
     """
-    model_type = architecture.lower()
+    model_type = model_type or architecture.lower()
     kind = f"{model_type} checkpoints"
     fields = write_settings(config, _FIELDS, kind=kind)
     require_settings(config, {**ONLY_SETTINGS, **only}, kind=kind)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from regard.models.base.checkpoint_format import LabelHead
+from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead
 from regard.models.base.encoder_checkpoints import encoder_format, read_encoder, write_encoder
 from regard.models.bert.hf import BERT_NAMES
 from regard.models.bert.model import BertConfig
@@ -26,12 +27,28 @@ def _read(fields: Mapping[str, Any]) -> BertConfig:
     return BertConfig(**read_encoder(fields, pad_id=1, has_offset=True))
 
 
-def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
+def _write(
+    config: BertConfig, vocab_size: int, *, model_type: str, architecture: str
+) -> dict[str, Any]:
     only = {"position_offset": config.pad_id + 1, "head_activation": "gelu"}
-    return write_encoder(config, vocab_size, "Roberta", only)
+    return write_encoder(config, vocab_size, architecture, only, model_type=model_type)
 
 
-ROBERTA_FORMAT = encoder_format(
-    "roberta", _read, _write, ROBERTA_NAMES, tokenizer_class="RobertaTokenizer"
-)
+def roberta_format(model_type: str, architecture: str) -> CheckpointFormat:
+    """Build the format of checkpoints that are RoBERTa's but for the names of their classes.
+
+    Args:
+        model_type: Name in ``config.json``.
+        architecture: Beginning of the names of its classes in `transformers`.
+
+    Returns:
+        The format.
+    """
+    write = partial(_write, model_type=model_type, architecture=architecture)
+    return encoder_format(
+        model_type, _read, write, ROBERTA_NAMES, tokenizer_class=f"{architecture}Tokenizer"
+    )
+
+
+ROBERTA_FORMAT = roberta_format("roberta", "Roberta")
 """Checkpoints of RoBERTa."""
