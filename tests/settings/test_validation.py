@@ -113,8 +113,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         "activation=mish: one of relu, gelu, gelu_tanh, silu, swiglu was expected.",
     ),
     "a pooler's activation": (
-        lambda: Pooler(8, "gelu"),
-        "activation=gelu: one of tanh, relu was expected.",
+        lambda: Pooler(8, "silu"),
+        "activation=silu: one of tanh, relu, gelu was expected.",
     ),
     "a head's activation": (
         lambda: MaskedTokenHead(8, 9, LayerNorm(8), activation="tanh"),

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.layers.layer import Description, Layer, describe_rows
+from regard.layers.layer import Description, Layer, describe_linear, describe_rows
+from regard.layers.linear import Linear
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class SegmentedEmbedding(Layer):
         norm: Normalisation of the sum.
         dropout: On the result.
         num_segments: Kinds of segments; 0 has no table of them.
+        out_dim: Size to which a linear map takes the result (Clark et al. 2020, section 3.2); None
+            has no map, and keeps that of the tables.
     """
 
     is_embedding = True
@@ -107,6 +110,7 @@ class SegmentedEmbedding(Layer):
         dropout: Dropout,
         *,
         num_segments: int,
+        out_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.weight = weight
@@ -116,6 +120,7 @@ class SegmentedEmbedding(Layer):
         )
         self.norm = norm
         self.dropout = dropout
+        self.projection = None if out_dim is None else Linear(weight.shape[1], out_dim)
 
     def forward(self, ids: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Embed token ids and segments.
@@ -140,7 +145,8 @@ class SegmentedEmbedding(Layer):
             raise ConfigError(
                 "segments: the model has no table of them (num_segments=0).  Leave them out."
             )
-        return self.dropout(self.norm(x).to(dtype))
+        x = self.dropout(self.norm(x).to(dtype))
+        return x if self.projection is None else self.projection(x)
 
     def describe(self) -> Description:
         """Return the sizes of its tables."""
@@ -149,4 +155,7 @@ class SegmentedEmbedding(Layer):
             facts.append(f"{len(self.positions.weight):,} learned positions")
         if self.segments is not None:
             facts.append(f"table of segments: {len(self.segments)}")
-        return Description("embedding", (*facts, "layer norm"))
+        facts.append("layer norm")
+        if self.projection is not None:
+            facts.append("linear {}".format(*describe_linear(self.projection.weight).facts))
+        return Description("embedding", tuple(facts))

@@ -25,14 +25,21 @@ class MaskedTokenHead(Layer):
         vocab_size: Number of token ids.
         norm: Normalisation of what is compared with the table.
         activation: gelu (the paper's), gelu_tanh or relu.
+        table_dim: Size of the rows of the table; None is `dim`.
     """
 
     def __init__(
-        self, dim: int, vocab_size: int, norm: LayerNorm, *, activation: HeadActivation = "gelu"
+        self,
+        dim: int,
+        vocab_size: int,
+        norm: LayerNorm,
+        *,
+        activation: HeadActivation = "gelu",
+        table_dim: int | None = None,
     ) -> None:
         super().__init__()
         check_type(activation, HeadActivation, "activation")
-        self.dense = Linear(dim, dim)
+        self.dense = Linear(dim, table_dim or dim)
         self.norm = norm
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = ACTIVATIONS[activation]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention.resolve_lengths import lengths_on_device
@@ -14,7 +15,10 @@ from regard.settings.binding import check_type
 Pooling = Literal["first", "mean"]
 """The vector of a sequence: the state of its first position, or the mean of all."""
 
-PoolerActivation = Literal["tanh", "relu"]
+PoolerActivation = Literal["tanh", "relu", "gelu"]
+
+
+_ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu}
 
 
 class Pooler(Linear):
@@ -22,7 +26,7 @@ class Pooler(Linear):
 
     Args:
         dim: Size of the states.
-        activation: tanh (Devlin et al. 2019) or relu.
+        activation: tanh (Devlin et al. 2019), relu or gelu.
     """
 
     def __init__(self, dim: int, activation: PoolerActivation = "tanh") -> None:
@@ -32,8 +36,7 @@ class Pooler(Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch.nn.Linear
         """Map ``[batch, dim]`` to the same shape."""
-        mapped = super().forward(input)
-        return mapped.relu() if self.activation == "relu" else mapped.tanh()
+        return _ACTIVATIONS[self.activation](super().forward(input))
 
 
 def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:

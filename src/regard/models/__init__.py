@@ -124,6 +124,7 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "xlm-roberta": "regard.models.xlm_roberta.hf.XLM_ROBERTA_FORMAT",
         "camembert": "regard.models.camembert.hf.CAMEMBERT_FORMAT",
         "distilbert": "regard.models.distilbert.hf.DISTILBERT_FORMAT",
+        "electra": "regard.models.electra.hf.ELECTRA_FORMAT",
         "longformer": "regard.models.longformer.hf.LONGFORMER_FORMAT",
     }
 )
@@ -171,7 +172,7 @@ ENCODERS: dict[str, Family[Encoder]] = {
     "bert": Family(
         "bert.model.BertConfig",
         "bert.model.Bert",
-        ("bert", "roberta", "xlm-roberta", "camembert", "distilbert"),
+        ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"),
     ),
     "longformer": Family(
         "longformer.model.LongformerConfig", "longformer.model.Longformer", ("longformer",)

@@ -14,9 +14,10 @@ from regard.models.bert.model import Bert, BertConfig
 
 PUBLISHED = {
     name: CHECKPOINT_FORMATS[name]
-    for name in ("bert", "roberta", "xlm-roberta", "camembert", "distilbert")
+    for name in ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")
 }
 
+WITHOUT_POOLER = ("distilbert", "electra")
 VOCAB = 50
 SMALL = {
     "vocab_size": VOCAB,
@@ -116,10 +117,47 @@ def test_logits_of_distilbert_are_those_of_transformers(transformers, activation
     assert_near(ours(ids), theirs(ids, attention_mask=(ids != 0).long()).logits, ids, pad_id=0)
 
 
+@pytest.mark.parametrize(("size", "activation"), [(7, "gelu"), (24, "relu"), (40, "gelu_new")])
+def test_logits_of_electra_are_those_of_transformers(transformers, size, activation):
+    changes = {"embedding_size": size, "hidden_act": activation}
+    config = transformers.ElectraConfig(**SMALL | changes)
+    theirs = transformers.ElectraForMaskedLM(config).eval()
+    spread(theirs)
+    ours, left_over = load("electra", theirs)
+    assert not left_over
+    assert (ours.embedding.projection is None) == (size == SMALL["hidden_size"])
+    ids = padded_ids(VOCAB, (8, 3), pad_id=0)
+    segments = (torch.arange(ids.shape[1]) > 2).long().expand_as(ids)
+    expected = theirs(ids, attention_mask=(ids != 0).long(), token_type_ids=segments).logits
+    assert_near(ours(ids, segments=segments), expected, ids, pad_id=0)
+
+
+def test_an_electra_that_finds_replaced_tokens_is_read_without_its_head(transformers):
+    theirs = transformers.ElectraForPreTraining(transformers.ElectraConfig(**SMALL)).eval()
+    spread(theirs)
+    ours, left_over = load("electra", theirs)
+    assert not left_over
+    assert not ours.config.has_mlm_head
+    ids = padded_ids(VOCAB, (5,), pad_id=0)
+    expected = theirs.electra(ids).last_hidden_state
+    assert_near(ours.hidden_states(ids), expected, ids, pad_id=0)
+
+
+def test_sizes_that_an_electra_leaves_out_are_those_of_transformers(transformers):
+    ours, theirs = PUBLISHED["electra"].read({}), transformers.ElectraConfig()
+    assert (ours.embedding_dim, ours.dim) == (theirs.embedding_size, theirs.hidden_size)
+    assert (ours.num_heads, ours.hidden_dim) == (
+        theirs.num_attention_heads,
+        theirs.intermediate_size,
+    )
+    assert PUBLISHED["electra"].read({"embedding_size": 256}).embedding_dim is None
+
+
 @pytest.mark.parametrize(
     ("model_type", "name", "fields"),
     [
         ("bert", "Bert", SMALL),
+        ("electra", "Electra", SMALL | {"embedding_size": 9}),
         ("roberta", "Roberta", SMALL),
         ("distilbert", "DistilBert", SMALL_DISTILBERT),
     ],
@@ -137,7 +175,7 @@ def test_states_and_vector_of_a_bare_encoder_are_those_of_transformers(
     expected = theirs(ids, attention_mask=(ids != pad_id).long())
     hidden = ours.hidden_states(ids)
     assert_near(hidden, expected.last_hidden_state, ids, pad_id=pad_id)
-    assert ours.config.has_pooler == (model_type != "distilbert")
+    assert ours.config.has_pooler == (model_type not in WITHOUT_POOLER)
     if ours.config.has_pooler:
         torch.testing.assert_close(
             ours.pooled(hidden, ids), expected.pooler_output, rtol=0, atol=1e-4
@@ -150,14 +188,17 @@ def test_fields_written_open_in_transformers_and_read_back_the_same(
     transformers, model_type, has_head
 ):
     of_roberta = {"position_offset": 4, "pad_id": 3, "num_segments": 1}
-    changes = {"bert": {}, "distilbert": {"num_segments": 0}}.get(model_type, of_roberta)
+    of_others = {"bert": {}, "distilbert": {"num_segments": 0}, "electra": {"embedding_dim": 6}}
+    changes = of_others.get(model_type, of_roberta)
     config = BertConfig(dim=24, num_heads=3, has_mlm_head=has_head, **changes)
     bert_format = PUBLISHED[model_type]
     fields = bert_format.write(config, VOCAB)
     opened = transformers.AutoConfig.for_model(**fields)
     theirs = getattr(transformers, fields["architectures"][0])(opened)
     assert bert_format.adapt(bert_format.read(opened.to_dict()), set(theirs.state_dict())) == (
-        msgspec.structs.replace(config, has_pooler=not has_head and model_type != "distilbert")
+        msgspec.structs.replace(
+            config, has_pooler=not has_head and model_type not in WITHOUT_POOLER
+        )
     )
 
 
@@ -215,6 +256,11 @@ def test_what_is_not_computed_is_refused(fields, message):
             "distilbert",
             {"num_segments": 2},
             "model.num_segments=2: distilbert checkpoints have 0 only.",
+        ),
+        (
+            "bert",
+            {"embedding_dim": 8},
+            "model.embedding_dim=8: bert checkpoints have none only.",
         ),
         (
             "bert",

@@ -29,7 +29,7 @@ from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.training.events import Saved, Started
 
-KINDS = ("bert", "roberta", "xlm-roberta", "distilbert", "longformer")
+KINDS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "longformer")
 LABELS = ("joy", "anger", "fear")
 SETTINGS = ("training.epochs=1", "training.precision=float32", "data.max_length=32")
 
@@ -75,6 +75,8 @@ def published(transformers, kind: str, folder: Path, *, seed: int, labels=LABELS
         }
     if kind == "longformer":
         sizes |= {"attention_window": 8}
+    if kind == "electra":
+        sizes |= {"embedding_size": draw.choice([7, 20])}
     names = {"distilbert": "DistilBert", "xlm-roberta": "XLMRoberta"}
     name = names.get(kind, kind.capitalize())
     config = getattr(transformers, f"{name}Config")(**common, **sizes)

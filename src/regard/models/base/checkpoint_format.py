@@ -75,7 +75,7 @@ class LabelHead(NamedTuple):
 
     dense: str
     output: str
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Literal["tanh", "relu", "gelu"] = "tanh"
     ignored: tuple[str, ...] = ()
 
 

@@ -62,9 +62,11 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         has_mlm_head: Whether it predicts masked tokens; else it has no logits.
         head_activation: Activation of that head: gelu, gelu_tanh or relu.
         has_pooler: Whether the first token's vector goes through a trained linear map.
-        pooler_activation: Activation after that map: tanh (the paper's) or relu (DistilBERT's
-            classifiers).
+        pooler_activation: Activation after that map: tanh (the paper's), relu (DistilBERT's
+            classifiers) or gelu (ELECTRA's).
         pooling: The vector of a text: first (its first token's) or mean (of all its tokens).
+        embedding_dim: Size of the rows of its tables, which a linear map takes to `dim` (Clark et
+            al. 2020, ELECTRA); none has `dim` itself and no map.
     """
 
     num_layers: int = 12
@@ -84,10 +86,12 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
     has_pooler: bool = False
     pooler_activation: PoolerActivation = "tanh"
     pooling: Pooling = "first"
+    embedding_dim: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
+        sizes = ("num_layers", "dim", "num_heads", "hidden_dim", "max_positions", "embedding_dim")
+        require_at_least(1, self, *sizes)
         require_at_least(0, self, "position_offset", "num_segments", "pad_id")
         require_multiple(self, "dim", divisor="num_heads")
         require_probability(self, "dropout")
@@ -99,6 +103,11 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
             f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.kind_summary('encoder')}"
         )
+
+    @property
+    def table_dim(self) -> int:
+        """Size of the rows of its tables."""
+        return self.embedding_dim or self.dim
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Return the pattern of each layer."""
@@ -127,16 +136,17 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
 
     def make_positions(self) -> LearnedPositions | None:
         """Return the table of positions; None where the layers have their own."""
-        return LearnedPositions(self.dim, self.max_positions, self.position_offset)
+        return LearnedPositions(self.table_dim, self.max_positions, self.position_offset)
 
     def make_embedding(self, table: nn.Parameter) -> SegmentedEmbedding:
         """Return the embedding of tokens, by a table ``[vocab, dim]``, positions and segments."""
         return SegmentedEmbedding(
             table,
             self.make_positions(),
-            LayerNorm(self.dim, self.epsilon),
+            LayerNorm(self.table_dim, self.epsilon),
             Dropout(self.dropout),
             num_segments=self.num_segments,
+            out_dim=None if self.embedding_dim is None else self.dim,
         )
 
 
@@ -166,16 +176,20 @@ class Encoder(TextModel):
     ) -> None:
         super().__init__(vocab_size, dim=config.dim)
         self.config = config
-        self.output_weight = token_table(vocab_size, config.dim)
+        self.output_weight = token_table(vocab_size, config.table_dim)
         self.embedding = (embedding or config.make_embedding)(self.output_weight)
         block = block or config.block()
         self.blocks = nn.ModuleList(TransformerBlock(block, mixer) for mixer in mixers)
         self.norm = block.make_last_norm()
         self.head = None
         if config.has_mlm_head:
-            norm = LayerNorm(config.dim, config.epsilon)
-            activation = config.head_activation
-            self.head = MaskedTokenHead(config.dim, vocab_size, norm, activation=activation)
+            self.head = MaskedTokenHead(
+                config.dim,
+                vocab_size,
+                LayerNorm(config.table_dim, config.epsilon),
+                activation=config.head_activation,
+                table_dim=config.embedding_dim,
+            )
         self.pooler = Pooler(config.dim, config.pooler_activation) if config.has_pooler else None
         if initial_std is not None:
             for parameter in self.parameters():

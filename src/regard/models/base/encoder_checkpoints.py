@@ -48,7 +48,12 @@ ONLY_VARIANT = {
     "pruned_heads": {},
 }
 """Fields of published encoders of which one value alone is computed."""
-ONLY_SETTINGS = {"norm": "post", "pooler_activation": "tanh", "rotary_base": None}
+ONLY_SETTINGS = {
+    "norm": "post",
+    "pooler_activation": "tanh",
+    "rotary_base": None,
+    "embedding_dim": None,
+}
 """Settings of which published encoders have one value alone."""
 BLOCK_FIELDS = (
     FieldMapping("num_layers", "num_hidden_layers", 12),
@@ -99,6 +104,8 @@ def map_encoder(config: EncoderConfig, *, names: TensorNames) -> list[ParameterM
     if config.num_segments:
         table = f"{embeddings}.token_type_embeddings.weight"
         mappings.append(ParameterMapping("embedding.segments", (table,)))
+    if config.embedding_dim is not None:
+        mappings += map_layer("embedding.projection", f"{embeddings}_project")
     blocks = f"{names.prefix}{names.blocks}"
     mappings += map_blocks("blocks", blocks, config.num_layers, names.block)
     if config.has_mlm_head:
@@ -189,6 +196,7 @@ def encoder_format(
     *,
     map_parameters: Callable[[Any], list[ParameterMapping]] | None = None,
     tokenizer_class: str,
+    ignored: tuple[str, ...] = (),
     reads_segments: bool = False,
     has_global_questions: bool = False,
 ) -> CheckpointFormat:
@@ -201,6 +209,7 @@ def encoder_format(
         names: Names of the tensors.
         map_parameters: Passed to `CheckpointFormat`; None is `map_encoder`.
         tokenizer_class: Passed to `CheckpointFormat`.
+        ignored: Endings of names of layers that no model here has, next to those of BERT.
         reads_segments: Passed to `CheckpointFormat`.
         has_global_questions: Passed to `CheckpointFormat`.
 
@@ -219,6 +228,7 @@ def encoder_format(
             # Next-sentence prediction: trained, but of no use to any model here.
             "cls.seq_relationship.weight",
             "cls.seq_relationship.bias",
+            *ignored,
         ),
         adapt=partial(_drop_missing_heads, names=names),
         renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),

@@ -2,9 +2,10 @@
 
 Devlin, Chang, Lee & Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers", 2019;
 RoBERTa (Liu et al. 2019): one kind of segment, positions from ``pad_id + 1`` on; DistilBERT (Sanh
-et al. 2019): no segments. Next-sentence prediction, which RoBERTa found to be of no use, is left
-out. Cost of a pass: O(length^2 dim + length dim^2) a layer with full attention; a sparse pattern
-replaces length^2 by its number of pairs.
+et al. 2019): no segments; ELECTRA (Clark et al. 2020): tables of another size than the states.
+Next-sentence prediction, which RoBERTa found to be of no use, is left out. Cost of a pass:
+O(length^2 dim + length dim^2) a layer with full attention; a sparse pattern replaces length^2 by
+its number of pairs.
 """
 
 from __future__ import annotations
