@@ -138,9 +138,9 @@ def read_input_classification_data(
     names = options.data.labels or distinct_labels(labeled.labels)
     labeled = with_spelling(labeled, names)
     labels = label_names(labeled)
-    is_folder_of_files = source.is_folder and not find_idx(source.path)
-    folders = part_folders(source, modality.suffixes) if is_folder_of_files else {}
-    if is_folder_of_files:
+    folders: dict[str, str] = {}
+    if source.is_folder and not find_idx(source.path):
+        folders = part_folders(source, modality.suffixes)
         notes += describe_unread(source, modality.suffixes, modality.unit)
     for name in HELD_OUT:
         if name in parts and options.data.held_out_fraction(name) is not None:
