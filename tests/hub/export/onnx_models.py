@@ -15,7 +15,7 @@ from torch import Tensor
 from regard.data.masking import MASK
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.hub.export import onnx as onnx_format
-from regard.hub.export.onnx_graphs import OnnxGraph
+from regard.hub.export.graphs import Graph
 from regard.layers.attention_config import AttentionConfig
 from regard.runs.export_check import export_model
 from regard.setup.config import DataConfig, QuestionAnsweringConfig, RunConfig
@@ -82,7 +82,7 @@ def readme_names(folder: Path, monkeypatch: Any) -> dict[str, Any]:
 def export_untraced(model: Any, folder: Path, monkeypatch: Any, **options: Any) -> Any:
     """Export a model without its graph, which PyTorch computes from then on in this test."""
 
-    def keep(graph: OnnxGraph, _folder: Path, _metadata: Any) -> None:
+    def keep(graph: Graph, _folder: Path, _metadata: Any) -> None:
         monkeypatch.setattr(TracelessSession, "graph", graph, raising=False)
 
     monkeypatch.setattr(onnx_format, "_write_graph", keep)
@@ -94,7 +94,7 @@ def export_untraced(model: Any, folder: Path, monkeypatch: Any, **options: Any) 
 class TracelessSession:
     """Stands for a session of onnxruntime: computes a graph by PyTorch, which takes no tracing."""
 
-    graph: ClassVar[OnnxGraph]
+    graph: ClassVar[Graph]
 
     def __init__(self, path: str) -> None:
         assert path.endswith("model.onnx")

@@ -25,7 +25,7 @@ from tests.tasks.classification.input_data import write_wav
 from regard.data.readers.audio import LogMelConfig, read_log_mel
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
 from regard.errors import ConfigError
-from regard.hub.export.onnx_graphs import pool_padded
+from regard.hub.export.graphs import pool_padded
 from regard.hub.hugging_face.sentence_transformers import SentencePooling
 from regard.models import BertConfig, LongformerConfig, PatchTstConfig, TransformerConfig, VitConfig
 from regard.setup.config import ForecastConfig

@@ -48,7 +48,7 @@ EXPORTS = {
     ),
     "onnx": ExportFormat(
         export_onnx,
-        "regard.runs.onnxruntime_peer.ONNXRUNTIME",
+        "regard.runs.graph_peers.ONNXRUNTIME",
         obstacles=onnx_obstacles,
         purpose="onnxruntime",
     ),

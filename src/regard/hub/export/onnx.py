@@ -29,9 +29,9 @@ from torch import Tensor
 from regard.data.time_series import MONTHS
 from regard.errors import ConfigError, WeightsError
 from regard.hub.export.formats import choose_format, image_obstacles
+from regard.hub.export.graph_readme import write_readme
+from regard.hub.export.graphs import Graph, make_graph, predicts_tokens
 from regard.hub.export.hugging_face import pixel_preparation
-from regard.hub.export.onnx_graphs import OnnxGraph, make_graph, predicts_tokens
-from regard.hub.export.onnx_readme import write_readme
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import SeriesCalendar, TrainedModel
 from regard.hub.file_names import (
@@ -130,7 +130,7 @@ def onnx_obstacles(trained: TrainedModel) -> str:
     return ""
 
 
-def check_shapes(graph: OnnxGraph, folder: Path) -> None:
+def check_shapes(graph: Graph, folder: Path) -> None:
     """Compare a written graph with its model, for batches of several sizes and lengths.
 
     Args:
@@ -211,7 +211,7 @@ def _in_float32(model: Model) -> Model:
     return copy.deepcopy(model).float()
 
 
-def _write_graph(graph: OnnxGraph, folder: Path, metadata: Mapping[str, str]) -> None:
+def _write_graph(graph: Graph, folder: Path, metadata: Mapping[str, str]) -> None:
     """Trace a model and write it as ``model.onnx``, with its weights next to it if they are large.
 
     Args:
@@ -279,7 +279,7 @@ def _share_constants(model: Any) -> None:
     passes.CommonSubexpressionEliminationPass()(model)
 
 
-def _name_axes(model: Any, graph: OnnxGraph) -> None:
+def _name_axes(model: Any, graph: Graph) -> None:
     """Name the axes that vary as the field does, in place of the tracer's numbers.
 
     Args:

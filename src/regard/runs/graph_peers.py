@@ -30,7 +30,7 @@ from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.question_answering.predictor import QuestionAnswerer
 
 T = TypeVar("T")
-_USAGE = "regard.hub.export.onnx_usage"
+_USAGE = "regard.hub.export.usage"
 _BATCH = 16  # texts, which are padded to the longest
 
 

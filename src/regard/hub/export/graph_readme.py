@@ -1,6 +1,6 @@
 """``README.md`` of an exported ONNX folder: its inputs and outputs, and lines that run it.
 
-The lines are those of a module of `onnx_usage`, which the check of an export has used.
+The lines are those of a module of `usage`, which the check of an export has used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from regard.data.listing import list_first
-from regard.hub.export.onnx_graphs import OnnxGraph, predicts_tokens
+from regard.hub.export.graphs import Graph, predicts_tokens
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import README_MARK
 from regard.models import Classifier, PatchTst, SpanModel, Vit
@@ -26,7 +26,7 @@ class Usage(NamedTuple):
     """How an exported model is run.
 
     Args:
-        modules: Names of the modules of `onnx_usage` whose lines the README holds.
+        modules: Names of the modules of `usage` whose lines the README holds.
         name: Name of the class in the last of them.
         packages: What the lines import.
         example: Last lines.
@@ -166,7 +166,7 @@ def usage_of(trained: TrainedModel) -> Usage:
     return _MASKED_TOKENS if predicts_tokens(trained) else _VECTORS
 
 
-def write_readme(trained: TrainedModel, graph: OnnxGraph, summary: str, opset: int) -> str:
+def write_readme(trained: TrainedModel, graph: Graph, summary: str, opset: int) -> str:
     """Return the text of the README.
 
     Args:
@@ -196,7 +196,7 @@ def write_readme(trained: TrainedModel, graph: OnnxGraph, summary: str, opset: i
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _table(graph: OnnxGraph) -> str:
+def _table(graph: Graph) -> str:
     """Return the inputs and outputs as a table."""
     rows = ["| | name | type | shape |", "| --- | --- | --- | --- |"]
     inputs = graph.example()
@@ -214,7 +214,7 @@ def _lines(usage: Usage) -> str:
     """Return the lines of modules as one program: the imports first, once."""
     imports, bodies = [_FUTURE, ""], []
     for module in usage.modules:
-        spec = find_spec(f"{__package__}.onnx_usage.{module}")
+        spec = find_spec(f"{__package__}.usage.{module}")
         assert spec is not None and spec.origin is not None
         text = Path(spec.origin).read_text(encoding="utf-8")
         lines = text.partition(_FUTURE)[2].strip().splitlines()

@@ -28,7 +28,7 @@ _ROWS, _POSITIONS = 3, 9  # of the example that is traced; 1 would be taken for 
 _TOKENS = {0: BATCH, 1: LENGTH}
 
 
-class OnnxGraph(NamedTuple):
+class Graph(NamedTuple):
     """A model with the names of its inputs and outputs.
 
     Args:
@@ -57,7 +57,7 @@ class OnnxGraph(NamedTuple):
         return dict(zip(self.outputs, tensors, strict=True))
 
 
-def make_graph(trained: TrainedModel) -> OnnxGraph:
+def make_graph(trained: TrainedModel) -> Graph:
     """Return the graph of a model.
 
     Args:
@@ -338,7 +338,7 @@ def _text_graph(
     *,
     has_segments: bool = False,
     has_roles: bool = False,
-) -> OnnxGraph:
+) -> Graph:
     """Return the graph of a model of texts."""
     names = ["input_ids", "attention_mask"]
     names += ["token_type_ids"] * has_segments + ["token_roles"] * has_roles
@@ -357,22 +357,22 @@ def _text_graph(
             inputs["token_roles"] = torch.randint(-1, 3, shape, generator=generator)
         return inputs
 
-    return OnnxGraph(module, make_inputs, outputs, dict.fromkeys(names, _TOKENS))
+    return Graph(module, make_inputs, outputs, dict.fromkeys(names, _TOKENS))
 
 
-def _image_graph(model: Vit) -> OnnxGraph:
+def _image_graph(model: Vit) -> Graph:
     config = model.config
 
     def make_inputs(generator: torch.Generator, rows: int, _length: int) -> dict[str, Tensor]:
         shape = (rows, config.channels, config.height, config.width)
         return {"pixel_values": torch.randn(shape, generator=generator)}
 
-    return OnnxGraph(
+    return Graph(
         ImageLabels(model), make_inputs, {"logits": {0: BATCH}}, {"pixel_values": {0: BATCH}}
     )
 
 
-def _feature_graph(model: Vit) -> OnnxGraph:
+def _feature_graph(model: Vit) -> Graph:
     def make_inputs(generator: torch.Generator, rows: int, length: int) -> dict[str, Tensor]:
         lengths = torch.randint(1, length + 1, (rows,), generator=generator)
         lengths[0] = length
@@ -384,12 +384,12 @@ def _feature_graph(model: Vit) -> OnnxGraph:
         }
 
     names = ("input_features", "attention_mask")
-    return OnnxGraph(
+    return Graph(
         FeatureLabels(model), make_inputs, {"logits": {0: BATCH}}, dict.fromkeys(names, _TOKENS)
     )
 
 
-def _forecast_graph(model: PatchTst, bands: Sequence[float]) -> OnnxGraph:
+def _forecast_graph(model: PatchTst, bands: Sequence[float]) -> Graph:
     config = model.config
 
     def make_inputs(generator: torch.Generator, rows: int, _length: int) -> dict[str, Tensor]:
@@ -406,7 +406,7 @@ def _forecast_graph(model: PatchTst, bands: Sequence[float]) -> OnnxGraph:
         return {name: values for name, values in inputs.items() if values.numel()}
 
     names = make_inputs(torch.Generator(), 1, 1)
-    return OnnxGraph(
+    return Graph(
         Quantiles(model, bands),
         make_inputs,
         {"quantiles": {0: BATCH}},
