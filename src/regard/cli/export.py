@@ -41,8 +41,9 @@ def export(
         Folder to write.
     to
         The format: hf (Hugging Face: config.json, safetensors, tokenizer.json), ctranslate2
-        (Transformers that write texts: model.bin, tokenizer.json), or onnx (models that classify,
-        find answers, embed or forecast: model.onnx, tokenizer.json).
+        (Transformers that write texts: model.bin, tokenizer.json), or for models that classify,
+        find answers, embed or forecast onnx (model.onnx, tokenizer.json) or torch (a program of
+        torch.export that needs no regard: model.pt2, tokenizer.json).
     texts
         File of texts, one a line, that go through the exported folder; without it the validation
         data of the run, if it is still there.

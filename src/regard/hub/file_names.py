@@ -35,6 +35,7 @@ MERGES = "merges.txt"
 CTRANSLATE2_MODEL = "model.bin"
 CTRANSLATE2_VOCABULARY, CTRANSLATE2_WRITER_VOCABULARY = "shared_vocabulary.json", "vocabulary.json"
 ONNX_MODEL, ONNX_WEIGHTS = "model.onnx", "model.onnx.data"
+TORCH_PROGRAM = "model.pt2"
 README_MARK = "<!-- written by regard export -->"
 """First line of a README that an export wrote, and another one may replace."""
 EXPORTER = {"exported_by": "regard"}

@@ -1,11 +1,12 @@
-"""Outputs of an exported folder in ``onnxruntime``, by the lines that its README shows."""
+"""Outputs of an exported graph in what runs it, by the lines that its README shows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,46 +35,71 @@ _USAGE = "regard.hub.export.usage"
 _BATCH = 16  # texts, which are padded to the longest
 
 
-def onnxruntime_outputs(folder: Path, opened: TextReader, texts: Sequence[str]) -> list[TextOutput]:
+class _Export(NamedTuple):
+    """An exported folder, and the session of its graph."""
+
+    folder: Path
+    session: Any
+
+    def usage(self, module: str, name: str) -> Any:
+        """Return an object of a class of the README."""
+        return getattr(import_module(f"{_USAGE}.{module}"), name)(str(self.folder), self.session)
+
+
+def _open(folder: Path, session: str) -> _Export:
+    """Open a folder by a module of sessions."""
+    module = import_module(f"{_USAGE}.{session}")
+    return _Export(folder, module.open_session(str(folder)))
+
+
+def graph_outputs(
+    folder: Path, opened: TextReader, texts: Sequence[str], *, session: str
+) -> list[TextOutput]:
     """Return what the lines of the README make of texts, in batches.
 
     Args:
         folder: The export.
         opened: The model that was exported.
         texts: The texts.
+        session: Module of the usage that runs the graph.
 
     Returns:
         An output for each.
     """
+    export = _open(folder, session)
     if isinstance(opened, TextClassifier):
-        return _classify(folder, opened, texts)
+        return _classify(export, opened, texts)
     if isinstance(opened, QuestionAnswerer):
-        return _answer(folder, texts)
+        return _answer(export, texts)
     assert isinstance(opened, TextEncoder), "others are not exported"
     if opened.model.head is None or opened.tokenizer.mask_id is None:
-        return _embed(folder, texts)
-    return _fill(folder, texts)
+        return _embed(export, texts)
+    return _fill(export, texts)
 
 
-def onnxruntime_input_outputs(folder: Path, opened: InputReader, inputs: Rows) -> list[TextOutput]:
+def graph_input_outputs(
+    folder: Path, opened: InputReader, inputs: Rows, *, session: str
+) -> list[TextOutput]:
     """Return what the lines of the README make of images, recordings or series.
 
     Args:
         folder: The export.
         opened: The model that was exported.
         inputs: The inputs.
+        session: Module of the usage that runs the graph.
 
     Returns:
         An output for each.
     """
+    export = _open(folder, session)
     if isinstance(inputs, TimeSeries):
-        return _forecast(folder, inputs)
+        return _forecast(export, inputs)
     assert isinstance(opened, InputClassifier) and isinstance(inputs, LabeledInputs)
     if opened.modality.reads_frames:
-        return _classify_recordings(folder, opened, inputs)
+        return _classify_recordings(export, opened, inputs)
     is_image = opened.model.config.input == "image"
     module, name = ("images", "Image") if is_image else ("rows", "Row")
-    classify = _usage(f"classify_{module}", f"{name}Classifier", folder)
+    classify = export.usage(f"classify_{module}", f"{name}Classifier")
     return [
         label_output(probabilities, opened.labels)
         for batch in _batches(inputs.values)
@@ -81,8 +107,16 @@ def onnxruntime_input_outputs(folder: Path, opened: InputReader, inputs: Rows) -
     ]
 
 
-ONNXRUNTIME = Peer("onnxruntime", onnxruntime_outputs, input_outputs=onnxruntime_input_outputs)
+def _peer(name: str, session: str) -> Peer:
+    """Return what reads inputs with a module of sessions."""
+    input_outputs = partial(graph_input_outputs, session=session)
+    return Peer(name, partial(graph_outputs, session=session), input_outputs=input_outputs)
+
+
+ONNXRUNTIME = _peer("onnxruntime", "onnxruntime_session")
 """What ONNX is for."""
+TORCH = _peer("torch.export", "torch_session")
+"""What programs of PyTorch are for."""
 
 
 def _batches(inputs: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -96,13 +130,8 @@ def _rows(inputs: Mapping[str, NDArray]) -> list[tuple[int, ...]]:
     return [tuple(ids[mask == 1].tolist()) for ids, mask in pairs]
 
 
-def _usage(module: str, name: str, folder: Path) -> Any:
-    """Return an object of a class of the README."""
-    return getattr(import_module(f"{_USAGE}.{module}"), name)(str(folder))
-
-
-def _classify(folder: Path, opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
-    classify, outputs = _usage("classify_texts", "TextClassifier", folder), []
+def _classify(export: _Export, opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
+    classify, outputs = export.usage("classify_texts", "TextClassifier"), []
     for batch in _batches(texts):
         rows = zip(_rows(classify.encode(batch)), classify(batch), strict=True)
         for tokens, probabilities in rows:
@@ -111,10 +140,10 @@ def _classify(folder: Path, opened: TextClassifier, texts: Sequence[str]) -> lis
 
 
 def _classify_recordings(
-    folder: Path, opened: InputClassifier, inputs: LabeledInputs
+    export: _Export, opened: InputClassifier, inputs: LabeledInputs
 ) -> list[TextOutput]:
     """Classify the files again, from their samples on."""
-    classify = _usage("classify_rows", "RowClassifier", folder)
+    classify = export.usage("classify_rows", "RowClassifier")
     log_mel = import_module(f"{_USAGE}.log_mel").log_mel
     outputs = []
     for location in inputs.locations:
@@ -124,8 +153,8 @@ def _classify_recordings(
     return outputs
 
 
-def _forecast(folder: Path, series: TimeSeries) -> list[TextOutput]:
-    forecast, quantiles = _usage("forecast_series", "Forecaster", folder), []
+def _forecast(export: _Export, series: TimeSeries) -> list[TextOutput]:
+    forecast, quantiles = export.usage("forecast_series", "Forecaster"), []
     rows = zip(series.values, series.indices, series.known, series.observed, strict=True)
     for values, index, ahead, observed in rows:
         first = index.starting_at(len(values)).start
@@ -134,8 +163,8 @@ def _forecast(folder: Path, series: TimeSeries) -> list[TextOutput]:
     return forecast_outputs(series, quantiles)
 
 
-def _answer(folder: Path, texts: Sequence[str]) -> list[TextOutput]:
-    answer, outputs = _usage("answer_questions", "QuestionAnswerer", folder), []
+def _answer(export: _Export, texts: Sequence[str]) -> list[TextOutput]:
+    answer, outputs = export.usage("answer_questions", "QuestionAnswerer"), []
     answer.settings["no_answer_threshold"] = None  # the best span is compared
     for text in texts:
         question = question_of(text)
@@ -147,16 +176,16 @@ def _answer(folder: Path, texts: Sequence[str]) -> list[TextOutput]:
     return outputs
 
 
-def _embed(folder: Path, texts: Sequence[str]) -> list[TextOutput]:
-    embed, outputs = _usage("embed_texts", "TextEncoder", folder), []
+def _embed(export: _Export, texts: Sequence[str]) -> list[TextOutput]:
+    embed, outputs = export.usage("embed_texts", "TextEncoder"), []
     for batch in _batches(texts):
         rows = zip(_rows(embed.encode(batch)), embed(batch).tolist(), strict=True)
         outputs += [TextOutput(tokens, numbers=tuple(vector)) for tokens, vector in rows]
     return outputs
 
 
-def _fill(folder: Path, texts: Sequence[str]) -> list[TextOutput]:
-    fill, outputs = _usage("fill_masks", "MaskFiller", folder), []
+def _fill(export: _Export, texts: Sequence[str]) -> list[TextOutput]:
+    fill, outputs = export.usage("fill_masks", "MaskFiller"), []
     for text in texts:
         (candidates,) = fill(text, NUM_CANDIDATES)
         numbers = tuple(probability for _, probability in candidates)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from regard.data.masking import MASK
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
+from regard.hub.export import graph_folder
 from regard.hub.export import onnx as onnx_format
 from regard.hub.export.graphs import Graph
 from regard.layers.attention_config import AttentionConfig
@@ -82,11 +83,11 @@ def readme_names(folder: Path, monkeypatch: Any) -> dict[str, Any]:
 def export_untraced(model: Any, folder: Path, monkeypatch: Any, **options: Any) -> Any:
     """Export a model without its graph, which PyTorch computes from then on in this test."""
 
-    def keep(graph: Graph, _folder: Path, _metadata: Any) -> None:
+    def keep(graph: Graph, _path: Path, _metadata: Any) -> None:
         monkeypatch.setattr(TracelessSession, "graph", graph, raising=False)
 
-    monkeypatch.setattr(onnx_format, "_write_graph", keep)
-    monkeypatch.setattr(onnx_format, "check_shapes", lambda *_: None)
+    monkeypatch.setattr(onnx_format, "ONNX", onnx_format.ONNX._replace(write=keep))
+    monkeypatch.setattr(graph_folder, "check_shapes", lambda *_: None)
     monkeypatch.setattr("onnxruntime.InferenceSession", TracelessSession)
     return export_model(model, folder, "onnx", **options)
 

@@ -18,7 +18,10 @@ from tests.hub.export.onnx_models import (
 )
 
 from regard.errors import ConfigError, WeightsError
+from regard.hub.export import TrainedModel
 from regard.hub.export import onnx as onnx_format
+from regard.hub.export.graph_folder import check_shapes
+from regard.hub.export.graphs import make_graph
 from regard.models import BertConfig, GptConfig, LongformerConfig
 from regard.runs.export_check import export_model
 
@@ -146,12 +149,12 @@ def test_config_has_the_fields_that_others_read(written):
 
 @pytest.mark.slow
 def test_a_graph_that_differs_is_found(classifier, written, monkeypatch):
-    graph = onnx_format.make_graph(onnx_format.TrainedModel(classifier.model, None, None))
+    graph = make_graph(TrainedModel(classifier.model, None, None))
     with torch.no_grad():
         classifier.model.output_bias += 0.1
     try:
         with pytest.raises(WeightsError, match="logits differs from the model's for 1 rows"):
-            onnx_format.check_shapes(graph, written[0])
+            check_shapes(graph, written[0] / "model.onnx", onnx_format.ONNX)
     finally:
         with torch.no_grad():
             classifier.model.output_bias -= 0.1
@@ -159,18 +162,20 @@ def test_a_graph_that_differs_is_found(classifier, written, monkeypatch):
 
 @pytest.mark.slow
 def test_a_graph_that_is_not_computed_is_found(classifier, written):
-    graph = onnx_format.make_graph(onnx_format.TrainedModel(classifier.model, None, None))
+    graph = make_graph(TrainedModel(classifier.model, None, None))
 
     def narrow(*shape):
         return {name: values.int() for name, values in graph.make_inputs(*shape).items()}
 
     with pytest.raises(WeightsError, match=r"1 rows of length 1: .*Unexpected input data type"):
-        onnx_format.check_shapes(graph._replace(make_inputs=narrow), written[0])
+        check_shapes(
+            graph._replace(make_inputs=narrow), written[0] / "model.onnx", onnx_format.ONNX
+        )
 
 
 def test_an_example_is_longer_than_the_tokens_that_are_global(tokenizer):
     longformer = text_classifier(LongformerConfig(**ENCODER, window=4, num_global=12), tokenizer)
-    graph = onnx_format.make_graph(onnx_format.TrainedModel(longformer.model, None, None))
+    graph = make_graph(TrainedModel(longformer.model, None, None))
     assert graph.example()["input_ids"].shape == (3, 21)
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regard.hub.export.ctranslate2 import ctranslate2_obstacles, export_ctranslate2
+from regard.hub.export.graph_folder import graph_obstacles
 from regard.hub.export.hugging_face import export_hugging_face, hugging_face_obstacles
-from regard.hub.export.onnx import export_onnx, onnx_obstacles
+from regard.hub.export.onnx import export_onnx
+from regard.hub.export.torch_program import export_torch
 from regard.hub.export.trained_model import TrainedModel
 
 
@@ -49,8 +51,14 @@ EXPORTS = {
     "onnx": ExportFormat(
         export_onnx,
         "regard.runs.graph_peers.ONNXRUNTIME",
-        obstacles=onnx_obstacles,
+        obstacles=graph_obstacles,
         purpose="onnxruntime",
+    ),
+    "torch": ExportFormat(
+        export_torch,
+        "regard.runs.graph_peers.TORCH",
+        obstacles=graph_obstacles,
+        purpose="PyTorch",
     ),
 }
 """The formats by name."""
@@ -62,4 +70,5 @@ __all__ = [
     "export_ctranslate2",
     "export_hugging_face",
     "export_onnx",
+    "export_torch",
 ]

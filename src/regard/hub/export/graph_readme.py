@@ -1,11 +1,12 @@
-"""``README.md`` of an exported ONNX folder: its inputs and outputs, and lines that run it.
+"""``README.md`` of an exported graph: its inputs and outputs, and lines that run it.
 
-The lines are those of a module of `usage`, which the check of an export has used.
+The lines are those of modules of `usage`, which the check of an export has used.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from regard.data.listing import list_first
+from regard.hub.export.graph_format import GraphFormat
 from regard.hub.export.graphs import Graph, predicts_tokens
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import README_MARK
@@ -28,7 +30,7 @@ class Usage(NamedTuple):
     Args:
         modules: Names of the modules of `usage` whose lines the README holds.
         name: Name of the class in the last of them.
-        packages: What the lines import.
+        packages: What the lines import, next to what runs the graph.
         example: Last lines.
         notes: What else a reader has to know, one paragraph each.
     """
@@ -40,7 +42,7 @@ class Usage(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-_TEXT_PACKAGES = "numpy onnxruntime tokenizers"
+_TEXT_PACKAGES = "numpy tokenizers"
 _PADDING = (
     "Padding is on the right: `attention_mask` is 1 at the tokens of a row and 0 after them. A row "
     "with another mask gives NaN."
@@ -50,7 +52,7 @@ _TEXT_LABELS = Usage(
     "TextClassifier",
     _TEXT_PACKAGES,
     """\
-classify = TextClassifier(".")
+classify = TextClassifier(".", open_session("."))
 for probabilities in classify(["One text.", "Another text, which is longer."]):
     label = max(probabilities, key=probabilities.__getitem__)
     print(label, probabilities[label])
@@ -62,7 +64,7 @@ _SPANS = Usage(
     "QuestionAnswerer",
     _TEXT_PACKAGES,
     """\
-answer = QuestionAnswerer(".")
+answer = QuestionAnswerer(".", open_session("."))
 print(answer("Who wrote it?", "It was written by a person in 2020."))
 """,
     (
@@ -76,7 +78,7 @@ _MASKED_TOKENS = Usage(
     "MaskFiller",
     _TEXT_PACKAGES,
     """\
-fill = MaskFiller(".")
+fill = MaskFiller(".", open_session("."))
 mask = fill.tokenizer.id_to_token(fill.mask_id)
 print(fill(f"This is a {mask}."))
 """,
@@ -87,7 +89,7 @@ _VECTORS = Usage(
     "TextEncoder",
     _TEXT_PACKAGES,
     """\
-embed = TextEncoder(".")
+embed = TextEncoder(".", open_session("."))
 vectors = embed(["One text.", "Another text, which is longer."])
 print(vectors.shape)
 """,
@@ -96,9 +98,9 @@ print(vectors.shape)
 _IMAGES = Usage(
     ("classify_images",),
     "ImageClassifier",
-    "numpy onnxruntime",
+    "numpy",
     """\
-classify = ImageClassifier(".")
+classify = ImageClassifier(".", open_session("."))
 image = np.zeros(classify.session.get_inputs()[0].shape[1:])  # [channels, height, width]
 print(classify([image]))
 """,
@@ -107,9 +109,9 @@ print(classify([image]))
 _ROWS = Usage(
     ("classify_rows",),
     "RowClassifier",
-    "numpy onnxruntime",
+    "numpy",
     """\
-classify = RowClassifier(".")
+classify = RowClassifier(".", open_session("."))
 rows = np.zeros((10, classify.settings["feature_size"]))  # [length, features]
 print(classify([rows]))
 """,
@@ -118,9 +120,9 @@ print(classify([rows]))
 _RECORDINGS = Usage(
     ("log_mel", "classify_rows"),
     "RowClassifier",
-    "numpy onnxruntime",
+    "numpy",
     """\
-classify = RowClassifier(".")
+classify = RowClassifier(".", open_session("."))
 samples = np.zeros(classify.settings["sampling_rate"])  # one second, -1 to 1
 print(classify([log_mel(samples, classify.settings)]))
 """,
@@ -131,9 +133,9 @@ print(classify([log_mel(samples, classify.settings)]))
 _SERIES = Usage(
     ("forecast_series",),
     "Forecaster",
-    "numpy onnxruntime",
+    "numpy",
     """\
-forecast = Forecaster(".")
+forecast = Forecaster(".", open_session("."))
 settings = forecast.settings
 rows = settings["window"] + settings["horizon"]
 known = np.tile(settings["known_mean"], (rows, 1))
@@ -166,32 +168,33 @@ def usage_of(trained: TrainedModel) -> Usage:
     return _MASKED_TOKENS if predicts_tokens(trained) else _VECTORS
 
 
-def write_readme(trained: TrainedModel, graph: Graph, summary: str, opset: int) -> str:
+def write_readme(trained: TrainedModel, graph: Graph, summary: str, form: GraphFormat) -> str:
     """Return the text of the README.
 
     Args:
         trained: The model.
         graph: Its graph.
         summary: The model in a line.
-        opset: Version of the operators.
+        form: The format of its file.
     """
     usage = usage_of(trained)
     task = f" for {trained.task}" if trained.task else ""
     paragraphs = [
         README_MARK,
-        f"# A model{task}, as ONNX",
-        f"{summary}. Written by regard; operators of opset {opset}, float32.",
+        f"# A model{task}, as {form.name}",
+        f"{summary}. Written by regard; {form.description}",
         _table(graph),
         *usage.notes,
     ]
     if trained.labels:
         names = list_first([json.dumps(x, ensure_ascii=False) for x in trained.labels], _LABELS)
         paragraphs.append(f"Labels: {names}.")
+    packages = " ".join(sorted([*usage.packages.split(), form.package]))
     if trained.tokenizer is not None or isinstance(trained.model, Vit | PatchTst):
         paragraphs += [
-            f"What these lines give is what regard gives. They need `pip install {usage.packages}` "
-            "and run in this folder:",
-            f"```python\n{_lines(usage)}\n\n{usage.example}```",
+            f"What these lines give is what regard gives. They need `pip install {packages}` and "
+            "run in this folder:",
+            f"```python\n{_lines((form.session, *usage.modules))}\n\n{usage.example}```",
         ]
     return "\n\n".join(paragraphs) + "\n"
 
@@ -210,10 +213,10 @@ def _table(graph: Graph) -> str:
     return "\n".join(rows)
 
 
-def _lines(usage: Usage) -> str:
+def _lines(modules: Sequence[str]) -> str:
     """Return the lines of modules as one program: the imports first, once."""
     imports, bodies = [_FUTURE, ""], []
-    for module in usage.modules:
+    for module in modules:
         spec = find_spec(f"{__package__}.usage.{module}")
         assert spec is not None and spec.origin is not None
         text = Path(spec.origin).read_text(encoding="utf-8")

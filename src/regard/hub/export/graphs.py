@@ -1,4 +1,4 @@
-"""Models as graphs of ONNX: inputs and outputs by the names of the field, of any batch and length.
+"""Models as graphs of one pass: inputs and outputs by the names of the field, any batch and length.
 
 A graph reads ``attention_mask`` in place of lengths. Padding is on the right: a row with padding
 anywhere else gives NaN, never the output of another text. Attention is computed by the definition,
@@ -25,6 +25,7 @@ from regard.models import Classifier, Encoder, Model, PatchTst, SpanModel, Vit
 BATCH, LENGTH = "batch_size", "sequence_length"
 """Names of the axes that vary, as those of exports of ``transformers``."""
 _ROWS, _POSITIONS = 3, 9  # of the example that is traced; 1 would be taken for a constant
+_LONGEST = 10**9  # tokens: a graph for fewer has compared a length with a constant
 _TOKENS = {0: BATCH, 1: LENGTH}
 
 
@@ -32,7 +33,7 @@ class Graph(NamedTuple):
     """A model with the names of its inputs and outputs.
 
     Args:
-        module: Takes the inputs in their order, and returns a tensor for each output.
+        module: Takes the inputs, and returns the outputs, both by name.
         make_inputs: Draws inputs from a generator, for a number of rows and a length.
         outputs: Axes that vary of each output, by its name.
         inputs: The same of each input.
@@ -50,11 +51,20 @@ class Graph(NamedTuple):
         length = _POSITIONS + max(numbers)
         return self.make_inputs(torch.Generator().manual_seed(0), _ROWS, length)
 
+    def trace(self) -> torch.export.ExportedProgram:
+        """Return the program of the model for any batch and length."""
+        axes = {
+            name: dict.fromkeys(of_input, torch.export.Dim.DYNAMIC)
+            for name, of_input in self.inputs.items()
+        }
+        program = torch.export.export(self.module, (), self.example(), dynamic_shapes=axes)
+        ranges = program.range_constraints.values()
+        assert all(bound.upper > _LONGEST for bound in ranges), "a length of the example is in it"
+        return program
+
     def compute(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs of the model for inputs, both by name, of shape ``[batch, ...]``."""
-        computed = self.module(**inputs)
-        tensors = (computed,) if isinstance(computed, Tensor) else computed
-        return dict(zip(self.outputs, tensors, strict=True))
+        return self.module(**inputs)
 
 
 def make_graph(trained: TrainedModel) -> Graph:
@@ -96,8 +106,8 @@ def make_graph(trained: TrainedModel) -> Graph:
         bands = () if trained.calendar is None else trained.calendar.bands
         return _forecast_graph(model, bands)
     raise ConfigError(
-        "export: a model that writes texts, token by token.  A graph of ONNX is one pass over a "
-        "whole text, without the cache that makes the next token cheap."
+        "export: a model that writes texts, token by token.  A graph is one pass over a whole "
+        "text, without the cache that makes the next token cheap."
     )
 
 
@@ -115,7 +125,7 @@ def _check_patterns(model: Model) -> None:
         if isinstance(pattern, LengthDependentPattern | Hierarchical):
             name = pattern.to_text() or repr(pattern)
             raise ConfigError(
-                f"attention {name}: a graph of ONNX is the same for every length, and this pattern "
+                f"attention {name}: a graph is the same for every length, and this pattern "
                 "is another one for each.  Patterns that can be written: full, causal, local:B, "
                 "strided:S, global:P, top_k:K, and those joined by | and &."
             )
@@ -132,10 +142,10 @@ class TextLabels(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, labels]`` of ids and mask, ``[batch, length]``."""
         lengths, is_refused = _read_mask(attention_mask)
-        return _refuse(self.model(input_ids, lengths=lengths), is_refused)
+        return {"logits": _refuse(self.model(input_ids, lengths=lengths), is_refused)}
 
 
 class AnswerSpans(nn.Module):
@@ -155,14 +165,14 @@ class AnswerSpans(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         token_roles: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> dict[str, Tensor]:
         """Compute two logits, ``[batch, length]`` each, of inputs of the same shape."""
         lengths, is_refused = _read_mask(attention_mask)
         logits = self.model(
             input_ids, segments=token_type_ids, roles=token_roles, lengths=lengths
         )  # [batch, length, 2]
         starts, ends = _refuse(logits, is_refused).unbind(-1)
-        return starts, ends
+        return {"start_logits": starts, "end_logits": ends}
 
 
 class MaskedTokens(nn.Module):
@@ -176,11 +186,11 @@ class MaskedTokens(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, length, vocab]`` and states ``[batch, length, dim]``."""
         lengths, is_refused = _read_mask(attention_mask)
         states = _refuse(self.model.hidden_states(input_ids, lengths=lengths), is_refused)
-        return self.model.logits(states), states
+        return {"logits": self.model.logits(states), "last_hidden_state": states}
 
 
 class TextVectors(nn.Module):
@@ -195,13 +205,15 @@ class TextVectors(nn.Module):
         super().__init__()
         self.model, self.pooling = model, pooling
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute ``[batch, length, dim]`` and ``[batch, vector]`` of ``[batch, length]``."""
         lengths, is_refused = _read_mask(attention_mask)
         states = _refuse(self.model.hidden_states(input_ids, lengths=lengths), is_refused)
         vectors = [pool_padded(states, lengths, mode) for mode in self.pooling.modes]
         vector = torch.cat(vectors, dim=-1)
-        return states, F.normalize(vector, dim=-1) if self.pooling.is_normalized else vector
+        if self.pooling.is_normalized:
+            vector = F.normalize(vector, dim=-1)
+        return {"last_hidden_state": states, "sentence_embedding": vector}
 
 
 def pool_padded(states: Tensor, lengths: Tensor, mode: PoolingMode) -> Tensor:
@@ -243,9 +255,9 @@ class ImageLabels(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, labels]`` of pixels ``[batch, channels, height, width]``."""
-        return self.model(pixel_values)
+        return {"logits": self.model(pixel_values)}
 
 
 class FeatureLabels(nn.Module):
@@ -259,10 +271,10 @@ class FeatureLabels(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_features: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_features: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, labels]`` of ``[batch, length, features]`` and its mask."""
         lengths, is_refused = _read_mask(attention_mask)
-        return _refuse(self.model(input_features, lengths), is_refused)
+        return {"logits": _refuse(self.model(input_features, lengths), is_refused)}
 
 
 class Quantiles(nn.Module):
@@ -284,10 +296,10 @@ class Quantiles(nn.Module):
         calendar: Tensor | None = None,
         known: Tensor | None = None,
         observed: Tensor | None = None,
-    ) -> Tensor:
+    ) -> dict[str, Tensor]:
         """Compute quantiles ``[batch, horizon, levels]`` of histories ``[batch, window]``."""
         quantiles = self.model(past_values, ~past_observed_mask, calendar, known, observed)
-        return stretch_bands(quantiles, self.bands)
+        return {"quantiles": stretch_bands(quantiles, self.bands)}
 
 
 def stretch_bands(quantiles: Tensor, bands: Sequence[float]) -> Tensor:

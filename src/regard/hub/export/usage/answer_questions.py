@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -26,12 +25,12 @@ class Window(NamedTuple):
 
 
 class QuestionAnswerer:
-    """Finds answers with ``model.onnx``, ``tokenizer.json`` and ``config.json`` of a folder."""
+    """Finds answers with a session, and ``tokenizer.json`` and ``config.json`` of a folder."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, session: Any) -> None:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.settings: dict[str, Any] = config["regard"]
-        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.session = session
         self.names = [node.name for node in self.session.get_inputs()]
         self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # "</s>" in a text is text like any other

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 
 class RowClassifier:
-    """Classifies rows of numbers with ``model.onnx`` and the JSON files of a folder."""
+    """Classifies rows of numbers with a session and the JSON files of a folder."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, session: Any) -> None:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
         path = Path(folder) / "preprocessor_config.json"
         self.settings = json.loads(path.read_text(encoding="utf-8"))
-        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.session = session
 
     def encode(self, inputs: Sequence[NDArray]) -> dict[str, NDArray]:
         """Return the inputs of arrays of shape ``[length, features]``: cut, and padded at the end.

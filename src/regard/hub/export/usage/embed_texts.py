@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.normalizers import Lowercase
 
 
 class TextEncoder:
-    """Computes vectors with ``model.onnx``, ``tokenizer.json`` and ``config.json`` of a folder."""
+    """Computes vectors with a session, and ``tokenizer.json`` and ``config.json`` of a folder."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, session: Any) -> None:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.settings = config["regard"]
-        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.session = session
         self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # "</s>" in a text is text like any other
 

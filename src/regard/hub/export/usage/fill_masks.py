@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 
 class MaskFiller:
-    """Predicts masked tokens with ``model.onnx``, ``tokenizer.json`` and ``config.json``."""
+    """Predicts masked tokens with a session, ``tokenizer.json`` and ``config.json``."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, session: Any) -> None:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.mask_id = config["regard"]["mask_token_id"]
-        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.session = session
         self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         mask = self.tokenizer.get_added_tokens_decoder()[self.mask_id]
         self.tokenizer.encode_special_tokens = not mask.special

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 MONDAY = np.datetime64("1969-12-29", "s")
@@ -51,12 +50,12 @@ def fill_missing(values: NDArray[np.float64], seasons: Sequence[int]) -> NDArray
 
 
 class Forecaster:
-    """Forecasts series with ``model.onnx`` and ``config.json`` of a folder."""
+    """Forecasts series with a session and ``config.json`` of a folder."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, session: Any) -> None:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.settings: dict[str, Any] = config["regard"]
-        self.session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+        self.session = session
         self.names = [node.name for node in self.session.get_inputs()]
 
     def calendar(self, start: str | int) -> NDArray[np.float32]:
