@@ -508,10 +508,11 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         if end is not None and end.value == self._value and self._flat.is_at(function.start):
             result, end = LineSearchResult(None, result.failure or _NO_MOVE), None
         if end is None:
+            if self._checks_noise:
+                function.refuse_constant(self._value)
             self._flat.move(function.start)
             if self._checks_noise:
                 self._refuse_noise(objective, self._value)
-                function.refuse_constant(self._value)
             return result
         if function.step_size != end.step_size:
             second = function.sample(end.step_size).value

@@ -105,9 +105,10 @@ class ObjectiveAlongDirection:
         return value
 
     def refuse_constant(self, start_value: float) -> None:
-        """Refuse an objective that has one value wherever the parameters are, but a slope.
+        """Refuse an objective that has one value and one slope wherever the parameters are.
 
         It was computed before they moved: backward through the same graph gives the same gradient.
+        Where rounding hides the changes of a value, the slope still changes.
 
         Args:
             start_value: The value at the start.
@@ -117,7 +118,9 @@ class ObjectiveAlongDirection:
         """
         expected = max(self.values, default=0.0) * abs(self.slope)  # change of the value
         is_constant = len(self.values) > 1 and {*self.values.values()} == {start_value}
-        if is_constant and expected > _VISIBLE * abs(start_value):
+        if not is_constant or expected <= _VISIBLE * abs(start_value):
+            return
+        if self.sample(max(self.values)).slope == self.slope:
             raise ConfigError(
                 f"the loss was {start_value:.8g} at {len(self.values)} points, though its gradient "
                 "says that it falls: it does not depend on the parameters as they are now.  "
