@@ -79,6 +79,7 @@ class Tagging(MaskedLanguageModelingTask):
 
 def test_a_task_that_is_registered_opens_its_published_models(monkeypatch):
     monkeypatch.setitem(TASKS, "tagging", Tagging())
+    monkeypatch.setitem(CHECKPOINT_FORMATS, "tagger", CHECKPOINT_FORMATS["bert"])
     model = published("tagger")
     config = task_of_published(model).published_config(model)
     assert config.task == "tagging"
