@@ -115,14 +115,16 @@ class _BilinearLayer(NamedTuple):
 def _find_bilinear(attention: LayerAttention, module: nn.Module) -> _BilinearLayer:
     """Return a layer whose scores are bilinear; raise ConfigError for others."""
     (record, *further) = attention.records
-    if type(module) is SelfAttention or type(module) is CrossAttention:
+    has_norms = isinstance(module, SelfAttention) and module.query_norm is not None
+    if not has_norms and type(module) in (SelfAttention, CrossAttention):
+        assert isinstance(module, SelfAttention | CrossAttention)
         score = record.score
         if isinstance(score, DotProduct) and not score.soft_cap and not further:
             return _BilinearLayer(module, record, score)
     raise ConfigError(
         f"{attention.path}: its scores are not products of one query and one key that are linear "
         "maps of states.  Self- and cross-attention of the Transformer, BERT and GPT have such "
-        "scores."
+        "scores, without norms of queries and keys."
     )
 
 

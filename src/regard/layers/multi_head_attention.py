@@ -18,6 +18,7 @@ from regard.layers.static_cache import StaticCache
 from regard.option_checks import require_whole
 
 if TYPE_CHECKING:
+    from regard.layers.norm import LayerNorm, RMSNorm
     from regard.layers.rotary import Rotary
 
 
@@ -112,6 +113,9 @@ class SelfAttention(MultiHeadAttention):
         num_kv_heads: Heads of keys and values, a divisor of `num_heads`: each serves the same
             number of queries (Ainslie et al. 2023); None is `num_heads`.
         rotary: Rotates queries and keys by their positions; None does not.
+        qkv_bias: Whether the maps to queries, keys and values have biases; None is `bias`.
+        query_norm: Normalises each head of the queries before it is rotated; None does not.
+        key_norm: Normalises each head of the keys, the same.
 
     Raises:
         ConfigError: Heads of these numbers and sizes do not exist.
@@ -128,6 +132,9 @@ class SelfAttention(MultiHeadAttention):
         bias: bool = True,
         num_kv_heads: int | None = None,
         rotary: Rotary | None = None,
+        qkv_bias: bool | None = None,
+        query_norm: LayerNorm | RMSNorm | None = None,
+        key_norm: LayerNorm | RMSNorm | None = None,
     ) -> None:
         super().__init__(
             dim,
@@ -137,7 +144,7 @@ class SelfAttention(MultiHeadAttention):
             head_dim=head_dim,
             bias=bias,
         )
-        self.rotary = rotary
+        self.rotary, self.query_norm, self.key_norm = rotary, query_norm, key_norm
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         require_whole("num_kv_heads", self.num_kv_heads, 1)
         if num_heads % self.num_kv_heads:
@@ -149,6 +156,7 @@ class SelfAttention(MultiHeadAttention):
                 f"heads must have an even size with rotary positions, not {self.head_dim}"
             )
         width = num_heads * self.head_dim
+        bias = bias if qkv_bias is None else qkv_bias
         if self.is_grouped:
             self.query = Linear(dim, width, bias=bias)
             shared = 2 * self.num_kv_heads * self.head_dim
@@ -212,6 +220,8 @@ class SelfAttention(MultiHeadAttention):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map ``[batch, length, dim]`` to queries, keys and values without rotary positions.
 
+        Queries and keys are normalised where the layer normalises them.
+
         Args:
             x: ``[batch, length, dim]``.
 
@@ -223,14 +233,20 @@ class SelfAttention(MultiHeadAttention):
             k, v = self._heads(self.key_value(x), 2)
         else:
             q, k, v = self._heads(self.query_key_value(x), 3)
+        if self.query_norm is not None:
+            q = self.query_norm(q)
+        if self.key_norm is not None:
+            k = self.key_norm(k)
         return q, k, v
 
     def describe(self) -> Description:
-        """Return the heads, the pattern and rotary positions."""
+        """Return the heads, the pattern, norms of heads and rotary positions."""
         heads, pattern = super().describe().facts
         grouped = (f"{self.num_kv_heads} of keys and values",) if self.is_grouped else ()
+        has_norms = self.query_norm is not None or self.key_norm is not None
+        norms = ("norms of queries and keys",) if has_norms else ()
         rotary = () if self.rotary is None else ("rotary positions",)
-        return Description("self-attention", (heads, *grouped, pattern, *rotary))
+        return Description("self-attention", (heads, *grouped, pattern, *norms, *rotary))
 
 
 class CrossAttention(MultiHeadAttention):

@@ -47,6 +47,10 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         head_dim: Size of a head; None is ``dim / num_heads``.
         num_kv_heads: Heads of keys and values of self-attention; None is `num_heads`.
         rotary_base: Base of rotary positions; None has none.
+        attention_bias: Whether the maps of attention have biases; None is `bias`.
+        qkv_bias: Whether those to queries, keys and values of self-attention have them; None is
+            as the other maps of attention.
+        qk_norm: Whether self-attention normalises each head of its queries and keys.
     """
 
     dim: int
@@ -62,6 +66,9 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     head_dim: int | None = None
     num_kv_heads: int | None = None
     rotary_base: float | None = None
+    attention_bias: bool | None = None
+    qkv_bias: bool | None = None
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -69,17 +76,29 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         require_probability(self, "dropout")
         require_positive(self, "epsilon", "rotary_base")
 
+    @property
+    def has_attention_bias(self) -> bool:
+        """Whether the maps of attention have biases, set or not."""
+        return self.bias if self.attention_bias is None else self.attention_bias
+
     def self_attention(self, pattern: Pattern) -> SelfAttention:
         """Build the self-attention of a block, by a pattern."""
+        size = self.head_dim or self.dim // self.num_heads
+        query_norm, key_norm = (
+            NORMS[self.norm_kind](size, self.epsilon) if self.qk_norm else None for _ in range(2)
+        )
         return SelfAttention(
             self.dim,
             self.num_heads,
             pattern=pattern,
             output_init_scale=self.output_init_scale,
             head_dim=self.head_dim,
-            bias=self.bias,
+            bias=self.has_attention_bias,
             num_kv_heads=self.num_kv_heads,
             rotary=None if self.rotary_base is None else Rotary(base=self.rotary_base),
+            qkv_bias=self.qkv_bias,
+            query_norm=query_norm,
+            key_norm=key_norm,
         )
 
     def feed_forward(self) -> FeedForward:
@@ -194,7 +213,7 @@ class DecoderBlock(Layer):
             pattern=cross_pattern,
             output_init_scale=config.output_init_scale,
             head_dim=config.head_dim,
-            bias=config.bias,
+            bias=config.has_attention_bias,
         )
         self.feed_forward = config.feed_forward()
         self.self_residual = ResidualConnection(config)

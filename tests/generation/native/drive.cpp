@@ -55,9 +55,11 @@ void fill(void *model, int64_t is_encoder, const Sizes &sizes) {
     const int64_t dim = sizes.dim, width = sizes.num_heads * sizes.head_dim;
     const int64_t shared = sizes.num_kv_heads * sizes.head_dim, hidden = sizes.hidden_dim;
     const int64_t parts = sizes.activation == SWIGLU ? 2 : 1;
-    const bool has_norm = draw(0, 1), has_bias = draw(0, 1);
+    const bool has_norm = draw(0, 1), has_bias = draw(0, 1), has_head_norms = draw(0, 1);
     const auto bias = [&](int64_t count) { return has_bias ? numbers(count) : nullptr; };
-    const auto shift = [&] { return sizes.norm == LAYER ? numbers(dim) : nullptr; };
+    const auto shift = [&](int64_t count) {
+        return sizes.norm == LAYER ? numbers(count) : nullptr;
+    };
     regard_set_embedding(model, is_encoder, numbers(sizes.vocab_size * dim),
                          has_norm ? numbers(dim) : nullptr, has_norm ? numbers(dim) : nullptr,
                          1e-5);
@@ -70,10 +72,14 @@ void fill(void *model, int64_t is_encoder, const Sizes &sizes) {
             const auto [out, in] = shapes[name];
             regard_set_map(model, is_encoder, layer, name, numbers(out * in), bias(out));
         }
-        for (int64_t name = 0; name < NUM_NORMS; ++name)
-            regard_set_norm(model, is_encoder, layer, name, numbers(dim), shift());
+        for (int64_t name = 0; name < NUM_NORMS; ++name) {
+            const bool is_of_heads = name == QUERY_NORM || name == KEY_NORM;
+            if (is_of_heads && !has_head_norms) continue;
+            const int64_t count = is_of_heads ? sizes.head_dim : dim;
+            regard_set_norm(model, is_encoder, layer, name, numbers(count), shift(count));
+        }
     }
-    if (sizes.is_pre) regard_set_norm(model, is_encoder, -1, 0, numbers(dim), shift());
+    if (sizes.is_pre) regard_set_norm(model, is_encoder, -1, 0, numbers(dim), shift(dim));
 }
 
 Positions positions_of(const Sizes &sizes) {

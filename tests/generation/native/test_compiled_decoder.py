@@ -67,6 +67,8 @@ GPT_2 = {
     "bias": True,
 }
 
+QWEN = {"num_kv_heads": 2, "head_dim": 10, "qkv_bias": True, "qk_norm": True, "window": (0, 7)}
+
 
 def draw_vectors(model):
     """Draw norms and biases too, which begin as ones and zeros."""
@@ -178,6 +180,9 @@ def test_rows_of_many_blocks_are_decoded():
         ({"num_kv_heads": 2}, ("local:7", "full")),
         (GPT_2, "local:5"),
         ({"head_dim": 10, "num_kv_heads": 1}, "local:1"),
+        (QWEN, "full"),
+        (GPT_2 | {"qk_norm": True}, "full"),
+        ({"window": 1, "num_kv_heads": 1}, "full"),
     ],
 )
 def test_a_language_model_decodes_prompts_and_tokens_as_with_operators(settings, attention):
@@ -354,7 +359,7 @@ def test_sources_join_those_that_are_being_decoded():
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    ("settings", "attention"), [({}, "full"), (GPT_2, "full"), ({}, "local:5")]
+    ("settings", "attention"), [({}, "full"), (GPT_2, "full"), ({}, "local:5"), (QWEN, "full")]
 )
 def test_texts_of_other_lengths_join_those_that_are_continued(settings, attention):
     model = language_model(settings | {"max_positions": 200}, attention=attention)
@@ -537,12 +542,17 @@ def replace_a_layer(model):
     model.decoder[1] = translator({"hidden_dim": 20}).decoder[1]
 
 
+def change_an_epsilon(model):
+    model.decoder[1].self_residual.norm.epsilon = 1e-3
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (replace_a_norm, "LayerNorm is not covered"),
         (replace_a_forward, "the `forward` of a FeedForward was replaced"),
         (replace_a_layer, "its layers differ in their sizes"),
+        (change_an_epsilon, "its norms differ"),
     ],
 )
 def test_a_model_with_other_parts_is_not_covered(change, reason):
@@ -646,6 +656,27 @@ def test_every_instruction_set_that_runs_here_gives_the_same(precision, monkeypa
     tolerance = {"float32": 1e-4, "bf16": 1e-3, "int8": rounding}[precision]
     for name in names:
         assert (logits(library.load(name), precision) - expected).abs().max() < tolerance
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", ["float32", "bf16", "int8"])
+def test_norms_of_heads_are_the_same_in_every_instruction_set_and_batch(precision, monkeypatch):
+    model = language_model(QWEN | {"dim": 40})
+    prompt = torch.randint(3, model.vocab_size, (5, 11))
+
+    def logits(compiled, precision, rows=5):
+        monkeypatch.setattr(library, "load_fastest", lambda: compiled)
+        native = NativeCausalDecoder(model, precision=precision)
+        return native.decode_step(prompt[:rows], native.init_state())
+
+    expected = logits(library.load("baseline"), precision)
+    rounding = (expected - logits(library.load("baseline"), "float32")).abs().max()
+    tolerance = {"float32": 1e-4, "bf16": 1e-3, "int8": rounding}[precision]
+    for name in loading.runnable_names():
+        if (compiled := library.load(name)) is not None:
+            both = logits(compiled, precision)
+            assert (both - expected).abs().max() < tolerance
+            assert torch.equal(both[:2], logits(compiled, precision, rows=2))
 
 
 @torch.inference_mode()

@@ -187,6 +187,9 @@ def _why_not_block(block: nn.Module) -> str | None:
     band = band_of(attention.pattern)
     if band is None or band.after != 0:
         return f"{describe_pattern(attention.pattern)} of the decoder is not covered"
+    norms = [module for module in block.modules() if isinstance(module, LayerNorm | RMSNorm)]
+    if len({(type(norm), norm.epsilon) for norm in norms}) > 1:
+        return "its norms differ"
     if isinstance(block, DecoderBlock):
         pattern = block.cross_attention.pattern
         if band_of(pattern) != MaskTerm():

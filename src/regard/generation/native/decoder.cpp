@@ -280,6 +280,9 @@ struct Pass {
         map_to(scratch.wide.get(), map.out, map, input(block.norms[SELF_NORM]), stack.stride);
         for (int64_t i = 0; i < rows; ++i) {
             float *from = scratch.wide.get() + i * map.out;
+            const int64_t keys = sizes.num_heads * stack.head;
+            normalize_heads(from, sizes.num_heads, block.norms[QUERY_NORM]);
+            normalize_heads(from + keys, sizes.num_kv_heads, block.norms[KEY_NORM]);
             if (sizes.rotary) turn(from, tokens[i].position);
             place(i, from);
         }
@@ -370,6 +373,13 @@ struct Pass {
                 to_halves(halves + i * apart + column, both, PANEL);
             });
         return {halves, apart};
+    }
+
+    // Normalises each head of a row, where there is a norm.
+    void normalize_heads(float *heads, int64_t count, const Norm &norm) const {
+        if (norm.weight.empty()) return;
+        for (float *head = heads; head < heads + count * stack.head; head += stack.head)
+            normalize(head, head, norm, sizes.norm, sizes.epsilon, sizes.head_dim, stack.head);
     }
 
     // Rotates the queries and keys of a row.
@@ -874,7 +884,8 @@ EXPORTED int regard_set_norm(void *model, int64_t is_encoder, int64_t layer, int
     return guarded([&] {
         Stack &stack = stack_of(model, is_encoder);
         Norm &norm = layer < 0 ? stack.last_norm : stack.blocks[layer].norms[name];
-        norm.set(weight, bias, stack.sizes.dim);
+        const bool is_of_heads = layer >= 0 && (name == QUERY_NORM || name == KEY_NORM);
+        norm.set(weight, bias, is_of_heads ? stack.sizes.head_dim : stack.sizes.dim);
         return DONE;
     });
 }

@@ -34,7 +34,14 @@ enum MapName : int64_t {
     OUTER = 6,      // [dim, hidden_dim]
     NUM_MAPS = 7,
 };
-enum NormName : int64_t { SELF_NORM = 0, CROSS_NORM = 1, FEED_FORWARD_NORM = 2, NUM_NORMS = 3 };
+enum NormName : int64_t {
+    SELF_NORM = 0,
+    CROSS_NORM = 1,
+    FEED_FORWARD_NORM = 2,
+    QUERY_NORM = 3,  // of each head of the queries of self-attention, [head_dim]
+    KEY_NORM = 4,    // of each head of its keys, the same
+    NUM_NORMS = 5,
+};
 
 // The sentences of a beam search, [num] or [num][beam].
 struct Beams {

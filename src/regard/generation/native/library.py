@@ -25,7 +25,7 @@ ACTIVATIONS = {"relu": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 4}
 SELF_QKV, SELF_OUT, CROSS_Q, CROSS_KV, CROSS_OUT, INNER, OUTER = range(7)
 """Linear maps of a block, with their numbers in decoder.h."""
 
-SELF_NORM, CROSS_NORM, FEED_FORWARD_NORM = range(3)
+SELF_NORM, CROSS_NORM, FEED_FORWARD_NORM, QUERY_NORM, KEY_NORM = range(5)
 """Norms of a block, with their numbers in decoder.h."""
 
 DONE, NO_MEMORY, OUT_OF_RANGE = 0, 1, 2  # what functions return

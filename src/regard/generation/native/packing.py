@@ -194,6 +194,11 @@ def _maps_of(block: Block) -> dict[int, tuple[Linear, ...]]:
 def _norms_of(block: Block) -> dict[int, LayerNorm | RMSNorm]:
     """Return the norms of a block by their numbers."""
     norms = {library.FEED_FORWARD_NORM: block.feed_forward_residual.norm}
+    attention = self_attention_of(block)
+    if attention.query_norm is not None:
+        norms[library.QUERY_NORM] = attention.query_norm
+    if attention.key_norm is not None:
+        norms[library.KEY_NORM] = attention.key_norm
     if isinstance(block, DecoderBlock):
         norms[library.SELF_NORM] = block.self_residual.norm
         norms[library.CROSS_NORM] = block.cross_residual.norm

@@ -1,12 +1,13 @@
-"""Decoder-only models: GPT-2 and its modern successor, that of Llama and SmolLM.
+"""Decoder-only models: GPT-2 and its modern successors, Llama, SmolLM, Mistral and Qwen.
 
 Radford et al. 2019 ("Language models are unsupervised multitask learners"): pre-norm blocks of
 causal self-attention, learned positions, one table for input and output. Touvron et al. 2023
 ("LLaMA") takes RMS norms (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), gated
 feed-forward networks (Shazeer 2020) and no biases; heads may share keys and values (Ainslie et al.
-2023). The second is the default, the first a few settings away. Cost of a pass:
-O(length^2 dim + length dim^2) a layer with full attention; a sparse pattern replaces length^2 by
-its number of pairs.
+2023). The second is the default, the first a few settings away, and so are Mistral's window (Jiang
+et al. 2023), Qwen2's biases (Yang et al. 2024) and the norms of queries and keys of Qwen3 (Yang et
+al. 2025; Henry et al. 2020). Cost of a pass: O(length^2 dim + length dim^2) a layer with full
+attention; a window or a sparse pattern replaces length^2 by its number of pairs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from regard.attention import Causal, Local, Pattern
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.feed_forward import Activation
 from regard.layers.initialization import fill_normal
@@ -44,11 +46,20 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         epsilon: Epsilon of the norms, above 0.
         activation: swiglu, gelu_tanh (GPT-2), gelu or relu.
         bias: Whether linear maps have biases (GPT-2).
+        attention_bias: Whether the maps of attention have biases; none is as the others.
+        qkv_bias: Whether the maps to queries, keys and values have biases (Qwen2); none is as the
+            other maps of attention.
+        qk_norm: Whether each head of queries and keys is normalised before it is rotated (Qwen3).
+        window: Tokens that a token sees, itself and those before it (Mistral); 0 is all of them, a
+            list has one number for each layer. A pattern other than full in attention.pattern
+            replaces it.
         positions: rotary or learned (GPT-2).
         max_positions: Rows of a learned position table, of which later positions take the last;
             rotary positions have no limit.
         rotary_base: Base of rotary positions, above 0; larger for longer texts.
         tied: Whether input and output share one table.
+        published_as: Format of published checkpoints that it is exported in, such as mistral; none
+            is the first one that has all of its settings.
     """
 
     num_layers: int = 6
@@ -62,10 +73,15 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
     epsilon: float = 1e-5
     activation: Activation = "swiglu"
     bias: bool = False
+    attention_bias: bool | None = None
+    qkv_bias: bool | None = None
+    qk_norm: bool = False
+    window: int | tuple[int, ...] = 0
     positions: Literal["rotary", "learned"] = "rotary"
     max_positions: int = 1024
     rotary_base: float = 10000.0
     tied: bool = True
+    published_as: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,6 +95,14 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             raise ValueError(f"{name} must be even with rotary positions, not {self.size_of_head}")
         if shared is not None and (shared < 1 or heads % shared):
             raise ValueError(f"num_kv_heads must divide num_heads ({heads}), not {shared}")
+        sizes = (self.window,) if isinstance(self.window, int) else self.window
+        if isinstance(self.window, tuple) and len(sizes) != self.num_layers:
+            raise ValueError(
+                f"window must be one number or one for each of {self.num_layers} layers, "
+                f"not {len(sizes)}"
+            )
+        if min(sizes) < 0:
+            raise ValueError(f"window must be 0 or more, not {min(sizes)}")
         require_probability(self, "dropout")
         require_positive(self, "epsilon", "rotary_base")
 
@@ -91,6 +115,23 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         """The size of a head, set or not."""
         return self.head_dim or self.dim // self.num_heads
 
+    def windows(self) -> tuple[int, ...]:
+        """Return the window of each layer; 0 is none."""
+        return (self.window,) * self.num_layers if isinstance(self.window, int) else self.window
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern]:
+        """Return the pattern of each layer.
+
+        >>> GptConfig(num_layers=2, window=(0, 8)).patterns(AttentionConfig())
+        [Causal(), Local(before=7, after=0)]
+        """
+        return [
+            Local(size - 1, 0) if size and isinstance(pattern, Causal) else pattern
+            for pattern, size in zip(
+                attention.decoder_patterns(self.num_layers), self.windows(), strict=True
+            )
+        ]
+
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
         shared = self.num_kv_heads
@@ -99,7 +140,17 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads{grouped}, "
             f"ff {self.hidden_dim} {self.activation}, {self.norm_kind} norm, "
             f"{self.positions} positions, attention {attention.kind_summary('decoder')}"
+            f"{self._window_summary()}"
         )
+
+    def _window_summary(self) -> str:
+        """Describe the windows; empty where there are none."""
+        sizes = [size for size in self.windows() if size]
+        if not sizes:
+            return ""
+        text = " / ".join(str(size) for size in dict.fromkeys(sizes))
+        layers = "" if len(sizes) == self.num_layers else f" in {len(sizes)} layers"
+        return f", window {text}{layers}"
 
     def block(self, *, reads_source: bool = False) -> BlockConfig:
         """Return the dimensions of one block, which may also attend to a source."""
@@ -117,6 +168,9 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             head_dim=self.head_dim,
             num_kv_heads=self.num_kv_heads,
             rotary_base=self.rotary_base if self.positions == "rotary" else None,
+            attention_bias=self.attention_bias,
+            qkv_bias=self.qkv_bias,
+            qk_norm=self.qk_norm,
         )
 
 
@@ -126,7 +180,7 @@ class Gpt(Decoder):
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids.
-        attention: The pattern of each layer.
+        attention: The pattern of each layer; full is the window of `config`.
         reads_source: Whether its blocks attend to the source of an encoder-decoder.
     """
 
@@ -154,9 +208,14 @@ class Gpt(Decoder):
         )
         self.config = config
         block = config.block(reads_source=reads_source)
-        mixers = map(block.self_attention, attention.decoder_patterns(config.num_layers))
+        mixers = map(block.self_attention, config.patterns(attention))
         cross = attention.cross_patterns(config.num_layers) if reads_source else None
         self.add_blocks(block, mixers, cross)
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
+        patterns = self.config.patterns(attention)
+        return self.bytes_kept(patterns, length, num_heads=self.num_heads)
 
 
 def _table(rows: int, dim: int) -> nn.Parameter:
