@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tokenizers.pre_tokenizers import ByteLevel
 
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import WeightsError
@@ -39,7 +40,8 @@ MERGES = "#version: 0.2\nc a\nca t\nĠ cat\n"
 @pytest.fixture(scope="module")
 def transformers():
     library = pytest.importorskip("transformers")
-    return SimpleNamespace(BertTokenizer=library.BertTokenizer, GPT2Tokenizer=library.GPT2Tokenizer)
+    names = ("BertTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer")
+    return SimpleNamespace(**{name: getattr(library, name) for name in names})
 
 
 @pytest.fixture
@@ -234,6 +236,40 @@ def test_byte_pairs_are_those_of_transformers(byte_pairs, transformers):
     theirs = transformers.GPT2Tokenizer.from_pretrained(byte_pairs)
     for text in ("cat cat", "catcaté", "ta c"):
         assert read_tokenizer(byte_pairs).encode([text]) == [theirs(text).input_ids]
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_the_vocabulary_of_qwen_is_that_of_transformers(
+    has_file, transformers, tmp_path, tmp_path_factory
+):
+    pieces = [*sorted(ByteLevel.alphabet()), "ca", "cat", "Ġcat", "<|endoftext|>"]
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (tmp_path / "merges.txt").write_text(MERGES, encoding="utf-8")
+    specials = ("<|im_start|>", "<|im_end|>")
+    added = {
+        str(len(vocab) + number): {"content": token, "special": True, "normalized": False}
+        for number, token in enumerate(specials)
+    }
+    settle(
+        tmp_path,
+        tokenizer_class="Qwen2Tokenizer",
+        added_tokens_decoder=added,
+        bos_token=None,
+        eos_token="<|im_end|>",
+        add_prefix_space=False,
+    )
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(tmp_path, copy, dirs_exist_ok=True)
+    theirs = transformers.Qwen2Tokenizer.from_pretrained(copy)
+    if has_file:
+        theirs.save_pretrained(tmp_path)
+    tokenizer = read_tokenizer(tmp_path)
+    assert (tokenizer.bos_id, tokenizer.eos_id) == (None, theirs.eos_token_id)
+    for text in ("cat  Cat's 12345\r\n\n  x", "cafe\u0301 caf\u00e9", "<|im_start|>cat<|im_end|>"):
+        expected = theirs(text).input_ids
+        assert tokenizer.encode([text], reads_specials=True) == [expected]
+        assert tokenizer.decode([expected]) == [theirs.decode(expected, skip_special_tokens=True)]
 
 
 def test_ids_without_a_token_are_known(byte_pairs):

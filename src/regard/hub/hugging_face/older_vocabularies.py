@@ -1,8 +1,8 @@
 """Tokenizers of the files that came before ``tokenizer.json``.
 
 WordPiece (Schuster & Nakajima 2012; the pipeline of BERT, Devlin et al. 2019) is built from
-``vocab.txt``, byte-level byte-pair encoding (Radford et al. 2019) from ``vocab.json`` and
-``merges.txt``.
+``vocab.txt``, byte-level byte-pair encoding (Radford et al. 2019; Qwen's, which splits texts in its
+own way) from ``vocab.json`` and ``merges.txt``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from tokenizers import Tokenizer as Backend
 
 from regard.errors import WeightsError
 from regard.hub.file_names import MERGES, TOKENIZER_CONFIG, VOCABULARY
-from regard.hub.hugging_face.tokenizer_overrides import bert_normalizer
+from regard.hub.hugging_face.tokenizer_overrides import QWEN_CLASS, bert_normalizer
 from regard.hub.storage import read_text
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
@@ -33,6 +41,12 @@ WORD_PIECE_TOKENS = {
 ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
     role: f"<{role}>" for role in ("pad", "unk", "mask")
 }
+
+# Of `transformers` (``tokenization_qwen2``): each digit is a word.
+_QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def word_piece_tokenizer(path: Path, settings: Mapping[str, Any]) -> Backend:
@@ -68,7 +82,7 @@ def _is_marked(piece: str) -> bool:
 
 
 def byte_pair_tokenizer(folder: Path, settings: Mapping[str, Any], name: str) -> Backend:
-    """Build GPT-2's tokenizer, or RoBERTa's and BART's, by the class or by the vocabulary."""
+    """Build GPT-2's tokenizer, Qwen's, or RoBERTa's and BART's, by the class or the vocabulary."""
     paths = str(folder / VOCABULARY), str(folder / MERGES)
     try:
         vocab, merges = models.BPE.read_file(*paths)
@@ -77,9 +91,14 @@ def byte_pair_tokenizer(folder: Path, settings: Mapping[str, Any], name: str) ->
         raise WeightsError(f"{folder}: {VOCABULARY} or {MERGES} is damaged ({error}).") from error
     has_prefix = settings.get("add_prefix_space") is True
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
+    if name == QWEN_CLASS:
+        backend.normalizer = normalizers.NFC()
+        words = pre_tokenizers.Split(Regex(_QWEN_WORDS), behavior="isolated")
+        pieces = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix, use_regex=False)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([words, pieces])
     backend.decoder = decoders.ByteLevel()
-    is_gpt2 = name == "GPT2Tokenizer" or "<|endoftext|>" in vocab
-    defaults = {"eos": "<|endoftext|>"} if is_gpt2 else ROBERTA_TOKENS
+    has_one_special = name in ("GPT2Tokenizer", QWEN_CLASS) or "<|endoftext|>" in vocab
+    defaults = {"eos": "<|endoftext|>"} if has_one_special else ROBERTA_TOKENS
     tokens = defaults | named_tokens(settings)
     processing = partial(processors.RobertaProcessing, add_prefix_space=has_prefix)
     _add_specials(backend, tokens, vocab, processing)

@@ -45,9 +45,11 @@ _BYTE_PAIR_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"
 ROBERTA_CLASSES = _BYTE_PAIR_CLASSES | _UNIGRAM_CLASSES
 """Classes with RoBERTa's special tokens."""
 _BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *_BYTE_PAIR_CLASSES}
+QWEN_CLASS = "Qwen2Tokenizer"
+"""The class of Qwen2, Qwen2.5 and Qwen3."""
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
     WORD_PIECES: WORD_PIECE_CLASSES,
-    VOCABULARY: _BYTE_LEVEL_CLASSES,
+    VOCABULARY: {QWEN_CLASS, *_BYTE_LEVEL_CLASSES},
 }
 # Parts of tokenizer.json that classes of `transformers` from 5 on build themselves.
 _Pipeline = Mapping[str, Mapping[str, object]]
@@ -63,7 +65,14 @@ _BYTE_LEVEL: _Pipeline = {
     "pre_tokenizer": {"type": "ByteLevel", "use_regex": True},
     "decoder": {"type": "ByteLevel"},
 }
+_QWEN: _Pipeline = {
+    "model": {"type": "BPE"},
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {"type": "Sequence"},
+    "decoder": {"type": "ByteLevel"},
+}
 _PIPELINES = {
+    QWEN_CLASS: _QWEN,
     **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE),
     **dict.fromkeys(_BYTE_LEVEL_CLASSES, _BYTE_LEVEL),
 }
