@@ -62,6 +62,7 @@ GENERATORS: dict[str, Any] = {
         positions="learned",
         max_positions=64,
     ),
+    "norms of heads": GptConfig(**GPT, qk_norm=True, qkv_bias=True, num_kv_heads=1),
     "large heads": GptConfig(**GPT, head_dim=6, tied=False, bias=True, rotary_base=500.0),
     "transformer": TransformerConfig(**PAIR, norm="post", has_output_bias=True),
 }
@@ -262,6 +263,13 @@ REFUSED = [
         "attention encoder local:3, decoder full, cross full: CTranslate2 has no patterns, so "
         "others would compute full attention.  A model that can be written is trained with "
         "`attention.encoder=none`.",
+    ),
+    (
+        "language-modeling",
+        GptConfig(**GPT, window=7),
+        {},
+        "model.window=7: CTranslate2 gets no windows here.  A model that can be written is trained "
+        "with `model.window=0`.",
     ),
     (
         "translation",

@@ -119,6 +119,9 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "mbart": "regard.models.transformer.hf.MBART_FORMAT",
         "gpt2": "regard.models.gpt.hf.GPT2_FORMAT",
         "llama": "regard.models.llama.hf.LLAMA_FORMAT",
+        "mistral": "regard.models.mistral.hf.MISTRAL_FORMAT",
+        "qwen2": "regard.models.qwen2.hf.QWEN2_FORMAT",
+        "qwen3": "regard.models.qwen3.hf.QWEN3_FORMAT",
         "bert": "regard.models.bert.hf.BERT_FORMAT",
         "roberta": "regard.models.roberta.hf.ROBERTA_FORMAT",
         "xlm-roberta": "regard.models.xlm_roberta.hf.XLM_ROBERTA_FORMAT",
@@ -148,7 +151,11 @@ ENCODER_DECODERS: dict[str, Family[EncoderDecoder]] = {
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family[Decoder]] = {
-    "gpt": Family("gpt.model.GptConfig", "gpt.model.Gpt", ("gpt2", "llama")),
+    "gpt": Family(
+        "gpt.model.GptConfig",
+        "gpt.model.Gpt",
+        ("gpt2", "llama", "mistral", "qwen2", "qwen3"),
+    ),
     "transformer_xl": Family(
         "transformer_xl.model.TransformerXlConfig", "transformer_xl.model.TransformerXl"
     ),

@@ -28,6 +28,9 @@ def transformers(transformers):
         GPT2LMHeadModel=transformers.GPT2LMHeadModel,
         LlamaConfig=transformers.LlamaConfig,
         LlamaForCausalLM=transformers.LlamaForCausalLM,
+        MistralConfig=transformers.MistralConfig,
+        Qwen2Config=transformers.Qwen2Config,
+        Qwen3Config=transformers.Qwen3Config,
         AutoModelForCausalLM=transformers.AutoModelForCausalLM,
         AutoTokenizer=transformers.AutoTokenizer,
     )
@@ -66,29 +69,76 @@ def gpt2(transformers, seed: int, **changes):
     return model
 
 
-def llama(transformers, seed: int, **changes):
-    draw = random.Random(seed)
-    heads, bias = draw.choice([2, 4, 6]), draw.choice([True, False])
-    sizes = {
+def llama_sizes(draw: random.Random) -> dict:
+    heads = draw.choice([2, 4, 6])
+    return {
         "vocab_size": VOCAB,
         "hidden_size": heads * draw.choice([4, 8]),
         "num_hidden_layers": draw.choice([1, 2, 3]),
         "num_attention_heads": heads,
         "num_key_value_heads": draw.choice([1, 2, heads]),
-        "head_dim": draw.choice([None, 6]),
         "intermediate_size": draw.choice([20, 32]),
         "rms_norm_eps": draw.choice([1e-6, 1e-2]),
         "tie_word_embeddings": draw.choice([True, False]),
-        "attention_bias": bias,
-        "mlp_bias": bias,
         "rope_parameters": {"rope_type": "default", "rope_theta": draw.choice([100.0, 1e4, 1e6])},
     }
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes | changes)).eval()
+
+
+def decoder(transformers, config, seed: int):
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     enlarge(model, seed)
     return model
 
 
-MAKERS = {"gpt2": gpt2, "llama": llama}
+def llama(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw) | {
+        "head_dim": draw.choice([None, 6]),
+        "attention_bias": draw.choice([True, False]),
+        "mlp_bias": draw.choice([True, False]),
+    }
+    return decoder(transformers, transformers.LlamaConfig(**sizes | changes), seed)
+
+
+def mistral(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw) | {
+        "head_dim": draw.choice([None, 6, 10]),
+        "sliding_window": draw.choice([None, 1, 3, 7, 40]),
+    }
+    return decoder(transformers, transformers.MistralConfig(**sizes | changes), seed)
+
+
+def windows(draw: random.Random, num_layers: int) -> dict:
+    kinds = ["full_attention", "sliding_attention"]
+    return {
+        "use_sliding_window": draw.choice([True, False]),
+        "sliding_window": draw.choice([1, 2, 5, 8]),
+        "max_window_layers": draw.choice([0, 1, 2]),
+    } | draw.choice(
+        [
+            {},
+            {"use_sliding_window": True, "layer_types": draw.choices(kinds, k=num_layers)},
+        ]
+    )
+
+
+def qwen2(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw)
+    sizes |= windows(draw, sizes["num_hidden_layers"])
+    return decoder(transformers, transformers.Qwen2Config(**sizes | changes), seed)
+
+
+def qwen3(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw)
+    sizes |= windows(draw, sizes["num_hidden_layers"])
+    sizes |= {"head_dim": draw.choice([6, 10]), "attention_bias": draw.choice([True, False])}
+    return decoder(transformers, transformers.Qwen3Config(**sizes | changes), seed)
+
+
+MAKERS = {"gpt2": gpt2, "llama": llama, "mistral": mistral, "qwen2": qwen2, "qwen3": qwen3}
 
 
 @pytest.fixture(params=MAKERS)
@@ -117,6 +167,53 @@ def assert_equal_logits(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 def assert_equal_models(ours: Gpt, theirs, seed: int) -> None:
     ids = drawn_ids(seed)
     assert_equal_logits(ours(ids), theirs(ids).logits)
+
+
+@torch.no_grad()
+def steps(model: Gpt, ids: torch.Tensor, num_prompt: int) -> torch.Tensor:
+    """Return the logits from the last position of a prompt on, one token after the other."""
+    state = model.init_state()
+    logits = [model.decode_step(ids[:, :num_prompt], state)]
+    rest = ids[:, num_prompt:].split(1, dim=1)
+    logits += [model.decode_step(token, state) for token in rest]
+    return torch.stack(logits, dim=1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_keys", [4, 5, 6])
+@pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])
+def test_a_window_lets_a_token_see_as_many_as_in_transformers(
+    model_type, num_keys, transformers, tmp_path
+):
+    # The first token matters to the last one of a layer as long as the window reaches it.
+    variant = {"use_sliding_window": True, "max_window_layers": 0, "layer_types": None}
+    theirs = MAKERS[model_type](
+        transformers,
+        0,
+        sliding_window=5,
+        num_hidden_layers=1,
+        **(variant if model_type != "mistral" else {}),
+    )
+    theirs.save_pretrained(tmp_path)
+    ours, ids = read(tmp_path), torch.arange(2 * num_keys).view(2, -1) % VOCAB
+    others = ids.clone()
+    others[:, 0] = 30
+    expected = theirs(ids).logits
+    is_seen = not torch.equal(ours(ids)[:, -1], ours(others)[:, -1])
+    assert_equal_logits(ours(ids), expected)
+    assert_equal_logits(steps(ours, ids, 2), expected[:, 1:])
+    assert is_seen == (num_keys <= 5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])
+def test_a_padded_batch_has_its_logits(model_type, transformers, tmp_path):
+    theirs = MAKERS[model_type](transformers, 1, sliding_window=3)
+    theirs.save_pretrained(tmp_path)
+    ids, lengths = torch.randint(VOCAB, (3, 9)), torch.tensor([9, 4, 1])
+    is_token = torch.arange(9) < lengths[:, None]
+    expected = theirs(ids, attention_mask=is_token.long()).logits
+    assert_equal_logits(read(tmp_path)(ids, lengths=lengths)[is_token], expected[is_token])
 
 
 @pytest.mark.parametrize("seed", SEEDS)

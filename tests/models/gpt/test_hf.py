@@ -133,8 +133,9 @@ def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
         ),
         (
             "llama",
-            {"attention_bias": True},
-            "attention_bias=true: no such variant here, it must equal mlp_bias (false).",
+            {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+            "rope_parameters.full_attention: no such variant here, all layers have the same "
+            "angles.",
         ),
         (
             "llama",

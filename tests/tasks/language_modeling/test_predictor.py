@@ -53,8 +53,11 @@ def publish(transformers: Any, folder: Path, kind: str, *, begins: bool, seed: i
         model = transformers.GPT2LMHeadModel(config).eval()
     else:
         sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
-        config = transformers.LlamaConfig(intermediate_size=24, **sizes, **common)
-        model = transformers.LlamaForCausalLM(config).eval()
+        if kind != "llama":
+            sizes |= {"num_key_value_heads": 1, "head_dim": 6}
+            sizes |= {"sliding_window": 3, "use_sliding_window": True, "max_window_layers": 1}
+        config = transformers.AutoConfig.for_model(kind, intermediate_size=24, **sizes, **common)
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
     spread(model, seed=seed)
     model.save_pretrained(folder)
     return model
@@ -81,7 +84,16 @@ def theirs(transformers: Any, folder: Path, prompt: str, **options: Any) -> tupl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "begins"), [("gpt2", False), ("llama", True), ("llama", False)])
+@pytest.mark.parametrize(
+    ("kind", "begins"),
+    [
+        ("gpt2", False),
+        ("llama", True),
+        ("llama", False),
+        ("qwen2", False),
+        ("qwen3", False),
+    ],
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_greedy_continuation_is_that_of_transformers(kind, begins, seed, transformers, tmp_path):
     publish(transformers, tmp_path, kind, begins=begins, seed=seed)

@@ -52,11 +52,11 @@ from regard.models import (
     Decoder,
     EncoderDecoder,
     Gpt,
-    ModelConfig,
     TextModel,
     Transformer,
     TransformerDecoder,
 )
+from regard.models.base.checkpoint_format import setting_text
 
 _FAMILIES: dict[type, str] = {Decoder: "gpt", EncoderDecoder: "transformer"}
 """Family of a model that can be written, by the kind of one that cannot."""
@@ -139,7 +139,7 @@ def ctranslate2_obstacles(trained: TrainedModel) -> str:
     return "  ".join([*sentences, advice(settings)]) if sentences else ""
 
 
-def _config_obstacles(config: ModelConfig) -> tuple[list[str], dict[str, Any]]:
+def _config_obstacles(config: Any) -> tuple[list[str], dict[str, Any]]:
     """Return what CTranslate2 cannot compute of dimensions, and settings without that."""
     sentences, changes = [], {}
     if getattr(config, "has_copy", False):
@@ -148,6 +148,12 @@ def _config_obstacles(config: ModelConfig) -> tuple[list[str], dict[str, Any]]:
     if (separator := getattr(config, "separator_id", None)) is not None:
         sentences.append(f"model.separator_id={separator}: CTranslate2 has no roles of tokens.")
         changes["separator_id"] = None
+    if window := getattr(config, "window", 0):
+        sentences.append(f"model.window={setting_text(window)}: CTranslate2 gets no windows here.")
+        changes["window"] = 0
+    if getattr(config, "qk_norm", False) and config.norm_kind != "rms":
+        sentences.append("model.qk_norm=true: CTranslate2 has RMS norms of queries and keys alone.")
+        changes["qk_norm"] = False
     return sentences, changes
 
 

@@ -2,9 +2,9 @@
 
 CTranslate2 (Klein et al. 2020) has pre-norm and post-norm blocks, layer and RMS norms, plain and
 gated feed-forward networks, rotary positions and tables of positions, and heads that share keys and
-values: all of `Transformer`, `TransformerDecoder` and `Gpt` but copies, roles and patterns. Every
-projection of queries, keys and values is stacked there in the order that it has here. Cost: the
-weights are held once more, in float32.
+values: all of `Transformer`, `TransformerDecoder` and `Gpt` but copies, roles, windows and other
+patterns. Every projection of queries, keys and values is stacked there in the order that it has
+here. Cost: the weights are held once more, in float32.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ def _options(specs: Any, block: BlockConfig) -> dict[str, Any]:
         options["num_heads_kv"] = block.num_kv_heads
     if block.head_dim is not None:
         options["head_dim"] = block.head_dim
+    if block.qk_norm:
+        options["qk_norm"] = True
     return options
 
 
@@ -158,6 +160,9 @@ def _fill_self_attention(spec: Any, attention: SelfAttention, norm: nn.Module) -
         _fill_linear(spec.linear[0], attention.query, attention.key_value)
     else:
         _fill_linear(spec.linear[0], attention.query_key_value)
+    for norm_spec, head_norm in (("q_norm", attention.query_norm), ("k_norm", attention.key_norm)):
+        if head_norm is not None:
+            _fill_norm(getattr(spec, norm_spec), head_norm)
     _fill_linear(spec.linear[1], attention.output)
 
 

@@ -332,4 +332,6 @@ def setting_text(value: object) -> str:
     """Return a value of a setting as it is typed."""
     if value is None:
         return "none"
+    if isinstance(value, tuple):
+        return json.dumps(value, separators=(",", ":"))
     return str(value).lower() if isinstance(value, bool) else str(value)

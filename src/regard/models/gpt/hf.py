@@ -59,6 +59,8 @@ _ALIASES = {
     "num_hidden_layers": "n_layer",
 }
 _ONLY_SETTINGS: dict[str, Any] = {"positions": "learned", "norm_kind": "layer", "bias": True}
+PLAIN_ATTENTION: Mapping[str, Any] = {"qk_norm": False, "window": 0}
+"""Settings of attention that looks back at all tokens, without norms of queries and keys."""
 _BLOCK = {
     "self_attention.query_key_value": ("attn.c_attn",),
     "self_attention.output": ("attn.c_proj",),
@@ -80,10 +82,17 @@ def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
     kind = "gpt2 checkpoints"
     # Sizes left out are the usual ones.
     complete = msgspec.structs.replace(
-        config, num_kv_heads=config.num_kv_heads or config.num_heads, head_dim=config.size_of_head
+        with_every_bias(config),
+        num_kv_heads=config.num_kv_heads or config.num_heads,
+        head_dim=config.size_of_head,
     )
-    sizes = {"num_kv_heads": config.num_heads, "head_dim": config.dim // config.num_heads}
-    require_settings(complete, _ONLY_SETTINGS | sizes, kind=kind)
+    only = {
+        "num_kv_heads": config.num_heads,
+        "head_dim": config.dim // config.num_heads,
+        **dict.fromkeys(("attention_bias", "qkv_bias"), True),
+        **PLAIN_ATTENTION,
+    }
+    require_settings(complete, _ONLY_SETTINGS | only, kind=kind)
     return {
         **write_settings(config, _FIELDS, kind=kind),
         "architectures": ["GPT2LMHeadModel"],
@@ -102,6 +111,14 @@ def _map_parameters(config: GptConfig) -> list[ParameterMapping]:
         is_matrix = mapping.local.endswith(".weight") and "norm" not in mapping.local
         mappings.append(mapping._replace(is_transposed=is_matrix))
     return [*mappings, *map_layer("norm", "transformer.ln_f")]
+
+
+def with_every_bias(config: GptConfig) -> GptConfig:
+    """Return the configuration with what its biases of attention follow, where none are set."""
+    block = config.block()
+    of_attention = block.has_attention_bias
+    of_inputs = of_attention if config.qkv_bias is None else config.qkv_bias
+    return msgspec.structs.replace(config, attention_bias=of_attention, qkv_bias=of_inputs)
 
 
 def map_tables(tied: bool, remote: str) -> list[ParameterMapping]:

@@ -58,8 +58,6 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             rotary positions have no limit.
         rotary_base: Base of rotary positions, above 0; larger for longer texts.
         tied: Whether input and output share one table.
-        published_as: Format of published checkpoints that it is exported in, such as mistral; none
-            is the first one that has all of its settings.
     """
 
     num_layers: int = 6
@@ -81,7 +79,6 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
     max_positions: int = 1024
     rotary_base: float = 10000.0
     tied: bool = True
-    published_as: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +92,12 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             raise ValueError(f"{name} must be even with rotary positions, not {self.size_of_head}")
         if shared is not None and (shared < 1 or heads % shared):
             raise ValueError(f"num_kv_heads must divide num_heads ({heads}), not {shared}")
+        self._check_windows()
+        require_probability(self, "dropout")
+        require_positive(self, "epsilon", "rotary_base")
+
+    def _check_windows(self) -> None:
+        """Check that there is one window, or one of each layer, of 0 or more."""
         sizes = (self.window,) if isinstance(self.window, int) else self.window
         if isinstance(self.window, tuple) and len(sizes) != self.num_layers:
             raise ValueError(
@@ -103,8 +106,6 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             )
         if min(sizes) < 0:
             raise ValueError(f"window must be 0 or more, not {min(sizes)}")
-        require_probability(self, "dropout")
-        require_positive(self, "epsilon", "rotary_base")
 
     def longest_input(self, max_length: int) -> int:
         """Return the tokens of the longest text: those that a learned table has positions for."""
@@ -149,8 +150,8 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         if not sizes:
             return ""
         text = " / ".join(str(size) for size in dict.fromkeys(sizes))
-        layers = "" if len(sizes) == self.num_layers else f" in {len(sizes)} layers"
-        return f", window {text}{layers}"
+        layers = f" in {len(sizes)} of {self.num_layers} layers"
+        return f", window {text}" + (layers if len(sizes) < self.num_layers else "")
 
     def block(self, *, reads_source: bool = False) -> BlockConfig:
         """Return the dimensions of one block, which may also attend to a source."""

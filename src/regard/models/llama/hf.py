@@ -1,13 +1,14 @@
 """How Llama and SmolLM checkpoints name and store the weights of a `Gpt`.
 
 Names and defaults are those of ``transformers`` (``modeling_llama``). A variant that `Gpt` does not
-compute, such as stretched rotary angles, is refused by the field that asks for it.
+compute, such as stretched rotary angles, is refused by the field that asks for it. Mistral and Qwen
+have the same fields and names, and a few of their own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regard.errors import ConfigError
@@ -23,40 +24,71 @@ from regard.models.base.checkpoint_format import (
     require_settings,
     write_settings,
 )
-from regard.models.gpt.hf import map_tables
+from regard.models.gpt.hf import PLAIN_ATTENTION, map_tables, with_every_bias
 from regard.models.gpt.model import GptConfig
 
 _ACTIVATIONS: dict[str, Activation] = {"silu": "swiglu", "swish": "swiglu"}
-_FIELDS = (
-    FieldMapping("num_layers", "num_hidden_layers", 32),
-    FieldMapping("dim", "hidden_size", 4096),
-    FieldMapping("num_heads", "num_attention_heads", 32),
-    FieldMapping("hidden_dim", "intermediate_size", 11008),
-    FieldMapping("epsilon", "rms_norm_eps", 1e-6),
-    FieldMapping("activation", "hidden_act", "silu", _ACTIVATIONS),
-    FieldMapping("bias", "mlp_bias", False),
-    FieldMapping("max_positions", "max_position_embeddings", 2048),
-    FieldMapping("tied", "tie_word_embeddings", False),
-)
 _ONLY_SETTINGS: dict[str, Any] = {"positions": "rotary", "norm_kind": "rms"}
 
 
-def _read(fields: Mapping[str, Any]) -> GptConfig:
-    values = read_settings(fields, _FIELDS) | _ONLY_SETTINGS
-    bias = values["bias"]
-    if field_of(fields, "attention_bias", False) != bias:
-        raise ConfigError(
-            f"config.json: attention_bias={json.dumps(not bias)}: no such variant here, "
-            f"it must equal mlp_bias ({json.dumps(bias)})."
-        )
-    require_fields(fields, {"partial_rotary_factor": 1.0})
-    return GptConfig(
-        **values,
-        num_kv_heads=field_of(fields, "num_key_value_heads", values["num_heads"]),
-        head_dim=field_of(fields, "head_dim", 0) or None,
-        dropout=0.0,
-        rotary_base=_read_rotary_base(fields),
+def llama_fields(*, hidden_dim: int, max_positions: int) -> tuple[FieldMapping, ...]:
+    """Return the fields that all formats like Llama's have.
+
+    Args:
+        hidden_dim: Default of ``intermediate_size``.
+        max_positions: Default of ``max_position_embeddings``.
+    """
+    return (
+        FieldMapping("num_layers", "num_hidden_layers", 32),
+        FieldMapping("dim", "hidden_size", 4096),
+        FieldMapping("num_heads", "num_attention_heads", 32),
+        FieldMapping("hidden_dim", "intermediate_size", hidden_dim),
+        FieldMapping("epsilon", "rms_norm_eps", 1e-6),
+        FieldMapping("activation", "hidden_act", "silu", _ACTIVATIONS),
+        FieldMapping("max_positions", "max_position_embeddings", max_positions),
+        FieldMapping("tied", "tie_word_embeddings", False),
     )
+
+
+_FIELDS = (
+    *llama_fields(hidden_dim=11008, max_positions=2048),
+    FieldMapping("bias", "mlp_bias", False),
+)
+
+
+def read_llama(
+    fields: Mapping[str, Any],
+    mappings: Sequence[FieldMapping],
+    *,
+    num_kv_heads: int | None = None,
+    head_dim: int | None = None,
+) -> dict[str, Any]:
+    """Read the settings that all formats like Llama's have.
+
+    Args:
+        fields: All values of ``config.json``.
+        mappings: From `llama_fields`.
+        num_kv_heads: Default of ``num_key_value_heads``; None is ``num_attention_heads``, as null
+            is in every format.
+        head_dim: Default of ``head_dim``; None is ``hidden_size / num_attention_heads``.
+
+    Returns:
+        The values of the settings, by name.
+
+    Raises:
+        ConfigError: A value is of another type, or asks for what is not computed here.
+    """
+    require_fields(fields, {"partial_rotary_factor": 1.0})
+    values = read_settings(fields, mappings) | _ONLY_SETTINGS
+    is_missing = "num_key_value_heads" not in fields
+    default = num_kv_heads if is_missing and num_kv_heads is not None else values["num_heads"]
+    return {
+        **values,
+        "num_kv_heads": field_of(fields, "num_key_value_heads", default),
+        "head_dim": field_of(fields, "head_dim", head_dim or 0) or None,
+        "dropout": 0.0,
+        "rotary_base": _read_rotary_base(fields),
+    }
 
 
 def _read_rotary_base(fields: Mapping[str, Any]) -> float:
@@ -71,67 +103,159 @@ def _read_rotary_base(fields: Mapping[str, Any]) -> float:
             {f"{name}.{key}": value for key, value in rope.items()},
             {f"{name}.{key}": value for key, value in only.items()},
         )
+        by_layer = [key for key, value in rope.items() if isinstance(value, Mapping)]
+        if by_layer:
+            raise ConfigError(
+                f"config.json: {name}.{by_layer[0]}: no such variant here, all layers have the "
+                "same angles."
+            )
         base = field_of(rope, "rope_theta", base)
     return base
 
 
-def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
-    kind = "llama checkpoints"
-    require_settings(config, _ONLY_SETTINGS, kind=kind)
-    if config.dim % config.num_heads:
-        raise ConfigError(
-            f"model.dim={config.dim}: {kind} have multiples of num_heads ({config.num_heads}) only."
-        )
+def write_llama(
+    config: GptConfig,
+    vocab_size: int,
+    mappings: Sequence[FieldMapping],
+    *,
+    model_type: str,
+    architecture: str,
+    only: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the fields that all formats like Llama's have.
+
+    Args:
+        config: The model's.
+        vocab_size: Number of token ids.
+        mappings: From `llama_fields`.
+        model_type: Name of the format.
+        architecture: Class of ``transformers``.
+        only: The one value that the format has for settings of its own.
+
+    Returns:
+        The values of the fields, by name.
+
+    Raises:
+        SettingError: A setting has a value that the format has no field for.
+    """
+    kind = f"{model_type} checkpoints"
+    require_settings(with_every_bias(config), _ONLY_SETTINGS | dict(only), kind=kind)
     return {
-        **write_settings(config, _FIELDS, kind=kind),
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        **write_settings(config, mappings, kind=kind),
+        "architectures": [architecture],
+        "model_type": model_type,
         "vocab_size": vocab_size,
         "num_key_value_heads": config.num_kv_heads or config.num_heads,
         "head_dim": config.size_of_head,
-        "attention_bias": config.bias,
         # Releases of transformers before 5 read the first, later ones the second.
         "rope_theta": config.rotary_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
     }
 
 
-def _map_parameters(config: GptConfig) -> list[ParameterMapping]:
+def map_llama(config: GptConfig) -> list[ParameterMapping]:
+    """List the parameters of a model in a format like Llama's, tied ones once.
+
+    Args:
+        config: The model's.
+
+    Returns:
+        The mappings.
+    """
     query, key, value = (f"self_attn.{letter}_proj" for letter in "qkv")
-    projections = {"self_attention.query_key_value": (query, key, value)}
+    inputs = {"self_attention.query_key_value": (query, key, value)}
     if config.num_kv_heads not in (None, config.num_heads):
-        projections = {
+        inputs = {
             "self_attention.query": (query,),
             "self_attention.key_value": (key, value),
         }
-    block = {
-        "self_attention.output": ("self_attn.o_proj",),
+    output = {"self_attention.output": ("self_attn.o_proj",)}
+    feed_forward = {
         "feed_forward.inner": ("mlp.gate_proj", "mlp.up_proj"),
         "feed_forward.outer": ("mlp.down_proj",),
-        **projections,
+    }
+    norms = {
         "attention_residual.norm": ("input_layernorm",),
         "feed_forward_residual.norm": ("post_attention_layernorm",),
     }
+    if config.qk_norm:
+        norms["self_attention.query_norm"] = ("self_attn.q_norm",)
+        norms["self_attention.key_norm"] = ("self_attn.k_norm",)
+    complete = with_every_bias(config)
+    has_bias = {
+        **dict.fromkeys(inputs, complete.qkv_bias),
+        **dict.fromkeys(output, complete.attention_bias),
+        **dict.fromkeys(feed_forward, config.bias),
+    }
+    block = inputs | output | feed_forward | norms
     return [
         *map_tables(config.tied, "model.embed_tokens.weight"),
         *(
             mapping
             for mapping in map_blocks("blocks", "model.layers", config.num_layers, block)
             # RMS norms have no biases, and linear maps may have none.
-            if mapping.local.endswith(".weight") or (config.bias and "norm" not in mapping.local)
+            if mapping.local.endswith(".weight") or has_bias.get(_layer_of(mapping.local))
         ),
         ParameterMapping("norm.weight", ("model.norm.weight",)),
     ]
 
 
-LLAMA_FORMAT = CheckpointFormat(
-    "llama",
-    _read,
-    _write,
-    _map_parameters,
-    prefix="model.",
-    ignored=(".rotary_emb.inv_freq",),
-    tied_names={"lm_head.weight": "model.embed_tokens.weight"},
-    tokenizer_class="LlamaTokenizer",
-)
+def _layer_of(parameter: str) -> str:
+    """Return the name of a layer within its block, by that of a parameter.
+
+    >>> _layer_of("blocks.0.feed_forward.inner.bias")
+    'feed_forward.inner'
+    """
+    return ".".join(parameter.split(".")[2:-1])
+
+
+def llama_format(
+    model_type: str, read: Any, write: Any, *, tokenizer_class: str = "LlamaTokenizer"
+) -> CheckpointFormat:
+    """Return a format with Llama's names of tensors.
+
+    Args:
+        model_type: Its name in ``config.json``.
+        read: See `CheckpointFormat`.
+        write: See `CheckpointFormat`.
+        tokenizer_class: See `CheckpointFormat`.
+    """
+    return CheckpointFormat(
+        model_type,
+        read,
+        write,
+        map_llama,
+        prefix="model.",
+        ignored=(".rotary_emb.inv_freq",),
+        tied_names={"lm_head.weight": "model.embed_tokens.weight"},
+        tokenizer_class=tokenizer_class,
+    )
+
+
+def _read(fields: Mapping[str, Any]) -> GptConfig:
+    values = read_llama(fields, _FIELDS)
+    has_bias = field_of(fields, "attention_bias", False)
+    return GptConfig(**values, attention_bias=None if has_bias == values["bias"] else has_bias)
+
+
+def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
+    has_bias = with_every_bias(config).attention_bias
+    only = {"qkv_bias": has_bias, **PLAIN_ATTENTION}
+    written = write_llama(
+        config,
+        vocab_size,
+        _FIELDS,
+        model_type="llama",
+        architecture="LlamaForCausalLM",
+        only=only,
+    )
+    if config.dim % config.num_heads:
+        raise ConfigError(
+            f"model.dim={config.dim}: llama checkpoints have multiples of num_heads "
+            f"({config.num_heads}) only."
+        )
+    return written | {"attention_bias": has_bias}
+
+
+LLAMA_FORMAT = llama_format("llama", _read, _write)
 """Checkpoints of Llama, SmolLM and others that have its format."""
