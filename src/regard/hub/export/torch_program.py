@@ -1,7 +1,7 @@
 """Models with one forward pass as programs of PyTorch: ``model.pt2``, any batch and length.
 
-The file has operators of PyTorch alone, so that `torch.export.load` runs it without regard, from
-Python or, compiled by AOTInductor, without Python. It has no code of this machine in it.
+The file has operators of PyTorch alone, so that `torch.export.load` opens it without regard, and
+says nothing of the machine that wrote it.
 """
 
 from __future__ import annotations
