@@ -309,7 +309,7 @@ def test_what_it_does_not_compute_is_refused_with_what_helps(
 def test_a_format_that_cannot_take_a_model_names_one_that_can(tokenizer, tmp_path):
     model = translator(tokenizer)
     model.folder = Path("ende")
-    with pytest.raises(ConfigError, match=r"model\.norm=pre") as caught:
+    with pytest.raises(ConfigError, match=r"model\.positions=sinusoidal_halves") as caught:
         export_model(model, tmp_path)
     command = message_text("", caught.value.next_steps)
     assert command == "  For CTranslate2: regard export ende -o ende-ctranslate2 --to ctranslate2"

@@ -61,6 +61,6 @@ def test_information_has_the_mechanism_and_export_refuses_it(folder, tmp_path):
     rows = layer_table(model, 16)
     assert rows[-1].name == "copy_head"
     assert sum(row.num_parameters for row in rows if row.depth == 0) == information.num_parameters
-    with pytest.raises(ConfigError, match="marian checkpoints have no copy mechanism"):
+    with pytest.raises(ConfigError, match="pegasus checkpoints have no copy mechanism"):
         export_model(load(folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.serving.live.run_events import RUN, evaluated, progress
 
 from regard.serving.live import feed as feed_module
 from regard.serving.live.feed import EventFeed
+
+
+def run(coroutine):
+    """Return the result of a coroutine, from a thread: that of a test may have a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def parse(message: bytes):
@@ -29,7 +36,7 @@ def read_all(feed: EventFeed, *additions):
         feed.close()
         return messages + [message async for message in reader]
 
-    return [parse(message) for message in asyncio.run(read())]
+    return [parse(message) for message in run(read())]
 
 
 def test_a_reader_is_sent_the_state_and_then_each_event():
@@ -71,7 +78,7 @@ def test_a_reader_hears_a_beat_where_there_is_no_event(monkeypatch):
         reader = feed.read()
         return [await anext(reader) for _ in range(2)]
 
-    assert [parse(message)[0] for message in asyncio.run(read())] == ["state", "beat"]
+    assert [parse(message)[0] for message in run(read())] == ["state", "beat"]
 
 
 def test_an_event_after_the_end_of_the_loop_is_no_error():

@@ -271,7 +271,7 @@ def test_check_and_info_know_the_kind(capsys, data, folder) -> None:
 def test_a_copy_mechanism_is_not_exported(capsys, folder, tmp_path) -> None:
     code, _, err = run(capsys, "export", folder, "-o", tmp_path / "hf")
     assert code == 2
-    assert "model.has_copy=true: marian checkpoints have no copy mechanism." in err
+    assert "model.has_copy=true: pegasus checkpoints have no copy mechanism." in err
 
 
 @pytest.mark.slow

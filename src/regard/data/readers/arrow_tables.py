@@ -16,14 +16,11 @@ from typing import Any, NamedTuple
 from regard.data.listing import list_first
 from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
 from regard.data.readers.row_encoder import ROW_ENCODER
+from regard.data.readers.table_bytes import ENCRYPTED, PARQUET
 from regard.errors import DataError
 
 WriteLine = Callable[[bytes], object]
 """Receives each line of JSON."""
-_PARQUET, _ENCRYPTED = b"PAR1", b"PARE"
-_ARROW_FILE, _ARROW_STREAM = b"ARROW1\0\0", b"\xff\xff\xff\xff"
-_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")  # a text may begin with PAR1, too
-_SEARCHED = 4096  # bytes that are searched for it
 _ROWS_AT_ONCE = 1000
 _INDEX = re.compile(r"__index_level_\d+__")  # of a data frame of pandas, without a name
 _NUM_NAMED = 10  # columns in a message
@@ -45,21 +42,6 @@ class ConvertedRows(NamedTuple):
     media: dict[str, str]
 
 
-def find_form(content: bytes, *, is_named: bool) -> str:
-    """Return what a table of Parquet or Arrow is, by its bytes; empty for another file.
-
-    Args:
-        content: Its bytes.
-        is_named: Whether its name says that it is one.
-    """
-    if content.startswith((_PARQUET, _ENCRYPTED)):
-        is_binary = is_named or _CONTROL.search(content, 0, _SEARCHED) is not None
-        return "Parquet" if is_binary else ""
-    if content.startswith(_ARROW_STREAM):
-        return "Arrow stream"
-    return "Arrow" if content.startswith(_ARROW_FILE) else ""
-
-
 def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> ConvertedRows:
     """Write the rows of a file of Parquet or Arrow as lines of JSON.
 
@@ -75,9 +57,9 @@ def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> Conv
     Raises:
         DataError: The file is damaged or encrypted, or has values that JSON cannot have.
     """
-    if content.startswith(_ENCRYPTED):
+    if content.startswith(ENCRYPTED):
         raise DataError(f"{name}: an encrypted Parquet file.  Write it without encryption.")
-    if form == "Parquet" and not content.endswith(_PARQUET):
+    if form == "Parquet" and not content.endswith(PARQUET):
         raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
     pyarrow: Any = _import_pyarrow(f"{name}: {form}")
     try:

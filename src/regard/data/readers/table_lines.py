@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,16 +14,14 @@ from pathlib import Path
 
 from regard.data.listing import list_first, pluralize
 from regard.data.readers import FORMATS, ROW_FORMATS
-from regard.data.readers.arrow_tables import convert_file, find_form
 from regard.data.readers.problems import quote
 from regard.data.readers.suffixes import suffix_of, suffix_of_content
+from regard.data.readers.table_bytes import find_form, has_control_bytes
 from regard.data.readers.table_folders import TableFolder, describe_shard
 from regard.data.readers.table_origin import TableOrigin
 from regard.errors import DataError, ResourceError
 
 _POINTER = b"version https://git-lfs"
-_NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")
-_SEARCHED = 4096  # bytes that are searched for it
 _NUM_NAMED = 10  # columns or files in a message
 _TEXT_TABLES = ("csv", "tsv", "jsonl")
 
@@ -61,6 +58,8 @@ class TableLines:
             DataError: It cannot be read, or has other columns than the files before it.
             ResourceError: The rows of all have too many bytes.
         """
+        from regard.data.readers.arrow_tables import convert_file  # which most files do not need
+
         self._form = find_table_form(path, content)
         rows = convert_file(path, content, self._form, self._write)
         if self._files and {*rows.names} != {*self._names}:
@@ -139,7 +138,7 @@ def find_table_form(name: str, content: bytes) -> str:
         raise DataError(f"{name}: the file is empty.  Expected {expected}.")
     if content.startswith(_POINTER):
         raise DataError(f"{name}: a pointer of Git LFS, not the data.  Fetch it: git lfs pull")
-    if _NO_TEXT.search(content, 0, _SEARCHED):
+    if has_control_bytes(content):
         raise DataError(f"{name}: not {expected} by its first bytes.  Damaged?  Copy it again.")
     first = content.decode("utf-8", "replace").lstrip().split("\n", 1)[0]
     path = Path(name)
