@@ -7,15 +7,19 @@ and of ``b``, which are two tables of constants. Cost: three operations a number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from regard.layers.rotary_scaling import slow_down
 
 _ROWS = 512  # of each table, so 262,144 positions: scores of all pairs end long before
 
 
 def exported_angles(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: Sequence[float] = ()
 ) -> tuple[Tensor, Tensor]:
     """Compute the cosine and the sine of ``p base^(-2i / dim)`` for each position and pair.
 
@@ -24,11 +28,12 @@ def exported_angles(
         dim: Twice the number of pairs.
         base: Above 0.
         dtype: Type of the results.
+        scaling: See `slow_down`.
 
     Returns:
         Two tensors of shape ``[batch, length, dim / 2]``, with the leading axes of `positions`.
     """
-    frequencies = base ** (-np.arange(0, dim, 2) / dim)
+    frequencies = slow_down(base ** (-np.arange(0, dim, 2) / dim), scaling)
     rows = np.arange(_ROWS)[:, None]
     tables = (_ROWS * rows * frequencies, rows * frequencies)  # [rows, dim / 2]
     numbers = (positions // _ROWS, positions % _ROWS)

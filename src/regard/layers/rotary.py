@@ -15,11 +15,17 @@ from torch import Tensor, nn
 from regard.attention.exporting import is_exporting
 from regard.errors import ShapeError
 from regard.layers.exported_angles import exported_angles
+from regard.layers.rotary_scaling import RotaryScaling, slow_down
 from regard.option_checks import require_number
 
 
 def rotate(
-    x: Tensor, positions: Tensor, *, base: float = 10000.0, interleaved: bool = False
+    x: Tensor,
+    positions: Tensor,
+    *,
+    base: float = 10000.0,
+    interleaved: bool = False,
+    scaling: RotaryScaling | None = None,
 ) -> Tensor:
     """Rotate every vector by its position.
 
@@ -30,6 +36,7 @@ def rotate(
         interleaved: Pair coordinate 2i with 2i + 1, as the paper and GPT-J do; else i with
             ``i + dim / 2``, as Llama and GPT-NeoX do. Weights work only with the pairs that they
             were trained with.
+        scaling: How slow angles are slowed down; None leaves them.
 
     Returns:
         Same shape and type as `x`.
@@ -52,37 +59,56 @@ def rotate(
         compute_table = _exported_table
     elif torch.compiler.is_compiling():
         compute_table = _table_of_graph
-    cos, sin = compute_table(positions, x.shape[-1], base, wide)  # [1 or batch, 1, length, dim / 2]
+    numbers = [] if scaling is None else [*scaling.numbers()]
+    # Cosines and sines are [1 or batch, 1, length, dim / 2].
+    cos, sin = compute_table(positions, x.shape[-1], base, wide, numbers)
     sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
     first, second = x.to(wide).unflatten(-1, sizes).unbind(axis)
     rotated = (first * cos - second * sin, first * sin + second * cos)
     return torch.stack([part.to(x.dtype) for part in rotated], dim=axis).flatten(-2)
 
 
+def rotary_frequencies(
+    dim: int, base: float, scaling: list[float], device: torch.device | None = None
+) -> Tensor:
+    """Compute the angle of a token of each pair, ``[dim / 2]``.
+
+    Args:
+        dim: Twice the number of pairs.
+        base: Above 0.
+        scaling: See `slow_down`.
+        device: Where it is computed.
+
+    Returns:
+        In float64: far positions need its digits.
+    """
+    pairs = torch.arange(0, dim, 2, dtype=torch.float64, device=device)
+    return slow_down(base ** (-pairs / dim), scaling)
+
+
 def _compute_table(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: list[float]
 ) -> tuple[Tensor, Tensor]:
     """Compute the cosine and the sine of all angles, each ``[1 or batch, 1, length, dim / 2]``."""
-    pairs = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device)
-    # In float64: far positions need its digits.
-    angles = positions[..., None, :, None].double() * base ** (-pairs / dim)
+    frequencies = rotary_frequencies(dim, base, scaling, positions.device)
+    angles = positions[..., None, :, None].double() * frequencies
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def _exported_table(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: list[float]
 ) -> tuple[Tensor, Tensor]:
     """Compute `_compute_table`, each ``[1 or batch, 1, length, dim / 2]``, without float64."""
-    return exported_angles(positions[..., None, :], dim, base, dtype)
+    return exported_angles(positions[..., None, :], dim, base, dtype, scaling)
 
 
 @torch.library.custom_op("regard::rotary_table", mutates_args=())
 def _table_of_graph(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: list[float]
 ) -> tuple[Tensor, Tensor]:
     # A compiler that sees the formula computes it again for every number of a query or a key, in
     # float64, which takes longer than all else that is done with the number.
-    return _compute_table(positions, dim, base, dtype)
+    return _compute_table(positions, dim, base, dtype, scaling)
 
 
 @_table_of_graph.register_fake
@@ -91,6 +117,7 @@ def _(
     dim: int,
     base: float,  # noqa: ARG001
     dtype: torch.dtype,
+    scaling: list[float],  # noqa: ARG001
 ) -> tuple[Tensor, Tensor]:
     shape = (*positions.shape[:-1], 1, positions.shape[-1], dim // 2)
     return positions.new_empty(shape, dtype=dtype), positions.new_empty(shape, dtype=dtype)
@@ -110,21 +137,37 @@ class Rotary(nn.Module):
     Args:
         base: Sets the slowest angle, about ``1 / base`` a token; above 0.
         interleaved: Pair coordinate 2i with 2i + 1; else i with ``i + dim / 2``.
+        scaling: How slow angles are slowed down; None leaves them.
 
     Raises:
         ConfigError: `base` is out of range.
     """
 
-    def __init__(self, *, base: float = 10000.0, interleaved: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        base: float = 10000.0,
+        interleaved: bool = False,
+        scaling: RotaryScaling | None = None,
+    ) -> None:
         super().__init__()
         require_number("base", base, "above 0", lambda base: base > 0)
         self.base = base
         self.interleaved = interleaved
+        self.scaling = scaling
+
+    def frequencies(self, dim: int) -> Tensor:
+        """Compute the angle of a token of each pair of a head of `dim`, float64 ``[dim / 2]``."""
+        scaling = [] if self.scaling is None else [*self.scaling.numbers()]
+        return rotary_frequencies(dim, self.base, scaling)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
-        return rotate(x, positions, base=self.base, interleaved=self.interleaved)
+        return rotate(
+            x, positions, base=self.base, interleaved=self.interleaved, scaling=self.scaling
+        )
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"base={self.base}, interleaved={self.interleaved}"
+        scaling = "" if self.scaling is None else f", scaling={self.scaling}"
+        return f"base={self.base}, interleaved={self.interleaved}{scaling}"

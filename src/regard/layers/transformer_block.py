@@ -18,6 +18,7 @@ from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
+from regard.layers.rotary_scaling import RotaryScaling
 from regard.layers.static_cache import StaticCache
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive, require_probability
@@ -47,6 +48,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         head_dim: Size of a head; None is ``dim / num_heads``.
         num_kv_heads: Heads of keys and values of self-attention; None is `num_heads`.
         rotary_base: Base of rotary positions; None has none.
+        rotary_scaling: How their slow angles are slowed down; None leaves them.
         attention_bias: Whether the maps of attention have biases; None is `bias`.
         qkv_bias: Whether those to queries, keys and values of self-attention have them; None is
             as the other maps of attention.
@@ -66,6 +68,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     head_dim: int | None = None
     num_kv_heads: int | None = None
     rotary_base: float | None = None
+    rotary_scaling: RotaryScaling | None = None
     attention_bias: bool | None = None
     qkv_bias: bool | None = None
     qk_norm: bool = False
@@ -95,7 +98,9 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             head_dim=self.head_dim,
             bias=self.has_attention_bias,
             num_kv_heads=self.num_kv_heads,
-            rotary=None if self.rotary_base is None else Rotary(base=self.rotary_base),
+            rotary=None
+            if self.rotary_base is None
+            else Rotary(base=self.rotary_base, scaling=self.rotary_scaling),
             qkv_bias=self.qkv_bias,
             query_norm=query_norm,
             key_norm=key_norm,

@@ -17,6 +17,13 @@ LLAMA = {
     "norm_kind": "rms",
     "dropout": 0.0,
 }
+SCALING = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 
 
 def refusal(model_type: str, **fields) -> str:
@@ -105,14 +112,17 @@ def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
         (
             "llama",
             {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            'rope_scaling.type="linear": no such variant here, '
-            'rope_scaling.type="default" alone is computed.',
+            'rope_scaling.type="linear": no such variant here, known are default, llama3.',
         ),
         (
             "llama",
-            {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
-            'rope_parameters.rope_type="llama3": no such variant here, '
-            'rope_parameters.rope_type="default" alone is computed.',
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+            'rope_parameters.rope_type="yarn": no such variant here, known are default, llama3.',
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
+            "rope_parameters.original_max_position_embeddings is missing, which llama3 needs.",
         ),
         (
             "llama",

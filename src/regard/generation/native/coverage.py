@@ -218,7 +218,7 @@ def _shape_of(block: Block) -> tuple[object, ...]:
     rotary = attention.rotary
     return (
         (attention.num_heads, attention.num_kv_heads, attention.head_dim),
-        None if rotary is None else (rotary.base, rotary.interleaved),
+        None if rotary is None else (rotary.base, rotary.interleaved, rotary.scaling),
         (block.feed_forward.outer.in_features, block.feed_forward.activation_name),
         residual.is_pre,
         frozenset((type(norm), norm.epsilon) for norm in norms),

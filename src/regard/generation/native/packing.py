@@ -162,9 +162,7 @@ class PositionTables:
             record.rows, record.num_rows = tensors[0].data_ptr(), len(tensors[0])
         if self._rotary is not None:
             # In float64, as the layer: [num, head_dim / 2].
-            pairs = torch.arange(0, self._head_dim, 2, dtype=torch.float64)
-            frequencies = self._rotary.base ** (-pairs / self._head_dim)
-            angles = torch.arange(num).double()[:, None] * frequencies
+            angles = torch.arange(num).double()[:, None] * self._rotary.frequencies(self._head_dim)
             cosines, sines = angles.cos().float(), angles.sin().float()
             tensors += [cosines, sines]
             record.cosines, record.sines = cosines.data_ptr(), sines.data_ptr()

@@ -151,6 +151,9 @@ def _config_obstacles(config: Any) -> tuple[list[str], dict[str, Any]]:
     if window := getattr(config, "window", 0):
         sentences.append(f"model.window={setting_text(window)}: CTranslate2 gets no windows here.")
         changes["window"] = 0
+    if getattr(config, "rotary_scaling", None) is not None:
+        sentences.append("model.rotary_scaling: CTranslate2 gets no slower angles here.")
+        changes["rotary_scaling"] = None
     if getattr(config, "qk_norm", False) and config.norm_kind != "rms":
         sentences.append("model.qk_norm=true: CTranslate2 has RMS norms of queries and keys alone.")
         changes["qk_norm"] = False

@@ -23,6 +23,7 @@ from regard.layers.feed_forward import Activation
 from regard.layers.initialization import fill_normal
 from regard.layers.norm import NormKind
 from regard.layers.positions import LearnedPositions
+from regard.layers.rotary_scaling import RotaryScaling
 from regard.layers.transformer_block import BlockConfig
 from regard.models.base.decoder import Decoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
@@ -57,6 +58,9 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         max_positions: Rows of a learned position table, of which later positions take the last;
             rotary positions have no limit.
         rotary_base: Base of rotary positions, above 0; larger for longer texts.
+        rotary_scaling: Divisor of slow rotary angles, tokens of the longest text of the first
+            training, and how often slow and fast angles turn within it (Llama 3.1: 8, 8192, 1, 4);
+            none leaves them.
         tied: Whether input and output share one table.
     """
 
@@ -78,6 +82,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
     positions: Literal["rotary", "learned"] = "rotary"
     max_positions: int = 1024
     rotary_base: float = 10000.0
+    rotary_scaling: tuple[float, float, float, float] | None = None
     tied: bool = True
 
     def __post_init__(self) -> None:
@@ -95,6 +100,14 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         self._check_windows()
         require_probability(self, "dropout")
         require_positive(self, "epsilon", "rotary_base")
+        if self.rotary_scaling is None:
+            return
+        if self.positions != "rotary":
+            raise ValueError(f"rotary_scaling must be none where positions are {self.positions}")
+        try:
+            RotaryScaling.of(self.rotary_scaling)
+        except ValueError as error:
+            raise ValueError(f"rotary_scaling: {error}") from None
 
     def _check_windows(self) -> None:
         """Check that there is one window, or one of each layer, of 0 or more."""
@@ -169,6 +182,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             head_dim=self.head_dim,
             num_kv_heads=self.num_kv_heads,
             rotary_base=self.rotary_base if self.positions == "rotary" else None,
+            rotary_scaling=RotaryScaling.of(self.rotary_scaling) if self.rotary_scaling else None,
             attention_bias=self.attention_bias,
             qkv_bias=self.qkv_bias,
             qk_norm=self.qk_norm,

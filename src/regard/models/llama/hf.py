@@ -29,6 +29,10 @@ from regard.models.gpt.model import GptConfig
 
 _ACTIVATIONS: dict[str, Activation] = {"silu": "swiglu", "swish": "swiglu"}
 _ONLY_SETTINGS: dict[str, Any] = {"positions": "rotary", "norm_kind": "rms"}
+_ROTARY_KINDS = ("default", "llama3")
+_ORIGINAL_LENGTH = "original_max_position_embeddings"
+_SCALING_FIELDS = ("factor", _ORIGINAL_LENGTH, "low_freq_factor", "high_freq_factor")
+"""Fields of ``rope_type=llama3``, in the order of the numbers of `RotaryScaling`."""
 
 
 def llama_fields(*, hidden_dim: int, max_positions: int) -> tuple[FieldMapping, ...]:
@@ -87,22 +91,28 @@ def read_llama(
         "num_kv_heads": field_of(fields, "num_key_value_heads", default),
         "head_dim": field_of(fields, "head_dim", head_dim or 0) or None,
         "dropout": 0.0,
-        "rotary_base": _read_rotary_base(fields),
+        **_read_rotary(fields),
     }
 
 
-def _read_rotary_base(fields: Mapping[str, Any]) -> float:
-    """Read the base where old and new files have it; refuse angles that grow in other ways."""
-    base = field_of(fields, "rope_theta", 10000.0)
+def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the angles where old and new files have them; refuse those that grow in other ways."""
+    base, scaling = field_of(fields, "rope_theta", 10000.0), None
     for name in ("rope_parameters", "rope_scaling"):  # of transformers from 5 on, and before
         rope = fields.get(name) or {}
         if not isinstance(rope, Mapping):
             raise ConfigError(f"config.json: {name}={json.dumps(rope)}: an object was expected.")
-        only = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
-        require_fields(
-            {f"{name}.{key}": value for key, value in rope.items()},
-            {f"{name}.{key}": value for key, value in only.items()},
-        )
+        kinds = {key: rope[key] for key in ("rope_type", "type") if rope.get(key) is not None}
+        for key, kind in kinds.items():
+            if kind not in _ROTARY_KINDS:
+                raise ConfigError(
+                    f"config.json: {name}.{key}={json.dumps(kind)}: no such variant here, known "
+                    f"are {', '.join(_ROTARY_KINDS)}."
+                )
+        factor = f"{name}.partial_rotary_factor"
+        require_fields({factor: rope.get("partial_rotary_factor")}, {factor: 1.0})
+        if "llama3" in kinds.values():
+            scaling = _read_scaling(rope, name)
         by_layer = [key for key, value in rope.items() if isinstance(value, Mapping)]
         if by_layer:
             raise ConfigError(
@@ -110,7 +120,26 @@ def _read_rotary_base(fields: Mapping[str, Any]) -> float:
                 "same angles."
             )
         base = field_of(rope, "rope_theta", base)
-    return base
+    return {"rotary_base": base, "rotary_scaling": scaling}
+
+
+def _read_scaling(rope: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    """Read how angles are slowed down.
+
+    Args:
+        rope: The values of the angles.
+        name: Their name in ``config.json``.
+
+    Returns:
+        The setting of the model.
+
+    Raises:
+        ConfigError: A value is missing.
+    """
+    missing = [key for key in _SCALING_FIELDS if rope.get(key) is None]
+    if missing:
+        raise ConfigError(f"config.json: {name}.{missing[0]} is missing, which llama3 needs.")
+    return tuple(field_of(rope, key, 1.0) for key in _SCALING_FIELDS)
 
 
 def write_llama(
@@ -149,8 +178,17 @@ def write_llama(
         "head_dim": config.size_of_head,
         # Releases of transformers before 5 read the first, later ones the second.
         "rope_theta": config.rotary_base,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
+        "rope_parameters": {"rope_theta": config.rotary_base, **_scaling_fields(config)},
+        **({} if config.rotary_scaling is None else {"rope_scaling": _scaling_fields(config)}),
     }
+
+
+def _scaling_fields(config: GptConfig) -> dict[str, Any]:
+    """Return the fields of how angles are slowed down."""
+    if config.rotary_scaling is None:
+        return {"rope_type": "default"}
+    numbers = dict(zip(_SCALING_FIELDS, config.rotary_scaling, strict=True))
+    return {"rope_type": "llama3", **numbers, _ORIGINAL_LENGTH: int(numbers[_ORIGINAL_LENGTH])}
 
 
 def map_llama(config: GptConfig) -> list[ParameterMapping]:
