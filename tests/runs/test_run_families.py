@@ -190,8 +190,8 @@ def test_a_configuration_without_a_family_is_a_transformer():
             "All: regard train --help-config model",
         ),
         (
-            ["model.family=encoder_decoder", "model.encoder.num_global=2"],
-            "unknown setting model.encoder.num_global.  "
+            ["model.family=encoder_decoder", "model.encoder.window=64"],
+            "unknown setting model.encoder.window.  Did you mean model.decoder.window?  "
             "It goes with model.encoder.family=longformer.  "
             "All: regard train --help-config model.encoder",
         ),
