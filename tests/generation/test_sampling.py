@@ -102,6 +102,14 @@ def test_the_coldest_temperature_is_as_good_as_certain():
     assert probabilities.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
 
 
+@pytest.mark.parametrize("largest", [3e38, -3e38])
+def test_logits_of_any_size_give_probabilities_at_any_temperature(largest):
+    logits = torch.tensor([[largest, largest, -torch.inf]])
+    for temperature in (1e-4, 1.0, 1e4):
+        probabilities = next_probabilities(logits, SamplingConfig(temperature=temperature))
+        assert probabilities.tolist() == [[0.5, 0.5, 0.0]]
+
+
 def test_continuations_do_not_depend_on_how_many_there_are():
     def draw(num):
         generator = torch.Generator().manual_seed(1)

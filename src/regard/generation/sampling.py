@@ -123,7 +123,8 @@ class _Distribution(NamedTuple):
 
 def _probabilities(logits: Tensor, distribution: _Distribution) -> Tensor:
     """Compute probabilities, ``[batch, vocab]``, at a temperature above 0."""
-    logits = logits / distribution.temperature
+    # Less the largest: a low temperature would make infinity of a large logit.
+    logits = (logits - logits.amax(-1, keepdim=True)) / distribution.temperature
     if distribution.top_k or distribution.top_p < 1:
         num_kept, smallest = _count_kept(logits, distribution)
         is_above, is_equal = logits > smallest, logits == smallest

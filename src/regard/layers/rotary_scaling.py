@@ -81,5 +81,5 @@ def slow_down(frequencies: A, scaling: Sequence[float]) -> A:
         return frequencies
     factor, original_length, slow_turns, fast_turns = scaling
     turns = frequencies * (original_length / (2 * math.pi))
-    kept = ((turns - slow_turns) / (fast_turns - slow_turns)).clip(0, 1)
-    return frequencies * (kept + (1 - kept) / factor)
+    fastness = ((turns - slow_turns) / (fast_turns - slow_turns)).clip(0, 1)
+    return frequencies * (fastness + (1 - fastness) / factor)
