@@ -221,7 +221,7 @@ def test_a_table_on_standard_input_is_kept_as_its_rows(tmp_path, monkeypatch):
 
 
 def test_rows_with_other_values_than_texts_are_named(tmp_path):
-    path = write(tmp_path / "a.parquet", [{"text": ["a"], "label": "x"}])
+    path = write(tmp_path / "a.parquet", [{"text": [["a"]], "label": "x"}])
     assert '"text" is not a text.' in fault(path)
 
 

@@ -63,7 +63,10 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
     [
         ("{}", 'no key "source".  Keys seen: none.'),
         ('{"source": "a", "target": 1}', '"target" is not a text.'),
-        ('{"source": "a", "target": ["b", "c"]}', '"target" is not a text.'),
+        (
+            '{"source": "a", "target": ["b", "c"]}',
+            '"target" has 2 values, "b, c", one expected.  Keep one of them.',
+        ),
         ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
     ],
 )

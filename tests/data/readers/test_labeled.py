@@ -1,5 +1,7 @@
 """Texts with labels in rows of tables and lines of JSON."""
 
+import json
+
 import pytest
 
 from regard.data.readers.labeled import read_labeled_texts
@@ -20,6 +22,10 @@ def test_rows_without_text_or_label_are_dropped(tmp_path):
         ("text,label\n", "no rows below the names of columns."),
         ("text,label\nhello,\nyou,\n", "no usable row: all have an empty label."),
         ("text,label\nhello,\n,a\n", "no usable row: all have an empty label or an empty text."),
+        (
+            "text,label,was_cancelled\nhello,a,True\n",
+            "no usable row: all have a mark (marked as was_cancelled: true).",
+        ),
     ],
 )
 def test_a_file_without_usable_rows_says_why(tmp_path, content, cause):
@@ -28,3 +34,68 @@ def test_a_file_without_usable_rows_says_why(tmp_path, content, cause):
     with pytest.raises(DataError) as raised:
         read_labeled_texts(path)
     assert str(raised.value) == f"{path}: {cause}  Expected rows with text and label."
+
+
+@pytest.mark.parametrize(
+    ("rejected", "accepted", "reason"),
+    [
+        ({"answer": "reject"}, {"answer": "accept"}, "marked as answer: reject"),
+        ({"answer": "ignore"}, {"answer": "accept"}, "marked as answer: ignore"),
+        ({"was_cancelled": True}, {"was_cancelled": False}, "marked as was_cancelled: true"),
+        ({"status": "discarded"}, {"status": "submitted"}, "marked as status: discarded"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_rows_that_annotators_rejected_are_left_out(tmp_path, rejected, accepted, reason, suffix):
+    rows = [
+        {"text": text, "label": "a"} | mark for text, mark in [("x", accepted), ("y", rejected)]
+    ]
+    lines = [json.dumps(row) for row in rows]
+    if suffix == ".csv":
+        lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    path = tmp_path / f"mood{suffix}"
+    path.write_text("\n".join(lines))
+    texts, dropped = read_labeled_texts(path)
+    assert texts.texts == ["x"]
+    assert [(row.text, row.reason) for row in dropped] == [("y", reason)]
+
+
+def test_a_column_that_is_read_is_no_mark(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,answer\nx,accept\ny,reject\n")
+    texts, dropped = read_labeled_texts(path, columns=("text", "answer"))
+    assert (texts.labels, dropped) == (["accept", "reject"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"text": "x", "label": ["good"]}\n{"text": "y", "label": []}\n'),
+        ("a.jsonl", '{"text": "x", "labels": ["good"]}\n{"text": "y", "labels": null}\n'),
+        ("a.csv", "text,label\nx,['good']\ny,[]\n"),
+        ("a.csv", 'text,label\nx,"[""good""]"\ny,\n'),
+    ],
+)
+def test_the_only_label_of_a_list_is_the_label(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    texts, dropped = read_labeled_texts(path)
+    assert texts.labels == ["good"]
+    assert [(row.text, row.reason) for row in dropped] == [("y", "empty label")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"text": "x", "label": "good"}\n{"text": "y", "label": ["good", "new"]}\n'),
+        ("a.csv", "text,label\nx,good\ny,\"['good', 'new']\"\n"),
+    ],
+)
+def test_several_labels_of_a_row_are_refused(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError) as raised:
+        read_labeled_texts(path)
+    text = str(raised.value)
+    assert '"label" has 2 values, "good, new", one expected.  Keep one of them.' in text
+    assert text.startswith(f"{path}:{2 if name.endswith('l') else 3}: ")

@@ -85,7 +85,7 @@ def test_one_of_several_files_says_so(hub):
 
 def test_a_row_that_cannot_be_read_is_named_by_its_file(tmp_path):
     write(tmp_path / "a.parquet", "one", "two")
-    table = pyarrow.table({"text": ["three", "four"], "label": [["a"], ["b"]]})
+    table = pyarrow.table({"text": ["three", "four"], "label": [[["a"]], [["b"]]]})
     parquet.write_table(table, tmp_path / "b.parquet")
     with pytest.raises(DataError, match=rf'{tmp_path}/b.parquet:1: "label" is not a text'):
         texts(open_source(tmp_path))

@@ -7,12 +7,14 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 
 import msgspec
 
+from regard.data.dropped_rows import DroppedRow
+from regard.data.listing import list_first
+from regard.data.readers.annotation_marks import are_marks, find_marks, keep_row
 from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_missing
 from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
 from regard.data.readers.json_advice import (
@@ -29,6 +31,7 @@ from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
 from regard.errors import DataError
 
 _UNREADABLE = (DataError, msgspec.DecodeError, RecursionError)  # raised by lines of other text
+_NUM_NAMED = 5  # values of a list in a message
 _NUM_SAMPLED = 200  # lines by which the columns of an object are advised
 _KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 
@@ -68,16 +71,19 @@ def json_records(
     names: Sequence[str],
     *,
     takes_numbers: bool,
+    rejected: list[DroppedRow] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the texts of each line under the first keys that `find_keys` returns for a line.
 
     Where it returns none, the keys are `names`. A first line that is not the first of such objects
-    is the only problem of the file.
+    is the only problem of the file. `rejected` receives the rows that their annotators rejected;
+    they are left out where it is a list.
     """
     lines = _filled(lines)
     ahead = list(islice(lines, 1))
     keys: Sequence[str] | None = None
-    if problem := _describe_first_object(file, ahead, lines, find_keys, names):
+    read = only_item if takes_numbers else _unchanged
+    if problem := _describe_first_object(file, ahead, lines, find_keys, names, read):
         line, reason, text, remedy = problem
         file.refuse(line, reason, text, _with_name(file, remedy))
         return
@@ -90,7 +96,9 @@ def json_records(
             remedy = _with_name(file, advise_fault(text))
             file.refuse(line, describe_fault(error, text), text, remedy)
         else:
-            yield line, texts
+            marks = {name: fields[name] for name in find_marks(fields, keys or names)}
+            if keep_row(line, texts[0], marks, rejected):
+                yield line, texts
 
 
 def _with_name(file: TextFile, remedy: str) -> str:
@@ -112,14 +120,17 @@ def _filled(lines: Lines) -> Lines:
 
 
 def _has_texts(
-    text: str, find_keys: Callable[[list[str]], Sequence[str] | None], names: Sequence[str]
+    text: str,
+    find_keys: Callable[[list[str]], Sequence[str] | None],
+    names: Sequence[str],
+    read: Callable[[object], object],
 ) -> bool:
     """Return whether a line is an object with plain values under the keys that are read."""
     try:
         fields = json_fields(text)
     except _UNREADABLE:
         return False
-    return not any(map(partial(_is_unread, fields), find_keys(list(fields)) or names))
+    return not any(_is_unread(fields, key, read) for key in find_keys(list(fields)) or names)
 
 
 def _describe_first_object(
@@ -128,6 +139,7 @@ def _describe_first_object(
     rest: Lines,
     find_keys: Callable[[list[str]], Sequence[str] | None],
     expected: Sequence[str],
+    read: Callable[[object], object],
 ) -> tuple[int, str, str, str] | None:
     """Return line, reason, text and remedy if a file does not begin with an object to be read.
 
@@ -137,8 +149,9 @@ def _describe_first_object(
         rest: The lines below it.
         find_keys: Returns the keys of an object that are read; None where it has not got them.
         expected: The keys where it returns none.
+        read: Returns the value of a key as it is read.
     """
-    if not ahead or _has_texts(ahead[0][1], find_keys, expected):
+    if not ahead or _has_texts(ahead[0][1], find_keys, expected, read):
         return None
     line, text = ahead[0]
     ahead.extend(islice(rest, _NUM_SAMPLED))
@@ -147,7 +160,7 @@ def _describe_first_object(
     except _UNREADABLE as error:
         reason, remedy = describe_fault(error, text), _remedy_of_start(error, ahead, rest)
         return None if remedy is None else (line, reason, text, remedy)
-    return _describe_fields(file, ahead, fields, find_keys, expected)
+    return _describe_fields(file, ahead, fields, find_keys, expected, read)
 
 
 def _describe_fields(
@@ -156,6 +169,7 @@ def _describe_fields(
     fields: dict[str, object],
     find_keys: Callable[[list[str]], Sequence[str] | None],
     expected: Sequence[str],
+    read: Callable[[object], object],
 ) -> tuple[int, str, str, str] | None:
     """Return line, reason, text and remedy of a first object that lacks a text that is read.
 
@@ -165,11 +179,13 @@ def _describe_fields(
         fields: The first of them.
         find_keys: Returns the keys of an object that are read.
         expected: The keys where it returns none.
+        read: Returns the value of a key as it is read.
     """
     line, text = ahead[0]
     prefix, noun = place_of_objects(file), "key" if file.table is None else "column"
     keys = find_keys(list(fields))
-    unread = min(filter(partial(_is_unread, fields), keys or expected), key=fields.__contains__)
+    unread_keys = (key for key in keys or expected if _is_unread(fields, key, read))
+    unread = min(unread_keys, key=fields.__contains__)
     advice = advise_object(fields, prefix) if len(ahead) == 1 else ""
     if unread not in fields:
         reason = _describe_missing_key(noun, fields, keys, unread)
@@ -179,9 +195,23 @@ def _describe_fields(
     return (line, f'"{unread}" is not a text.', text, advice) if advice else None
 
 
-def _is_unread(fields: dict[str, object], key: str) -> bool:
+def _is_unread(fields: dict[str, object], key: str, read: Callable[[object], object]) -> bool:
     """Return whether an object has no plain value under a key."""
-    return isinstance(fields.get(key, []), list | dict)
+    return key not in fields or isinstance(read(fields[key]), list | dict)
+
+
+def only_item(value: object) -> object:
+    """Return the plain value of a list that has no other, an empty text of an empty list.
+
+    Tools for annotation write the only label of a row so. Any other value is returned unchanged.
+
+    >>> only_item(["pos"]), only_item([]), only_item(["a", "b"]), only_item([[0, 4, "LOC"]])
+    ('pos', '', ['a', 'b'], [[0, 4, 'LOC']])
+    """
+    if not isinstance(value, list) or len(value) > 1:
+        return value
+    item = value[0] if value else ""
+    return value if isinstance(item, list | dict) else item
 
 
 def _describe_missing_key(
@@ -210,8 +240,10 @@ def _advise_keys(
         return ""
     if any(map(holds_numbers, fields.values())):
         return SERIES
-    names = [name for name in fields if not _is_unread(fields, name)]
-    below = sample_cells(map(itemgetter(1), ahead), names)
+    lines = list(map(itemgetter(1), ahead))
+    names = [name for name in fields if not _is_unread(fields, name, only_item)]
+    names = [name for name in names if not are_marks(name, chain(*sample_cells(lines, [name])))]
+    below = sample_cells(lines, names, only_item)
     if len(names) < len(fields) and not _hold_texts(below):
         return ""
     if hold_only_numbers(below):
@@ -227,13 +259,25 @@ def _hold_texts(rows: Sequence[Sequence[str]]) -> bool:
     return any(len(cell.split()) > 1 for cells in rows for cell in cells)
 
 
-def sample_cells(lines: Iterable[str], names: Sequence[str]) -> list[list[str]]:
-    """Return the values of some keys of each object, as text; lines of other text are left out."""
+def _unchanged(value: object) -> object:
+    return value
+
+
+def sample_cells(
+    lines: Iterable[str], names: Sequence[str], read: Callable[[object], object] = _unchanged
+) -> list[list[str]]:
+    """Return the values of some keys of each object, as text; lines of other text are left out.
+
+    Args:
+        lines: The lines.
+        names: The keys.
+        read: Returns the value of a key as it is read.
+    """
     rows = []
     for text in lines:
         with suppress(*_UNREADABLE):
             fields = json_fields(text)
-            rows.append([str(fields.get(name, "")) for name in names])
+            rows.append([str(read(fields.get(name, ""))) for name in names])
     return rows
 
 
@@ -286,12 +330,30 @@ def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> s
     """Return the text under a key of an object; null is an empty one, as an empty cell is."""
     if key not in fields:
         raise DataError(describe_missing("key", key, list(fields)))
-    value = fields[key]
+    value = only_item(fields[key]) if takes_numbers else fields[key]
     if isinstance(value, str | None):
         return value or ""
     if takes_numbers and isinstance(value, bool | int | float):
         return msgspec.json.encode(value).decode()
-    raise DataError(f'"{key}" is not a text.')
+    labels = plain_items(value)
+    raise DataError(describe_several(key, labels) if labels else f'"{key}" is not a text.')
+
+
+def plain_items(value: object) -> list[str]:
+    """Return the texts and numbers of a list, as text; none of any other value."""
+    if not isinstance(value, list) or any(isinstance(item, list | dict) for item in value):
+        return []
+    return list(map(str, value))
+
+
+def describe_several(name: str, values: Sequence[str]) -> str:
+    """Return in words that a row has several values where one is read.
+
+    >>> describe_several("label", ["bug", "docs"])
+    '"label" has 2 values, "bug, docs", one expected.  Keep one of them.'
+    """
+    listed = list_first(values, _NUM_NAMED)
+    return f'"{name}" has {len(values)} values, "{listed}", one expected.  Keep one of them.'
 
 
 def _require_distinct_keys(fields: dict[str, object], text: str) -> None:

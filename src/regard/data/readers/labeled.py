@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_text import COLUMNS, LabeledTexts
+from regard.data.readers.json_lines import describe_several, plain_items
+from regard.data.readers.printed_values import parse_printed
+from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import SourceLike, as_source
-from regard.data.readers.tables import as_path, describe_no_rows, read_records
+from regard.data.readers.tables import as_path, describe_no_rows, read_records, require_readable
 from regard.errors import DataError
 
 
@@ -20,14 +23,22 @@ def read_labeled_texts(
         columns: Names of the columns of texts and of labels; synonyms of them are found, too.
 
     Returns:
-        The rows, and those that were dropped for an empty text or label.
+        The rows, and those that were dropped for an empty text or label, or since their annotators
+        rejected them.
 
     Raises:
         DataError: The file is missing, empty, or has rows that cannot be read.
     """
     rows = LabeledTexts(path=as_path(data), texts=[], labels=[], lines=[])
-    dropped = []
-    for line, (text, label) in read_records(data, columns, encoding=encoding):
+    dropped: list[DroppedRow] = []
+    problems: list[RowProblem] = []
+    for line, (text, cell) in read_records(data, columns, encoding=encoding, rejected=dropped):
+        labels = _labels_of(cell)
+        if len(labels) > 1:
+            reason = describe_several(columns[1], labels)
+            problems.append(RowProblem(rows.path, line, reason, text))
+            continue
+        label = "".join(labels)
         empty = [name for name, cell in (("label", label), ("text", text)) if not cell.strip()]
         if empty:
             dropped.append(DroppedRow(line=line, reason=f"empty {empty[0]}", text=text))
@@ -35,9 +46,27 @@ def read_labeled_texts(
         rows.texts.append(text.strip())
         rows.labels.append(label.strip())
         rows.lines.append(line)
+    require_readable(problems)
     if not rows:
         cause = describe_no_rows(as_source(data))
-        if dropped:
-            cause = f"no usable row: all have an {' or an '.join(count_reasons(dropped))}."
+        if reasons := count_reasons(dropped):
+            cause = f"no usable row: all have {' or '.join(map(_with_article, reasons))}."
         raise DataError(f"{rows.path}: {cause}  Expected rows with {' and '.join(columns)}.")
     return rows, dropped
+
+
+def _with_article(reason: str) -> str:
+    """Return a reason as what a row has."""
+    return f"an {reason}" if reason.startswith("empty") else f"a mark ({reason})"
+
+
+def _labels_of(cell: str) -> list[str]:
+    """Return the label in a cell, or those of a list, as Python or JSON print it.
+
+    >>> _labels_of("good"), _labels_of("['good']"), _labels_of("[good]")
+    (['good'], ['good'], ['[good]'])
+    """
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return [cell]
+    value = parse_printed(cell)
+    return [] if value == [] else plain_items(value) or [cell]

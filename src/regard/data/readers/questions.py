@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeGuard
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions, find_answer
+from regard.data.readers.annotation_marks import find_marks, keep_row
 from regard.data.readers.columns import describe_missing, find_columns
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.json_lists import holds_objects
@@ -69,8 +70,9 @@ def read_questions(
         DataError: The file is missing, empty, or has rows that cannot be read.
     """
     source = as_source(data)
-    rows, problems = _read(source, encoding, columns)
-    questions, dropped = Questions.empty(as_path(data)), []
+    dropped: list[DroppedRow] = []
+    rows, problems = _read(source, encoding, columns, rejected=dropped)
+    questions = Questions.empty(as_path(data))
     num_moved = 0
     for row in rows:
         try:
@@ -153,7 +155,7 @@ def read_asked(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[tuple[i
         DataError: The file is missing, empty, or has rows that cannot be read; before the first.
     """
     source = as_source(data)
-    rows, problems = _read(source, encoding, QUESTION_COLUMNS[:2])
+    rows, problems = _read(source, encoding, QUESTION_COLUMNS[:2], rejected=None)
     require_readable(problems)
     if not rows:
         raise DataError(f"{source.path}: the file has no questions.")
@@ -175,20 +177,27 @@ def inspect_questions(
 
 
 def _read(
-    source: DataSource, encoding: str, columns: Sequence[str]
+    source: DataSource,
+    encoding: str,
+    columns: Sequence[str],
+    *,
+    rejected: list[DroppedRow] | None,
 ) -> tuple[list[RawQuestion], list[RowProblem]]:
-    """Return the rows of a file in whichever format, and what cannot be read."""
+    """Return the rows of a file in whichever format, and what cannot be read.
+
+    `rejected` receives the rows that their annotators rejected; None keeps them.
+    """
     if not source.is_folder and not source.content.strip():
         return [], []
     if is_squad(source, encoding):
         return read_squad(source, encoding, needs_answers=len(columns) > 2)
     if holds_objects(open_text(source, encoding), source.suffix):
-        return _read_objects(source, encoding, columns)
-    return list(_table_rows(source, encoding, columns)), []
+        return _read_objects(source, encoding, columns, rejected)
+    return list(_table_rows(source, encoding, columns, rejected)), []
 
 
 def _read_objects(
-    source: DataSource, encoding: str, columns: Sequence[str]
+    source: DataSource, encoding: str, columns: Sequence[str], rejected: list[DroppedRow] | None
 ) -> tuple[list[RawQuestion], list[RowProblem]]:
     """Return the questions of JSONL, and what cannot be read: the first line of another file."""
     file = open_text(source, encoding)
@@ -198,8 +207,10 @@ def _read_objects(
         problem = _problem_of(fields, names, "key" if file.table is None else "column")
         if problem is None:
             context, question, *answers = (fields[name] for name in names)
-            fields |= dict(zip(["answers"], answers, strict=False))
-            rows.append(RawQuestion(line, "", str(context), str(question), fields))
+            marks = {name: fields[name] for name in find_marks(fields, names)}
+            if keep_row(line, str(question), marks, rejected):
+                fields |= dict(zip(["answers"], answers, strict=False))
+                rows.append(RawQuestion(line, "", str(context), str(question), fields))
             continue
         file.refuse(line, problem)
         if not rows and len(file.problems) == 1:  # a file of another kind
@@ -216,11 +227,14 @@ def _problem_of(fields: dict[str, object], names: Sequence[str], noun: str) -> s
     return f'"{wrong[0]}" is not a text.' if wrong else None
 
 
-def _table_rows(source: DataSource, encoding: str, columns: Sequence[str]) -> Iterator[RawQuestion]:
+def _table_rows(
+    source: DataSource, encoding: str, columns: Sequence[str], rejected: list[DroppedRow] | None
+) -> Iterator[RawQuestion]:
     """Yield the rows of CSV or TSV; an empty cell of answers is a question without one."""
     read_as = inspect_records(source, columns, _CONTENTS, encoding=encoding)
     optional = {name: column for name in _OPTIONAL if (column := read_as.unused_name(name))}
-    records = read_records(source, [*columns, *optional.values()], encoding=encoding)
+    names = [*columns, *optional.values()]
+    records = read_records(source, names, encoding=encoding, rejected=rejected)
     for line, (context, question, *cells) in records:
         names = ["answers"] * (len(columns) - 2) + list(optional)
         fields: dict[str, object] = dict(zip(names, cells, strict=True))

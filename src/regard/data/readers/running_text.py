@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from regard.data.dropped_rows import DroppedRow
 from regard.data.readers import FORMATS
 from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -53,7 +54,13 @@ def has_documents(source: DataSource, encoding: str) -> bool:
     return is_table or holds_objects(open_text(source, encoding), source.suffix)
 
 
-def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
+def read_text(
+    data: SourceLike,
+    *,
+    encoding: str = "utf-8",
+    column: str = "text",
+    rejected: list[DroppedRow] | None = None,
+) -> TextLines:
     """Return running text without the blank lines at its end.
 
     Args:
@@ -61,6 +68,7 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
             begins as JSON is JSON, whatever its name.
         encoding: Encoding of the file.
         column: Column of the text in CSV and JSONL.
+        rejected: Receives the rows that their annotators rejected, which are left out.
 
     Raises:
         DataError: The file is missing, holds no text, or has a row that cannot be read.
@@ -69,7 +77,9 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
     lines = TextLines(path=source.path, texts=[], numbers=[], ends_document=[])
     is_table = has_documents(source, encoding)
     if is_table:
-        for number, (text,) in read_records(source, (column,), encoding=encoding):
+        rejected = [] if rejected is None else rejected
+        records = read_records(source, (column,), encoding=encoding, rejected=rejected)
+        for number, (text,) in records:
             texts = text.strip().split("\n")
             lines.add_document(texts, [number] * len(texts))
     else:

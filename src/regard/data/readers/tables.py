@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from regard.data.dropped_rows import DroppedRow
 from regard.data.languages import is_language_code
 from regard.data.listing import list_first, pluralize, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS, TABLE_READERS
+from regard.data.readers.annotation_marks import describe_marks, find_marks, keep_row
 from regard.data.readers.columns import (
     PAIR_ROLES,
     describe_missing,
@@ -70,6 +72,7 @@ def read_pairs(
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
     roles: tuple[str, str] = PAIR_ROLES,
+    rejected: list[DroppedRow] | None = None,
 ) -> ParallelCorpus:
     """Read sentence pairs, or other pairs of texts such as documents and summaries.
 
@@ -85,16 +88,22 @@ def read_pairs(
         columns: Names of the source and target column in the header (JSONL: key); without it,
             they are found by `regard.data.readers.columns.find_pair`.
         roles: What the two columns hold.
+        rejected: Receives the rows that their annotators rejected, which are left out.
 
     Returns:
-        The pairs, at least one.
+        The pairs, at least one other than those.
 
     Raises:
         DataError: A file is missing or empty, or its format or columns are not clear.
         UnreadableRowsError: Rows cannot be read; its problems name them.
     """
     pairs, problems = parse_pairs(
-        data, targets=targets, encoding=encoding, columns=columns, roles=roles
+        data,
+        targets=targets,
+        encoding=encoding,
+        columns=columns,
+        roles=roles,
+        rejected=rejected,
     )
     if problems:
         settings = {
@@ -172,6 +181,7 @@ def parse_pairs(
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
     roles: tuple[str, str] = PAIR_ROLES,
+    rejected: list[DroppedRow] | None = None,
 ) -> tuple[ParallelCorpus, list[RowProblem]]:
     """Return the sentence pairs that `read_pairs` returns, and the problems in order of lines.
 
@@ -184,7 +194,8 @@ def parse_pairs(
     file = open_text(source, encoding)
     pairs = ParallelCorpus(path=file.name, sources=[], targets=[], lines=[])
     if targets is None:
-        rows = _pair_records(file, source.suffix, columns, roles)
+        rejected = [] if rejected is None else rejected
+        rows = _pair_records(file, source.suffix, columns, roles, rejected)
     else:
         rows = _aligned_records(file, open_text(targets, encoding)._replace(problems=file.problems))
     for line, (source_text, target_text) in rows:
@@ -195,16 +206,27 @@ def parse_pairs(
 
 
 def read_records(
-    data: SourceLike, names: Sequence[str], *, encoding: str = "utf-8"
+    data: SourceLike,
+    names: Sequence[str],
+    *,
+    encoding: str = "utf-8",
+    rejected: list[DroppedRow] | None = None,
 ) -> list[tuple[int, list[str]]]:
     """Return the 1-based line of each row, and its texts in the named columns.
 
     Columns are keys of JSONL, or names in the header of CSV and TSV, and may have synonyms. A file
     without tabs in its first line is CSV. Numbers and truth values are written as in JSON.
+
+    Args:
+        data: The file.
+        names: The columns.
+        encoding: Encoding of the file.
+        rejected: Receives the rows that their annotators rejected, which are left out; None keeps
+            them.
     """
     source = as_source(data)
     file = open_text(source, encoding)
-    records = list(_named_records(file, source.suffix, names))
+    records = list(_named_records(file, source.suffix, names, rejected))
     require_readable(_in_order(file.problems))
     return records
 
@@ -307,8 +329,16 @@ def _inspect_header(
 ) -> ReadAs:
     """Return what columns with some names, or the first ones, are read as."""
     columns = find_columns(names or (), header)
-    unused = [name for name in header if name not in columns] if columns else []
-    return ReadAs.of(contents, columns, unused, notes)
+    return _read_as_rows(contents, columns, header if columns else [], notes)
+
+
+def _read_as_rows(
+    contents: str, columns: Sequence[str], names: Sequence[str], notes: Sequence[str]
+) -> ReadAs:
+    """Return what rows with columns of some names are read as, with the rows that are left out."""
+    marks = find_marks(names, columns)
+    unused = [name for name in names if name not in (*columns, *marks)]
+    return ReadAs.of(contents, columns, unused, [*notes, *describe_marks(marks)])
 
 
 def _pair_finder(
@@ -329,7 +359,7 @@ def _inspect_objects(
     with suppress(DataError, msgspec.DecodeError, RecursionError):
         keys = list(json_fields(text))
         columns = find_keys(keys) or ()
-        return ReadAs.of(contents, columns, [key for key in keys if key not in columns], notes)
+        return _read_as_rows(contents, columns, keys, notes)
     return ReadAs.of(contents, notes=notes)
 
 
@@ -371,28 +401,38 @@ def _open_pairs(file: TextFile, suffix: str) -> tuple[Table, bool]:
     return table, False
 
 
-def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
+def _named_records(
+    file: TextFile, suffix: str, names: Sequence[str], rejected: list[DroppedRow] | None
+) -> Records:
     """Return the named columns of each row, in whichever format they are."""
     table = open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
         find_keys = partial(find_columns, names)
-        yield from json_records(file, table.lines, find_keys, names, takes_numbers=True)
+        yield from json_records(
+            file, table.lines, find_keys, names, takes_numbers=True, rejected=rejected
+        )
         return
     records = _cell_records(file, table)
     line, cells = next(records, (1, []))
     header = list(map(str.strip, cells))
     if not file.problems and (selection := _select(file, line, header, names)) is not None:
-        yield from _select_cells(file, records, selection, table.separator)
+        yield from _select_cells(file, records, selection, table.separator, rejected)
 
 
 def _pair_records(
-    file: TextFile, suffix: str, columns: tuple[str, str] | None, roles: tuple[str, str]
+    file: TextFile,
+    suffix: str,
+    columns: tuple[str, str] | None,
+    roles: tuple[str, str],
+    rejected: list[DroppedRow],
 ) -> Records:
     """Return the two texts of each row, in whichever format they are."""
     table, is_json = _open_pairs(file, suffix)
     if is_json:
         find_keys = _pair_finder(columns, roles)
-        yield from json_records(file, table.lines, find_keys, roles, takes_numbers=False)
+        yield from json_records(
+            file, table.lines, find_keys, roles, takes_numbers=False, rejected=rejected
+        )
         return
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
@@ -404,7 +444,7 @@ def _pair_records(
             return
     selection = _take_pair_header(file, ahead, columns, roles, is_csv=table.is_csv)
     if selection is not None:
-        yield from _select_cells(file, chain(ahead, records), selection, table.separator)
+        yield from _select_cells(file, chain(ahead, records), selection, table.separator, rejected)
 
 
 def _refuse_numbers(
@@ -448,7 +488,7 @@ def _take_pair_header(
         remedy = advise_columns(names, below, roles)
         file.refuse(line, f"columns seen: {_list_names(names)}.", remedy=remedy)
         return None
-    return _Selection(indices=[0, 1], num_columns=2)
+    return _Selection(indices=[0, 1], num_columns=2, marks={})
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
@@ -478,10 +518,11 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
 
 
 class _Selection(NamedTuple):
-    """The columns of a table that are read, as indices, and how many there are in all."""
+    """The columns of a table that are read, as indices, how many there are in all, and marks."""
 
     indices: list[int]
     num_columns: int
+    marks: dict[str, int]
 
 
 def _select(
@@ -492,24 +533,34 @@ def _select(
     Two columns with one name are a problem, also where neither is asked for; without one they are
     not.
     """
-    indices = []
+    indices: list[int] = []
     for name in names:
         column = find_column(header, name)
         if column is None:
             file.refuse(line, describe_missing("column", name, header))
             return None
         indices.append(header.index(column))
-    return None if refuse_repeated(file, line, header) else _Selection(indices, len(header))
+    if refuse_repeated(file, line, header):
+        return None
+    columns = [str(header[index]) for index in indices]
+    marks = {name: header.index(name) for name in find_marks(header, columns)}
+    return _Selection(indices, len(header), marks)
 
 
 def _select_cells(
-    file: TextFile, records: Records, selection: _Selection, separator: str
+    file: TextFile,
+    records: Records,
+    selection: _Selection,
+    separator: str,
+    rejected: list[DroppedRow] | None,
 ) -> Records:
     """Return some cells of each record; a record of another width is a problem."""
-    indices, num_columns = selection
+    indices, num_columns, marks = selection
     for line, cells in records:
         if len(cells) == num_columns:
-            yield line, [cells[index] for index in indices]
+            values = {name: cells[index] for name, index in marks.items()}
+            if keep_row(line, cells[indices[0]], values, rejected):
+                yield line, [cells[index] for index in indices]
             continue
         reason, remedy = describe_width(len(cells), num_columns), ""
         if len(cells) < num_columns:

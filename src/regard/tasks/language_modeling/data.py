@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import describe_lines
 from regard.data.readers.running_text import TextLines, has_documents, read_text
 from regard.data.readers.source import DataSource
@@ -75,8 +76,9 @@ def read_text_data(options: ReadOptions) -> TextData:
                 f"data.{name}={value}: running text has no pairs.  Leave it out, or "
                 "set `task=translation`."
             )
+    rejected: list[DroppedRow] = []
     parts = split_text(
-        read_lines_of(source, data),
+        read_lines_of(source, data, rejected),
         seed=options.seed,
         with_valid=options.source("valid") is None,
         with_test=options.source("test") is None,
@@ -84,7 +86,7 @@ def read_text_data(options: ReadOptions) -> TextData:
         test_fraction=data.held_out_fraction("test"),
         cuts_lines=data.split_rule != EARLIER_SPLIT,
     )
-    held_out, dropped = {"valid": parts.valid, "test": parts.test}, parts.dropped
+    held_out, dropped = {"valid": parts.valid, "test": parts.test}, [*rejected, *parts.dropped]
     for name in held_out:
         if (file := options.source(name)) is not None:
             held_out[name], repeats = without_repeats(parts.train, read_lines_of(file, data))
@@ -112,11 +114,15 @@ def _describe_reading(source: DataSource, data: DataConfig) -> ReadAs:
     return inspect_records(source, (column,), "running text", encoding=data.encoding)
 
 
-def read_lines_of(source: DataSource | str, data: DataConfig) -> TextLines:
+def read_lines_of(
+    source: DataSource | str, data: DataConfig, rejected: list[DroppedRow] | None = None
+) -> TextLines:
     """Return the lines of a text, read with the encoding and column of the settings.
+
+    `rejected` receives the rows that their annotators rejected, which are left out.
 
     Raises:
         DataError: The file cannot be read or holds no text.
     """
     column = data.columns[0] if data.columns else "text"
-    return read_text(source, encoding=data.encoding, column=column)
+    return read_text(source, encoding=data.encoding, column=column, rejected=rejected)

@@ -109,9 +109,10 @@ def read_summarization_data(options: ReadOptions) -> SummarizationData:
     """
     data = options.data
     source = options.training_source("documents.jsonl")
+    rejected: list[DroppedRow] = []
     parts = read_parts(
         options,
-        read_documents(source, data, targets=options.source("targets")),
+        read_documents(source, data, targets=options.source("targets"), rejected=rejected),
         lambda file: read_documents(file, data),
         max_chars=_MOST_CHARS,
     )
@@ -120,7 +121,7 @@ def read_summarization_data(options: ReadOptions) -> SummarizationData:
         train=parts.train,
         valid=parts.valid,
         test=parts.test,
-        dropped=parts.dropped,
+        dropped=[*rejected, *parts.dropped],
         language=data.languages or guess_language(parts.train.targets) or "",
         read_as=inspect_pairs(
             source,
@@ -134,9 +135,15 @@ def read_summarization_data(options: ReadOptions) -> SummarizationData:
 
 
 def read_documents(
-    source: DataSource | str, data: DataConfig, *, targets: DataSource | None = None
+    source: DataSource | str,
+    data: DataConfig,
+    *,
+    targets: DataSource | None = None,
+    rejected: list[DroppedRow] | None = None,
 ) -> ParallelCorpus:
     """Return the documents of a file, read with the encoding and columns of the settings.
+
+    `rejected` receives the rows that their annotators rejected, which are left out.
 
     Raises:
         DataError: The file is missing or malformed.
@@ -147,6 +154,7 @@ def read_documents(
         encoding=data.encoding,
         columns=_columns(data),
         roles=SUMMARY_ROLES,
+        rejected=rejected,
     )
 
 

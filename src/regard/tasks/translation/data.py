@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from regard.data.cldr_corpus import cldr_corpus
+from regard.data.dropped_rows import DroppedRow
 from regard.data.languages import guess_pair, require_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus, describe_labels, describe_numbers
@@ -90,9 +91,10 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         return _embedded_data(options)
     require_pair(data.languages)
     source = options.training_source("pairs.tsv")
+    rejected: list[DroppedRow] = []
     parts = read_parts(
         options,
-        read_pairs_of(source, data, targets=options.source("targets")),
+        read_pairs_of(source, data, targets=options.source("targets"), rejected=rejected),
         lambda file: read_pairs_of(file, data),
     )
     read_as = inspect_pairs(
@@ -112,7 +114,7 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         train=parts.train,
         valid=parts.valid,
         test=parts.test,
-        dropped=parts.dropped,
+        dropped=[*rejected, *parts.dropped],
         languages=languages,
         languages_are_guessed=not named,
         read_as=read_as,
@@ -156,11 +158,23 @@ def columns_of(data: DataConfig) -> tuple[str, str] | None:
 
 
 def read_pairs_of(
-    source: DataSource | str, data: DataConfig, *, targets: DataSource | None = None
+    source: DataSource | str,
+    data: DataConfig,
+    *,
+    targets: DataSource | None = None,
+    rejected: list[DroppedRow] | None = None,
 ) -> ParallelCorpus:
     """Return the sentence pairs of a file, read with the encoding and columns of the settings.
+
+    `rejected` receives the rows that their annotators rejected, which are left out.
 
     Raises:
         DataError: The file is missing or malformed.
     """
-    return read_pairs(source, targets=targets, encoding=data.encoding, columns=columns_of(data))
+    return read_pairs(
+        source,
+        targets=targets,
+        encoding=data.encoding,
+        columns=columns_of(data),
+        rejected=rejected,
+    )
