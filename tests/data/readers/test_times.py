@@ -1,6 +1,7 @@
 """Dates and times as people write them: read in any usual form, and what is refused."""
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import pytest
@@ -345,6 +346,64 @@ def test_an_hour_that_is_there_twice_when_clocks_are_set_back_is_averaged(read_s
     in_order = sorted(zip(times, range(8), strict=True))
     file = read_series(["date,v", *(f"{time},{value}" for time, value in in_order)])
     assert file.series.values[0].tolist() == [0, 1, 3, 4, 6, 7]
+
+
+def local_times(zone, start, minutes, num_times):
+    """Return lines of times without UTC offsets of a zone, from a time of UTC."""
+    first, zone = datetime.fromisoformat(f"{start}+00:00"), ZoneInfo(zone)
+    times = (first + timedelta(minutes=minutes * i) for i in range(num_times))
+    return [time.astimezone(zone).strftime("%Y-%m-%d %H:%M") for time in times]
+
+
+CHANGES = {  # zone, first time in UTC, minutes, and what is said
+    "Thursday at midnight": (
+        *("Africa/Cairo", "2024-10-31 16:00", 60),
+        "clocks are set back at 2024-10-31 23:00: the hour that is there twice is averaged",
+    ),
+    "Friday at midnight": (
+        *("Africa/Cairo", "2024-04-25 18:00", 20),
+        "clocks are set forward at 2024-04-26 00:00: the hour that does not exist is missing",
+    ),
+    "half an hour back": (
+        *("Australia/Lord_Howe", "2024-04-06 13:00", 10),
+        "clocks are set back at 2024-04-07 01:30: the half hour that is there twice is averaged",
+    ),
+    "half an hour forward": (
+        *("Australia/Lord_Howe", "2024-10-05 14:00", 30),
+        "clocks are set forward at 2024-10-06 02:00: the half hour that does not exist is missing",
+    ),
+    "any weekday": (
+        *("Asia/Tehran", "2021-09-21 15:30", 60),
+        "clocks are set back at 2021-09-21 23:00: the hour that is there twice is averaged",
+    ),
+    "two hours": (
+        *("Antarctica/Troll", "2024-10-26 20:00", 60),
+        "clocks are set back at 2024-10-27 01:00: the span of two hours that is there twice is "
+        "averaged",
+    ),
+    "at half past": (
+        *("Europe/Berlin", "2024-10-26 20:30", 60),
+        "clocks are set back at 2024-10-27 02:00: the hour that is there twice is averaged",
+    ),
+}
+
+
+@pytest.mark.skipif(not available_timezones(), reason="no database of time zones")
+@pytest.mark.parametrize(("zone", "start", "minutes", "note"), CHANGES.values(), ids=CHANGES)
+def test_clocks_are_set_where_some_zone_sets_them(read_series, zone, start, minutes, note):
+    times = local_times(zone, start, minutes, 60 * 14 // minutes)
+    file = read_series(table(times))
+    assert file.notes == [note]
+    assert int(np.isnan(file.series.values[0]).sum()) == ("forward" in note) * (
+        (30 if "half hour" in note else 60) // minutes
+    )
+
+
+def test_many_repeated_times_are_no_changes_of_the_clock(read_series):
+    times = [f"2024-06-{day:02} {hour:02}:00" for day in range(1, 31) for hour in range(24)]
+    times += times[1::2]
+    with pytest.raises(DataError, match="a second value for 2024-06-01 01:00"):
+        read_series(table(times))
 
 
 def test_a_repeated_hour_on_another_day_is_refused(read_series):

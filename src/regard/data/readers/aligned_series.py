@@ -21,11 +21,12 @@ from regard.data.readers.text_lines import TextFile
 from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import OffGrid, TimeGrid, find_grid
 from regard.data.readers.time_rows import (
+    ClockChange,
     Conflict,
     SeriesRows,
     clock_step_of,
     days_of_clocks,
-    find_hours_forward,
+    find_set_forward,
     merge_rows,
 )
 from regard.data.readers.time_table import TimeTable
@@ -33,7 +34,7 @@ from regard.data.time_series import TimeIndex, TimeSeries, TimeStep, format_time
 from regard.errors import DataError
 
 _NUM_NAMED = 5  # series in a note
-_HOUR = 3600  # seconds
+_SPANS = {1800: "half hour", 3600: "hour", 7200: "span of two hours"}  # by seconds
 _WEEK = 7
 _THURSDAY = 4  # 1 January 1970, of the days of a week from Sunday
 _LEAST_LAST_DAY = 28  # days that all months have
@@ -64,8 +65,8 @@ class SeriesAligner:
         self.roles, self.numbers, self.expected = roles, numbers, expected
         self.notes: list[str] = []
         self.dropped: list[DroppedRow] = []
-        self.hours_back: list[int] = []  # first times of hours that are there twice
-        self.hours_forward: list[int] = []  # and of hours that do not exist
+        self.set_back: list[ClockChange] = []  # so that times are there twice
+        self.set_forward: list[ClockChange] = []  # so that times do not exist
         self.num_forward = 0  # times of the grid that do not exist
 
     def align(self) -> tuple[TimeSeries, TimeStep]:
@@ -107,7 +108,7 @@ class SeriesAligner:
             return
         falls = [rows.rows[1:][np.diff(rows.times) < 0] for rows in groups]
         rows = np.sort(np.concatenate(falls))
-        if len(rows) > len(self.hours_back):  # each of which is one step back, too
+        if len(rows) > len(self.set_back):  # each of which is one step back, too
             line = self.table.lines[rows[0]]
             self.notes.append(f"rows are not in the order of their times (line {line:,}): sorted")
 
@@ -179,10 +180,10 @@ class SeriesAligner:
             self.dropped.append(DroppedRow(line=line, reason=reason, text=text))
         for conflict in merged.conflicts:
             self._refuse_conflict(name, conflict)
-        self.hours_back += merged.hours_back
-        hours_forward = find_hours_forward(merged.rows.times, clock_step)
-        self.hours_forward += hours_forward
-        self.num_forward += len(hours_forward) * _HOUR // (clock_step or _HOUR)
+        self.set_back += merged.set_back
+        set_forward = find_set_forward(merged.rows.times, clock_step)
+        self.set_forward += set_forward
+        self.num_forward += sum(shift // (clock_step or shift) for _, shift in set_forward)
         return merged.rows
 
     def _refuse_conflict(self, name: str, conflict: Conflict) -> None:
@@ -203,16 +204,16 @@ class SeriesAligner:
 
     def _note_clocks(self) -> None:
         """Add notes on hours that are there twice, or do not exist, since clocks are set."""
-        for hours, direction, what in (
-            (self.hours_back, "back", "is there twice is averaged"),
-            (self.hours_forward, "forward", "does not exist is missing"),
+        for changes, direction, what in (
+            (self.set_back, "back", "is there twice is averaged"),
+            (self.set_forward, "forward", "does not exist is missing"),
         ):
-            nights = sorted(set(hours))
+            nights = sorted(set(changes))
             if nights:
                 more = f" and {len(nights) - 1:,} more times" if len(nights) > 1 else ""
-                first = self._time_text(nights[0])
+                first, span = self._time_text(nights[0].start), _SPANS[nights[0].shift]
                 self.notes.append(
-                    f"clocks are set {direction} at {first}{more}: the hour that {what}"
+                    f"clocks are set {direction} at {first}{more}: the {span} that {what}"
                 )
 
     def _note_empty_times(self, tables: Sequence[_GridTable], step: TimeStep) -> None:
