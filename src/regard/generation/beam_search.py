@@ -37,7 +37,6 @@ from regard.generation.decoding import (
 from regard.generation.top_tokens import TopTokens, top_tokens
 
 _ROWS_AT_ONCE = 128  # of all steps that the compiled decoder takes in one call
-_FEW_FORBIDDEN = 64  # tokens that may be left out of a few more of the best ones
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +140,7 @@ class Search(ABC, Generic[S]):
         """Score that a hypothesis must exceed to be among the outputs, ``[batch]``."""
         self.divisors = np.empty(0, dtype=np.float64)
         """What log-probabilities at the limits are divided by, ``[batch]``."""
-        self.reads_logits = _needs_logits(config)
+        self.reads_logits = config.reads_logits
         is_plain = not self.reads_logits and not config.forbidden
         has_enough = getattr(model, "vocab_size", 0) > 2 * config.beam
         is_able = is_plain and has_enough and isinstance(model, SearchingDecoder)
@@ -369,18 +368,6 @@ class Search(ABC, Generic[S]):
             log_probability=log_probability,
             is_complete=is_complete,
         )
-
-
-def _needs_logits(config: BeamSearchConfig) -> bool:
-    """Return whether the constraints depend on more than the best tokens of each row."""
-    return (
-        config.repetition_penalty != 1.0
-        or config.no_repeat_size > 0
-        or config.forced_first is not None
-        or config.forces_end
-        or config.is_renormalized
-        or len(config.forbidden) > _FEW_FORBIDDEN
-    )
 
 
 class _Greedy(Search[S]):

@@ -26,6 +26,7 @@ Stopping = Literal["certain", "likely", "first"]
 _LARGEST_BEAM = 1_000
 _LARGEST_PENALTY = 100.0  # a power of the length: a higher one is above any number
 _UNLIMITED = np.iinfo(np.int64).max
+_FEW_FORBIDDEN = 64  # tokens that may be left out of a few more of the best ones
 _POWER_OF_WU = 0.75
 """Power of a length by which ``(5 + length) / 6`` rises where an output has 15 tokens."""
 _LONGEST = 1e12  # tokens of an output by its source's; a product may be above any whole number
@@ -125,6 +126,18 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         1.5
         """
         return self.length_penalty * (_POWER_OF_WU if self.ranking == "wu" else 1.0)
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether the constraints depend on more than the best tokens of each row."""
+        return (
+            self.repetition_penalty != 1.0
+            or self.no_repeat_size > 0
+            or self.forced_first is not None
+            or self.forces_end
+            or self.is_renormalized
+            or len(self.forbidden) > _FEW_FORBIDDEN
+        )
 
     def summary(self) -> str:
         """Return beam, score and limits in a line."""
