@@ -167,3 +167,69 @@ def test_no_sources_have_no_outputs():
     with ContinuousDecoding(seq2seq_decoder(make_model("transformer")), SpecialIds()) as decoding:
         assert decoding.decode([], BEAM) == []
         assert decoding.is_alive
+
+
+class CountingDecoder(GatedDecoder):
+    """A model that pauses at its fourth step, and notes the rows of every step."""
+
+    def __init__(self, decoder):
+        super().__init__(decoder)
+        self.num_rows, self.is_paused, self.goes_on = [], Event(), Event()
+
+    def decode_step(self, ids, state):
+        if len(self.num_rows) == 3:
+            self.is_paused.set()
+            self.goes_on.wait()
+        self.num_rows.append(len(ids))
+        return self.decoder.decode_step(ids, state)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_caller_who_leaves_takes_its_sources_along_and_no_others(beam):
+    model, config = make_model("lstm"), replace(BEAM, beam=beam, min_length=12)
+    decoder = CountingDecoder(seq2seq_decoder(model))
+    sources = make_sources(6)
+    rows = [list(map(int, source)) for source in sources[4:]]
+    alone = decode(model, rows, beam=beam, max_length=12, min_length=12, num_workers=1)
+
+    def leave():
+        if decoder.is_paused.is_set():
+            raise InterruptedError
+
+    with (
+        ContinuousDecoding(decoder, SpecialIds(), num_workers=1) as decoding,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        pool.submit(decoding.decode, sources[:1], replace(GREEDY, max_length=1))
+        decoder.has_begun.wait()  # from now on the worker waits, so that both are taken together
+        leaving = pool.submit(decoding.decode, sources[:4], config, leave)
+        staying = pool.submit(decoding.decode, sources[4:], config, lambda: None)
+        while len(decoding._waiting) < 6:
+            sleep(0.001)
+        decoder.gate.set()
+        with pytest.raises(InterruptedError):
+            leaving.result(timeout=30)
+        decoder.goes_on.set()
+        outputs = staying.result(timeout=30)
+    assert [best.ids for best, *_ in outputs] == [best.ids for best in alone]
+    assert decoder.num_rows == [1, *[6 * beam] * 3, *[2 * beam] * 9]
+
+
+def test_what_waits_for_a_caller_who_left_is_not_decoded():
+    decoder = GatedDecoder(seq2seq_decoder(make_model("lstm")))
+    (first, *others) = make_sources(5)
+
+    def leave():
+        raise InterruptedError
+
+    with (
+        ContinuousDecoding(decoder, SpecialIds(), num_workers=1, num_tokens=1) as decoding,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        staying = pool.submit(decoding.decode, [first], GREEDY)
+        decoder.has_begun.wait()
+        with pytest.raises(InterruptedError):
+            decoding.decode(others, GREEDY, leave)
+        decoder.gate.set()
+        assert len(staying.result(timeout=30)) == 1
+    assert len(decoding._waiting) == 0

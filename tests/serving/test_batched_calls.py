@@ -75,3 +75,23 @@ def test_closed_calls_are_refused():
     assert not batched.is_alive
     with pytest.raises(RuntimeError, match="closed"):
         batched([1])
+
+
+def test_inputs_of_a_request_that_nobody_waits_for_are_in_no_batch():
+    compute = Doubling()
+    batched = BatchedCalls(compute, abs)
+
+    def leave():
+        raise InterruptedError
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batched, [1])
+        compute.has_begun.wait()
+        with pytest.raises(InterruptedError):
+            batched([2, 3], leave)
+        last = pool.submit(batched, [4])
+        wait_until(lambda: len(batched._waiting) == 3)
+        compute.may_go_on.set()
+        assert (first.result(), last.result()) == ([2], [8])
+    batched.close()
+    assert compute.batches == [[1], [4]]

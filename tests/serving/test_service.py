@@ -16,6 +16,7 @@ import pytest
 from tests.explain import predictors
 from tests.serving.running_service import running, wait_until
 
+from regard.serving import running_model
 from regard.serving.finite_numbers import require_finite
 from regard.serving.limits import ServiceLimits
 from regard.serving.problems import Problem
@@ -240,6 +241,33 @@ def test_before_each_token_a_continuation_asks_whether_somebody_waits():
     body = GenerateBody(text="the", max_tokens=2)
     assert len(service.outputs(body, lambda: None)) == 1
     service.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/translate", "/translate"])
+def test_decoding_ends_where_nobody_waits_for_it(monkeypatch, path):
+    heard, decoded = [], []
+
+    class EndlessDecoding:
+        is_alive, close = True, staticmethod(lambda: None)
+
+        def decode(self, sources, search, check_caller):
+            decoded.append(len(sources))
+            while True:
+                check_caller()
+                sleep(0.001)
+
+    monkeypatch.setattr(running_model, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    with running(predictors.translator(), on_answer=heard.append, languages="en-de") as client:
+        writer = client.model.predictor
+        writer.shared_decoding, worker = EndlessDecoding(), writer.shared_decoding
+        worker.close()
+        body = {"q": "the", "source": "en", "target": "de"} if path[1] == "t" else {"text": "the"}
+        connection = client.begin(path, body)
+        wait_until(lambda: decoded)
+        connection.close()
+        wait_until(lambda: heard)
+        assert not client.model.is_computing
+    assert heard[0].status == 499
 
 
 def test_each_answered_request_is_heard_of_without_its_text():

@@ -214,6 +214,16 @@ class Search(ABC, Generic[S]):
         )
         return decoder.search(beams, state, most)
 
+    def drop(self, indices: Sequence[int]) -> None:
+        """Let sentences go without outputs.
+
+        Args:
+            indices: Of sentences that are not done.
+        """
+        remaining = self._remain(np.isin(self.indices, indices))
+        beams = np.arange(self.config.beam)
+        self._select((remaining[:, None] * self.config.beam + beams).reshape(-1))
+
     @abstractmethod
     def advance(self) -> None:
         """Extend every hypothesis by one token, and let sentences go that are done."""
@@ -423,6 +433,12 @@ class _Beams(Search[S]):
     def add(self, source_ids: Tensor, indices: Sequence[int]) -> None:
         super().add(source_ids, indices)
         self.finished.update({int(index): [] for index in indices})
+
+    def drop(self, indices: Sequence[int]) -> None:
+        super().drop(indices)
+        for index in indices:
+            del self.finished[index]
+            self.dead.pop(index, None)
 
     def advance(self) -> None:
         candidates = self._candidates() if self.searching_decoder is None else self._search()

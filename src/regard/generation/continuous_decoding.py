@@ -4,12 +4,13 @@ Scheduling by iterations (Yu et al. 2022, "Orca: A Distributed Serving System fo
 Generative Models"): a worker takes one step of each of its searches in turn, and takes in between
 what has come since, so that a short sentence never waits until a long one of somebody else is done.
 Where rows may join (the compiled decoder, CUDA graphs), sources with the same settings are rows of
-one search; else those that came together are. Outputs are those of every sentence alone.
+one search; else those that came together are. Outputs are those of every sentence alone. What a
+caller no longer waits for leaves its search before the next step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread, get_ident
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from regard.data.batching import SpecialIds, TokenRows
+from regard.generation.awaited_results import await_results, deliver, deliver_error
 from regard.generation.beam_search import Hypothesis, make_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.decoding import JoiningDecoder, SearchingDecoder, Seq2SeqDecoder
@@ -49,6 +51,11 @@ class _Source:
     def num_tokens(self) -> int:
         """Its tokens, those of all beams counted."""
         return len(self.ids) * self.config.beam
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its caller waits no longer."""
+        return self.outputs.cancelled()
 
 
 class _RunningSearch:
@@ -90,8 +97,16 @@ class _RunningSearch:
         """Take a step, or a few where sources are few."""
         self._search.advance()
 
+    def drop_cancelled(self) -> None:
+        """Let the sources go whose callers have left."""
+        cancelled = [index for index, source in self.sources.items() if source.is_cancelled]
+        if cancelled:
+            self._search.drop(cancelled)
+            for index in cancelled:
+                del self.sources[index]
+
     def _finish(self, index: int, outputs: list[Hypothesis]) -> None:
-        self.sources.pop(index).outputs.set_result(outputs)
+        deliver(self.sources.pop(index).outputs, outputs)
 
 
 class ContinuousDecoding:
@@ -140,13 +155,18 @@ class ContinuousDecoding:
         self.close()
 
     def decode(
-        self, sources: Sequence[NDArray[np.int64]], config: BeamSearchConfig
+        self,
+        sources: Sequence[NDArray[np.int64]],
+        config: BeamSearchConfig,
+        check_caller: Callable[[], None] | None = None,
     ) -> list[list[Hypothesis]]:
         """Decode sources, together with those of other callers.
 
         Args:
             sources: Tokens of each as the encoder reads it, ``[length]``, its end included.
             config: The search.
+            check_caller: Called now and then; what it raises ends the decoding of these sources,
+                not of those of others.
 
         Returns:
             The hypotheses of each source, best first, in their order.
@@ -158,7 +178,7 @@ class ContinuousDecoding:
         """
         waiting = [_Source(ids, config) for ids in sources]
         self._submit(waiting)
-        return [source.outputs.result() for source in waiting]
+        return await_results([source.outputs for source in waiting], check_caller)
 
     @property
     def is_alive(self) -> bool:
@@ -216,7 +236,11 @@ class ContinuousDecoding:
             # Workers without a search are about to take their part.
             num_takers = 1 + len(self._workers) - len(self._busy)
             for _ in range(-(-len(self._waiting) // num_takers)):
-                if self._waiting.first().num_tokens > room and (searches or taken):
+                first = self._waiting.first()
+                if first.is_cancelled:
+                    self._waiting.pop()
+                    continue
+                if first.num_tokens > room and (searches or taken):
                     break
                 taken.append(self._waiting.pop())
                 room -= taken[-1].num_tokens
@@ -243,14 +267,16 @@ class ContinuousDecoding:
         """
         try:
             if batch is None:
-                search.advance()
+                search.drop_cancelled()
+                if search.sources:
+                    search.advance()
             else:
                 search.add(batch, self._device)
         except Exception as error:  # noqa: BLE001 - raised where the caller waits for it
             failed = list(search.sources.values())
             search.sources.clear()
             if len(failed) == 1 and failed[0].is_alone:
-                failed[0].outputs.set_exception(error)
+                deliver_error(failed[0].outputs, error)
                 return
             for source in failed:
                 source.is_alone = True

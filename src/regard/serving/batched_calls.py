@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
+from regard.generation.awaited_results import await_results, deliver, deliver_error
 from regard.generation.fair_queue import FairQueue
 
 T = TypeVar("T")
@@ -45,8 +46,15 @@ class BatchedCalls(Generic[T, R]):
         self._worker = Thread(target=self._work, name="batches", daemon=True)
         self._worker.start()
 
-    def __call__(self, values: Sequence[T]) -> list[R]:
+    def __call__(
+        self, values: Sequence[T], check_caller: Callable[[], None] | None = None
+    ) -> list[R]:
         """Return the result of each input.
+
+        Args:
+            values: The inputs.
+            check_caller: Called now and then; what it raises ends the request, and its inputs that
+                are in no batch yet are not computed.
 
         Raises:
             RuntimeError: It is closed.
@@ -57,7 +65,7 @@ class BatchedCalls(Generic[T, R]):
                 raise RuntimeError("the batches were closed.")
             self._waiting.put(items)
             self._changed.notify()
-        return [item.result.result() for item in items]
+        return await_results([item.result for item in items], check_caller)
 
     @property
     def is_alive(self) -> bool:
@@ -77,11 +85,20 @@ class BatchedCalls(Generic[T, R]):
 
     def _take(self) -> list[_Item[T, R]]:
         """Return the inputs of the next batch; none where it is closed, and nothing is left."""
+        while not (batch := self._next_batch()) and not self._is_closed:
+            pass  # all that waited was cancelled
+        return batch
+
+    def _next_batch(self) -> list[_Item[T, R]]:
+        """Wait for inputs, and return those of a batch, without the ones that were cancelled."""
         batch: list[_Item[T, R]] = []
         room = self._most
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) or self._is_closed)
             while len(self._waiting):
+                if self._waiting.first().result.cancelled():
+                    self._waiting.pop()
+                    continue
                 room -= self._size(self._waiting.first().value)
                 if room < 0 and batch:
                     break
@@ -95,10 +112,10 @@ class BatchedCalls(Generic[T, R]):
             assert len(results) == len(batch)
         except Exception as error:  # noqa: BLE001 - raised where the request waits for it
             if len(batch) == 1:
-                batch[0].result.set_exception(error)
+                deliver_error(batch[0].result, error)
             else:
                 for item in batch:
                     self._finish([item])
             return
         for item, result in zip(batch, results, strict=True):
-            item.result.set_result(result)
+            deliver(item.result, result)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from regard.serving.batched_calls import BatchedCalls
 from regard.serving.verbs.verb_service import Body, CheckClient, Texts, VerbService, as_list
+from regard.serving.verbs.written_texts import for_client
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.question_answering.answerer import Answer, contexts_of
 from regard.tasks.question_answering.predictor import QuestionAnswerer
@@ -55,9 +56,9 @@ class FindService(VerbService[AnswerBody]):
 
         self._answer = self.worker = BatchedCalls(answer, lambda row: len(row[0]) + len(row[1]))
 
-    def outputs(self, body: AnswerBody, _: CheckClient) -> Sequence[Answer]:
+    def outputs(self, body: AnswerBody, check_client: CheckClient) -> Sequence[Answer]:
         """Answer questions."""
-        return self._answer(body.rows())
+        return self._answer(body.rows(), check_client)
 
 
 class WriteService(VerbService[AnswerBody]):
@@ -72,10 +73,10 @@ class WriteService(VerbService[AnswerBody]):
     def __init__(self, writer: AnswerWriter) -> None:
         self._writer, self.worker = writer, writer.share_decoding()
 
-    def outputs(self, body: AnswerBody, _: CheckClient) -> Sequence[Answer]:
+    def outputs(self, body: AnswerBody, check_client: CheckClient) -> Sequence[Answer]:
         """Answer questions."""
-        rows = body.rows()
-        return self._writer.answer_rows([row[0] for row in rows], [row[1] for row in rows])
+        rows, writer = body.rows(), for_client(self._writer, check_client)
+        return writer.answer_rows([row[0] for row in rows], [row[1] for row in rows])
 
 
 def answer_service(answerer: QuestionAnswerer | AnswerWriter) -> FindService | WriteService:

@@ -38,7 +38,8 @@ class ForecastService(VerbService[ForecastBody]):
     def __init__(self, forecaster: Forecaster) -> None:
         self.forecaster, self._computing = forecaster, Lock()
 
-    def outputs(self, body: ForecastBody, _: CheckClient) -> Sequence[Forecast]:
+    def outputs(self, body: ForecastBody, check_client: CheckClient) -> Sequence[Forecast]:
         """Forecast every series of the rows."""
         with self._computing:
+            check_client()  # it may have waited long
             return self.forecaster.forecast(body.rows, body.horizon)

@@ -81,11 +81,12 @@ class ClassifyService(VerbService[ClassifyBody]):
     def __init__(self, classifier: TextClassifier) -> None:
         self._classify = self.worker = BatchedCalls(classifier.classify_rows, len)
 
-    def outputs(self, body: ClassifyBody, _: CheckClient) -> Sequence[msgspec.Struct]:
+    def outputs(self, body: ClassifyBody, check_client: CheckClient) -> Sequence[msgspec.Struct]:
         """Classify texts."""
         _check_top(body.top)
         texts = as_list(body.text)
-        results = iter(self._classify([text for text in texts if text.strip()]))
+        filled = [text for text in texts if text.strip()]
+        results = iter(self._classify(filled, check_client))
         return [_first(next(results) if text.strip() else _BLANK, body.top) for text in texts]
 
 
@@ -103,12 +104,15 @@ class ClassifyFilesService(VerbService[ClassifyFilesBody]):
         self.file_type = _FILE_TYPE[classifier.unit]
         """Type of a body that is one file, and not JSON; others of its kind are read, too."""
 
-    def outputs(self, body: ClassifyFilesBody, _: CheckClient) -> Sequence[msgspec.Struct]:
+    def outputs(
+        self, body: ClassifyFilesBody, check_client: CheckClient
+    ) -> Sequence[msgspec.Struct]:
         """Classify files."""
         _check_top(body.top)
         results: list[Classification] = []
         suffix = _SUFFIX[self.classifier.unit]
         for number, content in enumerate(as_list(body.file), start=1):
+            check_client()
             with tempfile.NamedTemporaryFile(suffix=suffix) as file:
                 file.write(_decode(content, number))
                 file.flush()

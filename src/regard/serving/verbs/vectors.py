@@ -42,6 +42,6 @@ class EmbedService(VerbService[EmbedBody]):
 
         self._embed = self.worker = BatchedCalls(embed, len)
 
-    def outputs(self, body: EmbedBody, _: CheckClient) -> Sequence[TextVector]:
+    def outputs(self, body: EmbedBody, check_client: CheckClient) -> Sequence[TextVector]:
         """Compute vectors."""
-        return self._embed(as_list(body.text))
+        return self._embed(as_list(body.text), check_client)

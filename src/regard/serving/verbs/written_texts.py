@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Literal, TypeAlias, TypeVar
@@ -92,6 +93,14 @@ class WrittenText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 S = TypeVar("S", bound=_SearchBody)
+W = TypeVar("W", bound=TargetWriter)
+
+
+def for_client(writer: W, check_client: CheckClient) -> W:
+    """Return the same model, which stops once nobody waits for what it writes."""
+    writer = copy.copy(writer)
+    writer.check_caller = check_client
+    return writer
 
 
 class _TextService(VerbService[S]):
@@ -116,16 +125,17 @@ class TranslateService(_TextService[TranslateBody]):
         # Attention is recorded on a model of its own, while the other one translates.
         self._aligner, self._aligning = with_shared_weights(translator), Lock()
 
-    def outputs(self, body: TranslateBody, _: CheckClient) -> Sequence[WrittenText]:
+    def outputs(self, body: TranslateBody, check_client: CheckClient) -> Sequence[WrittenText]:
         """Translate texts."""
         texts = as_list(body.text)
-        translations = self.translator.translate_best(texts, **body.search())
-        return [
-            _with_alternatives(
-                [self._output(text, candidate, align=body.align) for candidate in candidates]
-            )
-            for text, candidates in zip(texts, translations, strict=True)
-        ]
+        translator = for_client(self.translator, check_client)
+        translations = translator.translate_best(texts, **body.search())
+        outputs: list[WrittenText] = []
+        for text, candidates in zip(texts, translations, strict=True):
+            check_client()  # alignments take a while, too
+            written = [self._output(text, candidate, align=body.align) for candidate in candidates]
+            outputs.append(_with_alternatives(written))
+        return outputs
 
     def _output(self, text: str, translation: Candidate, *, align: bool) -> WrittenText:
         flags = _flags(text, translation)
@@ -157,10 +167,11 @@ class SummarizeService(_TextService[SummarizeBody]):
         super().__init__(summarizer)
         self.summarizer = summarizer
 
-    def outputs(self, body: SummarizeBody, _: CheckClient) -> Sequence[WrittenText]:
+    def outputs(self, body: SummarizeBody, check_client: CheckClient) -> Sequence[WrittenText]:
         """Summarize documents."""
         texts = as_list(body.text)
-        summaries = self.summarizer.summarize_best(texts, **body.search())
+        summarizer = for_client(self.summarizer, check_client)
+        summaries = summarizer.summarize_best(texts, **body.search())
         return [
             _with_alternatives([_summary(text, summary) for summary in best])
             for text, best in zip(texts, summaries, strict=True)

@@ -251,6 +251,8 @@ class TargetWriter(BasePredictor):
     """Type of the weights that outputs are decoded with; None is `default_precision`."""
     shared_decoding: ContinuousDecoding | None = field(default=None, init=False)
     """Decodes for all threads that use the model, as a service does; None decodes each call."""
+    check_caller: Callable[[], None] | None = field(default=None, init=False)
+    """Called now and then while `shared_decoding` decodes; what it raises ends that."""
     _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
         default_factory=CurrentDecoder, init=False
     )
@@ -344,7 +346,7 @@ class TargetWriter(BasePredictor):
             ends = np.array(ids.after_source, dtype=np.int64)
             rows = [sources[row].astype(np.int64) for row in range(len(sources))]
             whole = [np.concatenate([row, ends]) for row in rows]
-            return self.shared_decoding.decode(whole, search)
+            return self.shared_decoding.decode(whole, search, self.check_caller)
         rows, decoder = range(len(sources)), self.decoder
         return decode_rows(self.model, sources, rows, search, ids, self.world, decoder=decoder)
 
