@@ -82,6 +82,13 @@ def test_padding_is_below_five_percent_for_few_long_documents():
     assert batches.padding_fraction(batches.order(0)) < 0.05
 
 
+def test_sizes_of_batches_count_padding_and_sources():
+    batches = batches_of(
+        [[3] * n for n in (1, 2, 4)], [[3] * n for n in (5, 6, 7)], batch_tokens=64
+    )
+    assert batches.padded_sizes([np.array([0, 1]), np.array([2])]) == [2 * 7, 2 * 3, 8, 5]
+
+
 @pytest.mark.parametrize("before", [None, 1])
 @pytest.mark.parametrize("after", [[], [2], [0], [2, 7]])
 def test_empty_rows_can_be_padded(before, after):

@@ -172,13 +172,14 @@ class LengthBatches:
 
     def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Return the fraction of all positions, [batch, length], that is padding, 0 to 1."""
-        used = padded = 0
-        for rows in batches:
-            for lengths in self._all_lengths():
-                widths = lengths[rows] + 1
-                used += int(widths.sum())
-                padded += int(widths.max()) * len(rows)
-        return 1 - used / padded if padded else 0.0
+        sides = self._all_lengths()
+        used = sum(int((lengths[rows] + 1).sum()) for rows in batches for lengths in sides)
+        return 1 - used / max(1, sum(self.padded_sizes(batches)))
+
+    def padded_sizes(self, batches: Sequence[NDArray[np.int64]]) -> list[int]:
+        """Return the positions of batches, padding counted; sources are a batch of their own."""
+        sides = self._all_lengths()
+        return [len(rows) * (1 + int(lengths[rows].max())) for rows in batches for lengths in sides]
 
     def _all_lengths(self) -> list[NDArray[np.int64]]:
         return (

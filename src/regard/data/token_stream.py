@@ -171,6 +171,10 @@ class StreamBatches:
         """Return 0, since segments are not padded."""
         return 0.0
 
+    def padded_sizes(self, batches: Sequence[NDArray[np.int64]]) -> list[int]:
+        """Return the tokens of each batch."""
+        return [self.size(rows) for rows in batches]
+
     def _cut(self, starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         borders = range(self.rows_per_batch, len(starts), self.rows_per_batch)
         return np.split(starts, borders) if len(starts) else []

@@ -35,6 +35,9 @@ from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from regard.layers.attention_config import AttentionConfig
     from regard.models.base.model import Model
     from regard.setup.training_setup import TrainingSetup
@@ -47,6 +50,9 @@ _FEWEST_STEPS = 300  # of a run on batches that ends by itself; see docs/experim
 _MOST_EVALUATIONS = 60  # of such a run, as many as passes
 _FULL_BATCH_STEPS = 500  # without a budget
 _LIBRARY_BYTES = 75_000_000  # of the modules that PyTorch loads for FSDP2, measured
+# oneDNN compiles its bfloat16 products for each shape, and keeps 1,024 of them (the default of
+# ONEDNN_PRIMITIVE_CACHE_CAPACITY). Measured: about 12 for a size of batches, 0.5 MB each.
+_MOST_KERNELS, _KERNELS_OF_SIZE, _KERNEL_BYTES = 1024, 12, 500_000
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +93,8 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
         stepper, batches_of_step = build_mini_batch(
             model, setup.loss(), _on_batches(config), setup.batches, sharing, model.compute_dtype
         )
-        for rows in [*measured[:_WARMUP_STEPS], *measured]:
+        # The largest batch comes first, for its memory; steps before the measured ones warm up.
+        for rows in [batches[-1], *measured[: _WARMUP_STEPS - 1], *measured]:
             start = time.perf_counter()
             stepper.step(batches_of_step.batch(rows), 0.0)
             finish_work(device)
@@ -300,15 +307,16 @@ def make_plan(
     evaluations = plan.evaluations_after(0) + setup.final_evaluations
     step_seconds = plan.total_steps * measured.step_seconds
     evaluation_seconds = evaluations * measured.evaluation_seconds
+    batches = setup.batches.order(0)
     return plan, Planned(
         optimizer=optimizer.name,
         learning_rate=optimizer.learning_rate,
         batch_tokens=training.batch_tokens,
-        padding_share=setup.batches.padding_fraction(setup.batches.order(0)),
+        padding_share=setup.batches.padding_fraction(batches),
         total_steps=plan.total_steps,
         steps_per_epoch=steps_per_epoch,
         seconds=elapsed + step_seconds + evaluation_seconds + _WRITING_SECONDS,
-        memory_bytes=measured.memory_bytes,
+        memory_bytes=measured.memory_bytes + _kernel_bytes(setup, batches),
         # While a checkpoint is written, the previous one is still there.
         disk_bytes=2 * measured.checkpoint_bytes + _num_bytes(setup.model.parameters()),
         patience=0 if training.minutes is not None else training.patience,
@@ -321,6 +329,14 @@ def make_plan(
         device=describe_device(setup.device),
         pass_minutes=_minutes_for_a_pass(training.minutes, plan, measured, steps_per_epoch),
     )
+
+
+def _kernel_bytes(setup: TrainingSetup, batches: Sequence[NDArray[np.int64]]) -> int:
+    """Return the memory of the products that oneDNN compiles while a run sees new shapes."""
+    if setup.device.type != "cpu" or setup.model.compute_dtype != torch.bfloat16:
+        return 0
+    num_sizes = len(set(setup.batches.padded_sizes(batches)))
+    return _KERNEL_BYTES * min(_MOST_KERNELS, _KERNELS_OF_SIZE * num_sizes)
 
 
 def _minutes_for_a_pass(

@@ -52,6 +52,10 @@ class TrainingBatches(Batches, SequentialBatches, Protocol):
         """Return the fraction of all positions in batches that is padding, 0 to 1."""
         ...
 
+    def padded_sizes(self, batches: Sequence[NDArray[np.int64]]) -> list[int]:
+        """Return the positions of batches, padding counted."""
+        ...
+
 
 Evaluator = Callable[[ExponentialMovingAverage], Evaluation]
 """Evaluates averaged weights on the validation data."""

@@ -10,9 +10,9 @@ from regard.tasks.sequence_to_sequence.evaluator import pair_with_other_sources
 @pytest.mark.parametrize(
     ("sources", "others"),
     [
-        ([[5], [6, 7], [8, 8, 8]], [2, 0, 1]),
+        ([[5], [6, 7], [8, 8, 8]], [1, 0, 1]),
         ([[5], [5], [6]], [2, 2, 1]),
-        ([[6], [5], [5], [5]], [3, 0, 0, 0]),
+        ([[6], [5], [5], [5]], [1, 0, 0, 0]),
         ([[5], [6], [5]], [1, 0, 1]),
     ],
 )

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from regard.data.batching import Batch, PairBatches, TokenRows
 from regard.generation.beam_search_config import BeamSearchConfig
-from regard.generation.scheduling import DECODING_TOKENS
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.sequence_to_sequence.data import EncodedPairs
@@ -39,23 +38,23 @@ def pair_with_other_sources(
 ) -> NDArray[np.int64] | None:
     """Return for each row another row with another source, ``[rows]``; None where all are equal.
 
-    It is the one before it in an order, so that a row of about the same length is taken.
+    It is the last one before it in an order that has another source, or, where there is none, the
+    first one after it: a row of about the same length, so that batches do not grow.
 
     Args:
         sources: Token ids of the sources.
         order: All rows, sorted by length, ``[rows]``.
     """
-    num_rows = len(order)
 
     def is_like_previous(index: int) -> bool:
         return np.array_equal(sources[order[index]], sources[order[index - 1]])
 
-    first = next((index for index in range(num_rows) if not is_like_previous(index)), None)
+    num_rows = len(order)
+    first = next((index for index in range(1, num_rows) if not is_like_previous(index)), None)
     if first is None:
         return None
-    partners = np.empty(num_rows, dtype=np.int64)
-    for step in range(num_rows):
-        index = (first + step) % num_rows
+    partners = np.full(num_rows, order[first], dtype=np.int64)
+    for index in range(first, num_rows):
         previous = order[index - 1]
         partners[order[index]] = partners[previous] if is_like_previous(index) else previous
     return partners
@@ -71,6 +70,7 @@ class TargetEvaluator:
         model: The model; a copy of it is evaluated in its compute type.
         tokenizer: Decodes the output.
         valid: The validation pairs.
+        batches: All of them, for the losses.
         search: The search for the outputs.
         score: Computes the scores of outputs by name, 0 to 100, from them and their rows.
         score_name: Name of the score that decides.
@@ -82,6 +82,7 @@ class TargetEvaluator:
         model: EncoderDecoder[Any],
         tokenizer: AnyTokenizer,
         valid: EncodedPairs[Any],
+        batches: PairBatches,
         search: BeamSearchConfig,
         *,
         score: Callable[[Sequence[str], Sequence[int]], dict[str, float]],
@@ -92,11 +93,9 @@ class TargetEvaluator:
         self._score, self._score_name, self._world = score, score_name, world
         self._ids = special_ids(model, tokenizer)
         self._search = forbid_unused_ids(search, model, tokenizer)
-        self._batches = PairBatches(
-            valid.sources, valid.targets, batch_tokens=DECODING_TOKENS, seed=0, ids=self._ids
-        )
+        self._batches = batches
         self._other_rows = pair_with_other_sources(
-            valid.sources, np.concatenate(self._batches.in_sequence())
+            valid.sources, np.concatenate(batches.in_sequence())
         )
         num_rows = len(valid.text)
         self._decoded = range(0, num_rows, max(1, num_rows // DECODED_ROWS))[:DECODED_ROWS]

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from regard.data.batching import PairBatches
 from regard.data.listing import pluralize
 from regard.errors import NextStep, WeightsError
+from regard.generation.scheduling import DECODING_TOKENS
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.models import EncoderDecoder
@@ -26,6 +27,7 @@ from regard.tasks.sequence_to_sequence.data import EncodedPairs, P, encode_pairs
 from regard.tasks.sequence_to_sequence.decode_rows import decode_rows, special_ids
 from regard.tasks.sequence_to_sequence.evaluator import DECODED_ROWS, TargetEvaluator
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.training.evaluation_loop import time_evaluation
 from regard.training.events import Evaluated, Report, Warned
 
 _SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
@@ -137,6 +139,12 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
             training.coverage,
         )
 
+    def _valid_batches(self) -> PairBatches:
+        valid, ids = self.valid, special_ids(self.model, self.tokenizer)
+        return PairBatches(
+            valid.sources, valid.targets, batch_tokens=DECODING_TOKENS, seed=0, ids=ids
+        )
+
     def evaluator(self) -> TargetEvaluator:
         """Return the evaluator of validation losses and the scores."""
         greedy = replace(self.config.search, beam=1, num_best=1)
@@ -144,6 +152,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
             self.model,
             self.tokenizer,
             self.valid,
+            self._valid_batches(),
             greedy,
             score=self.score,
             score_name=self.score_name,
@@ -152,10 +161,12 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
 
     @torch.no_grad()
     def evaluation_seconds(self, model: EncoderDecoder[Any]) -> float:
-        """Return the time of decoding some rows to the length of their sources, scaled up.
+        """Return the time of both losses, and of decoding rows to the length of their sources.
 
-        Where sources are longer than targets by their limit, the mean target is the length.
+        Each is scaled up from a few batches or rows. Where sources are longer than targets by their
+        limit, the mean target is the length.
         """
+        losses = 2 * time_evaluation(self.loss(), model, self._valid_batches(), self.world)
         evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
         num_rows = len(self.valid.text)
         sample = range(0, num_rows, max(1, num_rows // _SAMPLED_ROWS))[:_SAMPLED_ROWS]
@@ -173,7 +184,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         seconds_per_row = (time.perf_counter() - start) / len(sample)
         # The rows of all ranks take as long as those of the one that has most.
         num_decoded = -(-min(num_rows, DECODED_ROWS) // self.world.size)
-        return seconds_per_row * num_decoded * _BATCHING_GAIN
+        return losses + seconds_per_row * num_decoded * _BATCHING_GAIN
 
     def data_warning(self, event: Evaluated) -> Warned | None:
         """Return a warning where the model has learned to ignore its source."""
