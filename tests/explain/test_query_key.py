@@ -50,6 +50,10 @@ MODELS = {
     "bert and grouped gpt": joined(
         BertConfig(**WIDE), GptConfig(num_layers=2, num_kv_heads=1, **SIZES)
     ),
+    "norms of outputs": joined(
+        BertConfig(**WIDE),
+        GptConfig(num_layers=2, norm="sandwich", norm_kind="zero_centered_rms", **SIZES),
+    ),
     "longformer and mesanet": joined(
         LongformerConfig(window=2, **WIDE), MesaNetConfig(num_layers=2, **SIZES)
     ),
@@ -115,6 +119,16 @@ def test_a_part_is_what_earlier_attention_carried_from_its_position():
         expected = float(q @ k) / layer.head_dim**0.5
     found = query_key_attribution(prediction, "blocks.1.self_attention", head, query, query)
     assert float(found.contributions[origin].sum()) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"parallel_residual": True}, {"norm": "output"}], ids=str)
+def test_contributions_in_other_blocks_sum_to_the_score(settings):
+    generator = predictors.text_generator()
+    generator.model = randomized(Gpt(GptConfig(num_layers=3, **SIZES, **settings), VOCAB)).double()
+    prediction = predict(generator, "the cat sat", output=" on")
+    found = query_key_attribution(prediction, "blocks.2.self_attention", 0, 2, 1)
+    assert float(found.contributions.sum()) == pytest.approx(found.score, rel=1e-9)
+    assert float(found.contributions[0].abs().sum()) > 0
 
 
 def test_cross_attention_reads_source_words_through_the_key_alone():

@@ -69,7 +69,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "tied": (lambda: TransformerConfig(tied=True), "tied=true: one of all, target, none was"),
     "activation": (
         lambda: GptConfig(activation="gelu_new"),
-        "activation=gelu_new: one of relu, gelu, gelu_tanh, silu, swiglu was expected.",
+        "activation=gelu_new: one of relu, gelu, gelu_tanh, silu, swiglu, geglu, geglu_tanh was "
+        "expected.",
     ),
     "a text": (lambda: GptConfig(num_layers="2"), "num_layers=2: a whole number was expected."),
     "a fraction": (lambda: VitConfig(dim=7.5), "dim=7.5: a whole number was expected."),
@@ -82,7 +83,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a pattern": (lambda: AttentionConfig(pattern=4), "pattern=4: text or a bracketed list"),
     "a block": (
         lambda: BlockConfig(dim=8, num_heads=2, hidden_dim=8, norm_kind="rsm"),
-        "norm_kind=rsm: one of layer, rms was expected.  Did you mean rms?",
+        "norm_kind=rsm: one of layer, rms, zero_centered_rms was expected.  Did you mean rms?",
     ),
     "an empty vocabulary": (
         lambda: Gpt(GptConfig(dim=8, num_heads=2), 0),
@@ -110,7 +111,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a layer's activation": (
         lambda: FeedForward(8, 8, activation="mish"),
-        "activation=mish: one of relu, gelu, gelu_tanh, silu, swiglu was expected.",
+        "activation=mish: one of relu, gelu, gelu_tanh, silu, swiglu, geglu, geglu_tanh was "
+        "expected.",
     ),
     "a pooler's activation": (
         lambda: Pooler(8, "silu"),

@@ -170,6 +170,22 @@ class _Pass(NamedTuple):
     output: Tensor
 
 
+class _Sublayer(NamedTuple):
+    """A sub-layer of a block.
+
+    Args:
+        module: Computes it.
+        norm: Before the sub-layer, or after its sum with the stream.
+        output_norm: Of what it adds to the stream; None where that is not normalised.
+        is_pre: Whether `norm` comes first.
+    """
+
+    module: nn.Module
+    norm: nn.Module
+    output_norm: nn.Module | None
+    is_pre: bool
+
+
 class _Stream:
     """The residual streams of a prediction, and the parts of their states by position.
 
@@ -189,8 +205,8 @@ class _Stream:
         for stack in prediction.stacks:
             for block in stack.layers:
                 watched.append(block)
-                for sublayer, norm, _ in _sublayers(block):
-                    watched += [sublayer, norm]
+                for parts in _sublayers(block):
+                    watched += [module for module in parts[:3] if module is not None]
 
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             exact = torch.promote_types(output.dtype, torch.float32)
@@ -230,10 +246,13 @@ class _Stream:
         parts = first.new_zeros(len(self._prediction.features), len(first))
         parts[own] = first
         for block in blocks:
-            for sublayer, norm, is_pre in _sublayers(block):
+            for sublayer, norm, output_norm, is_pre in _sublayers(block):
                 if sublayer is target:
                     return self._through(norm, parts, position, own) if is_pre else parts
-                parts = parts + self._added(sublayer, position, own, len(parts))
+                added = self._added(sublayer, position, own, len(parts))
+                if output_norm is not None:
+                    added = self._through(output_norm, added, position, own)
+                parts = parts + added
                 if not is_pre:
                     parts = self._through(norm, parts, position, own)
         return parts
@@ -262,7 +281,7 @@ class _Stream:
             scale = (state.var(correction=0) + module.epsilon).rsqrt()
             mapped = (parts - parts.mean(-1, keepdim=True)) * scale * module.weight
         elif isinstance(module, RMSNorm):
-            mapped = parts * (state.square().mean() + module.epsilon).rsqrt() * module.weight
+            mapped = parts * (state.square().mean() + module.epsilon).rsqrt() * module.scale
         elif isinstance(module, nn.Linear):
             mapped = module(parts) - module(torch.zeros_like(parts[:1]))
         else:
@@ -274,8 +293,8 @@ class _Stream:
         return mapped
 
 
-def _sublayers(block: nn.Module) -> list[tuple[nn.Module, nn.Module, bool]]:
-    """Return the sub-layers of a block, the norm of each, and whether it comes first."""
+def _sublayers(block: nn.Module) -> list[_Sublayer]:
+    """Return the sub-layers of a block: attention, whose inputs alone are asked for, is first."""
     if isinstance(block, TransformerBlock):
         parts = [
             (block.self_attention, block.attention_residual),
@@ -290,7 +309,7 @@ def _sublayers(block: nn.Module) -> list[tuple[nn.Module, nn.Module, bool]]:
     else:
         return []
     return [
-        (sublayer, residual.norm, residual.is_pre)
+        _Sublayer(sublayer, residual.norm, residual.output_norm, residual.is_pre)
         for sublayer, residual in parts
         if isinstance(sublayer, nn.Module)
     ]

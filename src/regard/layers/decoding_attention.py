@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from regard.attention import MaskPattern, Pattern
+from regard.attention import DotProduct, MaskPattern, Pattern
 from regard.attention.backends.sdpa import attend_without_plan
 
 
@@ -46,7 +46,14 @@ def band_reach(pattern: Pattern) -> int | None:
     return max((reach for reach in reaches if reach is not None), default=-1)
 
 
-def attend_everything(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
+def attend_everything(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    score: DotProduct = DotProduct(),  # noqa: B008 - an immutable value
+) -> Tensor:
     """Compute scaled dot-product attention of queries that see all keys.
 
     Args:
@@ -54,18 +61,26 @@ def attend_everything(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = 
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, dim]``.
         lengths: Valid keys of each row, ``[batch]``; None means all. A row without keys gets zeros.
+        score: Of a query and a key.
 
     Returns:
         ``[batch, heads, queries, dim]``.
     """
     if lengths is None:
-        return attend_allowed(q, k, v, None)
+        return attend_allowed(q, k, v, None, score=score)
     is_valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]
-    out = attend_allowed(q, k, v, is_valid[:, None, None, :])
+    out = attend_allowed(q, k, v, is_valid[:, None, None, :], score=score)
     return out.masked_fill((lengths == 0)[:, None, None, None], 0.0)
 
 
-def attend_allowed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def attend_allowed(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    *,
+    score: DotProduct = DotProduct(),  # noqa: B008 - an immutable value
+) -> Tensor:
     """Compute scaled dot-product attention of queries over the keys that a mask allows.
 
     Args:
@@ -74,16 +89,29 @@ def attend_allowed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tens
         v: ``[batch, kv_heads, keys, dim]``.
         mask: True where a key is allowed, ``[batch, 1, queries or 1, keys]``, one or more of each
             query; None allows all.
+        score: Of a query and a key.
 
     Returns:
         ``[batch, heads, queries, dim]``.
     """
     heads, kv_heads = q.shape[1], k.shape[1]
     if heads == kv_heads:
-        return attend_without_plan(q, k, v, attn_mask=mask)
+        return _attend_heads(q, k, v, mask, score)
     # The heads of a group are queries of the same keys: no copies of these.
     q = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)
     if mask is not None and mask.shape[2] > 1:
         mask = mask.repeat(1, 1, heads // kv_heads, 1)
-    out = attend_without_plan(q, k, v, attn_mask=mask)
+    out = _attend_heads(q, k, v, mask, score)
     return out.unflatten(2, (heads // kv_heads, -1)).flatten(1, 2)
+
+
+def _attend_heads(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, score: DotProduct
+) -> Tensor:
+    """Attend with as many heads of keys as of queries, ``[batch, heads, queries, dim]``."""
+    if score.soft_cap is None:
+        return attend_without_plan(q, k, v, attn_mask=mask, scale=score.scale)
+    scores = score.multiply(q, k).to(torch.promote_types(q.dtype, torch.float32))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return torch.matmul(scores.softmax(-1).to(v.dtype), v)

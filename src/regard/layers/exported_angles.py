@@ -7,19 +7,21 @@ and of ``b``, which are two tables of constants. Cost: three operations a number
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from regard.layers.rotary_scaling import slow_down
+from regard.layers.rotary_scaling import PlainAngles, RotaryScaling
 
 _ROWS = 512  # of each table, so 262,144 positions: scores of all pairs end long before
 
 
 def exported_angles(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: Sequence[float] = ()
+    positions: Tensor,
+    dim: int,
+    base: float,
+    dtype: torch.dtype,
+    scaling: RotaryScaling = PlainAngles(),  # noqa: B008 - an immutable value
 ) -> tuple[Tensor, Tensor]:
     """Compute the cosine and the sine of ``p base^(-2i / dim)`` for each position and pair.
 
@@ -28,12 +30,12 @@ def exported_angles(
         dim: Twice the number of pairs.
         base: Above 0.
         dtype: Type of the results.
-        scaling: See `slow_down`.
+        scaling: How angles are changed for long texts.
 
     Returns:
         Two tensors of shape ``[batch, length, dim / 2]``, with the leading axes of `positions`.
     """
-    frequencies = slow_down(base ** (-np.arange(0, dim, 2) / dim), scaling)
+    frequencies = scaling.slow_down(base ** (-np.arange(0, dim, 2) / dim), base)
     rows = np.arange(_ROWS)[:, None]
     tables = (_ROWS * rows * frequencies, rows * frequencies)  # [rows, dim / 2]
     numbers = (positions // _ROWS, positions % _ROWS)
@@ -42,7 +44,10 @@ def exported_angles(
         for angles, index in zip(tables, numbers, strict=True)
     )
     cosines = far_cos * near_cos - far_sin * near_sin
-    return cosines, far_sin * near_cos + far_cos * near_sin
+    sines = far_sin * near_cos + far_cos * near_sin
+    if scaling.amplitude == 1:
+        return cosines, sines
+    return scaling.amplitude * cosines, scaling.amplitude * sines
 
 
 def _constant(values: np.ndarray, dtype: torch.dtype) -> Tensor:

@@ -12,25 +12,30 @@ from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.settings.binding import check_type
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"]
 ACTIVATIONS = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "silu": F.silu,
     "swiglu": F.silu,
+    "geglu": F.gelu,
+    "geglu_tanh": partial(F.gelu, approximate="tanh"),
 }
+GATED = {"swiglu", "geglu", "geglu_tanh"}
+"""Activations of a network with gates."""
 
 
 class FeedForward(Layer):
-    """``W2 activation(W1 x + b1) + b2``, or gated: ``W2 (silu(W1 x) * V x)``.
+    """``W2 activation(W1 x + b1) + b2``, or gated: ``W2 (activation(W1 x) * V x)``.
 
     Args:
         dim: Size of input and output.
         hidden_dim: Size in between, 4 times `dim` in the paper.
         activation: ``relu`` (the paper), ``gelu`` (Hendrycks & Gimpel 2016), ``gelu_tanh`` (its
-            approximation, as GPT-2 has it), ``silu`` (Elfwing et al. 2018; also called swish) or
-            ``swiglu`` (Shazeer 2020, equation 6), which is gated and stacks W1 and V in one map.
+            approximation, as GPT-2 has it), ``silu`` (Elfwing et al. 2018; also called swish), or
+            ``swiglu``, ``geglu`` or ``geglu_tanh`` (Shazeer 2020, equation 6, with silu, gelu or
+            gelu_tanh), which are gated and stack W1 and V in one map.
         bias: Whether the maps have biases.
         output_init_scale: Factor on the initial weights of the second map.
     """
@@ -46,7 +51,7 @@ class FeedForward(Layer):
     ) -> None:
         super().__init__()
         check_type(activation, Activation, "activation")
-        self.num_splits = 2 if activation == "swiglu" else 1
+        self.num_splits = 2 if activation in GATED else 1
         self.inner = Linear(
             dim, self.num_splits * hidden_dim, bias=bias, num_splits=self.num_splits
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Lengths, Pattern
+from regard.attention import DotProduct, Full, Lengths, Pattern
 from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
 from regard.layers.decoding_attention import attend_everything, band_reach, may_attend_directly
@@ -61,6 +61,7 @@ class MultiHeadAttention(RecordedAttention):
         self.output = Linear(
             num_heads * self.head_dim, dim, bias=bias, init_scale=output_init_scale
         )
+        self.score = DotProduct()
 
     def _heads(self, x: Tensor, num_splits: int) -> tuple[Tensor, ...]:
         """Split ``[batch, length, splits * dim]`` into ``[batch, heads, length, head_dim]``."""
@@ -80,7 +81,13 @@ class MultiHeadAttention(RecordedAttention):
         """Attend, and map the output of all heads to ``[batch, queries, dim]``."""
         return self._join_heads(
             self.attend(
-                q, k, v, lengths=lengths, query_offset=query_offset, key_positions=key_positions
+                q,
+                k,
+                v,
+                score=self.score,
+                lengths=lengths,
+                query_offset=query_offset,
+                key_positions=key_positions,
             )
         )
 
@@ -114,8 +121,10 @@ class SelfAttention(MultiHeadAttention):
             number of queries (Ainslie et al. 2023); None is `num_heads`.
         rotary: Rotates queries and keys by their positions; None does not.
         qkv_bias: Whether the maps to queries, keys and values have biases; None is `bias`.
-        query_norm: Normalises each head of the queries before it is rotated; None does not.
-        key_norm: Normalises each head of the keys, the same.
+        query_norm: Normalises each head of the queries before it is rotated, or all heads together
+            where it has their joint size; None does not.
+        key_norm: Normalises the keys, the same.
+        score: Score of a query and a key.
 
     Raises:
         ConfigError: Heads of these numbers and sizes do not exist.
@@ -135,6 +144,7 @@ class SelfAttention(MultiHeadAttention):
         qkv_bias: bool | None = None,
         query_norm: LayerNorm | RMSNorm | None = None,
         key_norm: LayerNorm | RMSNorm | None = None,
+        score: DotProduct = DotProduct(),  # noqa: B008 - an immutable value
     ) -> None:
         super().__init__(
             dim,
@@ -145,16 +155,20 @@ class SelfAttention(MultiHeadAttention):
             bias=bias,
         )
         self.rotary, self.query_norm, self.key_norm = rotary, query_norm, key_norm
+        self.score = score
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         require_whole("num_kv_heads", self.num_kv_heads, 1)
         if num_heads % self.num_kv_heads:
             raise ConfigError(
                 f"num_kv_heads must divide num_heads ({num_heads}), not {self.num_kv_heads}"
             )
-        if rotary is not None and self.head_dim % 2:
-            raise ConfigError(
-                f"heads must have an even size with rotary positions, not {self.head_dim}"
-            )
+        if rotary is not None:
+            num_rotated = int(self.head_dim * rotary.fraction)
+            if num_rotated < 2 or num_rotated % 2:
+                part = "size" if rotary.fraction == 1 else "rotated part"
+                raise ConfigError(
+                    f"heads must have an even {part} with rotary positions, not {num_rotated}"
+                )
         width = num_heads * self.head_dim
         bias = bias if qkv_bias is None else qkv_bias
         if self.is_grouped:
@@ -190,7 +204,7 @@ class SelfAttention(MultiHeadAttention):
         if isinstance(cache, StaticCache):
             if self.rotary is not None:
                 q, k = (self.rotary(part, cache.rows.of_rows) for part in (q, k))
-            return self._join_heads(cache.attend(q, k, v))
+            return self._join_heads(cache.attend(q, k, v, self.score))
         query_offset = 0 if cache is None else len(cache)
         if self.rotary is not None:
             positions = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)
@@ -200,7 +214,7 @@ class SelfAttention(MultiHeadAttention):
             k, v = cache.append(k, v)
             key_positions = cache.positions
             if x.shape[1] == 1 and lengths is None and self._sees_all(k.shape[2]):
-                return self._join_heads(attend_everything(q, k, v))
+                return self._join_heads(attend_everything(q, k, v, score=self.score))
         # Padded positions give zeros, as queries too.
         of_both = None if lengths is None else (lengths if query_offset == 0 else None, lengths)
         return self._attend(
@@ -234,19 +248,31 @@ class SelfAttention(MultiHeadAttention):
         else:
             q, k, v = self._heads(self.query_key_value(x), 3)
         if self.query_norm is not None:
-            q = self.query_norm(q)
+            q = _normalize_heads(q, self.query_norm)
         if self.key_norm is not None:
-            k = self.key_norm(k)
+            k = _normalize_heads(k, self.key_norm)
         return q, k, v
 
     def describe(self) -> Description:
-        """Return the heads, the pattern, norms of heads and rotary positions."""
+        """Return the heads, the pattern, norms of heads, scores and rotary positions."""
         heads, pattern = super().describe().facts
         grouped = (f"{self.num_kv_heads} of keys and values",) if self.is_grouped else ()
         has_norms = self.query_norm is not None or self.key_norm is not None
         norms = ("norms of queries and keys",) if has_norms else ()
-        rotary = () if self.rotary is None else ("rotary positions",)
-        return Description("self-attention", (heads, *grouped, pattern, *norms, *rotary))
+        cap = () if self.score.soft_cap is None else (f"scores within {self.score.soft_cap:g}",)
+        rotary = ()
+        if self.rotary is not None:
+            part = "" if self.rotary.fraction == 1 else f" on {self.rotary.fraction:g} of a head"
+            rotary = (f"rotary positions{part}",)
+        return Description("self-attention", (heads, *grouped, pattern, *norms, *cap, *rotary))
+
+
+def _normalize_heads(x: Tensor, norm: LayerNorm | RMSNorm) -> Tensor:
+    """Normalise ``[batch, heads, length, head_dim]`` by head, or all heads of a position."""
+    if len(norm.weight) == x.shape[-1]:
+        return norm(x)
+    joined = norm(x.transpose(1, 2).flatten(2))  # [batch, length, heads * head_dim]
+    return joined.unflatten(2, (-1, x.shape[-1])).transpose(1, 2)
 
 
 class CrossAttention(MultiHeadAttention):

@@ -15,7 +15,7 @@ from regard.errors import ShapeError
 from regard.layers.layer import Description, Layer
 from regard.option_checks import require_number, require_whole
 
-NormKind = Literal["layer", "rms"]
+NormKind = Literal["layer", "rms", "zero_centered_rms"]
 
 
 class LayerNorm(Layer):
@@ -41,6 +41,11 @@ class LayerNorm(Layer):
         """Normalise ``[batch, length, dim]`` (any leading axes), with statistics in float32."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)
+
+    @property
+    def scale(self) -> Tensor:
+        """What normalised numbers are multiplied by, ``[dim]``."""
+        return self.weight
 
     def describe(self) -> Description:
         """Return its kind."""
@@ -77,16 +82,57 @@ class RMSNorm(Layer):
         Raises:
             ShapeError: The last axis has another size.
         """
+        return self._normalize(x).to(x.dtype) * self.weight.to(x.dtype)
+
+    @property
+    def scale(self) -> Tensor:
+        """What normalised numbers are multiplied by, ``[dim]``."""
+        return self.weight
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        """Return ``[..., dim]`` with a mean square of 1, in float32 at least."""
         if x.shape[-1:] != self.weight.shape:
             dim = len(self.weight)
             raise ShapeError(f"x has shape {list(x.shape)}; expected [..., {dim}] to fit the norm.")
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        normal = wide * (wide.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
-        return normal.to(x.dtype) * self.weight.to(x.dtype)
+        return wide * (wide.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
 
     def describe(self) -> Description:
         """Return its kind."""
         return Description("RMS norm")
 
 
-NORMS: dict[NormKind, type[LayerNorm | RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}
+class ZeroCenteredRMSNorm(RMSNorm):
+    """``x / sqrt(mean(x^2) + epsilon) * (1 + weight)``, as Gemma has it (Gemma Team 2024).
+
+    Its weights begin at 0, so that decay pulls them to a factor of 1.
+
+    Args:
+        dim: Size of the last axis.
+        epsilon: Added to the mean square, 0 or more.
+    """
+
+    def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
+        super().__init__(dim, epsilon)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[batch, length, dim]`` (any leading axes), with factors in float32."""
+        normal = self._normalize(x)
+        return (normal * self.scale.to(normal.dtype)).to(x.dtype)
+
+    @property
+    def scale(self) -> Tensor:
+        """What normalised numbers are multiplied by, ``[dim]``."""
+        return 1 + self.weight
+
+    def describe(self) -> Description:
+        """Return its kind."""
+        return Description("zero-centered RMS norm")
+
+
+NORMS: dict[NormKind, type[LayerNorm | RMSNorm]] = {
+    "layer": LayerNorm,
+    "rms": RMSNorm,
+    "zero_centered_rms": ZeroCenteredRMSNorm,
+}

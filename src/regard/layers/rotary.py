@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from regard.attention.exporting import is_exporting
 from regard.errors import ShapeError
 from regard.layers.exported_angles import exported_angles
-from regard.layers.rotary_scaling import RotaryScaling, slow_down
+from regard.layers.rotary_scaling import PlainAngles, RotaryScaling, scaling_of
 from regard.option_checks import require_number
 
 
@@ -25,7 +25,7 @@ def rotate(
     *,
     base: float = 10000.0,
     interleaved: bool = False,
-    scaling: RotaryScaling | None = None,
+    scaling: RotaryScaling = PlainAngles(),  # noqa: B008 - an immutable value
 ) -> Tensor:
     """Rotate every vector by its position.
 
@@ -36,7 +36,7 @@ def rotate(
         interleaved: Pair coordinate 2i with 2i + 1, as the paper and GPT-J do; else i with
             ``i + dim / 2``, as Llama and GPT-NeoX do. Weights work only with the pairs that they
             were trained with.
-        scaling: How slow angles are slowed down; None leaves them.
+        scaling: How angles are changed for long texts.
 
     Returns:
         Same shape and type as `x`.
@@ -54,14 +54,14 @@ def rotate(
             "[batch, heads, length, dim], dim even, and [length] or [batch, length]."
         )
     wide = torch.promote_types(x.dtype, torch.float32)
-    compute_table = _compute_table
-    if is_exporting():
-        compute_table = _exported_table
-    elif torch.compiler.is_compiling():
-        compute_table = _table_of_graph
-    numbers = [] if scaling is None else [*scaling.numbers()]
+    dim = x.shape[-1]
     # Cosines and sines are [1 or batch, 1, length, dim / 2].
-    cos, sin = compute_table(positions, x.shape[-1], base, wide, numbers)
+    if is_exporting():  # without float64
+        cos, sin = exported_angles(positions[..., None, :], dim, base, wide, scaling)
+    elif torch.compiler.is_compiling():
+        cos, sin = _table_of_graph(positions, dim, base, wide, scaling.numbers())
+    else:
+        cos, sin = _compute_table(positions, dim, base, wide, scaling)
     sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
     first, second = x.to(wide).unflatten(-1, sizes).unbind(axis)
     rotated = (first * cos - second * sin, first * sin + second * cos)
@@ -69,37 +69,33 @@ def rotate(
 
 
 def rotary_frequencies(
-    dim: int, base: float, scaling: list[float], device: torch.device | None = None
+    dim: int, base: float, scaling: RotaryScaling, device: torch.device | None = None
 ) -> Tensor:
     """Compute the angle of a token of each pair, ``[dim / 2]``.
 
     Args:
         dim: Twice the number of pairs.
         base: Above 0.
-        scaling: See `slow_down`.
+        scaling: How they are changed.
         device: Where it is computed.
 
     Returns:
         In float64: far positions need its digits.
     """
     pairs = torch.arange(0, dim, 2, dtype=torch.float64, device=device)
-    return slow_down(base ** (-pairs / dim), scaling)
+    return scaling.slow_down(base ** (-pairs / dim), base)
 
 
 def _compute_table(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: list[float]
+    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: RotaryScaling
 ) -> tuple[Tensor, Tensor]:
     """Compute the cosine and the sine of all angles, each ``[1 or batch, 1, length, dim / 2]``."""
     frequencies = rotary_frequencies(dim, base, scaling, positions.device)
     angles = positions[..., None, :, None].double() * frequencies
-    return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def _exported_table(
-    positions: Tensor, dim: int, base: float, dtype: torch.dtype, scaling: list[float]
-) -> tuple[Tensor, Tensor]:
-    """Compute `_compute_table`, each ``[1 or batch, 1, length, dim / 2]``, without float64."""
-    return exported_angles(positions[..., None, :], dim, base, dtype, scaling)
+    cos, sin = angles.cos(), angles.sin()
+    if scaling.amplitude != 1:
+        cos, sin = scaling.amplitude * cos, scaling.amplitude * sin
+    return cos.to(dtype), sin.to(dtype)
 
 
 @torch.library.custom_op("regard::rotary_table", mutates_args=())
@@ -108,7 +104,7 @@ def _table_of_graph(
 ) -> tuple[Tensor, Tensor]:
     # A compiler that sees the formula computes it again for every number of a query or a key, in
     # float64, which takes longer than all else that is done with the number.
-    return _compute_table(positions, dim, base, dtype, scaling)
+    return _compute_table(positions, dim, base, dtype, scaling_of(scaling))
 
 
 @_table_of_graph.register_fake
@@ -137,10 +133,12 @@ class Rotary(nn.Module):
     Args:
         base: Sets the slowest angle, about ``1 / base`` a token; above 0.
         interleaved: Pair coordinate 2i with 2i + 1; else i with ``i + dim / 2``.
-        scaling: How slow angles are slowed down; None leaves them.
+        scaling: How angles are changed for long texts.
+        fraction: Part of the coordinates of a head that are rotated, the first ones (GPT-NeoX,
+            Black et al. 2022, section 2.1.1), above 0, 1 at most.
 
     Raises:
-        ConfigError: `base` is out of range.
+        ConfigError: `base` or `fraction` is out of range.
     """
 
     def __init__(
@@ -148,26 +146,38 @@ class Rotary(nn.Module):
         *,
         base: float = 10000.0,
         interleaved: bool = False,
-        scaling: RotaryScaling | None = None,
+        scaling: RotaryScaling = PlainAngles(),  # noqa: B008 - an immutable value
+        fraction: float = 1.0,
     ) -> None:
         super().__init__()
         require_number("base", base, "above 0", lambda base: base > 0)
+        require_number("fraction", fraction, "above 0, 1 at most", lambda part: 0 < part <= 1)
         self.base = base
         self.interleaved = interleaved
         self.scaling = scaling
+        self.fraction = fraction
 
     def frequencies(self, dim: int) -> Tensor:
         """Compute the angle of a token of each pair of a head of `dim`, float64 ``[dim / 2]``."""
-        scaling = [] if self.scaling is None else [*self.scaling.numbers()]
-        return rotary_frequencies(dim, self.base, scaling)
+        return rotary_frequencies(dim, self.base, self.scaling)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
-        return rotate(
-            x, positions, base=self.base, interleaved=self.interleaved, scaling=self.scaling
+        num_rotated = int(x.shape[-1] * self.fraction)
+        rotated = rotate(
+            x[..., :num_rotated],
+            positions,
+            base=self.base,
+            interleaved=self.interleaved,
+            scaling=self.scaling,
         )
+        if num_rotated == x.shape[-1]:
+            return rotated
+        return torch.cat([rotated, x[..., num_rotated:]], dim=-1)
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        scaling = "" if self.scaling is None else f", scaling={self.scaling}"
-        return f"base={self.base}, interleaved={self.interleaved}{scaling}"
+        is_plain = isinstance(self.scaling, PlainAngles)
+        scaling = "" if is_plain else f", scaling={self.scaling}"
+        fraction = "" if self.fraction == 1 else f", fraction={self.fraction}"
+        return f"base={self.base}, interleaved={self.interleaved}{scaling}{fraction}"

@@ -1,19 +1,20 @@
-"""Rotary angles that are slowed down for long texts, as Llama 3.1 has them.
+"""Rotary angles that are changed for texts longer than those of the first training.
 
-Angles that turn often within a text of the first training tell near positions apart and stay as
-they are; those that turn less than once would reach positions that training never saw, and are
-slowed down by a factor (Grattafiori et al. 2024, "The Llama 3 Herd of Models", section 3.4.2; the
-interpolation is that of ``transformers``, ``rope_type=llama3``).
+Every rule is a struct with the names and numbers of ``rope_parameters`` in a Hugging Face
+``config.json``; the setting ``rope_type`` says which one it is. Rules whose angles depend on the
+length of the text at hand (``dynamic``, ``longrope``) are not here: keys that are cached were
+rotated before that length was known.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+import torch
 from torch import Tensor
 
 from regard.settings.binding import check_types
@@ -22,64 +23,216 @@ from regard.settings.validation import require_at_least, require_finite, require
 A = TypeVar("A", Tensor, np.ndarray)
 
 
-class RotaryScaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How rotary angles are slowed down.
-
-    Args:
-        factor: Divisor of the slow angles, 1 or more.
-        original_length: Tokens of the longest text of the first training, 1 or more.
-        slow_turns: Angles that turn less often than this within `original_length` are slowed down,
-            above 0.
-        fast_turns: Those that turn more often than this stay as they are, above `slow_turns`; in
-            between the divisor changes gradually.
-    """
-
-    factor: float
-    original_length: float
-    slow_turns: float = 1.0
-    fast_turns: float = 4.0
+class RotaryScaling(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="rope_type"
+):
+    """A rule by which rotary angles are changed; this one leaves them."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        require_at_least(1, self, "factor", "original_length")
-        require_finite(self, "factor", "original_length", "fast_turns")
-        require_positive(self, "slow_turns")
-        if self.fast_turns <= self.slow_turns:
-            raise ValueError(
-                f"fast_turns must be above slow_turns ({self.slow_turns}), not {self.fast_turns}"
-            )
 
-    @classmethod
-    def of(cls, numbers: Sequence[float]) -> Self:
-        """Return the scaling of four numbers, in the order of the arguments.
+    @property
+    def rope_type(self) -> str:
+        """Name of the rule."""
+        return str(self.__struct_config__.tag)
 
-        Raises:
-            ValueError: One is out of its range.
+    @property
+    def amplitude(self) -> float:
+        """Factor on rotated queries and keys."""
+        return 1.0
+
+    def slow_down(self, frequencies: A, base: float) -> A:  # noqa: ARG002 - of other rules
+        """Change frequencies.
+
+        Args:
+            frequencies: Angles a token, of shape ``[pairs]``, fastest first.
+            base: That they were computed from.
+
+        Returns:
+            Same shape.
         """
-        return cls(**dict(zip(cls.__struct_fields__, numbers, strict=True)))
+        return frequencies
 
-    def numbers(self) -> tuple[float, float, float, float]:
-        """Return its numbers, in the order of the arguments."""
-        return self.factor, self.original_length, self.slow_turns, self.fast_turns
+    def numbers(self) -> list[float]:
+        """Return its index in `ROTARY_SCALINGS` and its numbers, which operators of graphs take."""
+        values = (float(getattr(self, name)) for name in self.__struct_fields__)
+        return [float(ROTARY_SCALINGS.index(type(self))), *values]
 
 
-def slow_down(frequencies: A, scaling: Sequence[float]) -> A:
-    """Slow frequencies down.
+class PlainAngles(RotaryScaling, frozen=True, kw_only=True, tag="default"):
+    """Rotary angles as they are."""
+
+
+class LinearScaling(RotaryScaling, frozen=True, kw_only=True, tag="linear"):
+    """All rotary angles are divided by a factor (Chen et al. 2023, "position interpolation").
 
     Args:
-        frequencies: Angles a token, of shape ``[pairs]``.
-        scaling: The numbers of a `RotaryScaling`; empty changes nothing.
+        factor: Divisor of the angles, 1 or more.
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "factor")
+        require_finite(self, "factor")
+
+    def slow_down(self, frequencies: A, base: float) -> A:  # noqa: ARG002 - of other rules
+        """Return frequencies, ``[pairs]``, divided by the factor."""
+        return frequencies / self.factor
+
+
+class Llama3Scaling(RotaryScaling, frozen=True, kw_only=True, tag="llama3"):
+    """Slow rotary angles are divided by a factor, as in Llama 3.1.
+
+    Angles that turn often within a text of the first training tell near positions apart and stay as
+    they are; those that turn less than once would reach positions that training never saw
+    (Grattafiori et al. 2024, "The Llama 3 Herd of Models", section 3.4.2; the interpolation is that
+    of ``transformers``).
+
+    Args:
+        factor: Divisor of the slow angles, 1 or more.
+        original_max_position_embeddings: Tokens of the longest text of the first training.
+        low_freq_factor: Angles that turn less often than this within such a text are slow, above 0.
+        high_freq_factor: Those that turn more often than this stay as they are, above
+            low_freq_factor; in between the divisor changes gradually.
+    """
+
+    factor: float = 8.0
+    original_max_position_embeddings: int = 8192
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "factor", "original_max_position_embeddings")
+        require_finite(self, "factor", "high_freq_factor")
+        require_positive(self, "low_freq_factor")
+        if self.high_freq_factor <= self.low_freq_factor:
+            raise ValueError(
+                f"high_freq_factor must be above low_freq_factor ({self.low_freq_factor}), "
+                f"not {self.high_freq_factor}"
+            )
+
+    def slow_down(self, frequencies: A, base: float) -> A:  # noqa: ARG002 - of other rules
+        """Divide slow frequencies, ``[pairs]``.
+
+        Returns:
+            Same shape.
+
+        >>> scaling = Llama3Scaling(factor=8.0, original_max_position_embeddings=100)
+        >>> scaling.slow_down(np.array([1.0, 0.1, 0.01]), 10000.0).round(5).tolist()
+        [1.0, 0.02975, 0.00125]
+        """
+        turns = frequencies * (self.original_max_position_embeddings / (2 * math.pi))
+        width = self.high_freq_factor - self.low_freq_factor
+        fastness = ((turns - self.low_freq_factor) / width).clip(0, 1)
+        return frequencies * (fastness + (1 - fastness) / self.factor)
+
+
+class YarnScaling(RotaryScaling, frozen=True, kw_only=True, tag="yarn"):
+    """Slow rotary angles are divided by a factor, and scores grow (Peng et al. 2023, "YaRN").
+
+    The pairs between those that turn `beta_fast` and `beta_slow` times within a text of the first
+    training are divided gradually, by their index (section 3.2; the bounds are whole pairs).
+
+    Args:
+        factor: Divisor of the slow angles, 1 or more.
+        original_max_position_embeddings: Tokens of the longest text of the first training.
+        beta_fast: Turns of the slowest angle that stays as it is, above beta_slow.
+        beta_slow: Turns of the fastest angle that is divided by the whole factor, above 0.
+        attention_factor: Factor on rotated queries and keys, above 0; none is
+            ``0.1 ln(factor) + 1`` (section 3.4).
+    """
+
+    factor: float = 4.0
+    original_max_position_embeddings: int = 32768
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "factor", "original_max_position_embeddings")
+        require_finite(self, "factor", "beta_fast")
+        require_positive(self, "beta_slow", "attention_factor")
+        if self.beta_fast <= self.beta_slow:
+            raise ValueError(
+                f"beta_fast must be above beta_slow ({self.beta_slow}), not {self.beta_fast}"
+            )
+
+    @property
+    def amplitude(self) -> float:
+        """Factor on rotated queries and keys."""
+        set_factor = self.attention_factor
+        return default_yarn_factor(self.factor) if set_factor is None else set_factor
+
+    def slow_down(self, frequencies: A, base: float) -> A:
+        """Divide slow frequencies, ``[pairs]``.
+
+        Returns:
+            Same shape.
+
+        >>> scaling = YarnScaling(factor=4.0, original_max_position_embeddings=100)
+        >>> scaling.slow_down(10.0 ** -np.arange(4.0), 10000.0).tolist()
+        [1.0, 0.0625, 0.0025, 0.00025]
+        """
+        num_pairs = len(frequencies)
+        pairs_of_turn = num_pairs / math.log(base)  # pairs by which frequencies fall by 1 / e
+        first, last = (
+            pairs_of_turn * math.log(self.original_max_position_embeddings / (2 * math.pi * turns))
+            for turns in (self.beta_fast, self.beta_slow)
+        )
+        first, last = max(math.floor(first), 0), min(math.ceil(last), 2 * num_pairs - 1)
+        width = last - first or 0.001  # of `transformers`: a step between two pairs
+        if isinstance(frequencies, Tensor):
+            index = torch.arange(num_pairs, device=frequencies.device)
+        else:
+            index = np.arange(num_pairs)
+        slowness = ((index - first) / width).clip(0, 1)
+        factors = 1 - slowness + slowness / self.factor
+        return frequencies * factors  # pyright: ignore[reportReturnType]
+
+    def numbers(self) -> list[float]:
+        """Return its index in `ROTARY_SCALINGS` and its numbers, all of them set."""
+        index, length = ROTARY_SCALINGS.index(YarnScaling), self.original_max_position_embeddings
+        bounds = self.beta_fast, self.beta_slow
+        return [float(index), self.factor, float(length), *bounds, self.amplitude]
+
+
+def default_yarn_factor(factor: float, weight: float = 1.0) -> float:
+    """Compute the factor on rotated queries and keys of YaRN (Peng et al. 2023, equation 22).
+
+    Args:
+        factor: Divisor of the slow angles.
+        weight: Factor on its logarithm (``mscale`` of DeepSeek).
 
     Returns:
-        Same shape.
+        The factor, 1 or more.
 
-    >>> scaling = RotaryScaling(factor=8.0, original_length=100.0)
-    >>> slow_down(np.array([1.0, 0.1, 0.01]), scaling.numbers()).round(5).tolist()
-    [1.0, 0.02975, 0.00125]
+    >>> default_yarn_factor(1.0), round(default_yarn_factor(4.0), 4)
+    (1.0, 1.1386)
     """
-    if not scaling:
-        return frequencies
-    factor, original_length, slow_turns, fast_turns = scaling
-    turns = frequencies * (original_length / (2 * math.pi))
-    fastness = ((turns - slow_turns) / (fast_turns - slow_turns)).clip(0, 1)
-    return frequencies * (fastness + (1 - fastness) / factor)
+    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+
+ROTARY_SCALINGS: tuple[type[RotaryScaling], ...] = (
+    PlainAngles,
+    LinearScaling,
+    Llama3Scaling,
+    YarnScaling,
+)
+"""All rules."""
+AnyRotaryScaling = PlainAngles | LinearScaling | Llama3Scaling | YarnScaling
+"""The section of settings that has one of them."""
+
+
+def scaling_of(numbers: Sequence[float]) -> RotaryScaling:
+    """Return the rule whose `RotaryScaling.numbers` are these.
+
+    >>> scaling_of(LinearScaling(factor=2.5).numbers())
+    LinearScaling(factor=2.5)
+    """
+    kind = ROTARY_SCALINGS[int(numbers[0])]
+    values = (int(value) if value.is_integer() else value for value in numbers[1:])
+    return kind(**dict(zip(kind.__struct_fields__, values, strict=True)))

@@ -12,11 +12,15 @@ read one memory through a mask. Nothing is copied but indices, and every key is 
 from __future__ import annotations
 
 from collections.abc import Sized
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from regard.layers.decoding_attention import attend_allowed
+
+if TYPE_CHECKING:
+    from regard.attention import DotProduct
 
 
 class StaticRows:
@@ -108,13 +112,14 @@ class StaticCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=rows.positions.device)
         self.values = torch.zeros_like(self.keys)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, score: DotProduct) -> Tensor:
         """Add a position of each row, and attend from it.
 
         Args:
             q: ``[sources * readers, heads, 1, dim]``.
             k: ``[sources * readers, kv_heads, 1, dim]``.
             v: As `k`.
+            score: Of a query and a key.
 
         Returns:
             ``[sources * readers, heads, 1, dim]``.
@@ -126,7 +131,7 @@ class StaticCache:
             storage[rows.sources, :, rows.readers, position] = new.squeeze(2).unflatten(0, sizes)
         queries = q.squeeze(2).unflatten(0, sizes).transpose(1, 2)  # [sources, heads, readers, dim]
         keys, values = self.keys.flatten(2, 3), self.values.flatten(2, 3)
-        out = attend_allowed(queries, keys, values, rows.mask(self.reach))
+        out = attend_allowed(queries, keys, values, rows.mask(self.reach), score=score)
         return out.transpose(1, 2).flatten(0, 1)[:, :, None]
 
     def __len__(self) -> int:

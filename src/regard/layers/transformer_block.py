@@ -1,7 +1,9 @@
-"""Encoder and decoder blocks (Vaswani et al. 2017, section 3.1), post-norm or pre-norm.
+"""Encoder and decoder blocks (Vaswani et al. 2017, section 3.1), by the position of their norms.
 
 Post-norm, ``norm(x + f(x))``, is the paper's. Pre-norm, ``x + f(norm(x))``, trains without
-warm-up trouble (Xiong et al. 2020) and is the default here.
+warm-up trouble (Xiong et al. 2020) and is the default here. Published decoders also normalise what
+a sub-layer adds: with a norm before it, too, ``x + norm(f(norm(x)))`` (sandwich norm, Ding et al.
+2021; Gemma 2), or without, ``x + norm(f(x))`` (Liu et al. 2022; OLMo 2).
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 from torch import Tensor, nn
 
+from regard.attention import DotProduct
+from regard.errors import ConfigError
 from regard.layers.dropout import Dropout, add_dropped
 from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
-from regard.layers.rotary_scaling import RotaryScaling
+from regard.layers.rotary_scaling import AnyRotaryScaling, PlainAngles
 from regard.layers.static_cache import StaticCache
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive, require_probability
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from regard.layers.cache import LayerCache
 
 NormPosition = Literal["pre", "post"]
+BlockNorm = Literal["pre", "post", "sandwich", "output"]
 
 
 class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +43,10 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         num_heads: Number of attention heads.
         hidden_dim: Size inside the feed-forward network.
         dropout: Rate on the output of each sub-layer, 0 to below 1.
-        norm: pre or post: before or after each sub-layer.
+        norm: Where norms are: pre or post (before each sub-layer, or after its sum with the
+            stream), output (on what it adds to the stream), or sandwich (pre and output).
+        parallel_residual: Whether attention and feed-forward network read the same stream, and are
+            added to it together.
         activation: Activation of the feed-forward network.
         output_init_scale: Factor on the initial weights of every map that writes to the residual
             stream.
@@ -48,18 +56,23 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         head_dim: Size of a head; None is ``dim / num_heads``.
         num_kv_heads: Heads of keys and values of self-attention; None is `num_heads`.
         rotary_base: Base of rotary positions; None has none.
-        rotary_scaling: How their slow angles are slowed down; None leaves them.
+        rotary_scaling: How their angles are changed for long texts.
         attention_bias: Whether the maps of attention have biases; None is `bias`.
         qkv_bias: Whether those to queries, keys and values of self-attention have them; None is
             as the other maps of attention.
-        qk_norm: Whether self-attention normalises each head of its queries and keys.
+        qk_norm: Whether self-attention normalises each head of its queries and keys, or joint, all
+            heads together.
+        rotary_fraction: Part of a head that is rotated, the first coordinates, above 0, 1 at most.
+        query_scale: Factor on the scores of self-attention; None is the root of ``1 / head_dim``.
+        soft_cap: Bound of these scores; None has none.
     """
 
     dim: int
     num_heads: int
     hidden_dim: int
     dropout: float = 0.1
-    norm: NormPosition = "pre"
+    norm: BlockNorm = "pre"
+    parallel_residual: bool = False
     activation: Activation = "relu"
     output_init_scale: float = 1.0
     norm_kind: NormKind = "layer"
@@ -68,16 +81,21 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     head_dim: int | None = None
     num_kv_heads: int | None = None
     rotary_base: float | None = None
-    rotary_scaling: RotaryScaling | None = None
+    rotary_scaling: AnyRotaryScaling = PlainAngles()
     attention_bias: bool | None = None
     qkv_bias: bool | None = None
-    qk_norm: bool = False
+    qk_norm: bool | Literal["joint"] = False
+    rotary_fraction: float = 1.0
+    query_scale: float | None = None
+    soft_cap: float | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
         require_at_least(1, self, "dim", "num_heads", "hidden_dim", "head_dim", "num_kv_heads")
         require_probability(self, "dropout")
-        require_positive(self, "epsilon", "rotary_base")
+        require_positive(self, "epsilon", "rotary_base", "query_scale", "soft_cap")
+        if self.parallel_residual and self.norm == "post":
+            raise ValueError("parallel_residual must be false where norm is post")
 
     @property
     def has_attention_bias(self) -> bool:
@@ -86,10 +104,19 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def self_attention(self, pattern: Pattern) -> SelfAttention:
         """Build the self-attention of a block, by a pattern."""
-        size = self.head_dim or self.dim // self.num_heads
+        size, rotary = self.head_dim or self.dim // self.num_heads, None
         query_norm, key_norm = (
-            NORMS[self.norm_kind](size, self.epsilon) if self.qk_norm else None for _ in range(2)
+            NORMS[self.norm_kind](
+                num_heads * size if self.qk_norm == "joint" else size, self.epsilon
+            )
+            if self.qk_norm
+            else None
+            for num_heads in (self.num_heads, self.num_kv_heads or self.num_heads)
         )
+        if self.rotary_base is not None:
+            rotary = Rotary(
+                base=self.rotary_base, scaling=self.rotary_scaling, fraction=self.rotary_fraction
+            )
         return SelfAttention(
             self.dim,
             self.num_heads,
@@ -98,12 +125,11 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             head_dim=self.head_dim,
             bias=self.has_attention_bias,
             num_kv_heads=self.num_kv_heads,
-            rotary=None
-            if self.rotary_base is None
-            else Rotary(base=self.rotary_base, scaling=self.rotary_scaling),
+            rotary=rotary,
             qkv_bias=self.qkv_bias,
             query_norm=query_norm,
             key_norm=key_norm,
+            score=DotProduct(self.query_scale, self.soft_cap),
         )
 
     def feed_forward(self) -> FeedForward:
@@ -121,8 +147,8 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return NORMS[self.norm_kind](self.dim, self.epsilon)
 
     def make_last_norm(self) -> LayerNorm | RMSNorm | nn.Identity:
-        """Build what follows the last block: a normalisation in pre-norm, else nothing."""
-        return self.make_norm() if self.norm == "pre" else nn.Identity()
+        """Build what follows the last block: a normalisation, but in post-norm nothing."""
+        return nn.Identity() if self.norm == "post" else self.make_norm()
 
 
 class Mixer(Protocol):
@@ -144,15 +170,61 @@ class ResidualConnection(nn.Module):
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()
-        self.norm = config.make_norm()
+        self.norm_position: BlockNorm = config.norm
+        self.norm = nn.Identity() if config.norm == "output" else config.make_norm()
+        self.output_norm = config.make_norm() if config.norm in ("output", "sandwich") else None
+        """Of what the sub-layer adds to the stream; None where that is not normalised."""
         self.dropout = Dropout(config.dropout)
-        self.is_pre = config.norm == "pre"
 
-    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply `sublayer` to ``[batch, length, dim]`` around the residual stream."""
-        if self.is_pre:
-            return add_dropped(x, sublayer(self.norm(x)), self.dropout)
-        return self.norm(add_dropped(x, sublayer(x), self.dropout))
+    @property
+    def is_pre(self) -> bool:
+        """Whether `norm` is before the sub-layer, or nothing is; else after the sum."""
+        return self.norm_position != "post"
+
+    def forward(
+        self, x: Tensor, sublayer: Callable[[Tensor], Tensor], *, source: Tensor | None = None
+    ) -> Tensor:
+        """Add what a sub-layer computes to the residual stream.
+
+        Args:
+            x: The stream, ``[batch, length, dim]``.
+            sublayer: Maps ``[batch, length, dim]`` to the same shape.
+            source: What it reads instead of the stream, of the same shape.
+
+        Returns:
+            Same shape as `x`.
+        """
+        read = x if source is None else source
+        if not self.is_pre:
+            return self.norm(add_dropped(x, sublayer(read), self.dropout))
+        added = sublayer(self.norm(read))
+        if self.output_norm is not None:
+            added = self.output_norm(added)
+        return add_dropped(x, added, self.dropout)
+
+    def steps(self, sublayer: str, name: str, x: str, read: str | None = None) -> list[Flow]:
+        """Return the data flow through it.
+
+        Args:
+            sublayer: Name of the sub-layer.
+            name: Its own name within the block.
+            x: Name of the stream.
+            read: Name of what the sub-layer reads; None is the stream.
+
+        Returns:
+            The steps, of which the last one is the stream after it.
+        """
+        norm, output_norm, total = f"{name}.norm", f"{name}.output_norm", f"{name}.sum"
+        read, added, steps = read or x, sublayer, []
+        if isinstance(self.norm, nn.Identity) or not self.is_pre:
+            steps.append(Flow(sublayer, (read,)))
+        else:
+            steps += [Flow(norm, (read,)), Flow(sublayer, (norm,))]
+        if self.output_norm is not None:
+            steps.append(Flow(output_norm, (sublayer,)))
+            added = output_norm
+        steps.append(Flow(total, (x, added)))
+        return steps if self.is_pre else [*steps, Flow(norm, (total,))]
 
 
 class TransformerBlock(Layer):
@@ -189,15 +261,35 @@ class TransformerBlock(Layer):
 
     def steps(self) -> list[Flow]:
         """Return the sub-layers with their norms and residual sums."""
-        residuals = {
-            "self_attention": "attention_residual",
-            "feed_forward": "feed_forward_residual",
-        }
-        return _residual_steps(residuals, is_pre=self.feed_forward_residual.is_pre)
+        attention = self.attention_residual.steps("self_attention", "attention_residual", INPUT)
+        return attention + self.feed_forward_residual.steps(
+            "feed_forward", "feed_forward_residual", attention[-1].name
+        )
 
     def make_cache(self) -> LayerCache:
         """Return an empty cache of its self-attention."""
         return self.self_attention.make_cache()
+
+
+class ParallelBlock(TransformerBlock):
+    """Self-attention next to feed-forward, which read the same stream (Wang & Komatsuzaki 2021).
+
+    GPT-J, GPT-NeoX and PaLM have it: ``x + attention(norm(x)) + feed_forward(norm'(x))``.
+    """
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, cache: Any | None = None) -> Tensor:
+        """Map a sequence, ``[batch, length, dim]``, to the same shape; see `TransformerBlock`."""
+        total = self.attention_residual(
+            x, lambda y: self.self_attention(y, lengths=lengths, cache=cache)
+        )
+        return self.feed_forward_residual(total, self.feed_forward, source=x)
+
+    def steps(self) -> list[Flow]:
+        """Return the sub-layers with their norms and residual sums."""
+        attention = self.attention_residual.steps("self_attention", "attention_residual", INPUT)
+        return attention + self.feed_forward_residual.steps(
+            "feed_forward", "feed_forward_residual", attention[-1].name, INPUT
+        )
 
 
 class DecoderBlock(Layer):
@@ -207,10 +299,18 @@ class DecoderBlock(Layer):
         config: Dimensions.
         self_attention: Causal.
         cross_pattern: Pattern of cross-attention.
+
+    Raises:
+        ConfigError: The sub-layers are to be parallel.
     """
 
     def __init__(self, config: BlockConfig, self_attention: Mixer, cross_pattern: Pattern) -> None:
         super().__init__()
+        if config.parallel_residual:
+            raise ConfigError(
+                "parallel_residual=true: a block that attends to a source has its sub-layers one "
+                "after the other.  Set it to false."
+            )
         self.self_attention = self_attention
         self.cross_attention = CrossAttention(
             config.dim,
@@ -255,26 +355,12 @@ class DecoderBlock(Layer):
 
     def steps(self) -> list[Flow]:
         """Return the sub-layers with their norms and residual sums."""
-        residuals = {
-            "self_attention": "self_residual",
-            "cross_attention": "cross_residual",
-            "feed_forward": "feed_forward_residual",
-        }
-        return _residual_steps(residuals, is_pre=self.feed_forward_residual.is_pre)
+        steps = self.self_residual.steps("self_attention", "self_residual", INPUT)
+        steps += self.cross_residual.steps("cross_attention", "cross_residual", steps[-1].name)
+        return steps + self.feed_forward_residual.steps(
+            "feed_forward", "feed_forward_residual", steps[-1].name
+        )
 
     def make_cache(self) -> LayerCache:
         """Return an empty cache of its self-attention."""
         return self.self_attention.make_cache()
-
-
-def _residual_steps(residuals: dict[str, str], *, is_pre: bool) -> list[Flow]:
-    """Return the data flow through sub-layers, each with the name of its residual connection."""
-    steps, x = [], INPUT
-    for sublayer, residual in residuals.items():
-        norm, total = f"{residual}.norm", f"{residual}.sum"
-        if is_pre:
-            steps += [Flow(norm, (x,)), Flow(sublayer, (norm,)), Flow(total, (x, sublayer))]
-        else:
-            steps += [Flow(sublayer, (x,)), Flow(total, (x, sublayer)), Flow(norm, (total,))]
-        x = steps[-1].name
-    return steps

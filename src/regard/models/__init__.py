@@ -118,10 +118,14 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "pegasus": "regard.models.transformer.hf.PEGASUS_FORMAT",
         "mbart": "regard.models.transformer.hf.MBART_FORMAT",
         "gpt2": "regard.models.gpt.hf.GPT2_FORMAT",
+        "gpt_neox": "regard.models.gpt_neox.hf.GPT_NEOX_FORMAT",
         "llama": "regard.models.llama.hf.LLAMA_FORMAT",
         "mistral": "regard.models.mistral.hf.MISTRAL_FORMAT",
         "qwen2": "regard.models.qwen2.hf.QWEN2_FORMAT",
         "qwen3": "regard.models.qwen3.hf.QWEN3_FORMAT",
+        "gemma": "regard.models.gemma.hf.GEMMA_FORMAT",
+        "gemma2": "regard.models.gemma2.hf.GEMMA2_FORMAT",
+        "gemma3_text": "regard.models.gemma3.hf.GEMMA3_FORMAT",
         "bert": "regard.models.bert.hf.BERT_FORMAT",
         "roberta": "regard.models.roberta.hf.ROBERTA_FORMAT",
         "xlm-roberta": "regard.models.xlm_roberta.hf.XLM_ROBERTA_FORMAT",
@@ -154,7 +158,17 @@ DECODERS: dict[str, Family[Decoder]] = {
     "gpt": Family(
         "gpt.model.GptConfig",
         "gpt.model.Gpt",
-        ("gpt2", "llama", "mistral", "qwen2", "qwen3"),
+        (
+            "gpt2",
+            "llama",
+            "mistral",
+            "qwen2",
+            "qwen3",
+            "gpt_neox",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+        ),
     ),
     "transformer_xl": Family(
         "transformer_xl.model.TransformerXlConfig", "transformer_xl.model.TransformerXl"

@@ -23,6 +23,7 @@ from regard.generation.native import (
 from regard.generation.native.coverage import self_attention_of
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.lora import add_low_rank
+from regard.layers.rotary_scaling import YarnScaling
 from regard.models import (
     BertConfig,
     EncoderDecoderConfig,
@@ -67,6 +68,12 @@ GPT_2 = {
     "bias": True,
 }
 
+GEMMA = {
+    "norm_kind": "zero_centered_rms",
+    "has_embedding_scale": True,
+    "query_pre_attn_scalar": 3.0,
+    "rotary_scaling": YarnScaling(factor=4.0, original_max_position_embeddings=8),
+}
 QWEN = {"num_kv_heads": 2, "head_dim": 10, "qkv_bias": True, "qk_norm": True, "window": (0, 7)}
 
 
@@ -183,6 +190,9 @@ def test_rows_of_many_blocks_are_decoded():
         (QWEN, "full"),
         (GPT_2 | {"qk_norm": True}, "full"),
         ({"window": 1, "num_kv_heads": 1}, "full"),
+        (GEMMA, "full"),
+        (GEMMA | QWEN, "full"),
+        (GEMMA | {"norm_kind": "layer", "bias": True}, "full"),
     ],
 )
 def test_a_language_model_decodes_prompts_and_tokens_as_with_operators(settings, attention):

@@ -19,6 +19,7 @@ from regard.models.gpt.model import Gpt, GptConfig
 VOCAB = 40
 GPT2 = {"norm_kind": "layer", "activation": "gelu", "bias": True, "positions": "learned"}
 SEEDS = range(8)
+PLAIN = {"attn_implementation": "eager"}  # the others do not bound scores
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,10 @@ def transformers(transformers):
         MistralConfig=transformers.MistralConfig,
         Qwen2Config=transformers.Qwen2Config,
         Qwen3Config=transformers.Qwen3Config,
+        GPTNeoXConfig=transformers.GPTNeoXConfig,
+        GemmaConfig=transformers.GemmaConfig,
+        Gemma2Config=transformers.Gemma2Config,
+        Gemma3TextConfig=transformers.Gemma3TextConfig,
         AutoModelForCausalLM=transformers.AutoModelForCausalLM,
         AutoTokenizer=transformers.AutoTokenizer,
     )
@@ -85,7 +90,7 @@ def llama_sizes(draw: random.Random) -> dict:
 
 
 def decoder(transformers, config, seed: int):
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, **PLAIN).eval()
     enlarge(model, seed)
     return model
 
@@ -138,7 +143,79 @@ def qwen3(transformers, seed: int, **changes):
     return decoder(transformers, transformers.Qwen3Config(**sizes | changes), seed)
 
 
-MAKERS = {"gpt2": gpt2, "llama": llama, "mistral": mistral, "qwen2": qwen2, "qwen3": qwen3}
+def gpt_neox(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    heads, fraction = draw.choice([(2, 0.25), (3, 0.5), (4, 1.0)])
+    sizes = {
+        "vocab_size": VOCAB,
+        "hidden_size": 8 * heads,
+        "num_hidden_layers": draw.choice([1, 2, 3]),
+        "num_attention_heads": heads,
+        "intermediate_size": draw.choice([20, 32]),
+        "hidden_act": draw.choice(["gelu", "gelu_new", "relu"]),
+        "layer_norm_eps": draw.choice([1e-5, 1e-2]),
+        "tie_word_embeddings": draw.choice([True, False]),
+        "use_parallel_residual": draw.choice([True, True, False]),
+        "attention_bias": draw.choice([True, True, False]),
+        "rotary_pct": fraction,
+        "rotary_emb_base": draw.choice([100, 10000]),
+    }
+    return decoder(transformers, transformers.GPTNeoXConfig(**sizes | changes), seed)
+
+
+def gemma(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw) | {
+        "head_dim": draw.choice([6, 10]),
+        "attention_bias": draw.choice([True, False]),
+        "hidden_act": draw.choice(["gelu_pytorch_tanh", "gelu"]),
+    }
+    return decoder(transformers, transformers.GemmaConfig(**sizes | changes), seed)
+
+
+def gemma2_sizes(draw: random.Random) -> dict:
+    sizes = llama_sizes(draw)
+    kinds = ["full_attention", "sliding_attention"]
+    return sizes | {
+        "head_dim": draw.choice([6, 10]),
+        "attention_bias": draw.choice([True, False]),
+        "hidden_activation": draw.choice(["gelu_pytorch_tanh", "gelu"]),
+        "query_pre_attn_scalar": draw.choice([3, 24]),
+        "final_logit_softcapping": draw.choice([None, 0.5, 2.0]),
+        "sliding_window": draw.choice([1, 2, 5, 8]),
+        "layer_types": draw.choice([None, draw.choices(kinds, k=sizes["num_hidden_layers"])]),
+    }
+
+
+def gemma2(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = gemma2_sizes(draw) | {"attn_logit_softcapping": draw.choice([None, 0.5, 2.0])}
+    return decoder(transformers, transformers.Gemma2Config(**sizes | changes), seed)
+
+
+def gemma3_text(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0}
+    sizes = gemma2_sizes(draw) | {
+        "rope_parameters": {
+            "full_attention": draw.choice([rope, {"rope_type": "default", "rope_theta": 1e5}]),
+            "sliding_attention": {"rope_type": "default", "rope_theta": draw.choice([50.0, 1e4])},
+        }
+    }
+    return decoder(transformers, transformers.Gemma3TextConfig(**sizes | changes), seed)
+
+
+MAKERS = {
+    "gpt2": gpt2,
+    "llama": llama,
+    "mistral": mistral,
+    "qwen2": qwen2,
+    "qwen3": qwen3,
+    "gpt_neox": gpt_neox,
+    "gemma": gemma,
+    "gemma2": gemma2,
+    "gemma3_text": gemma3_text,
+}
 
 
 @pytest.fixture(params=MAKERS)
@@ -231,7 +308,7 @@ def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, 
     written_format, out = CHECKPOINT_FORMATS[published.model_type], tmp_path / "second"
     write_hugging_face(out, ours, published.config, written_format, VOCAB)
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
-        out, output_loading_info=True
+        out, output_loading_info=True, **PLAIN
     )
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert_equal_models(ours, theirs.eval(), seed)
@@ -266,7 +343,9 @@ def test_half_precision_is_read_as_float32(make, dtype, tmp_path, transformers):
     make(2).to(dtype).save_pretrained(tmp_path)
     ours = read(tmp_path)
     assert {parameter.dtype for parameter in ours.parameters()} == {torch.float32}
-    opened = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    opened = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float32, **PLAIN
+    )
     assert_equal_models(ours, opened.eval(), 2)
 
 

@@ -111,13 +111,30 @@ def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
         ),
         (
             "llama",
-            {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            'rope_scaling.type="linear": no such variant here, known are default, llama3.',
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            'rope_scaling.type="dynamic": no such variant here, known are default, linear, llama3, '
+            "yarn.  Its angles depend on the length of a text.",
         ),
         (
             "llama",
             {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
-            'rope_parameters.rope_type="yarn": no such variant here, known are default, llama3.',
+            "rope_parameters.factor is missing, which yarn needs.",
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": False}},
+            "rope_parameters.truncate=false: no such variant here, rope_parameters.truncate=true "
+            "alone is computed.",
+        ),
+        (
+            "llama",
+            {"rope_scaling": {"rope_type": "linear", "factor": 0.5}},
+            "rope_scaling.factor must be 1 or more, not 0.5.",
+        ),
+        (
+            "llama",
+            {"rope_scaling": {"rope_type": "linear", "factor": "2"}},
+            "factor='2': expected a value such as 1.0, the default of transformers.",
         ),
         (
             "llama",

@@ -17,7 +17,7 @@ from regard.layers.feed_forward import FeedForward
 from regard.layers.layer import describe_pattern
 from regard.layers.linear import Adapter, Linear
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
-from regard.layers.norm import LayerNorm, RMSNorm
+from regard.layers.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from regard.layers.pointer_generator import PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.rotary import Rotary
@@ -51,6 +51,7 @@ _COVERED_MODULES = {
     SinusoidalPositions,
     TokenEmbedding,
     TransformerBlock,
+    ZeroCenteredRMSNorm,
     nn.Identity,
 }
 
@@ -99,6 +100,9 @@ def why_not_covered(model: nn.Module) -> str | None:
     parts = _writing_parts(model)
     if parts is None:
         return f"{type(model).__name__} is not covered"
+    config = getattr(_causal_part(model), "config", None)
+    if getattr(config, "logit_soft_cap", None) is not None:
+        return "the bound of logits (logit_soft_cap) is not covered"
     for block in parts[1]:
         reason = _why_not_block(block)
         if reason is not None:
@@ -181,12 +185,15 @@ def _writing_parts(
 def _why_not_block(block: nn.Module) -> str | None:
     if type(block) not in (DecoderBlock, TransformerBlock):
         return f"{type(block).__name__} is not covered"
+    assert isinstance(block, Block)
     attention = block.self_attention
     if type(attention) is not SelfAttention:
         return f"{type(attention).__name__} is not covered"
     band = band_of(attention.pattern)
     if band is None or band.after != 0:
         return f"{describe_pattern(attention.pattern)} of the decoder is not covered"
+    if (reason := _why_not_sublayers(attention, block)) is not None:
+        return reason
     norms = [module for module in block.modules() if isinstance(module, LayerNorm | RMSNorm)]
     if len({(type(norm), norm.epsilon) for norm in norms}) > 1:
         return "its norms differ"
@@ -197,9 +204,25 @@ def _why_not_block(block: nn.Module) -> str | None:
     return None
 
 
+def _why_not_sublayers(attention: SelfAttention, block: Block) -> str | None:
+    """Return which kind of score, angle, norm or activation of a block is not covered."""
+    position = block.feed_forward_residual.norm_position
+    if position not in ("pre", "post"):
+        return f"the norm position {position} is not covered"
+    if attention.score.soft_cap is not None:
+        return "the bound of scores (soft_cap) is not covered"
+    if attention.rotary is not None and attention.rotary.fraction != 1:
+        return "the rotation of a part of each head is not covered"
+    for norm in (attention.query_norm, attention.key_norm):
+        if norm is not None and len(norm.weight) != attention.head_dim:
+            return "a norm of all heads together is not covered"
+    activation = block.feed_forward.activation_name
+    return None if activation in library.ACTIVATIONS else f"{activation} is not covered"
+
+
 def _why_not_modules(*parts: nn.Module | None) -> str | None:
     """Return why some parts do not compute as the compiled decoder does; None where they do."""
-    shapes = set()
+    shapes, angles = set(), set()
     for part in parts:
         for module in () if part is None else modules_of(part):
             if type(module) not in _COVERED_MODULES and not isinstance(module, Adapter):
@@ -208,17 +231,19 @@ def _why_not_modules(*parts: nn.Module | None) -> str | None:
                 return f"the `forward` of a {type(module).__name__} was replaced"
         if isinstance(part, Block):
             shapes.add(_shape_of(part))
-    return "its layers differ in their sizes" if len(shapes) > 1 else None
+            rotary = self_attention_of(part).rotary
+            angles.add(rotary and (rotary.base, rotary.interleaved, rotary.scaling))
+    if len(shapes) > 1:
+        return "its layers differ in their sizes"
+    return "its layers differ in their rotary angles" if len(angles) > 1 else None
 
 
 def _shape_of(block: Block) -> tuple[object, ...]:
     """Return what the compiled decoder expects to be equal in all blocks of a stack."""
     attention, residual = self_attention_of(block), block.feed_forward_residual
     norms = (m for m in block.modules() if isinstance(m, LayerNorm | RMSNorm))
-    rotary = attention.rotary
     return (
         (attention.num_heads, attention.num_kv_heads, attention.head_dim),
-        None if rotary is None else (rotary.base, rotary.interleaved, rotary.scaling),
         (block.feed_forward.outer.in_features, block.feed_forward.activation_name),
         residual.is_pre,
         frozenset((type(norm), norm.epsilon) for norm in norms),

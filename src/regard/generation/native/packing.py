@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.generation.native import library
@@ -28,6 +28,7 @@ from regard.models.base.encoder_decoder import EncoderDecoder
 
 if TYPE_CHECKING:
     from regard.layers.linear import Linear
+    from regard.layers.multi_head_attention import SelfAttention
     from regard.layers.pointer_generator import PointerGenerator
     from regard.models.base.text_model import TextModel
     from regard.settings.values import DecodingPrecision
@@ -96,25 +97,66 @@ class PackedModel:
         library.check(result)
         for number, block in enumerate(stack.blocks):
             for name, maps in _maps_of(block).items():
-                self._pack_map(is_encoder, number, name, maps)
+                queries = self_attention_of(block) if name == library.SELF_QKV else None
+                self._pack_map(is_encoder, number, name, maps, queries=queries)
             for name, block_norm in _norms_of(block).items():
-                self._pack_norm(is_encoder, number, name, block_norm)
+                attention = self_attention_of(block)
+                factor = _query_factor(attention) if name == library.QUERY_NORM else 1.0
+                self._pack_norm(is_encoder, number, name, block_norm, factor)
         if isinstance(stack.last_norm, LayerNorm | RMSNorm):
             self._pack_norm(is_encoder, -1, 0, stack.last_norm)
 
-    def _pack_map(self, is_encoder: int, layer: int, name: int, maps: tuple[Linear, ...]) -> None:
-        """Pack linear maps, stacked along their outputs."""
+    def _pack_map(
+        self,
+        is_encoder: int,
+        layer: int,
+        name: int,
+        maps: tuple[Linear, ...],
+        *,
+        queries: SelfAttention | None,
+    ) -> None:
+        """Pack linear maps, stacked along their outputs; `queries` is whose queries are first."""
         weight = _stack([_readable(one.adapted_weight()) for one in maps])
         biases = [_readable(one.bias) for one in maps if one.bias is not None]
         bias = _stack(biases) if biases else None
+        if queries is not None and queries.query_norm is None:
+            num, factor = queries.num_heads * queries.head_dim, _query_factor(queries)
+            weight = _scale_rows(weight, num, factor)
+            bias = None if bias is None else _scale_rows(bias, num, factor)
         pointers = weight.data_ptr(), _pointer(bias)
         library.check(self.library.regard_set_map(self.handle, is_encoder, layer, name, *pointers))
 
-    def _pack_norm(self, is_encoder: int, layer: int, name: int, norm: LayerNorm | RMSNorm) -> None:
-        weight = _readable(norm.weight)
-        bias = _readable(norm.bias) if isinstance(norm, LayerNorm) else None
+    def _pack_norm(
+        self,
+        is_encoder: int,
+        layer: int,
+        name: int,
+        norm: LayerNorm | RMSNorm,
+        factor: float = 1.0,
+    ) -> None:
+        """Pack a norm; its outputs are multiplied by `factor`."""
+        weight = _scale_rows(_readable(norm.scale), len(norm.weight), factor)
+        bias = None
+        if isinstance(norm, LayerNorm):
+            bias = _scale_rows(_readable(norm.bias), len(norm.weight), factor)
         pointers = weight.data_ptr(), _pointer(bias)
         library.check(self.library.regard_set_norm(self.handle, is_encoder, layer, name, *pointers))
+
+
+def _query_factor(attention: SelfAttention) -> float:
+    """Return what queries are multiplied by where scores are divided by the root of a head's size.
+
+    The compiled decoder does the latter, whatever the scale of the scores is.
+    """
+    scale = attention.score.scale
+    return 1.0 if scale is None else scale * attention.head_dim**0.5
+
+
+def _scale_rows(tensor: Tensor, num: int, factor: float) -> Tensor:
+    """Multiply the first `num` rows of ``[rows, ...]``; without a change it is not copied."""
+    if factor == 1:
+        return tensor
+    return torch.cat([factor * tensor[:num], tensor[num:]])
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
@@ -163,7 +205,8 @@ class PositionTables:
         if self._rotary is not None:
             # In float64, as the layer: [num, head_dim / 2].
             angles = torch.arange(num).double()[:, None] * self._rotary.frequencies(self._head_dim)
-            cosines, sines = angles.cos().float(), angles.sin().float()
+            amplitude = self._rotary.scaling.amplitude
+            cosines, sines = ((amplitude * f(angles)).float() for f in (torch.cos, torch.sin))
             tensors += [cosines, sines]
             record.cosines, record.sines = cosines.data_ptr(), sines.data_ptr()
             record.num_angles = num
@@ -191,24 +234,25 @@ def _maps_of(block: Block) -> dict[int, tuple[Linear, ...]]:
 
 def _norms_of(block: Block) -> dict[int, LayerNorm | RMSNorm]:
     """Return the norms of a block by their numbers."""
-    norms = {library.FEED_FORWARD_NORM: block.feed_forward_residual.norm}
     attention = self_attention_of(block)
-    if attention.query_norm is not None:
-        norms[library.QUERY_NORM] = attention.query_norm
-    if attention.key_norm is not None:
-        norms[library.KEY_NORM] = attention.key_norm
+    norms: dict[int, nn.Module | None] = {
+        library.FEED_FORWARD_NORM: block.feed_forward_residual.norm,
+        library.QUERY_NORM: attention.query_norm,
+        library.KEY_NORM: attention.key_norm,
+    }
     if isinstance(block, DecoderBlock):
         norms[library.SELF_NORM] = block.self_residual.norm
         norms[library.CROSS_NORM] = block.cross_residual.norm
     else:
         norms[library.SELF_NORM] = block.attention_residual.norm
-    return norms
+    return {name: norm for name, norm in norms.items() if isinstance(norm, LayerNorm | RMSNorm)}
 
 
 def _sizes(stack: BlockStack, precision: DecodingPrecision) -> library.Sizes:
     """Return the dimensions of a stack of blocks of one kind."""
     first = stack.blocks[0]
     attention, norm = self_attention_of(first), first.feed_forward_residual.norm
+    assert isinstance(norm, LayerNorm | RMSNorm), "other positions of norms are not covered"
     bands = [band_of(self_attention_of(block).pattern) for block in stack.blocks]
     reaches = ctypes.c_int64 * len(bands)
     rotary = attention.rotary

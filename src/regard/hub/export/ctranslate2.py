@@ -58,6 +58,15 @@ from regard.models import (
 )
 from regard.models.base.checkpoint_format import setting_text
 
+_PLAIN_SETTINGS: dict[str, Any] = {
+    "parallel_residual": False,
+    "rotary_fraction": 1.0,
+    "local_rotary_base": None,
+    "query_pre_attn_scalar": None,
+    "attention_soft_cap": None,
+    "logit_soft_cap": None,
+}
+"""Settings of decoders that CTranslate2 gets no other value of."""
 _FAMILIES: dict[type, str] = {Decoder: "gpt", EncoderDecoder: "transformer"}
 """Family of a model that can be written, by the kind of one that cannot."""
 C = TypeVar("C", BeamSearchConfig, SamplingConfig)
@@ -151,11 +160,27 @@ def _config_obstacles(config: Any) -> tuple[list[str], dict[str, Any]]:
     if window := getattr(config, "window", 0):
         sentences.append(f"model.window={setting_text(window)}: CTranslate2 gets no windows here.")
         changes["window"] = 0
-    if getattr(config, "rotary_scaling", None) is not None:
-        sentences.append("model.rotary_scaling: CTranslate2 gets no slower angles here.")
-        changes["rotary_scaling"] = None
-    if getattr(config, "qk_norm", False) and config.norm_kind != "rms":
-        sentences.append("model.qk_norm=true: CTranslate2 has RMS norms of queries and keys alone.")
+    rope_type = getattr(getattr(config, "rotary_scaling", None), "rope_type", "default")
+    if rope_type != "default":
+        sentences.append(
+            f"model.rotary_scaling.rope_type={rope_type}: CTranslate2 gets no slower angles here."
+        )
+        changes["rotary_scaling.rope_type"] = "default"
+    for name, value in _PLAIN_SETTINGS.items():
+        if (actual := getattr(config, name, value)) != value:
+            sentences.append(
+                f"model.{name}={setting_text(actual)}: CTranslate2 gets {setting_text(value)} only."
+            )
+            changes[name] = value
+    if (norm := getattr(config, "norm", "pre")) in ("sandwich", "output"):
+        sentences.append(f"model.norm={norm}: CTranslate2 gets norms before or after sums only.")
+        changes["norm"] = "pre"
+    qk_norm = getattr(config, "qk_norm", False)
+    if qk_norm == "joint" or (qk_norm and config.norm_kind == "layer"):
+        sentences.append(
+            f"model.qk_norm={setting_text(qk_norm)}: CTranslate2 has RMS norms of each head of "
+            "queries and keys alone."
+        )
         changes["qk_norm"] = False
     return sentences, changes
 

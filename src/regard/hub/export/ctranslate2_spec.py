@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.layers.embedding import TokenEmbedding
-from regard.layers.feed_forward import Activation, FeedForward
+from regard.layers.feed_forward import GATED, Activation, FeedForward
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
 from regard.layers.norm import LayerNorm, RMSNorm
@@ -29,6 +29,8 @@ _ACTIVATIONS: dict[Activation, str] = {
     "gelu_tanh": "GELUTanh",
     "silu": "SWISH",
     "swiglu": "SWISH",
+    "geglu": "GELU",
+    "geglu_tanh": "GELUTanh",
 }
 """Names of the activations in CTranslate2."""
 
@@ -109,8 +111,8 @@ def _options(specs: Any, block: BlockConfig) -> dict[str, Any]:
         "num_heads": block.num_heads,
         "pre_norm": block.norm == "pre",
         "activation": getattr(specs.Activation, _ACTIVATIONS[block.activation]),
-        "ffn_glu": block.activation == "swiglu",
-        "rms_norm": block.norm_kind == "rms",
+        "ffn_glu": block.activation in GATED,
+        "rms_norm": block.norm_kind != "layer",
     }
     if block.rotary_base is not None:  # 0 rotates all dimensions of a head
         options |= {"rotary_dim": 0, "rotary_interleave": False, "rotary_base": block.rotary_base}
@@ -197,7 +199,7 @@ def _fill_last_norm(spec: Any, norm: nn.Module) -> None:
 
 def _fill_norm(spec: Any, norm: nn.Module) -> None:
     assert isinstance(norm, LayerNorm | RMSNorm)
-    spec.gamma = _float(norm.weight)
+    spec.gamma = _float(norm.scale)
     if isinstance(norm, LayerNorm):
         spec.beta = _float(norm.bias)
 

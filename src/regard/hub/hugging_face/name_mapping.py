@@ -157,13 +157,23 @@ def join_problems(problems: list[str]) -> str:
 def to_local(mapping: ParameterMapping, parts: Mapping[str, Tensor]) -> Tensor:
     """Return a parameter ``[rows, ...]``: its published tensors stacked along the first axis."""
     tensors = [parts[name].t() if mapping.is_transposed else parts[name] for name in mapping.remote]
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    stacked = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    num_maps, num_heads = mapping.interleaved
+    return _exchange(stacked, num_heads, num_maps)
 
 
 def to_remote(mapping: ParameterMapping, parameter: Tensor) -> dict[str, Tensor]:
     """Return the tensors of a parameter ``[rows, ...]``, by name: float32, CPU, contiguous."""
-    pieces = parameter.cpu().float().chunk(len(mapping.remote))
+    rows = _exchange(parameter.cpu().float(), *mapping.interleaved)
+    pieces = rows.chunk(len(mapping.remote))
     return {
         name: (piece.t() if mapping.is_transposed else piece).contiguous()
         for name, piece in zip(mapping.remote, pieces, strict=True)
     }
+
+
+def _exchange(rows: Tensor, outer: int, inner: int) -> Tensor:
+    """Return rows ``[outer * inner * size, ...]`` in the order ``[inner * outer * size, ...]``."""
+    if 1 in (outer, inner):
+        return rows
+    return rows.unflatten(0, (outer, inner, -1)).transpose(0, 1).flatten(0, 2)

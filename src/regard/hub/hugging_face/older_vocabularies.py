@@ -26,7 +26,7 @@ from tokenizers import Tokenizer as Backend
 
 from regard.errors import WeightsError
 from regard.hub.file_names import MERGES, TOKENIZER_CONFIG, VOCABULARY
-from regard.hub.hugging_face.tokenizer_overrides import QWEN_CLASS, bert_normalizer
+from regard.hub.hugging_face.tokenizer_overrides import NEOX_CLASS, QWEN_CLASS, bert_normalizer
 from regard.hub.storage import read_text
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
@@ -82,7 +82,7 @@ def _is_marked(piece: str) -> bool:
 
 
 def byte_pair_tokenizer(folder: Path, settings: Mapping[str, Any], name: str) -> Backend:
-    """Build GPT-2's tokenizer, Qwen's, or RoBERTa's and BART's, by the class or the vocabulary."""
+    """Build GPT-2's, NeoX's, Qwen's, or RoBERTa's tokenizer, by the class or the vocabulary."""
     paths = str(folder / VOCABULARY), str(folder / MERGES)
     try:
         vocab, merges = models.BPE.read_file(*paths)
@@ -91,13 +91,14 @@ def byte_pair_tokenizer(folder: Path, settings: Mapping[str, Any], name: str) ->
         raise WeightsError(f"{folder}: {VOCABULARY} or {MERGES} is damaged ({error}).") from error
     has_prefix = settings.get("add_prefix_space") is True
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
-    if name == QWEN_CLASS:
+    if name in (NEOX_CLASS, QWEN_CLASS):
         backend.normalizer = normalizers.NFC()
+    if name == QWEN_CLASS:
         words = pre_tokenizers.Split(Regex(_QWEN_WORDS), behavior="isolated")
         pieces = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix, use_regex=False)
         backend.pre_tokenizer = pre_tokenizers.Sequence([words, pieces])
     backend.decoder = decoders.ByteLevel()
-    has_one_special = name in ("GPT2Tokenizer", QWEN_CLASS) or "<|endoftext|>" in vocab
+    has_one_special = name in ("GPT2Tokenizer", NEOX_CLASS, QWEN_CLASS) or "<|endoftext|>" in vocab
     defaults = {"eos": "<|endoftext|>"} if has_one_special else ROBERTA_TOKENS
     tokens = defaults | named_tokens(settings)
     processing = partial(processors.RobertaProcessing, add_prefix_space=has_prefix)

@@ -44,7 +44,9 @@ _UNIGRAM_CLASSES = {"CamembertTokenizer", "XLMRobertaTokenizer"}
 _BYTE_PAIR_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
 ROBERTA_CLASSES = _BYTE_PAIR_CLASSES | _UNIGRAM_CLASSES
 """Classes with RoBERTa's special tokens."""
-_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *_BYTE_PAIR_CLASSES}
+NEOX_CLASS = "GPTNeoXTokenizer"
+"""The class of GPT-NeoX and Pythia."""
+_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", NEOX_CLASS, *_BYTE_PAIR_CLASSES}
 QWEN_CLASS = "Qwen2Tokenizer"
 """The class of Qwen2, Qwen2.5 and Qwen3."""
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
@@ -75,6 +77,7 @@ _PIPELINES = {
     QWEN_CLASS: _QWEN,
     **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE),
     **dict.fromkeys(_BYTE_LEVEL_CLASSES, _BYTE_LEVEL),
+    NEOX_CLASS: {**_BYTE_LEVEL, "normalizer": {"type": "NFC"}},
 }
 _ANY_CLASS = "PreTrainedTokenizer"
 _GENERAL_CLASSES = {_ANY_CLASS, "TokenizersBackend"}

@@ -39,11 +39,15 @@ class ParameterMapping(NamedTuple):
         remote: Names of the tensors, stacked along the first axis where there are several, which
             are of equal sizes then.
         is_transposed: Whether the tensors have rows and columns exchanged (GPT-2's ``Conv1D``).
+        interleaved: Numbers of maps and of heads in one tensor, which has the rows of the first
+            head of each map, then those of the second (GPT-NeoX); the parameter has the rows of
+            the first map, then those of the second.
     """
 
     local: str
     remote: tuple[str, ...]
     is_transposed: bool = False
+    interleaved: tuple[int, int] = (1, 1)
 
 
 class FieldMapping(NamedTuple):
@@ -138,7 +142,8 @@ def map_layer(
         One mapping for each of `kinds`.
 
     >>> map_layer("norm", "transformer.ln_f")[1]
-    ParameterMapping(local='norm.bias', remote=('transformer.ln_f.bias',), is_transposed=False)
+    ParameterMapping(local='norm.bias', remote=('transformer.ln_f.bias',), is_transposed=False,
+    interleaved=(1, 1))
     """
     return [
         ParameterMapping(f"{local}.{kind}", tuple(f"{name}.{kind}" for name in remote))

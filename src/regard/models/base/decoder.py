@@ -21,7 +21,13 @@ from regard.layers.embedding import TokenEmbedding
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.static_cache import next_position
-from regard.layers.transformer_block import BlockConfig, DecoderBlock, Mixer, TransformerBlock
+from regard.layers.transformer_block import (
+    BlockConfig,
+    DecoderBlock,
+    Mixer,
+    ParallelBlock,
+    TransformerBlock,
+)
 from regard.models.base.text_model import TextModel, token_lengths, token_table
 
 
@@ -110,7 +116,8 @@ class Decoder(TextModel):
             cross: Patterns of each block's attention over a source; None has no source.
         """
         if cross is None:
-            self.blocks = nn.ModuleList(TransformerBlock(block, mixer) for mixer in mixers)
+            kind = ParallelBlock if block.parallel_residual else TransformerBlock
+            self.blocks = nn.ModuleList(kind(block, mixer) for mixer in mixers)
         else:
             self.blocks = nn.ModuleList(
                 DecoderBlock(block, mixer, pattern)

@@ -114,6 +114,15 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         return self.decoder.output_weight
 
     @property
+    def has_plain_logits(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether logits are the decoder's last states times `output_weight`, and nothing else."""
+        return self.decoder.has_plain_logits
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map the decoder's states, ``[batch, length, dim]``, to logits, ``[..., vocab]``."""
+        return self.decoder.logits(hidden)
+
+    @property
     def source_dim(self) -> int:
         """Size of the encoder's states."""
         return self.encoder.dim

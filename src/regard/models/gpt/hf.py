@@ -27,12 +27,13 @@ from regard.models.base.checkpoint_format import (
 )
 from regard.models.gpt.model import GptConfig
 
-_ACTIVATIONS: dict[str, Activation] = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu": "gelu",
     "relu": "relu",
 }
+"""Activations of networks without gates, by their published names."""
 _ONLY_VARIANT = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
@@ -46,7 +47,7 @@ _FIELDS = (
     FieldMapping("dim", "n_embd", 768),
     FieldMapping("num_heads", "n_head", 12),
     FieldMapping("max_positions", "n_positions", 1024),
-    FieldMapping("activation", "activation_function", "gelu_new", _ACTIVATIONS),
+    FieldMapping("activation", "activation_function", "gelu_new", ACTIVATIONS),
     # GPT has three dropout rates; that of the sub-layers is taken for all.
     FieldMapping("dropout", "resid_pdrop", 0.1),
     FieldMapping("epsilon", "layer_norm_epsilon", 1e-5),
@@ -61,6 +62,18 @@ _ALIASES = {
 _ONLY_SETTINGS: dict[str, Any] = {"positions": "learned", "norm_kind": "layer", "bias": True}
 PLAIN_ATTENTION: Mapping[str, Any] = {"qk_norm": False, "window": 0}
 """Settings of attention that looks back at all tokens, without norms of queries and keys."""
+PLAIN_BLOCK: Mapping[str, Any] = {
+    "norm": "pre",
+    "parallel_residual": False,
+    "rotary_fraction": 1.0,
+    "local_rotary_base": None,
+    "position_offset": 0,
+    "query_pre_attn_scalar": None,
+    "attention_soft_cap": None,
+    "logit_soft_cap": None,
+    "has_embedding_scale": False,
+}
+"""Settings of all formats that have no field for others."""
 _BLOCK = {
     "self_attention.query_key_value": ("attn.c_attn",),
     "self_attention.output": ("attn.c_proj",),
@@ -80,19 +93,14 @@ def _read(fields: Mapping[str, Any]) -> GptConfig:
 
 def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
     kind = "gpt2 checkpoints"
-    # Sizes left out are the usual ones.
-    complete = msgspec.structs.replace(
-        with_every_bias(config),
-        num_kv_heads=config.num_kv_heads or config.num_heads,
-        head_dim=config.size_of_head,
-    )
     only = {
         "num_kv_heads": config.num_heads,
         "head_dim": config.dim // config.num_heads,
         **dict.fromkeys(("attention_bias", "qkv_bias"), True),
         **PLAIN_ATTENTION,
+        **PLAIN_BLOCK,
     }
-    require_settings(complete, _ONLY_SETTINGS | only, kind=kind)
+    require_settings(complete_sizes(config), _ONLY_SETTINGS | only, kind=kind)
     return {
         **write_settings(config, _FIELDS, kind=kind),
         "architectures": ["GPT2LMHeadModel"],
@@ -121,12 +129,24 @@ def with_every_bias(config: GptConfig) -> GptConfig:
     return msgspec.structs.replace(config, attention_bias=of_attention, qkv_bias=of_inputs)
 
 
-def map_tables(tied: bool, remote: str) -> list[ParameterMapping]:
+def complete_sizes(config: GptConfig) -> GptConfig:
+    """Return the configuration with the usual biases and sizes of heads, where none are set."""
+    return msgspec.structs.replace(
+        with_every_bias(config),
+        num_kv_heads=config.num_kv_heads or config.num_heads,
+        head_dim=config.size_of_head,
+    )
+
+
+def map_tables(
+    tied: bool, remote: str, *, output: str = "lm_head.weight"
+) -> list[ParameterMapping]:
     """Return the mappings of the tables of input and output; a tied one has the input's name.
 
     Args:
         tied: Whether they are one table.
         remote: Published name of the input's table.
+        output: Published name of the output's.
 
     Returns:
         One mapping or two.
@@ -135,7 +155,7 @@ def map_tables(tied: bool, remote: str) -> list[ParameterMapping]:
         return [ParameterMapping("output_weight", (remote,))]
     return [
         ParameterMapping("embedding.weight", (remote,)),
-        ParameterMapping("output_weight", ("lm_head.weight",)),
+        ParameterMapping("output_weight", (output,)),
     ]
 
 

@@ -1,13 +1,12 @@
 """How Llama and SmolLM checkpoints name and store the weights of a `Gpt`.
 
 Names and defaults are those of ``transformers`` (``modeling_llama``). A variant that `Gpt` does not
-compute, such as stretched rotary angles, is refused by the field that asks for it. Mistral and Qwen
-have the same fields and names, and a few of their own.
+compute, such as angles that depend on the length, is refused by the field that asks for it. Mistral
+and Qwen have the same fields and names, and a few of their own.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,37 +19,52 @@ from regard.models.base.checkpoint_format import (
     field_of,
     map_blocks,
     read_settings,
-    require_fields,
     require_settings,
     write_settings,
 )
-from regard.models.gpt.hf import PLAIN_ATTENTION, map_tables, with_every_bias
+from regard.models.base.rotary_fields import RotaryFields, write_rotary
+from regard.models.gpt.hf import PLAIN_ATTENTION, PLAIN_BLOCK, map_tables, with_every_bias
 from regard.models.gpt.model import GptConfig
 
 _ACTIVATIONS: dict[str, Activation] = {"silu": "swiglu", "swish": "swiglu"}
 _ONLY_SETTINGS: dict[str, Any] = {"positions": "rotary", "norm_kind": "rms"}
-_ROTARY_KINDS = ("default", "llama3")
-_ORIGINAL_LENGTH = "original_max_position_embeddings"
-_SCALING_FIELDS = ("factor", _ORIGINAL_LENGTH, "low_freq_factor", "high_freq_factor")
-"""Fields of ``rope_type=llama3``, in the order of the numbers of `RotaryScaling`."""
 
 
-def llama_fields(*, hidden_dim: int, max_positions: int) -> tuple[FieldMapping, ...]:
+_ACTIVATION = FieldMapping("activation", "hidden_act", "silu", _ACTIVATIONS)
+
+
+def llama_fields(
+    *,
+    hidden_dim: int,
+    max_positions: int,
+    num_layers: int = 32,
+    dim: int = 4096,
+    num_heads: int = 32,
+    tied: bool = False,
+    epsilon: float = 1e-6,
+    activation: FieldMapping = _ACTIVATION,
+) -> tuple[FieldMapping, ...]:
     """Return the fields that all formats like Llama's have.
 
     Args:
         hidden_dim: Default of ``intermediate_size``.
         max_positions: Default of ``max_position_embeddings``.
+        num_layers: Default of ``num_hidden_layers``.
+        dim: Default of ``hidden_size``.
+        num_heads: Default of ``num_attention_heads``.
+        tied: Default of ``tie_word_embeddings``.
+        epsilon: Default of ``rms_norm_eps``.
+        activation: Field of the activation.
     """
     return (
-        FieldMapping("num_layers", "num_hidden_layers", 32),
-        FieldMapping("dim", "hidden_size", 4096),
-        FieldMapping("num_heads", "num_attention_heads", 32),
+        FieldMapping("num_layers", "num_hidden_layers", num_layers),
+        FieldMapping("dim", "hidden_size", dim),
+        FieldMapping("num_heads", "num_attention_heads", num_heads),
         FieldMapping("hidden_dim", "intermediate_size", hidden_dim),
-        FieldMapping("epsilon", "rms_norm_eps", 1e-6),
-        FieldMapping("activation", "hidden_act", "silu", _ACTIVATIONS),
+        FieldMapping("epsilon", "rms_norm_eps", epsilon),
+        activation,
         FieldMapping("max_positions", "max_position_embeddings", max_positions),
-        FieldMapping("tied", "tie_word_embeddings", False),
+        FieldMapping("tied", "tie_word_embeddings", tied),
     )
 
 
@@ -66,6 +80,7 @@ def read_llama(
     *,
     num_kv_heads: int | None = None,
     head_dim: int | None = None,
+    rotary: RotaryFields = RotaryFields(),  # noqa: B008 - an immutable value
 ) -> dict[str, Any]:
     """Read the settings that all formats like Llama's have.
 
@@ -75,6 +90,7 @@ def read_llama(
         num_kv_heads: Default of ``num_key_value_heads``; None is ``num_attention_heads``, as null
             is in every format.
         head_dim: Default of ``head_dim``; None is ``hidden_size / num_attention_heads``.
+        rotary: Where the angles are.
 
     Returns:
         The values of the settings, by name.
@@ -82,7 +98,6 @@ def read_llama(
     Raises:
         ConfigError: A value is of another type, or asks for what is not computed here.
     """
-    require_fields(fields, {"partial_rotary_factor": 1.0})
     values = read_settings(fields, mappings) | _ONLY_SETTINGS
     is_missing = "num_key_value_heads" not in fields
     default = num_kv_heads if is_missing and num_kv_heads is not None else values["num_heads"]
@@ -91,55 +106,8 @@ def read_llama(
         "num_kv_heads": field_of(fields, "num_key_value_heads", default),
         "head_dim": field_of(fields, "head_dim", head_dim or 0) or None,
         "dropout": 0.0,
-        **_read_rotary(fields),
+        **rotary.read(fields),
     }
-
-
-def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the angles where old and new files have them; refuse those that grow in other ways."""
-    base, scaling = field_of(fields, "rope_theta", 10000.0), None
-    for name in ("rope_parameters", "rope_scaling"):  # of transformers from 5 on, and before
-        rope = fields.get(name) or {}
-        if not isinstance(rope, Mapping):
-            raise ConfigError(f"config.json: {name}={json.dumps(rope)}: an object was expected.")
-        kinds = {key: rope[key] for key in ("rope_type", "type") if rope.get(key) is not None}
-        for key, kind in kinds.items():
-            if kind not in _ROTARY_KINDS:
-                raise ConfigError(
-                    f"config.json: {name}.{key}={json.dumps(kind)}: no such variant here, known "
-                    f"are {', '.join(_ROTARY_KINDS)}."
-                )
-        factor = f"{name}.partial_rotary_factor"
-        require_fields({factor: rope.get("partial_rotary_factor")}, {factor: 1.0})
-        if "llama3" in kinds.values():
-            scaling = _read_scaling(rope, name)
-        by_layer = [key for key, value in rope.items() if isinstance(value, Mapping)]
-        if by_layer:
-            raise ConfigError(
-                f"config.json: {name}.{by_layer[0]}: no such variant here, all layers have the "
-                "same angles."
-            )
-        base = field_of(rope, "rope_theta", base)
-    return {"rotary_base": base, "rotary_scaling": scaling}
-
-
-def _read_scaling(rope: Mapping[str, Any], name: str) -> tuple[float, ...]:
-    """Read how angles are slowed down.
-
-    Args:
-        rope: The values of the angles.
-        name: Their name in ``config.json``.
-
-    Returns:
-        The setting of the model.
-
-    Raises:
-        ConfigError: A value is missing.
-    """
-    missing = [key for key in _SCALING_FIELDS if rope.get(key) is None]
-    if missing:
-        raise ConfigError(f"config.json: {name}.{missing[0]} is missing, which llama3 needs.")
-    return tuple(field_of(rope, key, 1.0) for key in _SCALING_FIELDS)
 
 
 def write_llama(
@@ -150,6 +118,7 @@ def write_llama(
     model_type: str,
     architecture: str,
     only: Mapping[str, Any],
+    own: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the fields that all formats like Llama's have.
 
@@ -160,6 +129,7 @@ def write_llama(
         model_type: Name of the format.
         architecture: Class of ``transformers``.
         only: The one value that the format has for settings of its own.
+        own: Settings that it has fields of its own for, which most formats do not have.
 
     Returns:
         The values of the fields, by name.
@@ -168,7 +138,8 @@ def write_llama(
         SettingError: A setting has a value that the format has no field for.
     """
     kind = f"{model_type} checkpoints"
-    require_settings(with_every_bias(config), _ONLY_SETTINGS | dict(only), kind=kind)
+    plain = {name: value for name, value in PLAIN_BLOCK.items() if name not in own}
+    require_settings(with_every_bias(config), {**_ONLY_SETTINGS, **plain, **only}, kind=kind)
     return {
         **write_settings(config, mappings, kind=kind),
         "architectures": [architecture],
@@ -176,19 +147,27 @@ def write_llama(
         "vocab_size": vocab_size,
         "num_key_value_heads": config.num_kv_heads or config.num_heads,
         "head_dim": config.size_of_head,
-        # Releases of transformers before 5 read the first, later ones the second.
-        "rope_theta": config.rotary_base,
-        "rope_parameters": {"rope_theta": config.rotary_base, **_scaling_fields(config)},
-        **({} if config.rotary_scaling is None else {"rope_scaling": _scaling_fields(config)}),
+        **write_rotary(config.rotary_base, config.rotary_scaling),
     }
 
 
-def _scaling_fields(config: GptConfig) -> dict[str, Any]:
-    """Return the fields of how angles are slowed down."""
-    if config.rotary_scaling is None:
-        return {"rope_type": "default"}
-    numbers = dict(zip(_SCALING_FIELDS, config.rotary_scaling, strict=True))
-    return {"rope_type": "llama3", **numbers, _ORIGINAL_LENGTH: int(numbers[_ORIGINAL_LENGTH])}
+_NORMS: Mapping[str, Mapping[str, str]] = {
+    "pre": {
+        "attention_residual.norm": "input_layernorm",
+        "feed_forward_residual.norm": "post_attention_layernorm",
+    },
+    "sandwich": {
+        "attention_residual.norm": "input_layernorm",
+        "attention_residual.output_norm": "post_attention_layernorm",
+        "feed_forward_residual.norm": "pre_feedforward_layernorm",
+        "feed_forward_residual.output_norm": "post_feedforward_layernorm",
+    },
+    "output": {
+        "attention_residual.output_norm": "post_attention_layernorm",
+        "feed_forward_residual.output_norm": "post_feedforward_layernorm",
+    },
+}
+"""Published names of the norms of a block, by their positions."""
 
 
 def map_llama(config: GptConfig) -> list[ParameterMapping]:
@@ -212,10 +191,7 @@ def map_llama(config: GptConfig) -> list[ParameterMapping]:
         "feed_forward.inner": ("mlp.gate_proj", "mlp.up_proj"),
         "feed_forward.outer": ("mlp.down_proj",),
     }
-    norms = {
-        "attention_residual.norm": ("input_layernorm",),
-        "feed_forward_residual.norm": ("post_attention_layernorm",),
-    }
+    norms = {name: (remote,) for name, remote in _NORMS[config.norm].items()}
     if config.qk_norm:
         norms["self_attention.query_norm"] = ("self_attn.q_norm",)
         norms["self_attention.key_norm"] = ("self_attn.k_norm",)

@@ -17,7 +17,8 @@ from regard.models.llama.hf import llama_fields, llama_format, read_llama, write
 
 _FIELDS = llama_fields(hidden_dim=14336, max_positions=131072)
 _NUM_KV_HEADS = 8  # of `transformers`, where config.json does not say it
-_WINDOW = 4096
+WINDOW = 4096
+"""Default of ``sliding_window``."""
 _NO_BIASES = dict.fromkeys(("bias", "attention_bias", "qkv_bias"), False)
 KINDS_OF_LAYERS = {False: "full_attention", True: "sliding_attention"}
 """Names of layers in ``layer_types``, by whether they have a window."""
@@ -36,7 +37,7 @@ def read_window(fields: Mapping[str, Any]) -> int:
     Raises:
         ConfigError: It is not a whole number of 1 or more.
     """
-    window = fields.get("sliding_window", _WINDOW)
+    window = fields.get("sliding_window", WINDOW)
     if window is None:
         return 0
     if type(window) is not int or window < 1:

@@ -1,0 +1,190 @@
+"""Rotary angles in ``config.json``: read as ``transformers`` reads them, and written for it.
+
+Releases of ``transformers`` before 5 have ``rope_theta`` and ``rope_scaling``, later ones
+``rope_parameters`` with all of it; in a file with both ``rope_scaling`` counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from regard.errors import ConfigError
+from regard.layers.rotary_scaling import (
+    ROTARY_SCALINGS,
+    PlainAngles,
+    RotaryScaling,
+    YarnScaling,
+    default_yarn_factor,
+)
+from regard.models.base.checkpoint_format import field_of, require_fields
+
+_KINDS = {str(kind.__struct_config__.tag): kind for kind in ROTARY_SCALINGS}
+_ORIGINAL_LENGTH = "original_max_position_embeddings"
+_OPTIONAL: dict[type[RotaryScaling], frozenset[str]] = {
+    YarnScaling: frozenset({"beta_fast", "beta_slow", "attention_factor"})
+}
+"""Numbers that a file need not have."""
+
+
+class RotaryFields(NamedTuple):
+    """Where a format has its angles, and what it has without these fields.
+
+    Args:
+        base: Name of the field of the base next to ``rope_parameters``.
+        default_base: Without that field.
+        fraction: Name of the field of the part of a head that is rotated.
+        default_fraction: Without that field; None for a format that rotates whole heads alone.
+    """
+
+    base: str = "rope_theta"
+    default_base: float = 10000.0
+    fraction: str = "partial_rotary_factor"
+    default_fraction: float | None = None
+
+    def read(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the angles.
+
+        Args:
+            fields: All values of ``config.json``.
+
+        Returns:
+            The settings ``rotary_base``, ``rotary_scaling`` and, of a format that has it,
+            ``rotary_fraction``.
+
+        Raises:
+            ConfigError: A value is of another type, or asks for what is not computed here.
+        """
+        name = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
+        rope = fields.get(name) or {}
+        if not isinstance(rope, Mapping):
+            raise ConfigError(f"config.json: {name}={json.dumps(rope)}: an object was expected.")
+        if by_layer := [key for key, value in rope.items() if isinstance(value, Mapping)]:
+            raise ConfigError(
+                f"config.json: {name}.{by_layer[0]}: no such variant here, all layers have the "
+                "same angles."
+            )
+        outside = {name: fields.get(name) for name in (self.base, self.fraction)}
+        own_names = {"rope_theta": self.base, "partial_rotary_factor": self.fraction}
+        inside = {
+            own_names.get(str(key), str(key)): value
+            for key, value in rope.items()
+            if value is not None
+        }
+        rope = outside | inside
+        settings = {
+            "rotary_base": field_of(rope, self.base, self.default_base),
+            "rotary_scaling": read_scaling(fields, rope, name),
+        }
+        if self.default_fraction is not None:
+            part = field_of(rope, self.fraction, self.default_fraction)
+            return settings | {"rotary_fraction": part}
+        for place, value in ((self.fraction, outside), (f"{name}.{self.fraction}", inside)):
+            require_fields({place: value.get(self.fraction)}, {place: 1.0})
+        return settings
+
+
+def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) -> RotaryScaling:
+    """Read how angles are changed for long texts.
+
+    Args:
+        fields: All values of ``config.json``.
+        rope: Those of the angles.
+        name: The name of these, for messages.
+
+    Returns:
+        The rule.
+
+    Raises:
+        ConfigError: A value is missing or of another type, or asks for what is not computed here.
+    """
+    key = "rope_type" if rope.get("rope_type") is not None else "type"
+    rope_type = rope.get(key) or "default"
+    if rope_type not in _KINDS:
+        why = "  Its angles depend on the length of a text." if rope_type in _BY_LENGTH else ""
+        raise ConfigError(
+            f"config.json: {name}.{key}={json.dumps(rope_type)}: no such variant here, known are "
+            f"{', '.join(_KINDS)}.{why}"
+        )
+    kind = _KINDS[rope_type]
+    values = {field.name: rope.get(field.name) for field in msgspec.structs.fields(kind)}
+    if _ORIGINAL_LENGTH in values:
+        # That next to the angles counts first, and the longest text is the last resort.
+        places = (fields.get(_ORIGINAL_LENGTH), rope.get(_ORIGINAL_LENGTH))
+        lengths = [*places, fields.get("max_position_embeddings")]
+        values[_ORIGINAL_LENGTH] = next((size for size in lengths if size is not None), None)
+    if kind is YarnScaling:
+        place = f"{name}.truncate"
+        require_fields({place: rope.get("truncate")}, {place: True})
+        values["attention_factor"] = _yarn_factor(rope)
+    required = [key for key in values if key not in _OPTIONAL.get(kind, frozenset())]
+    if missing := [key for key in required if values[key] is None]:
+        raise ConfigError(f"config.json: {name}.{missing[0]} is missing, which {rope_type} needs.")
+    defaults = {"attention_factor": 1.0, _ORIGINAL_LENGTH: 1}
+    try:
+        return kind(
+            **{
+                key: field_of(values, key, defaults.get(key, 1.0))
+                for key, value in values.items()
+                if value is not None
+            }
+        )
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"config.json: {name}.{error}.") from error
+
+
+_BY_LENGTH = ("dynamic", "longrope", "su")
+"""Rules whose angles depend on the length of a text."""
+
+
+def _yarn_factor(rope: Mapping[str, Any]) -> float | None:
+    """Return YaRN's factor on queries and keys; None where it is the paper's, of ``factor``."""
+    if (factor := rope.get("attention_factor")) is not None:
+        return factor
+    weights = [rope.get(name) for name in ("mscale", "mscale_all_dim")]
+    if not all(weights):
+        return None
+    divisor = field_of(rope, "factor", 1.0)
+    over, under = (default_yarn_factor(divisor, float(weight or 0)) for weight in weights)
+    return over / under
+
+
+def write_rotary(
+    base: float, scaling: RotaryScaling, *, fraction: float | None = None
+) -> dict[str, Any]:
+    """Return the fields of the angles, for old and new releases of ``transformers``.
+
+    Args:
+        base: Of the angles.
+        scaling: How they are changed for long texts.
+        fraction: Part of a head that is rotated; None for a format that has no field for it.
+
+    Returns:
+        The values of the fields, by name.
+    """
+    rule = scaling_fields(scaling)
+    part = {} if fraction is None else {"partial_rotary_factor": fraction}
+    return {
+        "rope_theta": base,
+        "rope_parameters": {"rope_theta": base, **part, **rule},
+        **({} if scaling == PlainAngles() else {"rope_scaling": rule}),
+        **part,
+    }
+
+
+def scaling_fields(scaling: RotaryScaling) -> dict[str, Any]:
+    """Return the name of a rule and its numbers, those that are set.
+
+    >>> scaling_fields(YarnScaling(factor=2.0))["rope_type"]
+    'yarn'
+    """
+    numbers = msgspec.structs.asdict(scaling)
+    return {
+        "rope_type": scaling.rope_type,
+        **{name: number for name, number in numbers.items() if number is not None},
+    }
