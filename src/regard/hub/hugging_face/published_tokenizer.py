@@ -38,6 +38,7 @@ from regard.hub.hugging_face.older_vocabularies import (
     word_piece_tokenizer,
 )
 from regard.hub.hugging_face.tokenizer_overrides import (
+    GEMMA_CLASS,
     NEOX_CLASS,
     QWEN_CLASS,
     ROBERTA_CLASSES,
@@ -64,6 +65,7 @@ from regard.hub.storage import read_text
 _DEFAULTS = {  # special tokens of the classes of `transformers`
     "GPT2Tokenizer": dict.fromkeys(("bos", "eos"), "<|endoftext|>"),
     "LlamaTokenizer": {"bos": "<s>", "eos": "</s>"},
+    GEMMA_CLASS: {role: f"<{role}>" for role in ("bos", "eos", "pad", "unk", "mask")},
     NEOX_CLASS: dict.fromkeys(("bos", "eos", "unk"), "<|endoftext|>") | {"pad": "<|padding|>"},
     QWEN_CLASS: dict.fromkeys(("eos", "pad", "unk"), "<|endoftext|>"),
     **dict.fromkeys(WORD_PIECE_CLASSES, WORD_PIECE_TOKENS),

@@ -73,7 +73,16 @@ _QWEN: _Pipeline = {
     "pre_tokenizer": {"type": "Sequence"},
     "decoder": {"type": "ByteLevel"},
 }
+GEMMA_CLASS = "GemmaTokenizer"
+"""The class of Gemma: pieces of SentencePiece, and bytes."""
+_GEMMA: _Pipeline = {
+    "model": {"type": "BPE", "byte_fallback": True},
+    "normalizer": {"type": "Replace"},
+    "pre_tokenizer": {"type": "Split"},
+    "decoder": {"type": "Sequence"},
+}
 _PIPELINES = {
+    GEMMA_CLASS: _GEMMA,
     QWEN_CLASS: _QWEN,
     **dict.fromkeys(WORD_PIECE_CLASSES, _WORD_PIECE),
     **dict.fromkeys(_BYTE_LEVEL_CLASSES, _BYTE_LEVEL),
