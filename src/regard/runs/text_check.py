@@ -23,6 +23,7 @@ from torch import Tensor
 from regard.data.batching import TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.question_rows import AnswerPairs, Questions
+from regard.data.readers.plain_lines import require_plain_lines
 from regard.data.readers.source import open_source
 from regard.data.readers.text_lines import read_lines
 from regard.data.rows import Rows
@@ -216,11 +217,10 @@ def require_texts(path: str) -> list[str]:
     """Return the texts of a file, one a line.
 
     Raises:
-        DataError: The file cannot be read, or holds none.
+        DataError: The file cannot be read, has rows of a table or of JSON, or holds none.
     """
     source = open_source(path)
-    if source.table is not None:
-        raise DataError(f"{path}: {source.table.form}.  Expected one text a line.")
+    require_plain_lines(source)
     texts = _with_words(read_lines(source))
     if not texts:
         raise DataError(f"{path}: holds no text.  Expected one text a line.")

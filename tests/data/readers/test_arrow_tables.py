@@ -348,7 +348,7 @@ def test_rows_that_are_larger_than_the_memory_are_refused(tmp_path, monkeypatch)
 
 def test_a_table_is_not_lines_of_text(tmp_path):
     path = write(tmp_path / "a.parquet", TEXTS)
-    with pytest.raises(DataError, match="Expected one text a line"):
+    with pytest.raises(DataError, match="not one text a line"):
         require_texts(str(path))
     with pytest.raises(DataError, match="not one text a line"):
         parse_pairs(path, targets=path)

@@ -30,6 +30,7 @@ from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
+from regard.data.readers.suffixes import UNREAD
 from regard.data.readers.table_origin import TableOrigin
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import Lines, open_text, read_lines
@@ -38,21 +39,6 @@ from regard.errors import DataError
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
-_UNREAD = {
-    ".tmx": "a translation memory (TMX)",
-    ".xlf": "translations in XLIFF",
-    ".xliff": "translations in XLIFF",
-    ".po": "translations in gettext's PO",
-    ".pot": "translations in gettext's PO",
-    ".xml": "XML",
-    ".html": "HTML",
-    ".tsf": "series in the format of Monash",
-    ".ts": "series in the format of sktime",
-    ".arff": "a table in ARFF",
-    ".yaml": "YAML",
-    ".yml": "YAML",
-}
-"""Formats of text that no reader has, by the suffix."""
 _SEGMENTS = (  # of each unit of a translation memory, as a row of TSV
     "import sys, xml.etree.ElementTree as t; [print(*(' '.join(''.join(s.itertext()).split()) "
     "for s in u.iter('seg')), sep=chr(9)) for u in t.parse(sys.argv[1]).iter('tu')]"
@@ -223,12 +209,12 @@ def _refuse_unread(source: DataSource) -> None:
         )
     if source.table is not None and source.table.media:
         _refuse_media(source, source.table)
-    if source.suffix in _UNREAD and source.suffix not in FORMATS:
+    if source.suffix in UNREAD and source.suffix not in FORMATS:
         remedy = f"Convert it to {_FORMS}."
         if source.suffix == ".tmx":
             path = shlex.quote(source.path)
             remedy = f'Write its pairs: python3 -c "{_SEGMENTS}" {path} > pairs.tsv'
-        what = f"{_UNREAD[source.suffix]}, not rows or running text"
+        what = f"{UNREAD[source.suffix]}, not rows or running text"
         raise DataError(f"{source.path}: {what}.  {remedy}")
 
 

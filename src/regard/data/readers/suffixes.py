@@ -8,6 +8,21 @@ from pathlib import Path
 
 PACKED = (".gz", ".zst")
 """Suffixes of packed files."""
+UNREAD = {
+    ".tmx": "a translation memory (TMX)",
+    ".xlf": "translations in XLIFF",
+    ".xliff": "translations in XLIFF",
+    ".po": "translations in gettext's PO",
+    ".pot": "translations in gettext's PO",
+    ".xml": "XML",
+    ".html": "HTML",
+    ".tsf": "series in the format of Monash",
+    ".ts": "series in the format of sktime",
+    ".arff": "a table in ARFF",
+    ".yaml": "YAML",
+    ".yml": "YAML",
+}
+"""Formats of text that no reader has, by the suffix."""
 _NUM_CSV_LINES = 20  # that must have the same number of cells
 _OBJECTS = re.compile(r"\s*(?:\[\s*)?\{\s*(?:[\"'}]|$)")  # a text may begin with a bracket, too
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"

@@ -43,6 +43,7 @@ from regard.data.readers.json_lists import (
     is_empty_list,
 )
 from regard.data.readers.number_columns import is_like_a_number
+from regard.data.readers.plain_lines import require_plain_lines
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.table_format import Table, name_of, open_table
@@ -61,6 +62,7 @@ Records = Iterator[tuple[int, list[str]]]
 TableReader = Callable[[TextFile, Lines, str], Records]
 """Reads the rows of a file from its lines; the last argument is the separator of CSV."""
 
+_BOTH_COLUMNS = "Name both columns of one table: `data.columns=SOURCE,TARGET`"
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
 
@@ -187,6 +189,7 @@ def parse_pairs(
 
     Raises:
         ConfigError: Both files are standard input, or the encoding is unknown.
+        DataError: One of two files holds rows, not one text a line.
     """
     if targets is not None and as_path(data) == as_path(targets) == "-":
         raise ConfigError("standard input holds one side only.  Name a file: `data.targets=FILE`")
@@ -197,7 +200,11 @@ def parse_pairs(
         rejected = [] if rejected is None else rejected
         rows = _pair_records(file, source.suffix, columns, roles, rejected)
     else:
-        rows = _aligned_records(file, open_text(targets, encoding)._replace(problems=file.problems))
+        other_source = as_source(targets)
+        for side in (source, other_source):
+            require_plain_lines(side, encoding, _BOTH_COLUMNS)
+        other = open_text(other_source, encoding)._replace(problems=file.problems)
+        rows = _aligned_records(file, other)
     for line, (source_text, target_text) in rows:
         pairs.sources.append(source_text)
         pairs.targets.append(target_text)
@@ -496,14 +503,7 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
 
     Yields:
         The number of each line, and the two texts.
-
-    Raises:
-        DataError: One of them is a table, which has rows instead of lines of text.
     """
-    for side in (file, other):
-        if side.table is not None:
-            remedy = "Name both columns of one table: `data.columns=SOURCE,TARGET`"
-            raise DataError(f"{side.name}: {side.table.form}, not one text a line.  {remedy}")
     num_lines = num_others = 0
     both = zip_longest(numbered_lines(file), numbered_lines(other))
     for line, (source, target) in enumerate(both, start=1):
