@@ -61,9 +61,14 @@ def test_a_label_with_one_input_is_refused():
 
 def test_an_unknown_label_is_refused_with_its_location():
     with pytest.raises(DataError) as caught:
-        check_known_labels(inputs_of(rows_of(1, 1), ["x", "z"]), ("x", "y"), "the training data")
+        check_known_labels(
+            inputs_of(rows_of(1, 1, 1, 1), ["cat", "Dogs", "bird", "Dogs"]),
+            ("cat", "dog"),
+            "the training data",
+        )
     assert str(caught.value) == (
-        'a.csv: line 3: the label "z" is not in the training data.  Known: x, y.'
+        'a.csv: line 3: the label "Dogs" is not in the training data.  Did you mean dog?  '
+        "Unknown in 3 of 4 rows: Dogs (2), bird (1).  Known: cat, dog."
     )
 
 

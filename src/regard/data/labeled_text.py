@@ -16,7 +16,7 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.listing import list_first, pluralize
 from regard.data.rows import Rows
-from regard.errors import DataError
+from regard.errors import DataError, did_you_mean
 
 COLUMNS = ("text", "label")
 _NUM_NAMED = 10  # labels in a message
@@ -118,13 +118,25 @@ def join_labels(
 def check_known_labels(
     rows: LabeledTexts | LabeledInputs, names: Sequence[str], train_path: str
 ) -> None:
-    """Raise `DataError` with the first row whose label is not one of those in training."""
-    for row, label in enumerate(rows.labels):
-        if label not in names:
-            raise DataError(
-                f'{rows.locate(row)}: the label "{label}" is not in {train_path}.  '
-                f"Known: {list_first(names, _NUM_NAMED)}."
-            )
+    """Check that the labels of rows are among those in training.
+
+    Raises:
+        DataError: Some are not; the message has the first of their rows, how many there are, and
+            the labels that are known.
+    """
+    known = set(names)
+    counts = Counter(label for label in rows.labels if label not in known)
+    if not counts:
+        return
+    first = next(row for row, label in enumerate(rows.labels) if label in counts)
+    label, folded = rows.labels[first], {name.casefold(): name for name in names}
+    unknown = [f"{name} ({count:,})" for name, count in counts.most_common()]
+    raise DataError(
+        f'{rows.locate(first)}: the label "{label}" is not in {train_path}.'
+        f"{did_you_mean(label.casefold(), folded)}  Unknown in {counts.total():,} of "
+        f"{len(rows):,} rows: {list_first(unknown, _NUM_NAMED)}.  "
+        f"Known: {list_first(names, _NUM_NAMED)}."
+    )
 
 
 class LabeledTextBatch(msgspec.Struct, frozen=True, kw_only=True):
