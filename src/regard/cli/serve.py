@@ -23,6 +23,7 @@ from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.outputs import as_json, print_note
 from regard.cli.parameters import Flag, Name
 from regard.errors import ConfigError
+from regard.serving.limits import ServiceLimits
 from regard.settings.validation import require_range
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from regard.serving.limits import ServiceLimits
     from regard.serving.service import AnsweredRequest
     from regard.tasks import Predictor
 
+_LIMITS = ServiceLimits()
 _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _MOST_EXAMPLES = 3  # that the page has room for
@@ -54,11 +55,11 @@ class LimitOptions:
         max_requests: Most requests at a time; more are answered with status 429.
     """
 
-    max_characters: int = 20_000
-    max_explained: int = 1_000
-    max_tokens: int = 4_096
-    max_hypotheses: int = 16
-    max_requests: int = 64
+    max_characters: int = _LIMITS.max_characters
+    max_explained: int = _LIMITS.max_explained
+    max_tokens: int = _LIMITS.max_tokens
+    max_hypotheses: int = _LIMITS.max_hypotheses
+    max_requests: int = _LIMITS.max_requests
 
 
 _LIMIT_DEFAULTS = LimitOptions()
@@ -167,8 +168,6 @@ def serve(
 
 def _limits(options: LimitOptions) -> ServiceLimits:
     """Return the limits of the service, each of 1 or more."""
-    from regard.serving.limits import ServiceLimits
-
     values = asdict(options)
     for name, value in values.items():
         require_range(f"--{name.replace('_', '-')}", value, 1, 10**9)

@@ -203,8 +203,15 @@ class RunningModel:
         """Whether a thread computes, also for a request that nobody waits for any more."""
         return self._num_computing > 0
 
-    async def compute(self, request: Request, body: Body) -> list[Any]:
+    async def compute(
+        self, request: Request, body: Body, service: VerbService[Any] | None = None
+    ) -> list[Any]:
         """Return the output for each input of a request.
+
+        Args:
+            request: The request.
+            body: What it says.
+            service: Computes the outputs; None is that of the model's verb.
 
         Raises:
             Problem: There are too many requests, it asks for too much, or the outputs are NaN.
@@ -212,13 +219,9 @@ class RunningModel:
         """
         check_outputs(body, self.limits)
         with self.outputs.admit():
-            outputs = await self._while_there(request, partial(self._outputs, body))
+            compute = partial(_outputs, service or self.verb_service, body)
+            outputs = await self._while_there(request, compute)
         self.count(body, len(outputs))
-        return outputs
-
-    def _outputs(self, body: Body, check_client: CheckClient) -> list[Any]:
-        outputs = list(self.verb_service.outputs(body, check_client))
-        require_finite(outputs)
         return outputs
 
     async def _while_there(self, request: Request, compute: Callable[[CheckClient], R]) -> R:
@@ -301,3 +304,9 @@ class RunningModel:
     def close(self) -> None:
         """Finish what is being computed."""
         self.verb_service.close()
+
+
+def _outputs(service: VerbService[Any], body: Body, check_client: CheckClient) -> list[Any]:
+    outputs = list(service.outputs(body, check_client))
+    require_finite(outputs)
+    return outputs

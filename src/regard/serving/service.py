@@ -20,7 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from regard.errors import RegardError
 from regard.explain.explanation import ModelFacts
-from regard.serving.endpoints import explanations, libretranslate, openai, operations, outputs
+from regard.serving.endpoints import (
+    explanations,
+    libretranslate,
+    masked_tokens,
+    openai,
+    operations,
+    outputs,
+)
 from regard.serving.limits import ServiceLimits
 from regard.serving.problems import CLIENT_LEFT, Problem, problem_of
 from regard.serving.responses import problem_response
@@ -76,7 +83,7 @@ def build_service(
         The application. Its lifespan ends the threads of the model.
     """
     model = RunningModel(predictor, facts, limits, languages=languages, examples=examples)
-    groups = (outputs, explanations, operations, libretranslate, openai)
+    groups = (outputs, masked_tokens, explanations, operations, libretranslate, openai)
     routes = [route for group in groups for route in group.routes(model)]
 
     @asynccontextmanager

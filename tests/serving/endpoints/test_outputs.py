@@ -15,6 +15,9 @@ from tests.explain import predictors
 from tests.explain.report.test_report_page_of_tasks import summarizer
 from tests.serving.running_service import running
 
+from regard.data.masking import MASK
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
+from regard.models import Bert
 from regard.setup.config import RunConfig
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 
@@ -201,6 +204,40 @@ def test_vectors_are_those_of_the_encoder():
     assert (explained.status, b'"takes_text":false' in page.body) == (422, True)
     vectors = [output["vector"] for output in outputs]
     np.testing.assert_allclose(vectors, encoder.embed(predictors.TEXTS).numpy(), atol=1e-6)
+
+
+def masked_encoder(*, has_head: bool = True) -> TextEncoder:
+    words = TokenizerConfig(kind="word", tags=(MASK,))
+    tokenizer = Tokenizer.train(predictors.TEXTS, words)
+    config = msgspec.structs.replace(predictors.BERT, has_mlm_head=has_head)
+    model = predictors.randomized(Bert(config, len(tokenizer)))
+    return TextEncoder(model, tokenizer, RunConfig(task="masked-language-modeling", model=config))
+
+
+def test_masks_are_filled_as_the_encoder_fills_them():
+    encoder = masked_encoder()
+    text = "the <mask> sat on the <mask>"
+    with running(encoder) as client:
+        (output,) = client.post("/v1/fill", {"text": text, "num": 3}).outputs
+        several = client.post("/v1/fill", {"text": [text, "a <mask>"]}).outputs
+        without = client.post("/v1/fill", {"text": "the cat"})
+        misspelt = client.post("/v1/fill", {"text": text, "nun": 3})
+        vector = client.post("/v1/embed", {"text": "the cat"})
+        too_many = client.post("/v1/fill", {"text": text, "num": 5_000})
+    for candidates, expected in zip(output["masks"], encoder.fill(text, num=3), strict=True):
+        assert [candidate["token"] for candidate in candidates] == [token for token, _ in expected]
+        probabilities = [candidate["probability"] for candidate in candidates]
+        assert probabilities == pytest.approx([value for _, value in expected])
+    assert [len(each["masks"]) for each in several] == [2, 1]
+    assert (without.status, misspelt.status, too_many.status) == (422, 422, 422)
+    assert "no mask in it" in without.json["detail"]
+    assert vector.status == 200
+
+
+def test_an_encoder_without_a_head_for_masks_has_no_path_to_fill_them():
+    with running(masked_encoder(has_head=False)) as client:
+        answer = client.post("/v1/fill", {"text": "the <mask>"})
+    assert answer.status == 404
 
 
 def test_an_image_is_classified_as_a_file_and_in_base64():
