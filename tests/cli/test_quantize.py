@@ -51,15 +51,34 @@ def test_the_quality_on_validation_rows_is_printed(capsys, trained, quantized, t
     assert len(fields["quality"]["bleu"]) == len(fields["quality"]["chrf"]) == 2
 
 
-@pytest.mark.usefixtures("quantized")
-def test_summaries_are_compared_by_rouge(capsys, tmp_path):
-    path = tmp_path / "news.jsonl"
+@pytest.fixture(scope="module")
+def summarizer(tmp_path_factory, quantized):
+    folder = tmp_path_factory.mktemp("news")
+    path = folder / "news.jsonl"
     rows = [{"document": source, "summary": target} for source, target in toy_pairs(60)]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    train(path, tmp_path / "m", settings=(*TINY, "training.epochs=1"))
-    code, out, _ = run(capsys, "quantize", tmp_path / "m", "-o", tmp_path / "m8")
+    train(path, folder / "m", settings=(*TINY, "training.epochs=1"))
+    return folder / "m", path
+
+
+def test_summaries_are_compared_by_rouge(capsys, tmp_path, summarizer):
+    code, out, _ = run(capsys, "quantize", summarizer[0], "-o", tmp_path / "m8")
     assert code == 0
     assert re.search(r"\nQuality \d+ validation rows   ROUGE-L [\d.]+ -> [\d.]+   equal", out)
+
+
+def test_other_rows_than_those_of_the_run_are_not_compared(capsys, tmp_path, summarizer):
+    model, path = summarizer
+    content = path.read_text()
+    path.write_text(content.replace("a", "e"))
+    _, out, _ = run(capsys, "quantize", model, "-o", tmp_path / "changed")
+    path.unlink()
+    _, missing, _ = run(capsys, "quantize", model, "-o", tmp_path / "missing", "--json")
+    path.write_text(content)
+    assert f"Quality not measured: {path}: has changed since the training.  Measure:" in out
+    fields = json.loads(missing)
+    assert fields["quality"] is None
+    assert fields["reason"] == f"{path}: the training data cannot be read"
 
 
 def test_the_folder_translates_like_a_model_of_its_weights_in_int8(trained, quantized):

@@ -51,7 +51,8 @@ def quantize(
     print(f"Written {output}   weights {before:.1f} MB -> {after:.1f} MB")
     quality = quantized.quality
     if quality is None:
-        print(f"Quality not measured: no validation data.  Measure: regard evaluate {output} FILE")
+        reason = quantized.reason
+        print(f"Quality not measured: {reason}.  Measure: regard evaluate {output} FILE")
         return
     pairs = (("BLEU", quality.bleu), ("chrF", quality.chrf), ("ROUGE-L", quality.rouge_l))
     scores = [f"{name} {pair[0]:.2f} -> {pair[1]:.2f}" for name, pair in pairs if pair]

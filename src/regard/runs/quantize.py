@@ -17,6 +17,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.metrics.rouge import rouge_l
 from regard.metrics.translation import bleu, chrf
 from regard.setup.held_out import training_data
+from regard.setup.inspect import describe_change
 from regard.tasks import task_of
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.data import TextPairs
@@ -52,12 +53,14 @@ class QuantizedFolder(msgspec.Struct, frozen=True, kw_only=True):
         bytes_before: Size of the weights of the model, in bytes.
         bytes_after: Size of the weights in the folder, in bytes.
         quality: What the rounding changes; None where the validation data is not available.
+        reason: Why it is not; empty where it is.
     """
 
     folder: str
     bytes_before: int
     bytes_after: int
     quality: Quality | None
+    reason: str = ""
 
 
 def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
@@ -91,11 +94,16 @@ def quantize_folder(model: str | Path, output: str | Path) -> QuantizedFolder:
     weights = quantize(dict(writer.model.named_parameters()))
     written = ModelFolder(target)
     written.write_weights(weights)
+    data = writer.config.data
+    # Of other rows than those of the run the scores would be compared with those of training.
+    reason = f"{data.path}: {change}" if (change := describe_change(data)) else ""
+    quality = None if reason else _compare(writer, _open_writer(target))
     return QuantizedFolder(
         folder=str(output),
         bytes_before=source.weights_path.stat().st_size,
         bytes_after=written.weights_path.stat().st_size,
-        quality=_compare(writer, _open_writer(target)),
+        quality=quality,
+        reason=reason or ("" if quality else "no validation data"),
     )
 
 

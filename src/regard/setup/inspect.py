@@ -20,6 +20,7 @@ from regard.setup.config import HELD_OUT, SOURCES, DataConfig
 if TYPE_CHECKING:
     from regard.hub.model_folder import ModelFolder
 
+_CHANGED = "has changed since the training"
 _HASHED = ("path", "targets")  # what a resumed run must find unchanged
 _NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?\s*%?\s*|nan%?|[-+]?inf%?", re.I)
 _USUAL_PERCENT = 10.0  # to propose
@@ -157,18 +158,26 @@ def _other_paths(data: DataConfig, folder: ModelFolder) -> Iterator[tuple[str, P
             yield name, typed, path
 
 
-def warn_of_other_data(data: DataConfig) -> None:
-    """Warn where the training data of a model is missing, or has changed since."""
+def describe_change(data: DataConfig) -> str:
+    """Return what became of the training data of a model since: empty where it is as it was."""
     if not data.path or not data.sha256:
-        return
+        return ""
     try:
         sources = {name: open_source(path) for name in _HASHED if (path := getattr(data, name))}
-        if sources_hash(sources) == data.sha256:
-            return
-        note = "has changed since the training: rows that were in both may not be noticed."
     except DataError:
-        note = "the training data cannot be read: rows that are in both are not noticed."
-    warnings.warn(f"{data.path}: {note}", stacklevel=2)
+        return "the training data cannot be read"
+    return "" if sources_hash(sources) == data.sha256 else _CHANGED
+
+
+def warn_of_other_data(data: DataConfig) -> None:
+    """Warn where the training data of a model is missing, or has changed since."""
+    change = describe_change(data)
+    if change == _CHANGED:
+        change += ": rows that were in both may not be noticed."
+    elif change:
+        change += ": rows that are in both are not noticed."
+    if change:
+        warnings.warn(f"{data.path}: {change}", stacklevel=2)
 
 
 def store_streams(sources: Mapping[str, DataSource], folder: ModelFolder) -> None:
