@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tests.data.readers.pair_files import (
     fault,
@@ -45,6 +45,7 @@ def rows_of(text):
 
 
 @pytest.mark.slow
+@example([("", "["), ("a", "b")], "\n", False, True)
 @given(rows_of(LINE_TEXT), LINE_ENDS, st.booleans(), st.booleans())
 def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_line):
     assume(has_mark or not rows[0][0].startswith("\ufeff"))

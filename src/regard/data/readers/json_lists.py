@@ -53,12 +53,12 @@ def holds_objects(file: TextFile, suffix: str) -> bool:
 def begins_as_json(line: str) -> bool:
     """Return whether a first line is an object of JSON, perhaps damaged, or begins a value of JSON.
 
-    A text may begin with a bracket, too.
+    A text may begin with a bracket, too, and a row of a table with an empty cell before one.
 
     >>> begins_as_json('{"text": "a"}'), begins_as_json("{"), begins_as_json("{0} files")
     (True, True, False)
     """
-    return bool(keys_of(line)) or line.strip() in ("{", "[")
+    return bool(keys_of(line)) or line.rstrip() in ("{", "[")
 
 
 def keys_of(line: str) -> tuple[str, ...]:
