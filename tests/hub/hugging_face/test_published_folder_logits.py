@@ -19,7 +19,6 @@ from regard.models.gpt.model import Gpt, GptConfig
 VOCAB = 40
 GPT2 = {"norm_kind": "layer", "activation": "gelu", "bias": True, "positions": "learned"}
 SEEDS = range(8)
-PLAIN = {"attn_implementation": "eager"}  # the others do not bound scores
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +32,10 @@ def transformers(transformers):
         Qwen2Config=transformers.Qwen2Config,
         Qwen3Config=transformers.Qwen3Config,
         GPTNeoXConfig=transformers.GPTNeoXConfig,
+        GPTNeoConfig=transformers.GPTNeoConfig,
+        OPTConfig=transformers.OPTConfig,
+        Olmo2Config=transformers.Olmo2Config,
+        Phi3Config=transformers.Phi3Config,
         GemmaConfig=transformers.GemmaConfig,
         Gemma2Config=transformers.Gemma2Config,
         Gemma3TextConfig=transformers.Gemma3TextConfig,
@@ -90,7 +93,7 @@ def llama_sizes(draw: random.Random) -> dict:
 
 
 def decoder(transformers, config, seed: int):
-    model = transformers.AutoModelForCausalLM.from_config(config, **PLAIN).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     enlarge(model, seed)
     return model
 
@@ -163,6 +166,59 @@ def gpt_neox(transformers, seed: int, **changes):
     return decoder(transformers, transformers.GPTNeoXConfig(**sizes | changes), seed)
 
 
+def gpt_neo(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    heads = draw.choice([1, 2, 3])
+    kinds = draw.choice([[["global", "local"], 1], [["local"], 3], [["global"], 2]])
+    sizes = {
+        "vocab_size": VOCAB,
+        "max_position_embeddings": 32,
+        "hidden_size": 6 * heads,
+        "num_layers": len(kinds[0]) * kinds[1],
+        "num_heads": heads,
+        "intermediate_size": draw.choice([None, 20]),
+        "attention_types": [kinds],
+        "window_size": draw.choice([1, 3, 8]),
+        "activation_function": draw.choice(["gelu_new", "relu"]),
+        "layer_norm_epsilon": draw.choice([1e-5, 1e-2]),
+        "tie_word_embeddings": draw.choice([True, False]),
+    }
+    return decoder(transformers, transformers.GPTNeoConfig(**sizes | changes), seed)
+
+
+def opt(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    heads = draw.choice([1, 2, 4])
+    sizes = {
+        "vocab_size": VOCAB,
+        "max_position_embeddings": 32,
+        "hidden_size": 6 * heads,
+        "ffn_dim": draw.choice([12, 20]),
+        "num_hidden_layers": draw.choice([1, 2, 3]),
+        "num_attention_heads": heads,
+        "activation_function": draw.choice(["relu", "gelu"]),
+        "enable_bias": draw.choice([True, True, False]),
+        "tie_word_embeddings": draw.choice([True, False]),
+    }
+    return decoder(transformers, transformers.OPTConfig(**sizes | changes), seed)
+
+
+def olmo2(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw) | {"attention_bias": draw.choice([True, False])}
+    return decoder(transformers, transformers.Olmo2Config(**sizes | changes), seed)
+
+
+def phi3(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    sizes = llama_sizes(draw) | {
+        "sliding_window": draw.choice([None, 1, 3, 7, 40]),
+        "pad_token_id": None,
+    }
+    sizes["rope_parameters"]["partial_rotary_factor"] = draw.choice([0.5, 1.0])
+    return decoder(transformers, transformers.Phi3Config(**sizes | changes), seed)
+
+
 def gemma(transformers, seed: int, **changes):
     draw = random.Random(seed)
     sizes = llama_sizes(draw) | {
@@ -212,6 +268,10 @@ MAKERS = {
     "qwen2": qwen2,
     "qwen3": qwen3,
     "gpt_neox": gpt_neox,
+    "gpt_neo": gpt_neo,
+    "opt": opt,
+    "olmo2": olmo2,
+    "phi3": phi3,
     "gemma": gemma,
     "gemma2": gemma2,
     "gemma3_text": gemma3_text,
@@ -308,7 +368,7 @@ def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, 
     written_format, out = CHECKPOINT_FORMATS[published.model_type], tmp_path / "second"
     write_hugging_face(out, ours, published.config, written_format, VOCAB)
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
-        out, output_loading_info=True, **PLAIN
+        out, output_loading_info=True
     )
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert_equal_models(ours, theirs.eval(), seed)
@@ -343,9 +403,7 @@ def test_half_precision_is_read_as_float32(make, dtype, tmp_path, transformers):
     make(2).to(dtype).save_pretrained(tmp_path)
     ours = read(tmp_path)
     assert {parameter.dtype for parameter in ours.parameters()} == {torch.float32}
-    opened = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path, dtype=torch.float32, **PLAIN
-    )
+    opened = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     assert_equal_models(ours, opened.eval(), 2)
 
 

@@ -133,7 +133,8 @@ def describe_mismatches(
     Returns:
         A sentence for each, which begins with a small letter.
     """
-    expected = [shape[0] // len(mapping.remote), *shape[1:]]
+    num_rows = shape[0] if mapping.rows is None else mapping.rows[2]
+    expected = [num_rows // len(mapping.remote), *shape[1:]]
     if mapping.is_transposed:
         expected.reverse()
     problems = []
@@ -158,12 +159,34 @@ def to_local(mapping: ParameterMapping, parts: Mapping[str, Tensor]) -> Tensor:
     """Return a parameter ``[rows, ...]``: its published tensors stacked along the first axis."""
     tensors = [parts[name].t() if mapping.is_transposed else parts[name] for name in mapping.remote]
     stacked = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    if mapping.rows is not None:
+        first, stop, _ = mapping.rows
+        return stacked[first:stop]
     num_maps, num_heads = mapping.interleaved
     return _exchange(stacked, num_heads, num_maps)
 
 
-def to_remote(mapping: ParameterMapping, parameter: Tensor) -> dict[str, Tensor]:
-    """Return the tensors of a parameter ``[rows, ...]``, by name: float32, CPU, contiguous."""
+def to_remote(
+    mappings: Iterable[ParameterMapping], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the published tensors of all parameters.
+
+    Args:
+        mappings: Of all parameters; those of the rows of one tensor follow each other.
+        parameters: Each ``[rows, ...]``, by name.
+
+    Returns:
+        The tensors by their published names: float32, CPU, contiguous.
+    """
+    tensors: dict[str, Tensor] = {}
+    for mapping in mappings:
+        for name, piece in _pieces(mapping, parameters[mapping.local].detach()).items():
+            tensors[name] = torch.cat([tensors[name], piece]) if name in tensors else piece
+    return tensors
+
+
+def _pieces(mapping: ParameterMapping, parameter: Tensor) -> dict[str, Tensor]:
+    """Return the tensors of a parameter ``[rows, ...]``, or its rows of one, by name."""
     rows = _exchange(parameter.cpu().float(), *mapping.interleaved)
     pieces = rows.chunk(len(mapping.remote))
     return {

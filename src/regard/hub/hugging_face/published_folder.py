@@ -222,8 +222,7 @@ def write_hugging_face(
     parameters = dict(model.named_parameters())
     make_untrained = checkpoint_format.untrained
     tensors = {} if make_untrained is None else make_untrained(config)
-    for mapping in mappings:
-        tensors |= to_remote(mapping, parameters[mapping.local].detach())
+    tensors |= to_remote(mappings, parameters)
     write_all_tensors(folder, tensors, shard_bytes)
     for name, file in files.items():
         write_atomic(folder / name, file)

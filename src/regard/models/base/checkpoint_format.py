@@ -42,12 +42,15 @@ class ParameterMapping(NamedTuple):
         interleaved: Numbers of maps and of heads in one tensor, which has the rows of the first
             head of each map, then those of the second (GPT-NeoX); the parameter has the rows of
             the first map, then those of the second.
+        rows: First row, the one after the last, and number of rows of the one tensor, which holds
+            other parameters, too (Phi-3's ``qkv_proj``): their mappings follow each other.
     """
 
     local: str
     remote: tuple[str, ...]
     is_transposed: bool = False
     interleaved: tuple[int, int] = (1, 1)
+    rows: tuple[int, int, int] | None = None
 
 
 class FieldMapping(NamedTuple):
@@ -143,7 +146,7 @@ def map_layer(
 
     >>> map_layer("norm", "transformer.ln_f")[1]
     ParameterMapping(local='norm.bias', remote=('transformer.ln_f.bias',), is_transposed=False,
-    interleaved=(1, 1))
+    interleaved=(1, 1), rows=None)
     """
     return [
         ParameterMapping(f"{local}.{kind}", tuple(f"{name}.{kind}" for name in remote))

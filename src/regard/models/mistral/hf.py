@@ -19,7 +19,8 @@ _FIELDS = llama_fields(hidden_dim=14336, max_positions=131072)
 _NUM_KV_HEADS = 8  # of `transformers`, where config.json does not say it
 WINDOW = 4096
 """Default of ``sliding_window``."""
-_NO_BIASES = dict.fromkeys(("bias", "attention_bias", "qkv_bias"), False)
+NO_BIASES = dict.fromkeys(("bias", "attention_bias", "qkv_bias"), False)
+"""Settings of linear maps without biases."""
 KINDS_OF_LAYERS = {False: "full_attention", True: "sliding_attention"}
 """Names of layers in ``layer_types``, by whether they have a window."""
 
@@ -79,6 +80,25 @@ def read_layer_types(fields: Mapping[str, Any], num_layers: int) -> list[bool] |
     return [names[kind] for kind in kinds]
 
 
+def one_window(config: GptConfig, *, kind: str) -> int | None:
+    """Return the window that all layers have; None for none.
+
+    Args:
+        config: The model's.
+        kind: What is written, such as ``mistral checkpoints``.
+
+    Raises:
+        SettingError: Layers have different windows.
+    """
+    first, *others = dict.fromkeys(config.windows())
+    if others:
+        raise SettingError(
+            [f"model.window={setting_text(config.window)}: {kind} have one for all layers only."],
+            {"window": first},
+        )
+    return first or None
+
+
 def _read(fields: Mapping[str, Any]) -> GptConfig:
     values = read_llama(fields, _FIELDS, num_kv_heads=_NUM_KV_HEADS)
     window = read_window(fields)
@@ -98,18 +118,9 @@ def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
         _FIELDS,
         model_type="mistral",
         architecture="MistralForCausalLM",
-        only={**_NO_BIASES, "qk_norm": False},
+        only={**NO_BIASES, "qk_norm": False},
     )
-    first, *others = dict.fromkeys(config.windows())
-    if others:
-        raise SettingError(
-            [
-                f"model.window={setting_text(config.window)}: mistral checkpoints have one for "
-                "all layers only."
-            ],
-            {"window": first},
-        )
-    return written | {"sliding_window": first or None}
+    return written | {"sliding_window": one_window(config, kind="mistral checkpoints")}
 
 
 MISTRAL_FORMAT = llama_format("mistral", _read, _write)
