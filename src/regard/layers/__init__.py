@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from regard.layers.masked_token_head import MaskedTokenHead
     from regard.layers.mesa_layer import MesaMixer, MesaSolver
     from regard.layers.multi_head_attention import CrossAttention, MultiHeadAttention, SelfAttention
-    from regard.layers.norm import LayerNorm, RMSNorm
+    from regard.layers.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
     from regard.layers.patch_embedding import InputEmbedding, Patches
     from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
     from regard.layers.pooling import Pooler, mean_of_valid
@@ -43,8 +43,20 @@ if TYPE_CHECKING:
     from regard.layers.recurrent import Lstm
     from regard.layers.relative_attention import RelativeAttention, RelativePositions
     from regard.layers.rotary import Rotary, rotate
+    from regard.layers.rotary_scaling import (
+        LinearScaling,
+        Llama3Scaling,
+        PlainAngles,
+        RotaryScaling,
+        YarnScaling,
+    )
     from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, Seq2SeqAttention
-    from regard.layers.transformer_block import BlockConfig, DecoderBlock, TransformerBlock
+    from regard.layers.transformer_block import (
+        BlockConfig,
+        DecoderBlock,
+        ParallelBlock,
+        TransformerBlock,
+    )
 
 import_lazily(__name__)
 
@@ -70,6 +82,8 @@ __all__ = [
     "LayerNorm",
     "LearnedPositions",
     "Linear",
+    "LinearScaling",
+    "Llama3Scaling",
     "LongformerAttention",
     "LowRank",
     "Lstm",
@@ -78,7 +92,9 @@ __all__ = [
     "MesaMixer",
     "MesaSolver",
     "MultiHeadAttention",
+    "ParallelBlock",
     "Patches",
+    "PlainAngles",
     "PointerGenerator",
     "Pooler",
     "RMSNorm",
@@ -86,6 +102,7 @@ __all__ = [
     "RelativeAttention",
     "RelativePositions",
     "Rotary",
+    "RotaryScaling",
     "SegmentedEmbedding",
     "SelfAttention",
     "Seq2SeqAttention",
@@ -93,6 +110,8 @@ __all__ = [
     "TokenEmbedding",
     "TransformerBlock",
     "WindowCache",
+    "YarnScaling",
+    "ZeroCenteredRMSNorm",
     "add_low_rank",
     "cache_for",
     "count_flops",
