@@ -163,7 +163,7 @@ class SelfAttention(MultiHeadAttention):
                 f"num_kv_heads must divide num_heads ({num_heads}), not {self.num_kv_heads}"
             )
         if rotary is not None:
-            num_rotated = int(self.head_dim * rotary.fraction)
+            num_rotated = rotary.num_rotated(self.head_dim)
             if num_rotated < 2 or num_rotated % 2:
                 part = "size" if rotary.fraction == 1 else "rotated part"
                 raise ConfigError(

@@ -157,13 +157,21 @@ class Rotary(nn.Module):
         self.scaling = scaling
         self.fraction = fraction
 
+    def num_rotated(self, dim: int) -> int:
+        """Return how many coordinates of a head of `dim` are rotated, the first ones."""
+        return int(dim * self.fraction)
+
     def frequencies(self, dim: int) -> Tensor:
-        """Compute the angle of a token of each pair of a head of `dim`, float64 ``[dim / 2]``."""
-        return rotary_frequencies(dim, self.base, self.scaling)
+        """Compute the angle of a token of each rotated pair of a head of `dim`, in float64.
+
+        Returns:
+            ``[num_rotated / 2]``.
+        """
+        return rotary_frequencies(self.num_rotated(dim), self.base, self.scaling)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
-        num_rotated = int(x.shape[-1] * self.fraction)
+        num_rotated = self.num_rotated(x.shape[-1])
         rotated = rotate(
             x[..., :num_rotated],
             positions,

@@ -192,6 +192,8 @@ def test_rows_of_many_blocks_are_decoded():
         ({"window": 1, "num_kv_heads": 1}, "full"),
         (GEMMA, "full"),
         (GEMMA | QWEN, "full"),
+        (GEMMA | QWEN | {"head_dim": 12, "rotary_fraction": 0.5}, "full"),
+        ({"rotary_fraction": 0.4, "bias": True}, "full"),
         (GEMMA | {"norm_kind": "layer", "bias": True}, "full"),
     ],
 )

@@ -116,6 +116,7 @@ LOCAL = {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}
 @pytest.mark.parametrize(
     ("model_type", "fields", "message"),
     [
+        ("gpt_neox", {"head_dim": 6}, "head_dim=6: no such variant here, head_dim=96 alone is "),
         ("opt", {"word_embed_proj_dim": 512}, "word_embed_proj_dim=512: no such variant here, "),
         ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before=false: no such variant"),
         ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional_attention=true: no "),

@@ -127,7 +127,10 @@ def test_what_the_compiled_decoder_does_not_compute_goes_through_operators(name,
     ("settings", "reason"),
     [
         ({"attention_soft_cap": 1.0}, "the bound of scores (soft_cap) is not covered"),
-        ({"rotary_fraction": 0.5}, "the rotation of a part of each head is not covered"),
+        (
+            {"rotary_fraction": 0.5, "head_dim": 5},
+            "the rotation of a part of each head is not covered",
+        ),
         ({"qk_norm": "joint"}, "a norm of all heads together is not covered"),
         ({"activation": "geglu"}, "geglu is not covered"),
         (

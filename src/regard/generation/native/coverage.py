@@ -211,7 +211,8 @@ def _why_not_sublayers(attention: SelfAttention, block: Block) -> str | None:
         return f"the norm position {position} is not covered"
     if attention.score.soft_cap is not None:
         return "the bound of scores (soft_cap) is not covered"
-    if attention.rotary is not None and attention.rotary.fraction != 1:
+    rotary, is_odd = attention.rotary, attention.head_dim % 2 == 1
+    if rotary is not None and rotary.fraction != 1 and (rotary.interleaved or is_odd):
         return "the rotation of a part of each head is not covered"
     for norm in (attention.query_norm, attention.key_norm):
         if norm is not None and len(norm.weight) != attention.head_dim:
@@ -232,7 +233,9 @@ def _why_not_modules(*parts: nn.Module | None) -> str | None:
         if isinstance(part, Block):
             shapes.add(_shape_of(part))
             rotary = self_attention_of(part).rotary
-            angles.add(rotary and (rotary.base, rotary.interleaved, rotary.scaling))
+            angles.add(
+                rotary and (rotary.base, rotary.interleaved, rotary.scaling, rotary.fraction)
+            )
     if len(shapes) > 1:
         return "its layers differ in their sizes"
     return "its layers differ in their rotary angles" if len(angles) > 1 else None

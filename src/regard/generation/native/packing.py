@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
@@ -100,9 +101,12 @@ class PackedModel:
                 queries = self_attention_of(block) if name == library.SELF_QKV else None
                 self._pack_map(is_encoder, number, name, maps, queries=queries)
             for name, block_norm in _norms_of(block).items():
-                attention = self_attention_of(block)
-                factor = _query_factor(attention) if name == library.QUERY_NORM else 1.0
-                self._pack_norm(is_encoder, number, name, block_norm, factor)
+                attention, factor, order = self_attention_of(block), 1.0, None
+                if name in (library.QUERY_NORM, library.KEY_NORM):
+                    order = _order_of_head(attention)
+                if name == library.QUERY_NORM:
+                    factor = _query_factor(attention)
+                self._pack_norm(is_encoder, number, name, block_norm, factor, order)
         if isinstance(stack.last_norm, LayerNorm | RMSNorm):
             self._pack_norm(is_encoder, -1, 0, stack.last_norm)
 
@@ -123,6 +127,10 @@ class PackedModel:
             num, factor = queries.num_heads * queries.head_dim, _query_factor(queries)
             weight = _scale_rows(weight, num, factor)
             bias = None if bias is None else _scale_rows(bias, num, factor)
+        if queries is not None and (order := _order_of_head(queries)) is not None:
+            num = queries.num_heads + queries.num_kv_heads
+            weight = _reorder_heads(weight, num, order)
+            bias = None if bias is None else _reorder_heads(bias, num, order)
         pointers = weight.data_ptr(), _pointer(bias)
         library.check(self.library.regard_set_map(self.handle, is_encoder, layer, name, *pointers))
 
@@ -133,12 +141,13 @@ class PackedModel:
         name: int,
         norm: LayerNorm | RMSNorm,
         factor: float = 1.0,
+        order: Tensor | None = None,
     ) -> None:
-        """Pack a norm; its outputs are multiplied by `factor`."""
-        weight = _scale_rows(_readable(norm.scale), len(norm.weight), factor)
-        bias = None
-        if isinstance(norm, LayerNorm):
-            bias = _scale_rows(_readable(norm.bias), len(norm.weight), factor)
+        """Pack a norm; its outputs are multiplied by `factor` and come in `order`."""
+        weight = factor * _readable(norm.scale)
+        bias = factor * _readable(norm.bias) if isinstance(norm, LayerNorm) else None
+        if order is not None:
+            weight, bias = weight[order], None if bias is None else bias[order]
         pointers = weight.data_ptr(), _pointer(bias)
         library.check(self.library.regard_set_norm(self.handle, is_encoder, layer, name, *pointers))
 
@@ -157,6 +166,31 @@ def _scale_rows(tensor: Tensor, num: int, factor: float) -> Tensor:
     if factor == 1:
         return tensor
     return torch.cat([factor * tensor[:num], tensor[num:]])
+
+
+def _order_of_head(attention: SelfAttention) -> Tensor | None:
+    """Return an order of coordinates, ``[head_dim]``, that rotates i with ``i + head_dim / 2``.
+
+    Products of queries and keys do not depend on it. Where a part of a head is rotated, the pairs
+    after those of this part have angles of zero.
+
+    Returns:
+        None where all pairs are rotated, which have this order already.
+    """
+    rotary, dim = attention.rotary, attention.head_dim
+    if rotary is None or rotary.fraction == 1:
+        return None
+    half, rest = rotary.num_rotated(dim) // 2, torch.arange(rotary.num_rotated(dim), dim)
+    rotated = torch.arange(2 * half)
+    first, second = rest.chunk(2) if len(rest) else (rest, rest)
+    return torch.cat([rotated[:half], first, rotated[half:], second])
+
+
+def _reorder_heads(tensor: Tensor, num_heads: int, order: Tensor) -> Tensor:
+    """Put the rows of the first heads of ``[rows, ...]`` in an order, ``[head_dim]``."""
+    num_rows = num_heads * len(order)
+    heads = tensor[:num_rows].unflatten(0, (num_heads, -1))[:, order]
+    return torch.cat([heads.flatten(0, 1), tensor[num_rows:]])
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
@@ -203,10 +237,14 @@ class PositionTables:
         if tensors:
             record.rows, record.num_rows = tensors[0].data_ptr(), len(tensors[0])
         if self._rotary is not None:
-            # In float64, as the layer: [num, head_dim / 2].
+            # In float64, as the layer: [num, rotated pairs], and then [num, head_dim / 2].
             angles = torch.arange(num).double()[:, None] * self._rotary.frequencies(self._head_dim)
-            amplitude = self._rotary.scaling.amplitude
-            cosines, sines = ((amplitude * f(angles)).float() for f in (torch.cos, torch.sin))
+            amplitude, at_rest = self._rotary.scaling.amplitude, (1.0, 0.0)
+            num_others = self._head_dim // 2 - angles.shape[1]
+            cosines, sines = (
+                F.pad((amplitude * f(angles)).float(), (0, num_others), value=value)
+                for f, value in zip((torch.cos, torch.sin), at_rest, strict=True)
+            )
             tensors += [cosines, sines]
             record.cosines, record.sines = cosines.data_ptr(), sines.data_ptr()
             record.num_angles = num

@@ -19,6 +19,7 @@ from regard.models.base.checkpoint_format import (
     map_blocks,
     map_layer,
     read_settings,
+    require_fields,
     require_settings,
     write_settings,
 )
@@ -61,6 +62,8 @@ _OUTPUT = "embed_out.weight"
 
 def _read(fields: Mapping[str, Any]) -> GptConfig:
     values = read_settings(fields, _FIELDS) | _ROTARY.read(fields) | _ONLY_SETTINGS
+    # `transformers` would take another one for the angles alone.
+    require_fields(fields, {"head_dim": values["dim"] // max(1, values["num_heads"])})
     has_bias = field_of(fields, "attention_bias", True)
     return GptConfig(**values, attention_bias=None if has_bias else False)
 
