@@ -20,6 +20,17 @@ MODELS = {
     "gpt with a window": lambda: Gpt(
         GptConfig(num_layers=2, **SMALL), VOCAB, AttentionConfig(decoder="local:3")
     ),
+    "gpt with bounded scores of partly rotated heads": lambda: Gpt(
+        GptConfig(
+            num_layers=2,
+            num_kv_heads=1,
+            rotary_fraction=0.5,
+            query_pre_attn_scalar=3.0,
+            attention_soft_cap=0.8,
+            **SMALL,
+        ),
+        VOCAB,
+    ),
     "transformer": lambda: TransformerDecoder(
         TransformerConfig(num_decoder_layers=2, positions="rotary", **SMALL), VOCAB
     ),

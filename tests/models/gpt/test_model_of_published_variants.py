@@ -193,3 +193,11 @@ def test_parallel_sub_layers_with_a_source_are_refused():
 def test_settings_that_do_nothing_or_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         GptConfig(**{"num_layers": 2, "dim": 12, "num_heads": 2, "hidden_dim": 8} | settings)
+
+
+def test_the_summary_has_parallel_layers_and_positions_of_norms():
+    attention = AttentionConfig()
+    pythia = GptConfig(**SIZES | VARIANTS["pythia"]).summary(attention)
+    assert "ff 12 gelu, parallel, layer norm, rotary positions" in pythia
+    gemma = GptConfig(**SIZES | VARIANTS["gemma 2"]).summary(attention)
+    assert "ff 12 geglu_tanh, zero_centered_rms norm (sandwich), rotary" in gemma

@@ -195,9 +195,11 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         """Describe the dimensions in a line."""
         shared = self.num_kv_heads
         grouped = "" if shared in (None, self.num_heads) else f" ({shared} of keys and values)"
+        position = "" if self.norm == "pre" else f" ({self.norm})"
+        parallel = ", parallel" if self.parallel_residual else ""
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads{grouped}, "
-            f"ff {self.hidden_dim} {self.activation}, {self.norm_kind} norm, "
+            f"ff {self.hidden_dim} {self.activation}{parallel}, {self.norm_kind} norm{position}, "
             f"{self.positions} positions, attention {attention.kind_summary('decoder')}"
             f"{self._window_summary()}"
         )
