@@ -144,9 +144,9 @@ def map_layer(
     Returns:
         One mapping for each of `kinds`.
 
-    >>> map_layer("norm", "transformer.ln_f")[1]
-    ParameterMapping(local='norm.bias', remote=('transformer.ln_f.bias',), is_transposed=False,
-    interleaved=(1, 1), rows=None)
+    >>> mapping = map_layer("norm", "transformer.ln_f")[1]
+    >>> mapping.local, mapping.remote
+    ('norm.bias', ('transformer.ln_f.bias',))
     """
     return [
         ParameterMapping(f"{local}.{kind}", tuple(f"{name}.{kind}" for name in remote))
