@@ -143,6 +143,13 @@ def test_comments_without_spaces_and_unusual_line_ends_are_read():
     assert 'msgstr "a\x85b"\n' in text
 
 
+@pytest.mark.parametrize("icon", ["\ue000", "\uf015", "\U000f0041", "\U000f0085", "\U0010fffd"])
+def test_characters_for_private_use_stay_as_they_are(icon):
+    text, _ = translate("a.po", f'{HEADER}\nmsgid "{icon} one\x85 {icon}"\nmsgstr ""\n')
+    assert f'msgid "{icon} one\x85 {icon}"' in text
+    assert f'msgstr "{icon} eno\x85 {icon}"' in text
+
+
 def test_a_catalog_without_a_header_or_an_end_of_line_is_filled():
     assert translate("a.po", 'msgid "one"\nmsgstr ""')[0] == 'msgid "one"\nmsgstr "eno"'
     assert translate("a.po", "")[0] == ""

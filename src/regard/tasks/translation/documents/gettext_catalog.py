@@ -8,6 +8,7 @@ as those of this program after its last run. https://www.gnu.org/software/gettex
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from gettext import c2py
@@ -34,7 +35,8 @@ _LINE = re.compile(
     re.VERBOSE,
 )
 _COMMENT = re.compile(r"\s*#(?![~|])")
-_LINE_ENDS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # to Python, but not to gettext
+_LINE_ENDS = frozenset("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")  # to Python, but not to gettext
+_PRIVATE_USE = 0xE000  # characters that mean what those who use them agree on
 _FAULT = re.compile(r"\(line (\d+)\)(?:: (.*))?")
 _PLURAL_FORMS = re.compile(r"nplurals\s*=\s*(\d+)\s*;\s*plural\s*=\s*([^;]+)")
 _GERMANIC = (2, "n != 1")  # what gettext takes where a catalog does not say it
@@ -284,7 +286,8 @@ def _parse(
     # polib wants a space after the sign of a comment, and takes more signs for ends of lines.
     spaced = [re.sub(r"^\s*#([.:,=]?)(?=[^\s~|.:,=])", r"#\1 ", line) for line in lines]
     content = "\n".join(line.replace("#=", "# ", 1) for line in spaced) + "\n"
-    content = _LINE_ENDS.sub(lambda match: chr(0xF0000 + ord(match[0])), content)
+    stand_ins = _stand_ins(content)
+    content = content.translate(stand_ins)
     try:
         messages = polib.pofile(content)
     except (OSError, ValueError) as error:
@@ -299,13 +302,19 @@ def _parse(
         parsed.insert(entries.index(header), polib.POEntry(msgid=""))
     if len(parsed) != len(entries):
         raise DataError(f"{name}: entries of this catalog cannot be distinguished.")
+    line_ends = {ord(stand_in): chr(code) for code, stand_in in stand_ins.items()}
     for message in parsed:
-        texts = (message.msgid, message.msgid_plural or "")
-        message.msgid, message.msgid_plural = (
-            re.sub("[\U000f0000-\U000f2029]", lambda match: chr(ord(match[0]) - 0xF0000), text)
-            for text in texts
-        )
+        message.msgid = message.msgid.translate(line_ends)
+        message.msgid_plural = (message.msgid_plural or "").translate(line_ends)
     return parsed, dict(messages.metadata), header
+
+
+def _stand_ins(content: str) -> dict[int, str]:
+    """Return for each character that ends lines to Python alone one that a text does not have."""
+    present = set(content)
+    unused = (chr(code) for code in range(_PRIVATE_USE, sys.maxunicode) if chr(code) not in present)
+    ends = sorted(_LINE_ENDS & present)
+    return dict(zip(map(ord, ends), unused, strict=False))
 
 
 def _is_header(entry: _Entry, lines: Sequence[str]) -> bool:

@@ -28,6 +28,7 @@ _PATTERNS = {
     "option": r"(?<![\w-])--[A-Za-z][\w-]*(?:=\w+)?|(?<![\w-])-[A-Za-z](?![\w-])",
     "path": r"(?<![\w/.<])(?:~|\.{1,2})?/[\w.+-]*[\w+-](?:/[\w.+-]*\w)*/?",
     "identifier": r"\b[A-Za-z]\w*_\w+\b|\b[A-Za-z_][\w.]{0,100}\(\)",
+    "icon": r"[\ue000-\uf8ff\U000f0000-\U0010fffd]+",  # of a font: for private use
     "lone sign": r"[%{}]",  # which would begin a placeholder where a program reads the text
 }
 _PRINTF_WITH_SPACE = rf"%(?:\d+\$)?[-+\#0' ]*(?:\d+|\*)?(?:\.(?:\d+|\*))?{_PRINTF}"
