@@ -313,14 +313,17 @@ def test_a_stream_of_arrow_that_is_cut_is_named(tmp_path):
             pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, ["text", "text"]),
             'FILE: two columns have the name "text".  Rename one of them.',
         ),
-        (
-            pyarrow.table({"text": ["a", "b"], "label": [1.0, math.inf]}),
-            "FILE:2: column label holds inf, not a finite number.",
-        ),
     ],
 )
 def test_tables_that_hold_nothing_usable_are_named(tmp_path, table, message):
     assert fault(write(tmp_path / "a.parquet", table)) == message
+
+
+def test_infinite_numbers_are_refused_where_they_are_read(tmp_path):
+    columns = {"time": range(12), "value": [*range(11), math.inf], "unused": [-math.inf] * 12}
+    path = write(tmp_path / "a.parquet", pyarrow.table(columns))
+    with pytest.raises(DataError, match=r"a.parquet:12: column value is too large, or not finite"):
+        read_time_series(path, columns=("time", "value"))
 
 
 def test_a_text_that_is_not_utf_8_is_named_with_its_row(tmp_path):

@@ -122,3 +122,12 @@ def test_a_value_of_another_kind_is_refused():
 def test_half_a_character_is_named_with_its_row():
     with pytest.raises(DataError, match=r"data: row 2 cannot be written as JSON \('utf-8' codec"):
         source_of_rows([("a", "b"), ("c", "\ud800")])
+
+
+@pytest.mark.parametrize("infinite", [float("inf"), np.float32("inf"), np.float64("inf")])
+def test_infinite_numbers_are_refused_as_in_a_cell_of_csv(infinite):
+    rows = [{"time": i, "value": float(i), "unused": infinite} for i in range(12)]
+    assert len(read_time_series(source_of_rows(rows), columns=("time", "value")).series) == 1
+    rows[3]["value"] = infinite
+    with pytest.raises(DataError, match=r'data.jsonl:4: column value is too large.*"inf"'):
+        read_time_series(source_of_rows(rows), columns=("time", "value"))

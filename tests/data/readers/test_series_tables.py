@@ -327,6 +327,14 @@ def test_a_cell_without_a_number_is_refused_with_line_and_column(read_series, ce
         read_series(["date,v", "2024-01-01,1", "2024-01-02,2", f"2024-01-03,{cell}"])
 
 
+@pytest.mark.parametrize("name", ["Infinity", "-Infinity"])
+def test_an_infinite_number_of_json_is_refused_as_one(read_series, name):
+    rows = [f'{{"date": "2024-01-0{day}", "v": {day}}}' for day in (1, 2)]
+    rows.append(f'{{"date": "2024-01-03", "v": {name}}}')
+    with pytest.raises(DataError, match=rf'f\.jsonl:3: column v is too large.*"{name}"'):
+        read_series(rows, "f.jsonl")
+
+
 NUMBERS = {
     "decimal commas": (["1,5", "-0,25", "1.234,5"], [1.5, -0.25, 1234.5]),
     "thousands": (["1,234", "999", "1,234,567.5"], [1234, 999, 1234567.5]),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from regard.data.readers.row_encoder import name_infinite
 from regard.errors import DataError
 
 _MEDIA = {
@@ -40,7 +40,7 @@ class ArrowColumn(NamedTuple):
             place: Returns where a row of the batch is, for messages.
 
         Raises:
-            DataError: A value is infinite, a text is not UTF-8, or a label has no name.
+            DataError: A text is not UTF-8, or a label has no name.
         """
         pyarrow = import_module("pyarrow")
         kind = array.type
@@ -55,19 +55,7 @@ class ArrowColumn(NamedTuple):
             ) from error
         if self.label_names:
             return [self._label_of(value, row, place) for row, value in enumerate(values)]
-        return self._plain(values, place) if _may_differ(array) else values
-
-    def _plain(self, values: Sequence[object], place: Callable[[int], str]) -> list[Any]:
-        """Return values in which bytes are text, or their number where they are not UTF-8."""
-        plain = []
-        for row, value in enumerate(values):
-            try:
-                plain.append(_plain_value(value))
-            except OverflowError as error:
-                raise DataError(
-                    f"{place(row)}: column {self.name} holds {error}, not a finite number."
-                ) from error
-        return plain
+        return list(map(_plain_value, values)) if _may_differ(array) else values
 
     def _label_of(self, value: object, row: int, place: Callable[[int], str]) -> str | None:
         """Return the name of a label; -1 is that of no label, as ``datasets`` writes it."""
@@ -135,8 +123,7 @@ def _is_unicode(scalar: Any) -> bool:
 def _plain_value(value: object) -> object:
     """Return a value with text for bytes that are UTF-8, else their number under ``bytes``.
 
-    Raises:
-        OverflowError: A number is infinite, which JSON cannot have.
+    Infinite numbers have their names.
     """
     if isinstance(value, bytes):
         with suppress(UnicodeDecodeError):
@@ -146,6 +133,4 @@ def _plain_value(value: object) -> object:
         return {key: _plain_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return list(map(_plain_value, value))
-    if isinstance(value, float) and math.isinf(value):
-        raise OverflowError(str(value))
-    return value
+    return name_infinite(value)

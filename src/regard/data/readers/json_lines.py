@@ -298,21 +298,21 @@ def json_fields(text: str) -> dict[str, object]:
 
 
 def _decode(text: str) -> object:
-    """Return the value of a line; NaN, as Python writes a missing number, is null."""
+    """Return the value of a line; NaN, as Python writes a missing number, is null.
+
+    An infinite number is its name, as in a cell of CSV: where numbers are read it is refused.
+
+    Raises:
+        DecodeError: It is not JSON.
+    """
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        if "NaN" not in text:
+        if "NaN" not in text and "Infinity" not in text:
             raise
         with suppress(ValueError):
-            return json.loads(text, parse_constant=_null_of_nan)
+            return json.loads(text, parse_constant=lambda name: None if name == "NaN" else name)
         raise
-
-
-def _null_of_nan(constant: str) -> None:
-    """Return null for NaN; raise ValueError for an infinite number."""
-    if constant != "NaN":
-        raise ValueError(f"{constant} is not a number of JSON.")
 
 
 def _json_texts(

@@ -14,7 +14,7 @@ import msgspec
 
 from regard.data.readers.arrow_tables import convert_stream
 from regard.data.readers.columns import PAIR_ROLES
-from regard.data.readers.row_encoder import ROW_ENCODER
+from regard.data.readers.row_encoder import ROW_ENCODER, name_infinite
 from regard.data.readers.source import DataSource
 from regard.errors import DataError
 
@@ -107,7 +107,7 @@ def _json_line(name: str, number: int, row: object) -> bytes:
             "pair (source, target), a record such as {'text': ..., 'label': ...}, or a text."
         )
     try:
-        return ROW_ENCODER.encode(fields) + b"\n"
+        return ROW_ENCODER.encode(name_infinite(fields)) + b"\n"
     except (TypeError, UnicodeError, msgspec.MsgspecError) as error:
         raise DataError(f"{name}: row {number:,} cannot be written as JSON ({error}).") from error
 

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import datetime
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
+
+
+def name_infinite(value: Any) -> Any:
+    """Return a value with names for infinite numbers, which JSON would have as missing ones.
+
+    Where numbers are read, the name is refused as in a cell of CSV.
+
+    >>> name_infinite({"a": float("-inf"), "b": [1.5, float("inf")]})
+    {'a': '-inf', 'b': [1.5, 'inf']}
+    """
+    if isinstance(value, float | np.floating):
+        return str(float(value)) if math.isinf(value) else value
+    if isinstance(value, np.ndarray):
+        return name_infinite(value.tolist())
+    if isinstance(value, Mapping):
+        return {key: name_infinite(inner) for key, inner in value.items()}
+    return list(map(name_infinite, value)) if isinstance(value, list | tuple) else value
 
 
 def _plain_value(value: object) -> str | float | None:
