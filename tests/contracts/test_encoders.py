@@ -15,7 +15,7 @@ from regard.models import ENCODERS
 from regard.models.base.encoder import EncoderConfig
 
 VOCAB = 20
-OWN_SIZES = {"longformer": {"window": 4}}
+OWN_SIZES = {"longformer": {"window": 4}, "modernbert": {"window": (0, 4)}}
 OF_BERT = [name for name, family in ENCODERS.items() if issubclass(family.config, EncoderConfig)]
 """Families with the options of BERT, and its initial weights."""
 IDS = torch.tensor([[5, 6, 7, 8, 9, 2, 11], [9, 4, 2, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0]])

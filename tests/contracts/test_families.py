@@ -23,6 +23,7 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
     "transformer": {"num_heads": 2, "hidden_dim": 32},
     "bert": {"max_positions": 8},
     "longformer": {"max_positions": 8, "window": 4},
+    "modernbert": {"max_positions": 8, "window": (0, 4)},
     "mesanet": {"num_iterations": 50, "tolerance": 1e-13},
 }
 SIDES = {

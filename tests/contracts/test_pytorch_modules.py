@@ -34,6 +34,7 @@ from regard.models import (
     LstmConfig,
     MesaNetConfig,
     Model,
+    ModernBertConfig,
     PatchTstConfig,
     TransformerConfig,
     TransformerXlConfig,
@@ -87,6 +88,7 @@ CASES = {
     "conv_s2s decoder": of_text("decoder", "conv_s2s", CONV),
     "bert": of_text("encoder", "bert", BertConfig(**ONE)),
     "longformer": of_text("encoder", "longformer", LongformerConfig(window=2, **ONE)),
+    "modernbert": of_text("encoder", "modernbert", ModernBertConfig(window=2, **ONE)),
     "transformer encoder": of_text("encoder", "transformer", TRANSFORMER),
     "transformer": of_text("both", "transformer", TRANSFORMER),
     "transformer that copies": of_text(

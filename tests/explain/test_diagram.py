@@ -43,6 +43,7 @@ SIZES = {
     "lstm": SIDES,
     "conv_s2s": SIDES,
     "longformer": STACK | {"window": 8},
+    "modernbert": STACK | {"window": (0, 8)},
     "encoder_decoder": {
         "encoder": BertConfig(**STACK | {"dim": 16}),
         "decoder": TransformerXlConfig(**STACK),

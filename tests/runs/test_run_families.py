@@ -169,13 +169,13 @@ def test_a_configuration_without_a_family_is_a_transformer():
         (
             ["model.family=ltsm"],
             "model.family=ltsm: one of transformer, lstm, conv_s2s, encoder_decoder, gpt, "
-            "transformer_xl, mesanet, bert, longformer, vit, patch_tst was expected.  "
+            "transformer_xl, mesanet, bert, longformer, modernbert, vit, patch_tst was expected.  "
             "Did you mean lstm?",
         ),
         (
             ["model.family=lstm", "model.num_heads=2"],
             "unknown setting model.num_heads.  It goes with model.family=transformer or gpt or "
-            "transformer_xl or mesanet or bert or longformer or vit or patch_tst.  "
+            "transformer_xl or mesanet or bert or longformer or modernbert or vit or patch_tst.  "
             "All: regard train --help-config model",
         ),
         (
@@ -192,7 +192,7 @@ def test_a_configuration_without_a_family_is_a_transformer():
         (
             ["model.family=encoder_decoder", "model.encoder.window=64"],
             "unknown setting model.encoder.window.  Did you mean model.decoder.window?  "
-            "It goes with model.encoder.family=longformer.  "
+            "It goes with model.encoder.family=longformer or modernbert.  "
             "All: regard train --help-config model.encoder",
         ),
     ],

@@ -136,8 +136,8 @@ def test_sides_alone_have_no_published_layout(tmp_path, masked, folder):
         export_model(load(masked), tmp_path / "out")
     assert str(caught.value) == (
         "model.family=transformer: no published layout has a place for this model.  Families of "
-        "this kind that have one: bert, longformer.  A model that can be written is trained with "
-        "`model.family=bert` `model.norm=post` `model.num_segments=2`."
+        "this kind that have one: bert, longformer, modernbert.  A model that can be written is "
+        "trained with `model.family=bert` `model.norm=post` `model.num_segments=2`."
     )
     with pytest.raises(ConfigError, match=rf"^model\.family={folder.name}: no published layout"):
         export_model(load(folder), tmp_path / "out")
@@ -175,7 +175,8 @@ def test_a_side_alone_has_presets_of_its_own(task, family, counted, preset):
         (
             "classification",
             "lstm",
-            "model.family=lstm: does not classify.  Take one of bert, longformer, transformer.",
+            "model.family=lstm: does not classify.  Take one of bert, longformer, modernbert, "
+            "transformer.",
         ),
         (
             "translation",

@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "heads": (lambda: GptConfig(dim=30), "dim must be a multiple of num_heads (8), not 30"),
     "another struct": (
         lambda: EncoderDecoderConfig(encoder=GptConfig()),
-        "encoder=GptConfig: one of BertConfig, LongformerConfig was expected.",
+        "encoder=GptConfig: one of BertConfig, LongformerConfig, ModernBertConfig was expected.",
     ),
     "a pattern": (lambda: AttentionConfig(pattern=4), "pattern=4: text or a bracketed list"),
     "a block": (

@@ -189,7 +189,7 @@ def test_padding_that_ends_the_sources_or_has_no_row_is_refused(pairs, tmp_path)
 def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_path):
     assert message(pairs, tmp_path / "m", *sides(decoder)) == (
         f"fine_tuning.encoder={decoder}: a model of family gpt; the encoder may be one of bert, "
-        "longformer."
+        "longformer, modernbert."
     )
     assert message(book, tmp_path / "m", *sides(encoder)) == (
         "fine_tuning.encoder: parts of an encoder-decoder; the data is for language-modeling."

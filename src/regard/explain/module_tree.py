@@ -287,7 +287,8 @@ def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """List the children of a block that are parts, in the order of data where it declares one."""
     if steps := steps_of(module):
         paths = dict(module.named_modules())
-        return [(step.name, paths[step.name]) for step in steps if step.name in paths]
+        children = ((step.name, paths[step.name]) for step in steps if step.name in paths)
+        return [(name, child) for name, child in children if _is_part(child)]
     return [(name, child) for name, child in module.named_children() if _is_part(child)]
 
 

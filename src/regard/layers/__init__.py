@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
     from regard.layers.pooling import Pooler, mean_of_valid
     from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
+    from regard.layers.prediction_head import PredictionHead
     from regard.layers.recorded_attention import AttentionRecord, RecordedAttention
     from regard.layers.recurrent import Lstm
     from regard.layers.relative_attention import RelativeAttention, RelativePositions
@@ -97,6 +98,7 @@ __all__ = [
     "PlainAngles",
     "PointerGenerator",
     "Pooler",
+    "PredictionHead",
     "RMSNorm",
     "RecordedAttention",
     "RelativeAttention",

@@ -26,6 +26,8 @@ class MaskedTokenHead(Layer):
         norm: Normalisation of what is compared with the table.
         activation: gelu (the paper's), gelu_tanh or relu.
         table_dim: Size of the rows of the table; None is `dim`.
+        bias: Whether W has a bias, b.
+        output_bias: Whether logits have one, c.
     """
 
     def __init__(
@@ -36,25 +38,29 @@ class MaskedTokenHead(Layer):
         *,
         activation: HeadActivation = "gelu",
         table_dim: int | None = None,
+        bias: bool = True,
+        output_bias: bool = True,
     ) -> None:
         super().__init__()
         check_type(activation, HeadActivation, "activation")
-        self.dense = Linear(dim, table_dim or dim)
+        self.dense = Linear(dim, table_dim or dim, bias=bias)
         self.norm = norm
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.vocab_size = vocab_size
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if output_bias else None
         self.activation = ACTIVATIONS[activation]
         self.activation_name = activation
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
         """Map ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
         x = self.norm(self.activation(self.dense(hidden)))
-        return F.linear(x, table.to(x.dtype), self.bias.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, table.to(x.dtype), bias)
 
     def describe(self) -> Description:
         """Return what it computes before the table of tokens."""
         facts = (f"linear, {self.activation_name}, layer norm", "table of tokens")
-        return Description("masked-token head", facts, out_dim=len(self.bias))
+        return Description("masked-token head", facts, out_dim=self.vocab_size)
 
     def flops(self, length: int) -> int:
         """Count its map and the product with the table, ``[vocab, dim]``."""
-        return super().flops(length) + 2 * len(self.bias) * len(self.dense.weight) * length
+        return super().flops(length) + 2 * self.vocab_size * len(self.dense.weight) * length

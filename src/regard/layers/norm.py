@@ -24,22 +24,24 @@ class LayerNorm(Layer):
     Args:
         dim: Size of the last axis.
         epsilon: Added to the variance, 0 or more.
+        bias: Whether it has one.
 
     Raises:
         ConfigError: An argument is out of range.
     """
 
-    def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
+    def __init__(self, dim: int, epsilon: float = 1e-5, *, bias: bool = True) -> None:
         super().__init__()
         require_whole("dim", dim, 1)
         require_number("epsilon", epsilon, "0 or more", lambda epsilon: epsilon >= 0)
         self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[batch, length, dim]`` (any leading axes), with statistics in float32."""
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)
 
     @property

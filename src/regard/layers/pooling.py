@@ -16,9 +16,7 @@ Pooling = Literal["first", "mean"]
 """The vector of a sequence: the state of its first position, or the mean of all."""
 
 PoolerActivation = Literal["tanh", "relu", "gelu"]
-
-
-_ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu}
+POOLER_ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu}
 
 
 class Pooler(Linear):
@@ -36,7 +34,7 @@ class Pooler(Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch.nn.Linear
         """Map ``[batch, dim]`` to the same shape."""
-        return _ACTIVATIONS[self.activation](super().forward(input))
+        return POOLER_ACTIVATIONS[self.activation](super().forward(input))
 
 
 def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:

@@ -65,6 +65,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         rotary_fraction: Part of a head that is rotated, the first coordinates, above 0, 1 at most.
         query_scale: Factor on the scores of self-attention; None is the root of ``1 / head_dim``.
         soft_cap: Bound of these scores; None has none.
+        norm_bias: Whether layer normalisations have biases.
     """
 
     dim: int
@@ -88,6 +89,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rotary_fraction: float = 1.0
     query_scale: float | None = None
     soft_cap: float | None = None
+    norm_bias: bool = True
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -144,6 +146,8 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def make_norm(self) -> LayerNorm | RMSNorm:
         """Build one normalisation."""
+        if self.norm_kind == "layer":
+            return LayerNorm(self.dim, self.epsilon, bias=self.norm_bias)
         return NORMS[self.norm_kind](self.dim, self.epsilon)
 
     def make_last_norm(self) -> LayerNorm | RMSNorm | nn.Identity:

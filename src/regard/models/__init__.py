@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from regard.models.lstm.decoder_only import LstmDecoder
     from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
     from regard.models.mesanet.model import MesaNet, MesaNetConfig
+    from regard.models.modernbert.model import ModernBert, ModernBertConfig
     from regard.models.patch_tst.model import PatchTst, PatchTstConfig
     from regard.models.transformer.decoder_only import TransformerDecoder
     from regard.models.transformer.encoder_only import TransformerEncoder
@@ -137,6 +138,7 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "distilbert": "regard.models.distilbert.hf.DISTILBERT_FORMAT",
         "electra": "regard.models.electra.hf.ELECTRA_FORMAT",
         "longformer": "regard.models.longformer.hf.LONGFORMER_FORMAT",
+        "modernbert": "regard.models.modernbert.hf.MODERNBERT_FORMAT",
     }
 )
 """Formats of published checkpoints of text, by their ``model_type``."""
@@ -205,6 +207,9 @@ ENCODERS: dict[str, Family[Encoder]] = {
     ),
     "longformer": Family(
         "longformer.model.LongformerConfig", "longformer.model.Longformer", ("longformer",)
+    ),
+    "modernbert": Family(
+        "modernbert.model.ModernBertConfig", "modernbert.model.ModernBert", ("modernbert",)
     ),
     "transformer": Family(
         "transformer.model.TransformerConfig",
@@ -288,6 +293,8 @@ __all__ = [
     "MesaNetConfig",
     "Model",
     "ModelConfig",
+    "ModernBert",
+    "ModernBertConfig",
     "PatchTst",
     "PatchTstConfig",
     "SpanModel",

@@ -18,7 +18,7 @@ from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.linear import Linear
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import Classifier, EncoderDecoder, Model, SpanModel, Vit
+from regard.models import Classifier, Encoder, EncoderDecoder, Model, SpanModel, Vit
 from regard.setup.config import RunConfig
 
 _HEAD_OF_TEXTS = ("output_weight", "output_bias")  # parameters with a row for each label
@@ -87,9 +87,7 @@ def _fill_classifier(
         head = _known_rows(model, _HEAD_OF_TEXTS, tensors, labels, old_labels)
         fill_from_pretrained(model, tensors | head, folder)
         return _describe_known(labels, old_labels, folder)
-    encoder = encoder_weights(tensors)
-    has_pooler = any(name.startswith("pooler.") for name in encoder)
-    fill_from_pretrained(model.encoder, encoder, folder, skip=() if has_pooler else ("pooler.",))
+    _fill_encoder(model.encoder, encoder_weights(tensors), folder)
     return f"The output layer is new: that of {folder} has another form." if old_labels else ""
 
 
@@ -98,9 +96,22 @@ def _fill_span_model(model: SpanModel, tensors: dict[str, Tensor], folder: Path)
     if tensors.keys() == _pretrained_names(model):
         fill_from_pretrained(model, tensors, folder)
         return
-    fill_from_pretrained(model.encoder, encoder_weights(tensors), folder)
+    _fill_encoder(model.encoder, encoder_weights(tensors), folder)
     if model.roles is not None:
         model.roles.weight.data.zero_()  # the encoder begins as it was trained
+
+
+def _fill_encoder(encoder: Encoder, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Copy the weights of an encoder, of which the pooler may be new."""
+    if encoder.config.pools_every_vector:  # it computes what the head of masked tokens does
+        of_head = {
+            name.replace("head.", "pooler.", 1): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("head.")
+        }
+        tensors = of_head | tensors
+    has_pooler = any(name.startswith("pooler.") for name in tensors)
+    fill_from_pretrained(encoder, tensors, folder, skip=() if has_pooler else ("pooler.",))
 
 
 def _pretrained_names(model: Model) -> set[str]:

@@ -19,6 +19,7 @@ from regard.models import (
     LstmConfig,
     MesaNetConfig,
     ModelConfig,
+    ModernBertConfig,
     PatchTstConfig,
     TransformerConfig,
     TransformerXlConfig,
@@ -69,6 +70,8 @@ _FROM_SCRATCH: dict[str, Any] = {
     "epsilon": 1e-5,
 }
 """Settings of an encoder that starts from random weights."""
+_MODERN: dict[str, Any] = {"dropout": 0.1, "pooling": "mean", "rotary_base": _ROTARY_BASE}
+"""The same of a ModernBERT: a larger base is for texts of 8,192 tokens (Warner et al. 2024)."""
 _TRANSFORMERS: dict[PresetName, TransformerConfig] = {
     "tiny": TransformerConfig(
         num_encoder_layers=2,
@@ -165,6 +168,12 @@ ENCODER_PRESETS = _by_family(
             num_layers=4, dim=256, num_heads=4, hidden_dim=1024, window=128, **_FROM_SCRATCH
         ),
         base=LongformerConfig(),
+    ),
+    _presets(
+        _ENCODER,
+        tiny=ModernBertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=384, **_MODERN),
+        small=ModernBertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=768, **_MODERN),
+        base=ModernBertConfig(),
     ),
     _presets(
         _ENCODER,

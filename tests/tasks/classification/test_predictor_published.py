@@ -29,7 +29,7 @@ from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.training.events import Saved, Started
 
-KINDS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "longformer")
+KINDS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "longformer", "modernbert")
 LABELS = ("joy", "anger", "fear")
 SETTINGS = ("training.epochs=1", "training.precision=float32", "data.max_length=32")
 
@@ -75,9 +75,14 @@ def published(transformers, kind: str, folder: Path, *, seed: int, labels=LABELS
         }
     if kind == "longformer":
         sizes |= {"attention_window": 8}
+    if kind == "modernbert":
+        sizes |= {"local_attention": 4, "hidden_activation": draw.choice(["gelu", "silu"])}
+        sizes |= {"classifier_pooling": draw.choice(["cls", "mean"]), "norm_bias": seed > 1}
+        ids = ("pad", "bos", "eos", "cls", "sep")
+        sizes |= {f"{role}_token_id": number for number, role in enumerate(ids)}
     if kind == "electra":
         sizes |= {"embedding_size": draw.choice([7, 20])}
-    names = {"distilbert": "DistilBert", "xlm-roberta": "XLMRoberta"}
+    names = {"distilbert": "DistilBert", "xlm-roberta": "XLMRoberta", "modernbert": "ModernBert"}
     name = names.get(kind, kind.capitalize())
     config = getattr(transformers, f"{name}Config")(**common, **sizes)
     model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()

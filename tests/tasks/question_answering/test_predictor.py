@@ -80,6 +80,10 @@ def published(transformers, kind: str, folder: Path, head: str = "ForQuestionAns
         sizes["max_position_embeddings"] = 128
     if kind in OFFSET:
         sizes |= {"type_vocab_size": 1, "pad_token_id": 1}
+    if kind == "ModernBert":
+        ids = {"pad": 0, "bos": 2, "eos": 3, "cls": 2, "sep": 3}
+        sizes |= {f"{role}_token_id": number for role, number in ids.items()}
+        sizes |= {"local_attention": 8}
     if kind == "Longformer":
         sizes |= {"attention_window": [8, 16], "sep_token_id": 2}
     model = getattr(transformers, f"{kind}{head}")(getattr(transformers, f"{kind}Config")(**sizes))
@@ -130,7 +134,7 @@ def their_answer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer"])
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer", "ModernBert"])
 def test_published_heads_give_the_spans_of_transformers(kind, transformers, tmp_path):
     model = published(transformers, kind, tmp_path / "hf")
     opened: Any = regard.load(tmp_path / "hf")
@@ -177,7 +181,7 @@ def regard_settings(config: Any, **changes: int) -> Any:
     return msgspec.structs.replace(config, qa=msgspec.structs.replace(config.qa, **changes))
 
 
-@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer"])
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer", "ModernBert"])
 def test_a_published_head_goes_out_as_it_came(kind, transformers, tmp_path):
     published(transformers, kind, tmp_path / "hf")
     opened = regard.load(tmp_path / "hf")

@@ -230,6 +230,8 @@ def _why_not_modules(*parts: nn.Module | None) -> str | None:
                 return f"{type(module).__name__} is not covered"
             if "forward" in vars(module):
                 return f"the `forward` of a {type(module).__name__} was replaced"
+            if isinstance(module, LayerNorm) and module.bias is None:
+                return "a LayerNorm without biases is not covered"
         if isinstance(part, Block):
             shapes.add(_shape_of(part))
             rotary = self_attention_of(part).rotary

@@ -86,7 +86,7 @@ class PackedModel:
         table, norm = _readable(stack.embedding.weight), stack.embedding.norm
         self._tables.append(table)
         weight = None if norm is None else _readable(norm.weight)
-        bias = None if norm is None else _readable(norm.bias)
+        bias = None if norm is None or norm.bias is None else _readable(norm.bias)
         result = self.library.regard_set_embedding(
             self.handle,
             is_encoder,
@@ -145,7 +145,9 @@ class PackedModel:
     ) -> None:
         """Pack a norm; its outputs are multiplied by `factor` and come in `order`."""
         weight = factor * _readable(norm.scale)
-        bias = factor * _readable(norm.bias) if isinstance(norm, LayerNorm) else None
+        bias = None
+        if isinstance(norm, LayerNorm) and norm.bias is not None:
+            bias = factor * _readable(norm.bias)
         if order is not None:
             weight, bias = weight[order], None if bias is None else bias[order]
         pointers = weight.data_ptr(), _pointer(bias)

@@ -200,7 +200,7 @@ def _fill_last_norm(spec: Any, norm: nn.Module) -> None:
 def _fill_norm(spec: Any, norm: nn.Module) -> None:
     assert isinstance(norm, LayerNorm | RMSNorm)
     spec.gamma = _float(norm.scale)
-    if isinstance(norm, LayerNorm):
+    if isinstance(norm, LayerNorm) and norm.bias is not None:
         spec.beta = _float(norm.bias)
 
 

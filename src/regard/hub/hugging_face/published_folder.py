@@ -60,7 +60,6 @@ from regard.models.base.classifier_checkpoints import (
     with_label_head,
 )
 from regard.models.base.span_checkpoints import (
-    SPAN_OUTPUT,
     UNUSED_POOLER,
     map_span_parameters,
     span_checkpoint_of,
@@ -326,9 +325,12 @@ def _has_span_head(
     tensors: Mapping[str, Tensor],
 ) -> bool:
     """Return whether an encoder gives places of answers, by the class named, or by the tensors."""
-    output, name = f"{SPAN_OUTPUT}.weight", head_of(architecture)
-    if checkpoint_format.label_head is None or name not in ("", SPANS_OF_TEXTS):
+    label_head, name = checkpoint_format.label_head, head_of(architecture)
+    output = f"{checkpoint_format.span_output}.weight"
+    if label_head is None or name not in ("", SPANS_OF_TEXTS):
         return False
+    if not name and checkpoint_format.span_output == label_head.output:
+        return False  # by their names its tensors are those of labels
     _require_head(folder, architecture, output, tensors)
     return output in tensors
 

@@ -74,16 +74,19 @@ class LabelHead(NamedTuple):
     """The layers after the encoder in a published classifier of texts.
 
     Args:
-        dense: Name of the linear map of the first token's state.
+        dense: Name of the linear map of a text's vector.
         output: Name of the linear map to the labels.
         activation: Between the two.
         ignored: Endings of names of layers that old files have and no classifier uses.
+        is_pooler: Whether the first map is the encoder's own pooler, with the activation that its
+            configuration says, of vectors by any pooling: models of answers have it, too.
     """
 
     dense: str
     output: str
     activation: Literal["tanh", "relu", "gelu"] = "tanh"
     ignored: tuple[str, ...] = ()
+    is_pooler: bool = False
 
 
 class CheckpointFormat(NamedTuple):
@@ -105,6 +108,7 @@ class CheckpointFormat(NamedTuple):
         tied_names: For the name of a tensor, the name of another that it equals where the two are
             tied: a checkpoint may have it too, or leave it out.
         label_head: Head of the classifiers built on it; None where there are none.
+        span_output: Name of the linear map to the two logits of models of answers.
         tokenizer_class: Class of ``transformers`` that reads its vocabulary, where a folder names
             none.
         reads_segments: Whether its models read the segment of each token (``token_type_ids``).
@@ -125,6 +129,7 @@ class CheckpointFormat(NamedTuple):
     renamed: tuple[tuple[str, str], ...] = ()
     tied_names: Mapping[str, str] = {}
     label_head: LabelHead | None = None
+    span_output: str = "qa_outputs"
     tokenizer_class: str = "PreTrainedTokenizer"
     reads_segments: bool = False
     has_global_questions: bool = False

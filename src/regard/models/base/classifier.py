@@ -43,11 +43,10 @@ class Classifier(EncoderOutputs):
 
     def pooling(self) -> PooledVector:
         """Return the vector of a text: of its first token, or the mean over all."""
-        if self.encoder.config.pooling == "first":
-            return PooledVector("first token", self.encoder.pooler)
-        return PooledVector("mean over tokens", None)
+        label = "first token" if self.encoder.config.pooling == "first" else "mean over tokens"
+        return PooledVector(label, self.encoder.pooler if self.encoder.maps_pooled else None)
 
     def unused_layers(self) -> list[nn.Module]:
-        """Return the head of masked tokens, and the pooler where vectors are means."""
-        pooler = [] if self.encoder.config.pooling == "first" else self.vector_layers()
+        """Return the head of masked tokens, and a pooler that maps no vector of a text."""
+        pooler = [] if self.encoder.maps_pooled else self.vector_layers()
         return pooler if self.encoder.head is None else [self.encoder.head, *pooler]

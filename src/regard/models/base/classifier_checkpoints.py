@@ -1,7 +1,7 @@
 """How published classifiers of texts name and store the layers after their encoder.
 
 ``transformers`` has a class ``...ForSequenceClassification`` for each encoder: a linear map of the
-first token's state with an activation, then a linear map to the labels. Here the first is the
+text's vector with an activation, then a linear map to the labels. Here the first is the
 encoder's pooler and the second the classifier's own, so a `LabelHead` only gives their names.
 """
 
@@ -28,6 +28,8 @@ C = TypeVar("C", bound=EncoderConfig)
 
 def with_label_head(config: C, head: LabelHead) -> C:
     """Return an encoder's configuration with the pooler of a published classifier's head."""
+    if head.is_pooler:
+        return msgspec.structs.replace(config, has_mlm_head=False, has_pooler=True)
     return msgspec.structs.replace(
         config, has_mlm_head=False, has_pooler=True, pooler_activation=head.activation
     )
@@ -48,9 +50,10 @@ def map_classifier_parameters(
     """
     mappings = [
         mapping._replace(local=f"encoder.{mapping.local}")
-        for mapping in checkpoint_format.map_parameters(_without_head(config))
+        for mapping in checkpoint_format.map_parameters(_without_head(config, head))
     ]
-    mappings += map_layer("encoder.pooler", head.dense)
+    if not head.is_pooler:
+        mappings += map_layer("encoder.pooler", head.dense)
     return mappings + [
         ParameterMapping(f"output_{kind}", (f"{head.output}.{kind}",))
         for kind in ("weight", "bias")
@@ -71,21 +74,23 @@ def checkpoint_of(
     Raises:
         ConfigError: The format cannot express a setting, or has no classifiers.
     """
+    head = checkpoint_format.label_head
     if not labels:
         # Longformer's: outside classifiers `transformers` has global tokens only by a mask.
-        only = {"num_global": 0, "question_end_id": None}
+        only: dict[str, Any] = {"num_global": 0, "question_end_id": None}
+        if head is not None and head.is_pooler and not config.has_mlm_head:
+            only["has_pooler"] = False
         require_settings(config, only, kind=f"{checkpoint_format.model_type} encoders")
         return checkpoint_format.write(config, vocab_size), checkpoint_format.map_parameters(config)
-    head = checkpoint_format.label_head
     if head is None:
         raise ConfigError(
             f"labels: {checkpoint_format.model_type} checkpoints hold no classifiers of texts."
         )
-    fields = checkpoint_format.write(_without_head(config), vocab_size)
+    fields = checkpoint_format.write(_without_head(config, head), vocab_size)
+    of_head = {"pooling": "first", "pooler_activation": head.activation}
     only = {
-        "pooling": "first",
+        **({} if head.is_pooler else of_head),
         "has_pooler": True,
-        "pooler_activation": head.activation,
         # Longformer's: `transformers` has the first token in every classifier.
         "num_global": 1,
         "question_end_id": None,
@@ -100,7 +105,9 @@ def checkpoint_of(
     return fields, map_classifier_parameters(config, checkpoint_format, head)
 
 
-def _without_head(config: C) -> C:
+def _without_head(config: C, head: LabelHead) -> C:
+    if head.is_pooler:
+        return with_label_head(config, head)
     return msgspec.structs.replace(
         config, has_mlm_head=False, has_pooler=False, pooler_activation="tanh"
     )

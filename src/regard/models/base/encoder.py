@@ -8,7 +8,7 @@ masked-token prediction and the pooler. A family passes the attention of each la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import ClassVar, Self
 
 import msgspec
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
 from regard.layers.norm import LayerNorm
 from regard.layers.pooling import Pooler, PoolerActivation, Pooling, mean_of_valid
 from regard.layers.positions import LearnedPositions
+from regard.layers.prediction_head import PredictionHead
 from regard.layers.transformer_block import BlockConfig, Mixer, NormPosition, TransformerBlock
 from regard.models.base.model import FamilyConfig
 from regard.models.base.text_model import (
@@ -53,7 +54,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1; attention weights are not
             dropped.
         norm: post (default, the paper's) or pre.
-        activation: gelu (the paper's), gelu_tanh, relu or swiglu.
+        activation: gelu (the paper's), gelu_tanh, relu, swiglu or geglu.
         epsilon: Added to the variance in every normalisation.
         max_positions: Longest text, in tokens; later positions count as the last.
         position_offset: Rows of the position table before the first token's.
@@ -68,6 +69,9 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         embedding_dim: Size of the rows of its tables, which a linear map takes to `dim` (Clark et
             al. 2020, ELECTRA); none has `dim` itself and no map.
     """
+
+    pools_every_vector: ClassVar[bool] = False
+    """Whether the pooler maps means, and tokens that answer, as well as first tokens."""
 
     num_layers: int = 12
     dim: int = 768
@@ -143,11 +147,31 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         return SegmentedEmbedding(
             table,
             self.make_positions(),
-            LayerNorm(self.table_dim, self.epsilon),
+            self.make_norm(self.table_dim),
             Dropout(self.dropout),
             num_segments=self.num_segments,
             out_dim=None if self.embedding_dim is None else self.dim,
         )
+
+    def make_norm(self, dim: int) -> LayerNorm:
+        """Return a normalisation outside of the blocks."""
+        return LayerNorm(dim, self.epsilon)
+
+    def make_head(self, vocab_size: int) -> MaskedTokenHead | None:
+        """Return the head of masked tokens, if there is one."""
+        if not self.has_mlm_head:
+            return None
+        return MaskedTokenHead(
+            self.dim,
+            vocab_size,
+            self.make_norm(self.table_dim),
+            activation=self.head_activation,
+            table_dim=self.embedding_dim,
+        )
+
+    def make_pooler(self) -> Pooler | PredictionHead | None:
+        """Return the pooler, if there is one."""
+        return Pooler(self.dim, self.pooler_activation) if self.has_pooler else None
 
 
 class Encoder(TextModel):
@@ -181,16 +205,8 @@ class Encoder(TextModel):
         block = block or config.block()
         self.blocks = nn.ModuleList(TransformerBlock(block, mixer) for mixer in mixers)
         self.norm = block.make_last_norm()
-        self.head = None
-        if config.has_mlm_head:
-            self.head = MaskedTokenHead(
-                config.dim,
-                vocab_size,
-                LayerNorm(config.table_dim, config.epsilon),
-                activation=config.head_activation,
-                table_dim=config.embedding_dim,
-            )
-        self.pooler = Pooler(config.dim, config.pooler_activation) if config.has_pooler else None
+        self.head = config.make_head(vocab_size)
+        self.pooler = config.make_pooler()
         if initial_std is not None:
             for parameter in self.parameters():
                 if parameter.dim() > 1:
@@ -248,7 +264,7 @@ class Encoder(TextModel):
     def drop_head(self) -> None:
         """Remove what a classifier does not use: the head, and a pooler where it takes the mean."""
         self.head = None
-        if self.config.pooling != "first":
+        if not self.maps_pooled:
             self.pooler = None
         self.config = msgspec.structs.replace(
             self.config, has_mlm_head=False, has_pooler=self.pooler is not None
@@ -280,11 +296,18 @@ class Encoder(TextModel):
 
         Returns:
             ``[batch, dim]``: the mean over the tokens without padding, or the first token's state,
-            through the pooler where there is one.
+            through the pooler where there is one that maps it.
         """
-        if self.config.pooling == "mean":
-            return mean_of_valid(hidden, self.lengths(ids) if lengths is None else lengths)
-        return hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
+        if self.config.pooling == "first":
+            vectors = hidden[:, 0]
+        else:
+            vectors = mean_of_valid(hidden, self.lengths(ids) if lengths is None else lengths)
+        return self.pooler(vectors) if self.pooler is not None and self.maps_pooled else vectors
+
+    @property
+    def maps_pooled(self) -> bool:
+        """Whether the pooler, if there is one, maps the vector of a text."""
+        return self.config.pooling == "first" or self.config.pools_every_vector
 
     def lengths(self, ids: Tensor) -> Tensor:
         """Count the tokens of each row of ``[batch, length]``, up to the last without padding."""

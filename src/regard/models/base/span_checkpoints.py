@@ -1,7 +1,8 @@
 """How published models of answers name and store the layer after their encoder.
 
 ``transformers`` has a class ``...ForQuestionAnswering`` for each encoder: one linear map from each
-token's state to its two logits, with the same name in all of them.
+token's state to its two logits. ModernBERT's has its prediction head before that, as its
+classifiers have.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from regard.models.base.checkpoint_format import (
     CheckpointFormat,
     ParameterMapping,
     SettingError,
+    require_settings,
 )
 from regard.models.base.encoder import EncoderConfig
 
 C = TypeVar("C", bound=EncoderConfig)
 
-SPAN_OUTPUT = "qa_outputs"
-"""Name of the linear map to the two logits."""
 UNUSED_POOLER = (".pooler.dense.weight", ".pooler.dense.bias")
 """Endings of names of a layer that old files have and no model of answers uses."""
 
 
 def with_span_head(config: C) -> C:
     """Return an encoder's configuration without the heads that a model of answers lacks."""
-    return msgspec.structs.replace(config, has_mlm_head=False, has_pooler=False)
+    has_pooler = config.has_pooler and config.pools_every_vector
+    return msgspec.structs.replace(config, has_mlm_head=False, has_pooler=has_pooler)
 
 
 def map_span_parameters(
@@ -48,7 +49,7 @@ def map_span_parameters(
         for mapping in checkpoint_format.map_parameters(config)
     ]
     return mappings + [
-        ParameterMapping(f"output_{kind}", (f"{SPAN_OUTPUT}.{kind}",))
+        ParameterMapping(f"output_{kind}", (f"{checkpoint_format.span_output}.{kind}",))
         for kind in ("weight", "bias")
     ]
 
@@ -78,6 +79,8 @@ def span_checkpoint_of(
         sentence = f"model.num_segments=1: {kind} have 2 or more."
         raise SettingError([sentence], {"num_segments": 2})
     config = with_span_head(config)
+    if config.pools_every_vector:
+        require_settings(config, {"has_pooler": True}, kind=kind)
     fields = checkpoint_format.write(config, vocab_size)
     architecture = fields["architectures"][0].removesuffix("Model")
     fields["architectures"] = [architecture + "ForQuestionAnswering"]

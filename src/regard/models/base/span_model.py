@@ -55,14 +55,25 @@ class SpanModel(EncoderOutputs):
         states = self.encoder.hidden_states(
             ids, segments=segments, lengths=lengths, features=features
         )
+        if self._pools_tokens and self.encoder.pooler is not None:
+            states = self.encoder.pooler(states)
         return self.logits(self.dropout(states))
+
+    @property
+    def _pools_tokens(self) -> bool:
+        """Whether the encoder's pooler, if it has one, maps the state of each token."""
+        return self.encoder.config.pools_every_vector
 
     @property
     def output_name(self) -> str:
         """Logits of both ends."""
         return "logits of start and end"
 
+    def vector_layers(self) -> list[nn.Module]:
+        """Return a pooler that maps no tokens."""
+        return [] if self._pools_tokens else super().vector_layers()
+
     def unused_layers(self) -> list[nn.Module]:
-        """Return the head of masked tokens and the pooler."""
+        """Return the head of masked tokens, and a pooler that maps no tokens."""
         head = [] if self.encoder.head is None else [self.encoder.head]
         return [*head, *self.vector_layers()]

@@ -29,6 +29,7 @@ from regard.models.bert.model import Bert, BertConfig
 from regard.models.gpt.model import Gpt, GptConfig
 from regard.models.longformer.model import Longformer, LongformerConfig
 from regard.models.mesanet.model import MesaNet, MesaNetConfig
+from regard.models.modernbert.model import ModernBert, ModernBertConfig
 from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
 from regard.settings.validation import require_at_least
 
@@ -48,7 +49,7 @@ class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder
         start_id: Token that begins a target.
     """
 
-    encoder: BertConfig | LongformerConfig = BertConfig()
+    encoder: BertConfig | LongformerConfig | ModernBertConfig = BertConfig()
     decoder: GptConfig | TransformerXlConfig | MesaNetConfig = GptConfig()
     source_rows: int | None = None
     start_id: int = START_ID
@@ -187,7 +188,11 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         return [block.cross_attention.project(states) for block in self.decoder_blocks]
 
 
-_ENCODERS: dict[type, Callable[..., Encoder]] = {BertConfig: Bert, LongformerConfig: Longformer}
+_ENCODERS: dict[type, Callable[..., Encoder]] = {
+    BertConfig: Bert,
+    LongformerConfig: Longformer,
+    ModernBertConfig: ModernBert,
+}
 _DECODERS: dict[type, Callable[..., Decoder]] = {
     GptConfig: Gpt,
     TransformerXlConfig: TransformerXl,

@@ -72,7 +72,7 @@ def read_layer_types(fields: Mapping[str, Any], num_layers: int) -> list[bool] |
         )
     names = {name: has_window for has_window, name in KINDS_OF_LAYERS.items()}
     for kind in kinds:
-        if kind not in names:
+        if not isinstance(kind, str) or kind not in names:
             raise ConfigError(
                 f"config.json: layer_types has {json.dumps(kind)}: no such variant here, known are "
                 f"{', '.join(names)}."

@@ -58,7 +58,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         hidden_dim: Size inside the feed-forward networks.
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         norm: pre (default) or post (the paper's).
-        activation: relu (the paper's), gelu, gelu_tanh, silu or swiglu.
+        activation: relu (the paper's), gelu, gelu_tanh, silu, swiglu or geglu.
         positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines),
             learned, or rotary (Su et al. 2021), where self-attention sees distances alone.
         max_positions: Rows of a learned position table; later positions count as the last.

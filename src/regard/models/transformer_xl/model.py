@@ -42,7 +42,7 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
         memory: Positions before a segment that every layer remembers, 1 or more.
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         norm: pre (default) or post (the paper's).
-        activation: relu (the paper's), gelu, gelu_tanh or swiglu.
+        activation: relu (the paper's), gelu, gelu_tanh, swiglu or geglu.
         tied: Whether the embedding and the output share one table.
     """
 

@@ -55,7 +55,7 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
         hidden_dim: Size inside the feed-forward networks.
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1; attention weights are not
             dropped.
-        activation: gelu (the paper's), gelu_tanh, relu or swiglu.
+        activation: gelu (the paper's), gelu_tanh, relu, swiglu or geglu.
         epsilon: Added to the variance in every normalisation.
         pooling: The vector of an input: first (of the class token) or mean (of all patches or
             rows).

@@ -13,6 +13,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODERS, BertConfig, Model, SpanModel
 from regard.models.base.checkpoint_format import LabelHead
+from regard.models.base.classifier_checkpoints import with_label_head
 from regard.models.base.encoder import EncoderConfig
 from regard.models.base.span_checkpoints import with_span_head
 from regard.setup.base_task import Task
@@ -142,9 +143,11 @@ class QuestionAnsweringTask(Task):
     def start_encoder(
         self,
         model: EncoderConfig,
-        head: LabelHead | None,  # noqa: ARG002 - read by tasks whose head has a pooler
+        head: LabelHead | None,
     ) -> EncoderConfig:
         """Return a trained encoder that reads a question with a context."""
+        if head is not None and head.is_pooler:
+            model = with_label_head(model, head)
         return with_span_head(model)
 
     @property
