@@ -16,7 +16,7 @@ def test_far_positions_have_the_angles_of_float64():
     torch.testing.assert_close(sines, angles.sin().float(), rtol=0, atol=3e-7)
 
 
-@pytest.mark.parametrize("order", ["interleaved", "halves"])
+@pytest.mark.parametrize("order", ["interleaved", "halves", "fairseq"])
 def test_sinusoids_of_an_exported_graph_are_those_of_the_table(order, monkeypatch):
     from regard.layers import positions
 

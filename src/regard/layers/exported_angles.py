@@ -22,8 +22,10 @@ def exported_angles(
     base: float,
     dtype: torch.dtype,
     scaling: RotaryScaling = PlainAngles(),  # noqa: B008 - an immutable value
+    *,
+    period: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute the cosine and the sine of ``p base^(-2i / dim)`` for each position and pair.
+    """Compute the cosine and the sine of ``p base^(-2i / period)`` for each position and pair.
 
     Args:
         positions: Whole numbers of shape ``[batch, length]``, or any other.
@@ -31,11 +33,12 @@ def exported_angles(
         base: Above 0.
         dtype: Type of the results.
         scaling: How angles are changed for long texts.
+        period: The divisor of the exponent; None is `dim`.
 
     Returns:
         Two tensors of shape ``[batch, length, dim / 2]``, with the leading axes of `positions`.
     """
-    frequencies = scaling.slow_down(base ** (-np.arange(0, dim, 2) / dim), base)
+    frequencies = scaling.slow_down(base ** (-np.arange(0, dim, 2) / (period or dim)), base)
     rows = np.arange(_ROWS)[:, None]
     tables = (_ROWS * rows * frequencies, rows * frequencies)  # [rows, dim / 2]
     numbers = (positions // _ROWS, positions % _ROWS)

@@ -15,7 +15,7 @@ from regard.layers.initialization import fill_normal
 from regard.settings.binding import check_type
 
 _BASE = 10000.0  # Vaswani et al. 2017, section 3.5
-SinusoidOrder = Literal["interleaved", "halves"]
+SinusoidOrder = Literal["interleaved", "halves", "fairseq"]
 
 
 def sinusoids(
@@ -29,13 +29,14 @@ def sinusoids(
 ) -> Tensor:
     """Compute the sinusoidal position table.
 
-    ``PE[pos, 2i] = sin(pos / 10000^(2i / dim))`` and ``PE[pos, 2i+1] = cos`` of the same angle.
+    ``PE[pos, 2i] = sin(pos / 10000^(2i / dim))`` and ``PE[pos, 2i+1] = cos`` of the same angle. In
+    fairseq, which follows tensor2tensor, the exponent is ``i / (dim / 2 - 1)``: the last is 1.
 
     Args:
         num_positions: Rows of the table.
         dim: Columns, even.
         order: Order of the columns: interleaved (the paper's), or halves, all sines before all
-            cosines.
+            cosines; fairseq has halves, too, with its own angles.
         start: Position of the first row.
         dtype: Type of the result.
         device: Device of the result.
@@ -49,11 +50,17 @@ def sinusoids(
     [0.841, 0.01, 0.54, 1.0]
     """
     positions = torch.arange(start, start + num_positions, device=device).double()
-    frequencies = _BASE ** (-torch.arange(0, dim, 2, device=device).double() / dim)
+    steps = torch.arange(0, dim, 2, device=device).double()
+    frequencies = _BASE ** (-steps / _period(dim, order))
     angles = positions[:, None] * frequencies
     axis = 2 if order == "interleaved" else 1
     wide = torch.promote_types(dtype, torch.float32)
     return torch.stack([angles.sin(), angles.cos()], dim=axis).flatten(1).to(wide).to(dtype)
+
+
+def _period(dim: int, order: SinusoidOrder) -> int:
+    """Return what twice the index of a frequency is divided by in its exponent."""
+    return max(1, dim - 2) if order == "fairseq" else dim
 
 
 class SinusoidalPositions(nn.Module):
@@ -61,7 +68,8 @@ class SinusoidalPositions(nn.Module):
 
     Args:
         dim: Size of the embedding, even.
-        order: Order of its columns: interleaved or halves (see `sinusoids`).
+        order: Order of its columns: interleaved, halves or fairseq (see `sinusoids`).
+        offset: Position of the first token; fairseq counts from that after the padding's.
 
     Raises:
         ConfigError: The size is odd, or the order is unknown.
@@ -69,23 +77,24 @@ class SinusoidalPositions(nn.Module):
 
     table: Tensor
 
-    def __init__(self, dim: int, order: SinusoidOrder = "interleaved") -> None:
+    def __init__(self, dim: int, order: SinusoidOrder = "interleaved", offset: int = 0) -> None:
         super().__init__()
         check_type(order, SinusoidOrder, "order")
         if dim % 2:
             raise ConfigError(f"dim={dim}: sinusoids need an even size.")
-        self.dim = dim
+        self.dim, self.offset = dim, offset
         self.order: SinusoidOrder = order
         table = torch.empty(256, dim, dtype=torch.float32)
         if not table.is_meta:  # there are no values there, and PyTorch would load its compiler
-            table = sinusoids(256, dim, order)
+            table = sinusoids(256, dim, order, start=offset)
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
         if is_exporting():
-            positions = torch.arange(start, start + length)
-            cos, sin = exported_angles(positions, self.dim, _BASE, self.table.dtype)
+            positions = torch.arange(self.offset + start, self.offset + start + length)
+            period = _period(self.dim, self.order)
+            cos, sin = exported_angles(positions, self.dim, _BASE, self.table.dtype, period=period)
             axis = 2 if self.order == "interleaved" else 1
             return torch.stack([sin, cos], dim=axis).flatten(1)
         if torch.compiler.is_compiling():  # for all lengths
@@ -110,6 +119,7 @@ class SinusoidalPositions(nn.Module):
 
     def _rows(self, number: int, start: int = 0) -> Tensor:
         like = {"dtype": self.table.dtype, "device": self.table.device}
+        start += self.offset
         return sinusoids(number, self.dim, self.order, start=start, **like)
 
 

@@ -118,6 +118,7 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "bart": "regard.models.transformer.hf.BART_FORMAT",
         "pegasus": "regard.models.transformer.hf.PEGASUS_FORMAT",
         "mbart": "regard.models.transformer.hf.MBART_FORMAT",
+        "m2m_100": "regard.models.transformer.hf.M2M100_FORMAT",
         "gpt2": "regard.models.gpt.hf.GPT2_FORMAT",
         "gpt_neox": "regard.models.gpt_neox.hf.GPT_NEOX_FORMAT",
         "llama": "regard.models.llama.hf.LLAMA_FORMAT",
@@ -151,7 +152,7 @@ ENCODER_DECODERS: dict[str, Family[EncoderDecoder]] = {
     "transformer": Family(
         "transformer.model.TransformerConfig",
         "transformer.model.Transformer",
-        ("marian", "bart", "pegasus", "mbart"),
+        ("marian", "bart", "pegasus", "mbart", "m2m_100"),
     ),
     "lstm": Family("lstm.model.LstmConfig", "lstm.model.LstmEncoderDecoder"),
     "conv_s2s": Family("conv_s2s.model.ConvS2SConfig", "conv_s2s.model.ConvS2S"),

@@ -285,7 +285,7 @@ def test_a_norm_of_embeddings_is_not_written_for_marian():
         (
             {"positions": "sinusoidal"},
             "position_offset must be 0 where positions are sinusoidal, not 2: "
-            "learned ones alone have a table",
+            "learned and sinusoidal_fairseq ones alone have one",
         ),
         ({"position_offset": -1}, "position_offset must be 0 or more, not -1"),
         ({"max_positions": 0}, "max_positions must be 1 or more, not 0"),

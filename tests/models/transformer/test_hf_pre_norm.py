@@ -1,9 +1,10 @@
-"""Pegasus and mBART checkpoints: equal logits in both directions, defaults, refusals."""
+"""Pegasus, mBART and M2M100 checkpoints: equal logits in both directions, defaults, refusals."""
 
 from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 import torch
 from tests.models.published_translators import (
@@ -12,6 +13,7 @@ from tests.models.published_translators import (
     assert_equal_models,
     assert_every_parameter_has_its_place,
     assert_not_read,
+    assert_not_written,
     drawn_fields,
     drawn_model,
     imported,
@@ -27,7 +29,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.transformer.model import TransformerConfig
 
-CLASSES = {"pegasus": "Pegasus", "mbart": "MBart"}
+CLASSES = {"pegasus": "Pegasus", "mbart": "MBart", "m2m_100": "M2M100"}
 _PARTS = ("Config", "ForConditionalGeneration")
 SIZES = {"num_encoder_layers": 2, "num_decoder_layers": 1, "dim": 8, "num_heads": 2}
 CONFIGS = {
@@ -48,6 +50,15 @@ CONFIGS = {
         position_offset=2,
         has_embedding_norm=True,
         has_output_bias=True,
+        pad_id=1,
+        start_id=2,
+    ),
+    "m2m_100": TransformerConfig(
+        **SIZES,
+        hidden_dim=12,
+        positions="sinusoidal_fairseq",
+        max_positions=24,
+        position_offset=2,
         pad_id=1,
         start_id=2,
     ),
@@ -75,7 +86,8 @@ def test_a_published_model_has_its_logits_here(kind, seed, tmp_path, transformer
     configure, build = (getattr(transformers, CLASSES[kind] + part) for part in _PARTS)
     theirs = build(configure(**fields, max_position_embeddings=24)).eval()
     spread(theirs, gain=1.5)
-    theirs.final_logits_bias.normal_()
+    if kind != "m2m_100":  # which has none
+        theirs.final_logits_bias.normal_()
     theirs.save_pretrained(tmp_path)
     ours = read_transformer(tmp_path)
     assert ours.config.norm == "pre"
@@ -130,6 +142,12 @@ def test_empty_files_are_the_defaults_of_transformers(transformers):
             "add_final_layer_norm=true alone is computed.",
         ),
         (
+            "m2m_100",
+            {"tie_word_embeddings": False},
+            "config.json: tie_word_embeddings=false: no such variant here, "
+            "tie_word_embeddings=true alone is computed.",
+        ),
+        (
             "pegasus",
             {"static_position_embeddings": False},
             "config.json: static_position_embeddings=false: no such variant here, "
@@ -160,3 +178,19 @@ def test_a_trained_table_in_place_of_sinusoids_is_refused(tmp_path):
     rewrite(tmp_path, tensors | {name: tensors[name] + 0.1})
     with pytest.raises(WeightsError, match=f"tensor {name} has other numbers than config.json"):
         read_transformer(tmp_path)
+
+
+def test_a_position_that_does_not_follow_from_the_padding_is_not_written():
+    assert_not_written(
+        CHECKPOINT_FORMATS["m2m_100"],
+        msgspec.structs.replace(CONFIGS["m2m_100"], position_offset=0),
+        "model.position_offset=0: m2m_100 checkpoints have 2 only.",
+    )
+
+
+def test_old_files_of_m2m100_have_its_sinusoids_which_are_left_out(tmp_path):
+    ours, table = drawn_model(CONFIGS["m2m_100"]), "model.encoder.embed_positions.weights"
+    tensors = write(tmp_path, ours, CHECKPOINT_FORMATS["m2m_100"])
+    assert table not in tensors
+    rewrite(tmp_path, tensors | {table: torch.zeros(26, 8)})
+    assert torch.equal(read_transformer(tmp_path).output_weight, ours.output_weight)

@@ -216,6 +216,7 @@ class TwoVocabularies(SourceTargetTokenizer):
     def __init__(self) -> None:
         config = TokenizerConfig(kind="byte")
         self.source, self.target = (Tokenizer.train(["a b"], config) for _ in range(2))
+        self.languages = None
 
 
 def test_two_vocabularies_are_refused():

@@ -235,7 +235,8 @@ class PositionTables:
             record.offset = positions.offset
             tensors.append(_readable(positions.weight))
         elif isinstance(positions, SinusoidalPositions):
-            tensors.append(sinusoids(num, positions.dim, positions.order))
+            start = positions.offset
+            tensors.append(sinusoids(num, positions.dim, positions.order, start=start))
         if tensors:
             record.rows, record.num_rows = tensors[0].data_ptr(), len(tensors[0])
         if self._rotary is not None:

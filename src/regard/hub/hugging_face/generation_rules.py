@@ -18,6 +18,7 @@ from regard.generation.sampling import SamplingConfig
 from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG
 from regard.hub.hugging_face.tokenizer_rows import warn_of_missing_rows
 from regard.hub.hugging_face.weight_files import as_list, is_whole_number, read_json
+from regard.models import CHECKPOINT_FORMATS
 
 OWN_FIELD = "regard"
 """Field of ``generation_config.json`` for what ``transformers`` has no name for and ignores."""
@@ -327,8 +328,10 @@ def _content(value: Any) -> Any:
 
 def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
     """Return whether the end of a text is forced at the limit of an output."""
-    # `transformers` has it by default in its classes of models, not in that of generation.
-    default = True if path.name == HF_CONFIG else None
+    # `transformers` has it by default in most of its classes of models, not in that of generation.
+    checkpoint_format = CHECKPOINT_FORMATS.get(str(fields.get("model_type")))
+    forces_end = checkpoint_format is None or checkpoint_format.forces_end
+    default = True if path.name == HF_CONFIG and forces_end else None
     ends = fields.get("forced_eos_token_id", default), fields.get("eos_token_id")
     last, end = (_content(value) for value in ends)
     if last is not True and end is not None and last not in (None, end):

@@ -1,9 +1,10 @@
-"""How Marian, BART, Pegasus and mBART checkpoints name and store the weights of a `Transformer`.
+"""How checkpoints of translators and summarizers name and store the weights of a `Transformer`.
 
 Names and defaults are those of ``transformers``: ``modeling_marian`` (Junczys-Dowmunt et al. 2018,
 the models of OPUS-MT), ``modeling_bart`` (Lewis et al. 2020), ``modeling_pegasus`` (Zhang et al.
-2020) and ``modeling_mbart`` (Liu et al. 2020), which store the same blocks. What `Transformer` does
-not compute is refused by the field that asks for it.
+2020), ``modeling_mbart`` (Liu et al. 2020) and ``modeling_m2m_100`` (Fan et al. 2020, and NLLB,
+Costa-jussà et al. 2022), which store the same blocks. What `Transformer` does not compute is
+refused by the field that asks for it.
 """
 
 from __future__ import annotations
@@ -87,6 +88,10 @@ class _Variant(NamedTuple):
         ignored: Passed to `CheckpointFormat`.
         tokenizer_class: Passed to `CheckpointFormat`.
         stores_positions: Whether files have the table of sinusoids.
+        defaults: Values of fields of ``config.json`` where they are missing, if not BART's.
+        has_bias: Whether each token may have a bias.
+        counts_after_padding: Whether the first position is the one after the padding's number.
+        forces_end: Passed to `CheckpointFormat`.
     """
 
     model_type: str
@@ -98,6 +103,10 @@ class _Variant(NamedTuple):
     ignored: tuple[str, ...]
     tokenizer_class: str = "PreTrainedTokenizer"
     stores_positions: bool = False
+    defaults: Mapping[str, Any] = {}
+    has_bias: bool = True
+    counts_after_padding: bool = False
+    forces_end: bool = True
 
 
 _MARIAN = _Variant(
@@ -165,6 +174,26 @@ _MBART = _Variant(
     ignored=("encoder.version", "decoder.version"),
     tokenizer_class="MBartTokenizer",
 )
+_M2M100 = _Variant(
+    model_type="m2m_100",
+    architecture="M2M100ForConditionalGeneration",
+    only=_ONLY_VARIANT | {"tie_word_embeddings": True},
+    settings={
+        "norm": "pre",
+        "positions": "sinusoidal_fairseq",
+        "has_embedding_norm": False,
+        "has_output_bias": False,
+        "tied": "all",
+    },
+    pad_id=1,
+    start_id=2,
+    ignored=("encoder.version", "decoder.version", "embed_positions.weights"),
+    tokenizer_class="M2M100Tokenizer",
+    defaults={"activation_function": "relu", "scale_embedding": True},
+    has_bias=False,
+    counts_after_padding=True,
+    forces_end=False,
+)
 # Other heads, by the ends of their names, and what they give.
 _OTHER_HEADS = {
     "ForSequenceClassification": "labels of texts",
@@ -202,17 +231,23 @@ def _read(fields: Mapping[str, Any], *, variant: _Variant) -> TransformerConfig:
                 f"{variant.architecture}, which writes texts, is computed."
             )
     require_fields(fields, variant.only)
-    fields = under_own_names(fields, _ALIASES)
+    named = {name: value for name, value in fields.items() if value is not None}
+    fields = under_own_names({**variant.defaults, **named}, _ALIASES)
     num_heads, hidden_dim, _ = (_read_equal(fields, *names) for names in _PAIRS)
     values = read_settings(fields, _FIELDS) | {
         "num_heads": num_heads,
         "hidden_dim": hidden_dim,
-        "has_output_bias": True,
+        "has_output_bias": variant.has_bias,
         "tied": _read_tied(fields),
         "pad_id": field_of(fields, "pad_token_id", variant.pad_id),
         "start_id": field_of(fields, "decoder_start_token_id", variant.start_id),
     }
-    return TransformerConfig(**values | variant.settings)
+    return TransformerConfig(**values | variant.settings | _position_offset(variant, values))
+
+
+def _position_offset(variant: _Variant, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the number of the first position where it follows from the padding, else nothing."""
+    return {"position_offset": values["pad_id"] + 1} if variant.counts_after_padding else {}
 
 
 def _read_equal(fields: Mapping[str, Any], encoder_name: str, decoder_name: str) -> int:
@@ -248,7 +283,8 @@ def _write(config: TransformerConfig, vocab_size: int, *, variant: _Variant) -> 
     if config.has_copy:
         sentence = f"model.has_copy=true: {kind} have no copy mechanism."
         raise SettingError([sentence], {"has_copy": False})
-    require_settings(config, variant.settings, kind=kind)
+    offset = _position_offset(variant, {"pad_id": config.pad_id})
+    require_settings(config, variant.settings | offset, kind=kind)
     fields = {
         **write_settings(config, _FIELDS, kind=kind),
         "architectures": [variant.architecture],
@@ -317,7 +353,7 @@ def _drop_missing_bias(config: TransformerConfig, tensor_names: Set[str]) -> Tra
     return msgspec.structs.replace(config, has_output_bias=_BIAS in tensor_names)
 
 
-MARIAN_FORMAT, BART_FORMAT, PEGASUS_FORMAT, MBART_FORMAT = (
+MARIAN_FORMAT, BART_FORMAT, PEGASUS_FORMAT, MBART_FORMAT, M2M100_FORMAT = (
     CheckpointFormat(
         variant.model_type,
         partial(_read, variant=variant),
@@ -325,11 +361,12 @@ MARIAN_FORMAT, BART_FORMAT, PEGASUS_FORMAT, MBART_FORMAT = (
         _map_parameters,
         prefix="model.",
         ignored=variant.ignored,
-        adapt=_drop_missing_bias,
+        adapt=_drop_missing_bias if variant.has_bias else None,
         tied_names=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
         tokenizer_class=variant.tokenizer_class,
         untrained=_sinusoid_tables if variant.stores_positions else None,
+        forces_end=variant.forces_end,
     )
-    for variant in (_MARIAN, _BART, _PEGASUS, _MBART)
+    for variant in (_MARIAN, _BART, _PEGASUS, _MBART, _M2M100)
 )
-"""Checkpoints of Marian, BART, Pegasus and mBART."""
+"""Checkpoints of Marian, BART, Pegasus, mBART, and M2M100 with NLLB."""

@@ -25,7 +25,7 @@ from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
 from regard.layers.pointer_generator import CopyDistribution, PointerGenerator
-from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.positions import LearnedPositions, SinusoidalPositions, SinusoidOrder
 from regard.layers.role_embedding import RoleEmbedding
 from regard.layers.static_cache import next_position
 from regard.layers.transformer_block import (
@@ -41,6 +41,11 @@ from regard.models.base.text_model import PAD_ID, lengths_of_padded, token_lengt
 from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
 _ROTARY_BASE = 10_000.0  # Su et al. 2021
+_ORDERS: dict[str, SinusoidOrder] = {
+    "sinusoidal": "interleaved",
+    "sinusoidal_halves": "halves",
+    "sinusoidal_fairseq": "fairseq",
+}
 
 
 class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
@@ -60,9 +65,11 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         norm: pre (default) or post (the paper's).
         activation: relu (the paper's), gelu, gelu_tanh, silu, swiglu or geglu.
         positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines),
-            learned, or rotary (Su et al. 2021), where self-attention sees distances alone.
+            sinusoidal_fairseq (the same with fairseq's angles, see `sinusoids`), learned, or rotary
+            (Su et al. 2021), where self-attention sees distances alone.
         max_positions: Rows of a learned position table; later positions count as the last.
-        position_offset: Rows of a learned table before the first position's (BART: 2).
+        position_offset: Rows of a learned table before the first position's (BART: 2), or number of
+            the first position where positions are sinusoidal_fairseq.
         tied: Which of source, target and output embedding share one table: all, target
             (target and output), or none.
         has_embedding_norm: Whether embeddings go through a layer norm (BART).
@@ -85,7 +92,9 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     dropout: float = 0.1
     norm: NormPosition = "pre"
     activation: Activation = "relu"
-    positions: Literal["sinusoidal", "sinusoidal_halves", "learned", "rotary"] = "sinusoidal"
+    positions: Literal[
+        "sinusoidal", "sinusoidal_halves", "sinusoidal_fairseq", "learned", "rotary"
+    ] = "sinusoidal"
     max_positions: int = 512
     position_offset: int = 0
     tied: Tied = "all"
@@ -107,10 +116,10 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         if self.positions == "rotary" and (self.dim // self.num_heads) % 2:
             size = self.dim // self.num_heads
             raise ValueError(f"dim / num_heads must be even with rotary positions, not {size}")
-        if self.position_offset and self.positions != "learned":
+        if self.position_offset and self.positions not in ("learned", "sinusoidal_fairseq"):
             raise ValueError(
                 f"position_offset must be 0 where positions are {self.positions}, "
-                f"not {self.position_offset}: learned ones alone have a table"
+                f"not {self.position_offset}: learned and sinusoidal_fairseq ones alone have one"
             )
 
     def summary(self, attention: AttentionConfig) -> str:
@@ -180,8 +189,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
             return None
         if self.positions == "learned":
             return LearnedPositions(self.dim, self.max_positions, self.position_offset)
-        is_halves = self.positions == "sinusoidal_halves"
-        return SinusoidalPositions(self.dim, "halves" if is_halves else "interleaved")
+        return SinusoidalPositions(self.dim, _ORDERS[self.positions], self.position_offset)
 
     def make_embedding_norm(self) -> LayerNorm | None:
         """Return the norm of embeddings; None where they have none."""
