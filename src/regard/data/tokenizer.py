@@ -145,6 +145,10 @@ class Tokenizer:
         """Return the files that a model folder has of it, by name."""
         return {"tokenizer.json": self.to_json()}
 
+    @property
+    def languages(self) -> None:
+        """The tokens of languages around texts: there are none, but tags that texts begin with."""
+
     @cached_property
     def language_tags(self) -> tuple[str, ...]:
         """The tags but for that of hidden tokens, longest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
     from regard.data.tokenizer import Tokenizer
@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
 AnyTokenizer: TypeAlias = "Tokenizer | PublishedTokenizer"
 """Both have the same methods; the id of a special token is None where a vocabulary lacks it."""
+
+
+def vocabulary_of_languages(tokenizer: AnyTokenizer) -> PublishedTokenizer | None:
+    """Return a published vocabulary with tokens of languages around texts; None for another."""
+    return None if tokenizer.languages is None else cast("PublishedTokenizer", tokenizer)
+
+
+def first_id_of(tokenizer: AnyTokenizer) -> int | None:
+    """Return the id that every output begins with, that of its language; None for no such one."""
+    return None if tokenizer.languages is None else tokenizer.languages.first_id
 
 
 def prepend_special_tokens(
@@ -21,5 +31,10 @@ def prepend_special_tokens(
 
 
 def split_tokenizer(tokenizer: AnyTokenizer) -> tuple[AnyTokenizer, AnyTokenizer]:
-    """Return the vocabularies of sources and targets, which may be one and the same."""
+    """Return the vocabularies of sources and targets, which may be one and the same.
+
+    One of many languages puts other tokens around targets than around sources.
+    """
+    if (published := vocabulary_of_languages(tokenizer)) is not None:
+        return published, published.of_targets()
     return getattr(tokenizer, "source", tokenizer), getattr(tokenizer, "target", tokenizer)

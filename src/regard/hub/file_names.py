@@ -42,6 +42,7 @@ EXPORTER = {"exported_by": "regard"}
 """Field of ``config.json`` by which an export is known, which another one may replace."""
 MARIAN_SOURCE, MARIAN_TARGET = "source.spm", "target.spm"
 SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA = "spiece.model", "tokenizer.model"
+SENTENCEPIECE_FAIRSEQ = "sentencepiece.bpe.model"  # with VOCABULARY: M2M100
 
 
 def visible_names(folder: Path) -> list[str]:

@@ -25,6 +25,7 @@ from regard.hub.file_names import (
     MARIAN_TARGET,
     MERGES,
     METRICS,
+    SENTENCEPIECE_FAIRSEQ,
     SENTENCEPIECE_LLAMA,
     SENTENCEPIECE_T5,
     SOURCE_FOLDER,
@@ -40,7 +41,8 @@ from regard.hub.storage import stored_checksum, write_atomic
 _OPENED = (
     *(CONFIG, WEIGHTS, METRICS, CALIBRATION),
     *(TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, WORD_PIECES, VOCABULARY, MERGES),
-    *(MARIAN_SOURCE, MARIAN_TARGET, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA),
+    *(MARIAN_SOURCE, MARIAN_TARGET),
+    *(SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA, SENTENCEPIECE_FAIRSEQ),
 )
 """Files that a folder, or the one of its sources, is opened or resumed from."""
 

@@ -142,10 +142,16 @@ def ctranslate2_obstacles(trained: TrainedModel) -> str:
     patterns = attention_obstacles(trained.attention, "CTranslate2 has no patterns")
     settings = (patterns.settings or {}) | {f"model.{key}": value for key, value in changes.items()}
     sentences = [*patterns.sentences, *sentences]
+    languages = None if trained.tokenizer is None else trained.tokenizer.languages
+    if languages is not None and languages.target is None:
+        sentences.append(
+            "a translator of many languages: for CTranslate2 one pair is written, with its tokens "
+            "before source and target.  Name it: `lang=en-fr`."
+        )
     largest = 4 * max(parameter.numel() for parameter in model.parameters())
     if largest > _LARGEST_BYTES:
         return f"export: a tensor of {largest:,} bytes; CTranslate2 has {_LARGEST_BYTES:,} at most."
-    return "  ".join([*sentences, advice(settings)]) if sentences else ""
+    return "  ".join([*sentences, *([advice(settings)] if settings else [])])
 
 
 def _config_obstacles(config: Any) -> tuple[list[str], dict[str, Any]]:
@@ -318,7 +324,7 @@ def _special_tokens(tokenizer: AnyTokenizer, tokens: Sequence[str]) -> SpecialTo
     return SpecialTokens(
         *(
             [tokens[token] for token in ids]
-            for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.special_ids.values())
+            for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.hidden_ids)
         )
     )
 

@@ -13,6 +13,7 @@ from regard.hub.file_names import (
     MARIAN_SOURCE,
     MARIAN_TARGET,
     README_MARK,
+    SENTENCEPIECE_FAIRSEQ,
     SENTENCEPIECE_LLAMA,
     SENTENCEPIECE_T5,
     TOKENIZER,
@@ -94,7 +95,7 @@ def usage_of_tokens(files: Mapping[str, object], special: SpecialTokens) -> Toke
     """
     if TOKENIZER in files:
         return TokenUsage("tokenizers", "from tokenizers import Tokenizer", _TOKENIZERS.strip())
-    names = (SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA)
+    names = (SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA, SENTENCEPIECE_FAIRSEQ)
     name = next((name for name in names if name in files), None)
     code = _MARIAN if name is None else _SENTENCEPIECE.replace("NAME", name)
     constants = zip(("BEFORE", "AFTER", "HIDDEN"), special, strict=True)

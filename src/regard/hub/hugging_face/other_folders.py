@@ -38,8 +38,8 @@ _LIBRARIES = {
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WELL_KNOWN = re.compile(
     r"(distil|sci)?(bert|gpt2|roberta)([._-].*)?"
-    r"|(albert|bart|camembert|electra|gpt|llama|longformer|modernbert|multilingual|opus|paraphrase"
-    r"|t5|vit|xlm|all)-.*",
+    r"|(albert|bart|camembert|electra|gpt|llama|longformer|m2m100|mbart|modernbert|multilingual"
+    r"|nllb|opus|paraphrase|t5|vit|xlm|all)[-_].*",
     re.IGNORECASE,
 )
 

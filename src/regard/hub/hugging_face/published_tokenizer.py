@@ -5,13 +5,14 @@ The latter are read by `older_vocabularies`; the `tokenizers` library does the w
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
@@ -28,6 +29,10 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     VOCABULARY,
     WORD_PIECES,
+)
+from regard.hub.hugging_face.language_tokens import (
+    LanguageTokens,
+    languages_of_backend,
 )
 from regard.hub.hugging_face.older_vocabularies import (
     ROBERTA_TOKENS,
@@ -46,6 +51,7 @@ from regard.hub.hugging_face.tokenizer_overrides import (
     apply_settings,
     check_class_of_file,
     max_length_of,
+    surround,
     tokenizer_class,
 )
 from regard.hub.hugging_face.tokenizer_rows import (
@@ -95,6 +101,7 @@ class PublishedTokenizer:
         first_id: That an output without a prompt begins with, where the folder names one.
         reader: Vocabulary that texts are read with, where it has tokens without a row, which
             `backend` has not; a text with one of them is refused.
+        languages: The tokens of its languages, where it has some; they are put around texts.
     """
 
     def __init__(
@@ -110,12 +117,14 @@ class PublishedTokenizer:
         num_rows: int | None = None,
         first_id: int | None = None,
         reader: Backend | None = None,
+        languages: LanguageTokens | None = None,
     ) -> None:
         self._backend = backend
         self._reader = reader
         self._path = path
         self.max_length, self.is_cut_left, self.first_id = max_length, is_cut_left, first_id
         self._cleans_spaces = cleans_spaces
+        self.languages = languages
         self.special_ids = dict(special_ids)
         self.bos_id = special_ids.get("bos")
         """The id that begins a text; None, as for those that follow, where there is none."""
@@ -141,6 +150,12 @@ class PublishedTokenizer:
         added = self._require().get_added_tokens_decoder()
         special = {token_id for token_id, token in added.items() if token.special}
         return (self.stop_ids & self.known_ids) - special
+
+    @property
+    def hidden_ids(self) -> list[int]:
+        """The ids of special tokens and of languages, which are left out of texts."""
+        languages = {} if self.languages is None else self.languages.ids
+        return list(dict.fromkeys((*self.special_ids.values(), *languages.values())))
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
@@ -171,10 +186,27 @@ class PublishedTokenizer:
         """
         reader = self._require_reader()
         reader.encode_special_tokens = not reads_specials
-        encodings = reader.encode_batch(list(texts), add_special_tokens=adds_specials)
+        adds_ends = adds_specials and self.languages is None
+        encodings = reader.encode_batch(list(texts), add_special_tokens=adds_ends)
         rows = [encoding.ids for encoding in encodings]
+        if adds_specials and not adds_ends:
+            rows = [[*self.begin_ids, *row, *self.end_ids] for row in rows]
         self._check_rows(rows)
         return rows
+
+    def between(self, source: str | None, target: str) -> Self:
+        """Return the vocabulary for a pair of languages by name; see `LanguageTokens`."""
+        assert self.languages is not None, "a vocabulary with languages"
+        return self._with_languages(self.languages.between(source, target))
+
+    def of_targets(self) -> Self:
+        """Return the vocabulary with what is put around targets, where it has languages."""
+        return self if self.languages is None else self._with_languages(self.languages.of_targets())
+
+    def _with_languages(self, languages: LanguageTokens) -> Self:
+        other = copy.copy(self)
+        other.languages = languages
+        return other
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:
         """Encode texts as token ids with the characters that they are, without special tokens.
@@ -225,6 +257,8 @@ class PublishedTokenizer:
     @property
     def begin_ids(self) -> tuple[int, ...]:
         """The ids before a text with special tokens, such as BART's ``<s>``."""
+        if self.languages is not None:
+            return self.languages.begin_ids
         encoding = self._require().encode("a", add_special_tokens=True)
         is_added = [*encoding.special_tokens_mask, 0]
         return tuple(encoding.ids[: is_added.index(0)])
@@ -232,6 +266,8 @@ class PublishedTokenizer:
     @property
     def end_ids(self) -> tuple[int, ...]:
         """The ids after a text with special tokens, such as BERT's ``[SEP]``."""
+        if self.languages is not None:
+            return self.languages.end_ids
         encoding = self._require().encode("a", add_special_tokens=True)
         is_added = [*encoding.special_tokens_mask[::-1], 0]
         return tuple(encoding.ids[len(encoding.ids) - is_added.index(0) :])
@@ -326,14 +362,28 @@ class PublishedTokenizer:
         """Return the files that hold it, by name; none where the folder has no tokenizer."""
         if self._backend is None:
             return {}
-        settings = tokenizer_settings(self.to_json(), self.special_ids)
+        content = self.to_json()
+        settings = tokenizer_settings(content, self.special_ids)
+        if self.languages is not None:
+            content = self._with_ends_of_languages(content)
+            settings |= self.languages.settings()
         if self.max_length is not None:
             settings["model_max_length"] = self.max_length
         if self.is_cut_left:
             settings["truncation_side"] = "left"
         if self._cleans_spaces:
             settings["clean_up_tokenization_spaces"] = True
-        return {TOKENIZER: self.to_json(), TOKENIZER_CONFIG: dump_json(settings)}
+        return {TOKENIZER: content, TOKENIZER_CONFIG: dump_json(settings)}
+
+    def _with_ends_of_languages(self, content: str) -> str:
+        """Return a ``tokenizer.json`` that puts the tokens of languages around texts."""
+        backend = Backend.from_str(content)
+        begin, end = (
+            [str(backend.id_to_token(token)) for token in ids]
+            for ids in (self.begin_ids, self.end_ids)
+        )
+        backend.post_processor = surround(begin, end, backend.get_vocab())
+        return backend.to_str()
 
     def language_tag(self, text: str) -> str:  # noqa: ARG002 - of Marian's
         """Return the token before a text that names the target language: empty, there is none."""
@@ -409,10 +459,15 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         # `transformers` ignores the setting where a space belongs to a token.
         cleans_spaces &= not isinstance(reader.model, models.BPE)
     declared = _declared_ids(folder, config, num_rows)
+    special_ids = _special_ids(declared, settings, backend)
+    languages = None
+    if backend is not None:
+        model_type, end_id = config.get("model_type"), special_ids.get("eos")
+        languages = languages_of_backend(backend, folder, settings, name, model_type, end_id)
     return PublishedTokenizer(
         backend,
         folder / TOKENIZER,
-        _special_ids(declared, settings, backend),
+        special_ids,
         declared.get("stop"),
         max_length=max_length_of(settings),
         is_cut_left=settings.get("truncation_side") == "left",
@@ -420,6 +475,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         num_rows=num_rows,
         first_id=next(iter(declared.get("first", [])), None),
         reader=reader,
+        languages=languages,
     )
 
 

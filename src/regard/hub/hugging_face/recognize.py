@@ -9,8 +9,10 @@ from regard.hub.file_names import (
     CONFIG,
     HF_CONFIG,
     MARIAN_SOURCE,
+    SENTENCEPIECE_FAIRSEQ,
     SENTENCEPIECE_LLAMA,
     SENTENCEPIECE_T5,
+    VOCABULARY,
 )
 
 
@@ -41,4 +43,9 @@ def require_no_run(folder: Path) -> None:
 def has_sentencepiece(folder: Path) -> bool:
     """Return whether a folder has a tokenizer of SentencePiece."""
     names = (MARIAN_SOURCE, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA)
-    return any((folder / name).is_file() for name in names)
+    return has_m2m100_vocabulary(folder) or any((folder / name).is_file() for name in names)
+
+
+def has_m2m100_vocabulary(folder: Path) -> bool:
+    """Return whether a folder has M2M100's pieces, and their ids in a file of their own."""
+    return all((folder / name).is_file() for name in (SENTENCEPIECE_FAIRSEQ, VOCABULARY))

@@ -1,13 +1,15 @@
-"""Tokenizers of SentencePiece (Kudo & Richardson 2018): one model, or Marian's two.
+"""Tokenizers of SentencePiece (Kudo & Richardson 2018): one model, or Marian's two, or M2M100's.
 
 ``spiece.model`` (T5, ALBERT) and ``tokenizer.model`` (Llama) hold pieces with their ids. Marian has
 a model for either language, ``source.spm`` and ``target.spm``, and the ids of both in
-``vocab.json``. The optional package ``sentencepiece`` does the work, so that every text has exactly
+``vocab.json``. M2M100 has one model, ids in ``vocab.json``, and tokens of languages after them (Fan
+et al. 2020). The optional package ``sentencepiece`` does the work, so that every text has exactly
 the pieces it was trained with.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -20,6 +22,7 @@ from regard.hub.file_names import (
     HF_CONFIG,
     MARIAN_SOURCE,
     MARIAN_TARGET,
+    SENTENCEPIECE_FAIRSEQ,
     SENTENCEPIECE_LLAMA,
     SENTENCEPIECE_T5,
     SPECIAL_TOKENS,
@@ -27,16 +30,24 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     VOCABULARY,
 )
+from regard.hub.hugging_face.language_tokens import (
+    M2M100_CLASS,
+    LanguageTokens,
+    language_class,
+    m2m100_tokens,
+    read_language_tokens,
+)
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
-from regard.hub.hugging_face.recognize import has_sentencepiece
+from regard.hub.hugging_face.recognize import has_m2m100_vocabulary, has_sentencepiece
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.tokenizer_overrides import (
     ends_of,
     max_length_of,
     read_added_tokens,
+    tokenizer_class,
 )
 from regard.hub.hugging_face.tokenizer_rows import rows_of_table
-from regard.hub.hugging_face.weight_files import read_json, read_optional_json
+from regard.hub.hugging_face.weight_files import dump_json, read_json, read_optional_json
 
 # By default: whether the model of this name puts a token before and after a text.
 _SINGLE = {SENTENCEPIECE_T5: (False, True), SENTENCEPIECE_LLAMA: (True, False)}
@@ -61,6 +72,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         max_length: Maximum number of tokens of a text, its special tokens counted; None sets no
             limit.
         num_rows: Rows of the model's table of tokens; None where it is unknown.
+        languages: The tokens of its languages, where it has some; they are put around texts.
     """
 
     def __init__(
@@ -75,8 +87,16 @@ class SentencePieceTokenizer(PublishedTokenizer):
         files: Mapping[str, bytes],
         max_length: int | None = None,
         num_rows: int | None = None,
+        languages: LanguageTokens | None = None,
     ) -> None:
-        super().__init__(None, path, special_ids, max_length=max_length, num_rows=num_rows)
+        super().__init__(
+            None,
+            path,
+            special_ids,
+            max_length=max_length,
+            num_rows=num_rows,
+            languages=languages,
+        )
         self._source, self._target, self._vocab = source, target, vocab
         self._tokens_of_texts = {token: piece for piece, token in vocab.items()}
         self._begin_ids, self._end_ids = begin_ids, end_ids
@@ -86,12 +106,12 @@ class SentencePieceTokenizer(PublishedTokenizer):
     @property
     def begin_ids(self) -> tuple[int, ...]:
         """The ids before a text with special tokens."""
-        return tuple(self._begin_ids)
+        return tuple(self._begin_ids) if self.languages is None else self.languages.begin_ids
 
     @property
     def end_ids(self) -> tuple[int, ...]:
         """The ids after a text with special tokens."""
-        return tuple(self._end_ids)
+        return tuple(self._end_ids) if self.languages is None else self.languages.end_ids
 
     @cached_property
     def written_stop_ids(self) -> frozenset[int]:
@@ -123,7 +143,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         specials = self._specials if reads_specials else {}
         rows = [self._encode(self._source, text, specials) for text in texts]
         if adds_specials:
-            rows = [[*self._begin_ids, *row, *self._end_ids] for row in rows]
+            rows = [[*self.begin_ids, *row, *self.end_ids] for row in rows]
         self._check_rows(rows)
         return rows
 
@@ -140,7 +160,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Decode token ids to texts, without special tokens."""
-        hidden = set(self.special_ids.values())
+        hidden = set(self.hidden_ids)
         return [
             self._target.decode_pieces(
                 [self._tokens_of_texts.get(token, "") for token in row if token not in hidden]
@@ -170,8 +190,12 @@ class SentencePieceTokenizer(PublishedTokenizer):
         )
 
     def files(self) -> dict[str, str | bytes]:
-        """Return the files that it was read from, by name."""
-        return dict(self._files)
+        """Return the files that it was read from, by name, with the languages of now."""
+        files: dict[str, str | bytes] = dict(self._files)
+        if self.languages is not None:
+            settings = json.loads(files.get(TOKENIZER_CONFIG, "{}")) | self.languages.settings()
+            files[TOKENIZER_CONFIG] = dump_json(settings)
+        return files
 
     @property
     def is_missing(self) -> bool:
@@ -213,8 +237,8 @@ class PackageMissingError(WeightsError):
 def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
     """Read the tokenizer of a Hugging Face folder, of any kind.
 
-    Marian's two models count before ``tokenizer.json``, which holds one of them at most, and that
-    counts before a single model.
+    Marian's two models count before ``tokenizer.json``, which holds one of them at most, and so do
+    M2M100's files, which its class reads; that counts before a single model.
 
     Args:
         folder: Any.
@@ -228,7 +252,8 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
     """
     folder = transformer_folder(folder)
     has_json = (folder / TOKENIZER).is_file()
-    if not (folder / MARIAN_SOURCE).is_file() and (has_json or not has_sentencepiece(folder)):
+    counts = (folder / MARIAN_SOURCE).is_file() or _is_m2m100(folder)
+    if not counts and (has_json or not has_sentencepiece(folder)):
         return read_tokenizer(folder)
     try:
         return read_sentencepiece(folder)
@@ -242,8 +267,9 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     """Read the tokenizer of a folder for which `has_sentencepiece` holds.
 
     Args:
-        folder: Folder with ``source.spm``, ``target.spm`` and ``vocab.json``, or with
-            ``spiece.model`` or ``tokenizer.model``.
+        folder: Folder with ``source.spm``, ``target.spm`` and ``vocab.json``, with
+            ``sentencepiece.bpe.model`` and ``vocab.json``, or with ``spiece.model`` or
+            ``tokenizer.model``.
 
     Returns:
         The tokenizer.
@@ -254,6 +280,8 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     """
     if (folder / MARIAN_SOURCE).is_file():
         return _read_marian(folder)
+    if has_m2m100_vocabulary(folder):
+        return _read_m2m100(folder)
     path = next(filter(Path.is_file, map(folder.joinpath, _SINGLE)))
     settings = read_optional_json(folder / TOKENIZER_CONFIG)
     processor = _load(path)
@@ -308,6 +336,43 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
     num_rows = rows_of_table(read_optional_json(folder / HF_CONFIG))
     return SentencePieceTokenizer(
         source, target, vocab, path, ids, [], [ids["eos"]], files, length, num_rows
+    )
+
+
+def _is_m2m100(folder: Path) -> bool:
+    """Return whether a folder has M2M100's files, and a class that reads them."""
+    settings = read_optional_json(folder / TOKENIZER_CONFIG)
+    model_type = read_optional_json(folder / HF_CONFIG).get("model_type")
+    is_of_class = tokenizer_class(settings, model_type) == M2M100_CLASS
+    return is_of_class and has_m2m100_vocabulary(folder)
+
+
+def _read_m2m100(folder: Path) -> SentencePieceTokenizer:
+    """Read M2M100's pieces, the tokens of whose languages are in no file but have fixed ids."""
+    path = folder / VOCABULARY
+    settings = _settings(folder)
+    config = read_optional_json(folder / HF_CONFIG)
+    pieces = _read_vocabulary(path)
+    vocab = pieces | m2m100_tokens(folder, settings, len(pieces))
+    tokens = {token: number for token, number in vocab.items() if token not in pieces}
+    _check_settings(folder, settings, vocab)
+    roles = {"bos": "<s>", **_MARIAN_TOKENS}
+    ids = {role: vocab[token] for role, token in roles.items() if token in vocab}
+    name = tokenizer_class(settings, config.get("model_type"))
+    kind = language_class(name, config.get("model_type"), tokens, folder)
+    languages = read_language_tokens(folder, settings, kind, tokens, ids["eos"])
+    processor = _load(folder / SENTENCEPIECE_FAIRSEQ)
+    files = _files(folder, SENTENCEPIECE_FAIRSEQ, VOCABULARY)
+    length, num_rows = max_length_of(settings), rows_of_table(config)
+    return SentencePieceTokenizer(
+        processor, processor, vocab, path, ids, [], [ids["eos"]], files, length, num_rows, languages
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a vocabulary, with its special tokens from their own file."""
+    return read_optional_json(folder / SPECIAL_TOKENS) | read_optional_json(
+        folder / TOKENIZER_CONFIG
     )
 
 
