@@ -191,6 +191,7 @@ def evaluate(
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
+    lang: str = "",
     worst: int = 20,
     device: str = "auto",
     precision: DecodingPrecision | None = None,
@@ -206,6 +207,8 @@ def evaluate(
             records or texts in memory, or a data frame.
         compare: Folder of another model.
         beam: Hypotheses kept in a beam search; None is as each model says.
+        lang: Languages such as ``en-de`` of sentence pairs, for a translator of many; empty guesses
+            them.
         worst: Number of worst outputs or lines, or of wrong labels, in the report.
         device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
         precision: Type of the weights that outputs are written with: float32, bf16 or int8; None is
@@ -243,9 +246,8 @@ def evaluate(
             model,
             data,
             compare=compare,
-            beam=beam,
+            decoding=scoring.Decoding(beam, precision, lang),
             device=device,
-            precision=precision,
             num_worst=worst,
             drop_overlap=drop_overlap,
             allow_overlap=allow_overlap,

@@ -35,7 +35,7 @@ def test_an_unknown_field_is_refused_with_the_one_that_was_meant(translating):
         "status": 422,
         "detail": "unknown field nbset.",
         "hint": "Did you mean nbest?  Fields: text, beam, nbest, length_penalty, min_length, "
-        "max_length, align.",
+        "max_length, align, lang.",
     }
 
 

@@ -23,6 +23,7 @@ def evaluate(
     data: Annotated[str, Name],
     *,
     beam: int | None = None,
+    lang: str | None = None,
     compare: Annotated[str | None, Name] = None,
     worst: int = 20,
     plot: Annotated[str | None, Name] = None,
@@ -45,6 +46,9 @@ def evaluate(
     beam
         Hypotheses in the beam search of an output; 1 is greedy. The default is each model's: 4, or
         that of a published folder.
+    lang
+        Languages such as en-de of sentence pairs, for a translator of many languages; by default
+        they are guessed by the name of the file or its text.
     compare
         Folder of another model; outputs are compared by a paired bootstrap test.
     worst
@@ -63,6 +67,7 @@ def evaluate(
     json
         One JSON object instead of text.
     """
+    from regard.runs.scoring import Decoding
     from regard.runs.scoring import evaluate as score
     from regard.training.device import use_threads
     from regard.training.distribution import ALONE
@@ -78,9 +83,8 @@ def evaluate(
             model,
             data,
             compare=compare,
-            beam=beam,
+            decoding=Decoding(beam, compute.precision, lang or ""),
             device=compute.device,
-            precision=compute.precision,
             num_worst=worst,
             drop_overlap=drop_overlap,
             allow_overlap=allow_overlap,

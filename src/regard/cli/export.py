@@ -19,6 +19,7 @@ from regard.hub.file_names import MODEL_CARD
 if TYPE_CHECKING:
     from regard.runs.export_check import Exported
     from regard.runs.text_check import Peer, TextCheck
+    from regard.tasks import Predictor
 
 _NAMED_FILES = 3
 
@@ -28,6 +29,7 @@ def export(
     *,
     output: Annotated[str, Output],
     to: str = "hf",
+    lang: str | None = None,
     texts: Annotated[str | None, Name] = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -44,6 +46,9 @@ def export(
         (Transformers that write texts: model.bin, tokenizer.json), or for models that classify,
         find answers, embed or forecast onnx (model.onnx, tokenizer.json) or torch (a program of
         torch.export that needs no regard: model.pt2, tokenizer.json).
+    lang
+        Languages such as en-fr of a translator of many, which the exported model translates without
+        further options.
     texts
         File of texts, one a line, that go through the exported folder; without it the validation
         data of the run, if it is still there.
@@ -57,6 +62,8 @@ def export(
 
     before = _files_of_export(output)
     opened = open_model(model, "cpu")
+    if lang is not None:
+        opened = _between(opened, lang)
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
         _require_own_readme(Path(output), folder)
@@ -98,6 +105,20 @@ def _note_replaced(output: str, earlier: Collection[str]) -> None:
     left = [name for name in sorted(earlier) if (Path(output) / name).exists()]
     stays = f"  As it was: {list_first(left, _NAMED_FILES)}." if left else ""
     print(f"{output}: the model that was there is replaced.{stays}", file=sys.stderr)
+
+
+def _between(opened: Predictor, lang: str) -> Predictor:
+    """Return a translator of many languages for a pair of them.
+
+    Raises:
+        ConfigError: The model has no languages, or not these.
+    """
+    from regard.tasks.translation.languages import find_direction
+    from regard.tasks.translation.predictor import Translator
+
+    if not isinstance(opened, Translator) or opened.tokenizer.languages is None:
+        raise ConfigError(f"--lang {lang}: for a translator of many languages.  Leave it out.")
+    return opened.between(*find_direction(opened.tokenizer.languages, lang))
 
 
 def _files_of_export(output: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Unpack
 
 import msgspec
 from cyclopts import Parameter
@@ -57,8 +57,9 @@ def translate(
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
     lang
-        Languages of a file that keeps its form, such as en-de, where it does not say them; of a
-        model that writes several, the second is what it writes.
+        Languages, such as en-de: of a file that keeps its form where it does not say them, and of
+        texts for a model that writes several, which else begin with a tag. For one of many
+        languages, such as NLLB, codes or names; the target alone is enough.
     fuzzy
         Mark the translations of a catalog as to be reviewed; --no-fuzzy leaves it out.
     compute
@@ -80,11 +81,14 @@ def translate(
         settings = DocumentOptions(fuzzy=fuzzy, encoding=text_options.encoding)
         _translate_document(translator, text, output, settings, lang=lang, json=json, **options)
         return
-    if lang is not None or not fuzzy:
-        raise _for_documents("--no-fuzzy" if lang is None else "--lang")
-    results = translator.stream(input_lines(text, text_options, role="source"), **options)
-    rows = _format(translator, results, align=align, json=json, is_numbered=search.nbest > 1)
-    write_rows(rows, output)
+    if not fuzzy:
+        raise _for_documents("--no-fuzzy")
+    if lang is not None and not translator.has_choice:
+        raise _for_documents("--lang")
+    lines = input_lines(text, text_options, role="source")
+    results = translator.stream(lines, lang=lang or "", **options)
+    form = _Form(align=align, json=json, is_numbered=search.nbest > 1, lang=lang or "")
+    write_rows(_format(translator, results, form), output)
 
 
 def _is_document(text: str) -> bool:
@@ -150,19 +154,26 @@ def _translate_document(
         print(as_json({"file": output, **msgspec.structs.asdict(translation.report)}))
 
 
+class _Form(NamedTuple):
+    """How translations of lines are printed: the options of that name, and their languages."""
+
+    align: bool
+    json: bool
+    is_numbered: bool
+    lang: str
+
+
 def _format(
-    translator: Translator,
-    results: Iterable[tuple[str, list[Candidate]]],
-    *,
-    align: bool,
-    json: bool,
-    is_numbered: bool,
+    translator: Translator, results: Iterable[tuple[str, list[Candidate]]], form: _Form
 ) -> Iterator[str]:
     """Yield the translations of each line: plain, tab-separated with scores, or as JSON."""
+    align, json, is_numbered, lang = form
     for number, (source, translations) in enumerate(results, start=1):
         outputs = []
         for translation in translations:
-            pairs = translator.align(source, translation.text).words() if align else []
+            pairs = []
+            if align:
+                pairs = translator.align(source, translation.text, lang=lang).words()
             if json:
                 alignment = {"alignment": pairs} if align else {}
                 outputs.append({**msgspec.to_builtins(translation), **alignment})

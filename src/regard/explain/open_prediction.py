@@ -43,6 +43,7 @@ from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswer
 from regard.tasks.question_answering.text_windows import WindowBatches, window_logits
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+from regard.tasks.translation.predictor import Translator
 
 _CONTINUED_TOKENS = 20  # of a continuation that is not named
 
@@ -154,7 +155,10 @@ def _check_request(predictor: Predictor, request: ExplanationRequest) -> None:
 
 def _write(writer: TargetWriter, request: ExplanationRequest) -> WrittenTarget:
     """Open the prediction of a target; without an output, of the one that the model writes."""
-    (source,) = writer.tokenizer.encode([request.text])
+    text = request.text
+    if isinstance(writer, Translator):
+        writer, text = writer.direct(text)
+    (source,) = writer.tokenizer.encode([text])
     return _write_target(writer, source, request)
 
 

@@ -28,6 +28,7 @@ from regard.hub.file_names import (
     HF_CONFIG,
     MARIAN_SOURCE,
     MARIAN_TARGET,
+    SENTENCEPIECE_FAIRSEQ,
     SENTENCEPIECE_LLAMA,
     SENTENCEPIECE_T5,
     TOKENIZER,
@@ -217,7 +218,7 @@ def _read_tokenizer(folder: Path, _tokenizer: AnyTokenizer, _tokens: Sequence[st
 
 def _read_sentencepiece(folder: Path, tokenizer: AnyTokenizer, tokens: Sequence[str]) -> _Coders:
     package = import_module("sentencepiece")
-    names = (MARIAN_SOURCE, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA)
+    names = (MARIAN_SOURCE, SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA, SENTENCEPIECE_FAIRSEQ)
     name = next(name for name in names if (folder / name).is_file())
     source, target = (
         package.SentencePieceProcessor(model_file=str(folder / file))
@@ -226,7 +227,7 @@ def _read_sentencepiece(folder: Path, tokenizer: AnyTokenizer, tokens: Sequence[
     assert isinstance(tokenizer, PublishedTokenizer)
     before, after, hidden = (
         [tokens[token] for token in ids]
-        for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.special_ids.values())
+        for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.hidden_ids)
     )
 
     def encode(text: str) -> list[str]:

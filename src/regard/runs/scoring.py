@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from regard.data.readers.memory import InMemory, source_of_rows
 from regard.data.readers.shape import inspect_shape
@@ -23,14 +24,32 @@ from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
 
 
+class Decoding(NamedTuple):
+    """How the outputs of models that write texts are decoded.
+
+    Args:
+        beam: Hypotheses in the beam search; None uses the setting of each model.
+        precision: Type of the weights; None is each model's own.
+        lang: Languages such as ``en-de`` of sentence pairs, for a model of many; empty guesses
+            them.
+    """
+
+    beam: int | None = None
+    precision: DecodingPrecision | None = None
+    lang: str = ""
+
+
+DEFAULT_DECODING = Decoding()
+"""As each model says."""
+
+
 def evaluate(
     model: str | Path,
     data: str | Path | InMemory,
     *,
     compare: str | Path | None = None,
-    beam: int | None = None,
+    decoding: Decoding = DEFAULT_DECODING,
     device: str = "auto",
-    precision: DecodingPrecision | None = None,
     num_worst: int = 20,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
@@ -45,9 +64,8 @@ def evaluate(
         data: Data of the kind that the model was trained on: a file of sentence pairs, running text
             or labeled rows, a folder of images or recordings, or rows in memory.
         compare: Folder of another model.
-        beam: Hypotheses in the beam search of outputs; None uses the setting of each model.
+        decoding: How outputs are decoded.
         device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
-        precision: Type of the weights that outputs are decoded with; None is each model's own.
         num_worst: Number of worst rows to list.
         drop_overlap: Drop rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
@@ -60,8 +78,8 @@ def evaluate(
         The scores, and the task of the model.
 
     Raises:
-        ConfigError: The model has no scores, the two are for different tasks, `beam` is set for one
-            that does not search, or there can be no picture.
+        ConfigError: The model has no scores, the two are for different tasks, `beam` or `lang` is
+            set for one that does not use it, or there can be no picture.
         DataError: The data cannot be read, or overlaps with the training data.
         WeightsError: A folder holds no model.
     """
@@ -70,7 +88,10 @@ def evaluate(
     predictors = [predictor for _, predictor in opened]
     predictor, *compared = predictors
     task = task_of(predictor.config)
-    _decode_with(predictors, task, beam=beam, precision=precision)
+    beam, lang = decoding.beam, decoding.lang
+    if lang and task.name != "translation":
+        raise ConfigError(f"`lang={lang}`: a model for {task.name} has no languages.")
+    _decode_with(predictors, task, beam=beam, precision=decoding.precision)
     _require_picture(task, plot)
     if not allow_overlap:
         warn_of_other_data(predictor.config.data)
@@ -78,6 +99,7 @@ def evaluate(
         model=str(model),
         other=None if compare is None else str(compare),
         beam=beam,
+        lang=lang,
         num_worst=num_worst,
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,

@@ -19,7 +19,7 @@ import torch
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, NextStep, ResourceError, WeightsError, resource_errors
-from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer, first_id_of
 from regard.hub.file_names import DATA_REPORT, MODEL_CARD
 from regard.hub.folder_lock import FolderLock
 from regard.hub.model_folder import ModelFolder
@@ -144,7 +144,9 @@ class RunSession:
         if not task.reads_inputs:
             if pretrained is not None:
                 vocabulary = stored_vocabulary(pretrained)
-                tokenizer = world.together(vocabulary.read_tokenizer)
+                tokenizer = world.together(
+                    lambda: task.fit_vocabulary(vocabulary.read_tokenizer(), dataset)
+                )
                 require_same_vocabulary(world, tokenizer, str(vocabulary.path))
             else:
                 check_tags(draft.tokenizer)
@@ -161,6 +163,7 @@ class RunSession:
             num_tokens=estimate_num_tokens(dataset, tokenizer),
             sources=measure_sources(dataset, tokenizer),
             pretrained=pretrained,
+            first_id=None if tokenizer is None else first_id_of(tokenizer),
         )
         config = share_config(world, resolve(request, facts, machine, task))
 

@@ -32,6 +32,7 @@ from regard.setup.inspect import with_present_paths
 if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
+    from regard.hub.any_tokenizer import AnyTokenizer
     from regard.hub.hugging_face.published_folder import Published
     from regard.models.base.checkpoint_format import LabelHead
     from regard.models.base.encoder import EncoderConfig
@@ -140,6 +141,24 @@ class Task(ABC):
         from regard.setup.published_config import text_config
 
         return text_config(published, self.name)
+
+    def fit_vocabulary(self, tokenizer: AnyTokenizer, dataset: Any) -> AnyTokenizer:
+        """Return the vocabulary of published weights for data: of a model of many, its languages.
+
+        Args:
+            tokenizer: The vocabulary.
+            dataset: The data, as `read` returns it.
+
+        Raises:
+            ConfigError: The model is one of many languages, and the task says none.
+        """
+        del dataset  # read by the task that has languages
+        if tokenizer.languages is not None and tokenizer.languages.target is None:
+            raise ConfigError(
+                f"the weights are of a translator of many languages, from which a model for "
+                f"{self.name} cannot start: its data has no language.  Take other weights."
+            )
+        return tokenizer
 
     @abstractmethod
     def read(self, options: ReadOptions) -> Any:

@@ -33,6 +33,8 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
         model: Name of the model in the report.
         other: Name of the model that it is compared with; None without one.
         beam: Hypotheses in a beam search; None uses the setting of each model.
+        lang: Languages such as ``en-de`` of sentence pairs, for a model of many; empty guesses
+            them.
         num_worst: Number of worst rows to list.
         drop_overlap: Leave out rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
@@ -43,6 +45,7 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     other: str | None = None
     beam: int | None = None
+    lang: str = ""
     num_worst: int = 20
     drop_overlap: bool = False
     allow_overlap: bool = False

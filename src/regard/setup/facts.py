@@ -124,6 +124,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
             sides where sources are much longer.
         sources: Lengths of sources that may be long; None for other data.
         pretrained: The weights to start from; None for random weights.
+        first_id: Token that every output begins with, where a vocabulary of many languages has one.
     """
 
     data: DataFacts
@@ -133,6 +134,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     num_tokens: int = 0
     sources: SourceLengths | None = None
     pretrained: Pretrained | None = None
+    first_id: int | None = None
 
     @property
     def has_whole_model(self) -> bool:

@@ -82,6 +82,8 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     config = bind(RunConfig, _with_divisible_heads(request.table, facts, model, task), base)
     data = _with_facts(config.data, facts)
     config = replace(config, preset=preset, settings=request.settings, data=data)
+    if facts.first_id is not None:
+        config = replace(config, search=replace(config.search, forced_first=facts.first_id))
     task.require_family(config.model)
     if facts.pretrained is None and not request.is_explicit("model.has_copy"):
         config = _without_copies_for_gauss_newton(config)

@@ -16,7 +16,7 @@ from regard.explain.report.markup import escape, tag
 from regard.metrics.classification import reliability
 from regard.plots.confusion_matrix import ClassificationPicture
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.runs.scoring import evaluate
+from regard.runs.scoring import Decoding, evaluate
 from regard.setup.evaluation_details import (
     CalibrationChart,
     EvaluationDetails,
@@ -41,7 +41,7 @@ def translated(trained, tmp_path_factory):
     pairs = [*toy_pairs(10, seed=9), (f"{MARKUP} cat", MARKUP), ("word " * 200, "Wort " * 5)]
     path = write_tsv(tmp_path_factory.mktemp("test") / "new.tsv", pairs)
     report, task = evaluate(
-        trained, path, beam=1, num_worst=12, has_details=True, allow_overlap=True
+        trained, path, decoding=Decoding(beam=1), num_worst=12, has_details=True, allow_overlap=True
     )
     return report, report_html(report, ReportFacts(task, str(trained)), open_model(trained))
 

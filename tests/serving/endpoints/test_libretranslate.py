@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from tests.explain import predictors
 from tests.serving.running_service import running
+from tests.tasks.translation.published_languages import nllb_folder
 
+import regard
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.serving.running_model import languages_of
 from regard.setup.config import DataConfig, RunConfig
@@ -97,3 +99,44 @@ def test_alternatives_widen_a_beam_that_is_narrower():
         answer = client.post("/translate", body)
     assert answer.status == 200, answer.json
     assert len(answer.json["alternatives"]) == 2
+
+
+@pytest.fixture(scope="module")
+def many_languages(tmp_path_factory):
+    folder = nllb_folder(tmp_path_factory.mktemp("nllb"))
+    with running(regard.load(folder)) as service:
+        yield service, regard.load(folder)
+
+
+@pytest.mark.slow
+def test_a_model_of_many_languages_reads_and_writes_those_of_a_request(many_languages):
+    service, twin = many_languages
+    for source, target in (("de", "fr"), ("zh-Hans", "de"), ("deu_Latn", "French")):
+        body = {"q": "a red house", "source": source, "target": target}
+        translated = twin.translate("a red house", lang=f"{source}-{target}")
+        assert service.post("/translate", body).json == {"translatedText": translated}
+    auto = service.post("/translate", {"q": ["the dog is a cat"], "source": "auto", "target": "fr"})
+    assert auto.json["detectedLanguage"] == [{"confidence": 100.0, "language": "en"}]
+    assert auto.json["translatedText"] == [twin.translate("the dog is a cat", lang="en-fr")]
+
+
+@pytest.mark.slow
+def test_languages_of_a_model_of_many_are_listed_by_their_short_codes(many_languages):
+    service, _ = many_languages
+    codes = ["de", "en", "fr", "zh-Hans", "zh-Hant"]
+    listed = service.get("/languages").json
+    assert [entry["code"] for entry in listed] == codes
+    assert all(entry["targets"] == codes for entry in listed)
+    refused = service.post("/translate", {"q": "a", "source": "en", "target": "zh"})
+    assert refused.json["error"].startswith("zh is not supported: this model writes de, en, fr")
+
+
+@pytest.mark.slow
+def test_the_other_api_takes_tags_and_languages(many_languages):
+    service, twin = many_languages
+    translated = twin.translate("a dog", lang="de-fr")
+    for body in ({"text": "<de-fr> a dog"}, {"text": "a dog", "lang": "de-fr"}):
+        assert service.post("/v1/translate", body).json["outputs"][0]["text"] == translated
+    answer = service.post("/v1/translate", {"text": "a dog"})
+    assert answer.status in (400, 422)
+    assert "the language to be written is not named" in answer.json["detail"]

@@ -7,11 +7,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from regard.data.languages import english_names
+from regard.data.listing import list_first
 from regard.explain.page import ServedModel, page_payload, served_page
 from regard.serving.example_request import example_request
 from regard.serving.responses import json_response
 from regard.serving.running_model import ExplainBody, RunningModel
 
+_NAMED_TAGS = 3
 _PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -54,6 +56,10 @@ def _facts(model: RunningModel) -> ServedModel:
             f"{names.get(code, code)} {tag and f'({tag})'}".strip()
             for code, tag in languages.tags.items()
         )
+        if languages.sources:
+            source = f"{source}, or one of {len(languages.sources)} languages"
+            tags = list_first(list(languages.tags.values()), _NAMED_TAGS)
+            targets = f"the language of the tag before it, such as {tags}"
     return ServedModel(
         name=model.facts.name,
         sha=model.facts.sha,

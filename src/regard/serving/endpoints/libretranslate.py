@@ -6,6 +6,7 @@ for, and ``html`` is refused, as the model translates text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,7 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from regard.data.language_codes import find_language, names_of
 from regard.data.languages import english_names, guess_language
+from regard.data.listing import list_first
+from regard.errors import ConfigError
 from regard.serving.problems import Problem
 from regard.serving.request_bodies import content_type
 from regard.serving.responses import json_response, with_errors
@@ -25,6 +29,7 @@ from regard.serving.verbs.written_texts import TranslateBody, WrittenText
 from regard.tasks.translation.languages import Languages
 
 _FORM = "application/x-www-form-urlencoded"
+_NAMED_CODES = 20  # in a message about another one
 _CERTAIN, _UNCERTAIN = 100.0, 0.0  # confidence, in percent, of a language that is guessed or not
 
 
@@ -67,8 +72,7 @@ def routes(model: RunningModel) -> list[Route]:
 
     async def translate(request: Request) -> Response:
         query = await _read(model, request, _TranslateQuery)
-        tag = _tag_of(query, languages)
-        texts = [f"{tag} {text}" if tag and text.strip() else text for text in query.inputs()]
+        texts = [_tagged(query, text, languages) for text in query.inputs()]
         if query.alternatives < 0:
             raise Problem(400, "alternatives must be 0 or more.")
         nbest = 1 + query.alternatives
@@ -108,17 +112,33 @@ async def _read(model: RunningModel, request: Request, query: type[Body]) -> Any
     return model.decode(msgspec.json.encode(fields), query)
 
 
-def _tag_of(query: _TranslateQuery, languages: Languages) -> str:
-    """Return the tag of the language that is asked for; raise Problem where there is none."""
-    if query.source not in ("auto", languages.source):
-        raise Problem(400, f"{query.source} is not supported: this model reads {languages.source}.")
-    if query.target not in languages.tags:
-        raise Problem(
-            400, f"{query.target} is not supported: this model writes {', '.join(languages.tags)}."
-        )
+def _tagged(query: _TranslateQuery, text: str, languages: Languages) -> str:
+    """Return a text after the tag of the languages that are asked for.
+
+    Raises:
+        Problem: The model does not have them.
+    """
+    read, is_auto = languages.sources or (languages.source,), query.source == "auto"
+    source = _find(query.source, read, "reads") if not is_auto else languages.source
+    target = _find(query.target, list(languages.tags), "writes")
     if query.format != "text":
         raise Problem(400, f"format {query.format} is not supported: this model translates text.")
-    return languages.tags[query.target]
+    tag = languages.tags[target]
+    if languages.sources:
+        source = _detect(text, languages) if is_auto else source
+        tag = f"<{source}-{target}>"
+    return f"{tag} {text}" if tag and text.strip() else text
+
+
+def _find(code: str, codes: Sequence[str], verb: str) -> str:
+    """Return the code of a language among those of the model; raise Problem where it has none."""
+    if code in codes:
+        return code
+    try:
+        return find_language(code, codes)
+    except ConfigError:
+        known = list_first(codes, _NAMED_CODES)
+        raise Problem(400, f"{code} is not supported: this model {verb} {known}.") from None
 
 
 def _answer(
@@ -138,19 +158,26 @@ def _answer(
     return answer
 
 
+def _detect(text: str, languages: Languages) -> str:
+    """Return the language that a text is read as: that which is detected, if the model reads it."""
+    guess = guess_language([text]) if text.strip() else None
+    return guess if guess in languages.sources else languages.source
+
+
 def _detected(text: str, languages: Languages) -> dict[str, object]:
     """Return the language of a text; where it cannot be guessed, that which the model reads."""
     guess = guess_language([text]) if text.strip() else None
-    if guess is None:
+    if guess is None or (languages.sources and guess not in languages.sources):
         return {"confidence": _UNCERTAIN, "language": languages.source}
     return {"confidence": _CERTAIN, "language": guess}
 
 
 def _list(languages: Languages) -> list[dict[str, object]]:
     """Return all languages, and which of them each is translated to."""
-    names = english_names()
-    targets = {languages.source: list(languages.tags)}
-    codes = dict.fromkeys([languages.source, *languages.tags])
+    read = languages.sources or (languages.source,)
+    codes = dict.fromkeys([*read, *languages.tags])
+    names = english_names() | names_of(codes)
+    targets = {code: list(languages.tags) for code in read}
     return [
         {"code": code, "name": names.get(code, code), "targets": targets.get(code, [])}
         for code in codes

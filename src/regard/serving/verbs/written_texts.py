@@ -58,9 +58,12 @@ class TranslateBody(_SearchBody, frozen=True, kw_only=True):
 
     Args:
         align: Whether outputs say which words of the source their words come from.
+        lang: Languages such as ``en-de``, or the one that is written, of a model of several; empty
+            reads them in the texts.
     """
 
     align: bool = False
+    lang: str = ""
 
 
 class SummarizeBody(_SearchBody, frozen=True, kw_only=True):
@@ -129,22 +132,22 @@ class TranslateService(_TextService[TranslateBody]):
         """Translate texts."""
         texts = as_list(body.text)
         translator = for_client(self.translator, check_client)
-        translations = translator.translate_best(texts, **body.search())
+        translations = translator.translate_best(texts, lang=body.lang, **body.search())
         outputs: list[WrittenText] = []
         for text, candidates in zip(texts, translations, strict=True):
             check_client()  # alignments take a while, too
-            written = [self._output(text, candidate, align=body.align) for candidate in candidates]
+            written = [self._output(text, candidate, body) for candidate in candidates]
             outputs.append(_with_alternatives(written))
         return outputs
 
-    def _output(self, text: str, translation: Candidate, *, align: bool) -> WrittenText:
+    def _output(self, text: str, translation: Candidate, body: TranslateBody) -> WrittenText:
         flags = _flags(text, translation)
         if self.translator.unknown_tag(text) is not None:
             flags.append("unknown_tag")
         links: list[Link] | None = None
-        if align:
+        if body.align:
             with self._aligning:
-                links = self._aligner.align(text, translation.text).links()
+                links = self._aligner.align(text, translation.text, lang=body.lang).links()
         return WrittenText(
             text=translation.text,
             score=translation.score,

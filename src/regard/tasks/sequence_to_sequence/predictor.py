@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 import msgspec
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
+from regard.data.language_codes import short_codes
 from regard.data.listing import describe_lines
 from regard.errors import ConfigError
 from regard.generation.decoders import CurrentDecoder, default_precision, seq2seq_decoder
@@ -256,6 +258,16 @@ class TargetWriter(BasePredictor):
     _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
         default_factory=CurrentDecoder, init=False
     )
+
+    def __post_init__(self) -> None:
+        """Let outputs begin with the token of a language that its vocabulary names."""
+        languages = self.tokenizer.languages
+        if languages is None or languages.source is None or languages.target is None:
+            return
+        short, config = short_codes(languages.codes), self.config
+        pair = config.data.languages or f"{short[languages.source]}-{short[languages.target]}"
+        search = replace(config.search, forced_first=languages.first_id)
+        self.config = replace(config, search=search, data=replace(config.data, languages=pair))
 
     @property
     def decoder(self) -> Seq2SeqDecoder[Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from regard.data.languages import guess_pair
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
+from regard.errors import ConfigError
 from regard.metrics import FLOORS
 from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
@@ -28,6 +32,7 @@ from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
+from regard.tasks.translation.languages import find_direction
 from regard.tasks.translation.predictor import Translator
 from regard.training.distribution import ALONE
 
@@ -148,11 +153,15 @@ def evaluate_translator(
         other: Another model to compare with by paired bootstrap.
 
     Raises:
+        ConfigError: A model is one of many languages, and those of the file are not known.
         DataError: The file cannot be read, or has sources of the training data and `options` do not
             say what becomes of them.
     """
+    pairs = read_pairs_of(data, translator.config.data)
+    translator = for_pairs(translator, pairs, data, options.lang)
+    if other is not None:
+        other = for_pairs(other, pairs, data, options.lang)
     config, beam = translator.config, options.beam
-    pairs = read_pairs_of(data, config.data)
     train = training_rows(read_translation_data, config)
     pairs = unseen_rows(train, pairs, options)
     best = [row[0] for row in translator.translate_best(pairs.sources, beam=beam)]
@@ -217,6 +226,42 @@ def evaluate_translator(
         picture=picture,
         details=details,
     )
+
+
+def for_pairs(
+    translator: Translator, pairs: ParallelCorpus, data: DataSource, lang: str
+) -> Translator:
+    """Return the translator of the languages of pairs; other models have one pair or read tags.
+
+    Args:
+        translator: The model.
+        pairs: The pairs of a file.
+        data: The file.
+        lang: Its languages, such as ``en-de``; empty guesses them by its name or its text, which a
+            warning says.
+
+    Raises:
+        ConfigError: The languages are not known, or are not among those of the model.
+    """
+    languages = translator.tokenizer.languages
+    if languages is None:
+        if lang:
+            raise ConfigError(f"`lang={lang}`: for models of many languages.  Leave it out.")
+        return translator
+    if lang:
+        return translator.between(*find_direction(languages, lang))
+    if languages.target is not None:
+        return translator
+    source, target = guess_pair(pairs, data.path)
+    if source is None or target is None or source == target:
+        raise ConfigError(
+            f"{data.path}: the languages of the pairs are not known.  Name them: `lang=en-fr`"
+        )
+    warnings.warn(
+        f"{data.path}: pairs of {source} and {target}, a guess.  Otherwise: `lang=en-fr`",
+        stacklevel=1,
+    )
+    return translator.between(source, target)
 
 
 def _time_single_sentences(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, overload
 
+from msgspec.structs import replace
+
+from regard.data.listing import describe_lines
+from regard.errors import ConfigError
+from regard.hub.any_tokenizer import vocabulary_of_languages
 from regard.settings.validation import iterate_texts, require_texts
 from regard.tasks.sequence_to_sequence.predictor import (
+    Alignment,
     Candidate,
     SearchOptions,
     TargetWriter,
@@ -19,8 +27,17 @@ from regard.tasks.sequence_to_sequence.predictor import (
     warn_of_empty,
     write_in_chunks,
 )
+from regard.tasks.translation.languages import (
+    Direction,
+    base_code,
+    direct_text,
+    find_direction,
+    split_pair,
+    tags_of,
+)
 
 if TYPE_CHECKING:
+    from regard.generation.beam_search_config import BeamSearchConfig
     from regard.tasks.translation.documents.translation import FileTranslation
 
 _STREAMED_LINES = 512  # lines that are sorted by length and decoded together
@@ -28,9 +45,85 @@ _TOKENS_PER_CHARACTER = 5  # at most four bytes, and one token more per word
 
 
 class Translator(TargetWriter):
-    """A trained translation model, which also scores and streams its translations."""
+    """A trained translation model, which also scores and streams its translations.
+
+    A published model of many languages (M2M100, NLLB, mBART-50) reads in each text which of them is
+    to be written, ``<fr> Good morning``, and perhaps which it is in, ``<de-fr> Guten Morgen``, or
+    both are named for all texts, ``lang="de-fr"``, which are then taken as they are.
+    """
 
     verb = "translate"
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether it writes several languages, of which a text or a call names one."""
+        return self.tokenizer.languages is not None or bool(self.language_tags)
+
+    def between(self, source: str | None, target: str) -> Translator:
+        """Return the translator of a pair of languages of a model of many, with the same weights.
+
+        Args:
+            source: Code or name of the language that is read; None is the model's default, which is
+                said in a warning.
+            target: That of the language that is written.
+
+        Raises:
+            ConfigError: One of them is not among those of the model, or it has no others.
+        """
+        tokenizer = vocabulary_of_languages(self.tokenizer)
+        if tokenizer is None or (languages := tokenizer.languages) is None:
+            raise ConfigError("this model is not one of many languages, whose vocabulary has them.")
+        if source is None and not languages.names_source:
+            warnings.warn(
+                f"texts are read as {languages.source}, the default of this model.  "
+                "From another language: `lang=de-fr`",
+                stacklevel=1,  # one location, so that Python shows it once
+            )
+        other = copy.copy(self)
+        other.tokenizer = tokenizer.between(source, target)
+        data = replace(self.config.data, languages="")
+        other.config = replace(self.config, data=data)
+        other.__post_init__()
+        return other
+
+    def direct(self, text: str, lang: str = "") -> tuple[Translator, str]:
+        """Return what translates a text, and the text without the tag of its languages.
+
+        Args:
+            text: A text.
+            lang: Its languages, such as ``en-de``; empty reads them in the text, where the model is
+                one of many languages.
+
+        Raises:
+            ConfigError: No language is named, or one that the model does not have.
+        """
+        languages = self.tokenizer.languages
+        if languages is None:
+            return self, self._with_tag(lang) + text
+        if lang:
+            return self.between(*find_direction(languages, lang)), text
+        if languages.target is not None:
+            return self, text
+        direction, text = direct_text(languages, text)
+        return self.between(*direction), text
+
+    def _with_tag(self, lang: str) -> str:
+        """Return what goes before each text to be written in a language; empty without a choice.
+
+        Raises:
+            ConfigError: The model does not write it.
+        """
+        if not lang:
+            return ""
+        target, tags = split_pair(lang)[-1], tags_of(self)
+        tag = tags.get(target.lower().replace("_", "-")) or tags.get(base_code(target))
+        if tag is None:
+            known = list(tags) or self.config.data.languages.split("-")[-1:]
+            writes = (
+                ", ".join(filter(None, known)) or "one language, which its folder does not name"
+            )
+            raise ConfigError(f"`lang={lang}`: this model writes {writes}.  Leave it out.")
+        return f"{tag} "
 
     @property
     def language_tags(self) -> list[str]:
@@ -39,35 +132,41 @@ class Translator(TargetWriter):
 
     @overload
     def translate(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
-        self, texts: str, **options: Unpack[SearchOptions]
+        self, texts: str, *, lang: str = "", **options: Unpack[SearchOptions]
     ) -> str: ...
     @overload
-    def translate(self, texts: Sequence[str], **options: Unpack[SearchOptions]) -> list[str]: ...
     def translate(
-        self, texts: str | Sequence[str], **options: Unpack[SearchOptions]
+        self, texts: Sequence[str], *, lang: str = "", **options: Unpack[SearchOptions]
+    ) -> list[str]: ...
+    def translate(
+        self, texts: str | Sequence[str], *, lang: str = "", **options: Unpack[SearchOptions]
     ) -> str | list[str]:
         """Translate a sentence, or several.
 
         Args:
             texts: One sentence or line each; an empty one stays empty. Another one whose
                 translation is empty is warned of.
+            lang: Languages of all texts, such as ``en-de``, or the one that is written, of a model
+                of several; empty reads it in each text.
             options: How the translations are searched for, see `SearchOptions`.
 
         Returns:
             The best translation of each, in the same order; of one string, a string.
 
         Raises:
-            ConfigError: An option is out of its range, or `nbest` is above 1.
+            ConfigError: An option is out of its range, `nbest` is above 1, or a language is not
+                named or not known.
         """
         require_one_output(options, "translate_best")
         if isinstance(texts, str):
-            return self.translate([texts], **options)[0]
+            return self.translate([texts], lang=lang, **options)[0]
         texts = require_texts(texts, "texts")
-        results = zip(texts, self.translate_best(texts, **options), strict=True)
-        return [best.text for _, (best, *_) in warn_of_empty(results, "line")]
+        results = zip(texts, self.translate_best(texts, lang=lang, **options), strict=True)
+        results = self._warn_of_cut(warn_of_empty(results, "line"), options)
+        return [best.text for _, (best, *_) in results]
 
     def translate_best(
-        self, texts: Sequence[str], **options: Unpack[SearchOptions]
+        self, texts: Sequence[str], *, lang: str = "", **options: Unpack[SearchOptions]
     ) -> list[list[Candidate]]:
         """Return the `nbest` best translations of each text, best first, with scores.
 
@@ -76,14 +175,46 @@ class Translator(TargetWriter):
 
         Args:
             texts: One sentence or line each; an empty one stays empty.
+            lang: Languages of all texts, see `translate`.
             options: How the translations are searched for, see `SearchOptions`.
 
         Raises:
-            ConfigError: An option is out of its range, or a text is something else.
+            ConfigError: An option is out of its range, a text is something else, or a language is
+                not named or not known.
         """
         texts = require_texts(texts, "texts")
         search = self.search_config(**options)
+        if self.tokenizer.languages is not None:
+            return self._translate_between(texts, lang, options)
+        if tag := self._with_tag(lang):
+            texts = [tag + text if text.strip() else text for text in texts]
         self._warn_of_unknown_tags(texts)
+        return self._translate(texts, search)
+
+    def _translate_between(
+        self, texts: Sequence[str], lang: str, options: SearchOptions
+    ) -> list[list[Candidate]]:
+        """Translate texts whose languages are named, those of a pair together."""
+        languages = self.tokenizer.languages
+        assert languages is not None, "a vocabulary of many languages"
+        named = find_direction(languages, lang) if lang else None
+        groups: dict[Direction | None, list[tuple[int, str]]] = defaultdict(list)
+        for index, text in enumerate(texts):
+            direction, rest = named, text
+            if named is None and languages.target is None and text.strip():
+                direction, rest = direct_text(languages, text)
+            groups[direction].append((index, rest))
+        results: list[list[Candidate]] = [[] for _ in texts]
+        for direction, rows in groups.items():
+            translator = self if direction is None else self.between(*direction)
+            search = translator.search_config(**options)
+            best = translator._translate([text for _, text in rows], search)
+            for (index, _), candidates in zip(rows, best, strict=True):
+                results[index] = candidates
+        return results
+
+    def _translate(self, texts: Sequence[str], search: BeamSearchConfig) -> list[list[Candidate]]:
+        """Translate texts of the languages of the vocabulary, long ones in parts."""
         splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
         outputs = iter(self.write(rows, search))
@@ -92,8 +223,23 @@ class Translator(TargetWriter):
             for text, parts in zip(texts, splits, strict=True)
         ]
 
+    def align(self, source: str, target: str, *, lang: str = "") -> Alignment:
+        """Compute the attention of each token of an output to the tokens of its source.
+
+        Args:
+            source: The text.
+            target: Its translation.
+            lang: Languages of both, see `translate`.
+
+        Returns:
+            The pieces of both with their ends, and the weights between them.
+        """
+        require_texts([source], "source")
+        translator, text = self.direct(source, lang)
+        return super(Translator, translator).align(text, target)
+
     def stream(
-        self, lines: Iterable[str], **options: Unpack[SearchOptions]
+        self, lines: Iterable[str], *, lang: str = "", **options: Unpack[SearchOptions]
     ) -> Iterator[tuple[str, list[Candidate]]]:
         """Translate lines in order and in constant memory, while they are read.
 
@@ -101,6 +247,7 @@ class Translator(TargetWriter):
 
         Args:
             lines: One sentence or line each.
+            lang: Languages of all lines, see `translate`.
             options: How the translations are searched for, see `SearchOptions`.
 
         Yields:
@@ -109,9 +256,32 @@ class Translator(TargetWriter):
         Raises:
             ConfigError: An option is out of its range, or a line is not a text.
         """
-        write = partial(self.translate_best, **options)
+        write = partial(self.translate_best, lang=lang, **options)
         texts = iterate_texts(lines, "lines")
-        yield from write_in_chunks(texts, write, chunk_size=_STREAMED_LINES, noun="line")
+        results = write_in_chunks(texts, write, chunk_size=_STREAMED_LINES, noun="line")
+        yield from self._warn_of_cut(results, options)
+
+    def _warn_of_cut(
+        self, results: Iterable[tuple[str, list[Candidate]]], options: SearchOptions
+    ) -> Iterator[tuple[str, list[Candidate]]]:
+        """Yield texts with their translations; warn at the end where a published limit cut some.
+
+        Folders of `transformers` have one that knows nothing of the source: NLLB's is 200 tokens.
+        """
+        cut: list[int] = []
+        for number, (text, candidates) in enumerate(results, start=1):
+            if not candidates[0].is_complete:
+                cut.append(number)
+            yield text, candidates
+        search = self.config.search
+        if options.get("max_length") is not None:
+            return
+        if cut and search.max_length is not None and search.max_length_ratio is None:
+            warnings.warn(
+                f"{describe_lines(cut)}: cut off at {search.max_length:,} tokens, the limit of "
+                f"this folder.  Longer: `max_length={2 * search.max_length}`",
+                stacklevel=3,
+            )
 
     def translate_file(
         self,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regard.errors import ConfigError
 from regard.generation.beam_search_config import NEW_SEARCH
+from regard.hub.any_tokenizer import vocabulary_of_languages
 from regard.models import ENCODER_DECODERS, EncoderDecoder
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
+from regard.tasks.translation.languages import find_direction
 from regard.tasks.translation.predictor import Translator
 
 if TYPE_CHECKING:
@@ -49,6 +52,26 @@ class TranslationTask(Task):
         from regard.setup.published_config import encoder_decoder_config
 
         return encoder_decoder_config(published, self.name)
+
+    def fit_vocabulary(self, tokenizer: AnyTokenizer, dataset: TranslationData) -> AnyTokenizer:
+        """Return a vocabulary of many languages for those of the data; others as they are.
+
+        Raises:
+            ConfigError: The languages of the data are not known, or not among those of the model.
+        """
+        published = vocabulary_of_languages(tokenizer)
+        if published is None or (languages := published.languages) is None:
+            return tokenizer
+        source, _, target = dataset.languages.partition("-")
+        is_known = bool(target) and not (dataset.languages_are_guessed and source == target)
+        if is_known:
+            return published.between(*find_direction(languages, dataset.languages))
+        if languages.target is None:
+            raise ConfigError(
+                f"{dataset.path}: the languages of the pairs are not known, and the weights are "
+                "of a model of many.  Name them: `data.languages=en-fr`"
+            )
+        return tokenizer
 
     def read(self, options: ReadOptions) -> TranslationData:
         """Read the pairs of a file, or of the embedded corpus where no file is named."""

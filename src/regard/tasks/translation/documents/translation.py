@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Unpack
 
+from regard.data.language_codes import short_codes
 from regard.data.languages import require_pair
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError, DataError
@@ -20,7 +21,13 @@ from regard.tasks.translation.documents.document import (
     is_encodable,
 )
 from regard.tasks.translation.documents.filling import Filled, Way, fill_segments
-from regard.tasks.translation.languages import Languages, base_code, languages_of, tags_of
+from regard.tasks.translation.languages import (
+    Languages,
+    base_code,
+    find_direction,
+    languages_of,
+    tags_of,
+)
 
 if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import SearchOptions
@@ -77,11 +84,16 @@ def translate_document(
     source = as_source(source)
     translator.search_config(**search)
     languages = languages_of(translator, lang)
-    target = lang.partition("-")[2] or _only_target(languages)
+    asked = _asked_target(translator, lang)
+    target = asked or _only_target(languages)
     document = _read(source, replace(options, target=target))
-    target = lang.partition("-")[2] or document.target_language or target
-    tag = _tag_of(translator, target, source.path, languages.source if languages else "")
-    _note_mismatch(source.path, document, languages)
+    target = asked or document.target_language or target
+    if languages is not None and languages.sources:
+        read = lang.partition("-")[0] or document.source_language or ""
+        tag = _tag_of_pair(translator, read, target, source.path)
+    else:
+        tag = _tag_of(translator, target, source.path, languages.source if languages else "")
+        _note_mismatch(source.path, document, languages)
     write = _writer(translator, tag, on_progress, search)
     filled = fill_segments(document.segments, write, is_encodable(document.encoding))
     text = document.fill([item.text for item in filled], replace(options, target=target))
@@ -98,6 +110,14 @@ def _read(source: DataSource, options: DocumentOptions) -> Document:
             f"{', '.join(DOCUMENT_FORMATS)}.  Translate the lines of another one: `stream`"
         )
     return read(source, options)
+
+
+def _asked_target(translator: Translator, lang: str) -> str:
+    """Return the target of a pair of codes, as files name languages; empty without a pair."""
+    many = translator.tokenizer.languages
+    if many is None or not lang:
+        return lang.partition("-")[2]
+    return short_codes(many.codes)[find_direction(many, lang).target]
 
 
 def _only_target(languages: Languages | None) -> str:
@@ -123,6 +143,32 @@ def _tag_of(translator: Translator, target: str, name: str, source: str) -> str:
             f"`lang={source or 'en'}-{next(iter(tags))}`"
         )
     return tag
+
+
+def _tag_of_pair(translator: Translator, source: str, target: str, name: str) -> str:
+    """Return the tag of a pair of languages of a model of many.
+
+    Args:
+        translator: The model.
+        source: Code of the language that is read; empty leaves the model's default.
+        target: That of the language that is written; empty if nothing says it.
+        name: Name of the file, for messages.
+
+    Raises:
+        ConfigError: One of them is not among those of the model, or none is to be written.
+    """
+    many = translator.tokenizer.languages
+    assert many is not None, "a model of many languages"
+    if not target:
+        raise ConfigError(
+            f"{name}: does not say its language, and this model writes {', '.join(many.codes)}.  "
+            f"Name one: `lang={source or 'en'}-fr`"
+        )
+    try:
+        codes = [many.find(code) for code in (source, target) if code]
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    return f"<{'-'.join(codes)}>"
 
 
 def _note_mismatch(name: str, document: Document, languages: Languages | None) -> None:
