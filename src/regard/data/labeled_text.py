@@ -91,6 +91,23 @@ def describe_rare_labels(
     return warnings
 
 
+def describe_contradictions(rows: LabeledTexts) -> list[str]:
+    """Return a sentence about texts that have several labels; empty where there are none."""
+    first: dict[str, int] = {}
+    contradicting: dict[str, int] = {}  # the first row of a text with another label
+    for row, (text, label) in enumerate(zip(rows.texts, rows.labels, strict=True)):
+        if rows.labels[first.setdefault(text, row)] != label:
+            contradicting.setdefault(text, row)
+    if not contradicting:
+        return []
+    have = pluralize(len(contradicting), "text has several labels", "texts have several labels")
+    text, second = next(iter(contradicting.items()))
+    examples = " and ".join(
+        f"{rows.labels[row]} in line {rows.lines[row]:,}" for row in (first[text], second)
+    )
+    return [f"{have} ({examples}).  Do annotators disagree?  Keep one row of each."]
+
+
 def join_labels(
     names: Sequence[str], held_out: Iterable[LabeledTexts | LabeledInputs], train_path: str
 ) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.data.readers.pair_files import fault, read
 
-from regard.data.readers.headers import find_label
+from regard.data.readers.headers import advise_columns, find_label, looks_like_header
 
 REVIEWS = [(f"the meal number {i} was fine", ("good", "bad")[i % 2]) for i in range(20)]
 ENGLISH_FRENCH = "id,English,French\n0,one cat,un chat\n1,two dogs,deux chiens\n"
@@ -179,3 +179,9 @@ def test_numbers_below_source_and_target_are_pairs():
 def test_a_column_without_a_value_is_no_column_of_labels():
     below = [[f"a text of words {i}", "", f"another one {i}"] for i in range(9)]
     assert find_label(["instruction", "input", "output"], below) is None
+
+
+def test_a_header_above_an_index_without_a_name_is_one():
+    rows = [[str(i), f"a text of some words {i}", "xy"[i % 2]] for i in range(6)]
+    assert looks_like_header(["", "a", "b"], rows, is_csv=True)
+    assert "`data.columns=a,b` `task=classification`" in advise_columns(["", "a", "b"], rows)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from regard.data.labeled_text import LabeledTexts, describe_contradictions
 from regard.data.readers.labeled import read_labeled_texts
 from regard.errors import DataError
 
@@ -74,6 +75,8 @@ def test_a_column_that_is_read_is_no_mark(tmp_path):
         ("a.jsonl", '{"text": "x", "labels": ["good"]}\n{"text": "y", "labels": null}\n'),
         ("a.csv", "text,label\nx,['good']\ny,[]\n"),
         ("a.csv", 'text,label\nx,"[""good""]"\ny,\n'),
+        ("a.csv", 'text,label\nx,"{""choices"": [""good""]}"\ny,\n'),
+        ("a.jsonl", '{"text": "x", "label": {"choices": ["good"]}}\n{"text": "y", "label": ""}\n'),
     ],
 )
 def test_the_only_label_of_a_list_is_the_label(tmp_path, name, content):
@@ -99,3 +102,14 @@ def test_several_labels_of_a_row_are_refused(tmp_path, name, content):
     text = str(raised.value)
     assert '"label" has 2 values, "good, new", one expected.  Keep one of them.' in text
     assert text.startswith(f"{path}:{2 if name.endswith('l') else 3}: ")
+
+
+def test_texts_with_several_labels_are_named():
+    texts = LabeledTexts(
+        path="a.csv", texts=list("xyxzx"), labels=list("abcba"), lines=[2, 3, 4, 5, 6]
+    )
+    assert describe_contradictions(texts) == [
+        "1 text has several labels (a in line 2 and c in line 4).  Do annotators disagree?  "
+        "Keep one row of each."
+    ]
+    assert describe_contradictions(texts.select([0, 1, 3, 4])) == []

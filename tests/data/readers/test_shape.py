@@ -6,6 +6,7 @@ import pytest
 
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import open_source
+from regard.data.readers.tables import read_pairs
 from regard.errors import DataError
 from regard.tasks import guess_task
 
@@ -193,3 +194,11 @@ def test_a_translation_memory_has_the_command_that_writes_its_pairs(tmp_path):
     command = str(raised.value).split("Write its pairs: ")[1]
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     assert (tmp_path / "pairs.tsv").read_text() == "a red cat\teine Katze\n"
+
+
+def test_categories_of_spacy_are_not_running_text(source):
+    row = '{"text": "a b", "cats": {"POS": 1, "NEG": 0}}'
+    opened = source([row, row], "f.jsonl")
+    assert guess_task(opened) == "translation"  # whose reader refuses it with what to do
+    with pytest.raises(DataError, match=r"Labels of spaCy.*max_by\(\.value\)\.key"):
+        read_pairs(opened)

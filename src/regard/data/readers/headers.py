@@ -50,7 +50,11 @@ def looks_like_header(
 
 
 def _are_names(names: Sequence[str]) -> bool:
-    """Return whether there are several names that differ, each in the form of a name."""
+    """Return whether there are several names that differ, each in the form of a name.
+
+    The index of pandas, which is the first column, has none.
+    """
+    names = names if names[0] else names[1:]
     return 1 < len(names) == len(set(names)) and all(map(_NAME.fullmatch, names))
 
 
@@ -178,7 +182,8 @@ def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tu
         sum(len(cells[index]) for cells in below if index < len(cells))
         for index in range(len(names))
     ]
-    longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
+    # The index of pandas has no name, by which it could be read.
+    longest = sorted(range(len(names)), key=lambda i: (not names[i], -widths[i]))[:2]
     first, second = sorted(longest)
     return names[first], names[second]
 

@@ -107,6 +107,20 @@ def advise_list_of_one(fields: dict[str, object], key: str, prefix: str = "") ->
     return f"The text in its list: jq -c {_filter(prefix, f'{_path([key])}|=.[0]')} {_LINES}"
 
 
+def holds_categories(fields: dict[str, object]) -> bool:
+    """Return whether an object has a value for each label under ``cats``, as spaCy writes it."""
+    values = fields.get("cats")
+    return isinstance(values, dict) and holds_numbers(list(values.values()))
+
+
+def advise_categories(fields: dict[str, object], prefix: str = "") -> str:
+    """Return how the label of spaCy's categories becomes a value of its own; else empty."""
+    if not holds_categories(fields) or "text" not in fields or "label" in fields:
+        return ""
+    row = _filter(prefix, "{text, label: (.cats|to_entries|max_by(.value).key)}")
+    return f"Labels of spaCy?  The most likely one of each text: jq -c {row} {_LINES}"
+
+
 def _rows_of_names(fields: dict[str, object]) -> str:
     """Return what prints names of columns and a list of values for each row, with their index."""
     if _are_numbers_of_rows(fields.get("index", [])):

@@ -19,6 +19,7 @@ from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_miss
 from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
 from regard.data.readers.json_advice import (
     SERIES,
+    advise_categories,
     advise_layout,
     advise_list_of_one,
     advise_nested,
@@ -187,6 +188,8 @@ def _describe_fields(
     unread_keys = (key for key in keys or expected if _is_unread(fields, key, read))
     unread = min(unread_keys, key=fields.__contains__)
     advice = advise_object(fields, prefix) if len(ahead) == 1 else ""
+    if labels := advise_categories(fields, prefix):
+        return line, f"{noun}s seen: {', '.join(fields)}.", text, labels
     if unread not in fields:
         reason = _describe_missing_key(noun, fields, keys, unread)
         advice = advice or _advise_keys(ahead, fields, expected)
@@ -203,11 +206,15 @@ def _is_unread(fields: dict[str, object], key: str, read: Callable[[object], obj
 def only_item(value: object) -> object:
     """Return the plain value of a list that has no other, an empty text of an empty list.
 
-    Tools for annotation write the only label of a row so. Any other value is returned unchanged.
+    Tools for annotation write the only label of a row so, Label Studio as ``{"choices": [...]}``.
+    Any other value is returned unchanged.
 
     >>> only_item(["pos"]), only_item([]), only_item(["a", "b"]), only_item([[0, 4, "LOC"]])
     ('pos', '', ['a', 'b'], [[0, 4, 'LOC']])
+    >>> only_item({"choices": ["pos"]})
+    'pos'
     """
+    value = _choices(value)
     if not isinstance(value, list) or len(value) > 1:
         return value
     item = value[0] if value else ""
@@ -339,8 +346,14 @@ def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> s
     raise DataError(describe_several(key, labels) if labels else f'"{key}" is not a text.')
 
 
+def _choices(value: object) -> object:
+    """Return the list of choices that Label Studio writes into an object of its own."""
+    return value["choices"] if isinstance(value, dict) and value.keys() == {"choices"} else value
+
+
 def plain_items(value: object) -> list[str]:
     """Return the texts and numbers of a list, as text; none of any other value."""
+    value = _choices(value)
     if not isinstance(value, list) or any(isinstance(item, list | dict) for item in value):
         return []
     return list(map(str, value))

@@ -61,12 +61,12 @@ def _with_article(reason: str) -> str:
 
 
 def _labels_of(cell: str) -> list[str]:
-    """Return the label in a cell, or those of a list, as Python or JSON print it.
+    """Return the label in a cell, or those of a list or of choices, as Python or JSON print it.
 
     >>> _labels_of("good"), _labels_of("['good']"), _labels_of("[good]")
     (['good'], ['good'], ['[good]'])
     """
-    if not (cell.startswith("[") and cell.endswith("]")):
+    if (cell[:1], cell[-1:]) not in (("[", "]"), ("{", "}")):
         return [cell]
     value = parse_printed(cell)
-    return [] if value == [] else plain_items(value) or [cell]
+    return [] if value in ([], {"choices": []}) else plain_items(value) or [cell]

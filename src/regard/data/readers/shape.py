@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
@@ -23,6 +24,7 @@ from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, f
 from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.idx import find_idx, is_idx
+from regard.data.readers.json_advice import holds_categories
 from regard.data.readers.json_lines import json_fields, sample_cells
 from regard.data.readers.json_lists import keys_of, record_lines
 from regard.data.readers.labeled_folders import describe_kinds
@@ -144,7 +146,10 @@ def _has_unnamed_label(source: DataSource, encoding: str, keys: Sequence[str]) -
     """Return whether the first records have several short values under a key next to a text."""
     if "text" not in keys:
         return False
-    lines = islice(_filled_lines(source, encoding), _NUM_SAMPLED)
+    lines = list(islice(_filled_lines(source, encoding), _NUM_SAMPLED))
+    with suppress(DataError, msgspec.DecodeError, RecursionError):
+        if holds_categories(json_fields(lines[0])):
+            return True
     try:
         columns = list(zip(*sample_cells(lines, keys), strict=True))
     except DataError:  # reading it says why

@@ -12,6 +12,7 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import (
     COLUMNS,
     LabeledTexts,
+    describe_contradictions,
     describe_rare_labels,
     join_labels,
     label_names,
@@ -117,6 +118,7 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
     notes = describe_spellings(texts.labels)
     texts = with_spelling(texts, data.labels or distinct_labels(texts.labels))
     labels = label_names(texts, columns_of(data))
+    notes += describe_contradictions(texts)
 
     def read_own(source: DataSource) -> LabeledTexts:
         return with_spelling(read_labeled_texts_of(source, data)[0], labels)
