@@ -153,9 +153,7 @@ def test_a_model_written_opens_in_transformers(transformers, tmp_path, changes):
     model, pixels = build("image", **changes)
     model.float().compute_dtype = torch.float32
     fields, parameters = FORMAT.write(model.config, 1), dict(model.named_parameters())
-    tensors = {}
-    for mapping in FORMAT.map_parameters(model.config):
-        tensors |= to_remote(mapping, parameters[mapping.local].detach())
+    tensors = to_remote(FORMAT.map_parameters(model.config), parameters)
     (tmp_path / "config.json").write_bytes(msgspec.json.encode(fields))
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     theirs = getattr(transformers, fields["architectures"][0]).from_pretrained(tmp_path).eval()
