@@ -155,6 +155,7 @@ def resume(
 def load(
     folder: str | Path,
     *,
+    task: str | None = None,
     device: str = "auto",
     precision: DecodingPrecision | None = None,
     threads: int | None = None,
@@ -163,6 +164,9 @@ def load(
 
     Args:
         folder: The model folder.
+        task: What a published encoder-decoder is for, which its files do not say: translation
+            (None), summarization or question-answering; or one of its ``task_specific_params``,
+            such as translation_en_to_de, whose prefix is then put before every text.
         device: What computes: cpu, cuda, cuda:N, or auto, a GPU where there is one.
         precision: Type of the weights of a model that writes text: float32, bf16 or int8; None is
             what ``regard info`` says.
@@ -175,14 +179,19 @@ def load(
     Raises:
         TypeError: The folder is not a path.
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
-        regard.errors.ConfigError: It holds a model of a kind that cannot be read, or that does not
-            write in this precision, or the machine has no such device.
+        regard.errors.ConfigError: It holds a model of a kind that cannot be read, or for another
+            task, or that does not write in this precision, or the machine has no such device.
     """
+    from regard.errors import ConfigError
     from regard.runs.train_options import argument_errors
     from regard.tasks.opening import open_model
 
     with argument_errors():
-        return open_model(folder, device, precision=precision, threads=threads)
+        predictor = open_model(folder, device, task=task, precision=precision, threads=threads)
+        made_for = predictor.config.task
+        if task is not None and task.partition("_")[0] != made_for:
+            raise ConfigError(f"`task={task}`: {folder} holds a model for {made_for}.")
+        return predictor
 
 
 def evaluate(

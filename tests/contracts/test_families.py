@@ -21,6 +21,7 @@ from regard.tasks.sequence_to_sequence.loss import TargetLoss
 VOCAB = 20
 OWN_SIZES: dict[str, dict[str, Any]] = {
     "transformer": {"num_heads": 2, "hidden_dim": 32},
+    "t5": {"num_heads": 2, "hidden_dim": 32, "activation": "geglu_tanh"},
     "bert": {"max_positions": 8},
     "longformer": {"max_positions": 8, "window": 4},
     "modernbert": {"max_positions": 8, "window": (0, 4)},
@@ -36,6 +37,8 @@ LEARNING_PAIRS = ["bert+gpt", "longformer+transformer_xl", "bert+mesanet"]
 """Each encoder and each decoder once."""
 COPYING = "transformer that copies"
 ALONE = [family for family in ENCODER_DECODERS if family != "encoder_decoder"]
+TIED = {"t5": ("all", "inputs")}
+"""Values of `tied` of a family that has not all of them."""
 SOURCE = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 4, 2, 0, 0, 0], [3, 2, 0, 0, 0, 0]])
 TARGET = torch.tensor([[1, 10, 11, 12, 4, 7], [1, 13, 14, 15, 9, 8], [1, 3, 3, 5, 6, 12]])
 
@@ -184,9 +187,10 @@ def test_a_state_dict_round_trip_gives_equal_logits(family):
 def test_tied_tables_are_one(family):
     sizes = [
         sum(parameter.numel() for parameter in build(family, tied=tied).parameters())
-        for tied in ("all", "target", "none")
+        for tied in TIED.get(family, ("all", "target", "none"))
     ]
-    assert [larger - sizes[0] for larger in sizes] == [0, VOCAB * 16, 2 * VOCAB * 16]
+    more_rows = [(larger - sizes[0]) // 16 for larger in sizes]
+    assert more_rows == [0, VOCAB, 2 * VOCAB][: len(sizes)]
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -213,7 +217,8 @@ def test_it_learns_a_tiny_set_by_heart(family, monkeypatch):
         rows=torch.arange(8).numpy(),
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=7e-3)
-    for _ in range(60 if family == COPYING else 45):  # what is copied goes on at first
+    # What is copied goes on at first; that all distances differ takes time to learn.
+    for _ in range(60 if family in (COPYING, "t5") else 45):
         optimizer.zero_grad()
         TargetLoss(label_smoothing=0.0)(model, batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

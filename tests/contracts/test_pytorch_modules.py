@@ -36,6 +36,7 @@ from regard.models import (
     Model,
     ModernBertConfig,
     PatchTstConfig,
+    T5Config,
     TransformerConfig,
     TransformerXlConfig,
     VitConfig,
@@ -94,6 +95,7 @@ CASES = {
     "transformer that copies": of_text(
         "both", "transformer", TransformerConfig(**BOTH, **SIZES, has_copy=True)
     )._replace(least=torch.float32),
+    "t5": of_text("both", "t5", T5Config(**BOTH, **SIZES)),
     "lstm": of_text("both", "lstm", LSTM),
     "conv_s2s": of_text("both", "conv_s2s", CONV),
     "encoder_decoder": of_text(

@@ -42,6 +42,7 @@ SIZES = {
     "transformer": SIDES | HEADS,
     "lstm": SIDES,
     "conv_s2s": SIDES,
+    "t5": SIDES | HEADS,
     "longformer": STACK | {"window": 8},
     "modernbert": STACK | {"window": (0, 8)},
     "encoder_decoder": {

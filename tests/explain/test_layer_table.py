@@ -43,6 +43,7 @@ SIZES = {
     "transformer": SIDES | HEADS,
     "lstm": SIDES,
     "conv_s2s": SIDES,
+    "t5": SIDES | HEADS,
     "longformer": {"num_layers": 2, "dim": 32, "window": 4, "num_global": 2} | HEADS,
     "transformer_xl": {"num_layers": 2, "dim": 32, "memory": 8} | HEADS,
     "mesanet": {"num_layers": 2, "dim": 32, "tolerance": 0.0, "num_iterations": 3} | HEADS,

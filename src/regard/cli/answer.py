@@ -97,10 +97,11 @@ def _note_what_was_not_read(num_cut: Mapping[str, int], blank: Sequence[int]) ->
 
 def open_answerer(model: str, compute: ComputeOptions) -> QuestionAnswerer | AnswerWriter:
     """Open a model of answers; a published encoder-decoder writes them."""
-    from regard.tasks.generative_question_answering.predictor import AnswerWriter
     from regard.tasks.question_answering.answerer import Answerer
 
-    answerer = open_predictor(model, Answerer, "answer questions", compute, writer=AnswerWriter)
+    answerer = open_predictor(
+        model, Answerer, "answer questions", compute, task="question-answering"
+    )
     return cast("QuestionAnswerer | AnswerWriter", answerer)
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from regard.cli.garbage import collect_as_usual
 from regard.cli.model_options import ComputeOptions, WritingOptions
 from regard.errors import NextStep, WeightsError
-
-if TYPE_CHECKING:
-    from regard.tasks.generative_question_answering.predictor import AnswerWriter
-    from regard.tasks.summarization.predictor import Summarizer
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
@@ -22,7 +17,7 @@ def open_predictor(
     kind: type[P],
     action: str,
     compute: ComputeOptions,
-    writer: type[Summarizer | AnswerWriter] | None = None,
+    task: str | None = None,
 ) -> P:
     """Return the predictor of a model folder for a verb.
 
@@ -31,27 +26,20 @@ def open_predictor(
         kind: Predictor that the verb needs.
         action: What the verb does, for the message, such as ``translate``.
         compute: What computes.
-        writer: Predictor for a published encoder-decoder, whose configuration does not say what
-            its targets are; None is a translator.
+        task: What a published encoder-decoder is for, see `open_published`.
 
     Raises:
         ConfigError: The folder holds no model that can be read or that writes in this precision, or
             the machine lacks the device.
         WeightsError: The model is missing or damaged, or its predictor is of another kind.
     """  # noqa: DOC501 - other_task makes it
-    from regard.hub.hugging_face.recognize import is_hugging_face
     from regard.tasks.opening import open_model, set_precision
     from regard.training.device import on_one_thread, use_threads
 
     use_threads(compute.threads)
     with on_one_thread():
-        predictor = open_model(model, compute.device)
+        predictor = open_model(model, compute.device, task=task)
     collect_as_usual()
-    if writer is not None and is_hugging_face(Path(model)):
-        from regard.tasks.sequence_to_sequence.predictor import TargetWriter
-
-        if isinstance(predictor, TargetWriter):
-            predictor = writer(predictor.model, predictor.tokenizer, predictor.config)
     if not isinstance(predictor, kind):
         raise other_task(model, predictor.config.task, action)
     if isinstance(compute, WritingOptions):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-import msgspec
 from cyclopts import Parameter
 
 from regard.cli.failures import INTERRUPTED
@@ -130,7 +129,7 @@ def serve(
     _check_pages(address.cors)
     _check_languages(lang)
     service_limits = _limits(limits)
-    predictor = _open(model, verb, compute)
+    predictor = _open(model, verb, lang, compute)
     _check_use(predictor, lang, proposed)
 
     from regard.explain.explanation import ModelFacts
@@ -218,24 +217,14 @@ def _check_use(predictor: Predictor, lang: str | None, examples: Sequence[str]) 
         )
 
 
-def _open(model: str, verb: str | None, compute: WritingOptions) -> Predictor:
+def _open(model: str, verb: str | None, lang: str | None, compute: WritingOptions) -> Predictor:
     """Return the model of a folder; raise ConfigError where it is not for a verb."""
-    from regard.hub.hugging_face.recognize import is_hugging_face
-    from regard.tasks.generative_question_answering.predictor import AnswerWriter
-    from regard.tasks.opening import open_model, set_precision
-    from regard.tasks.sequence_to_sequence.predictor import TargetWriter
-    from regard.tasks.summarization.predictor import Summarizer
+    from regard.tasks.opening import open_model, set_precision, translation_use
 
-    predictor = open_model(model, compute.device, threads=compute.threads)
+    tasks = {"summarize": "summarization", "answer": "question-answering"}
+    task = tasks[verb] if verb in tasks else translation_use(model, lang)
+    predictor = open_model(model, compute.device, task=task, threads=compute.threads)
     collect_as_usual()
-    writers = {
-        "summarize": ("summarization", Summarizer),
-        "answer": ("question-answering", AnswerWriter),
-    }
-    if verb in writers and isinstance(predictor, TargetWriter) and is_hugging_face(Path(model)):
-        task, writer = writers[verb]
-        config = msgspec.structs.replace(predictor.config, task=task)
-        predictor = writer(predictor.model, predictor.tokenizer, config)
     if verb is not None and predictor.verb != verb:
         raise ConfigError(f"{model}: does not {verb}: it is a model for {predictor.config.task}.")
     set_precision(predictor, compute.precision)

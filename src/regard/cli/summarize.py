@@ -52,7 +52,7 @@ def summarize(
     """
     from regard.tasks.summarization.predictor import Summarizer
 
-    summarizer = open_predictor(model, Summarizer, "summarize", compute, writer=Summarizer)
+    summarizer = open_predictor(model, Summarizer, "summarize", compute, task="summarization")
     options = search.search()
     summarizer.search_config(**options)  # refuse wrong options before the first line is read
     results = summarizer.stream(input_documents(text, text_options), **options)

@@ -59,7 +59,8 @@ def translate(
     lang
         Languages, such as en-de: of a file that keeps its form where it does not say them, and of
         texts for a model that writes several, which else begin with a tag. For one of many
-        languages, such as NLLB, codes or names; the target alone is enough.
+        languages, such as NLLB, codes or names; the target alone is enough. Of
+        a T5, which of its tasks it is.
     fuzzy
         Mark the translations of a catalog as to be reviewed; --no-fuzzy leaves it out.
     compute
@@ -69,9 +70,11 @@ def translate(
     json
         One JSON object a line, with scores; of a file that keeps its form one, with the counts.
     """  # noqa: DOC501 - functions of this module raise it
+    from regard.tasks.opening import translation_use
     from regard.tasks.translation.predictor import Translator
 
-    translator = open_predictor(model, Translator, "translate", compute)
+    use = translation_use(model, lang)
+    translator = open_predictor(model, Translator, "translate", compute, task=use)
     options = search.search()
     translator.search_config(**options)  # refuse wrong options before the first line is read
     if text is not None and not text_options.as_text and _is_document(text):
@@ -83,11 +86,12 @@ def translate(
         return
     if not fuzzy:
         raise _for_documents("--no-fuzzy")
-    if lang is not None and not translator.has_choice:
+    if lang is not None and use is None and not translator.has_choice:
         raise _for_documents("--lang")
+    said = lang or "" if use is None else ""
     lines = input_lines(text, text_options, role="source")
-    results = translator.stream(lines, lang=lang or "", **options)
-    form = _Form(align=align, json=json, is_numbered=search.nbest > 1, lang=lang or "")
+    results = translator.stream(lines, lang=said, **options)
+    form = _Form(align=align, json=json, is_numbered=search.nbest > 1, lang=said)
     write_rows(_format(translator, results, form), output)
 
 

@@ -158,7 +158,7 @@ def _write(writer: TargetWriter, request: ExplanationRequest) -> WrittenTarget:
     text = request.text
     if isinstance(writer, Translator):
         writer, text = writer.direct(text)
-    (source,) = writer.tokenizer.encode([text])
+    (source,) = writer.encode_sources([text])
     return _write_target(writer, source, request)
 
 
@@ -166,7 +166,8 @@ def _write_answer(writer: AnswerWriter, request: ExplanationRequest) -> WrittenT
     """Open the prediction of an answer that is written."""
     end = special_ids(writer.model, writer.tokenizer).end_of_source
     contexts = [request.context or ""]
-    (source,) = encode_sources([request.text], contexts, writer.tokenizer, end)
+    questions = writer.config.data.with_prefix([request.text])
+    (source,) = encode_sources(questions, contexts, writer.tokenizer, end)
     return _write_target(writer, source, request)
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from regard.layers.recorded_attention import AttentionRecord, RecordedAttention
     from regard.layers.recurrent import Lstm
     from regard.layers.relative_attention import RelativeAttention, RelativePositions
+    from regard.layers.relative_bias import RelativeBias
     from regard.layers.rotary import Rotary, rotate
     from regard.layers.rotary_scaling import (
         LinearScaling,
@@ -102,6 +103,7 @@ __all__ = [
     "RMSNorm",
     "RecordedAttention",
     "RelativeAttention",
+    "RelativeBias",
     "RelativePositions",
     "Rotary",
     "RotaryScaling",

@@ -53,6 +53,7 @@ def attend_everything(
     lengths: Tensor | None = None,
     *,
     score: DotProduct = DotProduct(),  # noqa: B008 - an immutable value
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Compute scaled dot-product attention of queries that see all keys.
 
@@ -61,11 +62,15 @@ def attend_everything(
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, dim]``.
         lengths: Valid keys of each row, ``[batch]``; None means all. A row without keys gets zeros.
-        score: Of a query and a key.
+        score: Of a query and a key, without a soft cap where there is a bias.
+        bias: Added to the scores where there are no lengths and each head has keys of its own,
+            ``[1, heads, queries, keys]``; None adds nothing.
 
     Returns:
         ``[batch, heads, queries, dim]``.
     """
+    if bias is not None:
+        return attend_without_plan(q, k, v, attn_mask=bias.to(q.dtype), scale=score.scale)
     if lengths is None:
         return attend_allowed(q, k, v, None, score=score)
     is_valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]

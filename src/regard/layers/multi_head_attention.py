@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from regard.attention import DotProduct, Full, Lengths, Pattern
+from regard.attention import DotProduct, Full, Lengths, Pattern, T5Relative
 from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
 from regard.layers.decoding_attention import attend_everything, band_reach, may_attend_directly
@@ -19,6 +19,7 @@ from regard.option_checks import require_whole
 
 if TYPE_CHECKING:
     from regard.layers.norm import LayerNorm, RMSNorm
+    from regard.layers.relative_bias import RelativeBias
     from regard.layers.rotary import Rotary
 
 
@@ -77,6 +78,7 @@ class MultiHeadAttention(RecordedAttention):
         lengths: Lengths,
         query_offset: int,
         key_positions: Tensor | None = None,
+        position_bias: T5Relative | None = None,
     ) -> Tensor:
         """Attend, and map the output of all heads to ``[batch, queries, dim]``."""
         return self._join_heads(
@@ -85,6 +87,7 @@ class MultiHeadAttention(RecordedAttention):
                 k,
                 v,
                 score=self.score,
+                bias=position_bias,
                 lengths=lengths,
                 query_offset=query_offset,
                 key_positions=key_positions,
@@ -156,6 +159,8 @@ class SelfAttention(MultiHeadAttention):
         )
         self.rotary, self.query_norm, self.key_norm = rotary, query_norm, key_norm
         self.score = score
+        self.position_bias: RelativeBias | None = None
+        """Added to the scores by the distance of query and key, where set; layers may share it."""
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         require_whole("num_kv_heads", self.num_kv_heads, 1)
         if num_heads % self.num_kv_heads:
@@ -214,11 +219,19 @@ class SelfAttention(MultiHeadAttention):
             k, v = cache.append(k, v)
             key_positions = cache.positions
             if x.shape[1] == 1 and lengths is None and self._sees_all(k.shape[2]):
-                return self._join_heads(attend_everything(q, k, v, score=self.score))
+                added = None
+                if self.position_bias is not None:
+                    added = self.position_bias.of_query(query_offset, k.shape[2], key_positions)
+                return self._join_heads(attend_everything(q, k, v, score=self.score, bias=added))
         # Padded positions give zeros, as queries too.
         of_both = None if lengths is None else (lengths if query_offset == 0 else None, lengths)
+        position_bias = self.position_bias
         return self._attend(
-            q, k, v, lengths=of_both, query_offset=query_offset, key_positions=key_positions
+            *(q, k, v),
+            lengths=of_both,
+            query_offset=query_offset,
+            key_positions=key_positions,
+            position_bias=None if position_bias is None else position_bias.function(q.dtype),
         )
 
     def make_cache(self) -> Cache:
@@ -254,7 +267,7 @@ class SelfAttention(MultiHeadAttention):
         return q, k, v
 
     def describe(self) -> Description:
-        """Return the heads, the pattern, norms of heads, scores and rotary positions."""
+        """Return the heads, the pattern, norms of heads, scores and positions of its own."""
         heads, pattern = super().describe().facts
         grouped = (f"{self.num_kv_heads} of keys and values",) if self.is_grouped else ()
         has_norms = self.query_norm is not None or self.key_norm is not None
@@ -264,7 +277,9 @@ class SelfAttention(MultiHeadAttention):
         if self.rotary is not None:
             part = "" if self.rotary.fraction == 1 else f" on {self.rotary.fraction:g} of a head"
             rotary = (f"rotary positions{part}",)
-        return Description("self-attention", (heads, *grouped, pattern, *norms, *cap, *rotary))
+        relative = () if self.position_bias is None else ("relative positions",)
+        facts = (heads, *grouped, pattern, *norms, *cap, *rotary, *relative)
+        return Description("self-attention", facts)
 
 
 def _normalize_heads(x: Tensor, norm: LayerNorm | RMSNorm) -> Tensor:
@@ -344,9 +359,9 @@ class CrossAttention(MultiHeadAttention):
         if x.shape[1] == 1 and isinstance(self.pattern, Full) and is_direct:
             # The rows of one source are queries of the same position.
             (q,) = self._heads(self.query(x).unflatten(0, (-1, num_readers)).squeeze(2), 1)
-            return self._join_heads(attend_everything(q, keys, values, lengths)).flatten(0, 1)[
-                :, None
-            ]
+            return self._join_heads(
+                attend_everything(q, keys, values, lengths, score=self.score)
+            ).flatten(0, 1)[:, None]
         if num_readers > 1:
             keys, values = (part.repeat_interleave(num_readers, 0) for part in (keys, values))
             lengths = None if lengths is None else lengths.repeat_interleave(num_readers)

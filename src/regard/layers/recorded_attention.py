@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from regard import attention
-from regard.attention import DotProduct, Lengths, Pattern, ScoreFunction
+from regard.attention import Bias, DotProduct, Lengths, Pattern, ScoreFunction
 from regard.layers.layer import Layer
 
 
@@ -64,6 +64,7 @@ class RecordedAttention(Layer):
         *,
         pattern: Pattern | None = None,
         score: ScoreFunction = DotProduct(),  # noqa: B008 - an immutable value
+        bias: Bias | None = None,
         lengths: Lengths = None,
         query_offset: int = 0,
         key_positions: Tensor | None = None,
@@ -77,6 +78,7 @@ class RecordedAttention(Layer):
             v: ``[batch, kv_heads, keys, value_dim]``.
             pattern: Which pairs may attend; None is the layer's.
             score: Score function of a query and a key.
+            bias: Added to the scores; None adds nothing.
             lengths: Valid keys of each row, or a pair with those of the queries, see `attend`.
             query_offset: Position of the first query.
             key_positions: Positions of the keys; None is 0, 1, ...
@@ -94,6 +96,7 @@ class RecordedAttention(Layer):
             v,
             pattern=pattern,
             score=score,
+            bias=bias,
             lengths=lengths,
             query_offset=query_offset,
             key_positions=key_positions,

@@ -30,6 +30,7 @@ from regard.settings.validation import require_at_least, require_positive, requi
 if TYPE_CHECKING:
     from regard.attention import Pattern
     from regard.layers.cache import LayerCache
+    from regard.layers.relative_bias import RelativeBias
 
 NormPosition = Literal["pre", "post"]
 BlockNorm = Literal["pre", "post", "sandwich", "output"]
@@ -104,8 +105,10 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Whether the maps of attention have biases, set or not."""
         return self.bias if self.attention_bias is None else self.attention_bias
 
-    def self_attention(self, pattern: Pattern) -> SelfAttention:
-        """Build the self-attention of a block, by a pattern."""
+    def self_attention(
+        self, pattern: Pattern, position_bias: RelativeBias | None = None
+    ) -> SelfAttention:
+        """Build the self-attention of a block, by a pattern and a bias of distances, if any."""
         size, rotary = self.head_dim or self.dim // self.num_heads, None
         query_norm, key_norm = (
             NORMS[self.norm_kind](
@@ -119,7 +122,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             rotary = Rotary(
                 base=self.rotary_base, scaling=self.rotary_scaling, fraction=self.rotary_fraction
             )
-        return SelfAttention(
+        attention = SelfAttention(
             self.dim,
             self.num_heads,
             pattern=pattern,
@@ -133,6 +136,8 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             key_norm=key_norm,
             score=DotProduct(self.query_scale, self.soft_cap),
         )
+        attention.position_bias = position_bias
+        return attention
 
     def feed_forward(self) -> FeedForward:
         """Build the feed-forward network of a block."""

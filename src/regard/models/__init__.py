@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regard.models.mesanet.model import MesaNet, MesaNetConfig
     from regard.models.modernbert.model import ModernBert, ModernBertConfig
     from regard.models.patch_tst.model import PatchTst, PatchTstConfig
+    from regard.models.t5.model import T5, T5Config
     from regard.models.transformer.decoder_only import TransformerDecoder
     from regard.models.transformer.encoder_only import TransformerEncoder
     from regard.models.transformer.model import Transformer, TransformerConfig
@@ -119,6 +120,9 @@ CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
         "pegasus": "regard.models.transformer.hf.PEGASUS_FORMAT",
         "mbart": "regard.models.transformer.hf.MBART_FORMAT",
         "m2m_100": "regard.models.transformer.hf.M2M100_FORMAT",
+        "t5": "regard.models.t5.hf.T5_FORMAT",
+        "mt5": "regard.models.t5.hf.MT5_FORMAT",
+        "umt5": "regard.models.t5.hf.UMT5_FORMAT",
         "gpt2": "regard.models.gpt.hf.GPT2_FORMAT",
         "gpt_neox": "regard.models.gpt_neox.hf.GPT_NEOX_FORMAT",
         "llama": "regard.models.llama.hf.LLAMA_FORMAT",
@@ -154,6 +158,7 @@ ENCODER_DECODERS: dict[str, Family[EncoderDecoder]] = {
         "transformer.model.Transformer",
         ("marian", "bart", "pegasus", "mbart", "m2m_100"),
     ),
+    "t5": Family("t5.model.T5Config", "t5.model.T5", ("t5", "mt5", "umt5")),
     "lstm": Family("lstm.model.LstmConfig", "lstm.model.LstmEncoderDecoder"),
     "conv_s2s": Family("conv_s2s.model.ConvS2SConfig", "conv_s2s.model.ConvS2S"),
     "encoder_decoder": Family(
@@ -267,6 +272,7 @@ __all__ = [
     "FORECASTERS",
     "INPUT_CHECKPOINT_FORMATS",
     "INPUT_ENCODERS",
+    "T5",
     "AttentionConfig",
     "Bert",
     "BertConfig",
@@ -299,6 +305,7 @@ __all__ = [
     "PatchTst",
     "PatchTstConfig",
     "SpanModel",
+    "T5Config",
     "TextModel",
     "Transformer",
     "TransformerConfig",

@@ -45,6 +45,7 @@ from regard.runs.text_check import (
     largest_difference,
     require_texts,
 )
+from regard.settings.validation import LARGEST
 from regard.setup.base_task import FOLDER
 from regard.tasks import task_of
 from regard.tasks.classification.input_predictor import InputClassifier
@@ -155,7 +156,8 @@ def _trained_model(opened: Any) -> TrainedModel:
         search=config.search,
         sampling=config.sampling,
         pooling=opened.pooling if isinstance(opened, TextEncoder) else None,
-        max_length=longest,
+        max_length=None if longest >= LARGEST else longest,
+        source_prefix=config.data.source_prefix,
         labels=config.data.labels,
         model_type=config.fine_tuning.model_type,
         mean=config.data.mean,

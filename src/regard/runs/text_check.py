@@ -181,6 +181,8 @@ def check_texts(
     source, texts = _source_with_texts(opened, path, texts)
     if not texts:
         return TextCheck(reason="the validation data is not at hand", needs_texts=True)
+    if isinstance(opened, TargetWriter):
+        texts = opened.config.data.with_prefix(texts)  # others add none
     if not peer.is_installed:
         return TextCheck(reason=peer.why_missing)
     difference = _search_difference(opened, peer)
@@ -350,7 +352,7 @@ def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], l
     """Translate the texts that are short enough for one part; longer ones are cut outside."""
     ids = special_ids(opened.model, opened.tokenizer)
     source, _ = split_tokenizer(opened.tokenizer)
-    rows = prepend_special_tokens(source, opened.tokenizer.encode(texts))
+    rows = prepend_special_tokens(source, opened.encode_sources(texts))
     longest = opened.max_source_length
     short = [index for index, row in enumerate(rows) if row and len(row) < longest]
     decoded = decode_rows(opened.model, TokenRows(rows), short, compared_search(opened), ids)

@@ -78,7 +78,7 @@ class Task(ABC):
     loss_unit: str = "nats per token"
     has_picture: bool = False
     sections: frozenset[str] = frozenset({"tokenizer"})
-    unread: frozenset[str] = frozenset({"languages", "targets"})
+    unread: frozenset[str] = frozenset({"languages", "targets", "source_prefix"})
     inputs: str = "texts"
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -49,6 +50,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             answer to, in tokens; the rest of a longer one is cut off. None takes whole the longest
             of the training data, up to 8,192 tokens; a summarizer with a time budget takes as much
             as several passes have time for, 64 or more.
+        source_prefix: Text that every source begins with where it does not already, such as
+            "summarize: ", which says to T5 what is to be written.
         allow_overlap: Keep test sources that are also in the training data.
         drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.
@@ -68,6 +71,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     languages: str = ""
     max_length: int = 256
     max_source_length: int | None = None
+    source_prefix: str = ""
     allow_overlap: bool = False
     drop_overlap: bool = False
     labels: tuple[str, ...] = ()
@@ -95,6 +99,19 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def target_language(self) -> str | None:
         """Code of the language that is written, where known."""
         return self.languages.partition("-")[2] or None
+
+    def with_prefix(self, texts: Sequence[str]) -> list[str]:
+        """Return sources as a model reads them, each with `source_prefix`.
+
+        A text that is empty, or begins with it, stays as it is.
+
+        >>> DataConfig(source_prefix="to Greek: ").with_prefix(["a", "to Greek: b", ""])
+        ['to Greek: a', 'to Greek: b', '']
+        """
+        prefix = self.source_prefix
+        return [
+            text if not text.strip() or text.startswith(prefix) else prefix + text for text in texts
+        ]
 
     def held_out_fraction(self, name: str) -> float | None:
         """Return the fraction of the data to hold out as ``valid`` or ``test``, above 0, below 1.

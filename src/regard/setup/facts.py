@@ -85,10 +85,13 @@ class Pretrained(msgspec.Struct, frozen=True, kw_only=True):
         config: The defaults of the task, changed to the settings of the weights.
         parts: Folders of the trained ``encoder`` and ``decoder`` of a new encoder-decoder; empty
             where a whole model is trained further.
+        prefixes: What sources begin with, by the names that a published folder gives its tasks,
+            such as translation_en_to_de.
     """
 
     config: RunConfig
     parts: Mapping[str, str] = {}
+    prefixes: Mapping[str, str] = {}
 
 
 class SourceLengths(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from regard.models import (
     ModelConfig,
     ModernBertConfig,
     PatchTstConfig,
+    T5Config,
     TransformerConfig,
     TransformerXlConfig,
     VitConfig,
@@ -91,6 +92,21 @@ SEQ2SEQ_PRESETS = _by_family(
     _presets(
         _SEQ2SEQ,
         **{name: replace(sizes, has_copy=True) for name, sizes in _TRANSFORMERS.items()},
+    ),
+    _presets(
+        _SEQ2SEQ,
+        tiny=T5Config(
+            num_encoder_layers=2,
+            num_decoder_layers=2,
+            dim=128,
+            num_heads=4,
+            hidden_dim=512,
+            dropout=0.0,
+        ),
+        small=T5Config(
+            num_encoder_layers=3, num_decoder_layers=3, dim=256, num_heads=4, hidden_dim=1024
+        ),
+        base=T5Config(),  # the paper's "small", section 3.7
     ),
     _presets(
         _SEQ2SEQ,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from regard.errors import ConfigError
+from regard.hub.hugging_face.generation_rules import read_prefixes
 from regard.hub.hugging_face.published_folder import Published, read_hugging_face
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
@@ -64,11 +65,14 @@ def read_pretrained(
     if request.start_from is None:
         return Pretrained(config=parts_config(folders, task), parts=folders) if folders else None
     folder = request.start_from
+    prefixes: dict[str, str] = {}
     if is_hugging_face(Path(folder)):
         config = _hugging_face_config(folder, task, task_of_published)
+        if task.writes_targets:
+            prefixes = read_prefixes(Path(folder))
     else:
         config = _own_config(folder, task, task_of)
-    return Pretrained(config=replace(config, start_from=folder))
+    return Pretrained(config=replace(config, start_from=folder), prefixes=prefixes)
 
 
 def stored_vocabulary(pretrained: Pretrained) -> ModelFolder:
@@ -121,6 +125,7 @@ def _hugging_face_config(
         )
     head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
     max_length = min(defaults.data.max_length, config.data.max_length)
+    is_limited = task.has_long_sources and config.data.max_source_length is None
     return replace(
         defaults,
         model=_model_for(task, model, head),
@@ -130,7 +135,7 @@ def _hugging_face_config(
         data=replace(
             defaults.data,
             max_length=max_length,
-            max_source_length=config.data.max_length if task.has_long_sources else None,
+            max_source_length=config.data.max_length if is_limited else None,
         ),
         qa=config.qa if config.task == task.name else defaults.qa,
         fine_tuning=config.fine_tuning,
@@ -166,6 +171,7 @@ def _own_config(folder: str, task: Task, task_of: Callable[[RunConfig], Task]) -
             task.defaults.data,
             max_length=source.data.max_length,
             max_source_length=source.data.max_source_length if task.writes_targets else None,
+            source_prefix=source.data.source_prefix if source.task == task.name else "",
             mean=source.data.mean,
             std=source.data.std,
         ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from regard.generation.beam_search_config import BeamSearchConfig, Stopping
 from regard.hub.export.hugging_face import BRIGHTEST
 from regard.hub.file_names import (
     GENERATION_CONFIG,
+    HF_CONFIG,
     PREPROCESSOR_CONFIG,
     TOKENIZER_CONFIG,
 )
@@ -24,12 +26,14 @@ from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
     forbidden_ids,
     read_generation_rules,
+    read_prefixes,
     read_sampling,
+    read_uses,
 )
 from regard.hub.hugging_face.published_folder import Published
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_optional_json
-from regard.models import VitConfig
+from regard.models import TransformerConfig, VitConfig
 from regard.settings.validation import LARGEST
 from regard.setup.config import (
     DataConfig,
@@ -37,7 +41,9 @@ from regard.setup.config import (
     QuestionAnsweringConfig,
     RunConfig,
 )
+from regard.setup.facts import SOURCE_LIMITS
 
+_TRANSLATION = re.compile(r"translation_([a-z]+)_to_([a-z]+)")
 _LONGEST = DataConfig().max_length
 _ANSWER_TOKENS = 30  # Devlin et al. 2019, in the released code for SQuAD
 _HALF = [0.5, 0.5, 0.5]  # of the largest pixel value
@@ -61,18 +67,68 @@ def text_config(published: Published, task: str, *, max_length: int = _LONGEST) 
     )
 
 
-def encoder_decoder_config(published: Published, task: str) -> RunConfig:
+def encoder_decoder_config(published: Published, task: str, use: str = "") -> RunConfig:
     """Return the settings of a published encoder-decoder; see `text_config`.
 
+    Args:
+        published: The content of the folder.
+        task: Name of its task.
+        use: One of the folder's own names of tasks, such as translation_en_to_de, see `read_uses`;
+            empty takes the one of the task, where there is one alone.
+
     Raises:
-        ConfigError: The settings of the search that regard wrote have been damaged.
+        ConfigError: The settings of the search that regard wrote have been damaged, or the folder
+            has no such task.
     """
-    model = published.config
-    # The start and the end of a text are not counted, in a table of positions.
-    num_ends = 1 + (model.positions == "learned")
-    longest = min(model.max_positions, _longest_text(published.folder)) - num_ends
-    search = _search(published.folder, model.max_positions, published.vocab_size)
-    return replace(text_config(published, task, max_length=longest), search=search)
+    folder = published.folder
+    uses = read_uses(folder)
+    if use and use not in uses:
+        raise ConfigError(
+            f"{folder}/{HF_CONFIG}: task_specific_params: has no {use}.  "
+            f"It has {', '.join(uses) or 'no tasks'}."
+        )
+    use = use or _only_use(uses, task)
+    config = _encoder_decoder_config(published, task, uses.get(use, {}))
+    if uses and not use:  # what is read may be anything, which has no parts
+        most = max(config.data.max_length, SOURCE_LIMITS[-1])
+        config = replace(config, data=replace(config.data, max_length=most))
+    prefixes = read_prefixes(folder)
+    data = replace(
+        config.data,
+        source_prefix=prefixes.get(use, prefixes.get("", "")),
+        languages=_languages_of(use),
+    )
+    return replace(config, data=data)
+
+
+def _only_use(uses: Collection[str], task: str) -> str:
+    """Return the folder's own name of a task, of translation with languages; empty for several."""
+    names = [name for name in uses if name == task or name.startswith(f"{task}_")]
+    return task if task in names else names[0] if len(names) == 1 else ""
+
+
+def _languages_of(use: str) -> str:
+    """Return the languages of a folder's own name of a task; empty where it names none."""
+    match = _TRANSLATION.fullmatch(use)
+    return "-".join(match.groups()) if match else ""
+
+
+def _encoder_decoder_config(
+    published: Published, task: str, fields: Mapping[str, Any]
+) -> RunConfig:
+    """Return the settings without a prefix, by fields that count before those of generation."""
+    folder, model = published.folder, published.config
+    if isinstance(model, TransformerConfig):
+        # The start and the end of a text are not counted, in a table of positions.
+        num_ends = 1 + (model.positions == "learned")
+        longest = min(model.max_positions, _longest_text(folder)) - num_ends
+        search = _search(folder, published.vocab_size, fields, model.max_positions)
+        return replace(text_config(published, task, max_length=longest), search=search)
+    # Relative positions have no limit: longer texts are translated in parts, others read whole.
+    longest = min(_longest_text(folder) - 1, SOURCE_LIMITS[-1])
+    config = text_config(published, task, max_length=longest)
+    data = replace(config.data, max_source_length=LARGEST)
+    return replace(config, data=data, search=_search(folder, published.vocab_size, fields))
 
 
 def decoder_config(published: Published, task: str) -> RunConfig:
@@ -161,20 +217,23 @@ def _brightest(path: Path, fields: Mapping[str, Any]) -> float:
     return 1 / factor
 
 
-def _search(folder: Path, max_length: int, num_rows: int) -> BeamSearchConfig:
+def _search(
+    folder: Path, num_rows: int, fields: Mapping[str, Any], num_positions: int | None = None
+) -> BeamSearchConfig:
     """Return the search of `transformers` by a folder's rules, with defaults for the rest.
 
     A folder that regard wrote holds the search of its model, too.
 
     Args:
         folder: The folder.
-        max_length: Number of output tokens that the model has positions for.
         num_rows: Number of token ids.
+        fields: Fields that count before those of the folder.
+        num_positions: Number of output tokens that the model has positions for; None is unlimited.
 
     Raises:
         ConfigError: The settings that regard wrote have been damaged.
     """
-    rules = read_generation_rules(folder)
+    rules = read_generation_rules(folder, fields)
     stopping: dict[bool | str, Stopping] = {False: "likely", True: "first", "never": "certain"}
     default = BeamSearchConfig()
     search = BeamSearchConfig(
@@ -183,7 +242,7 @@ def _search(folder: Path, max_length: int, num_rows: int) -> BeamSearchConfig:
         ranking="transformers",
         stopping=stopping[rules.early_stopping],
         max_length_ratio=default.max_length_ratio if rules.max_length is None else None,
-        max_length=min(max_length, rules.max_length or max_length),
+        max_length=min(filter(None, (num_positions, rules.max_length)), default=None),
         min_length=rules.min_length,
         no_repeat_size=rules.no_repeat_size,
         repetition_penalty=rules.repetition_penalty,

@@ -84,6 +84,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     config = replace(config, preset=preset, settings=request.settings, data=data)
     if facts.first_id is not None:
         config = replace(config, search=replace(config.search, forced_first=facts.first_id))
+    config = _with_prefix(config, request, facts)
     task.require_family(config.model)
     if facts.pretrained is None and not request.is_explicit("model.has_copy"):
         config = _without_copies_for_gauss_newton(config)
@@ -223,6 +224,21 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
         **scale,
         **facts.paths,
     )
+
+
+def _with_prefix(config: RunConfig, request: Request, facts: Facts) -> RunConfig:
+    """Return the settings with the prefix that trained weights know for the task, if there is one.
+
+    Of translation it is that between the languages of the data.
+    """
+    prefixes = {} if facts.pretrained is None else facts.pretrained.prefixes
+    use = config.task
+    if config.data.languages and use == "translation":
+        use += "_" + config.data.languages.replace("-", "_to_", 1)
+    prefix = prefixes.get(use, prefixes.get(""))
+    if not prefix or request.is_explicit("data.source_prefix"):
+        return config
+    return replace(config, data=replace(config.data, source_prefix=prefix))
 
 
 def _with_source_limit(

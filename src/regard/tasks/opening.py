@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from msgspec.structs import replace
 
 from regard.errors import ConfigError, NextStep
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.settings.validation import require_path
 from regard.settings.values import DecodingPrecision
-from regard.setup.config import RunConfig
+from regard.setup.config import QuestionAnsweringConfig, RunConfig
 from regard.tasks import Predictor, task_of, task_of_published
 from regard.training.device import CPU, choose_device, use_threads
 
 if TYPE_CHECKING:
+    from regard.hub.hugging_face.published_folder import Published
+    from regard.setup.base_task import Task
     from regard.tasks.language_modeling.predictor import TextGenerator
     from regard.tasks.masked_language_modeling.predictor import TextEncoder
     from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+
+_WRITTEN_ANSWERS = QuestionAnsweringConfig(kind="generative")
 
 
 def open_model(
     folder: str | Path,
     device: str = "auto",
     *,
+    task: str | None = None,
     precision: DecodingPrecision | None = None,
     threads: int | None = None,
 ) -> Predictor:
@@ -32,6 +40,7 @@ def open_model(
     Args:
         folder: The folder.
         device: What it computes on: cpu, cuda, cuda:N, or auto, a GPU where there is one.
+        task: What a published encoder-decoder is for, see `open_published`.
         precision: Type of the weights that it writes text with; None is its own.
         threads: Threads of the processor, of the whole process; None leaves them unchanged.
 
@@ -45,7 +54,7 @@ def open_model(
     use_threads(threads)
     target_device = choose_device(device)
     if is_hugging_face(Path(folder)):
-        predictor = open_published(folder)
+        predictor = open_published(folder, task)
     else:
         config = ModelFolder(folder).read_config(RunConfig)
         predictor = task_of(config).open(folder, config)
@@ -77,15 +86,18 @@ def set_precision(predictor: Predictor, precision: DecodingPrecision | None) -> 
     writer.decoder  # noqa: B018 - made now, so that a refusal comes before the first text
 
 
-def open_published(folder: str | Path) -> Predictor:
+def open_published(folder: str | Path, task_name: str | None = None) -> Predictor:
     """Return the predictor of a folder in Hugging Face's format.
 
     Args:
         folder: A folder with ``config.json`` and safetensors; without a tokenizer, only methods
             that take text raise.
+        task_name: What an encoder-decoder is for, which its files do not say: translation (None),
+            summarization, or question-answering; or a name among its ``task_specific_params``, such
+            as translation_en_to_de, whose prefix and search are then those of the model.
 
     Raises:
-        ConfigError: The folder holds no model that can be read.
+        ConfigError: The folder holds no model that can be read, or has no such task.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     from regard.hub.hugging_face.published_folder import read_hugging_face
@@ -96,7 +108,10 @@ def open_published(folder: str | Path) -> Predictor:
     pooling = read_sentence_pooling(path)
     published = read_hugging_face(path)
     task = task_of_published(published)
-    config = task.published_config(published)
+    if task.writes_targets:
+        task, config = _use_of(published, task, task_name)
+    else:
+        config = task.published_config(published)
     if pooling is not None and not task.computes_vectors:
         raise ConfigError(
             f"{folder}: a folder of sentence-transformers with a model for {config.task}: vectors "
@@ -114,3 +129,52 @@ def open_published(folder: str | Path) -> Predictor:
     if pooling is not None:
         cast("TextEncoder", predictor).pooling = pooling
     return predictor
+
+
+def _use_of(published: Published, task: Task, name: str | None) -> tuple[Task, RunConfig]:
+    """Return the task of a published encoder-decoder, and its settings.
+
+    Args:
+        published: The content of the folder.
+        task: Its task by default.
+        name: As `open_published` has it.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    from regard.hub.hugging_face.generation_rules import read_uses
+    from regard.setup.published_config import encoder_decoder_config
+
+    general = (name or task.name).partition("_")[0]
+    task = task_of(RunConfig(task=general, qa=_WRITTEN_ANSWERS))
+    if not task.writes_targets:
+        raise ConfigError(f"{published.folder}: does not {task.purpose}: it writes text for text.")
+    config = encoder_decoder_config(published, general, "" if name in (None, general) else name)
+    config = replace(config, qa=_WRITTEN_ANSWERS if "qa" in task.sections else config.qa)
+    uses = read_uses(published.folder)
+    if name is None and uses and not config.data.source_prefix:
+        warnings.warn(
+            f"{published.folder}: has tasks with a prefix each, and texts are read without one.  "
+            f"Begin them with it, or name the task: {', '.join(uses)}.",
+            stacklevel=4,
+        )
+    return task, config
+
+
+def translation_use(folder: str | Path, languages: str | None) -> str | None:
+    """Return a published folder's own name of a translation, such as translation_en_to_de.
+
+    Args:
+        folder: Any.
+        languages: Codes such as ``en-de``.
+
+    Returns:
+        The name; None where the folder has none for the languages.
+    """
+    if not languages or not is_hugging_face(Path(folder)):
+        return None
+    from regard.hub.hugging_face.generation_rules import read_uses
+    from regard.hub.hugging_face.sentence_transformers import transformer_folder
+
+    name = "translation_" + languages.replace("-", "_to_", 1)
+    return name if name in read_uses(transformer_folder(Path(folder))) else None

@@ -48,8 +48,8 @@ def test_a_family_without_a_layout_names_one_that_has_some():
     config = small(ENCODER_DECODERS["lstm"])
     model = ENCODER_DECODERS["lstm"].model(config, 9, AttentionConfig())
     assert refusal(model, config).endswith(
-        "Families of this kind that have one: transformer.  A model that can be written is trained "
-        "with `model.family=transformer` `model.positions=sinusoidal_halves`."
+        "Families of this kind that have one: transformer, t5.  A model that can be written is "
+        "trained with `model.family=transformer` `model.positions=sinusoidal_halves`."
     )
 
 

@@ -287,3 +287,26 @@ def test_a_text_with_a_piece_without_a_row_is_refused(marian):
     for encode in (tokenizer.encode, tokenizer.encode_targets):
         with pytest.raises(WeightsError, match=f"the weights have {token} rows of tokens"):
             encode(["the cat"])
+
+
+def test_sentinels_of_t5_follow_its_pieces_the_last_one_first(models, tmp_path):
+    (tmp_path / "spiece.model").write_bytes(models["t5"])
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    (tmp_path / "tokenizer_config.json").write_text('{"extra_ids": 3}')
+    tokenizer = read_sentencepiece(tmp_path)
+    first = len(tokenizer) - 1
+    ((*_, zero, river),) = tokenizer.encode(["the dog <extra_id_0> river"])
+    (row,) = tokenizer.encode(["<extra_id_2><extra_id_0> dog"], adds_specials=True)
+    assert (zero, row[:2], row[-1]) == (first, [first - 2, first], 1)
+    assert tokenizer.decode([row]) == ["dog"]
+    assert tokenizer.token_string(river) != "<extra_id_0>"
+
+
+def test_sentinels_without_a_row_are_left_out(models, tmp_path):
+    (tmp_path / "spiece.model").write_bytes(models["t5"])
+    num_pieces = len(read_sentencepiece(tmp_path))
+    fields = {"model_type": "mt5", "vocab_size": num_pieces + 2}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    tokenizer = read_sentencepiece(tmp_path)
+    assert len(tokenizer) == num_pieces + 2
+    assert tokenizer.token_string(num_pieces) == "<extra_id_99>"

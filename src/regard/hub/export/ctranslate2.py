@@ -49,6 +49,7 @@ from regard.hub.storage import (
     writing,
 )
 from regard.models import (
+    T5,
     Decoder,
     EncoderDecoder,
     Gpt,
@@ -135,8 +136,10 @@ def ctranslate2_obstacles(trained: TrainedModel) -> str:
     if isinstance(model, Transformer | TransformerDecoder | Gpt):
         sentences, changes = _config_obstacles(config)
     else:
-        family = _FAMILIES[kind]
-        sentences = [f"model.family={config.family}: CTranslate2 has Transformers alone."]
+        family, reason = _FAMILIES[kind], "has Transformers alone"
+        if isinstance(model, T5):
+            reason = "gets no relative positions here"
+        sentences = [f"model.family={config.family}: CTranslate2 {reason}."]
         new = trained.new_models.get(family)
         changes = {"family": family} | ({} if new is None else _config_obstacles(new)[1])
     patterns = attention_obstacles(trained.attention, "CTranslate2 has no patterns")
@@ -268,7 +271,8 @@ def _translator(
             "with `beam_size=1` all are the same, but for rounding."
         )
     notes += _notes(spec.decoder)
-    return spec, translator_readme(usage, options, limits, prefix, notes)
+    source_prefix = trained.source_prefix
+    return spec, translator_readme(usage, options, limits, prefix, notes, source_prefix)
 
 
 def _generator(

@@ -112,6 +112,7 @@ def translator_readme(
     limits: WritingLimits,
     prefix: str | None,
     notes: Sequence[str],
+    source_prefix: str = "",
 ) -> str:
     """Return the README of an encoder-decoder.
 
@@ -121,7 +122,9 @@ def translator_readme(
         limits: The lengths.
         prefix: Token that every output begins with; None leaves it to the model.
         notes: Sentences on what is different elsewhere.
+        source_prefix: Text that every source begins with.
     """
+    begin = f"{source_prefix!r} + text.removeprefix({source_prefix!r})" if source_prefix else "text"
     arguments = _arguments(options)
     if prefix is not None:
         arguments.insert(0, f"target_prefix=[[{prefix!r}]],")
@@ -131,7 +134,7 @@ def translator_readme(
         "def write(text):",
         "    if not text:",
         '        return ""',
-        "    tokens = encode(text)",
+        f"    tokens = encode({begin})",
         f"    num_source = min(len(tokens), {limits.source})",
         "    (result,) = translator.translate_batch(",
         "        [tokens],",

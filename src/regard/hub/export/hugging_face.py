@@ -136,6 +136,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         files=files,
         special_ids=tokenizer.special_ids,
         labels=trained.labels,
+        fields={"prefix": trained.source_prefix} if trained.source_prefix else {},
     )
     return checkpoint_format.model_type
 

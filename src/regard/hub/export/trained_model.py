@@ -67,6 +67,7 @@ class TrainedModel(NamedTuple):
         sampling: Settings of continuations; None for a model that does not write any.
         max_length: Maximum number of tokens that a classifier reads of a text, and of a source that
             is not translated in parts; None is as many as the model can.
+        source_prefix: Text that every source begins with; empty where there is none.
         pooling: How an encoder's states become the vector of a text; None for other models.
         labels: Labels of a classifier, in the order of its logits; empty for other models.
         model_type: Checkpoint format of the published weights that it began with; empty where there
@@ -88,6 +89,7 @@ class TrainedModel(NamedTuple):
     search: BeamSearchConfig | None = None
     sampling: SamplingConfig | None = None
     max_length: int | None = None
+    source_prefix: str = ""
     pooling: SentencePooling | None = None
     labels: tuple[str, ...] = ()
     model_type: str = ""

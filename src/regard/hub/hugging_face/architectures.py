@@ -25,7 +25,8 @@ _ROLES = (
     (INPUT_ENCODERS, ("Model", LABELS_OF_IMAGES)),
 )
 """Endings of the names of classes whose head is read, by the role of the family."""
-_TEXTS_OUT = ("Model", "MTModel", "ForConditionalGeneration")  # encoder-decoders
+# Of encoder-decoders; the first releases of T5 are of T5WithLMHeadModel.
+_TEXTS_OUT = ("Model", "MTModel", "WithLMHeadModel", "ForConditionalGeneration")
 _OUTPUTS = {
     "ForTokenClassification": "labels of tokens",
     SPANS_OF_TEXTS: "the positions of answers",
@@ -49,7 +50,7 @@ _LABELS_OF_PAIRS = {
     "not_entailment",
     "not_equivalent",
 }
-_HEAD = re.compile(r"(LMHeadModel|DoubleHeadsModel|MTModel|Model|For[A-Z]\w*)$")
+_HEAD = re.compile(r"(WithLMHeadModel|LMHeadModel|DoubleHeadsModel|MTModel|Model|For[A-Z]\w*)$")
 
 
 def architecture_of(fields: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from regard.errors import ConfigError
@@ -141,11 +142,14 @@ class _Fields(NamedTuple):
         return value or []
 
 
-def read_generation_rules(folder: Path) -> GenerationRules:
+def read_generation_rules(
+    folder: Path, changes: Mapping[str, Any] = MappingProxyType({})
+) -> GenerationRules:
     """Read the settings of search, first and last tokens, lengths and repetitions.
 
     Args:
         folder: Folder with ``generation_config.json``, or else the fields in ``config.json``.
+        changes: Fields that count before these, such as those of a task (`read_uses`).
 
     Returns:
         The settings.
@@ -154,7 +158,7 @@ def read_generation_rules(folder: Path) -> GenerationRules:
         ConfigError: A token other than the end of a text is forced last, a value is of another
             type, or asks for another search.
     """
-    path, fields = rules = _generation_fields(folder)
+    path, fields = rules = _generation_fields(folder, changes)
     _check_supported(path, fields, _NEUTRAL_OF_SEARCH)
     ends = fields.get("eos_token_id")
     if isinstance(ends, list) and len(ends) > 1:
@@ -258,10 +262,47 @@ def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
     return tuple(token for token in dict.fromkeys(forbidden) if token < num_rows)
 
 
-def _generation_fields(folder: Path) -> _Fields:
+def read_uses(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Read what a folder of T5 says of its tasks: ``task_specific_params``.
+
+    Each has a ``prefix``, which texts begin with, and fields of ``generation_config.json`` that
+    count for it. ``transformers`` obeyed them in pipelines until version 5. Tasks without a prefix,
+    which folders of BART have, say nothing that ``generation_config.json`` does not.
+
+    Args:
+        folder: Folder with ``config.json``.
+
+    Returns:
+        The fields by the names of the tasks, such as summarization and translation_en_to_de.
+
+    Raises:
+        ConfigError: They have another form.
+    """
+    path, name = folder / HF_CONFIG, "task_specific_params"
+    uses = read_json(path).get(name) or {}
+    is_known = isinstance(uses, dict) and all(
+        isinstance(fields, dict) and isinstance(fields.get("prefix") or "", str)
+        for fields in uses.values()
+    )
+    if not is_known:
+        text = json.dumps(uses)[:80]
+        raise ConfigError(
+            f"{path}: {name}={text}: an object for each task was expected, with the prefix as text."
+        )
+    return {name: fields for name, fields in uses.items() if fields.get("prefix")}
+
+
+def read_prefixes(folder: Path) -> dict[str, str]:
+    """Read what texts begin with, by the names of `read_uses`; "" is for all other tasks."""
+    named = {name: fields.get("prefix") for name, fields in read_uses(folder).items()}
+    named[""] = read_json(folder / HF_CONFIG).get("prefix")
+    return {name: prefix for name, prefix in named.items() if isinstance(prefix, str) and prefix}
+
+
+def _generation_fields(folder: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> _Fields:
     path = folder / GENERATION_CONFIG
     path = path if path.is_file() else folder / HF_CONFIG
-    return _Fields(path, read_json(path))
+    return _Fields(path, read_json(path) | dict(changes))
 
 
 def _check_supported(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -79,6 +80,8 @@ _DEFAULTS = {  # special tokens of the classes of `transformers`
 }
 _ROLES_OF_IDS = {"stop": "eos", "first": "bos"}
 """Roles of the ids that end and begin a continuation, as ``generation_config.json`` names them."""
+_FIRST_SENTINEL = "<extra_id_0>"
+_SENTINEL = re.compile(r"<extra_id_\d+>")  # T5's, section 3.1.4
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
 _ROLES_OF_TOKENS = {"<mask>": "mask"} | {token: role for role, token in WORD_PIECE_TOKENS.items()}
@@ -456,6 +459,8 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         apply_settings(reader, folder, settings, tokens, name)
         warn_of_texts_with_missing_rows(reader, num_rows, folder)
         backend = drop_tokens_without_rows(reader, num_rows)
+        if reader.token_to_id(_FIRST_SENTINEL) is not None:
+            reader = _read_sentinels(reader)
         # `transformers` ignores the setting where a space belongs to a token.
         cleans_spaces &= not isinstance(reader.model, models.BPE)
     declared = _declared_ids(folder, config, num_rows)
@@ -537,6 +542,17 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
         if role in ids and (token := backend.id_to_token(ids[role])) is not None:
             settings[f"{role}_token"] = token
     return settings
+
+
+def _read_sentinels(backend: Backend) -> Backend:
+    """Return a tokenizer that takes T5's sentinels for tokens where texts are but text.
+
+    They are what is left out of a text, so that a text with them is not as it is without.
+    """
+    content = json.loads(backend.to_str())
+    for token in content["added_tokens"]:
+        token["special"] &= _SENTINEL.fullmatch(token["content"]) is None
+    return Backend.from_str(json.dumps(content))
 
 
 def _clean_spaces(text: str) -> str:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from regard.errors import WeightsError
@@ -41,19 +43,26 @@ from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read
 from regard.hub.hugging_face.recognize import has_m2m100_vocabulary, has_sentencepiece
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.tokenizer_overrides import (
+    T5_CLASS,
     ends_of,
     max_length_of,
     read_added_tokens,
     tokenizer_class,
 )
 from regard.hub.hugging_face.tokenizer_rows import rows_of_table
-from regard.hub.hugging_face.weight_files import dump_json, read_json, read_optional_json
+from regard.hub.hugging_face.weight_files import (
+    dump_json,
+    is_whole_number,
+    read_json,
+    read_optional_json,
+)
 
 # By default: whether the model of this name puts a token before and after a text.
 _SINGLE = {SENTENCEPIECE_T5: (False, True), SENTENCEPIECE_LLAMA: (True, False)}
 _MARIAN_TOKENS = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
 _SETTINGS = (TOKENIZER_CONFIG, SPECIAL_TOKENS)
 _SPACE = "▁"
+_NUM_SENTINELS = 100  # by default, of `transformers`
 _TAG = re.compile(r">>[^<>]+<<")  # Marian's target language, before the source
 
 
@@ -73,6 +82,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
             limit.
         num_rows: Rows of the model's table of tokens; None where it is unknown.
         languages: The tokens of its languages, where it has some; they are put around texts.
+        sentinels: Ids of T5's ``<extra_id_0>`` and so on, which are tokens in every text.
     """
 
     def __init__(
@@ -88,6 +98,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         max_length: int | None = None,
         num_rows: int | None = None,
         languages: LanguageTokens | None = None,
+        sentinels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(
             None,
@@ -97,6 +108,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
             num_rows=num_rows,
             languages=languages,
         )
+        self._sentinels, self._strips = sentinels, not sentinels  # as T5's class
         self._source, self._target, self._vocab = source, target, vocab
         self._tokens_of_texts = {token: piece for piece, token in vocab.items()}
         self._begin_ids, self._end_ids = begin_ids, end_ids
@@ -140,7 +152,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         Raises:
             WeightsError: A token has no row in the model's table.
         """
-        specials = self._specials if reads_specials else {}
+        specials = {**self._sentinels, **(self._specials if reads_specials else {})}
         rows = [self._encode(self._source, text, specials) for text in texts]
         if adds_specials:
             rows = [[*self.begin_ids, *row, *self.end_ids] for row in rows]
@@ -149,7 +161,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode target texts as token ids, without special tokens around them."""
-        rows = [self._encode(self._target, text, {}) for text in texts]
+        rows = [self._encode(self._target, text, self._sentinels) for text in texts]
         self._check_rows(rows)
         return rows
 
@@ -160,15 +172,14 @@ class SentencePieceTokenizer(PublishedTokenizer):
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Decode token ids to texts, without special tokens."""
-        hidden = set(self.hidden_ids)
-        return [
+        hidden = {*self.hidden_ids, *self._sentinels.values()}
+        texts = [
             self._target.decode_pieces(
                 [self._tokens_of_texts.get(token, "") for token in row if token not in hidden]
-            )
-            .replace(_SPACE, " ")
-            .strip()
+            ).replace(_SPACE, " ")
             for row in rows
         ]
+        return list(map(str.strip, texts)) if self._strips else texts
 
     def token_string(self, token: int) -> str | None:
         """Return a token as the vocabulary's file has it; None for an id without one."""
@@ -284,18 +295,39 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
         return _read_m2m100(folder)
     path = next(filter(Path.is_file, map(folder.joinpath, _SINGLE)))
     settings = read_optional_json(folder / TOKENIZER_CONFIG)
+    config = read_optional_json(folder / HF_CONFIG)
+    num_rows = rows_of_table(config)
     processor = _load(path)
     vocab = {processor.id_to_piece(token): token for token in range(len(processor))}
+    is_t5 = tokenizer_class(settings, config.get("model_type")) == T5_CLASS
+    sentinels = _sentinels(settings, len(vocab), num_rows) if is_t5 else {}
+    vocab |= sentinels
     _check_settings(folder, settings, vocab)
     roles = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
     ids = {role: token for role, token in roles.items() if token >= 0}
     before, after = ends_of(settings, ids, _SINGLE[path.name])
     files = _files(folder, path.name)
     length = max_length_of(settings)
-    num_rows = rows_of_table(read_optional_json(folder / HF_CONFIG))
     return SentencePieceTokenizer(
-        processor, processor, vocab, path, ids, before, after, files, length, num_rows
+        *(processor, processor, vocab, path, ids, before, after, files, length, num_rows),
+        sentinels=sentinels,
     )
+
+
+def _sentinels(
+    settings: Mapping[str, Any], num_pieces: int, num_rows: int | None
+) -> dict[str, int]:
+    """Return the ids of T5's sentinels, which follow the pieces of its model, the last one first.
+
+    Args:
+        settings: Settings of ``tokenizer_config.json``, with ``extra_ids``.
+        num_pieces: Number of pieces.
+        num_rows: Rows of the model's table of tokens, beyond which there are none.
+    """
+    count = settings.get("extra_ids")
+    count = count if is_whole_number(count) else _NUM_SENTINELS
+    ids = {f"<extra_id_{count - 1 - index}>": num_pieces + index for index in range(count)}
+    return {token: number for token, number in ids.items() if number < (num_rows or sys.maxsize)}
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any], vocab: Mapping[str, int]) -> None:

@@ -47,6 +47,8 @@ ROBERTA_CLASSES = _BYTE_PAIR_CLASSES | _UNIGRAM_CLASSES
 NEOX_CLASS = "GPTNeoXTokenizer"
 """The class of GPT-NeoX and Pythia."""
 _BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", NEOX_CLASS, *_BYTE_PAIR_CLASSES}
+T5_CLASS = "T5Tokenizer"
+"""The class of T5, T5 v1.1, mT5 and umT5: the unigram model with sentinels."""
 QWEN_CLASS = "Qwen2Tokenizer"
 """The class of Qwen2, Qwen2.5 and Qwen3."""
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
@@ -108,7 +110,8 @@ def tokenizer_class(settings: Mapping[str, Any], model_type: object) -> str:
     """
     name = settings.get("tokenizer_class")
     if isinstance(name, str) and name:
-        return name.removesuffix("Fast")
+        name = name.removesuffix("Fast")
+        return T5_CLASS if name == "MT5Tokenizer" else name
     checkpoint_format = CHECKPOINT_FORMATS.get(str(model_type))
     return _ANY_CLASS if checkpoint_format is None else checkpoint_format.tokenizer_class
 
@@ -249,7 +252,7 @@ def _pipeline_of(name: str, settings: Mapping[str, Any], content: Mapping[str, A
     """Return the parts that a class builds itself; none where it takes those of the file."""
     if name in _PIPELINES:
         return _PIPELINES[name]
-    if name in _UNIGRAM_CLASSES:
+    if name in (T5_CLASS, *_UNIGRAM_CLASSES):
         return _unigram_pipeline(name, settings, content)
     if name != "LlamaTokenizer" or '"ByteLevel"' in json.dumps(content["pre_tokenizer"]):
         return {}
@@ -266,7 +269,8 @@ def _unigram_pipeline(
     name: str, settings: Mapping[str, Any], content: Mapping[str, Any]
 ) -> _Pipeline:
     """Return the parts that a class of the unigram model builds itself, by its settings."""
-    scheme = "never" if settings.get("add_prefix_space") is False else "always"
+    has_space = name == T5_CLASS or settings.get("add_prefix_space") is not False
+    scheme = "always" if has_space else "never"
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True}
     is_precompiled = '"Precompiled"' in json.dumps(content["normalizer"])
     unknown = {"unk_id": 3} if name == "XLMRobertaTokenizer" else {}

@@ -50,6 +50,7 @@ class GenerativeQuestionAnsweringTask(Task):
     has_picture = True
     has_long_sources = True
     sections = frozenset({"tokenizer", "search", "qa"})
+    unread = Task.unread - {"source_prefix"}
     families = ENCODER_DECODERS
     preset_table = "WRITTEN_ANSWER_PRESETS"
     predictor = AnswerWriter
@@ -106,7 +107,8 @@ class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData, AnswerPairs]
     ) -> list[list[int]]:
         """Return the tokens of questions with their texts."""
         separator = special_ids(parts.model, parts.tokenizer).end_of_source
-        return encode_sources(pairs.questions, pairs.contexts, parts.tokenizer, separator)
+        questions = parts.config.data.with_prefix(pairs.questions)
+        return encode_sources(questions, pairs.contexts, parts.tokenizer, separator)
 
     def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
         """Return exact match and F1 of answers."""

@@ -42,7 +42,7 @@ class LanguageModelingTask(Task):
     verbs = (("generate", "PROMPT"), ("evaluate", "other.txt"))
     example_data = "book.txt"
     sections = frozenset({"tokenizer", "sampling"})
-    unread = frozenset()
+    unread = frozenset({"source_prefix"})
     families = DECODERS
     preset_table = "LANGUAGE_MODEL_PRESETS"
     predictor = TextGenerator

@@ -306,6 +306,10 @@ class TargetWriter(BasePredictor):
             )
         return forbid_unused_ids(search, self.model, self.tokenizer)
 
+    def encode_sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of sources with their prefix, without special tokens around them."""
+        return self.tokenizer.encode(self.config.data.with_prefix(texts))
+
     def align(self, source: str, target: str) -> Alignment:
         """Compute the attention of each token of an output to the tokens of its source.
 
@@ -320,7 +324,7 @@ class TargetWriter(BasePredictor):
         require_texts([source], "source")
         require_texts([target], "target")
         source_tokenizer, target_tokenizer = split_tokenizer(self.tokenizer)
-        (source_row,) = self.tokenizer.encode([source])
+        (source_row,) = self.encode_sources([source])
         (target_row,) = self.tokenizer.encode_targets([target])
         source_begin, target_begin = source_tokenizer.begin_ids, target_tokenizer.begin_ids
         ids = special_ids(self.model, self.tokenizer)

@@ -91,7 +91,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         parts: RunParts[D, AnyTokenizer, EncoderDecoder[Any]], pairs: P
     ) -> list[list[int]]:
         """Return the token ids of sources, without special tokens around them."""
-        return parts.tokenizer.encode(pairs.sources)
+        return parts.tokenizer.encode(parts.config.data.with_prefix(pairs.sources))
 
     def report_cut(self, report: Report, sources: str, target: str, targets: str) -> None:
         """Report what of the training data is cut off, and what is left out, for its length.

@@ -87,7 +87,7 @@ class Summarizer(TargetWriter):
         """
         documents = require_texts(documents, "documents")
         search, limit = self.search_config(**options), self.max_source_length
-        rows = self.tokenizer.encode([text if text.strip() else "" for text in documents])
+        rows = self.encode_sources([text if text.strip() else "" for text in documents])
         outputs = self.write([row[:limit] for row in rows], search)
         return [
             [

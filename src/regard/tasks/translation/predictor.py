@@ -216,7 +216,7 @@ class Translator(TargetWriter):
     def _translate(self, texts: Sequence[str], search: BeamSearchConfig) -> list[list[Candidate]]:
         """Translate texts of the languages of the vocabulary, long ones in parts."""
         splits = [self._split(text) if text.strip() else [""] for text in texts]
-        rows = self.tokenizer.encode([part for parts in splits for part in parts])
+        rows = self.encode_sources([part for parts in splits for part in parts])
         outputs = iter(self.write(rows, search))
         return [
             _join(list(itertools.islice(outputs, len(parts))), self.tokenizer.language_tag(text))
@@ -343,7 +343,8 @@ class Translator(TargetWriter):
 
     def _split(self, text: str) -> list[str]:
         """Split a text into parts of at most the trained length, between words where possible."""
-        limit = self.config.data.max_length
+        (prefix,) = self._count_tokens([self.config.data.source_prefix])
+        limit = max(1, self.config.data.max_length - prefix)
         if len(text.encode()) <= limit or self._count_tokens([text])[0] <= limit:
             return [text]
         tag = self.tokenizer.language_tag(text)
