@@ -54,13 +54,14 @@ def test_what_the_first_outputs_of_a_gpu_wait_for_is_not_in_the_time_of_an_evalu
 
     monkeypatch.setattr(target_setup, "decode_rows", decode)
     monkeypatch.setattr(target_setup, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(target_setup, "time_evaluation", lambda *_: 0.5)
     file = write_tsv(tmp_path / "pairs.tsv", toy_pairs(60))
     settings = (*TINY, f"training.device={device}")
     request = Request.parse(settings, paths={"path": str(file)})
     with pretended_gpu():
         run = RunSession.from_request(request, ModelFolder(tmp_path / "model"), ignore_events, 0.0)
         measured = run.setup.evaluation_seconds(run.setup.model)
-    assert measured == pytest.approx(seconds * target_setup._BATCHING_GAIN)
+    assert measured == pytest.approx(2 * 0.5 + seconds * target_setup._BATCHING_GAIN)
 
 
 def test_a_model_writes_the_same_on_both(trained_there):

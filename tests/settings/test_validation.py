@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "sinusoids": (
         lambda: SinusoidalPositions(8, "half"),
-        "order=half: one of interleaved, halves was expected.  Did you mean halves?",
+        "order=half: one of interleaved, halves, fairseq was expected.  Did you mean halves?",
     ),
 }
 

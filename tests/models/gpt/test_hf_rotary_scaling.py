@@ -88,7 +88,7 @@ def test_logits_are_those_of_transformers_and_others_without_scaling(theirs, fol
 
 
 @torch.no_grad()
-def test_every_way_to_compute_has_the_same_angles(folder):
+def test_the_compiled_decoder_has_the_same_angles(folder):
     model = read(folder)
     expected = model(IDS)
     decoder = causal_decoder(model)
@@ -98,6 +98,14 @@ def test_every_way_to_compute_has_the_same_angles(folder):
     torch.testing.assert_close(
         decoder.decode_step(IDS[:, -1:], state), expected[:, -1], rtol=0, atol=1e-4
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["yarn that is set"], indirect=True)  # the rules end in a table
+@torch.no_grad()
+def test_graphs_have_the_same_angles(folder):
+    model = read(folder)
+    expected = model(IDS)
     program = torch.export.export(model, (IDS,)).module()
     torch.testing.assert_close(program(IDS), expected, rtol=0, atol=1e-4)
     compiled = torch.compile(model, backend="aot_eager")

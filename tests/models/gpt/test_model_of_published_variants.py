@@ -83,6 +83,7 @@ def test_tokens_after_cached_ones_have_the_logits_of_the_whole_text(settings):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("settings", ["pythia", "gemma 3"], indirect=True)
 def test_a_graph_for_all_lengths_gives_the_same(settings):
     model = build(settings)
     torch._dynamo.reset()
