@@ -13,10 +13,15 @@ from typing import Any
 from regard.errors import ConfigError
 from regard.layers.feed_forward import Activation
 from regard.models.base.checkpoint_format import FieldMapping, SettingError, field_of, setting_text
+from regard.models.base.window_fields import (
+    KINDS_OF_LAYERS,
+    WINDOW,
+    read_layer_types,
+    read_window,
+)
 from regard.models.gemma.hf import read_gemma, write_gemma
 from regard.models.gpt.model import GptConfig
 from regard.models.llama.hf import llama_fields, llama_format
-from regard.models.mistral.hf import KINDS_OF_LAYERS, WINDOW, read_layer_types, read_window
 
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu_pytorch_tanh": "geglu_tanh",

@@ -14,6 +14,7 @@ from regard.errors import ConfigError
 from regard.layers.rotary_scaling import PlainAngles
 from regard.models.base.checkpoint_format import SettingError, field_of, require_fields
 from regard.models.base.rotary_fields import read_scaling, scaling_fields
+from regard.models.base.window_fields import KINDS_OF_LAYERS
 from regard.models.gemma.hf import read_gemma, write_gemma
 from regard.models.gemma2.hf import (
     GEMMA2_KV_HEADS,
@@ -25,7 +26,6 @@ from regard.models.gemma2.hf import (
 )
 from regard.models.gpt.model import GptConfig
 from regard.models.llama.hf import llama_format
-from regard.models.mistral.hf import KINDS_OF_LAYERS
 
 _FIELDS = gemma2_fields(max_positions=131072)
 _LOCAL, _GLOBAL = KINDS_OF_LAYERS[True], KINDS_OF_LAYERS[False]

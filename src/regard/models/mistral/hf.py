@@ -12,72 +12,14 @@ from typing import Any
 
 from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import SettingError, setting_text
+from regard.models.base.window_fields import read_layer_types, read_window
 from regard.models.gpt.model import GptConfig
 from regard.models.llama.hf import llama_fields, llama_format, read_llama, write_llama
 
 _FIELDS = llama_fields(hidden_dim=14336, max_positions=131072)
 _NUM_KV_HEADS = 8  # of `transformers`, where config.json does not say it
-WINDOW = 4096
-"""Default of ``sliding_window``."""
 NO_BIASES = dict.fromkeys(("bias", "attention_bias", "qkv_bias"), False)
 """Settings of linear maps without biases."""
-KINDS_OF_LAYERS = {False: "full_attention", True: "sliding_attention"}
-"""Names of layers in ``layer_types``, by whether they have a window."""
-
-
-def read_window(fields: Mapping[str, Any]) -> int:
-    """Read ``sliding_window``, the tokens that a token sees, itself counted.
-
-    Args:
-        fields: All values of ``config.json``.
-
-    Returns:
-        The window; 0 where it is null, which is none. Where it is missing it has the default of
-        ``transformers``.
-
-    Raises:
-        ConfigError: It is not a whole number of 1 or more.
-    """
-    window = fields.get("sliding_window", WINDOW)
-    if window is None:
-        return 0
-    if type(window) is not int or window < 1:
-        raise ConfigError(
-            f"config.json: sliding_window={json.dumps(window)}: a whole number of 1 or more, or "
-            "null for none, was expected."
-        )
-    return window
-
-
-def read_layer_types(fields: Mapping[str, Any], num_layers: int) -> list[bool] | None:
-    """Read ``layer_types``: whether each layer has a window.
-
-    Args:
-        fields: All values of ``config.json``.
-        num_layers: Layers of the model.
-
-    Returns:
-        Of each layer; None where the file does not say it.
-
-    Raises:
-        ConfigError: It is not a list with one known kind for each layer.
-    """
-    kinds = fields.get("layer_types")
-    if kinds is None:
-        return None
-    if not isinstance(kinds, list) or len(kinds) != num_layers:
-        raise ConfigError(
-            f"config.json: layer_types={json.dumps(kinds)[:80]}: a list of {num_layers} kinds, one "
-            "for each layer, was expected."
-        )
-    names = {name: has_window for has_window, name in KINDS_OF_LAYERS.items()}
-    for kind in kinds:
-        if not isinstance(kind, str) or kind not in names:
-            raise ConfigError(
-                f"config.json: layer_types has {json.dumps(kind)}: no such variant here, known are "
-                f"{', '.join(names)}."
-            )
-    return [names[kind] for kind in kinds]
 
 
 def one_window(config: GptConfig, *, kind: str) -> int | None:

@@ -29,7 +29,7 @@ from regard.models.base.checkpoint_format import (
     write_settings,
 )
 from regard.models.base.encoder import INITIAL_STD
-from regard.models.mistral.hf import KINDS_OF_LAYERS, read_layer_types
+from regard.models.base.window_fields import KINDS_OF_LAYERS, read_layer_types
 from regard.models.modernbert.model import ModernBertConfig
 
 _KIND = "modernbert checkpoints"

@@ -15,9 +15,10 @@ from regard.errors import ConfigError
 from regard.layers.rotary_scaling import PlainAngles
 from regard.models.base.checkpoint_format import ParameterMapping, SettingError, field_of
 from regard.models.base.rotary_fields import RotaryFields, write_rotary
+from regard.models.base.window_fields import read_window
 from regard.models.gpt.model import GptConfig
 from regard.models.llama.hf import llama_fields, llama_format, map_llama, read_llama, write_llama
-from regard.models.mistral.hf import NO_BIASES, one_window, read_window
+from regard.models.mistral.hf import NO_BIASES, one_window
 
 _FIELDS = llama_fields(num_layers=32, dim=3072, hidden_dim=8192, max_positions=4096, epsilon=1e-5)
 _ROTARY = RotaryFields(default_fraction=1.0)

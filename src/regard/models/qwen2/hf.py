@@ -11,9 +11,9 @@ from typing import Any
 
 from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import SettingError, field_of, setting_text
+from regard.models.base.window_fields import KINDS_OF_LAYERS, read_layer_types, read_window
 from regard.models.gpt.model import GptConfig
 from regard.models.llama.hf import llama_fields, llama_format, read_llama, write_llama
-from regard.models.mistral.hf import KINDS_OF_LAYERS, read_layer_types, read_window
 
 QWEN_FIELDS = llama_fields(hidden_dim=22016, max_positions=32768)
 """The fields that Qwen's formats share with Llama's."""
