@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from regard.errors import ConfigError
@@ -12,6 +12,8 @@ WINDOW = 4096
 """Default of ``sliding_window``."""
 KINDS_OF_LAYERS = {False: "full_attention", True: "sliding_attention"}
 """Names of layers in ``layer_types``, by whether they have a window."""
+MOST_LAYERS = 100_000
+"""Far more than there are: with a damaged number, a list of layers would fill the memory."""
 
 
 def read_window(fields: Mapping[str, Any]) -> int:
@@ -67,3 +69,33 @@ def read_layer_types(fields: Mapping[str, Any], num_layers: int) -> list[bool] |
                 f"{', '.join(names)}."
             )
     return [names[kind] for kind in kinds]
+
+
+def layers_with_window(
+    fields: Mapping[str, Any], num_layers: int, has_window: Callable[[int], bool]
+) -> list[bool]:
+    """Return whether each layer has a window.
+
+    Args:
+        fields: All values of ``config.json``.
+        num_layers: Layers of the model.
+        has_window: Whether a layer has one where ``layer_types`` does not say it.
+
+    Raises:
+        ConfigError: ``layer_types`` has another form, or there are too many layers.
+    """
+    if num_layers > MOST_LAYERS:
+        raise ConfigError(
+            f"config.json: num_hidden_layers={num_layers}: {MOST_LAYERS:,} or fewer were expected."
+        )
+    kinds = read_layer_types(fields, num_layers)
+    return [has_window(layer) for layer in range(num_layers)] if kinds is None else kinds
+
+
+def window_setting(windows: Sequence[int]) -> int | tuple[int, ...]:
+    """Return the windows of layers as a setting: one number where all have the same.
+
+    >>> window_setting([8, 8]), window_setting([0, 8])
+    (8, (0, 8))
+    """
+    return windows[0] if len(set(windows)) == 1 else tuple(windows)

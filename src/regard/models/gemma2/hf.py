@@ -16,8 +16,9 @@ from regard.models.base.checkpoint_format import FieldMapping, SettingError, fie
 from regard.models.base.window_fields import (
     KINDS_OF_LAYERS,
     WINDOW,
-    read_layer_types,
+    layers_with_window,
     read_window,
+    window_setting,
 )
 from regard.models.gemma.hf import read_gemma, write_gemma
 from regard.models.gpt.model import GptConfig
@@ -58,7 +59,6 @@ _CAPS = {
 GEMMA2_KV_HEADS = 4
 """Default of ``num_key_value_heads``."""
 _QUERY_SCALAR = 256.0  # default of query_pre_attn_scalar
-_MOST_LAYERS = 100_000  # far more than there are: a damaged number would fill the memory
 
 
 def read_cap(fields: Mapping[str, Any], name: str, default: float | None) -> float | None:
@@ -107,20 +107,13 @@ def read_alternating_windows(
     Raises:
         ConfigError: A field has another type, or there are too many layers.
     """
-    if num_layers > _MOST_LAYERS:
-        raise ConfigError(
-            f"config.json: num_hidden_layers={num_layers}: {_MOST_LAYERS:,} or fewer were expected."
-        )
-    window, kinds = read_window(fields), read_layer_types(fields, num_layers)
-    if kinds is None:
-        kinds = [has_window(layer) for layer in range(num_layers)]
+    window, kinds = read_window(fields), layers_with_window(fields, num_layers, has_window)
     if any(kinds) and not window:
         raise ConfigError(
             f"config.json: sliding_window={json.dumps(None)}: some layers are "
             f"{KINDS_OF_LAYERS[True]}, which need one."
         )
-    sizes = tuple(window if is_local else 0 for is_local in kinds)
-    return sizes[0] if len(set(sizes)) == 1 else sizes
+    return window_setting([window if is_local else 0 for is_local in kinds])
 
 
 def scalar_and_window_fields(config: GptConfig, *, kind: str) -> dict[str, Any]:

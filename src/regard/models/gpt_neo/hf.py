@@ -25,6 +25,7 @@ from regard.models.base.checkpoint_format import (
     under_own_names,
     write_settings,
 )
+from regard.models.base.window_fields import MOST_LAYERS, window_setting
 from regard.models.gpt.hf import ACTIVATIONS, PLAIN_BLOCK, complete_sizes, map_tables
 from regard.models.gpt.model import GptConfig
 
@@ -49,7 +50,6 @@ _SETTINGS: dict[str, Any] = {
 }
 _KINDS = {"global": False, "local": True}  # whether a layer has a window
 _WINDOW = 256  # default of window_size
-_MOST_LAYERS = 100_000  # far more than there are: a damaged number would fill the memory
 _QUERY_KEY_VALUE = tuple(f"attn.attention.{letter}_proj" for letter in "qkv")
 _BLOCK = {
     "self_attention.query_key_value": _QUERY_KEY_VALUE,
@@ -91,7 +91,7 @@ def _kinds_of_layers(types: Any) -> list[str] | None:
             return None
         names, count = item
         is_known = all(isinstance(name, str) and name in _KINDS for name in names)
-        if not is_known or type(count) is not int or not 0 <= count <= _MOST_LAYERS:
+        if not is_known or type(count) is not int or not 0 <= count <= MOST_LAYERS:
             return None
         kinds += count * names
     return kinds
@@ -104,7 +104,7 @@ def _read(fields: Mapping[str, Any]) -> GptConfig:
     return GptConfig(
         **values,
         hidden_dim=field_of(fields, "intermediate_size", 4 * values["dim"]),
-        window=windows[0] if len(set(windows)) == 1 else windows,
+        window=window_setting(windows),
     )
 
 

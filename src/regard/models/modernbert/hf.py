@@ -29,7 +29,7 @@ from regard.models.base.checkpoint_format import (
     write_settings,
 )
 from regard.models.base.encoder import INITIAL_STD
-from regard.models.base.window_fields import KINDS_OF_LAYERS, read_layer_types
+from regard.models.base.window_fields import KINDS_OF_LAYERS, layers_with_window
 from regard.models.modernbert.model import ModernBertConfig
 
 _KIND = "modernbert checkpoints"
@@ -67,7 +67,6 @@ _VOCAB_SIZE = 50368
 _WINDOW = 128
 _GLOBAL_EVERY = "global_attn_every_n_layers"
 _DEFAULT_PERIOD = 3
-_MOST_LAYERS = 100_000  # far more than there are: a damaged number would fill the memory
 _BASES = {
     "full_attention": ("global_rope_theta", 160_000.0),
     "sliding_attention": ("local_rope_theta", 10_000.0),
@@ -120,15 +119,9 @@ def _read_windows(fields: Mapping[str, Any], num_layers: int) -> tuple[int, ...]
             raise ConfigError(
                 f"config.json: {name}={size}: a whole number of 1 or more was expected."
             )
-    if num_layers > _MOST_LAYERS:
-        raise ConfigError(
-            f"config.json: num_hidden_layers={num_layers}: {_MOST_LAYERS:,} or fewer were expected."
-        )
+    has_windows = layers_with_window(fields, num_layers, lambda layer: layer % period > 0)
     by_period = [layer % period > 0 for layer in range(num_layers)]
-    has_windows = read_layer_types(fields, num_layers)
-    if has_windows is None:
-        has_windows = by_period
-    elif has_windows != by_period and fields.get(_GLOBAL_EVERY) is not None:
+    if has_windows != by_period and fields.get(_GLOBAL_EVERY) is not None:
         raise ConfigError(
             f"config.json: layer_types differs from {_GLOBAL_EVERY}={period}: two values of one "
             "setting.  Take the wrong one out."

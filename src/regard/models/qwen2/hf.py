@@ -11,7 +11,12 @@ from typing import Any
 
 from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import SettingError, field_of, setting_text
-from regard.models.base.window_fields import KINDS_OF_LAYERS, read_layer_types, read_window
+from regard.models.base.window_fields import (
+    KINDS_OF_LAYERS,
+    layers_with_window,
+    read_window,
+    window_setting,
+)
 from regard.models.gpt.model import GptConfig
 from regard.models.llama.hf import llama_fields, llama_format, read_llama, write_llama
 
@@ -20,7 +25,6 @@ QWEN_FIELDS = llama_fields(hidden_dim=22016, max_positions=32768)
 QWEN_KV_HEADS = 32
 """Default of ``num_key_value_heads``."""
 _FIRST_WINDOW = 28  # default of max_window_layers
-_MOST_LAYERS = 100_000  # far more than there are: a damaged number would fill the memory
 _BIASES = {"bias": False, "attention_bias": False, "qkv_bias": True}
 
 
@@ -40,23 +44,15 @@ def read_windows(fields: Mapping[str, Any], num_layers: int) -> int | tuple[int,
     """
     window = read_window(fields) if field_of(fields, "use_sliding_window", False) else 0
     first = field_of(fields, "max_window_layers", _FIRST_WINDOW)
-    has_windows = read_layer_types(fields, num_layers)
-    if has_windows is None:
-        if not window or first >= num_layers:
-            return 0
-        if num_layers > _MOST_LAYERS:
-            raise ConfigError(
-                f"config.json: num_hidden_layers={num_layers}: {_MOST_LAYERS:,} or fewer were "
-                "expected."
-            )
-        has_windows = [layer >= first for layer in range(num_layers)]
+    has_windows = layers_with_window(
+        fields, num_layers, lambda layer: window > 0 and layer >= first
+    )
     if any(has_windows) and not window:
         raise ConfigError(
             f"config.json: layer_types has {KINDS_OF_LAYERS[True]}, and use_sliding_window and "
             "sliding_window give no window."
         )
-    sizes = tuple(window if has_window else 0 for has_window in has_windows)
-    return sizes[0] if len(set(sizes)) == 1 else sizes
+    return window_setting([window if has_window else 0 for has_window in has_windows])
 
 
 def window_fields(config: GptConfig, *, kind: str) -> dict[str, Any]:
