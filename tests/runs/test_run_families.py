@@ -168,14 +168,15 @@ def test_a_configuration_without_a_family_is_a_transformer():
     [
         (
             ["model.family=ltsm"],
-            "model.family=ltsm: one of transformer, lstm, conv_s2s, encoder_decoder, gpt, "
+            "model.family=ltsm: one of transformer, t5, lstm, conv_s2s, encoder_decoder, gpt, "
             "transformer_xl, mesanet, bert, longformer, modernbert, vit, patch_tst was expected.  "
             "Did you mean lstm?",
         ),
         (
             ["model.family=lstm", "model.num_heads=2"],
-            "unknown setting model.num_heads.  It goes with model.family=transformer or gpt or "
-            "transformer_xl or mesanet or bert or longformer or modernbert or vit or patch_tst.  "
+            "unknown setting model.num_heads.  It goes with model.family=transformer or t5 or "
+            "gpt or transformer_xl or mesanet or bert or longformer or modernbert or vit or "
+            "patch_tst.  "
             "All: regard train --help-config model",
         ),
         (

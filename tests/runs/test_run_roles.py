@@ -181,7 +181,7 @@ def test_a_side_alone_has_presets_of_its_own(task, family, counted, preset):
         (
             "translation",
             "gpt",
-            "model.family=gpt: does not translate.  Take one of transformer, lstm, conv_s2s, "
+            "model.family=gpt: does not translate.  Take one of transformer, t5, lstm, conv_s2s, "
             "encoder_decoder.",
         ),
     ],
