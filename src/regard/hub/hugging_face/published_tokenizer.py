@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
@@ -22,7 +21,6 @@ from regard.data.tokenizer import PairTemplate, Tokenizer, TokenOffsets
 from regard.data.tokenizer_patterns import check_patterns
 from regard.errors import WeightsError
 from regard.hub.file_names import (
-    GENERATION_CONFIG,
     HF_CONFIG,
     MERGES,
     SPECIAL_TOKENS,
@@ -43,6 +41,7 @@ from regard.hub.hugging_face.older_vocabularies import (
     named_tokens,
     word_piece_tokenizer,
 )
+from regard.hub.hugging_face.special_tokens import declared_ids, special_ids_of
 from regard.hub.hugging_face.tokenizer_overrides import (
     GEMMA_CLASS,
     NEOX_CLASS,
@@ -58,13 +57,10 @@ from regard.hub.hugging_face.tokenizer_overrides import (
 from regard.hub.hugging_face.tokenizer_rows import (
     drop_tokens_without_rows,
     rows_of_table,
-    warn_of_missing_rows,
     warn_of_texts_with_missing_rows,
 )
 from regard.hub.hugging_face.weight_files import (
-    as_list,
     dump_json,
-    is_whole_number,
     read_optional_json,
 )
 from regard.hub.storage import read_text
@@ -78,13 +74,10 @@ _DEFAULTS = {  # special tokens of the classes of `transformers`
     **dict.fromkeys(WORD_PIECE_CLASSES, WORD_PIECE_TOKENS),
     **dict.fromkeys(ROBERTA_CLASSES, ROBERTA_TOKENS),
 }
-_ROLES_OF_IDS = {"stop": "eos", "first": "bos"}
-"""Roles of the ids that end and begin a continuation, as ``generation_config.json`` names them."""
 _FIRST_SENTINEL = "<extra_id_0>"
 _SENTINEL = re.compile(r"<extra_id_\d+>")  # T5's, section 3.1.4
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
-_ROLES_OF_TOKENS = {"<mask>": "mask"} | {token: role for role, token in WORD_PIECE_TOKENS.items()}
 """Roles of the special tokens that many folders have and do not declare."""
 
 
@@ -463,8 +456,8 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
             reader = _read_sentinels(reader)
         # `transformers` ignores the setting where a space belongs to a token.
         cleans_spaces &= not isinstance(reader.model, models.BPE)
-    declared = _declared_ids(folder, config, num_rows)
-    special_ids = _special_ids(declared, settings, backend)
+    declared = declared_ids(folder, config, num_rows)
+    special_ids = special_ids_of(declared, settings, backend)
     languages = None
     if backend is not None:
         model_type, end_id = config.get("model_type"), special_ids.get("eos")
@@ -560,49 +553,3 @@ def _clean_spaces(text: str) -> str:
     for spaced in _SPACED:
         text = text.replace(spaced, spaced.strip())
     return text
-
-
-def _declared_ids(
-    folder: Path, config: Mapping[str, Any], num_rows: int | None
-) -> dict[str, list[int]]:
-    """Read the ids of special tokens in ``config.json``, without those that have no row.
-
-    Args:
-        folder: Folder with ``generation_config.json``, whose ids count for ``stop`` and ``first``.
-        config: Fields of ``config.json``.
-        num_rows: Rows of the model's table of tokens; None where it is unknown.
-
-    Returns:
-        The ids by role; those of ``stop`` end a continuation, that of ``first`` begins one.
-    """
-    generation = read_optional_json(folder / GENERATION_CONFIG)
-    sources = dict.fromkeys((*ROLES, "stop"), config) | {"first": generation}
-    table = range(sys.maxsize if num_rows is None else num_rows)
-    declared: dict[str, list[int]] = {}
-    outside: dict[int, str] = {}
-    if "eos_token_id" in generation:
-        sources["stop"], declared["stop"] = generation, []
-    for role, fields in sources.items():
-        name = f"{_ROLES_OF_IDS.get(role, role)}_token_id"
-        for token in filter(is_whole_number, as_list(fields.get(name))):
-            if token in table:
-                declared.setdefault(role, []).append(token)
-            else:
-                outside.setdefault(token, f"{name}={token}")
-    warn_of_missing_rows(folder, "", list(outside.values()), len(table))
-    return declared
-
-
-def _special_ids(
-    declared: Mapping[str, list[int]], settings: Mapping[str, Any], backend: Backend | None
-) -> dict[str, int]:
-    """Return the ids of special tokens; those of the tokenizer count before ``config.json``."""
-    ids = {role: declared[role][0] for role in ROLES if role in declared}
-    if backend is None:
-        return ids
-    vocab = backend.get_vocab(with_added_tokens=True)
-    named = {role: vocab[token] for role, token in named_tokens(settings).items() if token in vocab}
-    added = backend.get_added_tokens_decoder()
-    special = {token.content: token_id for token_id, token in added.items() if token.special}
-    usual = {role: special[token] for token, role in _ROLES_OF_TOKENS.items() if token in special}
-    return usual | ids | named
