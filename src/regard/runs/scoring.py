@@ -19,7 +19,7 @@ from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import Predictor, claiming_task, task_of
-from regard.tasks.opening import open_model, set_precision
+from regard.tasks.opening import open_model, set_precision, translation_use
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
 
@@ -84,11 +84,11 @@ def evaluate(
         WeightsError: A folder holds no model.
     """
     world.on_first(lambda: _require_drawable(plot))
-    opened = world.together(lambda: _open_models(model, compare, device))
+    beam, lang = decoding.beam, decoding.lang
+    opened = world.together(lambda: _open_models(model, compare, device, lang))
     predictors = [predictor for _, predictor in opened]
     predictor, *compared = predictors
     task = task_of(predictor.config)
-    beam, lang = decoding.beam, decoding.lang
     if lang and task.name != "translation":
         raise ConfigError(f"`lang={lang}`: a model for {task.name} has no languages.")
     _decode_with(predictors, task, beam=beam, precision=decoding.precision)
@@ -137,13 +137,13 @@ def _open_data(data: str | Path | InMemory) -> DataSource:
 
 
 def _open_models(
-    model: str | Path, compare: str | Path | None, device: str
+    model: str | Path, compare: str | Path | None, device: str, lang: str
 ) -> list[tuple[str, Predictor]]:
     """Return a model, and another one for the same task, with the names of their folders."""
-    predictor = open_model(model, device)
+    predictor = open_model(model, device, task=translation_use(model, lang))
     if compare is None:
         return [(str(model), predictor)]
-    other = open_model(compare, device)
+    other = open_model(compare, device, task=translation_use(compare, lang))
     if other.config.task != predictor.config.task:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     return [(str(model), predictor), (str(compare), other)]

@@ -169,7 +169,10 @@ def translation_use(folder: str | Path, languages: str | None) -> str | None:
         languages: Codes such as ``en-de``.
 
     Returns:
-        The name; None where the folder has none for the languages.
+        The name; None where the folder has no names of translations.
+
+    Raises:
+        ConfigError: It has such names, and none for the languages.
     """
     if not languages or not is_hugging_face(Path(folder)):
         return None
@@ -177,4 +180,9 @@ def translation_use(folder: str | Path, languages: str | None) -> str | None:
     from regard.hub.hugging_face.sentence_transformers import transformer_folder
 
     name = "translation_" + languages.replace("-", "_to_", 1)
-    return name if name in read_uses(transformer_folder(Path(folder))) else None
+    uses = read_uses(transformer_folder(Path(folder)))
+    translations = [use for use in uses if use.startswith("translation_")]
+    if translations and name not in translations:
+        known = ", ".join(use.partition("_")[2].replace("_to_", "-") for use in translations)
+        raise ConfigError(f"`lang={languages}`: {folder} translates {known}.")
+    return name if translations else None

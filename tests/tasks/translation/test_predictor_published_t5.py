@@ -17,6 +17,7 @@ from regard.errors import ConfigError
 from regard.hub.hugging_face.generation_rules import read_generation_rules
 from regard.runs.export_check import export_model
 from regard.runs.run import train
+from regard.tasks.opening import translation_use
 from regard.tasks.summarization.predictor import Summarizer
 
 LONG = " ".join(TEXTS * 12)
@@ -41,6 +42,23 @@ def peer_texts(transformers, folder, texts, task) -> list[str]:
         output = model.generate(**rows, bad_words_ids=unused, **options)
         outputs.append(tokenizer.decode(output[0], skip_special_tokens=True))
     return outputs
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* the model writes nothing:UserWarning")
+def test_an_evaluation_has_the_task_of_its_languages(t5, tmp_path):
+    pairs = write_pairs(tmp_path / "pairs.tsv")
+    sources = [line.split("\t")[0] for line in pairs.read_text(encoding="utf-8").splitlines()]
+    report = regard.evaluate(t5, pairs, lang="en-de", worst=len(sources))
+    outputs = {worst.source: worst.output for worst in report.worst}
+    translator = regard.load(t5, task="translation_en_to_de")
+    expected = [row[0].text for row in translator.translate_best(sources)]
+    assert [outputs[source] for source in sources] == expected
+
+
+def test_languages_that_a_folder_does_not_translate_are_refused(t5):
+    with pytest.raises(ConfigError, match=r"`lang=en-ru`: .* translates en-de, en-fr\.$"):
+        translation_use(t5, "en-ru")
 
 
 @pytest.mark.slow
@@ -127,8 +145,8 @@ def test_the_verbs_choose_the_task(t5, capsys):
     translation, summary = capsys.readouterr().out.splitlines()
     assert translation == regard.load(t5, task="translation_en_to_de").translate(TEXTS[0])
     assert summary == regard.load(t5, task="summarization").summarize(TEXTS[0])
-    with pytest.warns(UserWarning, match="name the task"):
-        assert main(["translate", str(t5), TEXTS[0], "--lang", "en-it"]) == 2
+    assert main(["translate", str(t5), TEXTS[0], "--lang", "en-it"]) == 2
+    assert "--lang en-it: " in capsys.readouterr().err
 
 
 def test_sentinels_are_tokens_and_their_order_is_reversed(t5, transformers):

@@ -245,7 +245,7 @@ def for_pairs(
     """
     languages = translator.tokenizer.languages
     if languages is None:
-        if lang:
+        if lang and lang != translator.config.data.languages:
             raise ConfigError(f"`lang={lang}`: for models of many languages.  Leave it out.")
         return translator
     if lang:
