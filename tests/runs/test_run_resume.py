@@ -247,6 +247,30 @@ def test_data_that_has_changed_since_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+def test_rows_that_are_read_in_another_way_are_refused(tmp_path):
+    data = write_tsv(tmp_path / "pairs.tsv", toy_pairs(100))
+    with pytest.raises(Crash):
+        train(data, tmp_path / "model", settings=EVERY_STEP, report=crash_after(1))
+    manifest = tmp_path / "model" / "manifest.json"
+    document = json.loads(manifest.read_bytes())
+    other = document | {"rows": document["rows"][::-1]}  # as of a reader that drops other rows
+    manifest.write_text(json.dumps(other))
+    with pytest.raises(DataError, match="other rows are read of it than when this run began"):
+        resume(tmp_path / "model")
+    manifest.write_text(json.dumps(document | {"rows": ""}))  # of an earlier version
+    (tmp_path / "model" / "data_report.txt").write_text("pairs.tsv:1: ...\npairs.tsv:2: ...\n")
+    texts = []
+
+    def stop_at_warning(event):
+        texts.append(getattr(event, "text", ""))
+        crash_after(2)(event)
+
+    with pytest.raises(Crash):
+        resume(tmp_path / "model", report=stop_at_warning)
+    assert any("the run may continue on other rows" in text for text in texts)
+
+
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_by_its_checksum(tmp_path, pairs_file):
     with pytest.raises(Crash):
         train(pairs_file, tmp_path / "model", settings=EVERY_STEP, report=crash_after(2))

@@ -63,6 +63,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry] = {}
     sources: dict[str, str] = {}
     locations: dict[str, str] = {}
+    rows: str = ""
     format: int = 1
 
 
@@ -107,19 +108,28 @@ class Manifest:
         """Enter the content of a file that grows by lines, after it has grown or before a cut."""
         self._enter(name, FileEntry((_hash(content),), len(content)))
 
-    def record_sources(self, hashes: dict[str, str], locations: dict[str, str]) -> None:
+    def record_sources(
+        self, hashes: dict[str, str], locations: dict[str, str], rows: str = ""
+    ) -> None:
         """Enter the data of the run, by the name of the setting, such as ``valid``.
 
         Args:
             hashes: SHA-256 of each file or folder.
             locations: Path of each, relative to the model folder.
+            rows: Hash of the rows that were read from them.
         """
-        document = msgspec.structs.replace(self._read(), sources=hashes, locations=locations)
+        document = msgspec.structs.replace(
+            self._read(), sources=hashes, locations=locations, rows=rows
+        )
         self._write(document)
 
     def sources(self) -> dict[str, str]:
         """Return the data of the run: SHA-256 by the name of the setting."""
         return self._read().sources
+
+    def rows(self) -> str:
+        """Return the hash of the rows that the run read; empty for one of an earlier version."""
+        return self._read().rows
 
     def locations(self) -> dict[str, str]:
         """Return where the data of the run was, relative to the model folder, by setting."""

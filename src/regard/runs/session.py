@@ -18,7 +18,7 @@ import torch
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import ConfigError, NextStep, ResourceError, WeightsError, resource_errors
+from regard.errors import ConfigError, DataError, NextStep, ResourceError, WeightsError, resource_errors
 from regard.hub.any_tokenizer import AnyTokenizer, first_id_of
 from regard.hub.file_names import DATA_REPORT, MODEL_CARD
 from regard.hub.folder_lock import FolderLock
@@ -200,6 +200,7 @@ class RunSession:
         task = task_of(config)
         dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
+        world.on_first(lambda: _require_same_rows(folder, dataset, report))
         tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
         vocab_size = 0 if tokenizer is None else len(tokenizer)
         advice = MemoryAdvice(config, task, vocab_size, world=world, device=device)
@@ -261,6 +262,7 @@ class RunSession:
         self.folder.manifest.record_sources(
             {name: source.sha256 for name, source in self._sources.items()},
             source_locations(self._sources, self.folder),
+            self.setup.dataset.rows_sha256,
         )
         self.folder.write_config(self.config)
         self.folder.write_text(DATA_REPORT, dropped_report(self.setup.dataset))
@@ -504,6 +506,29 @@ def _set_up(
         setup = task.set_up(parts, report)
     report(summarize_model(config, model, task))
     return setup
+
+
+def _require_same_rows(folder: ModelFolder, dataset: Dataset, report: Report) -> None:
+    """Check that a resumed run reads the rows that it began with, from files that are the same.
+
+    Another version may leave out other rows. A run without a hash of its rows has a list of those
+    that were left out, of which a difference is reported.
+
+    Raises:
+        DataError: It reads other rows.
+    """
+    if (recorded := folder.manifest.rows()) and recorded != dataset.rows_sha256:
+        raise DataError(
+            f"{dataset.path}: other rows are read of it than when this run began, by another "
+            "version of regard.  Resume with that version, or train again with another `output`."
+        )
+    path = folder.path / DATA_REPORT
+    if recorded or not path.is_file():
+        return
+    before, now = path.read_text(encoding="utf-8", errors="replace"), dropped_report(dataset)
+    if before.count("\n") != now.count("\n"):
+        text = f"{path} lists other rows than are left out now: the run may continue on other rows."
+        report(Warned(text=text))
 
 
 def _in_folder(step: NextStep, folder: str) -> NextStep:

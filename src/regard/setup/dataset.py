@@ -245,6 +245,11 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
             warnings=self.warnings(),
         )
 
+    @property
+    def rows_sha256(self) -> str:
+        """Hash of the rows of the three parts, which tells data that is read in another way."""
+        return "-".join(part.sha256 for part in (self.train, self.valid, self.test))
+
     def describe_sizes(self) -> str:
         """Return the sizes of the three parts in words."""
         num_train, num_valid, num_test = self.sizes
