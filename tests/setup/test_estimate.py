@@ -30,12 +30,13 @@ from regard.training.training_config import TrainingConfig
 NOW = 10**9
 
 
-def setup_of(config, model, length):
+def setup_of(config, model, length, padded_sizes=()):
     """What of a run that is set up decides its memory."""
-    return cast(
-        Any,
-        SimpleNamespace(model=model, config=config, batches=SimpleNamespace(longest=length)),
+    batches = SimpleNamespace(
+        longest=length, order=lambda epoch: [], padded_sizes=lambda batches: padded_sizes
     )
+    device = torch.device("cpu")
+    return cast(Any, SimpleNamespace(model=model, config=config, batches=batches, device=device))
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +130,21 @@ def test_what_is_advised_is_accepted_and_needs_what_was_said(
     require(config, length)
     monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda *_: NOW)
     assert refusal(config, length).startswith(f"needs about {size}, 1 GB are free")
+
+
+def test_products_that_are_compiled_for_many_sizes_of_batches_count(monkeypatch):
+    config = config_of()
+    config = replace(config, training=replace(config.training, precision="bf16"))
+    model = TASKS["translation"].build(config, 50)
+    model.compute_dtype = torch.bfloat16
+    monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda *_: 13 * NOW // 10)
+    advice_of(config).require(setup_of(config, model, 20, padded_sizes=[1024] * 40))
+    with pytest.raises(ResourceError) as raised:  # 40 sizes of 24 products of 0.6 MB
+        advice_of(config).require(setup_of(config, model, 20, padded_sizes=range(1000, 1040)))
+    assert error_text(raised.value) == (
+        "needs about 1.6 GB, 1.3 GB are free (batch of 1,024 tokens).  "
+        "Fits: --set training.precision=float32 (1.1 GB)."
+    )
 
 
 @pytest.fixture
@@ -228,7 +244,7 @@ def test_processes_hold_parts_where_the_whole_model_does_not_fit(
         built = TASKS["translation"].build(config, 5000)
     built.compute_dtype = torch.bfloat16
     setup, world = setup_of(config, built, 50), Pair(size=2)
-    setup.world, setup.device = world, torch.device("cpu")
+    setup.world = world
     monkeypatch.setattr(planning, "free_memory_bytes", lambda: int(free))
     uses_fsdp = planning.chooses_fsdp(setup)
     assert uses_fsdp == chooses_fsdp

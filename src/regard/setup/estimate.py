@@ -317,7 +317,7 @@ def make_plan(
         total_steps=plan.total_steps,
         steps_per_epoch=steps_per_epoch,
         seconds=elapsed + step_seconds + evaluation_seconds + _WRITING_SECONDS,
-        memory_bytes=measured.memory_bytes + _kernel_bytes(setup, batches),
+        memory_bytes=measured.memory_bytes + kernel_bytes(setup),
         # While a checkpoint is written, the previous one is still there.
         disk_bytes=2 * measured.checkpoint_bytes + _num_bytes(setup.model.parameters()),
         patience=0 if training.minutes is not None else training.patience,
@@ -332,11 +332,11 @@ def make_plan(
     )
 
 
-def _kernel_bytes(setup: TrainingSetup, batches: Sequence[NDArray[np.int64]]) -> int:
+def kernel_bytes(setup: TrainingSetup) -> int:
     """Return the memory of the products that oneDNN compiles while a run sees new shapes."""
-    if setup.device.type != "cpu" or setup.model.compute_dtype != torch.bfloat16:
+    if setup.model.compute_dtype != torch.bfloat16 or setup.device.type != "cpu":
         return 0
-    num_sizes = len(set(setup.batches.padded_sizes(batches)))
+    num_sizes = len(set(setup.batches.padded_sizes(setup.batches.order(0))))
     return _KERNEL_BYTES * min(_MOST_KERNELS, _KERNELS_OF_SIZE * num_sizes)
 
 

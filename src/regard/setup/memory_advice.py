@@ -18,6 +18,7 @@ from regard.setup.config import PresetName, RunConfig
 from regard.setup.estimate import (
     available_memory_bytes,
     format_size,
+    kernel_bytes,
     largest_batch_tokens,
     peak_memory_bytes,
     predict_training_bytes,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from regard.models import Model, ModelConfig
     from regard.setup.base_task import Task
     from regard.setup.training_setup import TrainingSetup
+    from regard.training.training_config import Precision
 
 ResolvePreset = Callable[[PresetName], RunConfig | None]
 """Returns the settings of the same run with another preset; None where that cannot be set."""
@@ -77,7 +79,8 @@ class MemoryAdvice:
         self._length = config.data.max_length  # until the data is encoded
         self._free = available_memory_bytes(self._num_processes, device)
         self._base = peak_memory_bytes(device)  # of the process without a model
-        self._models: dict[tuple[ModelConfig, AttentionConfig], Model] = {}
+        self._kernels = 0  # bytes of compiled products, where the run computes in bfloat16
+        self._models: dict[tuple[ModelConfig, AttentionConfig, Precision], Model] = {}
 
     def require_weights(self) -> None:
         """Raise ResourceError where weights and gradients need more memory than there is."""
@@ -104,6 +107,7 @@ class MemoryAdvice:
         self._free = free = available_memory_bytes(self._num_processes, self._device)
         weights = sum(parameter.nbytes for parameter in setup.model.parameters())
         self._base = max(0, peak_memory_bytes(self._device) - weights)
+        self._kernels = kernel_bytes(setup)
         needed = self._predict(self._config)
         if free is None or needed <= free:
             return
@@ -140,7 +144,7 @@ class MemoryAdvice:
         """Return changes that may need less; all of them together where no single one is enough."""
         patterns, presets = self._with_patterns(), self._with_presets()
         batch = self._with_smaller_batch(self._config, limit, fewest_tokens)
-        changes = [*patterns, *batch, *presets]
+        changes = [*patterns, *batch, *presets, *self._without_kernels()]
         if any(self._predict(change.config) <= limit for change in changes):
             return changes
         texts, config = [], self._config
@@ -183,6 +187,11 @@ class MemoryAdvice:
             smaller = replace(config, training=replace(config.training, batch_tokens=tokens))
         return [_Change(f"`training.batch_tokens={tokens}`", smaller)] * (tokens < batch_tokens)
 
+    def _without_kernels(self) -> list[_Change]:
+        """Return the settings with float32, for whose products oneDNN compiles little."""
+        config = replace(self._config, training=replace(self._config.training, precision="float32"))
+        return [_Change("`training.precision=float32`", config)] if self._kernels else []
+
     def _with_presets(self) -> list[_Change]:
         """Return the settings with each smaller preset, the largest first."""
         if self._resolve_preset is None:
@@ -206,11 +215,12 @@ class MemoryAdvice:
         training = predict_training_bytes(
             model, config.attention, batch_tokens, self._length, self._num_parts
         )
-        return self._base + weights + training
+        kernels = self._kernels if model.compute_dtype == torch.bfloat16 else 0
+        return self._base + weights + training + kernels
 
     def _build(self, config: RunConfig) -> Model:
         """Return the model of some settings, without memory for its weights."""
-        key = config.model, config.attention
+        key = config.model, config.attention, config.training.precision
         if key not in self._models:
             with torch.device("meta"):
                 self._models[key] = self._task.build(config, self._vocab_size)
