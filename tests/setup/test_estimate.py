@@ -143,7 +143,7 @@ def test_products_that_are_compiled_for_many_sizes_of_batches_count(monkeypatch)
         advice_of(config).require(setup_of(config, model, 20, padded_sizes=range(1000, 1040)))
     assert error_text(raised.value) == (
         "needs about 1.6 GB, 1.3 GB are free (batch of 1,024 tokens).  "
-        "Fits: --set training.precision=float32 (1.1 GB)."
+        "Fits: --precision float32 (1 GB)."
     )
 
 

@@ -18,7 +18,14 @@ import torch
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import ConfigError, DataError, NextStep, ResourceError, WeightsError, resource_errors
+from regard.errors import (
+    ConfigError,
+    DataError,
+    NextStep,
+    ResourceError,
+    WeightsError,
+    resource_errors,
+)
 from regard.hub.any_tokenizer import AnyTokenizer, first_id_of
 from regard.hub.file_names import DATA_REPORT, MODEL_CARD
 from regard.hub.folder_lock import FolderLock

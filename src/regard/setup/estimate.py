@@ -35,9 +35,6 @@ from regard.training.steppers import computes_in_shards, refuse_fsdp, sharing_of
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from regard.layers.attention_config import AttentionConfig
     from regard.models.base.model import Model
     from regard.setup.training_setup import TrainingSetup

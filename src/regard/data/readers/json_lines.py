@@ -249,7 +249,8 @@ def _advise_keys(
         return SERIES
     lines = list(map(itemgetter(1), ahead))
     names = [name for name in fields if not _is_unread(fields, name, only_item)]
-    names = [name for name in names if not are_marks(name, chain(*sample_cells(lines, [name])))]
+    unmarked = [name for name in names if not are_marks(name, chain(*sample_cells(lines, [name])))]
+    names = unmarked if len(unmarked) > 1 else names  # marks next to one text may be its labels
     below = sample_cells(lines, names, only_item)
     if len(names) < len(fields) and not _hold_texts(below):
         return ""
