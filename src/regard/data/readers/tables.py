@@ -7,7 +7,6 @@ from one pass of one parser. Cost: about 300,000 rows a second.
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -18,8 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.languages import is_language_code
-from regard.data.listing import list_first, pluralize, spell_number
+from regard.data.listing import list_first, pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS, TABLE_READERS
 from regard.data.readers.annotation_marks import describe_marks, find_marks, keep_row
@@ -42,15 +40,14 @@ from regard.data.readers.json_lists import (
     find_wrapping_key,
     is_empty_list,
 )
-from regard.data.readers.number_columns import is_like_a_number
 from regard.data.readers.plain_lines import require_plain_lines
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
+from regard.data.readers.row_width import advise_width, describe_width
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.table_format import Table, name_of, open_table
 from regard.data.readers.text_lines import (
     Lines,
     TextFile,
-    fixed_name,
     numbered_lines,
     open_text,
     without_end,
@@ -164,16 +161,6 @@ def refuse_repeated(file: TextFile, line: int, header: Sequence[str]) -> bool:
         return False
     file.refuse(line, f'two columns have the name "{repeated}".', remedy="Rename one of them.")
     return True
-
-
-def describe_width(num_cells: int, num_columns: int) -> str:
-    """Return that a row has another number of columns than its table.
-
-    >>> describe_width(1, 2)
-    'one column, two expected.'
-    """
-    noun = "column" if num_cells == 1 else "columns"
-    return f"{spell_number(num_cells)} {noun}, {spell_number(num_columns)} expected."
 
 
 def parse_pairs(
@@ -562,37 +549,8 @@ def _select_cells(
             if keep_row(line, cells[indices[0]], values, rejected):
                 yield line, [cells[index] for index in indices]
             continue
-        reason, remedy = describe_width(len(cells), num_columns), ""
-        if len(cells) < num_columns:
-            remedy = f"Separated by spaces? Use a {name_of(separator)}."
-        elif separator == "\t":
-            remedy = _advise_cut(file.name, cells)
-        else:
-            remedy = _advise_wide_row(file.name, cells, num_columns, separator)
-        file.refuse(line, reason, separator.join(cells), remedy)
-
-
-def _advise_cut(name: str, cells: Sequence[str]) -> str:
-    """Return the command that keeps two columns of TSV: the first that are no numbers or codes.
-
-    >>> _advise_cut("a.tsv", ["17", "Good morning", "18", "Guten Morgen"])
-    'Keep two of them: cut -f2,4 a.tsv > fixed.tsv'
-    """
-    texts = [n for n, cell in enumerate(cells, start=1) if not is_like_a_number(cell)]
-    long = [n for n in texts if not is_language_code(cells[n - 1].strip())]
-    first, second, *_ = long if len(long) > 1 else texts if len(texts) > 1 else (1, 2)
-    return f"Keep two of them: cut -f{first},{second} {shlex.quote(name)} > {fixed_name(name)}"
-
-
-def _advise_wide_row(name: str, cells: Sequence[str], num_columns: int, separator: str) -> str:
-    """Return what to do about a row of CSV that has more cells than there are columns."""
-    if len(cells) == 1 + num_columns and not cells[-1].strip():
-        end = shlex.quote(f"s/{separator}\\r*$//")
-        command = f"sed {end} {shlex.quote(name)} > {fixed_name(name)}"
-        return f"Drop the {name_of(separator)} at the end: {command}"
-    if f'{separator} "' in separator.join(cells):
-        return f"No space between a {name_of(separator)} and a quote."
-    return f'A {name_of(separator)} within a text? Put the text in quotes: "..."'
+        remedy = advise_width(file.name, cells, num_columns, separator)
+        file.refuse(line, describe_width(len(cells), num_columns), separator.join(cells), remedy)
 
 
 def _cell_records(file: TextFile, table: Table) -> Records:

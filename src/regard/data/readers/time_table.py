@@ -23,9 +23,10 @@ from regard.data.readers.number_columns import (
     is_like_a_number,
     is_missing,
 )
+from regard.data.readers.row_width import describe_width
 from regard.data.readers.series_header import default_names, has_no_header, is_row_of_values
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import Records, describe_width, read_cells, refuse_repeated
+from regard.data.readers.tables import Records, read_cells, refuse_repeated
 from regard.data.readers.text_lines import TextFile
 from regard.data.readers.time_texts import MONTH_NUMBERS
 from regard.data.readers.times import are_clocks, are_times, is_time_name
