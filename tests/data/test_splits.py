@@ -221,8 +221,8 @@ def test_rows_that_all_share_a_target_cannot_be_split():
         split(make((f"s{row}", "yes") for row in range(1000)), seed=1)
     assert error_text(caught.value) == (
         "pairs.tsv: no row can be held out: nearly all share a source or a target with others.  "
-        "1,000 pairs have only 1 different target.  Labels?  Texts with labels have a header, "
-        "text,label: printf 'text\\tlabel\\n' | cat - pairs.tsv > labeled.tsv"
+        "1,000 pairs have only 1 different target.  Labels?  --columns 1,2 "
+        "--set task=classification"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from itertools import pairwise
 
 from regard.data.dropped_rows import DroppedRow
@@ -10,7 +9,7 @@ from regard.data.listing import pluralize
 from regard.data.rows import Rows
 
 _FEW_TEXTS = 10  # rows for each different source or target, from which they look like labels
-
+_WITH_CELLS = (".tsv", ".csv", ".txt", ".gz")  # whose columns have numbers
 _MAX_DIGITS = 18  # of a number of a row
 
 
@@ -59,21 +58,19 @@ def describe_labels(pairs: ParallelCorpus) -> str:
 
     >>> pairs = ParallelCorpus(path="a.csv", sources=["a"] * 10, targets=[*"0123456789"], lines=[])
     >>> describe_labels(pairs)
-    '10 pairs have only 1 different source.  Labels?  Texts with labels have a header, label,text'
+    '10 pairs have only 1 different source.  Labels?  `data.columns=2,1` `task=classification`'
     """
     for name, texts, columns in (
-        ("source", pairs.sources, ("label", "text")),
-        ("target", pairs.targets, ("text", "label")),
+        ("source", pairs.sources, "2,1"),
+        ("target", pairs.targets, "1,2"),
     ):
         num_texts = len(set(texts))
         if len(texts) >= _FEW_TEXTS * num_texts:
-            header = ",".join(columns)
-            if pairs.path.lower().endswith((".tsv", ".txt")):
-                file = shlex.quote(pairs.path)
-                first = "\\t".join(columns)
-                header += f": printf '{first}\\n' | cat - {file} > labeled.tsv"
+            remedy = f"`data.columns={columns}` `task=classification`"
+            if not pairs.path.lower().endswith(_WITH_CELLS):
+                remedy = "Texts with labels have them under the names text and label."
             return (
                 f"{len(texts):,} pairs have only {pluralize(num_texts, f'different {name}')}.  "
-                f"Labels?  Texts with labels have a header, {header}"
+                f"Labels?  {remedy}"
             )
     return ""

@@ -108,11 +108,13 @@ def guess_task(
     Raises:
         DataError: The data cannot be read, or is for no task.
     """
-    from regard.data.readers.shape import DataShape, inspect_shape, select_columns
+    from regard.data.readers.shape import DataShape, inspect_shape, name_labels, select_columns
     from regard.data.readers.source import as_source
 
     source = as_source(data)
     shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)
+    if not source.is_folder and not has_targets and name_labels(source, columns, encoding):
+        return "classification"
     return claiming_task(select_columns(shape, columns)) or DEFAULT_TASK
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from tests.data.readers.pair_files import fault, read
 
-from regard.data.readers.headers import advise_columns, find_label, looks_like_header
+from regard.data.readers.headers import (
+    advise_columns,
+    advise_flags,
+    advise_labels,
+    find_label,
+    looks_like_header,
+)
 
 REVIEWS = [(f"the meal number {i} was fine", ("good", "bad")[i % 2]) for i in range(20)]
 ENGLISH_FRENCH = "id,English,French\n0,one cat,un chat\n1,two dogs,deux chiens\n"
@@ -185,3 +191,28 @@ def test_a_header_above_an_index_without_a_name_is_one():
     rows = [[str(i), f"a text of some words {i}", "xy"[i % 2]] for i in range(6)]
     assert looks_like_header(["", "a", "b"], rows, is_csv=True)
     assert "`data.columns=a,b` `task=classification`" in advise_columns(["", "a", "b"], rows)
+
+
+FLAGS = [(f"the meal number {i} was fine", str(i % 2), str(i % 3 // 2), "0") for i in range(20)]
+
+
+def test_labels_with_a_column_each_are_refused_with_the_classifier_of_one():
+    rows = [("comment", "toxic", "rude", "threat"), *FLAGS]
+    assert fault("".join(f"{','.join(row)}\n" for row in rows), "x.csv") == (
+        "x.csv:1: columns seen: comment, toxic, rude, threat.  Labels in columns of their own, 0 "
+        "and 1 (toxic, rude, threat)?  A text has one label here.  For one of them, as a "
+        "classifier of 0 and 1: --columns comment,toxic --set task=classification"
+    )
+
+
+def test_a_single_column_of_0_and_1_is_a_label():
+    rows = [(text, flag, "0") for text, flag, *_ in FLAGS]
+    assert advise_flags(["comment", "toxic", "seen"], rows) == ""
+    assert find_label(["comment", "toxic", "seen"], rows) == "toxic"
+
+
+def test_the_text_next_to_labels_is_the_longest_column():
+    rows = [
+        ("no", "Mon Apr 06 2009", f"this is a rather long text {i}", "ab"[i % 2]) for i in range(20)
+    ]
+    assert "`data.columns=3,4`" in advise_labels(rows[0], rows[1:])

@@ -202,3 +202,24 @@ def test_categories_of_spacy_are_not_running_text(source):
     assert guess_task(opened) == "translation"  # whose reader refuses it with what to do
     with pytest.raises(DataError, match=r"Labels of spaCy.*max_by\(\.value\)\.key"):
         read_pairs(opened)
+
+
+COMMENTS = [f"{i},the meal number {i} was fine,{i % 2},{i % 3 // 2},0" for i in range(20)]
+
+
+def test_labels_of_0_and_1_next_to_a_text_are_no_series(source):
+    data = source(["id,comment_text,toxic,rude,threat", *COMMENTS])
+    assert not inspect_shape(data).has_row_of_numbers
+
+
+@pytest.mark.parametrize("columns", [("comment_text", "rude"), ("2", "4")])
+def test_two_named_columns_of_texts_and_labels_are_for_a_classifier(source, columns):
+    header = ["id,comment_text,toxic,rude,threat"] * (columns[0] != "2")
+    data = source([*header, *COMMENTS])
+    assert guess_task(data, columns=columns) == "classification"
+    assert guess_task(data, columns=columns[::-1]) != "classification"
+
+
+def test_pairs_with_few_targets_stay_pairs_by_the_names_of_their_columns(source):
+    data = source(["en,de,id", *(f"is meal number {i} fine,ja,{i}" for i in range(20))])
+    assert guess_task(data, columns=("en", "de")) == "translation"

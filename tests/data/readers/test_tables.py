@@ -26,9 +26,9 @@ from regard.cli.wording import error_text
 from regard.data.readers.columns import SUMMARY_ROLES, is_column_name
 from regard.data.readers.headers import hold_only_numbers
 from regard.data.readers.problems import group_problems
-from regard.data.readers.source import file_hash
+from regard.data.readers.source import file_hash, open_source
 from regard.data.readers.table_bytes import find_form
-from regard.data.readers.tables import parse_pairs, read_pairs
+from regard.data.readers.tables import inspect_pairs, parse_pairs, read_pairs
 from regard.data.readers.text_lines import read_lines
 from regard.errors import ConfigError, DataError
 
@@ -201,11 +201,43 @@ def test_the_command_that_shows_all_repeats_the_arguments():
     assert fault("a\nb\n", encoding="latin1").endswith("regard check pairs.tsv --encoding latin1")
 
 
-def test_three_columns_are_refused_like_one():
-    assert fault("a\tb\tc\n") == (
+def test_three_columns_without_a_header_are_refused_once_and_have_numbers():
+    assert fault("a\tb\tc\n" * 2) == (
         'pairs.tsv:1: three columns, two expected.  "a<TAB>b<TAB>c"  '
+        "No header?  Name source and target: --columns 1,2"
+    )
+
+
+def test_a_row_of_three_columns_among_pairs_is_cut():
+    assert fault("a\tb\na\tb\tc\n") == (
+        'pairs.tsv:2: three columns, two expected.  "a<TAB>b<TAB>c"  '
         "Keep two of them: cut -f1,2 pairs.tsv > fixed.tsv"
     )
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv"])
+def test_columns_without_a_header_are_named_by_their_numbers(name):
+    separator = "\t" if name == "x.tsv" else ","
+    rows = [["17", "Good morning", "Guten Morgen"], ["18", "Good night", "Gute Nacht"]]
+    content = "".join(separator.join(row) + "\n" for row in rows)
+    assert read(content, name, columns=("3", "2")) == [
+        ("Guten Morgen", "Good morning"),
+        ("Gute Nacht", "Good night"),
+    ]
+    read_as = inspect_pairs(open_source(name), "pairs", columns=("3", "2"))
+    assert read_as.text.endswith("separated, no header, not used: 1)")
+    assert fault(content, name, columns=("2", "4")) == (
+        f'{name}:1: no column "4".  Columns seen: 1, 2, 3.'
+    )
+
+
+def test_a_header_above_columns_that_are_named_by_numbers_is_no_row():
+    content = "id,en,de\n1,one,eins\n2,two,zwei\n"
+    assert read(content, "x.csv", columns=("2", "3")) == [("one", "eins"), ("two", "zwei")]
+
+
+def test_a_column_whose_name_is_a_number_is_found_by_its_name():
+    assert read("2,1\na,b\n", "x.csv", columns=("1", "2")) == [("b", "a")]
 
 
 def test_a_comma_too_many_asks_for_quotes():
@@ -511,8 +543,11 @@ def test_a_sign_before_a_space_separates_no_columns(row, pair):
 
 def test_columns_of_numbers_and_codes_are_not_proposed():
     row = "17\teng\tGood morning\t18\tdeu\tGuten Morgen\n"
-    assert "cut -f2,3" in fault("17\tGood morning\tGuten Morgen\n" * 3, "x.tsv")
-    assert "cut -f3,6" in fault(row.replace("eng", "en").replace("deu", "de") * 3, "x.tsv")
+    assert fault("17\tGood morning\tGuten Morgen\n" * 3, "x.tsv").endswith("--columns 2,3")
+    assert fault(row * 3, "x.tsv").endswith("--columns 3,6")
+    pair = "Good morning\tGuten Morgen\n"
+    assert "cut -f2,3" in fault(f"{pair}17\t{pair}", "x.tsv")
+    assert "cut -f3,6" in fault(pair + row.replace("eng", "en").replace("deu", "de"), "x.tsv")
 
 
 def test_a_separator_at_the_end_of_rows_has_the_command_that_drops_it():

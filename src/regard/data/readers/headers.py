@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import chain, filterfalse
 
 from regard.data.languages import is_language_code
+from regard.data.listing import list_first
 from regard.data.readers.columns import (
     PAIR_ROLES,
     SUMMARY_ROLES,
@@ -24,6 +25,8 @@ from regard.data.readers.number_columns import is_like_a_number, is_missing
 _NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
 _MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
 _MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
+_FLAGS = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"})
+_NUM_NAMED = 3  # columns of 0 and 1 in a message
 _TASKS = {  # by the roles of columns that are for it alone
     ("text", "label"): "Texts with labels are for `task=classification`",
     SUMMARY_ROLES: "Documents with summaries are for `task=summarization`",
@@ -109,7 +112,7 @@ def advise_columns(
     roles: tuple[str, str] = PAIR_ROLES,
 ) -> str:
     """Return how the columns of two roles, or of labelled text, are named in the settings."""
-    if advice := _advice_for_roles(names):
+    if advice := _advice_for_roles(names) or advise_flags(names, below):
         return advice
     longest = _longest_columns(names, below)
     pair, label = f"`data.columns={shlex.quote(','.join(longest))}`", find_label(names, below)
@@ -117,19 +120,63 @@ def advise_columns(
     if roles == SUMMARY_ROLES or (label is None and not has_text):
         return f"Name {' and '.join(roles)}: {pair}"
     advice = [
-        _advise_label(longest, label),
+        _advise_label(names, below, label),
         f"Pairs? {pair}" * (not has_text or _may_be_pair(names, below, longest, label)),
         "Running text? `task=language-modeling`" * has_text,
     ]
     return "  ".join(filter(None, advice))
 
 
-def _advise_label(longest: Sequence[str], label: str | None) -> str:
+def advise_labels(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
+    """Return how text and label are named in the settings, where their columns are not found.
+
+    Columns of a table without a header are named by their numbers. It is empty where no column
+    holds labels.
+    """
+    numbers = [str(1 + index) for index in range(len(names))]
+    for header, rows in ((names, below), (numbers, [names, *below])):
+        label = find_label(header, rows)
+        if advice := advise_flags(header, rows) or _advise_label(header, rows, label):
+            return advice
+    return ""
+
+
+def advise_flags(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
+    """Return what to do about labels with a column each, of 0 and 1; empty where there are none."""
+    flags = _find_flags(names, below)
+    if not flags:
+        return ""
+    listed = list_first(flags, _NUM_NAMED)
+    columns = shlex.quote(f"{_longest_column(names, below, flags)},{flags[0]}")
+    return (
+        f"Labels in columns of their own, 0 and 1 ({listed})?  A text has one label here.  For one "
+        f"of them, as a classifier of 0 and 1: `data.columns={columns}` `task=classification`"
+    )
+
+
+def _find_flags(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[str]:
+    """Return the columns of nothing but 0 and 1 next to texts: labels in a column each.
+
+    One is not enough, nor are columns that are all 0.
+    """
+    rows = _rows_below(names, below)
+    if len(rows) < _MIN_TEXT_ROWS:
+        return []
+    values = {name: {cells[i].strip().lower() for cells in rows} for i, name in enumerate(names)}
+    flags = max(
+        ([n for n in names if values[n] <= form and n not in form] for form in _FLAGS), key=len
+    )
+    num_set = sum(len(values[name]) > 1 for name in flags)
+    num_words = [max(map(_num_words, cells), default=0) for cells in rows]
+    has_texts = sum(num_words) > _MAX_LABEL_WORDS * len(rows)
+    return flags if num_set > 1 and has_texts else []
+
+
+def _advise_label(names: Sequence[str], below: Sequence[Sequence[str]], label: str | None) -> str:
     """Return how texts with labels are named; empty without a column of labels."""
     if label is None:
         return ""
-    text = next(column for column in longest if column != label)
-    columns = shlex.quote(f"{text},{label}")
+    columns = shlex.quote(f"{_longest_column(names, below, [label])},{label}")
     return f"Texts with labels? `data.columns={columns}` `task=classification`."
 
 
@@ -178,22 +225,39 @@ def _advice_for_roles(names: Sequence[str]) -> str:
 
 def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, str]:
     """Return the two columns with the longest texts, in their order."""
+    first, second = sorted(_by_length(names, below)[:2])
+    return names[first], names[second]
+
+
+def _longest_column(
+    names: Sequence[str], below: Sequence[Sequence[str]], others: Sequence[str]
+) -> str:
+    """Return the column with the longest texts that is not among some others."""
+    columns = [names[index] for index in _by_length(names, below)]
+    return next(name for name in columns if name not in others)
+
+
+def _by_length(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[int]:
+    """Return the indices of columns, those with the longest texts first."""
     widths = [
         sum(len(cells[index]) for cells in below if index < len(cells))
         for index in range(len(names))
     ]
     # The index of pandas has no name, by which it could be read.
-    longest = sorted(range(len(names)), key=lambda i: (not names[i], -widths[i]))[:2]
-    first, second = sorted(longest)
-    return names[first], names[second]
+    return sorted(range(len(names)), key=lambda i: (not names[i], -widths[i]))
 
 
 def find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:
-    """Return the first column of a few short values, without its own name, next to texts."""
+    """Return the first column of a few short values, without its own name, next to texts.
+
+    One value counts where no column has several: rows may be sorted by their labels.
+    """
     rows = _rows_below(names, below)
     if len(rows) < _MIN_TEXT_ROWS:
         return None
-    return next((name for i, name in enumerate(names) if _holds_labels(i, name, rows)), None)
+    indices = [i for i, name in enumerate(names) if _holds_labels(i, name, rows)]
+    several = [i for i in indices if len({cells[i] for cells in rows}) > 1]
+    return next((names[i] for i in [*several, *indices]), None)
 
 
 def _holds_labels(index: int, name: str, rows: Sequence[Sequence[str]]) -> bool:

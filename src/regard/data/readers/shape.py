@@ -34,7 +34,7 @@ from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
 from regard.data.readers.suffixes import UNREAD
 from regard.data.readers.table_origin import TableOrigin
-from regard.data.readers.tables import read_cells
+from regard.data.readers.tables import read_cells, sample_records
 from regard.data.readers.text_lines import Lines, open_text, read_lines
 from regard.errors import DataError
 
@@ -73,7 +73,7 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
         has_numbers_beside_label: Whether there is a column ``label``, and the first row has only
             numbers in the other columns.
         has_row_of_numbers: Whether the row below the first has four cells or more, numbers and one
-            text at most.
+            text at most, and no column is named for texts.
         has_time_column: Whether there is a column of times with numbers next to it, and neither
             texts nor labels.
         has_unnamed_label: Whether records have a text, and under a key that is not usual for labels
@@ -105,6 +105,17 @@ def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
         roles |= dict(zip(SUMMARY_ROLES, pair, strict=True))
     is_unclear = shape.has_unnamed_label and len(columns) > 1
     return msgspec.structs.replace(shape, columns=roles, has_unnamed_label=is_unclear)
+
+
+def name_labels(source: DataSource, columns: Sequence[str], encoding: str = "utf-8") -> bool:
+    """Return whether of two named columns the second has a few labels for the texts of the first.
+
+    Columns that are named for pairs or for documents with summaries do not.
+    """
+    if len(columns) != 2 or find_pair(columns) or find_pair(columns, SUMMARY_ROLES):
+        return False
+    rows = sample_records(source, columns, encoding=encoding, num_rows=_NUM_SAMPLED)
+    return find_label(columns, rows) == columns[1]
 
 
 def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
@@ -180,7 +191,8 @@ def _shape_of_cells(source: DataSource, encoding: str, *, has_cells: bool) -> Da
         names=names,
         columns=roles,
         has_numbers_beside_label=_has_numbers_beside_label(names, row),
-        has_row_of_numbers=_are_numbers(row, _MIN_CELLS, max_texts=max_texts),
+        has_row_of_numbers="text" not in roles
+        and _are_numbers(row, _MIN_CELLS, max_texts=max_texts),
         has_time_column=is_time_series(source, encoding, is_text=is_text),
     )
 

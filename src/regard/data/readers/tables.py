@@ -30,6 +30,7 @@ from regard.data.readers.columns import (
 )
 from regard.data.readers.headers import (
     advise_columns,
+    advise_labels,
     advise_numbers,
     find_header,
     hold_only_numbers,
@@ -40,6 +41,7 @@ from regard.data.readers.json_lists import (
     find_wrapping_key,
     is_empty_list,
 )
+from regard.data.readers.numbered_columns import are_numbers_of_columns, number_header
 from regard.data.readers.plain_lines import require_plain_lines
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.row_width import advise_width, describe_width
@@ -60,6 +62,8 @@ TableReader = Callable[[TextFile, Lines, str], Records]
 """Reads the rows of a file from its lines; the last argument is the separator of CSV."""
 
 _BOTH_COLUMNS = "Name both columns of one table: `data.columns=SOURCE,TARGET`"
+_LABELED = ("text", "label")
+_Rows = list[tuple[int, list[str]]]
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
 
@@ -225,6 +229,17 @@ def read_records(
     return records
 
 
+def sample_records(
+    source: DataSource, names: Sequence[str], *, encoding: str = "utf-8", num_rows: int
+) -> list[list[str]]:
+    """Return the texts of the first rows in the named columns; none where they cannot be read."""
+    with suppress(DataError):
+        file = open_text(source, encoding)
+        records = _named_records(file, source.suffix, names, None)
+        return [cells for _, cells in islice(records, num_rows)]
+    return []
+
+
 def require_readable(problems: Sequence[RowProblem]) -> None:
     """Raise `DataError` with the first of some problems and the number of the others."""
     if problems:
@@ -298,10 +313,10 @@ def inspect_pairs(
     table, is_json = _open_pairs(file, source.suffix)
     if is_json:
         return _inspect_objects(file, table, contents, _pair_finder(columns, roles))
-    _, cells = next(_cell_records(file, table), (1, []))
-    names = list(map(str.strip, cells))
+    names, has_header = _read_header(file, table, columns or ())
     pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
-    notes = _describe_separator(table, source.suffix, has_header=pair is not None)
+    has_header = has_header and pair is not None
+    notes = _describe_separator(table, source.suffix, has_header=has_header)
     return _inspect_header(names, pair, contents, notes)
 
 
@@ -313,9 +328,18 @@ def inspect_records(
     table = open_table(file, source.suffix)
     if FORMATS.get(source.suffix) == "jsonl" or table.is_json:
         return _inspect_objects(file, table, contents, partial(find_columns, names))
-    _, cells = next(_cell_records(file, table), (1, []))
-    notes = _describe_separator(table, source.suffix, has_header=True)
-    return _inspect_header(list(map(str.strip, cells)), names, contents, notes)
+    header, has_header = _read_header(file, table, names)
+    notes = _describe_separator(table, source.suffix, has_header=has_header)
+    return _inspect_header(header, names, contents, notes)
+
+
+def _read_header(file: TextFile, table: Table, names: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the names of columns, and whether the first row has them; else they have numbers."""
+    rows = [cells for _, cells in islice(_cell_records(file, table), _NUM_SAMPLED)] or [[]]
+    header = list(map(str.strip, rows[0]))
+    if are_numbers_of_columns(names, header):
+        return number_header(names, header, rows[1:], is_csv=table.is_csv)
+    return header, True
 
 
 def _inspect_header(
@@ -407,10 +431,50 @@ def _named_records(
         )
         return
     records = _cell_records(file, table)
-    line, cells = next(records, (1, []))
+    ahead = list(islice(records, 1))
+    if file.problems:
+        return
+    selection = _take_header(file, ahead, records, names, is_csv=table.is_csv)
+    if selection is not None:
+        yield from _select_cells(file, chain(ahead, records), selection, table.separator, rejected)
+
+
+def _take_header(
+    file: TextFile, ahead: _Rows, records: Records, names: Sequence[str], *, is_csv: bool
+) -> _Selection | None:
+    """Return where named columns are, and take the header from the first row, if it is one.
+
+    It is None, and a problem, where there is no such column.
+
+    Args:
+        file: The file.
+        ahead: The first row; the next ones are appended where they say what the columns are.
+        records: The rows below it.
+        names: Names of the columns, or their numbers.
+        is_csv: Whether tables of the format have a header as a rule.
+    """
+    line, cells = ahead[0] if ahead else (1, [])
     header = list(map(str.strip, cells))
-    if not file.problems and (selection := _select(file, line, header, names)) is not None:
-        yield from _select_cells(file, records, selection, table.separator, rejected)
+    if are_numbers_of_columns(names, header):
+        ahead.extend(islice(records, _NUM_SAMPLED))
+        return _take_numbered(file, ahead, names, is_csv=is_csv)
+    del ahead[:1]
+    remedy = ""
+    if tuple(names) == _LABELED and any(find_column(header, name) is None for name in names):
+        below = [row for _, row in islice(records, _NUM_SAMPLED)]
+        remedy = advise_labels(header, below)
+    return _select(file, line, header, names, remedy)
+
+
+def _take_numbered(
+    file: TextFile, ahead: _Rows, names: Sequence[str], *, is_csv: bool
+) -> _Selection | None:
+    """Return where columns are that are named by number, and take a header, if there is one."""
+    line, cells = ahead[0]
+    below = [row for _, row in ahead[1:]]
+    header, has_header = number_header(names, list(map(str.strip, cells)), below, is_csv=is_csv)
+    del ahead[: int(has_header)]
+    return _select(file, line, header, names)
 
 
 def _pair_records(
@@ -436,7 +500,7 @@ def _pair_records(
         ahead.extend(records)  # sorted pairs may begin with numbers
         if _refuse_numbers(file, ahead, roles):
             return
-    selection = _take_pair_header(file, ahead, columns, roles, is_csv=table.is_csv)
+    selection = _take_pair_header(file, ahead, columns, roles, table.separator, is_csv=table.is_csv)
     if selection is not None:
         yield from _select_cells(file, chain(ahead, records), selection, table.separator, rejected)
 
@@ -463,9 +527,10 @@ def _list_names(names: Sequence[str]) -> str:
 
 def _take_pair_header(
     file: TextFile,
-    ahead: list[tuple[int, list[str]]],
+    ahead: _Rows,
     columns: tuple[str, str] | None,
     roles: tuple[str, str],
+    separator: str,
     *,
     is_csv: bool,
 ) -> _Selection | None:
@@ -475,12 +540,19 @@ def _take_pair_header(
     """
     line, cells = ahead[0]
     names, below = list(map(str.strip, cells)), [row for _, row in ahead[1:]]
+    if columns and are_numbers_of_columns(columns, names):
+        return _take_numbered(file, ahead, columns, is_csv=is_csv)
     if pair := columns or find_header(names, is_csv=is_csv, roles=roles):
         del ahead[0]
         return _select(file, line, names, pair)
     if looks_like_header(names, below, is_csv=is_csv):
         remedy = advise_columns(names, below, roles)
         file.refuse(line, f"columns seen: {_list_names(names)}.", remedy=remedy)
+        return None
+    if len(names) > 2 and all(len(row) == len(names) for row in below):
+        numbers = [str(1 + index) for index in range(len(names))]
+        remedy = f"No header?  {advise_columns(numbers, [cells, *below], roles)}"
+        file.refuse(line, describe_width(len(names), 2), separator.join(cells), remedy)
         return None
     return _Selection(indices=[0, 1], num_columns=2, marks={})
 
@@ -513,7 +585,7 @@ class _Selection(NamedTuple):
 
 
 def _select(
-    file: TextFile, line: int, header: Sequence[str], names: Sequence[str]
+    file: TextFile, line: int, header: Sequence[str], names: Sequence[str], remedy: str = ""
 ) -> _Selection | None:
     """Return where columns are in a header; None, and a problem, if one cannot be found.
 
@@ -524,7 +596,7 @@ def _select(
     for name in names:
         column = find_column(header, name)
         if column is None:
-            file.refuse(line, describe_missing("column", name, header))
+            file.refuse(line, describe_missing("column", name, header), remedy=remedy)
             return None
         indices.append(header.index(column))
     if refuse_repeated(file, line, header):
