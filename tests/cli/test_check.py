@@ -87,24 +87,25 @@ def test_pairs_with_few_targets_are_warned_about(capsys, tmp_path):
     alone = "".join(f"word {n}\tWort {n}\n" for n in range(20))
     data.write_text("".join(f"good day {n}\tpos\n" for n in range(400)) + alone)
     out = run(capsys, "check", data)[1]
-    remedy = f"printf 'text\\tlabel\\n' | cat - {data} > labeled.tsv"
-    assert "Warning 400 pairs have only 1 different target.  Labels?  Texts with labels" in out
-    assert f"have a header, text,label: {remedy}\n" in out
+    remedy = "--columns 1,2 --set task=classification"
+    assert f"Warning 400 pairs have only 1 different target.  Labels?  {remedy}\n" in out
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["label first", "label last"])
-def test_texts_with_labels_and_no_header_are_told_the_header(capsys, tmp_path, is_first):
+def test_texts_with_labels_and_no_header_are_told_the_columns(capsys, tmp_path, is_first):
     data = tmp_path / "mood.tsv"
     rows = [(("pos", "neg")[n % 2], f"good day {n}") for n in range(40)]
     data.write_text("".join("\t".join(row if is_first else row[::-1]) + "\n" for row in rows))
     code, _, err = run(capsys, "check", data)
-    names = ("label", "text") if is_first else ("text", "label")
+    columns = "2,1" if is_first else "1,2"
     assert code == 3
     assert err.endswith(
-        f"40 pairs have only 2 different {'sources' if is_first else 'targets'}.  Labels?  Texts "
-        f"with labels have a header, {','.join(names)}: printf '{names[0]}\\t{names[1]}\\n' | cat "
-        f"- {data} > labeled.tsv\n"
+        f"40 pairs have only 2 different {'sources' if is_first else 'targets'}.  Labels?  "
+        f"--columns {columns} --set task=classification\n"
     )
+    code, out, _ = run(capsys, "check", data, "--columns", columns)
+    assert code == 0
+    assert "read as labelled text, columns" in out and "no header)" in out
 
 
 @pytest.mark.parametrize("verb", [("train", "-o", "m"), ("check",)], ids=["train", "check"])

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.readers.audio import LogMelConfig
+from regard.data.readers.read_as import ReadAs
 from regard.data.readers.source import DataSource, open_source
-from regard.data.readers.tables import ReadAs
 from regard.data.rows import Rows
 from regard.data.split_rules import SPLIT_RULE
 from regard.data.splits import rows_to_hold_out

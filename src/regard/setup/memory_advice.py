@@ -123,7 +123,11 @@ class MemoryAdvice:
         )
 
     def describe(self) -> str:
-        """Return a sentence with what needs clearly less than the run, after memory ran out."""
+        """Return a sentence with what needs clearly less than the run, after memory ran out.
+
+        Products that are compiled as the run goes on are not what it ran out of at once.
+        """
+        self._kernels = 0
         limit = int(self._base + _SMALLER * (self._predict(self._config) - self._base))
         return self._describe(
             "Less fits", limit if self._free is None else min(limit, self._free), fewest_tokens=1

@@ -21,10 +21,10 @@ from regard.data.readers.json_lines import read_objects
 from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.printed_values import parse_printed
 from regard.data.readers.problems import RowProblem
+from regard.data.readers.read_as import ReadAs
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad
 from regard.data.readers.tables import (
-    ReadAs,
     as_path,
     inspect_records,
     read_records,

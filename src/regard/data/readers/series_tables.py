@@ -33,6 +33,7 @@ from regard.data.readers.number_columns import (
     read_number_column,
 )
 from regard.data.readers.problems import RowProblem, quote
+from regard.data.readers.read_as import ReadAs
 from regard.data.readers.series_columns import (
     LABEL_NAMES,
     ColumnRequest,
@@ -42,7 +43,7 @@ from regard.data.readers.series_columns import (
     group_rows,
 )
 from regard.data.readers.source import DataSource, SourceLike, as_source
-from regard.data.readers.tables import ReadAs, note_objects, require_readable
+from regard.data.readers.tables import note_objects, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import TimeGrid, find_grid

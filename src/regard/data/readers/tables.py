@@ -44,6 +44,7 @@ from regard.data.readers.json_lists import (
 from regard.data.readers.numbered_columns import are_numbers_of_columns, number_header
 from regard.data.readers.plain_lines import require_plain_lines
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
+from regard.data.readers.read_as import ReadAs
 from regard.data.readers.row_width import advise_width, describe_width
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.table_format import Table, name_of, open_table
@@ -256,45 +257,6 @@ def read_cells(file: TextFile, suffix: str) -> Records:
     ``.csv`` has commas or semicolons, other suffixes have tabs if the first line has one.
     """
     return _cell_records(file, open_table(file, suffix))
-
-
-class ReadAs(NamedTuple):
-    """What a file was read as.
-
-    Args:
-        text: In words, such as ``sentence pairs (tab-separated, no header)``; empty if unknown.
-        columns: Names of the columns that are read; empty for data without a header.
-        unused: Names of the other columns.
-        notes: How the data is written, where its name does not say it.
-    """
-
-    text: str = ""
-    columns: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def unused_name(self, column: str) -> str | None:
-        """Return which of the other columns is one, by its name or a synonym."""
-        return find_column(self.unused, column)
-
-    @classmethod
-    def of(
-        cls,
-        contents: str,
-        columns: Sequence[str] = (),
-        unused: Sequence[str] = (),
-        notes: Sequence[str] = (),
-    ) -> ReadAs:
-        """Return what columns of some contents, such as ``sentence pairs``, were read as."""
-        unused = [name.strip() or "a column without a name" for name in unused]
-        text = contents
-        if columns:
-            noun = "column" if len(columns) == 1 else "columns"
-            text += f", {noun} {', '.join(columns)}"
-        not_used = [f"not used: {list_first(unused, _NUM_NAMED)}"] if unused else []
-        in_brackets = ", ".join([*notes, *not_used])
-        text += f" ({in_brackets})" if in_brackets else ""
-        return cls(text, tuple(columns), tuple(unused), tuple(notes))
 
 
 def inspect_pairs(
