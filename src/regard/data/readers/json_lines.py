@@ -109,7 +109,7 @@ def _with_name(file: TextFile, remedy: str) -> str:
     """
     if file.name == "-":
         return remedy
-    if file.table is not None:
+    if file.table is not None and "jq " in remedy:
         rows = file.table.print_command(file.name)
         return re.sub(r"\bjq (.*?) FILE >", lambda match: f"{rows} | jq {match[1]} >", remedy)
     return remedy.replace(" FILE >", f" {shlex.quote(file.name)} >")

@@ -7,7 +7,6 @@ tasks. Cost: the first lines of a file, the names in a folder.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -32,7 +31,7 @@ from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
-from regard.data.readers.suffixes import UNREAD
+from regard.data.readers.suffixes import MEMORY_ROOTS, UNREAD
 from regard.data.readers.table_origin import TableOrigin
 from regard.data.readers.tables import read_cells, sample_records
 from regard.data.readers.text_lines import Lines, open_text, read_lines
@@ -41,10 +40,6 @@ from regard.errors import DataError
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
-_SEGMENTS = (  # of each unit of a translation memory, as a row of TSV
-    "import sys, xml.etree.ElementTree as t; [print(*(' '.join(''.join(s.itertext()).split()) "
-    "for s in u.iter('seg')), sep=chr(9)) for u in t.parse(sys.argv[1]).iter('tu')]"
-)
 _FORMS = "TSV, CSV or JSONL: source and target, text and label, or time and value in a row"
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
@@ -227,12 +222,15 @@ def _refuse_unread(source: DataSource) -> None:
     if source.table is not None and source.table.media:
         _refuse_media(source, source.table)
     if source.suffix in UNREAD and source.suffix not in FORMATS:
+        what = UNREAD[source.suffix]
+        if source.suffix in MEMORY_ROOTS:  # which is read where it begins as one
+            root = MEMORY_ROOTS[source.suffix]
+            raise DataError(
+                f"{source.path}: named as {what}, but does not begin with <{root}>.  Damaged?  "
+                "Copy it again."
+            )
         remedy = f"Convert it to {_FORMS}."
-        if source.suffix == ".tmx":
-            path = shlex.quote(source.path)
-            remedy = f'Write its pairs: python3 -c "{_SEGMENTS}" {path} > pairs.tsv'
-        what = f"{UNREAD[source.suffix]}, not rows or running text"
-        raise DataError(f"{source.path}: {what}.  {remedy}")
+        raise DataError(f"{source.path}: {what}, not rows or running text.  {remedy}")
 
 
 def _refuse_media(source: DataSource, table: TableOrigin) -> None:

@@ -135,14 +135,16 @@ class DataSource:
             raise DataError(describe_open_error(error.filename or str(root), error)) from error
 
 
-def open_source(path: str | Path, part: str = "train") -> DataSource:
+def open_source(path: str | Path, part: str = "train", *, as_rows: bool = True) -> DataSource:
     """Return a file, a folder, or a stream that is read to its end, unpacked if it is packed.
 
-    The rows of Parquet and Arrow become objects of JSON, also those of all such files of a folder.
+    The rows of Parquet and Arrow become objects of JSON, also those of all such files of a folder,
+    and so do the units of TMX and XLIFF.
 
     Args:
         path: A file, a folder, a pipe such as ``/dev/fd/63``, or ``-`` for standard input.
         part: Part of the data that is read of a folder of tables: ``train``, ``valid``, ``test``.
+        as_rows: Whether tables and units become objects; else a file is what it is.
 
     Raises:
         DataError: It is missing or cannot be read.
@@ -151,7 +153,7 @@ def open_source(path: str | Path, part: str = "train") -> DataSource:
     name = str(path)
     if name in _STANDARD_INPUT:
         content = _read_stream(name, standard_input(name))
-        return _source_of_bytes(name, content, is_stream=True)
+        return _source_of_bytes(name, content, is_stream=True, as_rows=as_rows)
     try:
         kind = stat.S_IFMT(Path(name).stat().st_mode)
     except (OSError, ValueError):  # opening it fails with the reason
@@ -160,7 +162,7 @@ def open_source(path: str | Path, part: str = "train") -> DataSource:
         return _open_folder(name, part)
     content = _read_pipe(name) if kind == stat.S_IFIFO else _read_file(name, kind)
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
-    return _source_of_bytes(name, content, is_stream=is_stream)
+    return _source_of_bytes(name, content, is_stream=is_stream, as_rows=as_rows)
 
 
 def _open_folder(name: str, part: str) -> DataSource:
@@ -177,10 +179,10 @@ def _open_folder(name: str, part: str) -> DataSource:
     return DataSource(name, content, table=table)
 
 
-def _source_of_bytes(name: str, packed: bytes, *, is_stream: bool) -> DataSource:
+def _source_of_bytes(name: str, packed: bytes, *, is_stream: bool, as_rows: bool) -> DataSource:
     """Return a file or stream by its bytes, which are unpacked; of a table, the rows."""
     content = _unpack(name, packed)
-    if not find_table_form(name, content):
+    if not as_rows or not find_table_form(name, content):
         return DataSource(name, content, is_stream=is_stream)
     lines = _table_lines(name)
     lines.add(name, content)

@@ -22,7 +22,9 @@ UNREAD = {
     ".yaml": "YAML",
     ".yml": "YAML",
 }
-"""Formats of text that no reader has, by the suffix."""
+"""Formats of text that are not read as lines, by the suffix."""
+MEMORY_ROOTS = {".tmx": "tmx", ".xlf": "xliff", ".xliff": "xliff"}
+"""First elements of files of units, which are read as rows, by the suffix."""
 _NUM_CSV_LINES = 20  # that must have the same number of cells
 _OBJECTS = re.compile(r"\s*(?:\[\s*)?\{\s*(?:[\"'}]|$)")  # a text may begin with a bracket, too
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"

@@ -19,6 +19,7 @@ from regard.data.readers.suffixes import suffix_of, suffix_of_content
 from regard.data.readers.table_bytes import find_form, has_control_bytes
 from regard.data.readers.table_folders import TableFolder, describe_shard
 from regard.data.readers.table_origin import TableOrigin
+from regard.data.readers.translation_memory import MEMORY_FORMS, convert_units, find_memory_form
 from regard.errors import DataError, ResourceError
 
 _POINTER = b"version https://git-lfs"
@@ -58,10 +59,15 @@ class TableLines:
             DataError: It cannot be read, or has other columns than the files before it.
             ResourceError: The rows of all have too many bytes.
         """
-        from regard.data.readers.arrow_tables import convert_file  # which most files do not need
+        # Most files need it not.
+        from regard.data.readers.arrow_tables import ConvertedRows, convert_file
 
         self._form = find_table_form(path, content)
-        rows = convert_file(path, content, self._form, self._write)
+        if self._form in MEMORY_FORMS:
+            units = convert_units(path, content, self._write)
+            rows = ConvertedRows(*units, media={})
+        else:
+            rows = convert_file(path, content, self._form, self._write)
         if self._files and {*rows.names} != {*self._names}:
             here, there = (list_first(names, _NUM_NAMED) for names in (rows.names, self._names))
             raise DataError(f"{path}: columns {here}; those of {self._files[0]} are {there}.")
@@ -124,11 +130,13 @@ class TableLines:
 
 
 def find_table_form(name: str, content: bytes) -> str:
-    """Return what a table of Parquet or Arrow is; empty for any other file.
+    """Return what a table of Parquet or Arrow is, or a translation memory; empty for other files.
 
     Raises:
         DataError: It is named so, and is another file.
     """
+    if form := find_memory_form(content):
+        return form
     file_format = FORMATS.get(suffix_of(name))
     form = find_form(content, is_named=file_format in ROW_FORMATS)
     if form or file_format not in ROW_FORMATS:

@@ -1,4 +1,4 @@
-"""Where the rows of a table come from that is not text: a file, or several, of Parquet or Arrow."""
+"""Where rows come from that are not lines of text: tables of Parquet or Arrow, or units of TMX."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """The files whose rows became objects of JSON, a line each.
 
     Args:
-        form: What the files are, such as ``Parquet``.
+        form: What the files are, such as ``Parquet`` or ``TMX``.
         sha256: Hash of their bytes, in hexadecimal.
         notes: How they were read, for the line that says what the data was read as.
         files: Names of the files of a folder; empty for one file.

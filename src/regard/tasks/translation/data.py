@@ -12,8 +12,9 @@ from regard.data.languages import guess_pair, require_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus, describe_labels, describe_numbers
 from regard.data.readers.columns import PAIR_ROLES, language_of_column
-from regard.data.readers.source import DataSource
+from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.tables import inspect_pairs, read_pairs
+from regard.data.readers.translation_memory import MEMORY_FORMS
 from regard.errors import ConfigError
 from regard.setup.config import HELD_OUT, DataConfig, two_columns
 from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
@@ -102,7 +103,7 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         "sentence pairs",
         targets=data.targets,
         encoding=data.encoding,
-        columns=columns_of(data),
+        columns=_columns_in(source, data),
     )
     named = data.languages or _languages_of_columns(read_as.columns)
     languages = named
@@ -157,6 +158,15 @@ def columns_of(data: DataConfig) -> tuple[str, str] | None:
     return two_columns(data, *PAIR_ROLES)
 
 
+def _columns_in(source: DataSource, data: DataConfig) -> tuple[str, str] | None:
+    """Return the columns that are named, of a translation memory else the languages of the pair."""
+    columns, table = columns_of(data), source.table
+    if columns is None and table is not None and table.form in MEMORY_FORMS:
+        languages = data.languages.split("-")
+        return (languages[0], languages[1]) if len(languages) == 2 else None
+    return columns
+
+
 def read_pairs_of(
     source: DataSource | str,
     data: DataConfig,
@@ -171,10 +181,11 @@ def read_pairs_of(
     Raises:
         DataError: The file is missing or malformed.
     """
+    source = as_source(source)
     return read_pairs(
         source,
         targets=targets,
         encoding=data.encoding,
-        columns=columns_of(data),
+        columns=_columns_in(source, data),
         rejected=rejected,
     )

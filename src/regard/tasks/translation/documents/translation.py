@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from regard.data.language_codes import short_codes
 from regard.data.languages import require_pair
-from regard.data.readers.source import DataSource, as_source
+from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
 from regard.tasks.translation.documents import DOCUMENT_FORMATS
 from regard.tasks.translation.documents.document import (
@@ -81,7 +81,8 @@ def translate_document(
         DataError: The file is damaged, or of another format.
     """
     require_pair(lang)
-    source = as_source(source)
+    if not isinstance(source, DataSource):
+        source = open_source(source, as_rows=False)
     translator.search_config(**search)
     languages = languages_of(translator, lang)
     asked = _asked_target(translator, lang)
