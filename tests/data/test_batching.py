@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.data.batching import PairBatches, TokenRows
+from regard.data.batching import PairBatches, TokenRows, parts_to_encode
 
 ROWS = st.lists(st.lists(st.integers(3, 50), max_size=12), min_size=1, max_size=60)
 
@@ -96,3 +96,18 @@ def test_empty_rows_can_be_padded(before, after):
     lead = [] if before is None else [before]
     assert padded[1].tolist() == [*lead, 4, 5, *after]
     assert padded[0].tolist() == [*lead, *after, 0, 0]
+
+
+@given(rows=ROWS, data=st.data())
+def test_selected_rows_are_those_of_the_whole(rows, data):
+    numbers = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
+    selected = TokenRows(rows).select(np.array(numbers, dtype=np.int64))
+    assert [selected[n].tolist() for n in range(len(selected))] == [rows[n] for n in numbers]
+
+
+@given(lengths=st.lists(st.sampled_from([0, 1, 400_000, 1_048_576, 1_500_000]), max_size=12))
+def test_parts_hold_every_text_once_and_few_characters(lengths):
+    texts = ["x" * length for length in lengths]
+    parts = list(parts_to_encode(texts))
+    assert [row for part in parts for row in part] == list(range(len(texts)))
+    assert all(len(part) == 1 or sum(lengths[row] for row in part) <= 1 << 20 for part in parts)

@@ -6,7 +6,8 @@ anywhere without replaying earlier epochs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,28 @@ from torch import Tensor
 
 _MUCH_LONGER = 3  # sources such as documents have this many times the tokens of their targets
 _POOL_ROWS = 1 << 17  # rows sorted together: larger pads less, smaller mixes batches more
+_PART_CHARS = 1 << 20  # characters encoded together: more take more memory and are no faster
+
+
+def parts_to_encode(texts: Sequence[str]) -> Iterator[range]:
+    """Return the rows of texts part by part, each of about a million characters.
+
+    A token takes a hundred bytes while its text is encoded, and four in `TokenRows`.
+
+    Yields:
+        The indices of texts to encode together.
+
+    >>> list(parts_to_encode(["a", "b" * 1_000_000, "c" * 500_000, "d"]))
+    [range(0, 2), range(2, 4)]
+    """
+    start = num_chars = 0
+    for row, text in enumerate(texts):
+        if row > start and num_chars + len(text) > _PART_CHARS:
+            yield range(start, row)
+            start, num_chars = row, 0
+        num_chars += len(text)
+    if start < len(texts):
+        yield range(start, len(texts))
 
 
 class SpecialIds(NamedTuple):
@@ -75,15 +98,28 @@ class TokenRows:
     """Rows of token ids in one flat array.
 
     Args:
-        rows: Token ids of each row.
+        rows: Token ids of each row, which are read once.
     """
 
-    def __init__(self, rows: Sequence[Sequence[int] | NDArray[np.integer]]) -> None:
-        self.lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.ids = np.empty(self.starts[-1], dtype=np.int32)
-        for start, row in zip(self.starts, rows, strict=False):
-            self.ids[start : start + len(row)] = row
+    def __init__(self, rows: Iterable[Sequence[int] | NDArray[np.integer]]) -> None:
+        ids, lengths = array("i"), array("q")  # grow in place
+        for row in rows:
+            ids.extend(row)
+            lengths.append(len(row))
+        self._hold(np.asarray(ids, dtype=np.int32), np.asarray(lengths, dtype=np.int64))
+
+    def _hold(self, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> None:
+        """Keep the ids of all rows, ``[tokens]``, and the length of each, ``[rows]``."""
+        self.ids, self.lengths = ids, lengths
+        self.starts = np.concatenate([[0], np.cumsum(lengths)])
+
+    def select(self, rows: NDArray[np.int64]) -> TokenRows:
+        """Return some rows, ``[rows]`` indices that rise."""
+        is_selected = np.zeros(len(self), dtype=bool)
+        is_selected[rows] = True
+        selected = TokenRows([])
+        selected._hold(self.ids[np.repeat(is_selected, self.lengths)], self.lengths[rows])
+        return selected
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -6,6 +6,7 @@ The order depends only on the seed and the number of the epoch.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from regard.data.batching import parts_to_encode
 from regard.data.readers.running_text import TextLines
 
 
@@ -65,15 +67,17 @@ class TokenStream:
     """
 
     def __init__(self, lines: TextLines, tokenizer: LineTokenizer) -> None:
-        rows = tokenizer.encode_lines(lines.texts)
         document_end = tokenizer.document_end
-        ids = [*tokenizer.document_start]
-        starts = []
-        for row, is_end in zip(rows, lines.ends_document, strict=True):
-            starts.append(len(ids))
-            ids += [*row, *document_end] if is_end else row
-        self.ids = np.array(ids, dtype=np.int32)
-        self._starts = np.array(starts)
+        ids, starts = array("i", tokenizer.document_start), array("q")
+        for part in parts_to_encode(lines.texts):
+            rows = tokenizer.encode_lines(lines.texts[part.start : part.stop])
+            for row, is_end in zip(rows, lines.ends_document[part.start : part.stop], strict=True):
+                starts.append(len(ids))
+                ids.extend(row)
+                if is_end:
+                    ids.extend(document_end)
+        self.ids = np.asarray(ids, dtype=np.int32)
+        self._starts = np.asarray(starts, dtype=np.int64)
         self._numbers = np.array(lines.numbers)
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from regard.data.batching import parts_to_encode
 from regard.data.languages import has_spaces_between_words
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, Encoder, Model
@@ -115,14 +116,19 @@ def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceL
         return None
     longest = LongSources(*(sorted(part, key=len)[-_MEASURED_TEXTS:] for part in texts))
     sources = tokenizer.encode(longest.sources)
-    targets = tokenizer.encode_targets(list(dict.fromkeys(texts.targets)))
+    targets = list(dict.fromkeys(texts.targets))
+    target_lengths = (
+        len(row)
+        for part in parts_to_encode(targets)
+        for row in tokenizer.encode_targets(targets[part.start : part.stop])
+    )
     tokens_per_char = sum(map(len, sources)) / sum(map(len, longest.sources))
     num_chars = np.array([len(text) for text in texts.sources], dtype=np.float64)
     lengths = tokens_per_char * num_chars
     return SourceLengths(
         usual=float(tokens_per_char * (num_chars**2).sum() / num_chars.sum()),
         longest=max(map(len, sources)),
-        longest_target=max(map(len, targets)),
+        longest_target=max(target_lengths),
         beginning=max(map(len, tokenizer.encode(longest.beginnings)), default=1),
         covered={
             limit: float(np.minimum(lengths, limit).sum() / lengths.sum())

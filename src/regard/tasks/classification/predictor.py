@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regard.data.batching import TokenRows
+from regard.data.batching import TokenRows, parts_to_encode
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
 from regard.data.listing import describe_lines
 from regard.data.readers.source import DataSource
@@ -237,15 +237,22 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
     def _batches(
         self, texts: Sequence[str], label_ids: Sequence[int], batch_tokens: int, seed: int
     ) -> LabeledTextBatches:
-        rows = self.tokenizer.encode_truncated(texts, max_length=self.max_length)
-        pad_id = self.model.encoder.config.pad_id
+        truncated: list[int] = []
+
+        def encode_rows() -> Iterator[list[int]]:
+            for numbers in parts_to_encode(texts):
+                part = texts[numbers.start : numbers.stop]
+                rows = self.tokenizer.encode_truncated(part, max_length=self.max_length)
+                truncated.extend(self.count_truncated(part, rows))
+                yield from rows
+
         return LabeledTextBatches(
-            TokenRows(rows),
+            TokenRows(encode_rows()),
             label_ids,
-            truncated=self.count_truncated(texts, rows),
+            truncated=truncated,
             batch_tokens=batch_tokens,
             seed=seed,
-            pad_id=pad_id,
+            pad_id=self.model.encoder.config.pad_id,
         )
 
 

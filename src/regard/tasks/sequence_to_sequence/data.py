@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from regard.data.batching import TokenRows
+from regard.data.batching import TokenRows, parts_to_encode
 from regard.data.dropped_rows import DroppedRow
 from regard.data.splits import Splits, clean, count_near_duplicates
 from regard.errors import DataError
@@ -152,33 +152,44 @@ def encode_pairs(
     Raises:
         DataError: No pair is left.
     """
-    sources = encode_sources(pairs) if encode_sources else tokenizer.encode(pairs.sources)
-    targets = tokenizer.encode_targets(pairs.targets)
-    longest_source = max(map(len, sources), default=0)
-    reason = f"longer than {max_length:,} tokens"
+    source_tokenizer, target_tokenizer = split_tokenizer(tokenizer)
+    source_lengths: list[int] = []
+
+    def encode_cut_sources() -> Iterator[list[int]]:
+        for part in parts_to_encode(pairs.sources):
+            texts = pairs.select(part)
+            ids = encode_sources(texts) if encode_sources else tokenizer.encode(texts.sources)
+            source_lengths.extend(map(len, ids))
+            cut = (row[:max_source_length] for row in ids)
+            yield from prepend_special_tokens(source_tokenizer, cut)
+
+    def encode_targets() -> Iterator[list[int]]:
+        for part in parts_to_encode(pairs.targets):
+            ids = tokenizer.encode_targets(pairs.targets[part.start : part.stop])
+            yield from prepend_special_tokens(target_tokenizer, ids)
+
+    sources, targets = TokenRows(encode_cut_sources()), TokenRows(encode_targets())
+    longest = targets.lengths - len(target_tokenizer.begin_ids)
+    reason, truncated = f"longer than {max_length:,} tokens", []
     if max_source_length is None:
-        longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
-        is_cut = [False] * len(pairs)
+        longest = np.maximum(longest, source_lengths)
     else:
-        longest, reason = list(map(len, targets)), f"target {reason}"
-        is_cut = [len(ids) > max_source_length for ids in sources]
-        sources = [ids[:max_source_length] for ids in sources]
-    rows = [row for row, length in enumerate(longest) if length <= max_length]
-    dropped = [pairs.drop(row, reason) for row, length in enumerate(longest) if length > max_length]
-    truncated = [
-        pairs.drop(row, f"cut to {max_source_length:,} tokens") for row in rows if is_cut[row]
-    ]
-    if not rows:
+        reason = f"target {reason}"
+        is_cut = (longest <= max_length) & (np.array(source_lengths) > max_source_length)
+        cut_to = f"cut to {max_source_length:,} tokens"
+        truncated = [pairs.drop(row, cut_to) for row in np.flatnonzero(is_cut).tolist()]
+    rows = np.flatnonzero(longest <= max_length)
+    if not len(rows):
         raise DataError(
             f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
             "Raise the limit: `data.max_length=1024`"
         )
-    source_tokenizer, target_tokenizer = split_tokenizer(tokenizer)
+    is_whole = len(rows) == len(pairs)
     return EncodedPairs(
-        sources=TokenRows(prepend_special_tokens(source_tokenizer, (sources[row] for row in rows))),
-        targets=TokenRows(prepend_special_tokens(target_tokenizer, (targets[row] for row in rows))),
-        text=pairs if len(rows) == len(pairs) else pairs.select(rows),
-        dropped=dropped,
+        sources=sources if is_whole else sources.select(rows),
+        targets=targets if is_whole else targets.select(rows),
+        text=pairs if is_whole else pairs.select(rows.tolist()),
+        dropped=[pairs.drop(row, reason) for row in np.flatnonzero(longest > max_length).tolist()],
         truncated=truncated,
-        longest_source=longest_source,
+        longest_source=max(source_lengths, default=0),
     )
