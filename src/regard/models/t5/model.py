@@ -223,14 +223,32 @@ class T5(EncoderDecoder[DecoderState]):
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
     ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
+        states, lengths = self.encode(source_ids, lengths)
+        return self._decode(target_ids, self._project(states), lengths)
+
+    def encode(
+        self, source_ids: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with `pad_id`.
+            lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
+
+        Returns:
+            States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
+            no row is padded.
+        """
         lengths = lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
-        memory = self._project(self._encode(source_ids, lengths))
-        return self._decode(target_ids, memory, lengths)
+        x = self.source_embedding(source_ids, dtype=self.compute_dtype)
+        for block in self.encoder:
+            x = block(x, lengths)
+        return self.encoder_norm(x), lengths
 
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> DecoderState:
         """Read a source, ``[batch, length]``; return the state before the first token."""
         lengths = token_lengths(source_ids, lengths, pad_id=self.pad_id)
-        states = self._encode(source_ids, lengths_of_padded(source_ids, lengths))
+        states, _ = self.encode(source_ids, lengths)
         return DecoderState(
             memory=self._project(states),
             lengths=lengths,
@@ -241,13 +259,6 @@ class T5(EncoderDecoder[DecoderState]):
         """Decode a token of each row: ids ``[batch]`` to logits ``[batch, vocab]``."""
         hidden = self._decode(ids[:, None], state.memory, state.lengths, state.caches)
         return self.logits(hidden[:, 0])
-
-    def _encode(self, source_ids: Tensor, lengths: Tensor | None) -> Tensor:
-        """Read sources, ``[batch, length]``, into states ``[batch, length, dim]``."""
-        x = self.source_embedding(source_ids, dtype=self.compute_dtype)
-        for block in self.encoder:
-            x = block(x, lengths)
-        return self.encoder_norm(x)
 
     def _project(self, states: Tensor) -> Memory:
         return [block.cross_attention.project(states) for block in self.decoder_blocks]
