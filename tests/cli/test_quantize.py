@@ -155,6 +155,11 @@ def test_integers_without_their_scales_are_damage(quantized, tmp_path):
         written.read_weights(takes_int8=True)
 
 
+@pytest.mark.parametrize("name", ["embedding.positions.weight", "position_bias.weight"])
+def test_tables_of_positions_and_of_distances_are_not_rounded(name):
+    assert quantize({name: torch.ones(2, 3)})[name].dtype == torch.float32
+
+
 def test_rounding_is_half_a_step_of_each_row_and_happens_once():
     weights = {"w": torch.randn(5, 7) * torch.tensor([[1.0], [10.0], [0.0], [1e-6], [3.0]])}
     weights["bias"] = torch.randn(5)

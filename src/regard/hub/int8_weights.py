@@ -21,11 +21,12 @@ def quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights with the matrices as integers, and with their scales.
 
     Args:
-        tensors: Weights by name. Position tables, and tensors other than matrices, are unchanged.
+        tensors: Weights by name. Tables of positions and of distances, and tensors other than
+            matrices, are unchanged.
     """
     quantized: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.ndim != 2 or not tensor.is_floating_point() or "positions" in name:
+        if tensor.ndim != 2 or not tensor.is_floating_point() or "position" in name:
             quantized[name] = tensor
             continue
         largest = tensor.detach().float().abs().amax(1, keepdim=True)  # [rows, 1]
