@@ -39,6 +39,8 @@ template <typename Call> int call_short_of_memory(Call call) {
     return result;
 }
 
+constexpr int64_t TABLES = 2;  // of angles and of biases, which the layers draw
+
 const float *numbers(int64_t count) {
     std::vector<float> &drawn = weights.emplace_back(count);
     for (float &x : drawn) x = std::normal_distribution<float>(0, 0.3f)(generator);
@@ -54,8 +56,11 @@ std::vector<int64_t> integers(int64_t count, int64_t from, int64_t to) {
 void fill(void *model, int64_t is_encoder, const Sizes &sizes) {
     const int64_t dim = sizes.dim, width = sizes.num_heads * sizes.head_dim;
     const int64_t shared = sizes.num_kv_heads * sizes.head_dim, hidden = sizes.hidden_dim;
-    const int64_t parts = sizes.activation == SWIGLU ? 2 : 1;
+    const int64_t parts = sizes.is_gated ? 2 : 1;
     const bool has_norm = draw(0, 1), has_bias = draw(0, 1), has_head_norms = draw(0, 1);
+    const bool is_joint = draw(0, 1);  // norms of all heads together
+    // Of pre-norm: norms before sub-layers, of their outputs, or both.
+    const bool has_inputs = !sizes.is_pre || draw(0, 2), has_outputs = sizes.is_pre && draw(0, 1);
     const auto bias = [&](int64_t count) { return has_bias ? numbers(count) : nullptr; };
     const auto shift = [&](int64_t count) {
         return sizes.norm == LAYER ? numbers(count) : nullptr;
@@ -74,12 +79,14 @@ void fill(void *model, int64_t is_encoder, const Sizes &sizes) {
         }
         for (int64_t name = 0; name < NUM_NORMS; ++name) {
             const bool is_of_heads = name == QUERY_NORM || name == KEY_NORM;
-            if (is_of_heads && !has_head_norms) continue;
-            const int64_t count = is_of_heads ? sizes.head_dim : dim;
-            regard_set_norm(model, is_encoder, layer, name, numbers(count), shift(count));
+            const bool is_of_output = name >= SELF_OUTPUT_NORM && name <= FEED_FORWARD_OUTPUT_NORM;
+            if (!(is_of_heads ? has_head_norms : is_of_output ? has_outputs : has_inputs)) continue;
+            const int64_t all_heads = name == QUERY_NORM ? width : shared;
+            const int64_t count = !is_of_heads ? dim : is_joint ? all_heads : sizes.head_dim;
+            regard_set_norm(model, is_encoder, layer, name, numbers(count), shift(count), count);
         }
     }
-    if (sizes.is_pre) regard_set_norm(model, is_encoder, -1, 0, numbers(dim), shift(dim));
+    if (sizes.is_pre) regard_set_norm(model, is_encoder, -1, 0, numbers(dim), shift(dim), dim);
 }
 
 Positions positions_of(const Sizes &sizes) {
@@ -90,7 +97,12 @@ Positions positions_of(const Sizes &sizes) {
         positions.rows = numbers(rows * sizes.dim);
     }
     positions.num_angles = rows;
-    positions.cosines = numbers(rows * half), positions.sines = numbers(rows * half);
+    positions.cosines = numbers(TABLES * rows * half);
+    positions.sines = numbers(TABLES * rows * half);
+    if (draw(0, 1)) {  // of the positions of eight steps
+        positions.bias_zero = 8 * 300, positions.bias_row = 2 * positions.bias_zero + WIDTH;
+        positions.biases = numbers(TABLES * sizes.num_heads * positions.bias_row);
+    }
     return positions;
 }
 
@@ -197,6 +209,7 @@ int main(int, char **arguments) {
         generator.seed(seed);
         const int64_t rotary = draw(0, 2), heads = draw(1, 4);
         std::vector<int64_t> before(3), after(3, -1), limits(3, 0);
+        const auto angles = integers(3, 0, TABLES - 1), biases = integers(3, 0, TABLES - 1);
         for (int64_t &reach : before) reach = draw(0, 1) ? -1 : draw(0, 9);
         for (int64_t &reach : after) reach = draw(0, 1) ? -1 : draw(0, 9);
         Sizes sizes{};
@@ -204,12 +217,15 @@ int main(int, char **arguments) {
         sizes.num_kv_heads = draw(0, 1) ? heads : 1;
         sizes.head_dim = rotary ? 2 * draw(1, 10) : draw(1, 20);
         sizes.hidden_dim = draw(1, 300), sizes.vocab_size = draw(1, draw(0, 3) ? 400 : 9000);
-        sizes.activation = draw(0, 4), sizes.norm = draw(0, 1), sizes.is_pre = draw(0, 1);
+        sizes.activation = draw(0, 3), sizes.is_gated = draw(0, 1), sizes.norm = draw(0, 1);
+        sizes.is_pre = draw(0, 1), sizes.is_parallel = sizes.is_pre && draw(0, 1);
         sizes.reads_source = draw(0, 1), sizes.rotary = rotary, sizes.precision = draw(0, 2);
         sizes.epsilon = 1e-5, sizes.embedding_scale = 2.0;
+        sizes.score_cap = draw(0, 1) * 0.7, sizes.logit_cap = draw(0, 1) * 0.7;
         sizes.before = before.data(), sizes.after = limits.data();
+        sizes.angles = angles.data(), sizes.biases = biases.data();
         Sizes encoder = sizes;
-        encoder.reads_source = 0, encoder.after = after.data();
+        encoder.reads_source = encoder.is_parallel = 0, encoder.after = after.data();
         encoder.num_layers = draw(1, 3), encoder.vocab_size = sizes.vocab_size;
         const bool has_encoder = sizes.reads_source && draw(0, 1);
         void *model = regard_model_new(has_encoder ? &encoder : nullptr, &sizes);

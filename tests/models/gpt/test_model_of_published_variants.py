@@ -8,6 +8,7 @@ import torch
 from regard.errors import ConfigError
 from regard.explain.module_tree import list_parts, steps_of
 from regard.generation.decoders import decoding_path
+from regard.generation.native import library
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.norm import RMSNorm, ZeroCenteredRMSNorm
 from regard.layers.rotary_scaling import LinearScaling
@@ -111,38 +112,15 @@ def test_the_layers_have_all_weights_and_every_norm_is_a_step(settings):
     assert norms <= names
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("pythia", "ParallelBlock is not covered"),
-        ("gemma 2", "the bound of logits (logit_soft_cap) is not covered"),
-        ("gemma 3", "the norm position sandwich is not covered"),
-        ("olmo 2", "the norm position output is not covered"),
-    ],
-)
-def test_what_the_compiled_decoder_does_not_compute_goes_through_operators(name, reason):
-    assert decoding_path(build(VARIANTS[name])) == f"PyTorch's operators: {reason}"
+@pytest.mark.skipif(library.load_fastest() is None, reason="the decoder was not compiled")
+def test_the_compiled_decoder_writes(settings):
+    assert decoding_path(build(settings)) == "compiled decoder, float32"
 
 
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"attention_soft_cap": 1.0}, "the bound of scores (soft_cap) is not covered"),
-        (
-            {"rotary_fraction": 0.5, "head_dim": 5},
-            "the rotation of a part of each head is not covered",
-        ),
-        ({"qk_norm": "joint"}, "a norm of all heads together is not covered"),
-        ({"activation": "geglu"}, "geglu is not covered"),
-        (
-            {"window": (3, 0, 3), "local_rotary_base": 9.0},
-            "its layers differ in their rotary angles",
-        ),
-    ],
-    ids=str,
-)
-def test_one_setting_is_enough_to_go_through_operators(settings, reason):
-    assert decoding_path(build(settings)) == f"PyTorch's operators: {reason}"
+def test_heads_of_an_odd_size_that_are_partly_rotated_go_through_operators():
+    path = decoding_path(build({"rotary_fraction": 0.5, "head_dim": 5}))
+    reason = "the rotation of a part of each head is not covered"
+    assert path == f"PyTorch's operators: {reason}"
 
 
 def test_a_zero_centered_norm_begins_as_a_plain_one():

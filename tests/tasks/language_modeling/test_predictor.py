@@ -92,6 +92,8 @@ def theirs(transformers: Any, folder: Path, prompt: str, **options: Any) -> tupl
         ("llama", False),
         ("qwen2", False),
         ("qwen3", False),
+        ("gemma2", True),
+        ("gemma3_text", False),
     ],
 )
 @pytest.mark.parametrize("seed", range(3))

@@ -30,7 +30,6 @@ from regard.generation.native import library
 from regard.generation.native.packing import PackedModel
 from regard.generation.top_tokens import TopTokens
 from regard.models.base.text_model import TextModel, token_lengths
-from regard.models.transformer.model import Transformer
 
 if TYPE_CHECKING:
     from regard.models.base.encoder_decoder import EncoderDecoder
@@ -303,7 +302,7 @@ class NativeDecoder(_Native):
         """Encode through PyTorch's operators: ``[batch, length, dim]`` in float32."""
         encode = cast("Callable[..., Any]", self._model.encode)
         encoded = encode(source_ids, lengths)
-        states = encoded[0] if isinstance(self._model, Transformer) else encoded
+        states = encoded if isinstance(encoded, Tensor) else encoded[0]  # with lengths
         return states.float().contiguous()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 import torch
 from torch import nn
@@ -20,15 +20,23 @@ from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from regard.layers.pointer_generator import PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.relative_bias import RelativeBias
 from regard.layers.rotary import Rotary
-from regard.layers.transformer_block import DecoderBlock, ResidualConnection, TransformerBlock
+from regard.layers.transformer_block import (
+    DecoderBlock,
+    ParallelBlock,
+    ResidualConnection,
+    TransformerBlock,
+)
 from regard.models.transformer.model import Transformer
 
 if TYPE_CHECKING:
     from regard.attention import Pattern
     from regard.models.base.decoder import Decoder
+    from regard.models.t5.model import T5
 
 # By name, because a model of one family needs the module of no other.
+_T5 = "regard.models.t5.model.T5"
 _JOINED = "regard.models.encoder_decoder.model.EncoderDecoderModel"
 _CAUSAL_FAMILIES = (
     "regard.models.gpt.model.Gpt",
@@ -43,7 +51,9 @@ _COVERED_MODULES = {
     LayerNorm,
     LearnedPositions,
     Linear,
+    ParallelBlock,
     PointerGenerator,
+    RelativeBias,
     ResidualConnection,
     RMSNorm,
     Rotary,
@@ -65,11 +75,15 @@ class BlockStack(NamedTuple):
         embedding: Of the tokens.
         blocks: All of one kind, first to last.
         last_norm: A norm, or the identity.
+        output_scale: Factor on what it gives.
+        logit_cap: Bound of the logits; None has none.
     """
 
     embedding: TokenEmbedding
     blocks: list[Block]
     last_norm: nn.Module
+    output_scale: float = 1.0
+    logit_cap: float | None = None
 
 
 def why_through_operators(model: nn.Module) -> str | None:
@@ -100,9 +114,6 @@ def why_not_covered(model: nn.Module) -> str | None:
     parts = _writing_parts(model)
     if parts is None:
         return f"{type(model).__name__} is not covered"
-    config = getattr(_causal_part(model), "config", None)
-    if getattr(config, "logit_soft_cap", None) is not None:
-        return "the bound of logits (logit_soft_cap) is not covered"
     for block in parts[1]:
         reason = _why_not_block(block)
         if reason is not None:
@@ -124,12 +135,20 @@ def target_stack(model: nn.Module) -> BlockStack:
     parts = _writing_parts(model)
     assert parts is not None
     embedding, blocks, last_norm = parts
-    return BlockStack(embedding, [block for block in blocks if isinstance(block, Block)], last_norm)
+    return BlockStack(
+        embedding,
+        [block for block in blocks if isinstance(block, Block)],
+        last_norm,
+        getattr(model, "output_scale", 1.0),
+        getattr(getattr(_causal_part(model), "config", None), "logit_soft_cap", None),
+    )
 
 
 def source_stack(model: nn.Module) -> BlockStack | None:
     """Return what reads the source; None where PyTorch's operators do, or nothing."""
-    if not isinstance(model, Transformer) or model.source_roles is not None:
+    if not (_is_t5(model) or isinstance(model, Transformer)):
+        return None
+    if getattr(model, "source_roles", None) is not None:
         return None
     blocks: list[Block] = [block for block in model.encoder if type(block) is TransformerBlock]
     stack = BlockStack(model.source_embedding, blocks, model.encoder_norm)
@@ -169,6 +188,10 @@ def _causal_part(model: nn.Module) -> Decoder | None:
     return cast("Decoder", part) if _family_name(part) in _CAUSAL_FAMILIES else None
 
 
+def _is_t5(model: nn.Module) -> TypeGuard[T5]:
+    return _family_name(model) == _T5
+
+
 def _family_name(model: object) -> str:
     return f"{type(model).__module__}.{type(model).__qualname__}"
 
@@ -176,14 +199,14 @@ def _family_name(model: object) -> str:
 def _writing_parts(
     model: nn.Module,
 ) -> tuple[TokenEmbedding, Iterable[nn.Module], nn.Module] | None:
-    if type(model) is Transformer:
+    if type(model) is Transformer or _is_t5(model):
         return model.target_embedding, model.decoder, model.decoder_norm
     part = _causal_part(model)
     return None if part is None else (part.embedding, part.blocks, part.norm)
 
 
 def _why_not_block(block: nn.Module) -> str | None:
-    if type(block) not in (DecoderBlock, TransformerBlock):
+    if type(block) not in (DecoderBlock, ParallelBlock, TransformerBlock):
         return f"{type(block).__name__} is not covered"
     assert isinstance(block, Block)
     attention = block.self_attention
@@ -201,29 +224,23 @@ def _why_not_block(block: nn.Module) -> str | None:
         pattern = block.cross_attention.pattern
         if band_of(pattern) != MaskTerm():
             return f"{describe_pattern(pattern)} over the source is not covered"
+        if block.cross_attention.score.soft_cap is not None:
+            return "the bound of scores over the source is not covered"
     return None
 
 
 def _why_not_sublayers(attention: SelfAttention, block: Block) -> str | None:
-    """Return which kind of score, angle, norm or activation of a block is not covered."""
-    position = block.feed_forward_residual.norm_position
-    if position not in ("pre", "post"):
-        return f"the norm position {position} is not covered"
-    if attention.score.soft_cap is not None:
-        return "the bound of scores (soft_cap) is not covered"
+    """Return which kind of angle or activation of a block is not covered."""
     rotary, is_odd = attention.rotary, attention.head_dim % 2 == 1
     if rotary is not None and rotary.fraction != 1 and (rotary.interleaved or is_odd):
         return "the rotation of a part of each head is not covered"
-    for norm in (attention.query_norm, attention.key_norm):
-        if norm is not None and len(norm.weight) != attention.head_dim:
-            return "a norm of all heads together is not covered"
     activation = block.feed_forward.activation_name
     return None if activation in library.ACTIVATIONS else f"{activation} is not covered"
 
 
 def _why_not_modules(*parts: nn.Module | None) -> str | None:
     """Return why some parts do not compute as the compiled decoder does; None where they do."""
-    shapes, angles = set(), set()
+    shapes, scores, rotated = set(), set(), set()
     for part in parts:
         for module in () if part is None else modules_of(part):
             if type(module) not in _COVERED_MODULES and not isinstance(module, Adapter):
@@ -234,13 +251,14 @@ def _why_not_modules(*parts: nn.Module | None) -> str | None:
                 return "a LayerNorm without biases is not covered"
         if isinstance(part, Block):
             shapes.add(_shape_of(part))
-            rotary = self_attention_of(part).rotary
-            angles.add(
-                rotary and (rotary.base, rotary.interleaved, rotary.scaling, rotary.fraction)
-            )
-    if len(shapes) > 1:
-        return "its layers differ in their sizes"
-    return "its layers differ in their rotary angles" if len(angles) > 1 else None
+            attention = self_attention_of(part)
+            scores.add((attention.score.soft_cap, attention.position_bias is None))
+            rotary = attention.rotary
+            rotated.add(rotary and (rotary.interleaved, rotary.fraction))
+    for values, name in ((shapes, "sizes"), (scores, "scores"), (rotated, "rotary positions")):
+        if len(values) > 1:
+            return f"its layers differ in their {name}"
+    return None
 
 
 def _shape_of(block: Block) -> tuple[object, ...]:
@@ -250,6 +268,6 @@ def _shape_of(block: Block) -> tuple[object, ...]:
     return (
         (attention.num_heads, attention.num_kv_heads, attention.head_dim),
         (block.feed_forward.outer.in_features, block.feed_forward.activation_name),
-        residual.is_pre,
+        (type(block), residual.is_pre),
         frozenset((type(norm), norm.epsilon) for norm in norms),
     )

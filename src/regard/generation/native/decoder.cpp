@@ -16,7 +16,8 @@ namespace {
 struct Block {
     Packed maps[NUM_MAPS];
     Norm norms[NUM_NORMS];
-    int64_t before, after;  // keys that self-attention sees; -1 is without bound
+    int64_t before, after;   // keys that self-attention sees; -1 is without bound
+    int64_t angles, biases;  // its tables in `Positions`
 };
 
 // An embedding, blocks, and a norm after the last.
@@ -34,8 +35,8 @@ struct Stack {
         : sizes(from), blocks(from.num_layers), stride(padded(from.dim, PANEL)),
           head(padded(from.head_dim, from.precision == FLOAT32 ? WIDTH : 2 * WIDTH)), arena(arena) {
         for (int64_t i = 0; i < from.num_layers; ++i) {
-            blocks[i].before = from.before[i];
-            blocks[i].after = from.after[i];
+            blocks[i].before = from.before[i], blocks[i].after = from.after[i];
+            blocks[i].angles = from.angles[i], blocks[i].biases = from.biases[i];
         }
     }
 
@@ -67,7 +68,7 @@ struct Stack {
                 break;
             case INNER: {
                 const int64_t half = half_hidden();
-                const int64_t parts = sizes.activation == SWIGLU ? 2 : 1;
+                const int64_t parts = sizes.is_gated ? 2 : 1;
                 const auto by_part = [=](int64_t i) { return i / hidden * half + i % hidden; };
                 map.pack(weight, bias, parts * hidden, dim, parts * half, dim, kind, by_part, same,
                          arena);
@@ -88,7 +89,7 @@ struct Stack {
 // What one block of rows needs. `wide` and `states` have rows of `width` and of the stack's stride.
 struct Scratch {
     int64_t width = 0, stride = 0, num_logits = 0;
-    Aligned<float> states, normal, embedded, wide, context, logits;
+    Aligned<float> states, normal, beside, embedded, wide, context, logits;
     Aligned<uint16_t> numbers;  // rows as halves or integers
     Aligned<float> factors;     // of these integers
     Aligned<int32_t> zeros;
@@ -99,7 +100,7 @@ struct Scratch {
         if (new_width <= width && new_stride <= stride) return;
         width = std::max(width, new_width), stride = std::max(stride, new_stride);
         states.fill_zero(MAX_ROWS * stride), normal.fill_zero(MAX_ROWS * stride);
-        embedded.fill_zero(MAX_ROWS * stride);
+        beside.fill_zero(MAX_ROWS * stride), embedded.fill_zero(MAX_ROWS * stride);
         wide.fill_zero(MAX_ROWS * width), context.fill_zero(MAX_ROWS * width);
         numbers.fill_zero(MAX_ROWS * width);
         factors.fill_zero(MAX_ROWS), zeros.fill_zero(MAX_ROWS);
@@ -156,6 +157,11 @@ struct Token {
     int64_t row, position;
 };
 
+// The places that a position sees: the first, their number, and the distance from it to the first.
+struct Seen {
+    int64_t begin, count, distance;
+};
+
 // A block of rows on its way through a stack.
 struct Pass {
     const Stack &stack;
@@ -189,7 +195,7 @@ struct Pass {
                 for (int64_t d = 0; d < dim; ++d) to[d] += added[d];
             }
         }
-        if (!stack.embedding_norm.weight.empty())
+        if (stack.embedding_norm.is_there())
             for (int64_t i = 0; i < rows; ++i)
                 normalize(state(i), state(i), stack.embedding_norm, LAYER,
                           stack.embedding_epsilon, dim, stack.stride);
@@ -228,12 +234,12 @@ struct Pass {
         if (share(threads, threads, 64, part) != 0) throw std::bad_alloc();
     }
 
-    // to = activation(from W^T + b).
-    void map_to(float *to, int64_t to_row, const Packed &map, const float *from, int64_t row,
+    // to = activation(left W^T + b).
+    void map_to(float *to, int64_t to_row, const Packed &map, const Rows &left,
                 int64_t activation = -1) const {
         const float *bias = map.bias.get();
         multiply_all(
-            map, enter(map, from, row),
+            map, left,
             [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
                 first += load(bias + column), second += load(bias + column + WIDTH);
                 if (activation >= 0) {
@@ -245,8 +251,11 @@ struct Pass {
             });
     }
 
-    // states += from W^T + b, and the norm after it in post-norm.
-    void add_to_states(const Packed &map, const Rows &left, const Norm &norm) const {
+    // states += left W^T + b: what is added is normalised where it has a norm, and in post-norm the
+    // sum is.
+    void add_to_states(const Packed &map, const Rows &left, const Norm &norm,
+                       const Norm &output_norm) const {
+        if (output_norm.is_there()) return add_normalized(map, left, output_norm);
         float *to = states;
         const int64_t to_row = stack.stride;
         const float *bias = map.bias.get();
@@ -260,6 +269,16 @@ struct Pass {
         if (!sizes.is_pre) normalize_all(to, norm);
     }
 
+    // states += norm(left W^T + b), by way of the room for a sub-layer's input, which was read.
+    void add_normalized(const Packed &map, const Rows &left, const Norm &norm) const {
+        float *added = scratch.normal.get();
+        map_to(added, stack.stride, map, left);
+        for (int64_t i = 0; i < rows; ++i, added += stack.stride) {
+            normalize(added, added, norm, sizes.norm, sizes.epsilon, sizes.dim, stack.stride);
+            for (int64_t d = 0; d < stack.stride; ++d) state(i)[d] += added[d];
+        }
+    }
+
     void normalize_all(float *to, const Norm &norm) const {
         for (int64_t i = 0; i < rows; ++i)
             normalize(to + i * stack.stride, state(i), norm, sizes.norm, sizes.epsilon, sizes.dim,
@@ -268,7 +287,7 @@ struct Pass {
 
     // What a sub-layer reads: the states, normalised in pre-norm.
     const float *input(const Norm &norm) const {
-        if (!sizes.is_pre) return states;
+        if (!sizes.is_pre || !norm.is_there()) return states;
         normalize_all(scratch.normal.get(), norm);
         return scratch.normal.get();
     }
@@ -277,44 +296,54 @@ struct Pass {
     // then its keys and values.
     template <typename Place> void project(const Block &block, Place place) const {
         const Packed &map = block.maps[SELF_QKV];
-        map_to(scratch.wide.get(), map.out, map, input(block.norms[SELF_NORM]), stack.stride);
+        if (sizes.is_parallel)  // before attention changes the states
+            std::copy_n(input(block.norms[FEED_FORWARD_NORM]), rows * stack.stride,
+                        scratch.beside.get());
+        const float *read = input(block.norms[SELF_NORM]);
+        map_to(scratch.wide.get(), map.out, map, enter(map, read, stack.stride));
         for (int64_t i = 0; i < rows; ++i) {
             float *from = scratch.wide.get() + i * map.out;
             const int64_t keys = sizes.num_heads * stack.head;
             normalize_heads(from, sizes.num_heads, block.norms[QUERY_NORM]);
             normalize_heads(from + keys, sizes.num_kv_heads, block.norms[KEY_NORM]);
-            if (sizes.rotary) turn(from, tokens[i].position);
+            if (sizes.rotary) turn(from, tokens[i].position, block.angles);
             place(i, from);
         }
     }
 
     // Attends with queries in rows of `row` numbers. find(first) fills the scratch's places with those
     // that `first` and some rows after it see, and returns the number of these rows; see(i) returns
-    // the place that row i sees first, and how many it sees.
+    // what row i sees of them.
     template <typename N, typename Find, typename See>
     void self_attention(const Block &block, const float *queries, int64_t row, Find find,
                         See see) const {
         const int64_t values = sizes.num_kv_heads * stack.head, width = stack.query_width();
         const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
+        const float *biases = positions.biases;  // from distance 0 on
+        if (biases)
+            biases += block.biases * sizes.num_heads * positions.bias_row + positions.bias_zero;
         Attending<Places<N>> group[GROUP];
         for (int64_t first = 0, size; first < rows; first += size) {
             size = find(first);
             const auto *places = reinterpret_cast<const N *const *>(scratch.places.data());
             int64_t room = 0;
-            for (int64_t i = 0; i < size; ++i) room += padded(see(first + i).second, WIDTH);
+            for (int64_t i = 0; i < size; ++i) room += padded(see(first + i).count, WIDTH);
             scratch.fit_scores(room);
             float *scores = scratch.scores.data();
             for (int64_t i = 0; i < size; ++i) {
-                const auto [begin, count] = see(first + i);
+                const auto [begin, count, distance] = see(first + i);
                 group[i] = {scratch.context.get() + (first + i) * width, queries + (first + i) * row,
                             {places + begin, stack.head, values}, count, scores};
+                if (biases)
+                    group[i].bonuses = biases + distance, group[i].bonus_row = positions.bias_row;
                 scores += padded(count, WIDTH);
             }
             attend(group, size, sizes.num_heads, sizes.num_heads / sizes.num_kv_heads, stack.head,
-                   scale);
+                   scale, static_cast<float>(sizes.score_cap));
         }
         const Packed &map = block.maps[SELF_OUT];
-        add_to_states(map, enter(map, scratch.context.get(), width), block.norms[SELF_NORM]);
+        add_to_states(map, enter(map, scratch.context.get(), width), block.norms[SELF_NORM],
+                      block.norms[SELF_OUTPUT_NORM]);
     }
 
     // find(i) returns the memory that row i sees. Neighbours that see the same read it together.
@@ -322,7 +351,8 @@ struct Pass {
     void cross_attention(const Block &block, Find find) const {
         const Packed &map = block.maps[CROSS_Q];
         const float scale = 1.0f / std::sqrt(float(sizes.head_dim));
-        map_to(scratch.wide.get(), map.out, map, input(block.norms[CROSS_NORM]), stack.stride);
+        map_to(scratch.wide.get(), map.out, map,
+               enter(map, input(block.norms[CROSS_NORM]), stack.stride));
         Attending<Memory<N>> group[GROUP];
         for (int64_t first = 0, size; first < rows; first += size) {
             const Memory<N> memory = find(first);
@@ -339,33 +369,38 @@ struct Pass {
         }
         const Packed &out = block.maps[CROSS_OUT];
         add_to_states(out, enter(out, scratch.context.get(), stack.query_width()),
-                      block.norms[CROSS_NORM]);
+                      block.norms[CROSS_NORM], block.norms[CROSS_OUTPUT_NORM]);
     }
 
     void feed_forward(const Block &block) const {
         const Packed &inner = block.maps[INNER], &outer = block.maps[OUTER];
-        const bool is_gated = sizes.activation == SWIGLU;
-        if (inner.precision == BF16 && !is_gated)
-            return add_to_states(outer, hidden_halves(block), block.norms[FEED_FORWARD_NORM]);
-        float *wide = scratch.wide.get();
-        const int64_t row = inner.out + APART<float>, half = stack.half_hidden();
-        map_to(wide, row, inner, input(block.norms[FEED_FORWARD_NORM]), stack.stride,
-               is_gated ? -1 : sizes.activation);
-        for (int64_t i = 0; is_gated && i < rows; ++i)
-            for (float *at = wide + i * row, *end = at + half; at < end; at += WIDTH)
-                store(at, activate(SILU, load(at)) * load(at + half));
-        add_to_states(outer, enter(outer, wide, row), block.norms[FEED_FORWARD_NORM]);
+        const Norm &norm = block.norms[FEED_FORWARD_NORM];
+        const float *read = sizes.is_parallel ? scratch.beside.get() : input(norm);
+        const Rows left = enter(inner, read, stack.stride);
+        const bool is_rounded = inner.precision == BF16 && !sizes.is_gated;
+        const Rows hidden =
+            is_rounded ? hidden_halves(inner, left) : hidden_numbers(inner, left, outer);
+        add_to_states(outer, hidden, norm, block.norms[FEED_FORWARD_OUTPUT_NORM]);
     }
 
-    // The hidden numbers of a feed-forward layer, rounded as soon as they are known: as float32 they
-    // would not stay in the second cache.
-    Rows hidden_halves(const Block &block) const {
-        const Packed &inner = block.maps[INNER];
+    // The hidden numbers of a feed-forward layer, as its outer map reads them.
+    Rows hidden_numbers(const Packed &inner, const Rows &left, const Packed &outer) const {
+        float *wide = scratch.wide.get();
+        const int64_t row = inner.out + APART<float>, half = stack.half_hidden();
+        map_to(wide, row, inner, left, sizes.is_gated ? -1 : sizes.activation);
+        for (int64_t i = 0; sizes.is_gated && i < rows; ++i)
+            gate(sizes.activation, wide + i * row, wide + i * row + half, half);
+        return enter(outer, wide, row);
+    }
+
+    // The same, rounded as soon as they are known: as float32 they would not stay in the second
+    // cache.
+    Rows hidden_halves(const Packed &inner, const Rows &left) const {
         const int64_t apart = inner.out + APART<uint16_t>, activation = sizes.activation;
         const float *bias = inner.bias.get();
         uint16_t *halves = reinterpret_cast<uint16_t *>(scratch.wide.get());
         multiply_all(
-            inner, enter(inner, input(block.norms[FEED_FORWARD_NORM]), stack.stride),
+            inner, left,
             [=](int64_t i, int64_t column, Vector<float> first, Vector<float> second) {
                 float both[PANEL];
                 store(both, activate(activation, first + load(bias + column)));
@@ -375,17 +410,19 @@ struct Pass {
         return {halves, apart};
     }
 
-    // Normalises each head of a row, where there is a norm.
+    // Normalises each head of a row, or all of them together, where there is a norm.
     void normalize_heads(float *heads, int64_t count, const Norm &norm) const {
-        if (norm.weight.empty()) return;
-        for (float *head = heads; head < heads + count * stack.head; head += stack.head)
-            normalize(head, head, norm, sizes.norm, sizes.epsilon, sizes.head_dim, stack.head);
+        if (!norm.is_there()) return;
+        const int64_t parts = int64_t(norm.weight.size()) / sizes.head_dim;  // 1, or all
+        for (int64_t h = 0; h < count; h += parts, heads += parts * stack.head)
+            normalize(heads, heads, norm, sizes.norm, sizes.epsilon, sizes.head_dim, stack.head,
+                      parts);
     }
 
-    // Rotates the queries and keys of a row.
-    void turn(float *heads, int64_t position) const {
-        const int64_t half = sizes.head_dim / 2;
-        const int64_t angle = std::min(position, positions.num_angles - 1) * half;
+    // Rotates the queries and keys of a row by the angles of a table.
+    void turn(float *heads, int64_t position, int64_t table) const {
+        const int64_t half = sizes.head_dim / 2, last = positions.num_angles - 1;
+        const int64_t angle = (table * positions.num_angles + std::min(position, last)) * half;
         for (int64_t h = 0; h < sizes.num_heads + sizes.num_kv_heads; ++h)
             rotate(heads + h * stack.head, positions.cosines + angle, positions.sines + angle,
                    sizes.head_dim, sizes.rotary);
@@ -441,7 +478,7 @@ void remember_as(const Model &model, const SourceToken *tokens, int64_t count, c
     pass.rows = count;
     for (int64_t layer = 0; layer < decoder.sizes.num_layers; ++layer) {
         const Packed &map = decoder.blocks[layer].maps[CROSS_KV];
-        pass.map_to(scratch.wide.get(), map.out, map, states, row);
+        pass.map_to(scratch.wide.get(), map.out, map, pass.enter(map, states, row));
         for (int64_t i = 0; i < count; ++i) {
             const auto [source, position] = tokens[i];
             const int64_t length = source->length;
@@ -456,7 +493,8 @@ void remember_as(const Model &model, const SourceToken *tokens, int64_t count, c
         }
     }
     if (!model.copy) return;
-    pass.map_to(scratch.wide.get(), stride, model.copy->key, states, row);
+    const Packed &key = model.copy->key;
+    pass.map_to(scratch.wide.get(), stride, key, pass.enter(key, states, row));
     for (int64_t i = 0; i < count; ++i) {
         const auto [source, position] = tokens[i];
         float *to = source->copied.get() + position * stride;
@@ -549,7 +587,7 @@ struct Reading {
                             block.before < 0 ? 0 : std::max<int64_t>(0, position - block.before);
                         const int64_t to =
                             block.after < 0 ? length : std::min(length, position + block.after + 1);
-                        return std::pair(from, to - from);
+                        return Seen{from, to - from, from - position};
                     });
                 pass.feed_forward(block);
             });
@@ -646,7 +684,7 @@ struct Step {
             },
             [&](int64_t i) {
                 const int64_t position = pass.tokens[i].position, first = first_seen(position);
-                return std::pair(first - begin, position + 1 - first);
+                return Seen{first - begin, position + 1 - first, first - position};
             });
         if (stack.sizes.reads_source)
             pass.cross_attention<N>(block, [&](int64_t i) {
@@ -694,7 +732,7 @@ struct Step {
         const CopyHead &head = *model.copy;
         Scratch &scratch = pass.scratch;
         const int64_t dim = pass.sizes.dim, stride = pass.stack.stride;
-        pass.map_to(scratch.wide.get(), stride, head.query, hidden, stride);
+        pass.map_to(scratch.wide.get(), stride, head.query, pass.enter(head.query, hidden, stride));
         std::vector<Copies> copies(count);
         for (int64_t i = 0; i < count; ++i) {
             const Source &source = *cache.sources[rows[i]];
@@ -743,6 +781,8 @@ struct Step {
             logits[copies.source->tokens[i]] = copies.mixed(i, log_sum);
     }
 
+    float logit_cap() const { return static_cast<float>(model.decoder->sizes.logit_cap); }
+
     void write_logits(const Pass &pass, const Rows &left, const int64_t *rows,
                       std::vector<Copies> &copies) const {
         const int64_t vocab = model.decoder->sizes.vocab_size;
@@ -759,6 +799,8 @@ struct Step {
                 for (int64_t j = 0; j < vocab - column; ++j)
                     to[j] = j < WIDTH ? first[j] : second[j - WIDTH];
             });
+        for (int64_t i = 0; i < pass.rows; ++i)
+            bound(output.logits + rows[i] * vocab, vocab, logit_cap());
         for (size_t i = 0; i < copies.size(); ++i)
             mix(copies[i], output.logits + rows[i] * vocab, vocab);
     }
@@ -793,6 +835,7 @@ struct Step {
                          keep_from(start));
             for (int64_t i = 0; i < count; ++i) {
                 float *portion = logits + i * width + (is_shared ? start : 0);
+                bound(portion, some, logit_cap());
                 tops[i].add(portion, start, some);
                 if (!copies.empty()) copies[i].collect(portion, start, some);
             }
@@ -878,14 +921,13 @@ EXPORTED int regard_set_map(void *model, int64_t is_encoder, int64_t layer, int6
     });
 }
 
-// Reads a norm of a block; `layer` -1 is that after the last block.
+// Reads a norm of a block, of `dim` numbers; `layer` -1 is that after the last block.
 EXPORTED int regard_set_norm(void *model, int64_t is_encoder, int64_t layer, int64_t name,
-                             const float *weight, const float *bias) {
+                             const float *weight, const float *bias, int64_t dim) {
     return guarded([&] {
         Stack &stack = stack_of(model, is_encoder);
         Norm &norm = layer < 0 ? stack.last_norm : stack.blocks[layer].norms[name];
-        const bool is_of_heads = layer >= 0 && (name == QUERY_NORM || name == KEY_NORM);
-        norm.set(weight, bias, is_of_heads ? stack.sizes.head_dim : stack.sizes.dim);
+        norm.set(weight, bias, dim);
         return DONE;
     });
 }

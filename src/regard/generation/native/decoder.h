@@ -3,24 +3,29 @@
 
 #include <cstdint>
 
-enum Activation : int64_t { RELU = 0, GELU = 1, GELU_TANH = 2, SILU = 3, SWIGLU = 4 };
+enum Activation : int64_t { RELU = 0, GELU = 1, GELU_TANH = 2, SILU = 3 };
 enum NormKind : int64_t { LAYER = 0, RMS = 1 };
 enum RotaryPairs : int64_t { NO_ROTARY = 0, HALVES = 1, INTERLEAVED = 2 };
 
-// The dimensions of a stack of blocks with its embedding.
+// A stack of blocks with its embedding. These fields and the norms that a block has say what it
+// computes: nothing depends on the family of a model.
 struct Sizes {
     int64_t num_layers, dim, num_heads, num_kv_heads, head_dim, hidden_dim, vocab_size;
     int64_t activation;    // an `Activation`
+    int64_t is_gated;      // 1: it is taken of one half of the inner map, times the other half
     int64_t norm;          // a `NormKind`
     int64_t is_pre;        // 1: a norm before each sub-layer and one after the last; 0: after each
+    int64_t is_parallel;   // 1: both sub-layers of a block read what it reads; not in an encoder
     int64_t reads_source;  // 1: blocks attend to a source
     int64_t rotary;        // a `RotaryPairs`
     int64_t precision;     // a `Precision` of packed.h
     double epsilon;        // of the norms
     double embedding_scale;
+    double score_cap, logit_cap;  // bounds c of c tanh(x / c), scores of self-attention; 0: none
     // Keys that each layer's self-attention sees before its query and, in an encoder, after it; -1
     // is without bound.
     const int64_t *before, *after;
+    const int64_t *angles, *biases;  // each layer's tables in `Positions`
 };
 
 // The linear maps and norms of a block.
@@ -38,9 +43,12 @@ enum NormName : int64_t {
     SELF_NORM = 0,
     CROSS_NORM = 1,
     FEED_FORWARD_NORM = 2,
-    QUERY_NORM = 3,  // of each head of the queries of self-attention, [head_dim]
-    KEY_NORM = 4,    // of each head of its keys, the same
-    NUM_NORMS = 5,
+    SELF_OUTPUT_NORM = 3,  // of what the sub-layer adds to the states
+    CROSS_OUTPUT_NORM = 4,
+    FEED_FORWARD_OUTPUT_NORM = 5,
+    QUERY_NORM = 6,  // of self-attention: each head, [head_dim], or all, [heads head_dim], together
+    KEY_NORM = 7,    // the same of its keys
+    NUM_NORMS = 8,
 };
 
 // The sentences of a beam search, [num] or [num][beam].
@@ -66,7 +74,11 @@ struct Positions {
     const float *rows;     // [num_rows, dim] to be added to embeddings, or null
     int64_t num_rows;
     int64_t offset;        // row of position 0
-    const float *cosines;  // [num_angles, head_dim / 2], or null
+    const float *cosines;  // [tables, num_angles, head_dim / 2], or null
     const float *sines;
     int64_t num_angles;
+    // What is added to scores, or null: [tables, heads, bias_row], ordered by the distance from the
+    // query to the key, which is 0 at `bias_zero`. Vectors are read from any of them on.
+    const float *biases;
+    int64_t bias_row, bias_zero;
 };

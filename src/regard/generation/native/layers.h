@@ -25,6 +25,36 @@ inline Vector<float> error_function(Vector<float> x) {
     return x < Vector<float>{} ? -value : value;
 }
 
+// Cephes (Moshier 1992): near 0 a polynomial, where the other form would lose digits.
+inline Vector<float> hyperbolic_tangent(Vector<float> x) {
+    const Vector<float> size = x < Vector<float>{} ? -x : x, square = x * x;
+    const Vector<float> bounded = size > 10.0f ? every(10.0f) : size;  // not a number stays so
+    const Vector<float> far = 1.0f - 2.0f / (exponential(2.0f * bounded) + 1.0f);
+    const Vector<float> series =
+        -3.33332819422e-1f +
+        square * (1.33314422036e-1f +
+                  square * (-5.37397155531e-2f +
+                            square * (2.06390887954e-2f - square * 5.70498872745e-3f)));
+    const Vector<float> near = x + x * square * series;
+    return size < 0.625f ? near : x < Vector<float>{} ? -far : far;
+}
+
+// cap tanh(x / cap). Models without bounds have no use for it: in place it would take registers.
+__attribute__((noinline)) inline Vector<float> bounded(Vector<float> x, float cap) {
+    return cap * hyperbolic_tangent(x / cap);
+}
+
+// Bounds some numbers by `cap`, where it is not 0.
+inline void bound(float *x, int64_t count, float cap) {
+    for (int64_t i = 0; cap != 0.0f && i < count; i += WIDTH) {
+        const size_t bytes = sizeof(float) * std::min(WIDTH, count - i);
+        Vector<float> some{};
+        __builtin_memcpy(&some, x + i, bytes);
+        some = bounded(some, cap);
+        __builtin_memcpy(x + i, &some, bytes);
+    }
+}
+
 inline Vector<float> activate(int64_t activation, Vector<float> x) {
     switch (activation) {
         case RELU: return x < Vector<float>{} ? Vector<float>{} : x;  // not a number stays so
@@ -35,8 +65,25 @@ inline Vector<float> activate(int64_t activation, Vector<float> x) {
     }
 }
 
+template <int64_t ACTIVATION> inline void gate_by(float *x, const float *gates, int64_t count) {
+    for (int64_t i = 0; i < count; i += WIDTH)
+        store(x + i, activate(ACTIVATION, load(x + i)) * load(gates + i));
+}
+
+// x = activation(x) gates, in whole vectors.
+inline void gate(int64_t activation, float *x, const float *gates, int64_t count) {
+    switch (activation) {
+        case RELU: return gate_by<RELU>(x, gates, count);
+        case GELU: return gate_by<GELU>(x, gates, count);
+        case GELU_TANH: return gate_by<GELU_TANH>(x, gates, count);
+        default: return gate_by<SILU>(x, gates, count);
+    }
+}
+
 struct Norm {
-    std::vector<float> weight, bias;  // [dim]; no bias in RMS norms; empty where there is no norm
+    std::vector<float> weight, bias;  // [dim]; no bias in RMS norms
+
+    bool is_there() const { return !weight.empty(); }
 
     void set(const float *scale, const float *shift, int64_t dim) {
         weight.assign(scale, scale + dim);
@@ -59,18 +106,26 @@ inline float sum_of(const float *x, int64_t count, float shift, bool is_square) 
     return sum;
 }
 
-// Normalises a row of `dim` numbers; zeros up to `width`.
+// Normalises a row of `parts` of `dim` numbers each, together; parts are `width` apart, and zero
+// behind their numbers.
 inline void normalize(float *to, const float *x, const Norm &norm, int64_t kind, double epsilon,
-                      int64_t dim, int64_t width) {
-    const float mean = kind == LAYER ? sum_of(x, dim, 0.0f, false) / float(dim) : 0.0f;
-    const float variance = sum_of(x, dim, mean, true) / float(dim);
-    const float factor = 1.0f / std::sqrt(variance + float(epsilon));
-    const float *weight = norm.weight.data(), *bias = norm.bias.data();
-    if (kind == LAYER)
-        for (int64_t i = 0; i < dim; ++i) to[i] = (x[i] - mean) * factor * weight[i] + bias[i];
-    else
-        for (int64_t i = 0; i < dim; ++i) to[i] = x[i] * factor * weight[i];
-    std::fill(to + dim, to + width, 0.0f);
+                      int64_t dim, int64_t width, int64_t parts = 1) {
+    const auto mean_of = [=](float shift, bool is_square) {
+        float sum = 0;
+        for (int64_t p = 0; p < parts; ++p) sum += sum_of(x + p * width, dim, shift, is_square);
+        return sum / float(parts * dim);
+    };
+    const float mean = kind == LAYER ? mean_of(0.0f, false) : 0.0f;
+    const float factor = 1.0f / std::sqrt(mean_of(mean, true) + float(epsilon));
+    for (int64_t p = 0; p < parts; ++p, to += width, x += width) {
+        const float *weight = norm.weight.data() + p * dim;
+        if (kind == LAYER) {
+            const float *bias = norm.bias.data() + p * dim;
+            for (int64_t i = 0; i < dim; ++i) to[i] = (x[i] - mean) * factor * weight[i] + bias[i];
+        } else
+            for (int64_t i = 0; i < dim; ++i) to[i] = x[i] * factor * weight[i];
+        std::fill(to + dim, to + width, 0.0f);
+    }
 }
 
 // Rotates a head by the angles of its position, `dim / 2` cosines and sines.
@@ -215,7 +270,7 @@ inline float weigh_scores(float *scores, int64_t count) {
 }
 
 // One position that attends: its queries, where its output goes, what it sees, and room for as many
-// scores, rounded up to vectors; `bonuses`, as many, are added to the scores.
+// scores, rounded up to vectors; `bonuses`, as many of each head, `bonus_row` apart, are added to them.
 template <typename From> struct Attending {
     float *out;
     const float *queries;
@@ -223,15 +278,17 @@ template <typename From> struct Attending {
     int64_t count;
     float *scores;
     const float *bonuses = nullptr;
+    int64_t bonus_row = 0;
     float factor = 0;  // makes weights of the scores that the last head leaves
 };
 
-// Attention of some positions. Heads are as wide as whole loads. Positions that see about the
+// Attention of some positions, whose scores are bounded by `cap`, where it is not 0, before bonuses are
+// added. Heads are as wide as whole loads. Positions that see about the
 // same keys read them together, a few keys at a time, which stay in the first cache; the numbers of
 // each do not depend on the others.
 template <typename From>
 inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int64_t repeats,
-                   int64_t width, float scale) {
+                   int64_t width, float scale, float cap = 0) {
     using N = typename From::Number;
     constexpr int64_t STEP = 32;  // keys
     constexpr int64_t P = PARTS<N>;
@@ -247,7 +304,8 @@ inline void attend(Attending<From> *group, int64_t size, int64_t num_heads, int6
                     for (int64_t i = 0; i < WIDTH; ++i)
                         keys[i] = one->from.key(head, std::min(j + i, one->count - 1));
                     Vector<float> products = dots(query, keys, width) * scale;
-                    if (one->bonuses) products += load(one->bonuses + j);
+                    if (cap != 0.0f) products = bounded(products, cap);
+                    if (one->bonuses) products += load(one->bonuses + h * one->bonus_row + j);
                     store(one->scores + j, products);
                 }
             }

@@ -19,14 +19,26 @@ _HEADERS = Path(cpu_kernels.__file__).parent
 PRECISIONS: dict[DecodingPrecision, int] = {"float32": 0, "int8": 1, "bf16": 2}
 """Types of the weights, with their numbers in packed.h."""
 
-ACTIVATIONS = {"relu": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3, "swiglu": 4}
-"""Activations, with their numbers in decoder.h."""
+ACTIVATIONS = {
+    "relu": 0,
+    "gelu": 1,
+    "gelu_tanh": 2,
+    "silu": 3,
+    "swiglu": 3,
+    "geglu": 1,
+    "geglu_tanh": 2,
+}
+"""Activations with their numbers in decoder.h; those with gates have the number of theirs."""
 
 SELF_QKV, SELF_OUT, CROSS_Q, CROSS_KV, CROSS_OUT, INNER, OUTER = range(7)
 """Linear maps of a block, with their numbers in decoder.h."""
 
-SELF_NORM, CROSS_NORM, FEED_FORWARD_NORM, QUERY_NORM, KEY_NORM = range(5)
+SELF_NORM, CROSS_NORM, FEED_FORWARD_NORM = range(3)
+SELF_OUTPUT_NORM, CROSS_OUTPUT_NORM, FEED_FORWARD_OUTPUT_NORM, QUERY_NORM, KEY_NORM = range(3, 8)
 """Norms of a block, with their numbers in decoder.h."""
+
+LONGEST_VECTOR = 16
+"""Numbers that are read at once, at most: as many lie behind the last bias of a table."""
 
 DONE, NO_MEMORY, OUT_OF_RANGE = 0, 1, 2  # what functions return
 _I, _F, _P = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
@@ -37,10 +49,10 @@ class Sizes(ctypes.Structure):
 
     _fields_ = (
         *((name, _I) for name in ("num_layers", "dim", "num_heads", "num_kv_heads", "head_dim")),
-        *((name, _I) for name in ("hidden_dim", "vocab_size", "activation", "norm", "is_pre")),
-        *((name, _I) for name in ("reads_source", "rotary", "precision")),
-        *((name, _F) for name in ("epsilon", "embedding_scale")),
-        *((name, ctypes.POINTER(_I)) for name in ("before", "after")),
+        *((name, _I) for name in ("hidden_dim", "vocab_size", "activation", "is_gated", "norm")),
+        *((name, _I) for name in ("is_pre", "is_parallel", "reads_source", "rotary", "precision")),
+        *((name, _F) for name in ("epsilon", "embedding_scale", "score_cap", "logit_cap")),
+        *((name, ctypes.POINTER(_I)) for name in ("before", "after", "angles", "biases")),
     )
 
 
@@ -54,6 +66,9 @@ class Positions(ctypes.Structure):
         ("cosines", _P),
         ("sines", _P),
         ("num_angles", _I),
+        ("biases", _P),
+        ("bias_row", _I),
+        ("bias_zero", _I),
     )
 
 
@@ -78,7 +93,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "regard_model_new": (_P, (_P, _P)),
     "regard_model_free": (None, (_P,)),
     "regard_set_map": (ctypes.c_int, (_P, _I, _I, _I, _P, _P)),
-    "regard_set_norm": (ctypes.c_int, (_P, _I, _I, _I, _P, _P)),
+    "regard_set_norm": (ctypes.c_int, (_P, _I, _I, _I, _P, _P, _I)),
     "regard_set_embedding": (ctypes.c_int, (_P, _I, _P, _P, _P, _F)),
     "regard_set_output": (ctypes.c_int, (_P, _P, _P)),
     "regard_set_copy": (ctypes.c_int, (_P, _P, _P, _P, _F, _F, _I)),

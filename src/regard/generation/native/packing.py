@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +23,18 @@ from regard.generation.native.coverage import (
     target_stack,
     why_through_operators,
 )
+from regard.layers.feed_forward import GATED
+from regard.layers.multi_head_attention import SelfAttention
 from regard.layers.norm import LayerNorm, RMSNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
-from regard.layers.transformer_block import DecoderBlock
+from regard.layers.relative_bias import RelativeBias
+from regard.layers.rotary import Rotary
+from regard.layers.transformer_block import DecoderBlock, ParallelBlock
 from regard.models.base.encoder_decoder import EncoderDecoder
 
 if TYPE_CHECKING:
     from regard.layers.linear import Linear
-    from regard.layers.multi_head_attention import SelfAttention
+    from regard.layers.multi_head_attention import MultiHeadAttention
     from regard.layers.pointer_generator import PointerGenerator
     from regard.models.base.text_model import TextModel
     from regard.settings.values import DecodingPrecision
@@ -97,18 +102,21 @@ class PackedModel:
         )
         library.check(result)
         for number, block in enumerate(stack.blocks):
+            attention = self_attention_of(block)
+            attentions: dict[int, MultiHeadAttention] = {library.SELF_QKV: attention}
+            if isinstance(block, DecoderBlock):
+                attentions[library.CROSS_Q] = block.cross_attention
             for name, maps in _maps_of(block).items():
-                queries = self_attention_of(block) if name == library.SELF_QKV else None
-                self._pack_map(is_encoder, number, name, maps, queries=queries)
-            for name, block_norm in _norms_of(block).items():
-                attention, factor, order = self_attention_of(block), 1.0, None
+                self._pack_map(is_encoder, number, name, maps, queries=attentions.get(name))
+            for name, norm in _norms_of(block).items():
+                factor, order = 1.0, None
                 if name in (library.QUERY_NORM, library.KEY_NORM):
                     order = _order_of_head(attention)
                 if name == library.QUERY_NORM:
                     factor = _query_factor(attention)
-                self._pack_norm(is_encoder, number, name, block_norm, factor, order)
+                self._pack_norm(is_encoder, number, name, norm, factor, order)
         if isinstance(stack.last_norm, LayerNorm | RMSNorm):
-            self._pack_norm(is_encoder, -1, 0, stack.last_norm)
+            self._pack_norm(is_encoder, -1, 0, stack.last_norm, stack.output_scale)
 
     def _pack_map(
         self,
@@ -117,17 +125,17 @@ class PackedModel:
         name: int,
         maps: tuple[Linear, ...],
         *,
-        queries: SelfAttention | None,
+        queries: MultiHeadAttention | None,
     ) -> None:
         """Pack linear maps, stacked along their outputs; `queries` is whose queries are first."""
         weight = _stack([_readable(one.adapted_weight()) for one in maps])
         biases = [_readable(one.bias) for one in maps if one.bias is not None]
         bias = _stack(biases) if biases else None
-        if queries is not None and queries.query_norm is None:
+        if queries is not None and getattr(queries, "query_norm", None) is None:
             num, factor = queries.num_heads * queries.head_dim, _query_factor(queries)
             weight = _scale_rows(weight, num, factor)
             bias = None if bias is None else _scale_rows(bias, num, factor)
-        if queries is not None and (order := _order_of_head(queries)) is not None:
+        if isinstance(queries, SelfAttention) and (order := _order_of_head(queries)) is not None:
             num = queries.num_heads + queries.num_kv_heads
             weight = _reorder_heads(weight, num, order)
             bias = None if bias is None else _reorder_heads(bias, num, order)
@@ -143,18 +151,20 @@ class PackedModel:
         factor: float = 1.0,
         order: Tensor | None = None,
     ) -> None:
-        """Pack a norm; its outputs are multiplied by `factor` and come in `order`."""
+        """Pack a norm; its outputs are multiplied by `factor`, and heads come in `order`."""
         weight = factor * _readable(norm.scale)
         bias = None
         if isinstance(norm, LayerNorm) and norm.bias is not None:
             bias = factor * _readable(norm.bias)
         if order is not None:
-            weight, bias = weight[order], None if bias is None else bias[order]
-        pointers = weight.data_ptr(), _pointer(bias)
-        library.check(self.library.regard_set_norm(self.handle, is_encoder, layer, name, *pointers))
+            num_heads = len(weight) // len(order)
+            weight = _reorder_heads(weight, num_heads, order)
+            bias = None if bias is None else _reorder_heads(bias, num_heads, order)
+        numbers = weight.data_ptr(), _pointer(bias), len(weight)
+        library.check(self.library.regard_set_norm(self.handle, is_encoder, layer, name, *numbers))
 
 
-def _query_factor(attention: SelfAttention) -> float:
+def _query_factor(attention: MultiHeadAttention) -> float:
     """Return what queries are multiplied by where scores are divided by the root of a head's size.
 
     The compiled decoder does the latter, whatever the scale of the scores is.
@@ -209,16 +219,17 @@ class _Tables(NamedTuple):
 
 
 class PositionTables:
-    """What is added to embeddings by position, and the angles of rotary positions.
+    """What is added to embeddings by position, rotary angles, and biases of distances.
 
     Args:
-        stack: The layers that read them.
+        stack: The layers that read them, of which some may share the same angles or biases.
     """
 
     def __init__(self, stack: BlockStack) -> None:
-        attention = self_attention_of(stack.blocks[0])
-        self._positions, self._rotary = stack.embedding.positions, attention.rotary
-        self._head_dim = attention.head_dim
+        attentions = [self_attention_of(block) for block in stack.blocks]
+        self._positions, self._head_dim = stack.embedding.positions, attentions[0].head_dim
+        self._rotaries = _of_each_kind(attention.rotary for attention in attentions)
+        self._biases = _of_each_kind(attention.position_bias for attention in attentions)
         self._tables = self._compute(256)
 
     def up_to(self, length: int) -> _Tables:
@@ -239,19 +250,50 @@ class PositionTables:
             tensors.append(sinusoids(num, positions.dim, positions.order, start=start))
         if tensors:
             record.rows, record.num_rows = tensors[0].data_ptr(), len(tensors[0])
-        if self._rotary is not None:
-            # In float64, as the layer: [num, rotated pairs], and then [num, head_dim / 2].
-            angles = torch.arange(num).double()[:, None] * self._rotary.frequencies(self._head_dim)
-            amplitude, at_rest = self._rotary.scaling.amplitude, (1.0, 0.0)
-            num_others = self._head_dim // 2 - angles.shape[1]
-            cosines, sines = (
-                F.pad((amplitude * f(angles)).float(), (0, num_others), value=value)
-                for f, value in zip((torch.cos, torch.sin), at_rest, strict=True)
-            )
+        if self._rotaries:
+            pairs = [self._rotate(rotary, num) for rotary in self._rotaries]
+            cosines, sines = (torch.stack(tables) for tables in zip(*pairs, strict=True))
             tensors += [cosines, sines]
             record.cosines, record.sines = cosines.data_ptr(), sines.data_ptr()
             record.num_angles = num
+        if self._biases:
+            # Of the last of `num` queries to the keys before and after it.
+            rows = [bias.of_query(num - 1, 2 * num - 1, None)[0, :, 0] for bias in self._biases]
+            biases = F.pad(_readable(torch.stack(rows)), (0, library.LONGEST_VECTOR))
+            tensors.append(biases)
+            record.biases, record.bias_row = biases.data_ptr(), biases.shape[2]
+            record.bias_zero = num - 1
         return _Tables(record, tuple(tensors), num)
+
+    def _rotate(self, rotary: Rotary, num: int) -> tuple[Tensor, Tensor]:
+        """Compute the cosines and the sines of positions, each ``[num, head_dim / 2]``."""
+        # In float64, as the layer: [num, rotated pairs].
+        angles = torch.arange(num).double()[:, None] * rotary.frequencies(self._head_dim)
+        num_others = self._head_dim // 2 - angles.shape[1]
+        cosines, sines = (rotary.scaling.amplitude * f(angles) for f in (torch.cos, torch.sin))
+        return (
+            F.pad(cosines.float(), (0, num_others), value=1.0),
+            F.pad(sines.float(), (0, num_others)),
+        )
+
+
+Positioned = TypeVar("Positioned", Rotary, RelativeBias)
+
+
+def _of_each_kind(layers: Iterable[Positioned | None]) -> list[Positioned]:
+    """Return one of the layers of each kind; those that are None are left out."""
+    return list({_kind_of(layer): layer for layer in layers if layer is not None}.values())
+
+
+def _number_kinds(layers: Iterable[Rotary | RelativeBias | None]) -> list[int]:
+    """Return the index of each layer's kind in `_of_each_kind`; without kinds it is 0."""
+    kinds = [_kind_of(layer) for layer in layers]
+    return [list(dict.fromkeys(kinds)).index(kind) for kind in kinds]
+
+
+def _kind_of(layer: Rotary | RelativeBias | None) -> object:
+    """Return what is equal for layers that have the same angles, or share their biases."""
+    return (layer.base, layer.scaling) if isinstance(layer, Rotary) else layer
 
 
 def _maps_of(block: Block) -> dict[int, tuple[Linear, ...]]:
@@ -275,28 +317,30 @@ def _maps_of(block: Block) -> dict[int, tuple[Linear, ...]]:
 
 def _norms_of(block: Block) -> dict[int, LayerNorm | RMSNorm]:
     """Return the norms of a block by their numbers."""
-    attention = self_attention_of(block)
+    attention, network = self_attention_of(block), block.feed_forward_residual
+    is_reading = isinstance(block, DecoderBlock)
+    own = block.self_residual if is_reading else block.attention_residual
     norms: dict[int, nn.Module | None] = {
-        library.FEED_FORWARD_NORM: block.feed_forward_residual.norm,
+        library.SELF_NORM: own.norm,
+        library.SELF_OUTPUT_NORM: own.output_norm,
+        library.FEED_FORWARD_NORM: network.norm,
+        library.FEED_FORWARD_OUTPUT_NORM: network.output_norm,
         library.QUERY_NORM: attention.query_norm,
         library.KEY_NORM: attention.key_norm,
     }
-    if isinstance(block, DecoderBlock):
-        norms[library.SELF_NORM] = block.self_residual.norm
+    if is_reading:
         norms[library.CROSS_NORM] = block.cross_residual.norm
-    else:
-        norms[library.SELF_NORM] = block.attention_residual.norm
+        norms[library.CROSS_OUTPUT_NORM] = block.cross_residual.output_norm
     return {name: norm for name, norm in norms.items() if isinstance(norm, LayerNorm | RMSNorm)}
 
 
 def _sizes(stack: BlockStack, precision: DecodingPrecision) -> library.Sizes:
     """Return the dimensions of a stack of blocks of one kind."""
-    first = stack.blocks[0]
-    attention, norm = self_attention_of(first), first.feed_forward_residual.norm
-    assert isinstance(norm, LayerNorm | RMSNorm), "other positions of norms are not covered"
-    bands = [band_of(self_attention_of(block).pattern) for block in stack.blocks]
-    reaches = ctypes.c_int64 * len(bands)
-    rotary = attention.rotary
+    first, attentions = stack.blocks[0], [self_attention_of(block) for block in stack.blocks]
+    attention, norm = attentions[0], next(iter(_norms_of(first).values()))
+    bands = [band_of(attention.pattern) for attention in attentions]
+    of_layers = ctypes.c_int64 * len(bands)
+    rotary, activation = attention.rotary, first.feed_forward.activation_name
     vocab_size, dim = stack.embedding.weight.shape
     return library.Sizes(
         num_layers=len(bands),
@@ -306,16 +350,22 @@ def _sizes(stack: BlockStack, precision: DecodingPrecision) -> library.Sizes:
         head_dim=attention.head_dim,
         hidden_dim=first.feed_forward.outer.in_features,
         vocab_size=vocab_size,
-        activation=library.ACTIVATIONS[first.feed_forward.activation_name],
+        activation=library.ACTIVATIONS[activation],
+        is_gated=int(activation in GATED),
         norm=int(isinstance(norm, RMSNorm)),
         is_pre=int(first.feed_forward_residual.is_pre),
+        is_parallel=int(isinstance(first, ParallelBlock)),
         reads_source=int(isinstance(first, DecoderBlock)),
         rotary=0 if rotary is None else 2 if rotary.interleaved else 1,
         precision=library.PRECISIONS[precision],
         epsilon=norm.epsilon,
         embedding_scale=stack.embedding.scale,
-        before=reaches(*(_reach(None if band is None else band.before) for band in bands)),
-        after=reaches(*(_reach(None if band is None else band.after) for band in bands)),
+        score_cap=attention.score.soft_cap or 0.0,
+        logit_cap=stack.logit_cap or 0.0,
+        before=of_layers(*(_reach(None if band is None else band.before) for band in bands)),
+        after=of_layers(*(_reach(None if band is None else band.after) for band in bands)),
+        angles=of_layers(*_number_kinds(attention.rotary for attention in attentions)),
+        biases=of_layers(*_number_kinds(attention.position_bias for attention in attentions)),
     )
 
 
