@@ -25,6 +25,7 @@ from regard.generation.native import (
 )
 from regard.generation.native.coverage import modules_of, why_not_covered
 from regard.layers.recorded_attention import RecordedAttention
+from regard.layers.relative_bias import RelativeBias
 from regard.models.base.text_model import TextModel
 from regard.settings.values import DecodingPrecision
 
@@ -79,16 +80,16 @@ def decoding_path(model: nn.Module, precision: DecodingPrecision | None = None) 
     reason = _why_operators(model, precision)
     if reason is None:
         return f"compiled decoder, {_own_precision(model, precision)}"
-    if is_repeated_as_graph(model):
-        return f"CUDA graphs, {_own_precision(model, precision)}"
+    if _is_on_gpu(model):
+        reason = _why_no_graph(model)
+        if reason is None:
+            return f"CUDA graphs, {_own_precision(model, precision)}"
     return f"PyTorch's operators: {reason}"
 
 
 def is_repeated_as_graph(model: nn.Module) -> bool:
     """Return whether a step of a model is repeated as a CUDA graph."""
-    if next(model.parameters()).device.type != "cuda":
-        return False
-    return why_not_covered(model) is None and _why_watched(model) is None
+    return _is_on_gpu(model) and _why_no_graph(model) is None
 
 
 def default_precision(model: nn.Module, trained_in: str) -> DecodingPrecision | None:
@@ -143,6 +144,17 @@ def _why_watched(model: nn.Module) -> str | None:
         if isinstance(module, RecordedAttention) and module.on_attention is not None:
             return "its attention is recorded"
     return None
+
+
+def _is_on_gpu(model: nn.Module) -> bool:
+    return next(model.parameters()).device.type == "cuda"
+
+
+def _why_no_graph(model: nn.Module) -> str | None:
+    """Return why a step of a model on a GPU is not repeated as a graph; None where it is."""
+    if any(isinstance(module, RelativeBias) for module in modules_of(model)):
+        return "CUDA graphs do not cover relative positions"  # their caches add nothing to scores
+    return why_not_covered(model) or _why_watched(model)
 
 
 def _check_precision(precision: DecodingPrecision | None, reason: str) -> None:

@@ -31,6 +31,21 @@ MODELS = {
         ),
         VOCAB,
     ),
+    "gpt of parallel sub-layers": lambda: Gpt(
+        GptConfig(num_layers=2, parallel_residual=True, logit_soft_cap=2.0, **SMALL), VOCAB
+    ),
+    "gpt with norms of outputs and two kinds of angles": lambda: Gpt(
+        GptConfig(
+            num_layers=2,
+            norm="sandwich",
+            qk_norm="joint",
+            window=(3, 0),
+            local_rotary_base=9.0,
+            activation="geglu",
+            **SMALL,
+        ),
+        VOCAB,
+    ),
     "transformer": lambda: TransformerDecoder(
         TransformerConfig(num_decoder_layers=2, positions="rotary", **SMALL), VOCAB
     ),

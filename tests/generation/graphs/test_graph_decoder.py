@@ -7,6 +7,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,10 +23,12 @@ from regard.generation.graphs.static_step import StaticStep
 from regard.generation.scheduling import decode_sources
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
+    T5,
     BertConfig,
     EncoderDecoderConfig,
     EncoderDecoderModel,
     GptConfig,
+    T5Config,
     Transformer,
     TransformerConfig,
 )
@@ -376,6 +379,18 @@ def test_rows_that_are_no_groups_are_refused():
         decoder.decode_top(torch.tensor([1] * 5), state, 2)
     with pytest.raises(ShapeError, match="5 tokens are expected"):
         decoder.decode_top(torch.tensor([1] * 4), state, 2)
+
+
+def test_a_model_with_biases_of_distances_has_no_graph(monkeypatch):
+    there = [SimpleNamespace(device=torch.device("cuda"))]
+    sizes = {"num_encoder_layers": 1, "num_decoder_layers": 1, "dim": 8, "num_heads": 2}
+    models = build(), T5(T5Config(hidden_dim=8, **sizes), VOCAB)
+    for model in models:
+        monkeypatch.setattr(model, "parameters", lambda: iter(there))
+    assert [decoding_path(model) for model in models] == [
+        "CUDA graphs, float32",
+        "PyTorch's operators: CUDA graphs do not cover relative positions",
+    ]
 
 
 def test_a_model_on_a_cpu_has_no_graph():
