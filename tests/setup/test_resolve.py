@@ -244,7 +244,7 @@ def test_texts_longer_than_a_table_of_positions_are_refused(task, settings):
     with pytest.raises(ConfigError) as caught:
         decide(LONG, *settings, task=task)
     assert str(caught.value) == (
-        "data.max_length=600: the model has a table of 512 positions.  Set `data.max_length=512` "
+        "data.max_length=600: the model has 512 positions.  Set `data.max_length=512` "
         "or less, or `model.max_positions=600`."
     )
     assert decide("data.max_length=512", *settings, task=task).data.max_length == 512

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from regard.layers.relative_bias import RelativeBias
     from regard.layers.rotary import Rotary, rotate
     from regard.layers.rotary_scaling import (
+        DynamicScaling,
         LinearScaling,
         Llama3Scaling,
+        LongRopeScaling,
         PlainAngles,
         RotaryScaling,
         YarnScaling,
@@ -75,6 +77,7 @@ __all__ = [
     "DecoderBlock",
     "Description",
     "Dropout",
+    "DynamicScaling",
     "FeedForward",
     "Flow",
     "GatedConvolution",
@@ -86,6 +89,7 @@ __all__ = [
     "Linear",
     "LinearScaling",
     "Llama3Scaling",
+    "LongRopeScaling",
     "LongformerAttention",
     "LowRank",
     "Lstm",

@@ -1,16 +1,16 @@
 """Rotary angles that are changed for texts longer than those of the first training.
 
 Every rule is a struct with the names and numbers of ``rope_parameters`` in a Hugging Face
-``config.json``; the setting ``rope_type`` says which one it is. Rules whose angles depend on the
-length of the text at hand (``dynamic``, ``longrope``) are not here: keys that are cached were
-rotated before that length was known.
+``config.json``; the setting ``rope_type`` says which one it is. Two rules have other angles for
+texts that are longer than those of the first training (``dynamic``, ``longrope``). These texts are
+not read here: keys that are cached were rotated before the length of a text was known.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,6 +27,9 @@ class RotaryScaling(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="rope_type"
 ):
     """A rule by which rotary angles are changed; this one leaves them."""
+
+    depends_on_length: ClassVar[bool] = False
+    """Whether it has other angles, not computed here, for texts that are too long."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -53,10 +56,20 @@ class RotaryScaling(
         """
         return frequencies
 
+    def num_factors(self) -> int | None:
+        """Return for how many pairs it has a number each; None for any."""
+        return None
+
     def numbers(self) -> list[float]:
         """Return its index in `ROTARY_SCALINGS` and its numbers, which operators of graphs take."""
         values = (float(getattr(self, name)) for name in self.__struct_fields__)
         return [float(ROTARY_SCALINGS.index(type(self))), *values]
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[float]) -> Self:
+        """Return the rule of numbers, without that of its index."""
+        values = (int(value) if value.is_integer() else value for value in numbers)
+        return cls(**dict(zip(cls.__struct_fields__, values, strict=True)))
 
 
 class PlainAngles(RotaryScaling, frozen=True, kw_only=True, tag="default"):
@@ -216,14 +229,110 @@ def default_yarn_factor(factor: float, weight: float = 1.0) -> float:
     return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
 
+class DynamicScaling(RotaryScaling, frozen=True, kw_only=True, tag="dynamic"):
+    """Rotary angles whose base grows with the length of a text that is too long (dynamic NTK).
+
+    Those of shorter texts are as they are (bloc97 2023; the formula is that of ``transformers``).
+
+    Args:
+        factor: By how much more texts may be longer, 1 or more.
+    """
+
+    depends_on_length: ClassVar[bool] = True
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "factor")
+        require_finite(self, "factor")
+
+
+class LongRopeScaling(RotaryScaling, frozen=True, kw_only=True, tag="longrope"):
+    """Each rotary angle is divided by a number of its own (Ding et al. 2024, "LongRoPE").
+
+    The numbers of texts that are too long are kept for a model that is written again.
+
+    Args:
+        short_factor: Divisor of the angle of each pair, above 0; none are 1.
+        long_factor: Those of longer texts.
+        factor: How many times longer texts may be, 1 or more.
+        attention_factor: Factor on rotated queries and keys, above 0.
+    """
+
+    depends_on_length: ClassVar[bool] = True
+
+    short_factor: tuple[float, ...] = ()
+    long_factor: tuple[float, ...] = ()
+    factor: float = 1.0
+    attention_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "factor")
+        require_finite(self, "factor", "attention_factor")
+        require_positive(self, "attention_factor")
+        for name, divisors in (
+            ("short_factor", self.short_factor),
+            ("long_factor", self.long_factor),
+        ):
+            if not all(0 < divisor < math.inf for divisor in divisors):
+                raise ValueError(f"{name} must have finite numbers above 0, not {divisors}")
+        if len(self.short_factor) != len(self.long_factor):
+            raise ValueError(
+                f"long_factor must have as many numbers as short_factor "
+                f"({len(self.short_factor)}), not {len(self.long_factor)}"
+            )
+
+    @property
+    def amplitude(self) -> float:
+        """Factor on rotated queries and keys."""
+        return self.attention_factor
+
+    def num_factors(self) -> int | None:
+        """Return for how many pairs it has a number each; None for any."""
+        return len(self.short_factor) or None
+
+    def slow_down(self, frequencies: A, base: float) -> A:  # noqa: ARG002 - of other rules
+        """Divide each frequency of ``[pairs]``.
+
+        Returns:
+            Same shape.
+
+        >>> scaling = LongRopeScaling(short_factor=(1.0, 2.0), long_factor=(1.0, 8.0))
+        >>> scaling.slow_down(np.array([1.0, 0.1]), 10000.0).tolist()
+        [1.0, 0.05]
+        """
+        if not self.short_factor:
+            return frequencies
+        if isinstance(frequencies, Tensor):
+            return frequencies / frequencies.new_tensor(self.short_factor)
+        return frequencies / np.array(self.short_factor)
+
+    def numbers(self) -> list[float]:
+        """Return its index in `ROTARY_SCALINGS` and the numbers of texts that are not too long."""
+        index = ROTARY_SCALINGS.index(LongRopeScaling)
+        return [float(index), self.attention_factor, *self.short_factor]
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[float]) -> Self:
+        """Return the rule of numbers, without that of its index."""
+        factors = tuple(numbers[1:])
+        return cls(attention_factor=numbers[0], short_factor=factors, long_factor=factors)
+
+
 ROTARY_SCALINGS: tuple[type[RotaryScaling], ...] = (
     PlainAngles,
     LinearScaling,
     Llama3Scaling,
     YarnScaling,
+    DynamicScaling,
+    LongRopeScaling,
 )
 """All rules."""
-AnyRotaryScaling = PlainAngles | LinearScaling | Llama3Scaling | YarnScaling
+AnyRotaryScaling = (
+    PlainAngles | LinearScaling | Llama3Scaling | YarnScaling | DynamicScaling | LongRopeScaling
+)
 """The section of settings that has one of them."""
 
 
@@ -233,6 +342,4 @@ def scaling_of(numbers: Sequence[float]) -> RotaryScaling:
     >>> scaling_of(LinearScaling(factor=2.5).numbers())
     LinearScaling(factor=2.5)
     """
-    kind = ROTARY_SCALINGS[int(numbers[0])]
-    values = (int(value) if value.is_integer() else value for value in numbers[1:])
-    return kind(**dict(zip(kind.__struct_fields__, values, strict=True)))
+    return ROTARY_SCALINGS[int(numbers[0])].of_numbers(numbers[1:])

@@ -134,7 +134,7 @@ def _encoder_decoder_config(
 def decoder_config(published: Published, task: str) -> RunConfig:
     """Return the settings of a published decoder; see `text_config`."""
     model = published.config
-    limit = model.max_positions if model.positions == "learned" else None
+    limit = model.position_limit
     sampling = read_sampling(published.folder, published.vocab_size, max_positions=limit)
     longest = min(filter(None, (_LONGEST, limit)))
     return replace(text_config(published, task, max_length=longest), sampling=sampling)

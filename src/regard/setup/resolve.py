@@ -22,6 +22,7 @@ from regard.errors import ConfigError
 from regard.models import (
     ENCODER_DECODERS,
     EncoderDecoderConfig,
+    GptConfig,
     ModelConfig,
     TransformerConfig,
 )
@@ -288,7 +289,9 @@ def _with_sparse_encoder(config: RunConfig, request: Request, sources: SourceLen
 
 
 def _num_positions(model: ModelConfig) -> int | None:
-    """Return the rows of a model's table of positions; None where it has no table."""
+    """Return the most tokens that a model has positions for; None where there is no limit."""
+    if isinstance(model, GptConfig):
+        return model.position_limit
     has_table = getattr(model, "positions", None) == "learned"
     return getattr(model, "max_positions", None) if has_table else None
 
@@ -311,7 +314,7 @@ def _check_positions(config: RunConfig) -> None:
             if config.start_from is None:
                 advice += f", or `model.max_positions={length}`"
             raise ConfigError(
-                f"data.{name}={length:,}: the model has a table of {most:,} positions.  {advice}."
+                f"data.{name}={length:,}: the model has {most:,} positions.  {advice}."
             )
 
 

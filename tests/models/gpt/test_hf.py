@@ -97,7 +97,7 @@ def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
             "gpt2",
             {"activation_function": "quick_gelu"},
             "activation_function=quick_gelu: no such variant here, "
-            "known are gelu_new, gelu_pytorch_tanh, gelu, relu.",
+            "known are gelu_new, gelu_pytorch_tanh, gelu_fast, gelu, gelu_python, relu.",
         ),
         (
             "gpt2",
@@ -111,9 +111,9 @@ def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
         ),
         (
             "llama",
-            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
-            'rope_scaling.type="dynamic": no such variant here, known are default, linear, llama3, '
-            "yarn.  Its angles depend on the length of a text.",
+            {"rope_scaling": {"type": "proportional", "factor": 2.0}},
+            'rope_scaling.type="proportional": no such variant here, known are default, linear, '
+            "llama3, yarn, dynamic, longrope, su.",
         ),
         (
             "llama",

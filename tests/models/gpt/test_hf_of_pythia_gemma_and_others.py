@@ -137,14 +137,14 @@ LOCAL = {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}
         ("gemma3_text", {"sliding_window_pattern": 0}, "sliding_window_pattern=0: must be 1 or "),
         (
             "phi3",
-            {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}},
-            'rope_scaling.type="longrope": no such variant here, known are default, linear, '
-            "llama3, yarn.  Its angles depend on the length of a text.",
+            {"rope_scaling": {"type": "longrope", "short_factor": [1.0]}},
+            "rope_scaling.long_factor=null: a list of numbers was expected, which longrope needs.",
         ),
         (
             "phi3",
             {"rope_scaling": {"type": "yarn", "factor": 2.0}, "max_position_embeddings": 9},
-            'rope_type="yarn": no such variant here, phi3 checkpoints have default alone.',
+            'rope_type="yarn": no such variant here, phi3 checkpoints have default and longrope '
+            "alone.",
         ),
         (
             "gpt_neo",
@@ -220,7 +220,7 @@ def test_a_configuration_is_written_in_its_format_and_comes_back(model_type, cha
         (
             "phi3",
             {"rotary_scaling": LinearScaling(factor=2.0)},
-            "rotary_scaling.rope_type=linear: phi3 checkpoints have default only.",
+            "rotary_scaling.rope_type=linear: phi3 checkpoints have default and longrope only.",
         ),
         ("phi3", {"window": (7, 0)}, "window=[7,0]: phi3 checkpoints have one for all layers only"),
         ("olmo2", OLMO | {"window": 7}, "window=7: olmo2 checkpoints have 0 only."),

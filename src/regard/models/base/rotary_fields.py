@@ -7,6 +7,7 @@ Releases of ``transformers`` before 5 have ``rope_theta`` and ``rope_scaling``, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import msgspec
 from regard.errors import ConfigError
 from regard.layers.rotary_scaling import (
     ROTARY_SCALINGS,
+    LongRopeScaling,
     PlainAngles,
     RotaryScaling,
     YarnScaling,
@@ -22,7 +24,9 @@ from regard.layers.rotary_scaling import (
 )
 from regard.models.base.checkpoint_format import field_of, require_fields
 
-_KINDS = {str(kind.__struct_config__.tag): kind for kind in ROTARY_SCALINGS}
+_KINDS = {str(kind.__struct_config__.tag): kind for kind in ROTARY_SCALINGS} | {
+    "su": LongRopeScaling  # its name in the first releases of Phi-3
+}
 _ORIGINAL_LENGTH = "original_max_position_embeddings"
 _OPTIONAL: dict[type[RotaryScaling], frozenset[str]] = {
     YarnScaling: frozenset({"beta_fast", "beta_slow", "attention_factor"})
@@ -52,8 +56,8 @@ class RotaryFields(NamedTuple):
             fields: All values of ``config.json``.
 
         Returns:
-            The settings ``rotary_base``, ``rotary_scaling`` and, of a format that has it,
-            ``rotary_fraction``.
+            The settings ``rotary_base``, ``rotary_scaling``, of a format that has it
+            ``rotary_fraction``, and ``max_positions`` where the angles limit it.
 
         Raises:
             ConfigError: A value is of another type, or asks for what is not computed here.
@@ -75,10 +79,13 @@ class RotaryFields(NamedTuple):
             if value is not None
         }
         rope = outside | inside
-        settings = {
+        scaling = read_scaling(fields, rope, name)
+        settings: dict[str, Any] = {
             "rotary_base": field_of(rope, self.base, self.default_base),
-            "rotary_scaling": read_scaling(fields, rope, name),
+            "rotary_scaling": scaling,
         }
+        if isinstance(scaling, LongRopeScaling):
+            settings["max_positions"] = _original_length(fields, rope)
         if self.default_fraction is not None:
             part = field_of(rope, self.fraction, self.default_fraction)
             return settings | {"rotary_fraction": part}
@@ -104,18 +111,16 @@ def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) 
     key = "rope_type" if rope.get("rope_type") is not None else "type"
     rope_type = rope.get(key) or "default"
     if rope_type not in _KINDS:
-        why = "  Its angles depend on the length of a text." if rope_type in _BY_LENGTH else ""
         raise ConfigError(
             f"config.json: {name}.{key}={json.dumps(rope_type)}: no such variant here, known are "
-            f"{', '.join(_KINDS)}.{why}"
+            f"{', '.join(_KINDS)}."
         )
     kind = _KINDS[rope_type]
+    if kind is LongRopeScaling:
+        return _read_longrope(fields, rope, name)
     values = {field.name: rope.get(field.name) for field in msgspec.structs.fields(kind)}
     if _ORIGINAL_LENGTH in values:
-        # That next to the angles counts first, and the longest text is the last resort.
-        places = (fields.get(_ORIGINAL_LENGTH), rope.get(_ORIGINAL_LENGTH))
-        lengths = [*places, fields.get("max_position_embeddings")]
-        values[_ORIGINAL_LENGTH] = next((size for size in lengths if size is not None), None)
+        values[_ORIGINAL_LENGTH] = _original_length(fields, rope)
     if kind is YarnScaling:
         place = f"{name}.truncate"
         require_fields({place: rope.get("truncate")}, {place: True})
@@ -138,8 +143,55 @@ def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) 
         raise ConfigError(f"config.json: {name}.{error}.") from error
 
 
-_BY_LENGTH = ("dynamic", "longrope", "su")
-"""Rules whose angles depend on the length of a text."""
+def _original_length(fields: Mapping[str, Any], rope: Mapping[str, Any]) -> Any:
+    """Return the longest text of the first training; None where nothing says it."""
+    # The value next to the angles counts first, and the longest text is the last resort.
+    places = (fields.get(_ORIGINAL_LENGTH), rope.get(_ORIGINAL_LENGTH))
+    lengths = [*places, fields.get("max_position_embeddings")]
+    return next((size for size in lengths if size is not None), None)
+
+
+def _read_longrope(
+    fields: Mapping[str, Any], rope: Mapping[str, Any], name: str
+) -> LongRopeScaling:
+    """Read the rule that has a divisor for each angle, and others for long texts.
+
+    Args:
+        fields: All values of ``config.json``.
+        rope: Those of the angles.
+        name: The name of these, for messages.
+
+    Returns:
+        The rule.
+
+    Raises:
+        ConfigError: A value is missing or of another type, or asks for what is not computed here.
+    """
+    of_own_code = {f"{name}.{key}": rope.get(key) for key in ("short_mscale", "long_mscale")}
+    require_fields(of_own_code, dict.fromkeys(of_own_code))
+    for key in ("short_factor", "long_factor"):
+        divisors = rope.get(key)
+        is_list = isinstance(divisors, list) and divisors
+        if not is_list or not all(type(divisor) in (int, float) for divisor in divisors):
+            raise ConfigError(
+                f"config.json: {name}.{key}={json.dumps(divisors)[:80]}: a list of numbers was "
+                "expected, which longrope needs."
+            )
+    most = field_of(fields, "max_position_embeddings", 1)
+    original = field_of({_ORIGINAL_LENGTH: _original_length(fields, rope)}, _ORIGINAL_LENGTH, 1)
+    factor = field_of(rope, "factor", most / max(1, original))
+    amplitude = 1.0
+    if factor > 1 and original > 1:
+        amplitude = math.sqrt(1 + math.log(factor) / math.log(original))
+    try:
+        return LongRopeScaling(
+            short_factor=tuple(map(float, rope["short_factor"])),
+            long_factor=tuple(map(float, rope["long_factor"])),
+            factor=factor,
+            attention_factor=field_of(rope, "attention_factor", amplitude),
+        )
+    except ValueError as error:
+        raise ConfigError(f"config.json: {name}.{error}.") from error
 
 
 def _yarn_factor(rope: Mapping[str, Any]) -> float | None:
@@ -155,25 +207,34 @@ def _yarn_factor(rope: Mapping[str, Any]) -> float | None:
 
 
 def write_rotary(
-    base: float, scaling: RotaryScaling, *, fraction: float | None = None
+    base: float, scaling: RotaryScaling, max_positions: int, *, fraction: float | None = None
 ) -> dict[str, Any]:
     """Return the fields of the angles, for old and new releases of ``transformers``.
 
     Args:
         base: Of the angles.
         scaling: How they are changed for long texts.
+        max_positions: Tokens of the longest text; where the angles limit it, of one with those that
+            are computed here.
         fraction: Part of a head that is rotated; None for a format that has no field for it.
 
     Returns:
         The values of the fields, by name.
     """
-    rule = scaling_fields(scaling)
+    rule, lengths = scaling_fields(scaling), {}
+    if isinstance(scaling, LongRopeScaling):
+        rule[_ORIGINAL_LENGTH] = max_positions
+        lengths = {
+            _ORIGINAL_LENGTH: max_positions,
+            "max_position_embeddings": round(scaling.factor * max_positions),
+        }
     part = {} if fraction is None else {"partial_rotary_factor": fraction}
     return {
         "rope_theta": base,
         "rope_parameters": {"rope_theta": base, **part, **rule},
         **({} if scaling == PlainAngles() else {"rope_scaling": rule}),
         **part,
+        **lengths,
     }
 
 

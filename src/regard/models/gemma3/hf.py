@@ -55,6 +55,11 @@ def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"config.json: {name}={json.dumps(rope)}: an object was expected.")
         place = f"{name}.partial_rotary_factor"
         require_fields({place: rope.get("partial_rotary_factor")}, {place: 1.0})
+    if scaling.get("type") is not None and scaling.get("rope_type") is None:
+        raise ConfigError(
+            f"config.json: rope_scaling.type={json.dumps(scaling['type'])}: releases of "
+            "transformers from 5 on do not read this name of it.  Write rope_type."
+        )
     ropes[_GLOBAL] = {**ropes[_GLOBAL], **scaling}
     bases = {
         kind: field_of(ropes[kind], "rope_theta", field_of(fields, name, default))
@@ -66,10 +71,17 @@ def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
             f"config.json: {place}.rope_type={json.dumps(ropes[_LOCAL]['rope_type'])}: no such "
             "variant here, default alone is computed in these layers."
         )
+    place = f"rope_parameters.{_GLOBAL}"
+    rule = read_scaling(fields, ropes[_GLOBAL], place)
+    if rule.depends_on_length:
+        raise ConfigError(
+            f"config.json: {place}.rope_type={json.dumps(rule.rope_type)}: no such variant here, "
+            "angles of this model do not depend on the length of a text."
+        )
     return {
         "rotary_base": bases[_GLOBAL],
         "local_rotary_base": bases[_LOCAL],
-        "rotary_scaling": read_scaling(fields, ropes[_GLOBAL], f"rope_parameters.{_GLOBAL}"),
+        "rotary_scaling": rule,
     }
 
 
@@ -106,7 +118,13 @@ def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
         only={"norm": "sandwich", "qk_norm": True},
         own=("logit_soft_cap", "query_pre_attn_scalar", "local_rotary_base"),
     )
-    is_plain = config.rotary_scaling == PlainAngles()
+    if (rule := config.rotary_scaling).depends_on_length:
+        sentence = (
+            f"model.rotary_scaling.rope_type={rule.rope_type}: {kind} have no angles here that "
+            "depend on the length of a text."
+        )
+        raise SettingError([sentence], {"rotary_scaling.rope_type": "default"})
+    is_plain = rule == PlainAngles()
     if config.local_rotary_base is None and any(config.windows()) and not is_plain:
         sentence = (
             f"model.local_rotary_base=none: {kind} have layers with a window only whose angles are "

@@ -74,7 +74,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             replaces it.
         positions: rotary or learned (GPT-2).
         max_positions: Rows of a learned position table, of which later positions take the last;
-            rotary positions have no limit.
+            rotary positions have no limit, unless they depend on it (dynamic, longrope).
         position_offset: Unused rows of such a table before those (OPT: 2).
         rotary_base: Base of rotary positions, above 0; larger for longer texts.
         local_rotary_base: Base in layers that have a window, whose angles are not slowed down
@@ -149,6 +149,11 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             name = "head_dim" if self.head_dim else "dim / num_heads"
             part = "" if self.rotary_fraction == 1 else f" times {self.rotary_fraction:g}"
             raise ValueError(f"{name}{part} must be even with rotary positions, not {size}")
+        num_factors = self.rotary_scaling.num_factors()
+        if num_factors not in (None, size // 2):
+            raise ValueError(
+                f"rotary_scaling has {num_factors} factors, and a head has {size // 2} pairs"
+            )
         if self.position_offset:
             raise ValueError("position_offset must be 0 where positions are rotary")
         if self.local_rotary_base is not None and not any(self.windows()):
@@ -166,8 +171,14 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             raise ValueError(f"window must be 0 or more, not {min(sizes)}")
 
     def longest_input(self, max_length: int) -> int:
-        """Return the tokens of the longest text: those that a learned table has positions for."""
-        return min(max_length, self.max_positions) if self.positions == "learned" else max_length
+        """Return the tokens of the longest text: those that there are positions for."""
+        return min(max_length, self.position_limit or max_length)
+
+    @property
+    def position_limit(self) -> int | None:
+        """Most tokens that there are positions for; None where there is no limit."""
+        is_limited = self.positions == "learned" or self.rotary_scaling.depends_on_length
+        return self.max_positions if is_limited else None
 
     @property
     def size_of_head(self) -> int:
@@ -289,6 +300,11 @@ class Gpt(Decoder):
         )
         cross = attention.cross_patterns(config.num_layers) if reads_source else None
         self.add_blocks(config.block(reads_source=reads_source), mixers, cross)
+
+    @property
+    def num_positions(self) -> int | None:
+        """Maximum number of tokens that there are positions for; None without a limit."""
+        return self.config.position_limit
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map hidden states ``[batch, length, dim]`` (any leading axes) to ``[..., vocab]``."""

@@ -86,7 +86,9 @@ def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
     fraction = config.rotary_fraction
     return {
         **write_settings(config, _FIELDS, kind=kind),
-        **write_rotary(config.rotary_base, config.rotary_scaling, fraction=fraction),
+        **write_rotary(
+            config.rotary_base, config.rotary_scaling, config.max_positions, fraction=fraction
+        ),
         "rotary_emb_base": config.rotary_base,
         "rotary_pct": fraction,
         "architectures": ["GPTNeoXForCausalLM"],

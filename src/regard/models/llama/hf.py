@@ -147,7 +147,7 @@ def write_llama(
         "vocab_size": vocab_size,
         "num_key_value_heads": config.num_kv_heads or config.num_heads,
         "head_dim": config.size_of_head,
-        **write_rotary(config.rotary_base, config.rotary_scaling),
+        **write_rotary(config.rotary_base, config.rotary_scaling, config.max_positions),
     }
 
 

@@ -1,8 +1,8 @@
 """How Phi-3 checkpoints store the weights of a `Gpt`: as Llama's, with a window and fused tensors.
 
 Names and defaults are those of ``transformers`` (``modeling_phi3``): one tensor has the rows of
-query, key and value, another those of both halves of the gated feed-forward network. Angles of the
-long folders (``longrope``) depend on the length of a text, and are refused.
+query, key and value, another those of both halves of the gated feed-forward network. The folders of
+long texts (``longrope``) are read for texts of their first training's length.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from regard.errors import ConfigError
-from regard.layers.rotary_scaling import PlainAngles
 from regard.models.base.checkpoint_format import ParameterMapping, SettingError, field_of
 from regard.models.base.rotary_fields import RotaryFields, write_rotary
 from regard.models.base.window_fields import read_window
@@ -22,16 +21,17 @@ from regard.models.mistral.hf import NO_BIASES, one_window
 
 _FIELDS = llama_fields(num_layers=32, dim=3072, hidden_dim=8192, max_positions=4096, epsilon=1e-5)
 _ROTARY = RotaryFields(default_fraction=1.0)
+_RULES = ("default", "longrope")  # of angles
 _QUERY_KEY_VALUE, _GATED = "self_attn.qkv_proj", "mlp.gate_up_proj"
 
 
 def _read(fields: Mapping[str, Any]) -> GptConfig:
     values = read_llama(fields, _FIELDS, rotary=_ROTARY)
     rope_type = values["rotary_scaling"].rope_type
-    if rope_type != "default":
+    if rope_type not in _RULES:
         raise ConfigError(
             f"config.json: rope_type={json.dumps(rope_type)}: no such variant here, phi3 "
-            "checkpoints have default alone."
+            f"checkpoints have {' and '.join(_RULES)} alone."
         )
     # Phi has two dropout rates; that of the sub-layers is taken for both.
     values["dropout"] = field_of(fields, "resid_pdrop", 0.0)
@@ -49,15 +49,20 @@ def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
         only={**NO_BIASES, "qk_norm": False},
         own=("rotary_fraction",),
     )
-    if config.rotary_scaling != PlainAngles():
-        rule = config.rotary_scaling.rope_type
-        sentence = f"model.rotary_scaling.rope_type={rule}: {kind} have default only."
+    if (rule := config.rotary_scaling.rope_type) not in _RULES:
+        rules = " and ".join(_RULES)
+        sentence = f"model.rotary_scaling.rope_type={rule}: {kind} have {rules} only."
         raise SettingError([sentence], {"rotary_scaling.rope_type": "default"})
     if config.head_dim is None:  # the format has this field for other sizes alone
         del written["head_dim"]
     return {
         **written,
-        **write_rotary(config.rotary_base, config.rotary_scaling, fraction=config.rotary_fraction),
+        **write_rotary(
+            config.rotary_base,
+            config.rotary_scaling,
+            config.max_positions,
+            fraction=config.rotary_fraction,
+        ),
         "sliding_window": one_window(config, kind=kind),
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
