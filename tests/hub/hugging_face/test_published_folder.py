@@ -204,7 +204,63 @@ def test_a_table_that_differs_from_the_one_it_is_tied_to_is_refused(folder):
     change_tensors(folder, lm_head__weight=torch.ones(VOCAB, 8))
     assert refusal(folder) == (
         "g/: tensor lm_head.weight differs from transformer.wte.weight, "
-        "to which config.json ties it."
+        "to which config.json ties it (tie_word_embeddings)."
+    )
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "model.", "module._orig_mod."])
+@pytest.mark.parametrize("is_bare", [False, True])
+def test_what_a_training_loop_puts_before_all_names_is_left_out(folder, wrapper, is_bare):
+    before = read_hugging_face(folder).tensors()
+    tensors = load_file(folder / "model.safetensors")
+    left_out = "transformer." if is_bare else ""
+    wrapped = {wrapper + name.removeprefix(left_out): tensor for name, tensor in tensors.items()}
+    save_file(wrapped, folder / "model.safetensors")
+    after = read_hugging_face(folder).tensors()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_the_beginning_of_the_own_names_is_left_out_where_it_is_there_twice(tmp_path):
+    config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=12)
+    write_hugging_face(tmp_path, Gpt(config, VOCAB), config, CHECKPOINT_FORMATS["llama"], VOCAB)
+    before = read_hugging_face(tmp_path).tensors()
+    tensors = load_file(tmp_path / "model.safetensors")
+    twice = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    save_file(twice, tmp_path / "model.safetensors")
+    after = read_hugging_face(tmp_path).tensors()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_tied_table_may_be_there_by_its_other_name_alone(folder):
+    before = read_hugging_face(folder).tensors()["output_weight"]
+    table = load_file(folder / "model.safetensors")["transformer.wte.weight"]
+    change_tensors(folder, lm_head__weight=table, transformer__wte__weight=None)
+    assert torch.equal(read_hugging_face(folder).tensors()["output_weight"], before)
+
+
+def test_scales_of_quantized_weights_are_named_for_what_they_are(folder):
+    scale = WIDE + "_scale_inv"
+    change_tensors(folder, **{scale: torch.ones(1)})
+    assert refusal(folder) == (
+        f"g/: the tensors {scale} are of quantized weights, which are not computed here.  Take the "
+        "original folder, with config.json and .safetensors."
+    )
+
+
+def test_weights_in_a_file_of_another_name_are_named(folder):
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    assert refusal(folder) == (
+        "g/: has its weights in model.fp16.safetensors.  model.safetensors was expected, or "
+        "several files that model.safetensors.index.json lists.  Rename a single file."
+    )
+
+
+def test_settings_of_single_layers_are_refused(folder):
+    change_config(folder, per_layer_config={"0": {"layer_norm_epsilon": 0.5}})
+    assert refusal(folder, ConfigError) == (
+        'g/config.json: per_layer_config={"0": {"layer_norm_epsilon": 0.5}}: no such variant here, '
+        "per_layer_config={} alone is computed."
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
 
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
@@ -294,6 +296,44 @@ def test_a_mask_goes_out_with_a_vocabulary(tmp_path):
         assert isinstance(content, str)
         (tmp_path / name).write_text(content, encoding="utf-8")
     assert read_tokenizer(tmp_path).mask_id == tokenizer.mask_id
+
+
+def write_pieces(folder: Path, *specials: str) -> None:
+    """Write a vocabulary of the unigram model, in whose pieces special tokens are, too."""
+    pieces = [*specials, "▁a", "▁", *"</s>abpd", "▁</"]
+    backend = Backend(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=1))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    backend.decoder = decoders.Metaspace()
+    backend.add_special_tokens(list(specials))
+    backend.save(str(folder / "tokenizer.json"))
+
+
+def test_a_special_token_among_pieces_of_the_unigram_model_is_text_unless_asked_for(tmp_path):
+    write_pieces(tmp_path, "<pad>", "<unk>", "</s>")
+    tokenizer, texts = read_tokenizer(tmp_path), ["a </s> b", "</s>", "a<pad>ab", "</s", "s>"]
+    rows = tokenizer.encode(texts)
+    assert [tokenizer.pieces(row) for row in rows] == [
+        [" a", " </", "s", ">", " ", "b"],
+        [" </", "s", ">"],
+        [" a", "<", "p", "a", "d", ">", "a", "b"],
+        [" </", "s"],
+        [" ", "s", ">"],
+    ]
+    assert tokenizer.decode(rows) == texts
+    assert [row.ids for row in tokenizer.encode_with_offsets(texts)] == rows
+    assert tokenizer.encode(["</s>"], reads_specials=True) == [[2]]
+    written = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert json.loads(tokenizer.to_json()) == written
+
+
+def test_a_sentinel_among_pieces_of_the_unigram_model_is_a_token(tmp_path):
+    write_pieces(tmp_path, "<pad>", "<unk>", "</s>", "<extra_id_0>")
+    tokenizer = read_tokenizer(tmp_path)
+    row = tokenizer.encode(["a <extra_id_0> </s>"])[0]
+    assert [tokenizer.token_string(token) for token in row].count("<extra_id_0>") == 1
+    assert not {0, 2} & set(row)
 
 
 def test_special_tokens_of_usual_names_are_known_where_no_file_tells(word_piece):

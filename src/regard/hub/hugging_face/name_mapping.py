@@ -16,12 +16,16 @@ from regard.hub.hugging_face.other_folders import cut_list
 from regard.models.base.checkpoint_format import CheckpointFormat, ParameterMapping
 
 _MOST_PROBLEMS = 10
+_WRAPPERS = ("_orig_mod.", "module.", "model.")
+"""What ``torch.compile``, data parallelism and Lightning put before the names of all tensors."""
 
 
 def rename_tensors(
     folder: Path, tensors: Mapping[str, Tensor], checkpoint_format: CheckpointFormat
 ) -> dict[str, Tensor]:
     """Return the tensors of a file, with the old endings of names replaced.
+
+    What a training loop puts before all names is left out.
 
     Args:
         folder: Folder, for messages.
@@ -35,7 +39,7 @@ def rename_tensors(
         WeightsError: A tensor is there by its old name and by its present one.
     """
     renamed = {}
-    for old_name, tensor in tensors.items():
+    for old_name, tensor in _without_wrappers(tensors, checkpoint_format.prefix).items():
         name = old_name
         for old, new in checkpoint_format.renamed:
             if name.endswith(old):
@@ -47,6 +51,19 @@ def rename_tensors(
             )
         renamed[name] = tensor
     return renamed
+
+
+def _without_wrappers(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """Return tensors without what a wrapper of the model put before all of their names.
+
+    The beginning of a format's own names is left, unless it is there twice.
+    """
+    for wrapper in 2 * _WRAPPERS:  # one may be in the other, in either order
+        is_own = prefix.startswith(wrapper)
+        is_twice = any(name.startswith(wrapper + prefix) for name in tensors)
+        if all(name.startswith(wrapper) for name in tensors) and (is_twice or not is_own):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def match_tensors(
@@ -69,7 +86,8 @@ def match_tensors(
     Raises:
         WeightsError: Tensors are missing or surplus; ten of them at most are named.
     """
-    file_names = _names_in_file(mappings, checkpoint_format.prefix, tensors)
+    tied_names = checkpoint_format.tied_names
+    file_names = _names_in_file(mappings, checkpoint_format.prefix, tensors, tied_names)
     parts = {name: tensors[key] for name, key in file_names.items() if key in tensors}
     problems = [
         *_describe_missing(list(file_names.values()), tensors),
@@ -81,15 +99,24 @@ def match_tensors(
 
 
 def _names_in_file(
-    mappings: Iterable[ParameterMapping], prefix: str, tensors: Mapping[str, Tensor]
+    mappings: Iterable[ParameterMapping],
+    prefix: str,
+    tensors: Mapping[str, Tensor],
+    tied_names: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the names that the tensors of all parameters have in a file, by published name.
 
-    Those of a bare model lack the prefix; a head next to it may have its own.
+    Those of a bare model lack the prefix; a head next to it may have its own. Of two tied tensors
+    some programs keep the one that others leave out.
     """
     is_bare = not any(name.startswith(prefix) for name in tensors)
     lacking = prefix if is_bare else ""
-    return {name: name.removeprefix(lacking) for mapping in mappings for name in mapping.remote}
+    names = {name: name.removeprefix(lacking) for mapping in mappings for name in mapping.remote}
+    for other, original in tied_names.items():
+        is_lost = original in names and names[original] not in tensors
+        if is_lost and other not in names and other in tensors:
+            names[original] = other
+    return names
 
 
 def _describe_missing(names: Sequence[str], tensors: Mapping[str, Tensor]) -> Iterator[str]:
@@ -117,7 +144,10 @@ def _describe_surplus(
         if original not in parts:
             yield f"tensor {name} does not belong to this model."
         elif not torch.equal(tensors[name].double(), parts[original].double()):
-            yield f"tensor {name} differs from {original}, to which config.json ties it."
+            yield (
+                f"tensor {name} differs from {original}, to which config.json ties it "
+                "(tie_word_embeddings)."
+            )
 
 
 def describe_mismatches(

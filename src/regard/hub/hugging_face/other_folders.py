@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from regard.data.listing import list_first
-from regard.hub.file_names import CTRANSLATE2_MODEL, HF_CONFIG
+from regard.hub.file_names import CTRANSLATE2_MODEL, HF_CONFIG, WEIGHTS, WEIGHTS_INDEX
 
 ADAPTER = "adapter_config.json"
 cut_list = partial(list_first, limit=10)
@@ -35,6 +35,11 @@ _LIBRARIES = {
     ".onnx": "ONNX",
     "openvino_model.xml": "OpenVINO",
 }
+# Endings of the names of scales, packed numbers and so on (GPTQ, AWQ, bitsandbytes, FP8).
+_QUANTIZED = (
+    *(".qweight", ".qzeros", ".g_idx", ".SCB", ".absmax", ".quant_map"),
+    *(".weight_scale", ".weight_scale_inv", ".weight_packed", ".weight_shape"),
+)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WELL_KNOWN = re.compile(
     r"(distil|sci)?(bert|gpt2|roberta)([._-].*)?"
@@ -130,6 +135,21 @@ def describe_quantization(fields: Mapping[str, Any]) -> str:
     )
 
 
+def describe_quantized_tensors(names: Iterable[str]) -> str:
+    """Return which tensors belong to quantized weights; empty where none does.
+
+    Args:
+        names: Names of tensors, of a folder whose ``config.json`` says nothing of it.
+    """
+    quantized = sorted(name for name in names if name.endswith(_QUANTIZED))
+    if not quantized:
+        return ""
+    return (
+        f"the tensors {cut_list(quantized)} are of quantized weights, which are not computed here."
+        f"  {_ORIGINAL}"
+    )
+
+
 def describe_weights(folder: Path) -> str:
     """Return in which files a folder without safetensors has its weights, and what to do.
 
@@ -145,6 +165,11 @@ def describe_weights(folder: Path) -> str:
     if files := _names(folder, f"*{_GGUF}"):
         return (
             f"{folder}/: has its weights for llama.cpp (GGUF) only, {cut_list(files)}.  {_ORIGINAL}"
+        )
+    if files := _names(folder, "*.safetensors"):
+        return (
+            f"{folder}/: has its weights in {cut_list(files)}.  {WEIGHTS} was expected, or several "
+            f"files that {WEIGHTS_INDEX} lists.  Rename a single file."
         )
     return _describe_distributed(folder) or _describe_library(folder, f"{folder}/: has its weights")
 

@@ -40,6 +40,7 @@ from regard.hub.hugging_face.name_mapping import (
 from regard.hub.hugging_face.other_folders import (
     describe_adapter,
     describe_quantization,
+    describe_quantized_tensors,
 )
 from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
@@ -54,6 +55,7 @@ from regard.hub.hugging_face.weight_files import (
 from regard.hub.storage import warn_if_not_finite, write_atomic
 from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, SpanModel, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
+from regard.models.base.checkpoint_format import require_fields
 from regard.models.base.classifier_checkpoints import (
     checkpoint_of,
     map_classifier_parameters,
@@ -151,6 +153,8 @@ def read_hugging_face(folder: Path) -> Published:
     config = _read_config(folder, fields, checkpoint_format)
     architecture = architecture_of(fields)
     tensors = rename_tensors(folder, read_all_tensors(folder), checkpoint_format)
+    if quantization := describe_quantized_tensors(tensors):
+        raise WeightsError(f"{folder}/: {quantization}")
     require_tensors_for_layers(config, len(tensors), f"{folder}/")
     warn_if_not_finite(tensors, f"{folder}/")
     if checkpoint_format.adapt is not None:
@@ -276,6 +280,7 @@ def _read_config(
     folder: Path, fields: Mapping[str, Any], checkpoint_format: CheckpointFormat
 ) -> Any:
     try:
+        require_fields(fields, {"per_layer_config": {}})
         return checkpoint_format.read(fields)
     except ConfigError as error:
         raise ConfigError(f"{folder}/{error}") from error

@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
-from tokenizers import models
 
 from regard.data.tokenizer import PairTemplate, Tokenizer, TokenOffsets
 from regard.data.tokenizer_patterns import check_patterns
@@ -454,6 +454,8 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         backend = drop_tokens_without_rows(reader, num_rows)
         if reader.token_to_id(_FIRST_SENTINEL) is not None:
             reader = _read_sentinels(reader)
+        if isinstance(reader.model, models.Unigram | models.WordLevel):
+            reader = _split_special_tokens(reader)
         # `transformers` ignores the setting where a space belongs to a token.
         cleans_spaces &= not isinstance(reader.model, models.BPE)
     declared = declared_ids(folder, config, num_rows)
@@ -546,6 +548,26 @@ def _read_sentinels(backend: Backend) -> Backend:
     for token in content["added_tokens"]:
         token["special"] &= _SENTINEL.fullmatch(token["content"]) is None
     return Backend.from_str(json.dumps(content))
+
+
+def _split_special_tokens(backend: Backend) -> Backend:
+    """Return a tokenizer for which a special token that is written in a text is text.
+
+    The pieces of these models include the special tokens, so that a ``</s>`` in a text would be the
+    end of it. Here its last character begins a word of its own; T5's sentinels stay whole.
+    """
+    content = json.loads(backend.to_str())
+    vocab = content["model"]["vocab"]
+    pieces = vocab.keys() if isinstance(vocab, dict) else {piece for piece, _ in vocab}
+    special = {token["content"] for token in content["added_tokens"] if token["special"]}
+    if not (matched := sorted(token for token in special & pieces if len(token) > 1)):
+        return backend
+    ends = "|".join(f"(?<={re.escape(token[:-1])}){re.escape(token[-1])}" for token in matched)
+    split = pre_tokenizers.Split(Regex(ends), behavior="merged_with_next")
+    reader = Backend.from_str(json.dumps(content))
+    steps = [] if reader.pre_tokenizer is None else [reader.pre_tokenizer]
+    reader.pre_tokenizer = pre_tokenizers.Sequence([*steps, split])
+    return reader
 
 
 def _clean_spaces(text: str) -> str:

@@ -30,7 +30,9 @@ from regard.models.gpt.model import GptConfig
 ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "relu": "relu",
 }
 """Activations of networks without gates, by their published names."""

@@ -80,6 +80,8 @@ _TABLE = "model.embeddings.tok_embeddings.weight"
 def _read(fields: Mapping[str, Any]) -> ModernBertConfig:
     require_fields(fields, {"tie_word_embeddings": True, "rope_scaling": None})
     values = read_settings(fields, (*_FIELDS, _HEAD_ACTIVATION))
+    # `transformers` would take another one for the angles alone.
+    require_fields(fields, {"head_dim": values["dim"] // max(1, values["num_heads"])})
     num_tokens = field_of(fields, "vocab_size", _VOCAB_SIZE)
     if values["pad_id"] >= num_tokens:
         raise ConfigError(

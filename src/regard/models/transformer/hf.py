@@ -44,8 +44,10 @@ _OUTPUT = "lm_head.weight"
 _ACTIVATIONS: dict[str, Activation] = {
     "relu": "relu",
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "silu": "silu",
     "swish": "silu",
 }
@@ -242,6 +244,11 @@ def _read(fields: Mapping[str, Any], *, variant: _Variant) -> TransformerConfig:
         "pad_id": field_of(fields, "pad_token_id", variant.pad_id),
         "start_id": field_of(fields, "decoder_start_token_id", variant.start_id),
     }
+    if variant.counts_after_padding and values["start_id"] == values["pad_id"]:
+        raise ConfigError(
+            f"config.json: decoder_start_token_id={values['start_id']} is pad_token_id, too: the "
+            "first token would have no position.  The two must differ."
+        )
     return TransformerConfig(**values | variant.settings | _position_offset(variant, values))
 
 

@@ -65,7 +65,12 @@ def _map_parameters(config: VitConfig) -> list[ParameterMapping]:
 
 def _read(fields: Mapping[str, Any]) -> VitConfig:
     values = read_settings(fields, _FIELDS)
-    only = {"qkv_bias": True, "pooler_act": "tanh", "pooler_output_size": values["dim"]}
+    only = {
+        "qkv_bias": True,
+        "pooler_act": "tanh",
+        "pooler_output_size": values["dim"],
+        "head_dim": values["dim"] // max(1, values["num_heads"]),
+    }
     require_fields(fields, only)
     height, width = _read_size(fields, "image_size", 224)
     patch_height, patch_width = _read_size(fields, "patch_size", 16)
