@@ -171,8 +171,8 @@ def _read_longrope(
     require_fields(of_own_code, dict.fromkeys(of_own_code))
     for key in ("short_factor", "long_factor"):
         divisors = rope.get(key)
-        is_list = isinstance(divisors, list) and divisors
-        if not is_list or not all(type(divisor) in (int, float) for divisor in divisors):
+        numbers = divisors if isinstance(divisors, list) else []
+        if not numbers or not all(type(number) in (int, float) for number in numbers):
             raise ConfigError(
                 f"config.json: {name}.{key}={json.dumps(divisors)[:80]}: a list of numbers was "
                 "expected, which longrope needs."
