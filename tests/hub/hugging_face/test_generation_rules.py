@@ -31,6 +31,7 @@ def write(folder: Path, **fields: Any) -> Path:
         ({"top_p": 2.0}, "top_p must be above 0 and at most 1, not 2.0."),
         ({"bad_words_ids": 5}, "bad_words_ids=5: a list was expected."),
         ({"suppress_tokens": 7}, "suppress_tokens=7: a list was expected."),
+        ({"max_new_tokens": 0}, "max_new_tokens=0: more than 0 was expected."),
     ],
 )
 def test_a_wrong_setting_of_sampling_is_named_with_its_file_once(fields, message, tmp_path):

@@ -111,15 +111,14 @@ def test_the_windows_are_those_of_transformers(model_type, fields, window):
         ),
         (
             "qwen2",
-            {"rope_scaling": {"type": "su", "factor": 4.0}},
-            'rope_scaling.type="su": no such variant here, known are default, linear, llama3, '
-            "yarn.  Its angles depend on the length of a text.",
+            {"rope_scaling": {"type": ["ntk"], "factor": 4.0}},
+            'rope_scaling.type=["ntk"]: no such variant here, known are default, linear, llama3, '
+            "yarn, dynamic, longrope, su.",
         ),
         (
             "qwen3",
             {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e6}},
-            'rope_parameters.rope_type="dynamic": no such variant here, known are default, linear, '
-            "llama3, yarn.  Its angles depend on the length of a text.",
+            "rope_parameters.factor is missing, which dynamic needs.",
         ),
     ],
     ids=str,

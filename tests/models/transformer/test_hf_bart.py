@@ -7,6 +7,7 @@ import random
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.models.published_translators import (
     VOCAB,
     assert_comes_back,
@@ -139,6 +140,22 @@ def test_an_exported_model_has_its_logits_in_transformers(changes, tmp_path, tra
 def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers):
     theirs = bart(transformers, 4, kind="BartModel")
     assert_equal_states(tmp_path, theirs, drawn_ids(4))
+
+
+@pytest.mark.parametrize("has_shared", [True, False])
+def test_weights_without_a_head_may_have_the_table_for_each_side(
+    has_shared, tmp_path, transformers
+):
+    theirs = bart(transformers, 4, kind="BartModel")
+    theirs.save_pretrained(tmp_path)
+    expected = read_transformer(tmp_path).output_weight
+    tensors = load_file(tmp_path / "model.safetensors")
+    sides = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    tensors |= {name: tensors["shared.weight"].clone() for name in sides}
+    if not has_shared:
+        del tensors["shared.weight"]
+    rewrite(tmp_path, tensors)
+    assert torch.equal(read_transformer(tmp_path).output_weight, expected)
 
 
 # --- folders --------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ _COUNTS_OF_SAMPLING = (
     "no_repeat_ngram_size",
 )
 _REPETITION = "repetition_penalty"
-_POSITIVE = ("num_beams", _REPETITION)
+_POSITIVE = ("num_beams", "max_length", "max_new_tokens", _REPETITION)
 
 
 class GenerationRules(NamedTuple):

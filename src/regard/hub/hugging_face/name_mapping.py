@@ -86,12 +86,13 @@ def match_tensors(
     Raises:
         WeightsError: Tensors are missing or surplus; ten of them at most are named.
     """
-    tied_names = checkpoint_format.tied_names
-    file_names = _names_in_file(mappings, checkpoint_format.prefix, tensors, tied_names)
+    is_bare = not any(name.startswith(checkpoint_format.prefix) for name in tensors)
+    lacking = checkpoint_format.prefix if is_bare else ""
+    file_names = _names_in_file(mappings, lacking, tensors, checkpoint_format.tied_names)
     parts = {name: tensors[key] for name, key in file_names.items() if key in tensors}
     problems = [
         *_describe_missing(list(file_names.values()), tensors),
-        *_describe_surplus(file_names.values(), checkpoint_format, tensors, parts),
+        *_describe_surplus(file_names.values(), checkpoint_format, lacking, tensors, parts),
     ]
     if problems:
         raise WeightsError(f"{folder}/: {join_problems(problems)}")
@@ -100,7 +101,7 @@ def match_tensors(
 
 def _names_in_file(
     mappings: Iterable[ParameterMapping],
-    prefix: str,
+    lacking: str,
     tensors: Mapping[str, Tensor],
     tied_names: Mapping[str, str],
 ) -> dict[str, str]:
@@ -109,13 +110,11 @@ def _names_in_file(
     Those of a bare model lack the prefix; a head next to it may have its own. Of two tied tensors
     some programs keep the one that others leave out.
     """
-    is_bare = not any(name.startswith(prefix) for name in tensors)
-    lacking = prefix if is_bare else ""
     names = {name: name.removeprefix(lacking) for mapping in mappings for name in mapping.remote}
     for other, original in tied_names.items():
         is_lost = original in names and names[original] not in tensors
-        if is_lost and other not in names and other in tensors:
-            names[original] = other
+        if is_lost and other not in names and other.removeprefix(lacking) in tensors:
+            names[original] = other.removeprefix(lacking)
     return names
 
 
@@ -130,6 +129,7 @@ def _describe_missing(names: Sequence[str], tensors: Mapping[str, Tensor]) -> It
 def _describe_surplus(
     names: Iterable[str],
     checkpoint_format: CheckpointFormat,
+    lacking: str,
     tensors: Mapping[str, Tensor],
     parts: Mapping[str, Tensor],
 ) -> Iterator[str]:
@@ -137,8 +137,10 @@ def _describe_surplus(
 
     A tensor is ignored where the format says so, and where it equals the one that it is tied to.
     """
+    tied_names = checkpoint_format.tied_names
+    originals = {name.removeprefix(lacking): tied_names[name] for name in tied_names}
     for name in sorted(tensors.keys() - set(names)):
-        original = checkpoint_format.tied_names.get(name, "")
+        original = originals.get(name, "")
         if name.endswith(checkpoint_format.ignored):
             continue
         if original not in parts:

@@ -110,7 +110,7 @@ def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) 
     """
     key = "rope_type" if rope.get("rope_type") is not None else "type"
     rope_type = rope.get(key) or "default"
-    if rope_type not in _KINDS:
+    if not isinstance(rope_type, str) or rope_type not in _KINDS:
         raise ConfigError(
             f"config.json: {name}.{key}={json.dumps(rope_type)}: no such variant here, known are "
             f"{', '.join(_KINDS)}."
