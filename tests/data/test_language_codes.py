@@ -75,6 +75,17 @@ def test_short_codes_mean_the_codes_they_are_of(codes):
     assert len(set(short.values())) == len(codes)
 
 
+def test_each_name_that_is_shown_is_understood():
+    names = names_of(NLLB)
+    assert names["prs_Arab"] == "Dari"
+    assert {code: find_language(name.upper(), NLLB) for code, name in names.items()} == {
+        code: code for code in names
+    }
+    two = ["aka_Latn", "twi_Latn"]
+    with pytest.raises(ConfigError, match="this model has aka_Latn, twi_Latn"):
+        find_language(names_of(two)["twi_Latn"], two)
+
+
 def test_a_language_in_two_scripts_has_them_in_its_names():
     names = names_of(["zho_Hans", "zho_Hant"])
     assert names == {"zho_Hans": "Chinese (Simplified)", "zho_Hant": "Chinese (Traditional)"}

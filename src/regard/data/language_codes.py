@@ -8,6 +8,7 @@ the usual script of each language, is known from CLDR (Unicode), by `babel`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -83,7 +84,7 @@ def find_language(name: str, codes: Sequence[str]) -> str:
     >>> find_language("fr", ["deu_Latn", "fra_Latn"]), find_language("German", ["de_DE", "fr_XX"])
     ('fra_Latn', 'de_DE')
     """
-    matches = _matches(name, codes)
+    matches = _matches(name, codes) or _with_name(name, codes)
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -121,15 +122,26 @@ def names_of(codes: Iterable[str]) -> dict[str, str]:
 
     english = Locale("en")
     tags = {code: tag for code in codes if (tag := parse_tag(code)) is not None}
-    languages = [tag.language for tag in tags.values()]
-    names = {}
-    for code, tag in tags.items():
-        if name := english.languages.get(tag.language):
-            is_one_of_several = languages.count(tag.language) > 1
+    # A region may have a name of its own, such as that of Dari, the Persian of Afghanistan.
+    languages = {
+        code: english.languages.get(f"{tag.language}_{tag.region}")
+        or english.languages.get(tag.language, "")
+        for code, tag in tags.items()
+    }
+    counts, names = Counter(languages.values()), {}
+    for code, name in languages.items():
+        if name:
+            script = tags[code].script
             names[code] = name
-            if is_one_of_several and tag.script is not None:
-                names[code] = f"{name} ({english.scripts.get(tag.script, tag.script)})"
+            if counts[name] > 1 and script is not None:
+                names[code] = f"{name} ({english.scripts.get(script, script)})"
     return names
+
+
+def _with_name(name: str, codes: Sequence[str]) -> list[str]:
+    """Return the codes that have a name of `names_of`, such as ``Chinese (Traditional)``."""
+    written = " ".join(name.casefold().split())
+    return [code for code, other in names_of(codes).items() if other.casefold() == written]
 
 
 def _matches(name: str, codes: Sequence[str]) -> list[str]:
