@@ -18,11 +18,11 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
 from regard.runs.text_check import (
     NUM_CANDIDATES,
-    NUM_TOKENS,
     Peer,
     TextOutput,
     TextReader,
     compared_search,
+    continued_tokens,
     label_output,
     largest_difference,
     question_of,
@@ -59,7 +59,7 @@ def transformers_outputs(
         if isinstance(opened, QuestionAnswerer):
             return _answer(library, folder, opened, tokenizer, texts)
         if isinstance(opened, TextGenerator):
-            return _generate(library, folder, tokenizer, texts)
+            return _generate(library, folder, opened, tokenizer, texts)
         if opened.model.head is None or opened.tokenizer.mask_id is None:
             return _embed(library, folder, opened, tokenizer, texts)
         return _fill(library, folder, tokenizer, texts)
@@ -206,15 +206,14 @@ def _answer(
 
 
 def _generate(
-    library: Any, folder: Path, tokenizer: Any, prompts: Sequence[str]
+    library: Any, folder: Path, opened: TextGenerator, tokenizer: Any, prompts: Sequence[str]
 ) -> list[TextOutput]:
     model = library.AutoModelForCausalLM.from_pretrained(folder).eval()
-    positions = getattr(model.config, "n_positions", None)  # of a learned table
     outputs = []
     for prompt in prompts:
         row = tokenizer(prompt, return_tensors="pt")
         length = row["input_ids"].shape[1]
-        limit = NUM_TOKENS if positions is None else max(1, min(NUM_TOKENS, positions - length))
+        limit = continued_tokens(opened, length)
         tokens = model.generate(**row, do_sample=False, max_new_tokens=limit)[0]
         whole, before = (
             tokenizer.decode(ids, skip_special_tokens=True) for ids in (tokens, tokens[:length])
