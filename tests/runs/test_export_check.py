@@ -21,6 +21,7 @@ from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.export import EXPORTS
+from regard.layers.rotary_scaling import DynamicScaling
 from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
 from regard.runs.export_check import export_model
 from regard.runs.text_check import (
@@ -50,6 +51,17 @@ BERT: dict[str, Any] = {
     "max_positions": 32,
 }
 MODELS: dict[str, tuple[str, Any]] = {
+    "dynamic": (
+        "language-modeling",
+        GptConfig(
+            num_layers=1,
+            dim=16,
+            num_heads=2,
+            hidden_dim=24,
+            max_positions=64,
+            rotary_scaling=DynamicScaling(factor=4.0),
+        ),
+    ),
     "llama": (
         "language-modeling",
         GptConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=24),
