@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from tests.cli.commands import feed, run
 
+from regard.cli.answer import read_context
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input_lines
 from regard.data.readers import FORMATS, TABLE_READERS
 
@@ -91,3 +92,16 @@ def test_a_device_is_no_data(capsys, trained):
     for words in (("check", "/dev/zero"), ("translate", trained, "/dev/zero")):
         code, _, err = run(capsys, *words)
         assert (code, err) == (3, "regard: /dev/zero: a device, not a file.  Name a file.\n")
+
+
+@pytest.mark.parametrize("name", ["page.html", "page"])
+def test_a_page_of_html_is_its_text(tmp_path, capsys, name):
+    page = tmp_path / name
+    page.write_text("<!DOCTYPE html><html><style>p{}</style><p>A <b>cat</b> &amp;\n a dog</p>end")
+    lines = ["A cat & a dog", "end"]
+    assert list(input_lines(str(page), TextOptions(), role="text")) == lines
+    assert capsys.readouterr().err == (
+        f"regard: note: {page}: read as HTML, its text without tags.\n"
+    )
+    assert list(input_documents(str(page), TextOptions())) == ["\n".join(lines)]
+    assert read_context(str(page), "utf-8") == "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import msgspec
 
-from regard.cli.inputs import TextOptions, input_lines, note_table
+from regard.cli.inputs import TextOptions, input_lines, note_table, page_text
 from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOptions
 from regard.cli.outputs import as_json, escape, print_note, print_warning
 from regard.cli.parameters import AsText, Flag, Name, Text
@@ -190,6 +190,8 @@ def read_context(name: str, encoding: str) -> str:
     from regard.errors import DataError
 
     note_table(name)
+    if name != "-" and (page := page_text(name, encoding)) is not None:
+        return page
     file = open_text(name, encoding)
     text = "".join(line for _, line in numbered_lines(file))
     require_readable(file.problems)

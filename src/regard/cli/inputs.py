@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _OTHER_ROLES = {"source": "text"}  # what a field holds in files of other tasks, else a source
 _NUM_LINES = 20  # by which labels of fastText are recognized
+_SEARCHED = 4096  # bytes by which HTML is recognized
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
 
@@ -80,6 +81,8 @@ def _lines_of(name: str, encoding: str, role: str) -> Iterable[str]:
     """Return the texts of a file that are in one field, or its lines."""
     if _is_folder_of_tables(name):
         return map(_on_one_line, _field_texts(name, encoding, role))
+    if (page := page_text(name, encoding)) is not None:
+        return page.split("\n")
     if _is_stream(name):
         return _streamed_texts(name, encoding, role, _on_one_line)
     if _is_table(name, encoding):
@@ -122,10 +125,31 @@ def _documents_of(name: str, encoding: str) -> Iterable[str]:
         return _streamed_texts(name, encoding, "document", str)
     if _is_folder_of_tables(name) or (not _is_stream(name) and _is_table(name, encoding)):
         return _field_texts(name, encoding, "document")
+    if (page := page_text(name, encoding)) is not None:
+        return [page]
     document = "\n".join(_file_lines(name, encoding))
     if not document.strip():
         raise DataError(f"{name}: the file is empty.  Expected a document.")
     return [document]
+
+
+def page_text(name: str, encoding: str) -> str | None:
+    """Return the text of a file of HTML, and note how it is read; None for any other file.
+
+    Raises:
+        DataError: It cannot be read, or has no text.
+    """
+    from regard.data.readers.html_text import is_html, read_html
+    from regard.data.readers.source import open_file, open_source
+
+    if name == "-" or _is_stream(name):
+        return None
+    with open_file(name) as stream:
+        if not is_html(name, stream.read(_SEARCHED)):
+            return None
+    text = read_html(open_source(name), encoding)
+    print_note(f"{name}: read as HTML, its text without tags.")
+    return text
 
 
 def note_table(name: str) -> None:

@@ -12,6 +12,7 @@ from regard.lazy import Registry, import_lazily
 
 if TYPE_CHECKING:
     from regard.data.readers.audio import LogMelConfig, Recording, log_mel, read_log_mel, read_wav
+    from regard.data.readers.html_text import read_html
     from regard.data.readers.idx import find_idx, read_idx_part
     from regard.data.readers.images import Image, ImageSize, read_image, read_image_size
     from regard.data.readers.labeled import read_labeled_texts
@@ -55,6 +56,7 @@ __all__ = [
     "open_source",
     "parse_pairs",
     "read_asked",
+    "read_html",
     "read_idx_part",
     "read_image",
     "read_image_size",

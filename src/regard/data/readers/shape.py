@@ -7,6 +7,7 @@ tasks. Cost: the first lines of a file, the names in a folder.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import find_label
+from regard.data.readers.html_text import HTML_SUFFIXES, is_html
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.json_advice import holds_categories
 from regard.data.readers.json_lines import json_fields, sample_cells
@@ -40,6 +42,10 @@ from regard.errors import DataError
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
+_TEXT_OF_PAGES = (
+    'python -c "import sys, regard.data.readers as r; '
+    '[print(r.read_html(r.open_source(page))) for page in sys.argv[1:]]"'
+)
 _FORMS = "TSV, CSV or JSONL: source and target, text and label, or time and value in a row"
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
@@ -221,6 +227,9 @@ def _refuse_unread(source: DataSource) -> None:
         )
     if source.table is not None and source.table.media:
         _refuse_media(source, source.table)
+    if _is_page(source):
+        command = f"{_TEXT_OF_PAGES} {shlex.quote(source.path)} > text.txt"
+        raise DataError(f"{source.path}: HTML, not rows or running text.  Its text: {command}")
     if source.suffix in UNREAD and source.suffix not in FORMATS:
         what = UNREAD[source.suffix]
         if source.suffix in MEMORY_ROOTS:  # which is read where it begins as one
@@ -231,6 +240,12 @@ def _refuse_unread(source: DataSource) -> None:
             )
         remedy = f"Convert it to {_FORMS}."
         raise DataError(f"{source.path}: {what}, not rows or running text.  {remedy}")
+
+
+def _is_page(source: DataSource) -> bool:
+    """Return whether a file is a page of HTML, also one that is named as text."""
+    is_text = FORMATS.get(source.suffix, "text") == "text" and source.table is None
+    return is_text and is_html(source.path, source.content)
 
 
 def _refuse_media(source: DataSource, table: TableOrigin) -> None:
@@ -270,6 +285,9 @@ def _describe_folder(root: Path, files: Sequence[Path]) -> str:
     has_inputs = not _FOLDER_KINDS.keys().isdisjoint(map(_format_of, files))
     has_texts = not _TEXT_SUFFIXES.isdisjoint(file.suffix.lower() for file in files)
     remedy = f"  {_ONE_FILE_OF_TEXTS}" if has_texts else ""
+    if any(file.suffix.lower() in HTML_SUFFIXES for file in files):
+        pages = f"{shlex.quote(str(root))}/*.html"
+        remedy += f"  The text of pages of HTML: {_TEXT_OF_PAGES} {pages} > text.txt"
     if not has_inputs and not any(map(Path.is_dir, root.iterdir())):
         return f"{describe_folder_as_file()}{remedy}"
     expected = f"Expected {_LAYOUTS.format(root)}  {describe_kinds(files)}".rstrip()

@@ -15,7 +15,7 @@ UNREAD = {
     ".po": "translations in gettext's PO",
     ".pot": "translations in gettext's PO",
     ".xml": "XML",
-    ".html": "HTML",
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "HTML"),
     ".tsf": "series in the format of Monash",
     ".ts": "series in the format of sktime",
     ".arff": "a table in ARFF",
