@@ -7,13 +7,16 @@ seen an empty cell in it, so one part of the data may have ``1`` and another ``1
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from regard.data.listing import list_first, pluralize
 from regard.data.readers.number_columns import is_missing
+from regard.data.readers.series import is_date
 
 _NUM_NAMED = 3
+_FEW_LABELS = 12  # dates or numbers with a fraction, from which they are hardly classes
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
@@ -64,17 +67,66 @@ def describe_missing_values(labels: Iterable[str]) -> list[str]:
     ]
 
 
-def describe_capitals(labels: Iterable[str]) -> list[str]:
-    """Return a sentence about labels that differ in capitals alone; empty where there are none.
+def describe_alike(labels: Iterable[str]) -> list[str]:
+    """Return a sentence about labels that look the same, or differ in capitals alone.
 
-    >>> describe_capitals(["Good", "bad", "good", "BAD", "fair"])
+    Those that look the same differ in invisible characters, spaces, the encoding of accents, or
+    zeros before a number.
+
+    >>> describe_alike(["Good", "bad", "good", "BAD", "fair"])
     ['Labels that differ in capitals alone: BAD and bad, Good and good.  Each is one label.']
+    >>> describe_alike(["a", "a\\u200b", "01", "1"])
+    ["Labels that look the same: '01' and '1', 'a' and 'a\\\\u200b'.  Each is one label."]
     """
-    spellings = defaultdict(set)
-    for label in set(labels):
-        spellings[label.casefold()].add(label)
-    groups = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
-    if not groups:
+    names = set(labels)
+    same = _group_by(names, _look_of)
+    capitals = _group_by(names, str.casefold)
+    sentences = []
+    for what, groups, write in (
+        ("look the same", same, ascii),
+        ("differ in capitals alone", capitals, str),
+    ):
+        if groups:
+            named = list_first([" and ".join(map(write, group)) for group in groups], _NUM_NAMED)
+            sentences.append(f"Labels that {what}: {named}.  Each is one label.")
+    return sentences
+
+
+def _group_by(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
+    """Return the groups of names that have one key, each and all in alphabetical order."""
+    groups = defaultdict(list)
+    for name in sorted(names):
+        groups[key(name)].append(name)
+    return sorted(group for group in groups.values() if len(group) > 1)
+
+
+def _look_of(label: str) -> str:
+    """Return what a reader sees of a label, without zeros before a whole number."""
+    text = unicodedata.normalize("NFC", label)
+    text = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    text = " ".join(text.split())
+    return re.sub(r"^(-?)0+(?=\d+$)", r"\1", text)
+
+
+def describe_scale(labels: Iterable[str]) -> list[str]:
+    """Return a sentence about labels that are many different numbers, or dates.
+
+    >>> describe_scale(["1", "2"] * 9), describe_scale(f"0.{n}" for n in range(10, 40))
+    ([], ['The labels are 30 different numbers, and a classifier knows no order of them.  Write a \
+few classes, such as low and high.'])
+    """
+    names = set(labels)
+    if len(names) < _FEW_LABELS:
         return []
-    named = list_first(sorted(groups), _NUM_NAMED)
-    return [f"Labels that differ in capitals alone: {named}.  Each is one label."]
+    if all(map(is_date, names)):
+        return [f"The labels are {len(names):,} different dates.  Wrong column?"]
+    if all(map(_is_number, names)) and not all(map(str.isdecimal, names)):
+        return [
+            f"The labels are {len(names):,} different numbers, and a classifier knows no order of "
+            "them.  Write a few classes, such as low and high."
+        ]
+    return []
+
+
+def _is_number(label: str) -> bool:
+    return re.fullmatch(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", label, re.IGNORECASE) is not None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from regard.data.splits import Splits, TextRows, exclude_overlap, split
+from regard.data.splits import Splits, TextRows, exclude_overlap, overlap, split
 from regard.errors import DataError
 from regard.setup.dataset import Dataset, ReadOptions
 
@@ -45,7 +46,19 @@ def split_rows(
             if data.drop_overlap or not data.allow_overlap:
                 own_rows = exclude_overlap(parts.train, own_rows, drop=data.drop_overlap)
             held_out[name] = own_rows
+    if data.valid is not None and data.test is not None:
+        _warn_of_shared(held_out["valid"], held_out["test"])
     return Splits(train=parts.train, dropped=parts.dropped, **held_out)
+
+
+def _warn_of_shared(valid: TextRows, test: TextRows) -> None:
+    """Warn where test rows are also those by which the best weights are chosen."""
+    if shared := overlap(valid, test):
+        warnings.warn(
+            f"{test.path}: {len(shared):,} of {len(test):,} test rows are also in {valid.path}, by "
+            "which the best weights are chosen: test scores will be too good.",
+            stacklevel=3,
+        )
 
 
 def training_data(read: Callable[[ReadOptions], D], config: RunConfig) -> D | None:

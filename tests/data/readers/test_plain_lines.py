@@ -21,7 +21,7 @@ ROWS = {
     "a.tsv": ("a\tb\n", "TSV"),
     "b.txt": ("__label__x a b\n__label__y c\n", "texts with labels of fastText"),
     "a.po": ('msgid ""\nmsgstr ""\n', "translations in gettext's PO"),
-    "a.xlf": ("<xliff/>\n", "translations in XLIFF"),
+    "a.xlf": ("<xliff><trans-unit><source>a</source></trans-unit></xliff>\n", "XLIFF"),
 }
 LINES = {
     "a.txt": '{"one": "object in a text"}\nand a text\n',

@@ -570,3 +570,17 @@ def test_numbers_below_a_column_without_a_name_are_told_to_name_it():
     message = fault(",load\n0,1.5\n1,2.5\n2,3.5\n", "x.csv")
     assert "Columns seen: a column without a name, load." in message
     assert message.endswith("Name its times in the first line: time,load")
+
+
+def test_a_header_that_joined_files_have_again_is_left_out():
+    rejected = []
+    content = "\ufeffsource,target\na,b\n\ufeffsource,target\nc,d\n"
+    assert read(content, "x.csv", rejected=rejected) == [("a", "b"), ("c", "d")]
+    assert [(row.line, row.reason) for row in rejected] == [(3, "the header again")]
+    assert read(content, "x.csv", columns=("2", "1")) == [("b", "a"), ("d", "c")]
+
+
+def test_a_mark_of_byte_order_between_joined_files_is_no_text():
+    assert read("\ufeffa\tb\n\ufeffc\td\n") == [("a", "b"), ("c", "d")]
+    line = '\ufeff{"source": "a", "target": "b"}\n'
+    assert read(2 * line, "x.jsonl") == [("a", "b"), ("a", "b")]

@@ -113,7 +113,7 @@ def test_translated_units_of_xliff_are_pairs(opened, version):
     [
         ("<tmx><body><tu></body></tmx>", "m.tmx:1: not well-formed XML (mismatched tag)."),
         ("<tmx><tu><tuv><seg>a</seg></tuv></tu></tmx>", "m.tmx:1: <tuv> has no xml:lang"),
-        ("<tmx><body/></tmx>", "m.tmx: there are no rows."),
+        ("<tmx><body/></tmx>", "m.tmx: no unit of TMX has a text."),
         ('<!DOCTYPE tmx [\n<!ENTITY a "b"> ]><tmx/>', "named as a translation memory (TMX)"),
     ],
 )

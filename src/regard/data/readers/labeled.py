@@ -57,6 +57,8 @@ def read_labeled_texts(
 
 def _with_article(reason: str) -> str:
     """Return a reason as what a row has."""
+    if reason.startswith("the"):
+        return reason
     return f"an {reason}" if reason.startswith("empty") else f"a mark ({reason})"
 
 

@@ -130,10 +130,12 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     _refuse_unread(source)
     if is_squad(source, encoding):
         return DataShape(kind="squad")
+    ahead: list[str] = []
     try:
-        ahead = list(islice(_filled_lines(source, encoding), _NUM_LINES))
-    except DataError:
-        return DataShape(kind="table")
+        ahead.extend(islice(_filled_lines(source, encoding), _NUM_LINES))
+    except DataError:  # which is raised again where the rows are read
+        if not ahead:
+            return DataShape(kind="table")
     first = "".join(ahead[:1])
     if keys := keys_of(first):
         return DataShape(

@@ -90,6 +90,8 @@ class TableLines:
         Raises:
             DataError: There are no rows.
         """
+        if not self._num_rows and self._form in MEMORY_FORMS:
+            raise DataError(f"{self.name}: no unit of {self._form} has a text.")
         if not self._num_rows:
             columns = list_first(self._names, _NUM_NAMED)
             raise DataError(f"{self.name}: there are no rows.  Columns seen: {columns}.")

@@ -436,7 +436,9 @@ def _take_numbered(
     below = [row for _, row in ahead[1:]]
     header, has_header = number_header(names, list(map(str.strip, cells)), below, is_csv=is_csv)
     del ahead[: int(has_header)]
-    return _select(file, line, header, names)
+    selection = _select(file, line, header, names)
+    own_header = tuple(map(str.strip, cells)) if has_header else ()
+    return None if selection is None else selection._replace(header=own_header)
 
 
 def _pair_records(
@@ -539,11 +541,15 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
 
 
 class _Selection(NamedTuple):
-    """The columns of a table that are read, as indices, how many there are in all, and marks."""
+    """The columns of a table that are read, as indices, how many there are in all, and marks.
+
+    The cells of a header are there, too, which files that were joined have in them again.
+    """
 
     indices: list[int]
     num_columns: int
     marks: dict[str, int]
+    header: tuple[str, ...] = ()
 
 
 def _select(
@@ -565,7 +571,7 @@ def _select(
         return None
     columns = [str(header[index]) for index in indices]
     marks = {name: header.index(name) for name in find_marks(header, columns)}
-    return _Selection(indices, len(header), marks)
+    return _Selection(indices, len(header), marks, tuple(header))
 
 
 def _select_cells(
@@ -576,15 +582,20 @@ def _select_cells(
     rejected: list[DroppedRow] | None,
 ) -> Records:
     """Return some cells of each record; a record of another width is a problem."""
-    indices, num_columns, marks = selection
+    indices, num_columns, marks, header = selection
     for line, cells in records:
-        if len(cells) == num_columns:
+        if cells[0].strip() in header[:1] and tuple(map(str.strip, cells)) == header:
+            if rejected is not None:
+                text = separator.join(cells)
+                rejected.append(DroppedRow(line=line, reason="the header again", text=text))
+        elif len(cells) == num_columns:
             values = {name: cells[index] for name, index in marks.items()}
             if keep_row(line, cells[indices[0]], values, rejected):
                 yield line, [cells[index] for index in indices]
-            continue
-        remedy = advise_width(file.name, cells, num_columns, separator)
-        file.refuse(line, describe_width(len(cells), num_columns), separator.join(cells), remedy)
+        else:
+            reason = describe_width(len(cells), num_columns)
+            remedy = advise_width(file.name, cells, num_columns, separator)
+            file.refuse(line, reason, separator.join(cells), remedy)
 
 
 def _cell_records(file: TextFile, table: Table) -> Records:

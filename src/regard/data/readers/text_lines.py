@@ -162,7 +162,7 @@ def numbered_lines(file: TextFile) -> Lines:
             if _are_all_alike(number, raw):
                 return
             text = "\n"
-        yield number, text.removeprefix("\ufeff") if number == 1 else text
+        yield number, text.removeprefix("\ufeff")  # files that were joined have one within
 
 
 def _raw_lines(file: TextFile, *, is_wide: bool) -> Iterator[bytes]:

@@ -18,8 +18,9 @@ from regard.data.labeled_text import (
     label_names,
 )
 from regard.data.labels import (
-    describe_capitals,
+    describe_alike,
     describe_missing_values,
+    describe_scale,
     describe_spellings,
     distinct_labels,
     spell_labels,
@@ -64,7 +65,11 @@ class ClassificationData(Dataset[L], kw_only=True):
         """Name labels that can hardly be learned, of nearly every row, of one, of none; "NaN"."""
         labels = [label for part in (self.train, self.valid, self.test) for label in part.labels]
         rare = describe_rare_labels(labels, self.train.labels, self.read_as.columns)
-        unclear = [*describe_missing_values(labels), *describe_capitals(labels)]
+        unclear = [
+            *describe_missing_values(labels),
+            *describe_alike(labels),
+            *describe_scale(labels),
+        ]
         return [*rare, *unclear, *self.notes]
 
     def example(self) -> str:
