@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regard.data.readers.images import Image, ImageSize, read_image, read_image_size
     from regard.data.readers.labeled import read_labeled_texts
     from regard.data.readers.labeled_folders import LabeledFile, labeled_files
+    from regard.data.readers.media_files import write_media
     from regard.data.readers.memory import source_of_rows
     from regard.data.readers.problems import RowProblem, UnreadableRowsError, list_problems
     from regard.data.readers.questions import ReadQuestions, read_asked, read_questions
@@ -72,6 +73,7 @@ __all__ = [
     "read_unlabeled_rows",
     "read_wav",
     "source_of_rows",
+    "write_media",
 ]
 
 _IMAGES = ".png .jpg .jpeg .bmp .gif .pbm .pgm .ppm .tif .tiff .webp"

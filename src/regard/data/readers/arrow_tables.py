@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from regard.data.listing import list_first
 from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
 from regard.data.readers.row_encoder import ROW_ENCODER
-from regard.data.readers.table_bytes import ENCRYPTED, PARQUET
+from regard.data.readers.table_bytes import ENCRYPTED, PARQUET, find_form
 from regard.errors import DataError
 
 WriteLine = Callable[[bytes], object]
@@ -57,14 +58,34 @@ def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> Conv
     Raises:
         DataError: The file is damaged or encrypted, or has values that JSON cannot have.
     """
+    with _described(name, content, form):
+        schema, batches = _open(content, form)
+        return _convert(name, schema, batches, write)
+
+
+def open_table_file(name: str, content: bytes) -> tuple[Any, Iterable[Any]]:
+    """Return the schema of a file of Parquet or Arrow, and its batches of rows, not yet read.
+
+    Raises:
+        DataError: It is another file, damaged or encrypted.
+    """
+    form = find_form(content, is_named=True)
+    if not form:
+        raise DataError(f"{name}: not Parquet or Arrow by its first bytes.")
+    with _described(name, content, form):
+        return _open(content, form)
+
+
+@contextmanager
+def _described(name: str, content: bytes, form: str) -> Iterator[None]:
+    """Raise `DataError` for what pyarrow cannot read."""
     if content.startswith(ENCRYPTED):
         raise DataError(f"{name}: an encrypted Parquet file.  Write it without encryption.")
     if form == "Parquet" and not content.endswith(PARQUET):
         raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
     pyarrow: Any = _import_pyarrow(f"{name}: {form}")
     try:
-        schema, batches = _open(content, form)
-        return _convert(name, schema, batches, write)
+        yield
     except DataError:  # which is a ValueError, too
         raise
     except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:

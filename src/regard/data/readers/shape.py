@@ -46,6 +46,7 @@ _TEXT_OF_PAGES = (
     'python -c "import sys, regard.data.readers as r; '
     '[print(r.read_html(r.open_source(page))) for page in sys.argv[1:]]"'
 )
+_MEDIA_TO_FILES = 'python -c "import sys, regard.data.readers as r; r.write_media(*sys.argv[1:])"'
 _FORMS = "TSV, CSV or JSONL: source and target, text and label, or time and value in a row"
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
@@ -259,7 +260,7 @@ def _refuse_media(source: DataSource, table: TableOrigin) -> None:
     raise DataError(
         f"{source.path}: column {column} holds {media}, which are read from files.  Columns seen: "
         f"{list_first(names, _NUM_NAMED)}.  Write them to a folder, one for each label: "
-        f"{table.file_command(source.path, column, find_column(names, 'label') or 'label')}"
+        f"{_MEDIA_TO_FILES} {shlex.quote(source.path)} files"
     )
 
 

@@ -51,20 +51,3 @@ class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
         """Return the command that prints the rows of a file, or a folder, as JSONL."""
         rows = "[print(json.dumps(row, default=str)) for row in t.to_pylist()]"
         return f'python -c "import json, sys, {_READ[self.form]}; {rows}" {shlex.quote(name)}'
-
-    def file_command(self, name: str, column: str, label: str) -> str:
-        """Return the command that writes images or recordings to files in folders of labels.
-
-        Args:
-            name: The file or folder of the table.
-            column: The column of their bytes.
-            label: The column of labels.
-        """
-        suffix = {"images": "png", "recordings": "wav"}[self.media[column]]
-        value = f"r[{column!r}]"
-        rows = (
-            f"[(os.makedirs(d := os.path.join('files', str(r[{label!r}])), exist_ok=True), "
-            f"open(os.path.join(d, f'{{i}}.{suffix}'), 'wb').write({value}['bytes'] "
-            f"if isinstance({value}, dict) else {value})) for i, r in enumerate(t.to_pylist())]"
-        )
-        return f'python -c "import os, sys, {_READ[self.form]}; {rows}" {shlex.quote(name)}'
