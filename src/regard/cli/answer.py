@@ -190,7 +190,7 @@ def read_context(name: str, encoding: str) -> str:
     from regard.errors import DataError
 
     note_table(name)
-    if name != "-" and (page := page_text(name, encoding)) is not None:
+    if (page := page_text(name, encoding)) is not None:
         return page
     file = open_text(name, encoding)
     text = "".join(line for _, line in numbered_lines(file))

@@ -142,7 +142,7 @@ def page_text(name: str, encoding: str) -> str | None:
     from regard.data.readers.html_text import is_html, read_html
     from regard.data.readers.source import open_file, open_source
 
-    if name == "-" or _is_stream(name):
+    if not os.path.isfile(name):  # noqa: PTH113 - any name; what is missing is said by its reader
         return None
     with open_file(name) as stream:
         if not is_html(name, stream.read(_SEARCHED)):

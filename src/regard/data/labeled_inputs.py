@@ -52,6 +52,10 @@ class LabeledInputs(Rows, frozen=True, kw_only=True):
         ]
         return hashes, hashes
 
+    def describe(self, row: int) -> str:
+        """Return where an input is in its folder or file, which is what can be said of it."""
+        return self.locations[row]
+
     def locate(self, row: int) -> str:
         """Return where an input is, for messages."""
         return f"{self.path}: {self.locations[row]}"

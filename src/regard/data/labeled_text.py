@@ -40,6 +40,10 @@ class LabeledTexts(Rows, frozen=True, kw_only=True):
         """Return the texts twice: equal texts must not be in different parts."""
         return self.texts, self.texts
 
+    def describe(self, row: int) -> str:
+        """Return a text itself."""
+        return self.texts[row]
+
     def locate(self, row: int) -> str:
         """Return where a text is, for messages."""
         return f"{self.path}:{self.lines[row]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from regard.models.base.model import Model
 from regard.training.device import finish_work
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
+from regard.training.events import OutputExample
 from regard.training.loop import Evaluation
 from regard.training.train_step import LossFunction
 
@@ -58,17 +60,26 @@ class LossEvaluator:
     Args:
         model: To be evaluated.
         measure: Computes figures of a model in evaluation mode, ``loss`` among them.
+        show: Returns what the model makes of a few rows of the validation data.
     """
 
-    def __init__(self, model: Model, measure: Callable[[Any], dict[str, float]]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        measure: Callable[[Any], dict[str, float]],
+        show: Callable[[Any], list[OutputExample]] = lambda _: [],
+    ) -> None:
         self._averaged = AveragedModel(model)
-        self._measure = measure
+        self._measure, self._show = measure, show
 
     def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
         """Evaluate the averaged weights."""
         self._averaged.load(average)
-        measures = self._measure(self._averaged.model)
-        return Evaluation(measures=measures, score_name="loss", is_loss=True)
+        model = self._averaged.model
+        measures = self._measure(model)
+        with torch.no_grad():  # a model that gives no numbers has nothing to show
+            examples = self._show(model) if math.isfinite(measures["loss"]) else []
+        return Evaluation(measures=measures, score_name="loss", is_loss=True, examples=examples)
 
 
 @torch.no_grad()

@@ -218,7 +218,7 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputExample(msgspec.Struct, frozen=True, kw_only=True):
-    """What the averaged weights write for a row of the validation data.
+    """What the averaged weights make of a row of the validation data.
 
     Args:
         source: What is read; the end of a long text is cut off, of the others too.
@@ -250,7 +250,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
         num_passes: Passes over the data so far, trial steps and products counted.
         learning_rate: Of the last step; None where the method has none.
         stability: Figures by layer and alarms, where the run was watched.
-        examples: What a few rows become, always the same rows; empty for models that do not write.
+        examples: What a few rows become, always the same rows; empty for models of masked tokens.
     """
 
     step: int

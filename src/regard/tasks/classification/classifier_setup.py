@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from regard.errors import NextStep
 from regard.models import Model
 from regard.setup.base_task import FOLDER
@@ -13,11 +15,14 @@ from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
 from regard.tasks.classification.data import ClassificationData
 from regard.tasks.classification.loss import (
     ClassificationLoss,
+    LabeledBatches,
     final_measures,
     label_measures,
 )
 from regard.tasks.classification.predictor import LabelPredictor
 from regard.training.evaluation_loop import LossEvaluator, time_evaluation
+from regard.training.events import OutputExample
+from regard.training.output_examples import choose_examples, output_example
 
 
 class ClassificationSetup(TrainingSetup[ClassificationData[Any], Any, Model]):
@@ -54,7 +59,23 @@ class ClassificationSetup(TrainingSetup[ClassificationData[Any], Any, Model]):
         runs that still improve.
         """
         batches = self.classifier.batches(self.dataset.valid)
-        return LossEvaluator(self.model, partial(label_measures, batches=batches, world=self.world))
+        return LossEvaluator(
+            self.model,
+            partial(label_measures, batches=batches, world=self.world),
+            partial(self._show, batches=batches),
+        )
+
+    def _show(self, model: Model, batches: LabeledBatches) -> list[OutputExample]:
+        """Return the labels that a model gives a few validation inputs, with their probability."""
+        valid, names = self.dataset.valid, self.config.data.labels
+        examples = []
+        for row in choose_examples(len(valid)):
+            logits = ClassificationLoss.outputs(model, batches.batch(np.array([row])))
+            probabilities = logits.float().softmax(-1)[0]  # [labels]
+            best = int(probabilities.argmax())
+            output = f"{names[best]} ({100 * float(probabilities[best]):.0f} %)"
+            examples.append(output_example(valid.describe(row), output, valid.labels[row]))
+        return examples
 
     def evaluation_seconds(self, model: Model) -> float:
         """Time a few batches of the validation data, and scale up."""

@@ -12,7 +12,7 @@ from regard.data.readers.shape import DataShape
 from regard.data.time_series import TimeSeries
 from regard.errors import DataError, NextStep
 from regard.hub.model_folder import ModelFolder
-from regard.metrics.forecasts import score_forecasts, window_errors
+from regard.metrics.forecasts import MEDIAN, score_forecasts, window_errors
 from regard.models import FORECASTERS, PatchTst, PatchTstConfig
 from regard.optim import ADAMW
 from regard.setup.base_task import FOLDER, Task
@@ -31,10 +31,13 @@ from regard.tasks.forecasting.loss import (
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import histories, rolling_origins, window_scales
 from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, ForecastBatches
+from regard.training.device import move_batch
 from regard.training.evaluation_loop import LossEvaluator, time_evaluation, total_loss
-from regard.training.events import Report
+from regard.training.events import OutputExample, Report
+from regard.training.output_examples import choose_examples, output_example
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
+_LISTED_STEPS = 8  # of a window that is shown while a run goes on
 _EVALUATED_WINDOWS = 1024  # of the validation steps, evenly spread
 _BATCH_TOKENS = 8192  # patches of a batch, where nothing is trained
 
@@ -71,7 +74,21 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
 
     def evaluator(self) -> LossEvaluator:
         """Return the evaluator of the loss on the validation windows."""
-        return LossEvaluator(self.model, self._measure)
+        return LossEvaluator(self.model, self._measure, self._show)
+
+    def _show(self, model: PatchTst) -> list[OutputExample]:
+        """Return the medians of a few validation windows, next to what came."""
+        batches, series, examples = self.valid_batches, self.dataset.valid, []
+        all_rows = np.concatenate(batches.in_sequence())
+        for row in all_rows[choose_examples(len(all_rows))]:
+            batch = batches.batch(np.array([row]))
+            quantiles = model(*move_batch(batch, model).inputs).double()[0]  # [horizon, levels]
+            origin, index = int(batches.origins[row]), int(batches.rows[row])
+            source = f"{series.names[index]} from {series.indices[index].times(origin, 1)[0]}"
+            medians = quantiles[:, MEDIAN].tolist()
+            numbers = (_list_numbers(values) for values in (medians, batch.targets[0].tolist()))
+            examples.append(output_example(source, *numbers))
+        return examples
 
     def _measure(self, model: PatchTst) -> dict[str, float]:
         total, number = total_loss(QuantileLoss(), model, self.valid_batches, self.world)
@@ -255,3 +272,13 @@ def window_batches(
 
 
 FORECASTING = ForecastingTask()
+
+
+def _list_numbers(values: Sequence[float]) -> str:
+    """Return the first of some numbers in words; a missing one is a dash.
+
+    >>> _list_numbers([1.23456, math.nan])
+    '1.235  -'
+    """
+    listed = ["-" if math.isnan(value) else f"{value:.4g}" for value in values[:_LISTED_STEPS]]
+    return "  ".join([*listed, *["..."] * (len(values) > _LISTED_STEPS)])

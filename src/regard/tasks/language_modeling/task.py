@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from regard.data.readers.running_text import TextLines
 from regard.data.readers.shape import DataShape
 from regard.data.token_stream import StreamBatches, TokenStream
@@ -25,13 +27,16 @@ from regard.tasks.language_modeling.loss import (
 )
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.training.evaluation_loop import LossEvaluator, time_evaluation
-from regard.training.events import Report
+from regard.training.events import OutputExample, Report
+from regard.training.output_examples import choose_examples, output_example
 from regard.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
 
 _PROMPT_WORDS = 3
+_PROMPT_CHARACTERS = 40  # of a validation line that is continued while a run goes on
+_CONTINUED_LINES, _CONTINUED_TOKENS = 3, 16
 
 
 class LanguageModelingTask(Task):
@@ -111,7 +116,33 @@ class LanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Decoder]):
         return LossEvaluator(
             self.model,
             partial(text_measures, batches=batches, num_bytes=valid.num_bytes, world=self.world),
+            self._show,
         )
+
+    def _show(self, model: Decoder) -> list[OutputExample]:
+        """Return how a model continues a few validation lines, next to how they go on."""
+        lines = [text for text in self.dataset.valid.texts if len(text) > 2 * _PROMPT_CHARACTERS]
+        examples = []
+        for index in choose_examples(len(lines))[:_CONTINUED_LINES]:
+            line = lines[index]
+            space = line.rfind(" ", 0, _PROMPT_CHARACTERS)
+            end = space if space > 0 else _PROMPT_CHARACTERS
+            output = self._continue(model, line[:end])
+            reference = line[end : end + 2 * _PROMPT_CHARACTERS]
+            examples.append(output_example(line[:end], output.strip(), reference.strip()))
+        return examples
+
+    def _continue(self, model: Decoder, prompt: str) -> str:
+        """Return the most probable next tokens, one after the other, without a cache of keys."""
+        start = self.tokenizer.encode_prompt(prompt)
+        ids = list(start)
+        while ids and len(ids) < min(len(start) + _CONTINUED_TOKENS, self.dataset.length):
+            logits = model(torch.tensor([ids], device=model.device))  # [1, length, vocab]
+            token = int(logits[0, -1, : len(self.tokenizer)].argmax())
+            if token in self.tokenizer.stop_ids:
+                break
+            ids.append(token)
+        return self.tokenizer.decode_text(ids[len(start) :])
 
     def evaluation_seconds(self, model: Decoder) -> float:
         """Time a few batches of the validation text, and scale up."""

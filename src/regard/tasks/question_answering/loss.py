@@ -28,8 +28,12 @@ from regard.tasks.question_answering.text_windows import (
 from regard.training.distribution import ALONE, World
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, total_loss
+from regard.training.events import OutputExample
 from regard.training.loop import Evaluation
+from regard.training.output_examples import choose_examples, output_example
 from regard.training.train_step import Loss
+
+_NO_ANSWER = "(no answer)"
 
 
 @dataclass(frozen=True)
@@ -200,4 +204,20 @@ class SpanEvaluator:
         threshold = choose_threshold(spans, self._questions)
         answers = given_answers(spans, self._questions.contexts, threshold)
         measures = answer_measures(answers, self._questions)
-        return Evaluation(measures={"loss": total / number, **measures}, score_name="f1")
+        return Evaluation(
+            measures={"loss": total / number, **measures},
+            score_name="f1",
+            examples=self._examples(answers),
+        )
+
+    def _examples(self, answers: Sequence[str]) -> list[OutputExample]:
+        """Return a few questions with their answers; an empty one is "no answer"."""
+        questions = self._questions
+        return [
+            output_example(
+                questions.questions[row],
+                answers[row] or _NO_ANSWER,
+                next(iter(questions.answers[row]), _NO_ANSWER),
+            )
+            for row in choose_examples(len(questions))
+        ]

@@ -26,11 +26,10 @@ from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, total_loss
 from regard.training.events import OutputExample
 from regard.training.loop import Evaluation
+from regard.training.output_examples import choose_examples, output_example
 from regard.training.train_step import Loss, LossFunction
 
 DECODED_ROWS = 256  # validation rows that are decoded
-_EXAMPLES = 5  # of these, whose outputs are reported
-_EXAMPLE_CHARACTERS = 400  # of a text of an example
 
 
 def pair_with_other_sources(
@@ -150,18 +149,9 @@ class TargetEvaluator:
 
     def _examples(self, outputs: Sequence[str]) -> list[OutputExample]:
         """Return a few outputs with what they are of, and what they should be."""
-        text, stride = self._valid.text, max(1, len(outputs) // _EXAMPLES)
-        rows = [*zip(self._decoded, outputs, strict=True)][::stride][:_EXAMPLES]
+        text = self._valid.text
         return [
-            OutputExample(
-                source=_shorten(text.sources[row]),
-                output=_shorten(output),
-                reference=_shorten(text.targets[row]),
-            )
-            for row, output in rows
+            output_example(text.sources[row], outputs[index], text.targets[row])
+            for index, row in enumerate(self._decoded)
+            if index in choose_examples(len(outputs))
         ]
-
-
-def _shorten(text: str) -> str:
-    whole = len(text) <= _EXAMPLE_CHARACTERS
-    return text if whole else text[: _EXAMPLE_CHARACTERS - 1].rstrip() + "…"

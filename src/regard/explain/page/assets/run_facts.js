@@ -40,7 +40,7 @@ export class OutputsPanel {
     if (!examples.length || this.shown === evaluated) return;
     this.shown = evaluated;
     const step = grouped(evaluated.step);
-    this.title.textContent = `What it writes at step ${step}, for validation data`;
+    this.title.textContent = `What it makes of validation data at step ${step}`;
     this.list.replaceChildren(...examples.map(exampleList));
   }
 }
