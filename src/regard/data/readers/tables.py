@@ -406,14 +406,8 @@ def _take_header(
 ) -> _Selection | None:
     """Return where named columns are, and take the header from the first row, if it is one.
 
-    It is None, and a problem, where there is no such column.
-
-    Args:
-        file: The file.
-        ahead: The first row; the next ones are appended where they say what the columns are.
-        records: The rows below it.
-        names: Names of the columns, or their numbers.
-        is_csv: Whether tables of the format have a header as a rule.
+    It is None, and a problem, where there is no such column. Rows that say what the columns are
+    are appended to `ahead`, which holds the first row.
     """
     line, cells = ahead[0] if ahead else (1, [])
     header = list(map(str.strip, cells))
