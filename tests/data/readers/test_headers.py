@@ -216,3 +216,13 @@ def test_the_text_next_to_labels_is_the_longest_column():
         ("no", "Mon Apr 06 2009", f"this is a rather long text {i}", "ab"[i % 2]) for i in range(20)
     ]
     assert "`data.columns=3,4`" in advise_labels(rows[0], rows[1:])
+
+
+def test_numbers_of_columns_are_no_labels_among_numbers():
+    rows = [
+        (str(i % 2 + 1), f"Title {i} of it", f"this is a rather long text {i}") for i in range(20)
+    ]
+    assert fault("".join(f"{','.join(row)}\n" for row in rows), "x.csv").endswith(
+        "No header?  Texts with labels? --columns 3,1 --set task=classification.  "
+        "Pairs? --columns 2,3"
+    )

@@ -1,5 +1,7 @@
 """Which files are taken for series with times, and which keep their task."""
 
+import json
+
 import pytest
 
 from regard.data.readers.shape import inspect_shape
@@ -207,3 +209,30 @@ def test_two_named_columns_of_texts_and_labels_are_for_a_classifier(source, colu
 def test_pairs_with_few_targets_stay_pairs_by_the_names_of_their_columns(source):
     data = source(["en,de,id", *(f"is meal number {i} fine,ja,{i}" for i in range(20))])
     assert guess_task(data, columns=("en", "de")) == "translation"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "advice"),
+    [
+        ({"label": 7, "user": 1}, r"jq -c '\{text, label: \.annotations\[0\]\.label\}'"),
+        ({"label": 7, "start_offset": 0, "end_offset": 2}, "are for no task here"),
+    ],
+)
+def test_labels_of_annotators_are_not_running_text(source, annotation, advice):
+    rows = [json.dumps({"id": n, "text": "a b", "annotations": [annotation]}) for n in range(9)]
+    opened = source(rows, "f.jsonl")
+    assert guess_task(opened) == "translation"  # whose reader refuses it with what to do
+    with pytest.raises(DataError, match=advice):
+        read_pairs(opened)
+
+
+@pytest.mark.parametrize("name", ["f.txt", "f.conll", "f.tsv"])
+def test_words_with_tags_are_for_no_task(source, name):
+    words = ["EU NNP B-ORG", "rejects VBZ O", "German JJ B-MISC", ""] * 9
+    lines = [line.replace(" ", "\t") for line in words] if name == "f.tsv" else words
+    with pytest.raises(DataError, match=r"a word and its tag a line \(CoNLL\)"):
+        guess_task(source(lines, name))
+
+
+def test_text_that_ends_with_a_letter_has_no_tags(source):
+    assert guess_task(source(["blood group O"] * 9 + ["a plain line of text"] * 9, "f.txt"))

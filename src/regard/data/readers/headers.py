@@ -163,9 +163,9 @@ def _find_flags(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[st
     if len(rows) < _MIN_TEXT_ROWS:
         return []
     values = {name: {cells[i].strip().lower() for cells in rows} for i, name in enumerate(names)}
-    flags = max(
-        ([n for n in names if values[n] <= form and n not in form] for form in _FLAGS), key=len
-    )
+    if len(values) < len(names):  # a row, not names
+        return []
+    flags = max(([name for name in names if values[name] <= form] for form in _FLAGS), key=len)
     num_set = sum(len(values[name]) > 1 for name in flags)
     num_words = [max(map(_num_words, cells), default=0) for cells in rows]
     has_texts = sum(num_words) > _MAX_LABEL_WORDS * len(rows)
@@ -263,7 +263,8 @@ def find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | No
 def _holds_labels(index: int, name: str, rows: Sequence[Sequence[str]]) -> bool:
     """Return whether a column of rows has a few short values, and texts are next to it."""
     values = {cells[index].strip() for cells in rows}
-    if 2 * len(values) > len(rows) or name in values or values == {""}:
+    is_row = name in values and not name.isdecimal()  # which may be the number of a column
+    if 2 * len(values) > len(rows) or is_row or values == {""}:
         return False
     texts = ([*row[:index], *row[index + 1 :]] for row in rows)
     num_words = sum(max(map(_num_words, cells), default=0) for cells in texts)

@@ -12,6 +12,7 @@ SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # a key that jq takes without quotes
 _OBJECTS = f"An object over several lines?  One a line: jq -c . {_LINES}"
 _SPACE = re.compile(r"\s*")
+_ANNOTATIONS = ("annotations", "entities", "spans")  # keys of doccano and Prodigy
 _FEW = 3  # keys in a message
 _NUM_PATHS = 5  # of texts in a message
 
@@ -119,6 +120,38 @@ def advise_categories(fields: dict[str, object], prefix: str = "") -> str:
         return ""
     row = _filter(prefix, "{text, label: (.cats|to_entries|max_by(.value).key)}")
     return f"Labels of spaCy?  The most likely one of each text: jq -c {row} {_LINES}"
+
+
+def holds_annotations(fields: dict[str, object]) -> bool:
+    """Return whether an object has a text, and labels within a list, as tools of annotation do."""
+    return "text" in fields and "label" not in fields and bool(_annotations(fields)[1])
+
+
+def advise_annotations(fields: dict[str, object], prefix: str = "") -> str:
+    """Return how the label of the first annotation becomes a value of its own; else empty.
+
+    Those that have a beginning and an end are of words, not of texts.
+    """
+    if not holds_annotations(fields):
+        return ""
+    key, items = _annotations(fields)
+    if any({"start_offset", "start"} & item.keys() for item in items):
+        return (
+            f'Labels of parts of a text ("{key}") are for no task here.  Running text?  '
+            "`task=language-modeling`"
+        )
+    row = _filter(prefix, f"{{text, label: .{key}[0].label}}")
+    return f"Labels of annotators?  The first one of each text: jq -c {row} {_LINES}"
+
+
+def _annotations(fields: dict[str, object]) -> tuple[str, list[dict[str, object]]]:
+    """Return the key of a list of objects with labels, and those objects; none where it is not."""
+    for key in _ANNOTATIONS:
+        value = fields.get(key)
+        items = value if isinstance(value, list) else []
+        if labeled := [item for item in items if isinstance(item, dict) and "label" in item]:
+            return key, labeled
+    return "", []
 
 
 def _rows_of_names(fields: dict[str, object]) -> str:

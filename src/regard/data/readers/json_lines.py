@@ -19,6 +19,7 @@ from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_miss
 from regard.data.readers.headers import advise_columns, advise_numbers, hold_only_numbers
 from regard.data.readers.json_advice import (
     SERIES,
+    advise_annotations,
     advise_categories,
     advise_layout,
     advise_list_of_one,
@@ -188,7 +189,7 @@ def _describe_fields(
     unread_keys = (key for key in keys or expected if _is_unread(fields, key, read))
     unread = min(unread_keys, key=fields.__contains__)
     advice = advise_object(fields, prefix) if len(ahead) == 1 else ""
-    if labels := advise_categories(fields, prefix):
+    if labels := advise_categories(fields, prefix) or advise_annotations(fields, prefix):
         return line, f"{noun}s seen: {', '.join(fields)}.", text, labels
     if unread not in fields:
         reason = _describe_missing_key(noun, fields, keys, unread)
@@ -367,7 +368,10 @@ def describe_several(name: str, values: Sequence[str]) -> str:
     '"label" has 2 values, "bug, docs", one expected.  Keep one of them.'
     """
     listed = list_first(values, _NUM_NAMED)
-    return f'"{name}" has {len(values)} values, "{listed}", one expected.  Keep one of them.'
+    remedy = "Keep one of them."
+    if {*values} == {"0", "1"}:
+        remedy = "A 1 for each label that it has?  Write the name of one."
+    return f'"{name}" has {len(values)} values, "{listed}", one expected.  {remedy}'
 
 
 def _require_distinct_keys(fields: dict[str, object], text: str) -> None:

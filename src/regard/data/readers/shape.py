@@ -7,6 +7,7 @@ tasks. Cost: the first lines of a file, the names in a folder.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.headers import find_label
 from regard.data.readers.html_text import HTML_SUFFIXES, is_html
 from regard.data.readers.idx import find_idx, is_idx
-from regard.data.readers.json_advice import holds_categories
+from regard.data.readers.json_advice import holds_annotations, holds_categories
 from regard.data.readers.json_lines import json_fields, sample_cells
 from regard.data.readers.json_lists import keys_of, record_lines
 from regard.data.readers.labeled_folders import describe_kinds
@@ -54,6 +55,9 @@ _ONE_FILE_OF_TEXTS = (
     "Texts are read from one file: running text joined into one .txt, labelled texts as "
     '{"text": ..., "label": ...} a line of a .jsonl.'
 )
+_TAGGED = re.compile(r"\S+(?:[ \t]\S+){0,3}[ \t](?:O|[BIESLU]-\S+)|-DOCSTART-.*")
+_MOST_TAGGED = 0.9  # of the lines, from which a file has tags
+_BYTES_SAMPLED = 1 << 14
 _NUM_LINES = 20  # by which labels of fastText are recognized
 _NUM_SAMPLED = 200  # records by which labels are recognized
 _NUM_NAMED = 10  # columns in a message
@@ -163,7 +167,8 @@ def _has_unnamed_label(source: DataSource, encoding: str, keys: Sequence[str]) -
         return False
     lines = list(islice(_filled_lines(source, encoding), _NUM_SAMPLED))
     with suppress(DataError, msgspec.DecodeError, RecursionError):
-        if holds_categories(json_fields(lines[0])):
+        fields = json_fields(lines[0])
+        if holds_categories(fields) or holds_annotations(fields):
             return True
     try:
         columns = list(zip(*sample_cells(lines, keys), strict=True))
@@ -233,6 +238,11 @@ def _refuse_unread(source: DataSource) -> None:
     if _is_page(source):
         command = f"{_TEXT_OF_PAGES} {shlex.quote(source.path)} > text.txt"
         raise DataError(f"{source.path}: HTML, not rows or running text.  Its text: {command}")
+    if _has_tags(source):
+        raise DataError(
+            f"{source.path}: a word and its tag a line (CoNLL).  Tags of words are for no task "
+            "here: labels are those of whole texts."
+        )
     if source.suffix in UNREAD and source.suffix not in FORMATS:
         what = UNREAD[source.suffix]
         if source.suffix in MEMORY_ROOTS:  # which is read where it begins as one
@@ -249,6 +259,16 @@ def _is_page(source: DataSource) -> bool:
     """Return whether a file is a page of HTML, also one that is named as text."""
     is_text = FORMATS.get(source.suffix, "text") == "text" and source.table is None
     return is_text and is_html(source.path, source.content)
+
+
+def _has_tags(source: DataSource) -> bool:
+    """Return whether most lines of a file of text end with a tag of a word, such as ``B-ORG``."""
+    if FORMATS.get(source.suffix, "text") not in ("text", "tsv") or source.table is not None:
+        return False
+    start = source.content[:_BYTES_SAMPLED].decode("utf-8", "replace")
+    lines = list(filter(str.strip, start.splitlines()))[:_NUM_SAMPLED]
+    num_tagged = sum(_TAGGED.fullmatch(line.strip()) is not None for line in lines)
+    return len(lines) >= _NUM_LINES and num_tagged > _MOST_TAGGED * len(lines)
 
 
 def _refuse_media(source: DataSource, table: TableOrigin) -> None:
