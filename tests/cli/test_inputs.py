@@ -14,6 +14,7 @@ from tests.cli.commands import feed, run
 from regard.cli.answer import read_context
 from regard.cli.inputs import TEXT_DEFAULTS, TextOptions, input_documents, input_lines
 from regard.data.readers import FORMATS, TABLE_READERS
+from regard.errors import DataError
 
 
 def test_a_word_like_a_missing_file_is_translated_with_a_note(capsys, trained):
@@ -105,3 +106,30 @@ def test_a_page_of_html_is_its_text(tmp_path, capsys, name):
     )
     assert list(input_documents(str(page), TextOptions())) == ["\n".join(lines)]
     assert read_context(str(page), "utf-8") == "\n".join(lines)
+
+
+def test_the_units_of_a_translation_memory_give_their_sources(tmp_path, capsys):
+    memory = tmp_path / "m.tmx"
+    unit = (
+        '<tu><tuv xml:lang="{}"><seg>one {}</seg></tuv><tuv xml:lang="de"><seg>x</seg></tuv></tu>'
+    )
+    memory.write_text(f"<tmx>{unit.format('en', 1)}\n{unit.format('en', 2)}</tmx>")
+    assert list(input_lines(str(memory), TextOptions(), role="text")) == ["one 1", "one 2"]
+    assert "read as a table, column en" in capsys.readouterr().err
+
+
+def test_a_format_that_is_not_lines_of_text_is_no_text(tmp_path):
+    catalog = tmp_path / "app.po"
+    catalog.write_text('msgid "a"\nmsgstr ""\n')
+    with pytest.raises(DataError, match="gettext's PO, not one text a line"):
+        input_lines(str(catalog), TextOptions(), role="text")
+
+
+@pytest.mark.parametrize(("header", "columns"), [("", ("2", "1")), ("k,words\n", ("words", "k"))])
+def test_the_field_of_a_table_is_the_column_that_the_model_was_trained_on(
+    tmp_path, header, columns
+):
+    table = tmp_path / "a.csv"
+    table.write_text(f"{header}x,some text\ny,more text\n")
+    lines = input_lines(str(table), TextOptions(), role="text", columns=columns)
+    assert list(lines) == ["some text", "more text"]

@@ -65,7 +65,7 @@ def classify(
         return
     if not isinstance(classifier, TextClassifier):
         raise other_task(model, classifier.config.task, "classify texts")
-    lines = input_lines(text, text_options, role="text")
+    lines = input_lines(text, text_options, role="text", columns=classifier.config.data.columns)
     number = num_cut = 0
     for number, (line, result) in enumerate(classifier.stream(lines), start=1):
         num_cut += result.truncated > 0

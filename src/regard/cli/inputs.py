@@ -17,6 +17,7 @@ from cyclopts import Parameter
 
 from regard.cli.outputs import print_note
 from regard.cli.parameters import AsText
+from regard.data.readers.suffixes import UNREAD, suffix_of
 from regard.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def refuse_text_options(options: TextOptions, unit: str) -> None:
         raise ConfigError(f"{option} is for texts, and this model reads {unit}.  Leave it out.")
 
 
-def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterable[str]:
+def input_lines(
+    text: str | None, options: TextOptions, *, role: str, columns: Sequence[str] = ()
+) -> Iterable[str]:
     """Return the lines of a file if one of that name exists, else of the text itself.
 
     Parquet, JSONL, CSV, TSV and lines of fastText give the texts in one field, each on one line; so
@@ -65,6 +68,7 @@ def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterabl
         text: The word of the command line; None or ``-`` is standard input.
         options: How it is read.
         role: What the field holds, ``text`` or ``source``; it may have a synonym as its name.
+        columns: Columns that the model was trained on, of which the first is the field of a table.
 
     Raises:
         DataError: The file cannot be read, or lacks the field.
@@ -74,19 +78,21 @@ def input_lines(text: str | None, options: TextOptions, *, role: str) -> Iterabl
         return _file_lines("-", options.encoding) if text is None else name.split("\n")
     if not _is_file(name):
         return name.split("\n") if name.strip() else [name]
-    return _lines_of(name, options.encoding, role)
+    return _lines_of(name, options.encoding, role, columns)
 
 
-def _lines_of(name: str, encoding: str, role: str) -> Iterable[str]:
+def _lines_of(name: str, encoding: str, role: str, columns: Sequence[str]) -> Iterable[str]:
     """Return the texts of a file that are in one field, or its lines."""
     if _is_folder_of_tables(name):
-        return map(_on_one_line, _field_texts(name, encoding, role))
+        return map(_on_one_line, _field_texts(name, encoding, role, columns))
     if (page := page_text(name, encoding)) is not None:
         return page.split("\n")
     if _is_stream(name):
         return _streamed_texts(name, encoding, role, _on_one_line)
     if _is_table(name, encoding):
-        return map(_on_one_line, _field_texts(name, encoding, role))
+        return map(_on_one_line, _field_texts(name, encoding, role, columns))
+    if contents := UNREAD.get(suffix_of(name)):
+        raise DataError(f"{name}: {contents}, not one text a line.")
     return _file_lines(name, encoding)
 
 
@@ -124,7 +130,7 @@ def _documents_of(name: str, encoding: str) -> Iterable[str]:
     if name == "-":
         return _streamed_texts(name, encoding, "document", str)
     if _is_folder_of_tables(name) or (not _is_stream(name) and _is_table(name, encoding)):
-        return _field_texts(name, encoding, "document")
+        return _field_texts(name, encoding, "document", ())
     if (page := page_text(name, encoding)) is not None:
         return [page]
     document = "\n".join(_file_lines(name, encoding))
@@ -208,7 +214,16 @@ def _is_table(name: str, encoding: str) -> bool:
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
     is_named = FORMATS.get(suffix) in {"jsonl", *TABLE_READERS, *ROW_FORMATS}
-    return is_named or _has_records(name, suffix, encoding)
+    return is_named or _has_units(name) or _has_records(name, suffix, encoding)
+
+
+def _has_units(name: str) -> bool:
+    """Return whether a file is TMX or XLIFF by its beginning, whose units become rows."""
+    from regard.data.readers.source import open_file
+    from regard.data.readers.translation_memory import find_memory_form
+
+    with open_file(name) as stream:
+        return bool(find_memory_form(stream.read(_SEARCHED)))
 
 
 def _has_records(name: str, suffix: str, encoding: str) -> bool:
@@ -275,11 +290,13 @@ def _note_column(name: str, column: str) -> None:
     print_note(f"{name}: read as a table, column {column}.")
 
 
-def _field_texts(name: str, encoding: str, role: str) -> list[str]:
+def _field_texts(name: str, encoding: str, role: str, columns: Sequence[str]) -> list[str]:
     """Return the texts of one field, and note which field it is.
 
-    TSV without a header has it in its first column.
+    It is the first of the columns of the model, where the file has that. TSV without a header has
+    it in its first column.
     """
+    from regard.data.readers.numbered_columns import are_numbers_of_columns
     from regard.data.readers.shape import inspect_shape
     from regard.data.readers.source import open_source
     from regard.data.readers.tables import read_records
@@ -288,6 +305,10 @@ def _field_texts(name: str, encoding: str, role: str) -> list[str]:
     shape = inspect_shape(source, encoding)
     is_tsv = source.suffix == ".tsv"
     column = _find_column(shape, role, is_tsv=is_tsv)
+    of_model = "".join(columns[:1])
+    is_number = shape.kind == "table" and are_numbers_of_columns(columns, shape.names)
+    if of_model and (is_number or of_model in shape.names):
+        column = of_model
     if column is None and is_tsv and shape.kind != "records":
         column, texts = "1", _first_cells(source, encoding)
     else:
