@@ -15,6 +15,8 @@ from regard.data.readers.tables import require_readable
 from regard.data.readers.text_lines import TextFile, numbered_lines
 from regard.errors import DataError
 
+Attributes = list[tuple[str, str | None]]
+"""Names and values of the attributes of a tag."""
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
 _START = re.compile(
     rb"\s*(?:(?:<\?xml[^>]*>|<!--.*?-->)\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
@@ -24,8 +26,8 @@ _SEARCHED = 4096  # bytes in which the encoding is declared
 _MARK = b"\xef\xbb\xbf"
 _UNSEEN = frozenset(["script", "style", "title", "template", "noscript", "svg", "math"])
 _WITHIN_LINES = re.compile(
-    "abbr|acronym|a|bdi|bdo|big|b|cite|code|data|del|dfn|em|font|img|ins|i|kbd|label|mark|q|ruby|rb|"
-    "rp|rt|samp|small|span|strike|strong|sub|sup|s|time|tt|u|var|wbr"
+    "abbr|acronym|a|bdi|bdo|big|b|cite|code|data|del|dfn|em|font|img|ins|i|kbd|label|mark|q|ruby|"
+    "rb|rp|rt|samp|small|span|strike|strong|sub|sup|s|time|tt|u|var|wbr"
 )
 """Elements that end no line; all others are blocks."""
 _CELLS = frozenset(["td", "th"])
@@ -82,7 +84,7 @@ class _TextParser(HTMLParser):
         lines = "".join(self._pieces).split("\n")
         return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: Attributes) -> None:  # noqa: ARG002
         """Begin an element: a block on a line of its own."""
         if self._unseen:
             self._depth += tag == self._unseen
@@ -92,7 +94,7 @@ class _TextParser(HTMLParser):
             self._num_pre += tag == "pre"
             self._separate(tag)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    def handle_startendtag(self, tag: str, attrs: Attributes) -> None:  # noqa: ARG002
         """Pass over an element without content, such as ``<br/>``."""
         if not self._unseen:
             self._separate(tag)
