@@ -154,6 +154,13 @@ def test_both_sides_of_a_tile_equal_the_definition(length, window):
     compare(1, 2, 1, length, length, (16, 16), window)
 
 
+@pytest.mark.parametrize("window", [(40, 0), (FAR, 0), (FAR, FAR)])
+@pytest.mark.parametrize("lengths", [None, [70, 128]])
+def test_a_chip_on_which_every_tile_is_masked_computes_the_same(monkeypatch, window, lengths):
+    monkeypatch.setattr(band_launch, "skips_masks", lambda device: False)
+    compare(2, 2, 1, 128, 128, (16, 16), window, lengths=lengths)
+
+
 @pytest.mark.parametrize(
     ("dtype", "rtol"),
     [

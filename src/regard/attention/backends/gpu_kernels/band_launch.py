@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from regard.attention.backends.band_shortcut import BandInputs
 
 FAR = 1 << 29
 """The reach of a band without bound; sums with positions stay within 32 bits."""
+_LARGEST_TILE = 64  # queries
 
 
 def value(inputs: BandInputs) -> tuple[Tensor, Tensor]:
@@ -39,9 +42,9 @@ def gradient(
         ``[batch, heads or kv_heads, length, dim]`` each.
     """
     q, k, v = inputs.q, inputs.k, inputs.v
-    rows = lse.contiguous(), (c - _row_products(g, out)).contiguous()
     dq, dk, dv = (_empty_like(x, x.shape[-1], x.dtype) for x in (q, k, v))
     launch = _Launch(inputs)
+    rows = launch.rows(_finite_log2(lse), c - _row_products(g, out))
     views = launch.heads(q, k, v, g.to(q.dtype))
     launch.for_queries("gradient_of_queries", views, rows, *launch.heads(dq))
     launch.for_keys("gradient_of_keys", views, rows, *launch.heads(dk, dv))
@@ -65,30 +68,30 @@ def second(
     q, k, v = inputs.q, inputs.k, inputs.v
     out, lse = value(inputs)
     mean = _row_products(g, out)
-    shift = (c - mean).contiguous()
     of_q, of_k, of_v, of_g = (_empty_like(x, x.shape[-1], x.dtype) for x in (q, k, v, g))
-    a, f = torch.empty_like(lse), torch.empty_like(lse)
     launch = _Launch(inputs, is_second=True)
     x, y, z = (cotangent.to(q.dtype) for cotangent in cotangents)
     views = launch.heads(q, k, v, g.to(q.dtype), x, y, z)
+    lse, shift, mean = launch.rows(_finite_log2(lse), c - mean, mean)
+    a, f = torch.empty_like(shift), torch.empty_like(shift)
     launch.for_queries(
         "second_of_queries", views, (lse, shift, mean), (*launch.heads(of_q, of_g), a, f)
     )
     launch.for_keys("second_of_keys", views, (lse, shift, a, f), launch.heads(of_k, of_v))
-    return of_q, of_k, of_v, of_g, a.to(c.dtype)
+    return of_q, of_k, of_v, of_g, a[:, :, : q.shape[2]].to(c.dtype)
 
 
 class Tiles(NamedTuple):
     """Sizes of a program.
 
     Args:
-        queries: That a program computes, or reads at once.
-        keys: The same of keys.
+        held: Queries or keys that a program computes.
+        read: Keys or queries that it reads at once.
         num_warps: Groups of 32 threads.
     """
 
-    queries: int
-    keys: int
+    held: int
+    read: int
     num_warps: int
 
 
@@ -111,6 +114,7 @@ class _Launch:
         )
         self._band = kernels.Band(
             queries=queries,
+            whole_queries=-(-queries // _LARGEST_TILE) * _LARGEST_TILE,
             keys=keys,
             before=min(inputs.before, queries + inputs.offset),
             after=min(inputs.after, keys),
@@ -136,17 +140,27 @@ class _Launch:
         readable = (x if x.stride(-1) == 1 else x.contiguous() for x in tensors)
         return tuple(self._kernels.Heads(x, *x.stride()[:3]) for x in readable)
 
+    def rows(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+        """Return ``[batch, heads, queries, 1]`` with zeros for the rest of the last tile."""
+        padding = (0, 0, 0, self._band.whole_queries - self._band.queries)
+        return tuple(functional.pad(row, padding).contiguous() for row in numbers)
+
     def for_queries(self, name: str, *arguments: Any) -> None:
         """Launch a program for each tile of queries of each head."""
-        tiles = -(-self._band.queries // self._tiles.queries)
-        self._run(name, tiles * self._batch * self._heads, arguments)
+        held, read, _ = self._tiles
+        num_programs = -(-self._band.queries // held) * self._batch * self._heads
+        self._run(name, num_programs, (held, read), arguments)
 
     def for_keys(self, name: str, *arguments: Any) -> None:
         """Launch a program for each tile of keys of each head of keys."""
-        tiles = -(-self._band.keys // self._tiles.keys)
-        self._run(name, tiles * self._batch * self._kv_heads, arguments)
+        held, read, _ = self._tiles
+        num_programs = -(-self._band.keys // held) * self._batch * self._kv_heads
+        self._run(name, num_programs, (read, held), arguments)
 
-    def _run(self, name: str, num_programs: int, arguments: tuple[Any, ...]) -> None:
+    def _run(
+        self, name: str, num_programs: int, tile: tuple[int, int], arguments: tuple[Any, ...]
+    ) -> None:
+        """Launch a kernel with tiles of some queries and keys."""
         with torch.cuda.device_of(self._like):
             getattr(self._kernels, name)[num_programs,](
                 *arguments,
@@ -155,11 +169,20 @@ class _Launch:
                 self._heads,
                 self._heads // self._kv_heads,
                 DIMS=self._dims,
-                TILE=(self._tiles.queries, self._tiles.keys),
+                TILE=tile,
+                SKIPS=skips_masks(self._like.device),
                 PRECISION=self._precision,
                 num_warps=self._tiles.num_warps,
                 num_stages=2,
             )
+
+
+def skips_masks(device: torch.device) -> bool:
+    """Return whether tiles without a hidden pair skip their mask: from compute capability 9.0 on.
+
+    On earlier chips the compiler keeps more for both ways than the registers hold.
+    """
+    return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= 9
 
 
 def _padded(dim: int) -> int:
@@ -181,11 +204,16 @@ def _tiles(dim: int, dtype: torch.dtype, *, multiplies_exactly: bool, is_second:
         is_second: Whether two more tensors of queries and of keys are read, and two are computed.
     """
     wide = dim * dtype.itemsize
-    size = 64 if wide <= 128 else 32 if wide <= 256 else 16
+    size = _LARGEST_TILE if wide <= 128 else 32 if wide <= 256 else 16
     if multiplies_exactly:
         size = min(size, 32)
-    keys = max(16, size // 2) if is_second else size
-    return Tiles(size, keys, num_warps=8 if multiplies_exactly else 4)
+    read = max(16, size // 2) if is_second else size
+    return Tiles(size, read, num_warps=8 if multiplies_exactly else 4)
+
+
+def _finite_log2(lse: Tensor) -> Tensor:
+    """Return log-sum-exps to base 2; 0 for a query that sees nothing, whose weights are masked."""
+    return torch.where(lse == -math.inf, 0.0, lse * math.log2(math.e))
 
 
 def _row_products(left: Tensor, right: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 Formulas and letters are those of `blockwise/closed_form.py`; the value is FlashAttention's (Dao et
 al. 2022, algorithms 1 and 4). Each program holds a tile of queries and goes over the keys of its
-band, or holds keys and goes over queries. Scores exist for one tile at a time, so memory is linear
-in the length, and time in the pairs of the band.
+band, or holds keys and goes over queries; what it holds are the rows of its tiles of pairs, so that
+products of a tile are taken from registers. Scores exist for one tile at a time, so memory is
+linear in the length, and time in the pairs of the band.
 
 On a machine without a GPU ``TRITON_INTERPRET=1``, set before Triton is imported, runs them.
 """
@@ -33,10 +34,12 @@ class Band(NamedTuple):
     """Which pairs may attend.
 
     Query i sees the keys from ``i + offset - before`` to ``i + offset + after``. Lengths are
-    ``[batch]``, segments ``[batch, queries]`` and ``[batch, keys]``, or None.
+    ``[batch]``, segments ``[batch, queries]`` and ``[batch, keys]``, or None. Numbers of queries
+    are ``[batch * heads, whole_queries]``: as many as whole tiles have, so that none is masked.
     """
 
     queries: int
+    whole_queries: int
     keys: int
     before: int
     after: int
@@ -98,18 +101,40 @@ def _last_key(band, first_query, num_keys, M: tl.constexpr):
 
 @triton.jit
 def _allowed(band, b, i, j, num_keys):
-    """Return which pairs may attend, ``[queries, keys]``."""
-    distance = j[None, :] - i[:, None] - band.offset
-    allowed = (distance >= -band.before) & (distance <= band.after)
-    allowed = allowed & (j < num_keys)[None, :] & (i < band.queries)[:, None]
+    """Return which pairs may attend: of queries and keys along one axis each, of both axes."""
+    first = tl.maximum(i + band.offset - band.before, 0)
+    num_seen = tl.minimum(i + band.offset + band.after + 1, num_keys) - first
+    num_seen = tl.where(i < band.queries, tl.maximum(num_seen, 0), 0)
+    # Keys before the first are large numbers without a sign: one comparison a pair.
+    allowed = (j - first).to(tl.uint32, bitcast=True) < num_seen.to(tl.uint32, bitcast=True)
     if band.query_segments is not None:
         row = b.to(tl.int64)
         of_queries = tl.load(
             band.query_segments + row * band.queries + i, mask=i < band.queries, other=0
         )
         of_keys = tl.load(band.key_segments + row * band.keys + j, mask=j < num_keys, other=0)
-        allowed = allowed & (of_queries[:, None] == of_keys[None, :])
+        allowed = allowed & (of_queries == of_keys)
     return allowed
+
+
+@triton.jit
+def _mask(scores, band, b, i, j, num_keys, first_pair, TILE: tl.constexpr, SKIPS: tl.constexpr):
+    """Return scores of a tile, minus infinity for pairs that may not attend.
+
+    With `SKIPS` a tile without such pairs skips the mask, a third of its instructions.
+    `first_pair` are its first query and key.
+    """
+    first_query, first_key = first_pair
+    distance = first_key - first_query - band.offset
+    is_whole = (distance - TILE[0] + 1 >= -band.before) & (distance + TILE[1] - 1 <= band.after)
+    is_whole = is_whole & (first_key + TILE[1] <= num_keys)
+    is_whole = is_whole & (first_query + TILE[0] <= band.queries)
+    if SKIPS and band.query_segments is None:
+        if not is_whole:
+            scores = tl.where(_allowed(band, b, i, j, num_keys), scores, float("-inf"))
+    else:
+        scores = tl.where(_allowed(band, b, i, j, num_keys), scores, float("-inf"))
+    return scores
 
 
 @triton.jit
@@ -119,10 +144,9 @@ def _dot(left, right, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def _weights(q_rows, k_rows, lse, allowed, scale, PRECISION: tl.constexpr):
-    """Compute P of a tile, ``[queries, keys]``."""
-    scores = _dot(q_rows, tl.trans(k_rows), PRECISION) * scale - lse[:, None]
-    return tl.exp2(tl.where(allowed, scores * LOG2_E, float("-inf")))
+def _products(left, right, PRECISION: tl.constexpr):
+    """Multiply the rows of ``[n, dim]`` and ``[m, dim]``."""
+    return _dot(left, tl.trans(right), PRECISION)
 
 
 @triton.jit(do_not_specialize=["heads", "repeats"])
@@ -138,6 +162,7 @@ def value(
     repeats,
     DIMS: tl.constexpr,
     TILE: tl.constexpr,
+    SKIPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Compute o and the log-sum-exp, one program for a tile of queries of a head."""
@@ -158,8 +183,9 @@ def value(
         j = begin + tl.arange(0, N)
         k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
         v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
-        scores = _dot(q_rows, tl.trans(k_rows), PRECISION) * (scale * LOG2_E)
-        scores = tl.where(_allowed(band, b, i, j, num_keys), scores, float("-inf"))
+        scores = _products(q_rows, k_rows, PRECISION) * (scale * LOG2_E)
+        pair = first, begin
+        scores = _mask(scores, band, b, i[:, None], j[None, :], num_keys, pair, TILE, SKIPS)
         new = tl.maximum(highest, tl.max(scores, 1))
         shift = tl.where(new == float("-inf"), 0.0, new)  # of a query that sees nothing
         weights = tl.exp2(scores - shift[:, None])
@@ -176,16 +202,15 @@ def value(
 
 
 @triton.jit
-def _row(x, h, i, num):
-    """Load numbers of the queries of a head, ``[batch * heads, queries]`` in memory."""
-    return tl.load(x + h.to(tl.int64) * num + i, mask=i < num, other=0.0)
+def _row(x, band, h, i):
+    """Load numbers of the queries of a head."""
+    return tl.load(x + h.to(tl.int64) * band.whole_queries + i)
 
 
 @triton.jit
-def _finite_row(x, h, i, num):
-    """Load log-sum-exps; 0 where a query sees nothing, whose weights are masked."""
-    lse = _row(x, h, i, num)
-    return tl.where(lse == float("-inf"), 0.0, lse)
+def _store_row(x, band, h, i, values):
+    """Store numbers of the queries of a head."""
+    tl.store(x + h.to(tl.int64) * band.whole_queries + i, values)
 
 
 @triton.jit(do_not_specialize=["heads", "repeats"])
@@ -199,9 +224,10 @@ def gradient_of_queries(
     repeats,
     DIMS: tl.constexpr,
     TILE: tl.constexpr,
+    SKIPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Compute dq. `inputs` are q, k, v, g; `rows` the log-sum-exp and ``c - g . o``."""
+    """Compute dq. `inputs` are q, k, v, g; `rows` the log-sum-exp to base 2, and ``c - g . o``."""
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
     D: tl.constexpr = DIMS[2]
@@ -214,16 +240,18 @@ def gradient_of_queries(
     num_keys = _count_keys(band, b)
     q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
     g_rows = _load(g, b, h, i, band.queries, e, DIMS[1])
-    lse = _finite_row(rows[0], head, i, band.queries)
-    shift = _row(rows[1], head, i, band.queries)
+    lse = _row(rows[0], band, head, i)
+    shift = _row(rows[1], band, head, i)
     total = tl.zeros([M, D], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
         j = begin + tl.arange(0, N)
         k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
         v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
-        allowed = _allowed(band, b, i, j, num_keys)
-        p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
-        d_p = _dot(g_rows, tl.trans(v_rows), PRECISION)
+        scores = _products(q_rows, k_rows, PRECISION) * (scale * LOG2_E) - lse[:, None]
+        pair = first, begin
+        scores = _mask(scores, band, b, i[:, None], j[None, :], num_keys, pair, TILE, SKIPS)
+        p = tl.exp2(scores)
+        d_p = _products(g_rows, v_rows, PRECISION)
         d_s = p * (d_p + shift[:, None])
         total += _dot(d_s, k_rows, PRECISION)
     _store(dq, b, h, i, band.queries, d, DIMS[0], total * scale)
@@ -255,6 +283,7 @@ def gradient_of_keys(
     repeats,
     DIMS: tl.constexpr,
     TILE: tl.constexpr,
+    SKIPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Compute dk and dv, one program for a tile of keys. All else is as in the other kernel."""
@@ -279,25 +308,18 @@ def gradient_of_keys(
             i = begin + tl.arange(0, M)
             q_rows = _load(q, b, head % heads, i, band.queries, d, DIMS[0])
             g_rows = _load(g, b, head % heads, i, band.queries, e, DIMS[1])
-            lse = _finite_row(rows[0], head, i, band.queries)
-            shift = _row(rows[1], head, i, band.queries)
-            allowed = _allowed(band, b, i, j, num_keys)
-            p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
-            d_p = _dot(g_rows, tl.trans(v_rows), PRECISION)
-            d_s = p * (d_p + shift[:, None])
-            total_k += _dot(tl.trans(d_s), q_rows, PRECISION)
-            total_v += _dot(tl.trans(p), g_rows, PRECISION)
+            lse = _row(rows[0], band, head, i)
+            shift = _row(rows[1], band, head, i)
+            scores = _products(k_rows, q_rows, PRECISION) * (scale * LOG2_E) - lse[None, :]
+            pair = begin, first
+            scores = _mask(scores, band, b, i[None, :], j[:, None], num_keys, pair, TILE, SKIPS)
+            p = tl.exp2(scores)  # [keys, queries]
+            d_p = _products(v_rows, g_rows, PRECISION)
+            d_s = p * (d_p + shift[None, :])
+            total_k += _dot(d_s, q_rows, PRECISION)
+            total_v += _dot(p, g_rows, PRECISION)
     _store(dk, b, kv_head, j, band.keys, d, DIMS[0], total_k * scale)
     _store(dv, b, kv_head, j, band.keys, e, DIMS[1], total_v)
-
-
-@triton.jit
-def _tile(q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION: tl.constexpr):
-    """Compute ``g v^T``, ``g z^T`` and A of a tile, ``[queries, keys]``."""
-    d_p = _dot(g_rows, tl.trans(v_rows), PRECISION)
-    gz = _dot(g_rows, tl.trans(z_rows), PRECISION)
-    a = _dot(x_rows, tl.trans(k_rows), PRECISION) + _dot(q_rows, tl.trans(y_rows), PRECISION)
-    return d_p, gz, a * scale
 
 
 @triton.jit(do_not_specialize=["heads", "repeats"])
@@ -311,13 +333,14 @@ def second_of_queries(
     repeats,
     DIMS: tl.constexpr,
     TILE: tl.constexpr,
+    SKIPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Compute the cotangents of q and g, and of each query the sums a and ``rowsum(P * F)``.
 
-    `inputs` are q, k, v, g, and the cotangents x, y, z of their gradient; `rows` the log-sum-exp,
-    ``c - g . o`` and ``g . o``; `outputs` the cotangents and the sums. A first pass over the keys
-    makes the sums, a second one the cotangents.
+    `inputs` are q, k, v, g, and the cotangents x, y, z of their gradient; `rows` the log-sum-exp to
+    base 2, ``c - g . o`` and ``g . o``; `outputs` the cotangents and the sums. A first pass over
+    the keys makes the sums, a second one the cotangents.
     """
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
@@ -332,8 +355,8 @@ def second_of_queries(
     q_rows = _load(q, b, h, i, band.queries, d, DIMS[0])
     x_rows = _load(x, b, h, i, band.queries, d, DIMS[0])
     g_rows = _load(g, b, h, i, band.queries, e, DIMS[1])
-    lse = _finite_row(rows[0], head, i, band.queries)
-    shift = _row(rows[1], head, i, band.queries)
+    lse = _row(rows[0], band, head, i)
+    shift = _row(rows[1], band, head, i)
     a = tl.zeros([M], tl.float32)
     f = tl.zeros([M], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
@@ -342,18 +365,19 @@ def second_of_queries(
         y_rows = _load(y, b, h // repeats, j, num_keys, d, DIMS[0])
         v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
         z_rows = _load(z, b, h // repeats, j, num_keys, e, DIMS[1])
-        allowed = _allowed(band, b, i, j, num_keys)
-        p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
-        d_p, gz, a_tile = _tile(
-            q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION
-        )
+        scores = _products(q_rows, k_rows, PRECISION) * (scale * LOG2_E) - lse[:, None]
+        pair = first, begin
+        scores = _mask(scores, band, b, i[:, None], j[None, :], num_keys, pair, TILE, SKIPS)
+        p = tl.exp2(scores)
+        d_p, gz = _products(g_rows, v_rows, PRECISION), _products(g_rows, z_rows, PRECISION)
+        a_tile = _products(x_rows, k_rows, PRECISION) + _products(q_rows, y_rows, PRECISION)
+        a_tile *= scale
         a += tl.sum(p * a_tile, 1)
         f += tl.sum(p * (gz + a_tile * d_p), 1)
     # rowsum(P * F) with F = g z^T + A * T - a * D_P and T = D_P + shift
-    f += a * (shift - _row(rows[2], head, i, band.queries))
-    where = head.to(tl.int64) * band.queries + i
-    tl.store(outputs[2] + where, a, mask=i < band.queries)
-    tl.store(outputs[3] + where, f, mask=i < band.queries)
+    f += a * (shift - _row(rows[2], band, head, i))
+    _store_row(outputs[2], band, head, i, a)
+    _store_row(outputs[3], band, head, i, f)
     of_q = tl.zeros([M, D], tl.float32)
     of_g = tl.zeros([M, E], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
@@ -362,11 +386,13 @@ def second_of_queries(
         y_rows = _load(y, b, h // repeats, j, num_keys, d, DIMS[0])
         v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
         z_rows = _load(z, b, h // repeats, j, num_keys, e, DIMS[1])
-        allowed = _allowed(band, b, i, j, num_keys)
-        p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
-        d_p, gz, a_tile = _tile(
-            q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION
-        )
+        scores = _products(q_rows, k_rows, PRECISION) * (scale * LOG2_E) - lse[:, None]
+        pair = first, begin
+        scores = _mask(scores, band, b, i[:, None], j[None, :], num_keys, pair, TILE, SKIPS)
+        p = tl.exp2(scores)
+        d_p, gz = _products(g_rows, v_rows, PRECISION), _products(g_rows, z_rows, PRECISION)
+        a_tile = _products(x_rows, k_rows, PRECISION) + _products(q_rows, y_rows, PRECISION)
+        a_tile *= scale
         t = d_p + shift[:, None]
         g_tile = p * (gz + a_tile * t - a[:, None] * d_p - f[:, None])
         of_q += _dot(g_tile, k_rows, PRECISION) + _dot(p * t, y_rows, PRECISION)
@@ -386,11 +412,12 @@ def second_of_keys(
     repeats,
     DIMS: tl.constexpr,
     TILE: tl.constexpr,
+    SKIPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Compute the cotangents of k and v, one program for a tile of keys.
 
-    `rows` are the log-sum-exp, ``c - g . o``, a and ``rowsum(P * F)``.
+    `rows` are the log-sum-exp to base 2, ``c - g . o``, a and ``rowsum(P * F)``.
     """
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
@@ -416,19 +443,20 @@ def second_of_keys(
             q_rows = _load(q, b, head % heads, i, band.queries, d, DIMS[0])
             x_rows = _load(x, b, head % heads, i, band.queries, d, DIMS[0])
             g_rows = _load(g, b, head % heads, i, band.queries, e, DIMS[1])
-            lse = _finite_row(rows[0], head, i, band.queries)
-            shift = _row(rows[1], head, i, band.queries)
-            a = _row(rows[2], head, i, band.queries)
-            f = _row(rows[3], head, i, band.queries)
-            allowed = _allowed(band, b, i, j, num_keys)
-            p = _weights(q_rows, k_rows, lse, allowed, scale, PRECISION)
-            d_p, gz, a_tile = _tile(
-                q_rows, g_rows, x_rows, k_rows, v_rows, y_rows, z_rows, scale, PRECISION
-            )
-            t = d_p + shift[:, None]
-            g_tile = p * (gz + a_tile * t - a[:, None] * d_p - f[:, None])
-            of_k += _dot(tl.trans(g_tile), q_rows, PRECISION)
-            of_k += _dot(tl.trans(p * t), x_rows, PRECISION)
-            of_v += _dot(tl.trans(p * (a_tile - a[:, None])), g_rows, PRECISION)
+            lse = _row(rows[0], band, head, i)
+            shift = _row(rows[1], band, head, i)
+            a = _row(rows[2], band, head, i)
+            f = _row(rows[3], band, head, i)
+            scores = _products(k_rows, q_rows, PRECISION) * (scale * LOG2_E) - lse[None, :]
+            pair = begin, first
+            scores = _mask(scores, band, b, i[None, :], j[:, None], num_keys, pair, TILE, SKIPS)
+            p = tl.exp2(scores)  # [keys, queries]
+            d_p, gz = _products(v_rows, g_rows, PRECISION), _products(z_rows, g_rows, PRECISION)
+            a_tile = _products(k_rows, x_rows, PRECISION) + _products(y_rows, q_rows, PRECISION)
+            a_tile *= scale
+            t = d_p + shift[None, :]
+            g_tile = p * (gz + a_tile * t - a[None, :] * d_p - f[None, :])
+            of_k += _dot(g_tile, q_rows, PRECISION) + _dot(p * t, x_rows, PRECISION)
+            of_v += _dot(p * (a_tile - a[None, :]), g_rows, PRECISION)
     _store(outputs[0], b, kv_head, j, band.keys, d, DIMS[0], of_k * scale)
     _store(outputs[1], b, kv_head, j, band.keys, e, DIMS[1], of_v)
