@@ -10,7 +10,7 @@ import pytest
 
 from regard.cli import console
 from regard.cli.console import describe, is_interactive, make_report
-from regard.training.events import Finished, Planned, Progress, Warned
+from regard.training.events import Finished, ModelSummary, Planned, Progress, Warned
 
 PLANNED = Planned(
     optimizer="muon",
@@ -48,12 +48,19 @@ def test_a_budget_too_short_for_one_pass_is_said_with_the_plan():
         ({"steps_per_epoch": 1}, "1 step on all rows at most"),
         ({"total_steps": 1200}, "1,200 steps = 600.0 epochs at most"),
         ({"measured_steps": 3}, "(measured on 3 steps)"),
+        ({"has_budget": True}, "(padding 1.5 %), about 1 step = 0.5 epochs, patience 4"),
     ],
     ids=str,
 )
 def test_one_step_is_no_steps(changes, words):
     (line,) = describe(msgspec.structs.replace(PLANNED, **changes))
     assert words in line
+
+
+@pytest.mark.parametrize(("number", "words"), [(28_610, "28,610 parameters"), (654_850, "0.7 M")])
+def test_a_small_model_does_not_have_0_parameters(number, words):
+    event = ModelSummary(summary="bert tiny", num_parameters=number, precision="bf16")
+    assert describe(event) == [f"Model   bert tiny   {words}   bf16"]
 
 
 FINISHED = Finished(

@@ -253,7 +253,9 @@ def _(event: ev.TokenizerSummary) -> list[str]:
 
 @describe.register
 def _(event: ev.ModelSummary) -> list[str]:
-    return [f"Model   {event.summary}   {event.num_parameters / 1e6:.1f} M   {event.precision}"]
+    number = event.num_parameters
+    size = f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number:,} parameters"
+    return [f"Model   {event.summary}   {size}   {event.precision}"]
 
 
 @describe.register
@@ -263,10 +265,11 @@ def _(event: ev.Planned) -> list[str]:
     rate = "" if event.learning_rate is None else f" {event.learning_rate:g}"
     steps = pluralize(event.total_steps, "step")
     steps += f" = {epochs:.1f} epochs" if event.steps_per_epoch > 1 else " on all rows"
+    steps = f"about {steps}" if event.has_budget else f"{steps} at most"
     device = "" if event.device == "cpu" else f" on {event.device}"
     lines = [
         f"Plan    {event.optimizer}{rate}{device}, batch {event.batch_tokens:,} tokens "
-        f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
+        f"(padding {100 * event.padding_share:.1f} %), {steps}{stop}   "
         f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
         f"{size(event.disk_bytes)} disk   (measured on {pluralize(event.measured_steps, 'step')})"
         + _sharing(event)

@@ -326,6 +326,7 @@ def make_plan(
         sum_fraction=measured.sum_fraction,
         device=describe_device(setup.device),
         pass_minutes=_minutes_for_a_pass(training.minutes, plan, measured, steps_per_epoch),
+        has_budget=training.minutes is not None,
     )
 
 

@@ -88,7 +88,7 @@ class Planned(Event, frozen=True, kw_only=True):
         learning_rate: Peak; None where the method has none.
         batch_tokens: Most target tokens in a batch.
         padding_share: Fraction of padding in the batches, 0 to 1.
-        total_steps: Planned.
+        total_steps: Planned; with a budget of time there may be more, or fewer.
         steps_per_epoch: Batches that cover the data once; 1 where a step sees all rows.
         seconds: Expected for the whole run.
         memory_bytes: Expected peak of the process, on a GPU of the memory there.
@@ -103,6 +103,7 @@ class Planned(Event, frozen=True, kw_only=True):
         device: What computes, a GPU with its model.
         pass_minutes: Budget for one pass over the data, where that of the run is too short for one;
             0 for other runs.
+        has_budget: Whether time ends the run, and not a number of steps.
     """
 
     optimizer: str
@@ -123,6 +124,7 @@ class Planned(Event, frozen=True, kw_only=True):
     sum_fraction: float = 0.0
     device: str = "cpu"
     pass_minutes: int = 0
+    has_budget: bool = False
 
 
 class Started(Event, frozen=True, kw_only=True):

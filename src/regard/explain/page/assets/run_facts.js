@@ -143,11 +143,12 @@ function planText(plan) {
   const epochs = plan.total_steps / plan.steps_per_epoch;
   const rate = plan.learning_rate === null ? "" : ` ${anySize(plan.learning_rate)}`;
   const passes = plan.steps_per_epoch > 1 ? ` = ${epochs.toFixed(1)} epochs` : " on all rows";
+  const steps = `${count(plan.total_steps, "step")}${passes}`;
   const memory = `${bytes(plan.memory_bytes)} memory, ${bytes(plan.disk_bytes)} disk`;
   return [
     `${plan.optimizer}${rate} on ${plan.device}`,
     `batches of ${grouped(plan.batch_tokens)} tokens (padding ${percent(plan.padding_share)})`,
-    `${count(plan.total_steps, "step")}${passes} at most`,
+    plan.has_budget ? `about ${steps}` : `${steps} at most`,
     plan.patience ? `patience ${plan.patience}` : "",
     plan.num_processes ? `${plan.parallel}, processes: ${plan.num_processes}` : "",
     `${duration(plan.seconds)}, ${memory} by estimate`,
