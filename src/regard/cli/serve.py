@@ -257,7 +257,7 @@ def _print_start(service: Starlette, url: str, *, json: bool) -> None:
     more_paths = [path for path in paths if path not in ("/", f"/v1/{verb}", "/explain")]
     print(f"Serving {model.id}   {task}", flush=True)
     print(f"Page    {url}/")
-    print(f"API     curl {example_request(model.predictor)} {url}/v1/{verb}")
+    print(f"API     curl {example_request(model.predictor, model.languages)} {url}/v1/{verb}")
     print(f"More    {' '.join(more_paths)}")
     print("Stop    Ctrl-C", flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.translation.languages import Languages
 
 _FILES = {
     "images": "--data-binary @scan.png -H 'Content-Type: image/png'",
@@ -21,8 +22,17 @@ _BODIES = {
 }
 
 
-def example_request(predictor: Predictor) -> str:
-    """Return the options of curl for a request for an output."""
+def example_request(predictor: Predictor, languages: Languages | None = None) -> str:
+    """Return the options of curl for a request for an output.
+
+    Args:
+        predictor: The model.
+        languages: Those of a translator, whose text begins with the tag of the first one.
+    """
     if isinstance(predictor, InputClassifier):
         return _FILES[predictor.unit]
-    return f"--json '{_BODIES[predictor.verb]}'"
+    body = _BODIES[predictor.verb]
+    tag = next(iter(languages.tags.values()), "") if languages is not None else ""
+    if tag:
+        body = body.replace("Good", f"{tag} Good")
+    return f"--json '{body}'"

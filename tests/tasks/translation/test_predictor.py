@@ -170,6 +170,29 @@ def test_a_tag_that_the_model_does_not_have_is_noted(trained, monkeypatch):
         translator.translate_best(["<de> 3 red cats", " <fr> a dog", "<fr>a dog", "", "3 cats"])
 
 
+@pytest.mark.parametrize(("languages", "is_noted"), [("en-de,fr", True), ("en-de", False)])
+def test_a_text_without_a_tag_is_noted_where_tags_say_the_language(
+    trained, monkeypatch, languages, is_noted
+):
+    translator = load(trained)
+    tagged = TokenizerConfig(vocab_size=300, tags=("<de>", "<fr>"))
+    monkeypatch.setattr(translator, "tokenizer", Tokenizer.train(SENTENCES, tagged))
+    data = msgspec.structs.replace(translator.config.data, languages=languages)
+    config = msgspec.structs.replace(translator.config, tokenizer=tagged, data=data)
+    monkeypatch.setattr(translator, "config", config)
+    monkeypatch.setattr(translator, "write", lambda rows, config: [[] for _ in rows])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        translator.translate_best(["<de> 3 red cats", "", " "])
+        assert not caught
+        translator.translate_best(["3 red cats", "a dog"])
+    notes = [
+        "a text without a tag does not say which language is to be written.  "
+        "The tags of this model: <de>, <fr>."
+    ]
+    assert [str(warning.message) for warning in caught] == (notes if is_noted else [])
+
+
 def test_a_text_that_fits_is_read_whole_however_long_its_words_are(translator, monkeypatch):
     word = "".join(SENTENCES[0].split())
     (row,) = translator.tokenizer.encode([word])

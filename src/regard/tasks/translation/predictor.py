@@ -188,7 +188,7 @@ class Translator(TargetWriter):
             return self._translate_between(texts, lang, options)
         if tag := self._with_tag(lang):
             texts = [tag + text if text.strip() else text for text in texts]
-        self._warn_of_unknown_tags(texts)
+        self._warn_of_tags(texts)
         return self._translate(texts, search)
 
     def _translate_between(
@@ -327,11 +327,25 @@ class Translator(TargetWriter):
             write_atomic(Path(output), translation.content)
         return translation
 
-    def _warn_of_unknown_tags(self, texts: Sequence[str]) -> None:
-        """Warn where a text begins with what looks like a tag, and the model has no such one."""
+    def _warn_of_tags(self, texts: Sequence[str]) -> None:
+        """Warn where texts begin with tags that the model does not have, or lack one of a language.
+
+        A tag is lacking where those of the model name the languages that it writes, of which it
+        then writes any, or some of each.
+        """
+        listed = f"The tags of this model: {', '.join(self.language_tags)}."
         for word in filter(None, map(self.unknown_tag, texts)):
-            tags = ", ".join(self.language_tags)
-            warnings.warn(f"{word} is read as text.  The tags of this model: {tags}.", stacklevel=3)
+            warnings.warn(f"{word} is read as text.  {listed}", stacklevel=3)
+        targets = self.config.data.languages.partition("-")[2].split(",")
+        if len(targets) < 2 or not tags_of(self).keys() >= set(map(str.lower, targets)):
+            return
+        for text in map(str.strip, texts):
+            if text and not self.tokenizer.language_tag(text) and self.unknown_tag(text) is None:
+                warnings.warn(
+                    f"a text without a tag does not say which language is to be written.  {listed}",
+                    stacklevel=3,
+                )
+                return
 
     def unknown_tag(self, text: str) -> str | None:
         """Return the tag that a text begins with where the model has tags, and no such one."""
