@@ -59,6 +59,22 @@ def test_a_surplus_word_is_named_with_the_usage(capsys, words, message):
     assert run(capsys, *words)[::2] == (2, f"regard: {message}\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("evaluate", "M"),
+            "DATA is missing.  Usage: regard evaluate MODEL DATA [OPTIONS]  "
+            "See: regard evaluate --help",
+        ),
+        (("quantize", "M"), "-o is missing.  See: regard quantize --help"),
+        (("translate", "M", "a", "--beam"), "--beam needs a value.  See: regard translate --help"),
+    ],
+)
+def test_what_is_missing_is_named_as_it_is_typed(capsys, words, message):
+    assert run(capsys, *words)[::2] == (2, f"regard: {message}\n")
+
+
 def test_a_number_with_a_minus_is_text(capsys, trained):
     for words in (("-5",), ("--", "-5")):
         code, out, _ = run(capsys, "translate", trained, "--beam", 1, "--json", *words)

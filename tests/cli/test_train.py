@@ -246,7 +246,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_intact(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--seed", "-1"), "--seed -1: seed must be 0 or more, not -1"),
+        (("--seed", "-1"), "--seed must be 0 or more, not -1"),
         (("--seed", "1" + 40 * "0"), f"--seed must be {-(10**12):,} to {10**12:,}, not 1000"),
         (("--set", "model.dim=1000000000"), "dim must be 16,777,216 or less"),
         (("--set", "model.num_encoder_layers=1000000"), "num_encoder_layers must be 1,000 or less"),

@@ -13,7 +13,7 @@ from regard.runs.train_options import argument_text
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--minutes", "-1"], "--minutes -1.0: minutes must be above 0, not -1.0"),
+        (["--minutes", "-1"], "--minutes must be above 0, not -1.0"),
         (
             ["--preset", "smal"],
             "--preset smal: one of auto, tiny, small, base was expected.  Did you mean small?",
@@ -22,7 +22,7 @@ from regard.runs.train_options import argument_text
             ["--set", "preset=smal"],
             "preset=smal: one of auto, tiny, small, base was expected.  Did you mean small?",
         ),
-        (["--horizon", "0"], "--horizon 0: horizon must be 1 or more, not 0"),
+        (["--horizon", "0"], "--horizon must be 1 or more, not 0"),
     ],
 )
 def test_the_command_line_names_an_option_as_typed(
@@ -57,7 +57,7 @@ def test_python_names_an_argument(few_pairs_file, tmp_path):
     assert str(caught.value).startswith('`preset="smal"`: one of auto, tiny, small, base was')
     with pytest.raises(ConfigError) as caught:
         regard.train(few_pairs_file, tmp_path / "m", minutes=-1)
-    assert str(caught.value) == "`minutes=-1.0`: minutes must be above 0, not -1.0"
+    assert str(caught.value) == "`minutes` must be above 0, not -1.0"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,19 @@ no word of a command line holds, and each parameter that can be a hyphen restore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from inspect import Parameter as SignatureParameter
 from inspect import signature
 from typing import Any, get_args
 
-from cyclopts import CycloptsError, Parameter, Token, UnusedCliTokensError, convert
+from cyclopts import (
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnusedCliTokensError,
+    convert,
+)
 
 _HYPHEN, _PROTECTED = "-", "\0"
 
@@ -55,7 +63,37 @@ def describe_misuse(error: CycloptsError) -> str:
     verb = " ".join(("regard", *(error.command_chain or ())))
     if isinstance(error, UnusedCliTokensError) and error.target is not None:
         return restore_hyphens(_describe_surplus(error.unused_tokens or (), verb, error.target))
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return restore_hyphens(_describe_missing(error, verb))
     return restore_hyphens(f"{error}  See: {verb} --help")
+
+
+def _describe_missing(error: MissingArgumentError, verb: str) -> str:
+    """Return in words that a verb needs a word, or an option a value, and how the verb is used."""
+    assert error.argument is not None, "what is missing"
+    typed = [error.keyword, *(token.keyword for token in reversed(error.argument.tokens))]
+    option = next(filter(None, typed), None)
+    if option is not None:
+        return f"{option} needs a value.  See: {verb} --help"
+    if error.target is None or not error.argument.field_info.is_positional:
+        return f"{error.argument.names[-1]} is missing.  See: {verb} --help"
+    name = error.argument.field_info.name.upper()
+    return f"{name} is missing.  {_usage(verb, _positionals(error.target))}"
+
+
+def _positionals(function: Callable[..., object]) -> list[SignatureParameter]:
+    """Return the parameters of a function that are words of the command line, not options."""
+    parameters = signature(function, eval_str=True).parameters.values()
+    return [parameter for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
+
+
+def _usage(verb: str, parameters: Iterable[SignatureParameter]) -> str:
+    """Return how a verb is used: its words, in brackets where it does not need them."""
+    usage = [verb]
+    for parameter in parameters:
+        name = parameter.name.upper()
+        usage.append(name if parameter.default is parameter.empty else f"[{name}]")
+    return f"Usage: {' '.join(usage)} [OPTIONS]  See: {verb} --help"
 
 
 def _describe_surplus(words: Sequence[str], verb: str, function: Callable[..., object]) -> str:
@@ -66,19 +104,14 @@ def _describe_surplus(words: Sequence[str], verb: str, function: Callable[..., o
         verb: The verb, such as ``regard answer``.
         function: Runs the verb; its positional parameters are the words that it takes.
     """
-    usage, takes_text = [verb], False
-    for parameter in signature(function, eval_str=True).parameters.values():
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            name = parameter.name.upper()
-            usage.append(name if parameter.default is parameter.empty else f"[{name}]")
-            takes_text = Text in getattr(parameter.annotation, "__metadata__", ())
+    parameters = _positionals(function)
+    takes_text = any(
+        Text in getattr(parameter.annotation, "__metadata__", ()) for parameter in parameters
+    )
     listed = ", ".join(f'"{word}"' for word in words)
     verb_form = "is" if len(words) == 1 else "are"
     quotes = "  Put a text of several words in quotes." if takes_text else ""
-    return (
-        f"{listed} {verb_form} not expected.{quotes}  Usage: {' '.join(usage)} [OPTIONS]  "
-        f"See: {verb} --help"
-    )
+    return f"{listed} {verb_form} not expected.{quotes}  {_usage(verb, parameters)}"
 
 
 Flag = Parameter(negative=())

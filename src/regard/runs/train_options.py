@@ -132,7 +132,11 @@ def option_errors(options: Mapping[str, object]) -> Iterator[None]:
         option = options.get(_ARGUMENTS.get(setting, ""))
         value, colon, reason = rest.partition(": ")
         if colon and option is not None and option is not False:
-            error.args = (f"`{setting}={value}`: {reason}",)
+            name = setting.rpartition(".")[2]
+            if reason.startswith(f"{name} must be "):
+                error.args = (f"`{setting}` {reason.removeprefix(f'{name} ')}",)
+            else:
+                error.args = (f"`{setting}={value}`: {reason}",)
         raise
 
 
