@@ -12,7 +12,7 @@ from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.outputs import as_json, escape
 from regard.cli.parameters import Flag, Name, Settings
 from regard.cli.wording import command_text, error_text, message_text
-from regard.data.listing import pluralize
+from regard.data.listing import pluralize, shorten_line
 from regard.errors import DataError, NextStep
 from regard.runs.train_options import option_errors
 
@@ -38,7 +38,7 @@ def check(
     ----------
     data
         Sentence pairs, documents with summaries, texts or rows of numbers with labels, questions
-        on texts, running text, or a folder of images or recordings; - reads standard input.
+        on texts, running text, series, or a folder of images or recordings; - reads standard input.
     settings
         section.key=value, such as task=masked-language-modeling or data.max_length=128.
     options
@@ -162,7 +162,7 @@ def _print(task: str, dataset: Dataset[Any]) -> None:
             "such rows are kept in one part"
         )
     for row in dataset.dropped[:_PRINTED_DROPS]:
-        print(f"        {row.locate(dataset.path)}: {row.reason}: {row.text[:60]}")
+        print(f"        {row.locate(dataset.path)}: {row.reason}: {shorten_line(row.text, 60)}")
     if len(dataset.dropped) > _PRINTED_DROPS:
         more = len(dataset.dropped) - _PRINTED_DROPS
         print(f"        ... and {more:,} more (all of them: --json)")

@@ -91,8 +91,9 @@ def train(
     data
         Sentence pairs (TSV, CSV, JSONL, Parquet), documents with summaries (columns document and
         summary), texts with labels (text and label), questions on texts (context, question and
-        answers), running text (.txt), rows of numbers with labels (CSV with label), or a folder
-        with one folder of images or WAV files a label; - reads standard input.
+        answers), running text (.txt), series (a column of times, and numbers), rows of numbers with
+        labels (CSV with label), or a folder with one folder of images or WAV files a label; - reads
+        standard input.
     output
         Folder of the new model.
     run_options

@@ -18,6 +18,16 @@ def list_first(names: Sequence[str], limit: int) -> str:
     return first if len(names) <= limit else f"{first} and {len(names) - limit:,} more"
 
 
+def shorten_line(text: str, most: int) -> str:
+    """Return a text on one line of at most `most` characters, with an ellipsis where it is cut.
+
+    >>> shorten_line("A crisply\\nmade movie", 80), shorten_line("A crisply made movie", 11)
+    ('A crisply made movie', 'A crisply…')
+    """
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
 def describe_lines(lines: Sequence[int], noun: str = "line") -> str:
     """Return line numbers as a range where they are adjacent, else the first three of them.
 

@@ -329,7 +329,14 @@ def test_the_weights_that_fine_tuning_leaves_alone_do_not_count(classifier, tmp_
     assert "output_weight" in names
     assert "encoder.embedding.weight" not in names
     assert any("attention" in name for name in names)
-    influence = row_influence(predict(predictor, "happy"), objective)
+    counts = {}
+    influence = row_influence(
+        predict(predictor, "happy"),
+        objective,
+        on_progress=lambda name, done, total: counts.update({name: (done, total)}),
+    )
+    assert counts["Influence of training rows"] == (objective.num_rows, objective.num_rows)
+    assert len(counts) == 2  # the products with the curvature are counted under a name of theirs
     assert np.isfinite(influence.values).all()
     assert influence.values.any()
 

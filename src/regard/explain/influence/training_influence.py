@@ -166,10 +166,11 @@ def influence_on(
     start = time.monotonic()
     num_product_rows = objective.num_spread(options.product_tokens)
     progress = _RowsDone(on_progress)
-    progress.expect((_PROBES + options.most_products) * num_product_rows + objective.num_rows)
+    num_products = _PROBES + options.most_products
+    progress.expect("Products with the curvature, rows", num_products * num_product_rows)
     with objective.gauss_newton(options.product_tokens, progress.add) as curvature:
         solution, damping = _solve(curvature, slope, options)
-    progress.expect(objective.num_rows)
+    progress.expect("Influence of training rows", objective.num_rows)
     derivatives = objective.row_derivatives(solution.x, progress.add)
     return RowInfluence(
         objective=objective,
@@ -248,14 +249,14 @@ class _RowsDone:
     """
 
     def __init__(self, on_progress: RowProgress | None) -> None:
-        self._on_progress, self._done, self._total = on_progress, 0, 0
+        self._on_progress, self._name, self._done, self._total = on_progress, "", 0, 0
 
-    def expect(self, num_rows: int) -> None:
-        """Begin to count from zero, up to a number of rows."""
-        self._done, self._total = 0, num_rows
+    def expect(self, name: str, num_rows: int) -> None:
+        """Begin to count from zero, up to a number of rows, under the name of what is computed."""
+        self._name, self._done, self._total = name, 0, num_rows
 
     def add(self, num_rows: int) -> None:
         """Count rows that have been computed."""
         self._done = min(self._done + num_rows, self._total)
         if self._on_progress is not None:
-            self._on_progress("Influence of training rows", self._done, self._total)
+            self._on_progress(self._name, self._done, self._total)

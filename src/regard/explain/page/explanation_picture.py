@@ -17,6 +17,7 @@ from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
     is_right_to_left,
+    measure_text,
     number_text,
     printable,
     probability_of,
@@ -229,7 +230,7 @@ class _Picture:
         first = self.methods[0]
         if first.faithfulness is not None:
             measured = ", ".join(
-                f"{name} {number_text(value)} (random {number_text(floor)})"
+                f"{name} {measure_text(value)} (random {measure_text(floor)})"
                 for name, value, floor in first.faithfulness.next_to_random()
             )
             lines.append(f"Faithfulness of {first.title}: {measured}")

@@ -23,6 +23,7 @@ from regard.explain.document import (
 from regard.explain.page.token_text import (
     count_with_unit,
     has_converged,
+    measure_text,
     number_text,
     printable,
     probability_of,
@@ -245,15 +246,15 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
         if result.error is not None:
             yield _error(result, result.error)
     if explanation.control_similarity is not None:
-        similarity = number_text(explanation.control_similarity)
+        similarity = measure_text(explanation.control_similarity)
         yield Text(f"Control with shuffled weights: rank correlation {similarity}.")
 
 
 def _faithfulness(title: str, figures: Faithfulness) -> Text:
     """Write a row of the table of measures."""
     cells = zip(figures.next_to_random(), (18, 13, 8), strict=True)
-    numbers = "".join(f"{number_text(value):>{size}s}" for (_, value, _), size in cells)
-    floors = " ".join(number_text(floor) for _, _, floor in figures.next_to_random())
+    numbers = "".join(f"{measure_text(value):>{size}s}" for (_, value, _), size in cells)
+    floors = " ".join(measure_text(floor) for _, _, floor in figures.next_to_random())
     return Text(f"{title:24s}{numbers}    ({floors})")
 
 

@@ -131,6 +131,15 @@ def has_converged(method: MethodResult) -> bool:
     return method.error is None or method.error <= MOST_ERROR_OF_CONVERGED
 
 
+def measure_text(value: float | None) -> str:
+    """Return a measure whose size is about 1, without the rounding of sums that cancel.
+
+    >>> measure_text(-1.7e-18), measure_text(0.0708), measure_text(None)
+    ('0.00', '0.071', '–')
+    """
+    return number_text(0.0 if value is not None and abs(value) < 0.0005 else value)
+
+
 def count_with_unit(number: int) -> str:
     """Return a number of parameters, short.
 

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from regard.data.listing import shorten_line
 from regard.explain.report.markup import Markup, tag
 from regard.explain.report.svg_parts import (
     NUM_COLORS,
@@ -20,7 +21,6 @@ from regard.explain.report.svg_parts import (
     line_between,
     number_text,
     polyline,
-    shorten,
     table,
     text_at,
     value_grid,
@@ -81,7 +81,8 @@ def bar_chart(bars: Sequence[Bar], label: str) -> Chart:
     for number, bar in enumerate(bars):
         y = number * line
         interval, kind = "", "own" if bar.is_own else "floor"
-        parts.append(text_at(names - 8, y + 20, shorten(bar.name, 25), class_=f"end {kind}-name"))
+        name = shorten_line(bar.name, 25)
+        parts.append(text_at(names - 8, y + 20, name, class_=f"end {kind}-name"))
         parts.append(
             tag("rect", x=names, y=y + 8, width=x(bar.value) - names, height=16.0, class_=kind)
         )
@@ -256,7 +257,7 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
     has_room = cell >= 8.0 + 6.0 * len(f"{largest:,}")
     for row, values in enumerate(counts):
         y, total = top + row * cell, max(1, sum(values))
-        name = shorten(labels[row] or "(empty)", most_chars)
+        name = shorten_line(labels[row] or "(empty)", most_chars)
         parts.append(text_at(names - 6, y + cell / 2 + 3.5, name, class_=f"end {size}"))
         for column, count in enumerate(values):
             title = f"{labels[row]} taken for {labels[column]}"
@@ -265,7 +266,7 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
     bottom = top + map_height
     for column, label in enumerate(labels):
         x = names + (column + 0.5) * cell
-        name = shorten(label or "(empty)", most_chars)
+        name = shorten_line(label or "(empty)", most_chars)
         turned = f"rotate(-55 {x:.1f} {bottom + 10:.1f})"
         parts.append(text_at(x, bottom + 10, name, class_=f"end {size}", transform=turned))
     height = bottom + 16 + min(96.0, 5.6 * min(longest, most_chars))

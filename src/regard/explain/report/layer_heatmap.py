@@ -15,7 +15,7 @@ from regard.explain.report.svg_parts import (
     draw_svg,
     line_between,
     number_text,
-    shorten,
+    shorten_middle,
     table,
     text_at,
 )
@@ -121,7 +121,7 @@ class _Grid(NamedTuple):
         """Draw the name of a row, of a class of the style sheet."""
         size, most_chars = ("small", 17) if self.height >= 12 else ("tiny", 26)
         y = self.top(row) + self.height / 2 + 3.5
-        return text_at(_LEFT - 6, y, shorten(name, most_chars), class_=f"end {size} {kind}")
+        return text_at(_LEFT - 6, y, shorten_middle(name, most_chars), class_=f"end {size} {kind}")
 
     def row(self, row: int, colors: Sequence[int | None]) -> list[Markup]:
         """Draw the cells of a row; those without a color stay empty."""

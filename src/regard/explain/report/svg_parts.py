@@ -136,7 +136,13 @@ def polyline(points: Sequence[tuple[float, float]], **attributes: object) -> Mar
     return tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), **attributes)
 
 
-def shorten(text: str, most: int) -> str:
-    """Return a text on one line of at most `most` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+def shorten_middle(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, with its end, where names of layers differ.
+
+    >>> shorten_middle("encoder.embedding.positions", 17), shorten_middle("encoder.norm", 17)
+    ('encoder…positions', 'encoder.norm')
+    """
+    if len(text) <= most:
+        return text
+    num_last = (most + 1) // 2
+    return f"{text[: most - 1 - num_last]}…{text[-num_last:]}"

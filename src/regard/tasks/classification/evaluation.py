@@ -10,6 +10,7 @@ import msgspec
 
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
+from regard.data.listing import shorten_line
 from regard.data.readers.source import DataSource
 from regard.data.splits import overlap
 from regard.metrics import FLOORS
@@ -121,7 +122,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
         yield "Data", f"{self.path}   {self.num_inputs:,} {self.unit}   model {self.model}"
         for entry in self.worst:
             labels = f"{entry.label}, taken for {entry.predicted} ({entry.probability:.2f})"
-            text = f"   {entry.text[:_LONGEST_TEXT]}" if entry.text else ""
+            text = f"   {shorten_line(entry.text, _LONGEST_TEXT)}" if entry.text else ""
             yield "Worst", f"{entry.where}   {labels}{text}"
         if self.num_truncated:
             yield "Cut", f"the end of {self.num_truncated:,} {self.unit} was not read"

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.listing import shorten_line
 from regard.data.readers.running_text import TextLines
 from regard.data.readers.source import DataSource
 from regard.data.text_splits import without_repeats
@@ -108,7 +109,8 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
         yield "Data", f"{self.path}   {self.num_chars:,} characters   model {self.model}"
         for entry in self.worst:
             figures = f"{entry.bits_per_byte:.3f} bits/byte   {entry.loss:.3f} nats/token"
-            yield "Worst", f"line {entry.line:,}   {figures}   {entry.text[:_LONGEST_TEXT]}"
+            text = shorten_line(entry.text, _LONGEST_TEXT)
+            yield "Worst", f"line {entry.line:,}   {figures}   {text}"
         yield (
             "Loss",
             f"{self.loss:.3f} nats/token   perplexity {self.perplexity:.2f}   "

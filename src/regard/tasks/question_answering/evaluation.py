@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.listing import pluralize
+from regard.data.listing import pluralize, shorten_line
 from regard.data.question_rows import Questions
 from regard.data.readers.source import DataSource
 from regard.errors import NextStep
@@ -131,7 +131,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         count = pluralize(self.num_questions, "question")
         yield "Data", f"{self.path}   {count}{unanswerable}   model {self.model}"
         for entry in self.worst:
-            yield "Worst", f"{entry.where}   F1 {entry.f1:.0f}   {entry.question[:_LONGEST_TEXT]}"
+            yield "Worst", f"{entry.where}   F1 {entry.f1:.0f}   {_shorten(entry.question)}"
             yield "", f"answer    {_shorten(entry.answer)} ({entry.probability:.2f})"
             yield "", f"expected  {_shorten(' | '.join(entry.expected) or None)}"
         for number, noun in (
@@ -382,7 +382,4 @@ def _scored_row(entry: WorstAnswer, context: str) -> ScoredRow:
 
 
 def _shorten(text: str | None) -> str:
-    if text is None:
-        return _NO_ANSWER
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+    return _NO_ANSWER if text is None else shorten_line(text, _LONGEST_TEXT)

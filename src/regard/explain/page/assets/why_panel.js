@@ -11,6 +11,7 @@ import {
   digits,
   isRightToLeft,
   label,
+  measureText,
   percent,
   quoted,
   shortLabel,
@@ -515,7 +516,7 @@ function figureTable(explained) {
         "tr",
         { class: "random" },
         el("th", { scope: "row", text: "random scores" }),
-        ...MEASURES.map(({ name }) => el("td", { text: digits(floors[0][name]) })),
+        ...MEASURES.map(({ name }) => el("td", { text: measureText(floors[0][name]) })),
       ),
     );
   }
@@ -528,10 +529,10 @@ function figureCell(faithfulness, measure, isOneFloor) {
   return el(
     "td",
     {},
-    el("span", { text: digits(faithfulness[measure]) }),
+    el("span", { text: measureText(faithfulness[measure]) }),
     isOneFloor || floor === undefined || floor === null
       ? null
-      : el("span", { class: "floor", text: ` random ${digits(floor)}` }),
+      : el("span", { class: "floor", text: ` random ${measureText(floor)}` }),
   );
 }
 
@@ -554,7 +555,7 @@ function controlText(similarity) {
     similarity <= -0.2
       ? "without training the picture is rather the reverse of this one"
       : `${amount} of this picture is there without training, from the input and the architecture alone`;
-  return `Control: with shuffled weights the scores have a rank correlation of ${digits(similarity)} with these: ${verdict}.`;
+  return `Control: with shuffled weights the scores have a rank correlation of ${measureText(similarity)} with these: ${verdict}.`;
 }
 
 function tableRows(explained) {

@@ -87,6 +87,11 @@ export function digits(value) {
   return places === 3 ? text.replace(/0$/, "") : text;
 }
 
+/** Return a measure whose size is about 1, without the rounding of sums that cancel. */
+export function measureText(value) {
+  return digits(value !== null && Math.abs(value) < 0.0005 ? 0 : value);
+}
+
 /** Return a weight, which the page has in thousandths, without rounding it again. */
 export function thousandths(weight) {
   return weight.toFixed(3);
