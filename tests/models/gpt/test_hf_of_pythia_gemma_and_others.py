@@ -69,6 +69,7 @@ def test_an_empty_file_has_the_defaults_of_transformers(model_type, transformers
         ("phi3", {"partial_rotary_factor": 0.75}, {"rotary_fraction": 0.75, "window": 0}),
         ("phi3", {"sliding_window": 2047}, {"window": 2047}),
         ("gemma", {"hidden_act": "gelu"}, {"activation": "geglu_tanh"}),
+        ("gpt_neox", {"hidden_act": "gelu_fast"}, {"activation": "gelu_tanh"}),
         ("gemma2", {"hidden_activation": "gelu"}, {"activation": "geglu"}),
         ("gemma2", {"attn_logit_softcapping": None}, {"attention_soft_cap": None}),
         (
@@ -139,6 +140,18 @@ LOCAL = {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}
             "phi3",
             {"rope_scaling": {"type": "longrope", "short_factor": [1.0]}},
             "rope_scaling.long_factor=null: a list of numbers was expected, which longrope needs.",
+        ),
+        (
+            "gemma3_text",
+            {"rope_scaling": {"type": "linear", "factor": 8.0}},
+            'rope_scaling.type="linear": releases of transformers from 5 on do not read this name '
+            "of it.  Write rope_type.",
+        ),
+        (
+            "gemma3_text",
+            {"rope_scaling": {"rope_type": "dynamic", "factor": 8.0}},
+            'rope_parameters.full_attention.rope_type="dynamic": no such variant here, angles of '
+            "this model do not depend on the length of a text.",
         ),
         (
             "phi3",

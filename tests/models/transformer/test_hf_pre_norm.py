@@ -143,6 +143,12 @@ def test_empty_files_are_the_defaults_of_transformers(transformers):
         ),
         (
             "m2m_100",
+            {"decoder_start_token_id": 1, "pad_token_id": 1},
+            "config.json: decoder_start_token_id=1 is pad_token_id, too: the first token would "
+            "have no position.  The two must differ.",
+        ),
+        (
+            "m2m_100",
             {"tie_word_embeddings": False},
             "config.json: tie_word_embeddings=false: no such variant here, "
             "tie_word_embeddings=true alone is computed.",
