@@ -56,6 +56,13 @@ def test_rows_of_the_alignment_are_as_wide_as_the_terminal_allows(words, width):
     assert len({cell_len(row) for row in rows if "Ufer" in row}) >= 1
 
 
+def test_random_scores_are_a_row_of_the_table_that_fits_60_columns():
+    text = format_text(samples.translation(samples.BANK, samples.UFER, num_layers=1), 60)
+    table = text[text.index("comprehensiveness") :].splitlines()
+    titles = [row[:21].strip() for row in table[1:]]
+    assert max(map(len, table[: titles.index("random scores") + 2])) <= 60
+
+
 def test_text_is_plain_where_it_is_written_to_a_file():
     assert "\x1b" not in format_text(samples.translation(), 100)
     assert {span.style for span in terminal_text(samples.translation(), 100).spans} >= {

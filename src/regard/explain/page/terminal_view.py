@@ -7,14 +7,13 @@ import shutil
 import statistics
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from regard.explain.document import (
     Explanation,
-    Faithfulness,
     MethodResult,
     Retraining,
     TrainingInfluence,
@@ -235,13 +234,21 @@ def _strongest(explanation: Explanation, method: MethodResult) -> Iterator[Text]
 def _figures(explanation: Explanation) -> Iterator[Text]:
     """Write how faithful each method is, next to random scores, and the control."""
     measured = [
-        _faithfulness(method.title, method.faithfulness)
+        (method.title, list(method.faithfulness.next_to_random()))
         for method in explanation.shown_methods()
         if method.faithfulness is not None
     ]
     if measured:
-        yield Text(f"{'':24s} comprehensiveness  sufficiency     tau    (random scores)", "dim")
-    yield from measured
+        floors = {tuple(floor for _, _, floor in figures) for _, figures in measured}
+        yield Text(f"{'':21s} comprehensiveness  sufficiency     tau", "dim")
+        for title, figures in measured:
+            row = _measures(title, (value for _, value, _ in figures))
+            if len(floors) > 1:
+                others = " ".join(measure_text(floor) for _, _, floor in figures)
+                row.append(f"   (random {others})")
+            yield row
+        if len(floors) == 1:
+            yield _measures("random scores", *floors)
     for result in explanation.methods.values():
         if result.error is not None:
             yield _error(result, result.error)
@@ -250,12 +257,11 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
         yield Text(f"Control with shuffled weights: rank correlation {similarity}.")
 
 
-def _faithfulness(title: str, figures: Faithfulness) -> Text:
+def _measures(title: str, values: Iterable[float | None]) -> Text:
     """Write a row of the table of measures."""
-    cells = zip(figures.next_to_random(), (18, 13, 8), strict=True)
-    numbers = "".join(f"{measure_text(value):>{size}s}" for (_, value, _), size in cells)
-    floors = " ".join(measure_text(floor) for _, _, floor in figures.next_to_random())
-    return Text(f"{title:24s}{numbers}    ({floors})")
+    cells = zip(values, (18, 13, 8), strict=True)
+    numbers = "".join(f"{measure_text(value):>{size}s}" for value, size in cells)
+    return Text(f"{title:21s}{numbers}")
 
 
 def _error(result: MethodResult, error: float) -> Text:
