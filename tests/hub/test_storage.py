@@ -198,6 +198,19 @@ def test_a_folder_without_permission_asks_for_another_folder(tmp_path: Path):
     )
 
 
+def test_a_file_that_cannot_be_replaced_does_not_ask_for_another_folder(
+    tmp_path: Path, monkeypatch
+):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, os.strerror(13))
+
+    (tmp_path / "file").write_text("first")
+    monkeypatch.setattr(storage, "force_to_disk", refuse)
+    with pytest.raises(ConfigError) as caught:
+        write_atomic(tmp_path / "file", "text")
+    assert str(caught.value) == f"{tmp_path}: cannot be written (Permission denied)."
+
+
 @pytest.mark.parametrize("code", [13, 1, 30])
 def test_a_folder_that_the_system_refuses_asks_for_another_folder(
     tmp_path: Path, monkeypatch, code: int

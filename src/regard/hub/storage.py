@@ -388,9 +388,8 @@ def _raise_unwritable(
     if code not in _FOLDER_FAULTS:
         raise ResourceError(f"{path}: cannot be written ({reason}).{intact}") from error
     folder = path if code == errno.EISDIR else path.parent
-    raise ConfigError(
-        f"{folder}: cannot be written ({reason}).  Choose another folder with `output`."
-    ) from error
+    advice = "" if path.is_file() else "  Choose another folder with `output`."
+    raise ConfigError(f"{folder}: cannot be written ({reason}).{advice}") from error
 
 
 def force_to_disk(path: Path) -> None:
