@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,6 +18,7 @@ from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import load_weights
 from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig
+from regard.models.transformer.model import Transformer, TransformerConfig
 
 VOCAB = 11
 SUPPORTED = ", ".join(sorted(CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS))
@@ -254,6 +256,23 @@ def test_weights_in_a_file_of_another_name_are_named(folder):
         "g/: has its weights in model.fp16.safetensors.  model.safetensors was expected, or "
         "several files that model.safetensors.index.json lists.  Rename a single file."
     )
+
+
+def test_a_number_of_tokens_beyond_all_bounds_is_refused(folder):
+    change_config(folder, vocab_size=2**70)
+    assert refusal(folder, ConfigError) == (
+        f"g/config.json: vocab_size={2**70}: a whole number of 1 or more was expected."
+    )
+
+
+def test_a_damaged_number_of_positions_fills_no_memory(tmp_path):
+    config = TransformerConfig(num_encoder_layers=1, num_decoder_layers=1, dim=8, num_heads=2)
+    config = msgspec.structs.replace(config, norm="pre", tied="all", has_output_bias=True)
+    config = msgspec.structs.replace(config, positions="sinusoidal_halves", hidden_dim=12)
+    model, path = Transformer(config, VOCAB), tmp_path / "g"
+    write_hugging_face(path, model, config, CHECKPOINT_FORMATS["pegasus"], VOCAB)
+    change_config(path, max_position_embeddings=10**12)
+    assert refusal(path) == "g/config.json: its sizes are far larger than those of the weights."
 
 
 def test_settings_of_single_layers_are_refused(folder):

@@ -116,6 +116,7 @@ def test_fields_written_open_in_transformers_and_read_back_the_same(transformers
 )
 def test_global_tokens_are_those_of_the_published_model_by_default(architecture, num_global):
     assert FORMAT.read({"architectures": [architecture]}).num_global == num_global
+    assert FORMAT.read({"architectures": architecture}).num_global == num_global
 
 
 @pytest.mark.parametrize(

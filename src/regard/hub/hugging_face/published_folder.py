@@ -54,7 +54,11 @@ from regard.hub.hugging_face.weight_files import (
 )
 from regard.hub.storage import warn_if_not_finite, write_atomic
 from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, SpanModel, VitConfig
-from regard.models.base.bounded_build import require_tensors_for_layers
+from regard.models.base.bounded_build import (
+    TooLargeError,
+    build_bounded,
+    require_tensors_for_layers,
+)
 from regard.models.base.checkpoint_format import require_fields
 from regard.models.base.classifier_checkpoints import (
     checkpoint_of,
@@ -67,6 +71,7 @@ from regard.models.base.span_checkpoints import (
     span_checkpoint_of,
     with_span_head,
 )
+from regard.settings.validation import LARGEST
 
 if TYPE_CHECKING:
     from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
@@ -160,7 +165,7 @@ def read_hugging_face(folder: Path) -> Published:
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
     if checkpoint_format.untrained is not None:
-        _check_untrained(folder, checkpoint_format.untrained(config), tensors)
+        _check_untrained(folder, partial(checkpoint_format.untrained, config), tensors)
     check_next_sentence(folder, fields, tensors.keys())
     labels = _image_labels(folder, fields, config)
     head = _label_head(folder, architecture, checkpoint_format, tensors)
@@ -245,13 +250,19 @@ def checkpoint_writer(model: nn.Module, labels: Sequence[str]) -> CheckpointWrit
 
 
 def _check_untrained(
-    folder: Path, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+    folder: Path, compute: Callable[[], Mapping[str, Tensor]], tensors: Mapping[str, Tensor]
 ) -> None:
     """Check tensors of a file that the configuration decides, as far as the file has them.
 
     Raises:
-        WeightsError: One has other numbers.
+        WeightsError: One has other numbers, or would be larger than the file.
     """
+    try:
+        expected = build_bounded(compute, sum(tensor.numel() for tensor in tensors.values()))
+    except TooLargeError as error:
+        raise WeightsError(
+            f"{folder}/{HF_CONFIG}: its sizes are far larger than those of the weights."
+        ) from error
     for name, tensor in expected.items():
         for actual in (tensors[key] for key in tensors if name.endswith(key)):
             is_near = actual.shape == tensor.shape and torch.allclose(
@@ -292,9 +303,9 @@ def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
     size = fields.get("vocab_size")
     if size is None and "image_size" in fields:
         return 0  # the model reads no text
-    if not is_whole_number(size, least=1):
+    if not is_whole_number(size, least=1) or size > LARGEST:
         raise ConfigError(
-            f"{folder}/{HF_CONFIG}: vocab_size={json.dumps(size)}: "
+            f"{folder}/{HF_CONFIG}: vocab_size={json.dumps(size)[:80]}: "
             "a whole number of 1 or more was expected."
         )
     return size

@@ -48,7 +48,8 @@ def _read(fields: Mapping[str, Any]) -> LongformerConfig:
     values = read_encoder(fields, pad_id=1, has_offset=True)
     # Without a mask of global tokens `transformers` has the first for classification, those of the
     # question for answers, and none for all else.
-    names = [str(name) for name in fields.get("architectures") or []]
+    listed = fields.get("architectures")
+    names = [str(name) for name in (listed if isinstance(listed, list) else [listed])]
     classifies = any(name.endswith("ForSequenceClassification") for name in names)
     answers = any(name.endswith("ForQuestionAnswering") for name in names)
     return LongformerConfig(
