@@ -121,7 +121,7 @@ def evaluate_task(name: str, folder: Path, world: World, rank: int) -> dict[str,
 def evaluate_file(folder: Path, world: World) -> dict[str, Any]:
     """Return the scores of a finished model on a file."""
     model = folder / f"{SCORED}-1-False-0"
-    report, _ = evaluate(model, folder / "other.tsv", allow_overlap=True, world=world)
+    report, *_ = evaluate(model, folder / "other.tsv", allow_overlap=True, world=world)
     return {"scores": report.intervals, "floors": report.floors, "worst": repr(report.worst)}
 
 

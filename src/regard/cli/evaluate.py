@@ -7,7 +7,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
-from regard.cli.model_options import WRITING_DEFAULTS, ComputeOptions, WritingOptions
+from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.outputs import as_json, escape
 from regard.cli.parameters import Flag, Name
 from regard.cli.torchrun import join_run, runs_on_all_ranks
@@ -16,6 +16,7 @@ from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.setup.evaluation_report import EvaluationReport
+    from regard.tasks import Predictor
 
 
 def evaluate(
@@ -47,8 +48,8 @@ def evaluate(
         Hypotheses in the beam search of an output; 1 is greedy. The default is each model's: 4, or
         that of a published folder.
     lang
-        Languages such as en-de of sentence pairs, for a translator of many languages; by default
-        they are guessed by the name of the file or its text.
+        Languages such as en-de of sentence pairs, for a translator of many languages and for a T5;
+        by default they are guessed by the name of the file or its text.
     compare
         Folder of another model; outputs are compared by a paired bootstrap test.
     worst
@@ -79,7 +80,7 @@ def evaluate(
     is_shared = runs_on_all_ranks(["evaluate", model, data, compare, plot, html])
     with join_run() if is_shared else nullcontext() as launch:
         world = ALONE if launch is None else launch.world
-        report, task = score(
+        report, task, predictor = score(
             model,
             data,
             compare=compare,
@@ -99,7 +100,7 @@ def evaluate(
             report.draw(plot)
             print(f"{plot}: drawn", file=sys.stderr)
         if html is not None:
-            _write_page(report, task, html, model, compute)
+            _write_page(report, html, model, task, predictor)
 
 
 def _print(report: EvaluationReport, task: str, seconds: float, *, json: bool) -> None:
@@ -113,14 +114,12 @@ def _print(report: EvaluationReport, task: str, seconds: float, *, json: bool) -
 
 
 def _write_page(
-    report: EvaluationReport, task: str, path: str, model: str, compute: ComputeOptions
+    report: EvaluationReport, path: str, model: str, task: str, predictor: Predictor
 ) -> None:
     """Write the page of a report, with what the model looked at in the worst rows."""
     from regard.explain.report import ReportFacts, report_html, save_report
-    from regard.tasks.opening import open_model
 
-    facts = ReportFacts(task=task, model=model)
-    save_report(report_html(report, facts, open_model(model, compute.device)), path)
+    save_report(report_html(report, ReportFacts(task=task, model=model), predictor), path)
     print(f"{path}: written", file=sys.stderr)
 
 

@@ -23,6 +23,7 @@ from regard.cli.inputs import (
 from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import as_json, print_note, replacing
 from regard.cli.parameters import Flag, Name, Output, Text
+from regard.cli.predictors import open_for_verb
 from regard.data.listing import pluralize
 from regard.errors import ConfigError, DataError
 from regard.settings.validation import LARGEST, require_range
@@ -103,10 +104,16 @@ class SubjectOptions:
             continuation the first token where the two differ is explained, of a classifier the
             label.
         target: Output that is explained in place of the model's own: a text, a label, an answer.
+        verb: What a published encoder-decoder does, which its folder does not say: translate by
+            default, answer with --context.
+        lang: Languages such as en-de of a translator of many, whose texts else begin with a tag, or
+            of a T5.
     """
 
     contrast: str | None = None
     target: str | None = None
+    verb: Literal["translate", "summarize", "answer"] | None = None
+    lang: str | None = None
 
 
 _OWN_OUTPUT = SubjectOptions()
@@ -226,14 +233,13 @@ def explain(
         What computes the explanation.
     text_options
         How TEXT is read.
-    """
+    """  # noqa: DOC501 - functions of this module raise it
     from regard.cli.progress import show_progress
     from regard.explain.attribution import method_names
     from regard.explain.explanation import ModelFacts
     from regard.explain.explanation import explain as explain_text
     from regard.plots.output_files import require_writable_file
     from regard.runs.information import hash_weights
-    from regard.tasks.opening import open_model
 
     require_range("--line", line, 1, LARGEST)
     test.check()
@@ -254,17 +260,20 @@ def explain(
             "--encoding": None if text_options == TEXT_DEFAULTS else text_options.encoding,
         }
         _refuse_with_rows(options, kind)
-        predictor = open_model(model, compute.device, threads=compute.threads)
+        predictor = _open_for_rows(model, test.evaluate, subject, compute)
         _evaluate(predictor, test.evaluate, methods, test.rows, memory, json=kind == "json")
         return
     if outputs.file is not None:
         require_writable_file(outputs.file)
     question_on = None
-    if context is None:
-        predictor = open_model(model, compute.device, threads=compute.threads)
-    else:
+    if context is not None and subject.verb in (None, "answer") and subject.lang is None:
         predictor = open_answerer(model, compute)
         question_on = read_context(context, text_options.encoding)
+    elif context is not None:
+        option = f"--lang {subject.lang}" if subject.lang else f"--verb {subject.verb}"
+        raise ConfigError(f"--context is of a question.  Leave {option} out.")
+    else:
+        predictor = _open(model, subject, compute)
     explained, row = _read_text(predictor, text, text_options, line)
     with show_progress() as on_progress:
         explanation = explain_text(
@@ -282,6 +291,24 @@ def explain(
             on_progress=on_progress,
         )
     _write(explanation, kind, outputs.file)
+
+
+def _open(model: str, subject: SubjectOptions, compute: ComputeOptions) -> Predictor:
+    """Return the model of a folder, as its output is explained."""
+    return open_for_verb(model, compute.device, subject.verb, subject.lang, compute.threads)
+
+
+def _open_for_rows(
+    model: str, data: str, subject: SubjectOptions, compute: ComputeOptions
+) -> Predictor:
+    """Return the model of a folder for rows of test data, which say what it is to do."""
+    from regard.data.readers.source import as_source
+    from regard.tasks.opening import open_model, task_of_data
+
+    if subject.verb is not None or subject.lang is not None:
+        return _open(model, subject, compute)
+    task = task_of_data(model, as_source(data, "test"))
+    return open_model(model, compute.device, task=task, threads=compute.threads)
 
 
 def _refuse_with_rows(options: Mapping[str, object], kind: Format) -> None:

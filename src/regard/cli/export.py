@@ -6,12 +6,13 @@ import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
 from regard.cli.outputs import as_json, is_readme_of_export, replacing_folder
 from regard.cli.parameters import Flag, Name, Output
+from regard.cli.predictors import open_for_verb
 from regard.data.listing import list_first, pluralize
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import MODEL_CARD
@@ -19,7 +20,6 @@ from regard.hub.file_names import MODEL_CARD
 if TYPE_CHECKING:
     from regard.runs.export_check import Exported
     from regard.runs.text_check import Peer, TextCheck
-    from regard.tasks import Predictor
 
 _NAMED_FILES = 3
 
@@ -30,6 +30,7 @@ def export(
     output: Annotated[str, Output],
     to: str = "hf",
     lang: str | None = None,
+    verb: Literal["translate", "summarize", "answer"] | None = None,
     texts: Annotated[str | None, Name] = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -48,7 +49,10 @@ def export(
         torch.export that needs no regard: model.pt2, tokenizer.json).
     lang
         Languages such as en-fr of a translator of many, which the exported model translates without
-        further options.
+        further options; of a T5, which of its tasks is exported.
+    verb
+        What a published encoder-decoder is exported for, which its folder does not say: translate
+        by default.
     texts
         File of texts, one a line, that go through the exported folder; without it the validation
         data of the run, if it is still there.
@@ -58,12 +62,9 @@ def export(
     from regard.hub.export import EXPORTS
     from regard.lazy import load
     from regard.runs.export_check import export_model
-    from regard.tasks.opening import open_model
 
     before = _files_of_export(output)
-    opened = open_model(model, "cpu")
-    if lang is not None:
-        opened = _between(opened, lang)
+    opened = open_for_verb(model, "cpu", verb, lang)
     with replacing_folder(output) as folder:
         exported = export_model(opened, folder, to, texts_path=texts)
         _require_own_readme(Path(output), folder)
@@ -105,20 +106,6 @@ def _note_replaced(output: str, earlier: Collection[str]) -> None:
     left = [name for name in sorted(earlier) if (Path(output) / name).exists()]
     stays = f"  As it was: {list_first(left, _NAMED_FILES)}." if left else ""
     print(f"{output}: the model that was there is replaced.{stays}", file=sys.stderr)
-
-
-def _between(opened: Predictor, lang: str) -> Predictor:
-    """Return a translator of many languages for a pair of them.
-
-    Raises:
-        ConfigError: The model has no languages, or not these.
-    """
-    from regard.tasks.translation.languages import find_direction
-    from regard.tasks.translation.predictor import Translator
-
-    if not isinstance(opened, Translator) or opened.tokenizer.languages is None:
-        raise ConfigError(f"--lang {lang}: for a translator of many languages.  Leave it out.")
-    return opened.between(*find_direction(opened.tokenizer.languages, lang))
 
 
 def _files_of_export(output: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from regard.explain.layer_table import LayerRow
     from regard.runs.information import FolderInformation
 
-_PRINTED_LABELS = 10
+_PRINTED_LABELS = _PRINTED_LANGUAGES = 10
 _OF_PRECISION = {"int8": (" in int8", "; sizes are those of float32")}
 """What the lines of weights and of parts say of their type; float32 goes without saying."""
 _LONGEST = 10**9  # tokens
@@ -226,11 +227,25 @@ def _print_published(folder: FolderInformation) -> None:
     print(f"Layout  {folder.layout} of transformers, for {config.task}")
     if folder.vocab_size:
         print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}{note}")
+    if folder.tasks:
+        print(f"Tasks   {', '.join(map(escape, folder.tasks))}")
+    if folder.languages:
+        print(f"Langs   {_describe_languages(folder.languages)}")
     if folder.search:
         print(f"Search  {folder.search}")
     if labels:
         more = ", ..." if len(labels) > _PRINTED_LABELS else ""
         print(f"Labels  {len(labels):,}: {', '.join(map(escape, labels[:_PRINTED_LABELS]))}{more}")
+
+
+def _describe_languages(codes: Sequence[str]) -> str:
+    """Return how many languages there are, and the first of their names."""
+    from regard.data.language_codes import names_of
+
+    names = names_of(codes)
+    first = [names.get(code, code) for code in codes[:_PRINTED_LANGUAGES]]
+    more = ", ... (all: --json)" if len(codes) > len(first) else ""
+    return f"{len(codes):,}: {', '.join(first)}{more}"
 
 
 def _print_data(folder: FolderInformation) -> None:
@@ -239,4 +254,6 @@ def _print_data(folder: FolderInformation) -> None:
     if folder.vocab_size:
         print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}")
     languages = f"   {data.languages}" if data.languages else ""
+    if folder.languages:
+        print(f"Langs   {_describe_languages(folder.languages)}")
     print(f"Data    {source}   {config.task}{languages}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from regard.cli.garbage import collect_as_usual
 from regard.cli.model_options import ComputeOptions, WritingOptions
-from regard.errors import NextStep, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError
+
+if TYPE_CHECKING:
+    from regard.tasks import Predictor
 
 P = TypeVar("P")
 """The predictor that a verb needs."""
@@ -45,6 +48,37 @@ def open_predictor(
     if isinstance(compute, WritingOptions):
         set_precision(predictor, compute.precision)
     return predictor
+
+
+def open_for_verb(
+    model: str, device: str, verb: str | None, lang: str | None, threads: int | None = None
+) -> Predictor:
+    """Return the predictor of a model folder as a verb uses it, between two languages.
+
+    Args:
+        model: The folder.
+        device: What computes.
+        verb: What a published encoder-decoder is for, such as summarize; None is as it opens.
+        lang: Languages such as en-fr of a model that has several; None sets none.
+        threads: Threads of the processor.
+
+    Raises:
+        ConfigError: The folder does not do this, or has no languages, or not these.
+    """
+    from regard.tasks.opening import open_model, task_of_verb
+    from regard.tasks.translation.languages import find_direction
+    from regard.tasks.translation.predictor import Translator
+
+    use = task_of_verb(model, verb, lang)
+    predictor = open_model(model, device, task=use, threads=threads)
+    if verb is not None and predictor.verb != verb:
+        raise ConfigError(f"{model}: does not {verb}: it is a model for {predictor.config.task}.")
+    is_translator = isinstance(predictor, Translator)
+    if lang is None or (is_translator and use is not None):
+        return predictor
+    if not is_translator or predictor.tokenizer.languages is None:
+        raise ConfigError(f"--lang {lang}: for a translator of many languages.  Leave it out.")
+    return predictor.between(*find_direction(predictor.tokenizer.languages, lang))
 
 
 def other_task(model: str, task: str, action: str) -> WeightsError:

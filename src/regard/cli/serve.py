@@ -219,10 +219,9 @@ def _check_use(predictor: Predictor, lang: str | None, examples: Sequence[str]) 
 
 def _open(model: str, verb: str | None, lang: str | None, compute: WritingOptions) -> Predictor:
     """Return the model of a folder; raise ConfigError where it is not for a verb."""
-    from regard.tasks.opening import open_model, set_precision, translation_use
+    from regard.tasks.opening import open_model, set_precision, task_of_verb
 
-    tasks = {"summarize": "summarization", "answer": "question-answering"}
-    task = tasks[verb] if verb in tasks else translation_use(model, lang)
+    task = task_of_verb(model, verb, lang)
     predictor = open_model(model, compute.device, task=task, threads=compute.threads)
     collect_as_usual()
     if verb is not None and predictor.verb != verb:

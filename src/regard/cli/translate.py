@@ -59,8 +59,8 @@ def translate(
     lang
         Languages, such as en-de: of a file that keeps its form where it does not say them, and of
         texts for a model that writes several, which else begin with a tag. For one of many
-        languages, such as NLLB, codes or names; the target alone is enough. Of
-        a T5, which of its tasks it is.
+        languages, such as NLLB, codes or names; the target alone is enough. Of a T5, which of its
+        tasks it is.
     fuzzy
         Mark the translations of a catalog as to be reviewed; --no-fuzzy leaves it out.
     compute

@@ -166,8 +166,7 @@ def _write_answer(writer: AnswerWriter, request: ExplanationRequest) -> WrittenT
     """Open the prediction of an answer that is written."""
     end = special_ids(writer.model, writer.tokenizer).end_of_source
     contexts = [request.context or ""]
-    questions = writer.config.data.with_prefix([request.text])
-    (source,) = encode_sources(questions, contexts, writer.tokenizer, end)
+    (source,) = encode_sources([request.text], contexts, writer.tokenizer, end, writer.config)
     return _write_target(writer, source, request)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ from regard.tasks.opening import open_published
 from regard.tasks.question_answering.predictor import QuestionAnswerer
 from regard.tasks.question_answering.text_windows import max_question_tokens
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 _NUM_TEXTS = 8
 _MAX_TOKENS = 24  # of a text
@@ -158,6 +160,8 @@ def _trained_model(opened: Any) -> TrainedModel:
         pooling=opened.pooling if isinstance(opened, TextEncoder) else None,
         max_length=None if longest >= LARGEST else longest,
         source_prefix=config.data.source_prefix,
+        context_prefix=config.qa.context_prefix,
+        uses=opened.uses if isinstance(opened, TargetWriter) else {},
         labels=config.data.labels,
         model_type=config.fine_tuning.model_type,
         mean=config.data.mean,
@@ -223,7 +227,9 @@ def _with_logits(
     inputs = _model_inputs(opened, words)
     outputs = _outputs(opened.model, inputs)
     if is_read_here:
-        again: Any = open_published(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said when the model was opened
+            again: Any = open_published(folder)
         if words:
             _check_tokens(folder, opened.tokenizer, again.tokenizer, words)
         difference = largest_difference(outputs, _outputs(again.model, inputs))

@@ -12,9 +12,11 @@ import torch
 
 from regard.errors import NextStep
 from regard.generation.decoders import decoding_path, default_precision
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.published_folder import read_hugging_face
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+from regard.hub.hugging_face.task_prefixes import languages_of_use, read_uses
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes
 from regard.models import Decoder, EncoderDecoder, Model
@@ -49,6 +51,8 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
             unknown; empty for a folder in regard's.
         has_vocabulary: Whether the folder has a tokenizer.
         uses: Commands that use the model.
+        tasks: The names that a folder of T5 gives its tasks; empty for others.
+        languages: Codes of the languages of a model of many; empty for others.
         search: Its search for outputs in words; empty where it writes no targets.
         decoding: What takes the steps in which it writes, in words; empty where it writes no text.
     """
@@ -69,6 +73,8 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     layout: str = ""
     has_vocabulary: bool = True
     uses: list[NextStep] = []
+    tasks: list[str] = []
+    languages: list[str] = []
     search: str = ""
     decoding: str = ""
 
@@ -109,7 +115,9 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         ],
         layout=stored.layout,
         has_vocabulary=stored.has_vocabulary,
-        uses=_commands(task, str(path)),
+        uses=_commands(task, str(path), stored.tasks),
+        tasks=stored.tasks,
+        languages=stored.languages,
         search=config.search.summary() if task.writes_targets else "",
         decoding=_decoding(model, config, is_int8=is_int8),
     )
@@ -157,6 +165,8 @@ class _Stored(NamedTuple):
         weights: Files of the weights.
         layout: The ``model_type`` of a folder in Hugging Face's format; empty for one in regard's.
         has_vocabulary: Whether there is a tokenizer.
+        tasks: As `FolderInformation` has them.
+        languages: The same.
     """
 
     config: RunConfig
@@ -164,31 +174,54 @@ class _Stored(NamedTuple):
     weights: list[Path]
     layout: str = ""
     has_vocabulary: bool = True
+    tasks: list[str] = []  # noqa: RUF012 - nobody changes it
+    languages: list[str] = []  # noqa: RUF012 - nobody changes it
 
 
 def _read_stored(folder: ModelFolder) -> _Stored:
     """Return what the files of a model folder say, in regard's or Hugging Face's format."""
     if is_hugging_face(folder.path):
         checkpoint = read_hugging_face(folder.path)
+        task, tokenizer = task_of_published(checkpoint), read_any_tokenizer(folder.path)
         return _Stored(
-            task_of_published(checkpoint).published_config(checkpoint),
+            task.published_config(checkpoint),
             checkpoint.vocab_size,
             weight_files(checkpoint.folder),
             checkpoint.model_type,
-            has_vocabulary=not read_any_tokenizer(folder.path).is_missing,
+            has_vocabulary=not tokenizer.is_missing,
+            tasks=list(read_uses(checkpoint.folder)) if task.writes_targets else [],
+            languages=_languages_of(tokenizer),
         )
-    config = folder.read_config(RunConfig)
-    vocab_size = 0 if task_of(config).reads_inputs else len(folder.read_tokenizer())
-    return _Stored(config, vocab_size, [folder.weights_path])
+    config, vocab_size, languages = folder.read_config(RunConfig), 0, []
+    if not task_of(config).reads_inputs:
+        tokenizer = folder.read_tokenizer()
+        vocab_size, languages = len(tokenizer), _languages_of(tokenizer)
+    return _Stored(config, vocab_size, [folder.weights_path], languages=languages)
 
 
-def _commands(task: Task, path: str) -> list[NextStep]:
-    """Return commands that use the model of a task in a folder."""
-    steps = [NextStep("Use", verb, (path, word)) for verb, word in task.verbs]
+def _languages_of(tokenizer: AnyTokenizer) -> list[str]:
+    """Return the codes of the languages that texts may name; none where one pair is translated."""
+    languages = tokenizer.languages
+    return [] if languages is None or languages.target is not None else languages.codes
+
+
+def _commands(task: Task, path: str, uses: Sequence[str] = ()) -> list[NextStep]:
+    """Return commands that use the model of a task in a folder, or its tasks by their names."""
+    named = [step for use in uses if (step := _command_of_use(use, path)) is not None]
+    verbs = {step.verb for step in named}
+    others = [NextStep("Use", verb, (path, word)) for verb, word in task.verbs if verb not in verbs]
+    steps = [*named, *others]
     if task.example_data:
         settings = (("start_from", path), ("output", "NEW"))
         steps.append(NextStep("Use", "train", (task.example_data,), settings))
     return steps
+
+
+def _command_of_use(use: str, path: str) -> NextStep | None:
+    """Return the command for a task by a folder's own name; None where no verb is for it."""
+    if (pair := languages_of_use(use)) is not None:
+        return NextStep("Use", "translate", (path, "TEXT"), (("lang", "-".join(pair)),))
+    return NextStep("Use", "summarize", (path, "TEXT")) if use == "summarization" else None
 
 
 def hash_weights(path: str | Path) -> str:

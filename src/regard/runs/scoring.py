@@ -19,7 +19,7 @@ from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import Predictor, claiming_task, task_of
-from regard.tasks.opening import open_model, set_precision, translation_use
+from regard.tasks.opening import open_model, set_precision, task_of_data
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
 
@@ -39,6 +39,20 @@ class Decoding(NamedTuple):
     lang: str = ""
 
 
+class Evaluation(NamedTuple):
+    """The evaluation of a model.
+
+    Args:
+        report: The scores.
+        task: The task of the model, of a published encoder-decoder that of the data.
+        predictor: The model in use, for that task.
+    """
+
+    report: EvaluationReport
+    task: str
+    predictor: Predictor
+
+
 DEFAULT_DECODING = Decoding()
 """As each model says."""
 
@@ -56,7 +70,7 @@ def evaluate(
     plot: str | Path | None = None,
     has_details: bool = False,
     world: World = ALONE,
-) -> tuple[EvaluationReport, str]:
+) -> Evaluation:
     """Score a model on a file, next to floors and another model.
 
     Args:
@@ -75,7 +89,7 @@ def evaluate(
             which must be the same.
 
     Returns:
-        The scores, and the task of the model.
+        The scores, with the model in use.
 
     Raises:
         ConfigError: The model has no scores, the two are for different tasks, `beam` or `lang` is
@@ -85,7 +99,8 @@ def evaluate(
     """
     world.on_first(lambda: _require_drawable(plot))
     beam, lang = decoding.beam, decoding.lang
-    opened = world.together(lambda: _open_models(model, compare, device, lang))
+    source = world.together(lambda: _open_data(data))
+    opened = world.together(lambda: _open_models(model, compare, device, source, lang))
     predictors = [predictor for _, predictor in opened]
     predictor, *compared = predictors
     task = task_of(predictor.config)
@@ -106,15 +121,15 @@ def evaluate(
         has_details=has_details,
         loss_rose=ModelFolder(model).loss_rose,
     )
-    source = world.together(lambda: _open_data(data))
     _share(world, source, opened)
     try:
-        return task.evaluate(predictor, source, options, *compared), task.name
+        report = task.evaluate(predictor, source, options, *compared)
     except DataError as error:
         if (actual := _task_of_other_data(source, task)) is not None:
             message = f"{source.path}: data for {actual}; {model} is for {task.name}."
             raise DataError(message) from error
         raise
+    return Evaluation(report, task.name, predictor)
 
 
 def _require_drawable(plot: str | Path | None) -> None:
@@ -137,13 +152,13 @@ def _open_data(data: str | Path | InMemory) -> DataSource:
 
 
 def _open_models(
-    model: str | Path, compare: str | Path | None, device: str, lang: str
+    model: str | Path, compare: str | Path | None, device: str, source: DataSource, lang: str
 ) -> list[tuple[str, Predictor]]:
     """Return a model, and another one for the same task, with the names of their folders."""
-    predictor = open_model(model, device, task=translation_use(model, lang))
+    predictor = open_model(model, device, task=task_of_data(model, source, lang))
     if compare is None:
         return [(str(model), predictor)]
-    other = open_model(compare, device, task=translation_use(compare, lang))
+    other = open_model(compare, device, task=task_of_data(compare, source, lang))
     if other.config.task != predictor.config.task:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     return [(str(model), predictor), (str(compare), other)]

@@ -203,7 +203,7 @@ class QuestionAnsweringConfig(
 
     Extractive models find an answer in a text, which they read in windows of `data.max_length`
     tokens, question included. Generative models write it, and read `data.max_source_length` tokens,
-    question included; the other settings here are not for them.
+    question included; of the settings here `context_prefix` is for them, the others are not.
 
     Args:
         kind: extractive, or generative.
@@ -214,6 +214,8 @@ class QuestionAnsweringConfig(
             by the seed.
         match_words: Whether the model reads which words of a text are in the question; it learns
             from few rows then. Published models do not.
+        context_prefix: What is between a question and its text where an answer is written, such as
+            " context: " of T5; empty is the token that ends a text.
     """
 
     kind: Literal["extractive", "generative"] = "extractive"
@@ -221,12 +223,17 @@ class QuestionAnsweringConfig(
     max_answer_tokens: int = 128
     negatives: int = 4
     match_words: bool = True
+    context_prefix: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.kind == "extractive" and self.context_prefix:
+            raise ValueError(
+                f"context_prefix must be empty with qa.kind=extractive, not {self.context_prefix!r}"
+            )
         for name in self.__struct_fields__ if self.kind == "generative" else ():
             value, default = getattr(self, name), getattr(type(self)(), name)
-            if name != "kind" and value != default:
+            if name not in ("kind", "context_prefix") and value != default:
                 raise ValueError(
                     f"{name} must be {default} with qa.kind=generative, which has no windows, "
                     f"not {value}"

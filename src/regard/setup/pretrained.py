@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.generation_rules import read_prefixes
 from regard.hub.hugging_face.published_folder import Published, read_hugging_face
 from regard.hub.hugging_face.recognize import is_hugging_face
+from regard.hub.hugging_face.task_prefixes import read_prefixes, read_question_words
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,
@@ -28,7 +28,7 @@ from regard.models import (
 )
 from regard.models.base.checkpoint_format import LabelHead
 from regard.models.base.encoder import EncoderConfig
-from regard.setup.config import FineTuningConfig, RunConfig
+from regard.setup.config import FineTuningConfig, QuestionAnsweringConfig, RunConfig
 from regard.setup.facts import Pretrained
 from regard.setup.fine_tuning import load_pretrained
 from regard.setup.pretrained_encoder_decoder import (
@@ -137,9 +137,16 @@ def _hugging_face_config(
             max_length=max_length,
             max_source_length=config.data.max_length if is_limited else None,
         ),
-        qa=config.qa if config.task == task.name else defaults.qa,
+        qa=_with_question_words(folder, config.qa if config.task == task.name else defaults.qa),
         fine_tuning=config.fine_tuning,
     )
+
+
+def _with_question_words(folder: str, qa: QuestionAnsweringConfig) -> QuestionAnsweringConfig:
+    """Return how questions are answered, with the words that a folder has before their texts."""
+    if qa.kind != "generative":
+        return qa
+    return replace(qa, context_prefix=read_question_words(Path(folder)).context)
 
 
 def _own_config(folder: str, task: Task, task_of: Callable[[RunConfig], Task]) -> RunConfig:

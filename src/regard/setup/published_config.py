@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,15 @@ from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
     forbidden_ids,
     read_generation_rules,
-    read_prefixes,
     read_sampling,
-    read_uses,
 )
 from regard.hub.hugging_face.published_folder import Published
+from regard.hub.hugging_face.task_prefixes import (
+    languages_of_use,
+    read_prefixes,
+    read_question_words,
+    read_uses,
+)
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_optional_json
 from regard.models import TransformerConfig, VitConfig
@@ -43,8 +46,8 @@ from regard.setup.config import (
 )
 from regard.setup.facts import SOURCE_LIMITS
 
-_TRANSLATION = re.compile(r"translation_([a-z]+)_to_([a-z]+)")
 _LONGEST = DataConfig().max_length
+_QUESTIONS = "question-answering"
 _ANSWER_TOKENS = 30  # Devlin et al. 2019, in the released code for SQuAD
 _HALF = [0.5, 0.5, 0.5]  # of the largest pixel value
 
@@ -95,22 +98,20 @@ def encoder_decoder_config(published: Published, task: str, use: str = "") -> Ru
     prefixes = read_prefixes(folder)
     data = replace(
         config.data,
-        source_prefix=prefixes.get(use, prefixes.get("", "")),
-        languages=_languages_of(use),
+        source_prefix=prefixes.get(use or task, prefixes.get("", "")),
+        languages="-".join(languages_of_use(use) or ()),
     )
-    return replace(config, data=data)
+    qa = config.qa
+    if task == _QUESTIONS:
+        words = read_question_words(folder)
+        qa = QuestionAnsweringConfig(kind="generative", context_prefix=words.context)
+    return replace(config, data=data, qa=qa)
 
 
 def _only_use(uses: Collection[str], task: str) -> str:
     """Return the folder's own name of a task, of translation with languages; empty for several."""
     names = [name for name in uses if name == task or name.startswith(f"{task}_")]
     return task if task in names else names[0] if len(names) == 1 else ""
-
-
-def _languages_of(use: str) -> str:
-    """Return the languages of a folder's own name of a task; empty where it names none."""
-    match = _TRANSLATION.fullmatch(use)
-    return "-".join(match.groups()) if match else ""
 
 
 def _encoder_decoder_config(

@@ -6,18 +6,21 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from msgspec.structs import replace
-
-from regard.errors import ConfigError, NextStep
+from regard.data.languages import guess_pair
+from regard.data.readers.shape import inspect_shape
+from regard.data.readers.tables import read_pairs
+from regard.errors import ConfigError, DataError, NextStep
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.settings.validation import require_path
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
-from regard.tasks import Predictor, task_of, task_of_published
+from regard.tasks import DEFAULT_TASK, Predictor, claiming_task, task_of, task_of_published
+from regard.tasks.translation.languages import means_pair
 from regard.training.device import CPU, choose_device, use_threads
 
 if TYPE_CHECKING:
+    from regard.data.readers.source import DataSource
     from regard.hub.hugging_face.published_folder import Published
     from regard.setup.base_task import Task
     from regard.tasks.language_modeling.predictor import TextGenerator
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 _WRITTEN_ANSWERS = QuestionAnsweringConfig(kind="generative")
+_TASKS_OF_VERBS = {"summarize": "summarization", "answer": "question-answering"}
+"""Tasks of published encoder-decoders but translation, by the verbs that use them."""
 
 
 def open_model(
@@ -103,6 +108,7 @@ def open_published(folder: str | Path, task_name: str | None = None) -> Predicto
     from regard.hub.hugging_face.published_folder import read_hugging_face
     from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
     from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+    from regard.hub.hugging_face.task_prefixes import read_uses
 
     path = Path(folder)
     pooling = read_sentence_pooling(path)
@@ -126,6 +132,8 @@ def open_published(folder: str | Path, task_name: str | None = None) -> Predicto
     published.load_into(model)
     tokenizer = None if task.reads_inputs else read_any_tokenizer(path)
     predictor: Predictor = task.predictor(model.eval(), tokenizer, config)
+    if task.writes_targets and not config.data.source_prefix:
+        cast("TargetWriter", predictor).uses = read_uses(published.folder)
     if pooling is not None:
         cast("TextEncoder", predictor).pooling = pooling
     return predictor
@@ -142,7 +150,7 @@ def _use_of(published: Published, task: Task, name: str | None) -> tuple[Task, R
     Raises:
         ConfigError: There is no such task.
     """
-    from regard.hub.hugging_face.generation_rules import read_uses
+    from regard.hub.hugging_face.task_prefixes import read_uses
     from regard.setup.published_config import encoder_decoder_config
 
     general = (name or task.name).partition("_")[0]
@@ -150,15 +158,81 @@ def _use_of(published: Published, task: Task, name: str | None) -> tuple[Task, R
     if not task.writes_targets:
         raise ConfigError(f"{published.folder}: does not {task.purpose}: it writes text for text.")
     config = encoder_decoder_config(published, general, "" if name in (None, general) else name)
-    config = replace(config, qa=_WRITTEN_ANSWERS if "qa" in task.sections else config.qa)
     uses = read_uses(published.folder)
-    if name is None and uses and not config.data.source_prefix:
+    if uses and not config.data.source_prefix:
         warnings.warn(
             f"{published.folder}: has tasks with a prefix each, and texts are read without one.  "
             f"Begin them with it, or name the task: {', '.join(uses)}.",
             stacklevel=4,
         )
+    if config.qa.context_prefix:
+        form = f"{config.data.source_prefix}...{config.qa.context_prefix}..."
+        warnings.warn(f"{published.folder}: questions are asked as {form!r}.", stacklevel=4)
     return task, config
+
+
+def task_of_verb(folder: str | Path, verb: str | None, languages: str | None = None) -> str | None:
+    """Return what a published encoder-decoder is for by a verb and by languages.
+
+    Args:
+        folder: Any; only published encoder-decoders have several tasks.
+        verb: Such as summarize; None is that of the model.
+        languages: As `translation_use` has them.
+
+    Returns:
+        A name for `open_published`; None is the model's own task.
+
+    Raises:
+        ConfigError: The folder does not translate between the languages.
+    """
+    task = _TASKS_OF_VERBS.get(verb or "")
+    return translation_use(folder, languages) if task is None else task
+
+
+def task_of_data(folder: str | Path, source: DataSource, languages: str = "") -> str | None:
+    """Return what a published encoder-decoder is for by the data that it is evaluated on.
+
+    The languages of pairs are guessed where they decide it, which a warning says.
+
+    Args:
+        folder: Any.
+        source: The data.
+        languages: As `translation_use` has them; empty guesses.
+
+    Returns:
+        A name for `open_published`; None is the model's own task.
+
+    Raises:
+        ConfigError: The folder does not translate between the languages that are named.
+    """
+    if languages or not is_hugging_face(Path(folder)):
+        return translation_use(folder, languages)
+    try:
+        task = claiming_task(inspect_shape(source)) or DEFAULT_TASK
+        if task != DEFAULT_TASK:
+            return task if task in _TASKS_OF_VERBS.values() else None
+        directions = _translations(folder)
+        pair = guess_pair(read_pairs(source), source.path) if len(directions) > 1 else (None, None)
+    except DataError:
+        return None  # the evaluation says what is wrong with it
+    name = next((name for name, languages in directions.items() if languages == pair), None)
+    if name is not None:
+        text = "-".join(filter(None, pair))
+        warnings.warn(
+            f"{source.path}: pairs of {' and '.join(filter(None, pair))}, a guess.  Otherwise: "
+            f"`lang={text}`",
+            stacklevel=2,
+        )
+    return name
+
+
+def _translations(folder: str | Path) -> dict[str, tuple[str, str]]:
+    """Return the languages of the translations that a published folder names, by their names."""
+    from regard.hub.hugging_face.sentence_transformers import transformer_folder
+    from regard.hub.hugging_face.task_prefixes import languages_of_use, read_uses
+
+    names = read_uses(transformer_folder(Path(folder)))
+    return {name: pair for name in names if (pair := languages_of_use(name)) is not None}
 
 
 def translation_use(folder: str | Path, languages: str | None) -> str | None:
@@ -166,23 +240,22 @@ def translation_use(folder: str | Path, languages: str | None) -> str | None:
 
     Args:
         folder: Any.
-        languages: Codes such as ``en-de``.
+        languages: Codes or names such as ``en-de``; that of the target alone is enough where one
+            translation writes it.
 
     Returns:
         The name; None where the folder has no names of translations.
 
     Raises:
-        ConfigError: It has such names, and none for the languages.
+        ConfigError: It has such names, and none, or several, for the languages.
     """
     if not languages or not is_hugging_face(Path(folder)):
         return None
-    from regard.hub.hugging_face.generation_rules import read_uses
-    from regard.hub.hugging_face.sentence_transformers import transformer_folder
-
-    name = "translation_" + languages.replace("-", "_to_", 1)
-    uses = read_uses(transformer_folder(Path(folder)))
-    translations = [use for use in uses if use.startswith("translation_")]
-    if translations and name not in translations:
-        known = ", ".join(use.partition("_")[2].replace("_to_", "-") for use in translations)
-        raise ConfigError(f"`lang={languages}`: {folder} translates {known}.")
-    return name if translations else None
+    directions = _translations(folder)
+    if not directions:
+        return None
+    names = [name for name, pair in directions.items() if means_pair(languages, *pair)]
+    if len(names) == 1:
+        return names[0]
+    known = ", ".join(map("-".join, directions.values()))
+    raise ConfigError(f"`lang={languages}`: {folder} translates {known}.")

@@ -24,6 +24,7 @@ from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.hub.hugging_face.sentence_transformers import sentence_files
+from regard.hub.hugging_face.task_prefixes import CONTEXT_PREFIX, USES
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.models import (
     INPUT_ENCODERS,
@@ -136,9 +137,18 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         files=files,
         special_ids=tokenizer.special_ids,
         labels=trained.labels,
-        fields={"prefix": trained.source_prefix} if trained.source_prefix else {},
+        fields={name: value for name, value in _words_of_tasks(trained).items() if value},
     )
     return checkpoint_format.model_type
+
+
+def _words_of_tasks(trained: TrainedModel) -> dict[str, Any]:
+    """Return the fields of ``config.json`` for the words by which a model knows its task."""
+    return {
+        "prefix": trained.source_prefix,
+        CONTEXT_PREFIX: trained.context_prefix,
+        USES: dict(trained.uses),
+    }
 
 
 def _require_text_model(trained: TrainedModel) -> tuple[TextModel, AnyTokenizer, ModelConfig]:

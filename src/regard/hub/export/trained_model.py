@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from regard.data.readers.audio import LogMelConfig
 from regard.data.time_series import TimeStep
@@ -68,6 +68,9 @@ class TrainedModel(NamedTuple):
         max_length: Maximum number of tokens that a classifier reads of a text, and of a source that
             is not translated in parts; None is as many as the model can.
         source_prefix: Text that every source begins with; empty where there is none.
+        context_prefix: Text between a question and its text; empty where a token separates them.
+        uses: What a published folder says of the tasks of a model that is exported for all of them,
+            see `read_uses`.
         pooling: How an encoder's states become the vector of a text; None for other models.
         labels: Labels of a classifier, in the order of its logits; empty for other models.
         model_type: Checkpoint format of the published weights that it began with; empty where there
@@ -90,6 +93,8 @@ class TrainedModel(NamedTuple):
     sampling: SamplingConfig | None = None
     max_length: int | None = None
     source_prefix: str = ""
+    context_prefix: str = ""
+    uses: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     pooling: SentencePooling | None = None
     labels: tuple[str, ...] = ()
     model_type: str = ""

@@ -262,43 +262,6 @@ def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
     return tuple(token for token in dict.fromkeys(forbidden) if token < num_rows)
 
 
-def read_uses(folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Read what a folder of T5 says of its tasks: ``task_specific_params``.
-
-    Each has a ``prefix``, which texts begin with, and fields of ``generation_config.json`` that
-    count for it. ``transformers`` obeyed them in pipelines until version 5. Tasks without a prefix,
-    which folders of BART have, say nothing that ``generation_config.json`` does not.
-
-    Args:
-        folder: Folder with ``config.json``.
-
-    Returns:
-        The fields by the names of the tasks, such as summarization and translation_en_to_de.
-
-    Raises:
-        ConfigError: They have another form.
-    """
-    path, name = folder / HF_CONFIG, "task_specific_params"
-    uses = read_json(path).get(name) or {}
-    is_known = isinstance(uses, dict) and all(
-        isinstance(fields, dict) and isinstance(fields.get("prefix") or "", str)
-        for fields in uses.values()
-    )
-    if not is_known:
-        text = json.dumps(uses)[:80]
-        raise ConfigError(
-            f"{path}: {name}={text}: an object for each task was expected, with the prefix as text."
-        )
-    return {name: fields for name, fields in uses.items() if fields.get("prefix")}
-
-
-def read_prefixes(folder: Path) -> dict[str, str]:
-    """Read what texts begin with, by the names of `read_uses`; "" is for all other tasks."""
-    named = {name: fields.get("prefix") for name, fields in read_uses(folder).items()}
-    named[""] = read_json(folder / HF_CONFIG).get("prefix")
-    return {name: prefix for name, prefix in named.items() if isinstance(prefix, str) and prefix}
-
-
 def _generation_fields(folder: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> _Fields:
     path = folder / GENERATION_CONFIG
     path = path if path.is_file() else folder / HF_CONFIG

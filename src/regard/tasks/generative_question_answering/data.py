@@ -12,6 +12,7 @@ from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.questions import inspect_questions
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataFacts, LongSources
 from regard.setup.held_out import split_rows
@@ -61,9 +62,25 @@ class WrittenAnswerData(QuestionData[AnswerPairs], kw_only=True):
 
 
 def encode_sources(
-    questions: Sequence[str], contexts: Sequence[str], tokenizer: AnyTokenizer, separator: int
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    tokenizer: AnyTokenizer,
+    separator: int,
+    config: RunConfig,
 ) -> list[list[int]]:
-    """Return what a model reads: the tokens of a question, a separator, and those of its text."""
+    """Return what a model reads: the tokens of a question, a separator, and those of its text.
+
+    Args:
+        questions: The questions.
+        contexts: The texts that have the answers.
+        tokenizer: The vocabulary of sources.
+        separator: Token between the two, where the settings have no words.
+        config: The settings, with what a question and its text begin with.
+    """
+    questions, between = config.data.with_prefix(questions), config.qa.context_prefix
+    if between:
+        pairs = zip(questions, contexts, strict=True)
+        return tokenizer.encode([f"{question}{between}{context}" for question, context in pairs])
     pairs = zip(tokenizer.encode(questions), tokenizer.encode(contexts), strict=True)
     return [[*question, separator, *context] for question, context in pairs]
 

@@ -72,8 +72,9 @@ class AnswerWriter(Answerer, TargetWriter):
             return []
         limit, ids = self.max_source_length, special_ids(self.model, self.tokenizer)
         source_tokenizer, target_tokenizer = split_tokenizer(self.tokenizer)
-        questions = self.config.data.with_prefix(questions)
-        encoded = encode_sources(questions, contexts, self.tokenizer, ids.end_of_source)
+        encoded = encode_sources(
+            questions, contexts, self.tokenizer, ids.end_of_source, self.config
+        )
         sources = prepend_special_tokens(source_tokenizer, (row[:limit] for row in encoded))
         rows, begin = TokenRows(sources), target_tokenizer.begin_ids
         # An output of one token or more: no answer is what all of them are compared with.

@@ -1,7 +1,7 @@
 """Question answering: questions on texts -> batches -> a model that writes the answer.
 
-What is read is the question, a separator, and the text (Raffel et al. 2020, "T5", section 2.4); an
-empty output means that the text has no answer.
+What is read is the question, a separator, and the text; an empty output means that the text has no
+answer. T5 separates them by words (Raffel et al. 2020, appendix D.15).
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData, AnswerPairs]
     ) -> list[list[int]]:
         """Return the tokens of questions with their texts."""
         separator = special_ids(parts.model, parts.tokenizer).end_of_source
-        questions = parts.config.data.with_prefix(pairs.questions)
-        return encode_sources(questions, pairs.contexts, parts.tokenizer, separator)
+        return encode_sources(
+            pairs.questions, pairs.contexts, parts.tokenizer, separator, parts.config
+        )
 
     def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
         """Return exact match and F1 of answers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
@@ -255,6 +255,8 @@ class TargetWriter(BasePredictor):
     """Decodes for all threads that use the model, as a service does; None decodes each call."""
     check_caller: Callable[[], None] | None = field(default=None, init=False)
     """Called now and then while `shared_decoding` decodes; what it raises ends that."""
+    uses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
+    """What its folder says of tasks, where it was opened for none of them, see `read_uses`."""
     _current: CurrentDecoder[Seq2SeqDecoder[Any]] = field(
         default_factory=CurrentDecoder, init=False
     )

@@ -32,7 +32,7 @@ from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.sequence_to_sequence.target_details import target_details
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
-from regard.tasks.translation.languages import find_direction
+from regard.tasks.translation.languages import find_direction, means_pair
 from regard.tasks.translation.predictor import Translator
 from regard.training.distribution import ALONE
 
@@ -245,7 +245,8 @@ def for_pairs(
     """
     languages = translator.tokenizer.languages
     if languages is None:
-        if lang and lang != translator.config.data.languages:
+        source, _, target = translator.config.data.languages.partition("-")
+        if lang and not means_pair(lang, source, target):
             raise ConfigError(f"`lang={lang}`: for models of many languages.  Leave it out.")
         return translator
     if lang:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from regard.data.language_codes import short_codes
+from regard.data.language_codes import find_language, short_codes
 from regard.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
@@ -118,6 +118,24 @@ def _is_suffix(language: str, part: str) -> bool:
     """Return whether a part of a code is the script or the region of the language before it."""
     is_script = bool(_SCRIPT.fullmatch(part)) and len(language) <= _LONGEST_CODE
     return is_script or (bool(_REGION.fullmatch(part)) and not language.isupper())
+
+
+def means_pair(lang: str, source: str, target: str) -> bool:
+    """Return whether two languages, or the target alone, are meant by codes or names.
+
+    >>> means_pair("English-German", "en", "de"), means_pair("fr", "en", "de")
+    (True, False)
+    """
+    names = split_pair(lang)
+    codes = [source, target][-len(names) :]
+    return len(names) <= _PAIR and all(map(_is_meant, names, codes))
+
+
+def _is_meant(name: str, code: str) -> bool:
+    try:
+        return find_language(name, [code]) == code
+    except ConfigError:
+        return False
 
 
 def find_direction(languages: LanguageTokens, lang: str) -> Direction:
