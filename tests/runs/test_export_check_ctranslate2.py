@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from tests.models.published_weights import spread
 from tests.tasks.translation.published_bart import bart_folder
 from tests.tasks.translation.published_marian import marian_folder
+from tests.tasks.translation.published_pairs import ENGLISH, GERMAN
 from tests.tasks.translation.published_pairs import TEXTS as PUBLISHED_TEXTS
+from tests.tasks.translation.published_t5 import t5_folder
 
 from regard.cli.wording import message_text
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
@@ -25,7 +27,8 @@ from regard.generation.sampling import SamplingConfig
 from regard.hub import storage
 from regard.hub.export import ctranslate2
 from regard.layers.attention_config import AttentionConfig
-from regard.models import GptConfig, LstmConfig, TransformerConfig
+from regard.layers.rotary_scaling import LinearScaling
+from regard.models import GptConfig, LstmConfig, T5Config, TransformerConfig
 from regard.runs.export_check import export_model
 from regard.setup.config import DataConfig, RunConfig
 from regard.tasks import task_named
@@ -65,6 +68,46 @@ GENERATORS: dict[str, Any] = {
     "norms of heads": GptConfig(**GPT, qk_norm=True, qkv_bias=True, num_kv_heads=1),
     "large heads": GptConfig(**GPT, head_dim=6, tied=False, bias=True, rotary_base=500.0),
     "transformer": TransformerConfig(**PAIR, norm="post", has_output_bias=True),
+    "opt": GptConfig(
+        **GPT,
+        norm_kind="layer",
+        activation="relu",
+        bias=True,
+        positions="learned",
+        max_positions=64,
+        position_offset=2,
+    ),
+    "neox": GptConfig(
+        **GPT,
+        norm_kind="layer",
+        activation="gelu",
+        bias=True,
+        parallel_residual=True,
+        rotary_fraction=0.5,
+    ),
+    "parallel": GptConfig(**GPT, parallel_residual=True),
+    "gemma2": GptConfig(
+        **GPT,
+        norm="sandwich",
+        norm_kind="zero_centered_rms",
+        activation="geglu_tanh",
+        has_embedding_scale=True,
+        head_dim=6,
+        query_pre_attn_scalar=9.0,
+        logit_soft_cap=3.0,
+    ),
+    "gemma3": GptConfig(
+        **GPT,
+        norm="sandwich",
+        qk_norm=True,
+        window=(256, 0),
+        local_rotary_base=100.0,
+        rotary_scaling=LinearScaling(factor=8.0),
+    ),
+}
+T5S: dict[str, Any] = {
+    "t5": {"num_buckets": 8, "max_distance": 12, "head_dim": 6},
+    "umt5": {"shares_buckets": False, "activation": "geglu_tanh", "tied": "inputs"},
 }
 
 
@@ -114,6 +157,53 @@ def test_a_translator_is_equal_in_its_own_search(kind, tokenizer, tmp_path, monk
     assert 0 < check.difference < 1e-5
     write = run_readme(tmp_path, monkeypatch)
     assert [write(text) for text in TEXTS] == model.translate(TEXTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", T5S)
+def test_biases_by_distance_are_equal(kind, tokenizer, tmp_path, monkeypatch):
+    sizes = T5S[kind] | {"has_output_scale": kind == "t5"}
+    search = replace(SEARCH, max_length=9)
+    model = opened("translation", T5Config(**PAIR, **sizes), tokenizer, search=search)
+    exported = export_model(model, tmp_path, "ctranslate2", texts=TEXTS)
+    assert exported.peer_difference == pytest.approx(0, abs=1e-5)
+    assert exported.texts.is_equal, exported.texts
+    write = run_readme(tmp_path, monkeypatch)
+    assert [write(text) for text in TEXTS] == model.translate(TEXTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_pieces", [False, True])
+def test_a_published_t5_writes_its_task_with_sentinels_in_texts(
+    has_pieces, transformers, tmp_path, monkeypatch
+):
+    folder = t5_folder(transformers, tmp_path / "t5")
+    if has_pieces:
+        package, stream = pytest.importorskip("sentencepiece"), io.BytesIO()
+        package.SentencePieceTrainer.train(
+            sentence_iterator=iter([ENGLISH, GERMAN] * 5),
+            model_writer=stream,
+            vocab_size=36,
+            minloglevel=2,
+            **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
+        )
+        (folder / "spiece.model").write_bytes(stream.getvalue())
+        (folder / "tokenizer.json").unlink()
+    model: Any = open_model(folder, "cpu", task="summarization")
+    texts = ["the <extra_id_0> sees <extra_id_1>.", "a red house: <extra_id_4>", "dog"]
+    check = export_model(model, tmp_path / "new", "ctranslate2", texts=texts).texts
+    assert (check.is_equal, check.num_texts) == (True, 3), check
+    write = run_readme(tmp_path / "new", monkeypatch)
+    same = [write(text) == own for text, own in zip(texts, model.summarize(texts), strict=True)]
+    assert sum(same) == check.num_equal_beams
+
+
+def test_texts_end_where_a_window_would_begin(tokenizer, tmp_path, monkeypatch):
+    model = opened("language-modeling", GENERATORS["gemma3"], tokenizer)
+    export_model(model, tmp_path, "ctranslate2")
+    write = run_readme(tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match="the prompt has 256 tokens or more"):
+        write("the red tree likes " * 100)
 
 
 @pytest.mark.slow
@@ -268,8 +358,17 @@ REFUSED = [
         "language-modeling",
         GptConfig(**GPT, window=7),
         {},
-        "model.window=7: CTranslate2 gets no windows here.  A model that can be written is trained "
-        "with `model.window=0`.",
+        "model.window=7: CTranslate2 reads a prompt without windows, so texts end where one would "
+        "begin, at 256 tokens or more.  A model that can be written is trained with "
+        "`model.window=0`.",
+    ),
+    (
+        "language-modeling",
+        GptConfig(**GPT, attention_soft_cap=2.0),
+        {},
+        "model.attention_soft_cap=2.0: CTranslate2 has no bound of scores; its own converter "
+        "leaves it out.  A model that can be written is trained with "
+        "`model.attention_soft_cap=none`.",
     ),
     (
         "translation",

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import chain, filterfalse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from regard.hub.file_names import (
     SENTENCEPIECE_T5,
     TOKENIZER,
 )
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+from regard.hub.hugging_face.published_tokenizer import SENTINEL, PublishedTokenizer
 from regard.models import EncoderDecoder, Model
 from regard.runs.text_check import (
     Peer,
@@ -145,7 +146,7 @@ def _translate(
         [source],
         target_prefix=None if first is None else [[vocabulary.tokens[first]]],
         max_decoding_length=limits.of_output(len(source)),
-        max_input_length=limits.source,
+        max_input_length=limits.source or 0,
         **search_options(search, vocabulary.tokens),
     )
     (output,) = result.hypotheses
@@ -210,7 +211,7 @@ def _read_tokenizer(folder: Path, _tokenizer: AnyTokenizer, _tokens: Sequence[st
         return [str(backend.id_to_token(token)) for token in backend.encode(text).ids]
 
     def decode(row: Sequence[str]) -> str:
-        ids = map(backend.token_to_id, row)
+        ids = map(backend.token_to_id, filterfalse(SENTINEL.fullmatch, row))
         return backend.decode([token for token in ids if token is not None])
 
     return encode, decode
@@ -231,6 +232,10 @@ def _read_sentencepiece(folder: Path, tokenizer: AnyTokenizer, tokens: Sequence[
     )
 
     def encode(text: str) -> list[str]:
+        if name == SENTENCEPIECE_T5:
+            parts = re.split(f"({SENTINEL.pattern})", text)
+            pieces = [_split(source, part) for part in parts]
+            return [*before, *chain.from_iterable(pieces), *after]
         if name != MARIAN_SOURCE:
             return [*before, *source.id_to_piece(source.encode(text)), *after]
         tag = _TAG.match(text)
@@ -239,7 +244,13 @@ def _read_sentencepiece(folder: Path, tokenizer: AnyTokenizer, tokens: Sequence[
         return [*before, *head, *pieces, *after]
 
     def decode(row: Sequence[str]) -> str:
-        text = target.decode([token for token in row if token not in hidden])
-        return text.replace(_SPACE, " ").strip()
+        row = [token for token in row if token not in hidden and not SENTINEL.fullmatch(token)]
+        text = target.decode(row).replace(_SPACE, " ")
+        return text if name == SENTENCEPIECE_T5 else text.strip()
 
     return encode, decode
+
+
+def _split(processor: Any, part: str) -> list[str]:
+    """Return the pieces of a part of a text; a sentinel of T5 is one."""
+    return [part] if SENTINEL.fullmatch(part) else processor.encode(part, out_type=str)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
@@ -30,6 +31,7 @@ from regard.hub.export.ctranslate2_readme import (
 from regard.hub.export.ctranslate2_search import (
     LEAST_POSITIONS,
     MOST_POSITIONS,
+    WritingLimits,
     sampling_options,
     search_difference,
     search_options,
@@ -39,7 +41,8 @@ from regard.hub.export.ctranslate2_spec import generator_spec, translator_spec
 from regard.hub.export.formats import advice, attention_obstacles
 from regard.hub.export.tokenizer_files import files_with_ends
 from regard.hub.export.trained_model import TrainedModel
-from regard.hub.file_names import CTRANSLATE2_MODEL, EXPORTER, MODEL_CARD
+from regard.hub.file_names import CTRANSLATE2_MODEL, EXPORTER, MODEL_CARD, TOKENIZER
+from regard.hub.hugging_face.published_tokenizer import SENTINEL, with_read_sentinels
 from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.storage import (
     force_to_disk,
@@ -53,21 +56,15 @@ from regard.models import (
     Decoder,
     EncoderDecoder,
     Gpt,
+    GptConfig,
     TextModel,
     Transformer,
     TransformerDecoder,
 )
 from regard.models.base.checkpoint_format import setting_text
 
-_PLAIN_SETTINGS: dict[str, Any] = {
-    "parallel_residual": False,
-    "rotary_fraction": 1.0,
-    "local_rotary_base": None,
-    "query_pre_attn_scalar": None,
-    "attention_soft_cap": None,
-    "logit_soft_cap": None,
-}
-"""Settings of decoders that CTranslate2 gets no other value of."""
+_LEAST_WINDOW = 256
+"""Tokens that a window has at least: longer texts than that are refused by an export."""
 _FAMILIES: dict[type, str] = {Decoder: "gpt", EncoderDecoder: "transformer"}
 """Family of a model that can be written, by the kind of one that cannot."""
 C = TypeVar("C", BeamSearchConfig, SamplingConfig)
@@ -94,7 +91,7 @@ def export_ctranslate2(trained: TrainedModel, folder: Path) -> str:
         raise ConfigError(obstacles)
     require_no_run(folder)
     model, tokenizer = trained.model, trained.tokenizer
-    assert isinstance(model, Transformer | TransformerDecoder | Gpt)
+    assert isinstance(model, Transformer | T5 | TransformerDecoder | Gpt)
     assert tokenizer is not None
     specs = _require_package().specs
     files = files_with_ends(tokenizer, model)
@@ -104,8 +101,10 @@ def export_ctranslate2(trained: TrainedModel, folder: Path) -> str:
             "Put its tokenizer.json into the folder."
         )
     tokens = token_strings(tokenizer, model.vocab_size)
+    if TOKENIZER in files and any(map(SENTINEL.fullmatch, tokens)):
+        files[TOKENIZER] = with_read_sentinels(Backend.from_str(str(files[TOKENIZER]))).to_str()
     usage = usage_of_tokens(files, _special_tokens(tokenizer, tokens))
-    if isinstance(model, Transformer):
+    if isinstance(model, Transformer | T5):
         spec, readme = _translator(specs, model, trained, tokens, usage)
     else:
         spec, readme = _generator(specs, model, trained, tokens, usage)
@@ -133,13 +132,11 @@ def ctranslate2_obstacles(trained: TrainedModel) -> str:
             "only models that do."
         )
     config: Any = model.config
-    if isinstance(model, Transformer | TransformerDecoder | Gpt):
+    if isinstance(model, Transformer | T5 | TransformerDecoder | Gpt):
         sentences, changes = _config_obstacles(config)
     else:
-        family, reason = _FAMILIES[kind], "has Transformers alone"
-        if isinstance(model, T5):
-            reason = "gets no relative positions here"
-        sentences = [f"model.family={config.family}: CTranslate2 {reason}."]
+        family = _FAMILIES[kind]
+        sentences = [f"model.family={config.family}: CTranslate2 has Transformers alone."]
         new = trained.new_models.get(family)
         changes = {"family": family} | ({} if new is None else _config_obstacles(new)[1])
     patterns = attention_obstacles(trained.attention, "CTranslate2 has no patterns")
@@ -166,23 +163,29 @@ def _config_obstacles(config: Any) -> tuple[list[str], dict[str, Any]]:
     if (separator := getattr(config, "separator_id", None)) is not None:
         sentences.append(f"model.separator_id={separator}: CTranslate2 has no roles of tokens.")
         changes["separator_id"] = None
-    if window := getattr(config, "window", 0):
-        sentences.append(f"model.window={setting_text(window)}: CTranslate2 gets no windows here.")
+    window = _smallest_window(config)
+    if window is not None and window < _LEAST_WINDOW:
+        sentences.append(
+            f"model.window={setting_text(config.window)}: CTranslate2 reads a prompt without "
+            f"windows, so texts end where one would begin, at {_LEAST_WINDOW} tokens or more."
+        )
         changes["window"] = 0
     rope_type = getattr(getattr(config, "rotary_scaling", None), "rope_type", "default")
-    if rope_type != "default":
+    if rope_type not in ("default", "linear"):
         sentences.append(
             f"model.rotary_scaling.rope_type={rope_type}: CTranslate2 gets no slower angles here."
         )
         changes["rotary_scaling.rope_type"] = "default"
-    for name, value in _PLAIN_SETTINGS.items():
-        if (actual := getattr(config, name, value)) != value:
-            sentences.append(
-                f"model.{name}={setting_text(actual)}: CTranslate2 gets {setting_text(value)} only."
-            )
-            changes[name] = value
-    if (norm := getattr(config, "norm", "pre")) in ("sandwich", "output"):
-        sentences.append(f"model.norm={norm}: CTranslate2 gets norms before or after sums only.")
+    if (soft_cap := getattr(config, "attention_soft_cap", None)) is not None:
+        sentences.append(
+            f"model.attention_soft_cap={setting_text(soft_cap)}: CTranslate2 has no bound of "
+            "scores; its own converter leaves it out."
+        )
+        changes["attention_soft_cap"] = None
+    norm, is_parallel = getattr(config, "norm", "pre"), getattr(config, "parallel_residual", False)
+    if norm == "output" or (norm == "sandwich" and is_parallel):
+        reason = "gets norms of outputs in addition to others, and in no parallel block"
+        sentences.append(f"model.norm={norm}: CTranslate2 {reason}.")
         changes["norm"] = "pre"
     qk_norm = getattr(config, "qk_norm", False)
     if qk_norm == "joint" or (qk_norm and config.norm_kind == "layer"):
@@ -192,6 +195,12 @@ def _config_obstacles(config: Any) -> tuple[list[str], dict[str, Any]]:
         )
         changes["qk_norm"] = False
     return sentences, changes
+
+
+def _smallest_window(config: Any) -> int | None:
+    """Return the tokens of the smallest window of a decoder; None where no layer has one."""
+    sizes = config.windows() if isinstance(config, GptConfig) else ()
+    return min(filter(None, sizes), default=None)
 
 
 def _require_package() -> Any:
@@ -245,7 +254,7 @@ def _name_tokens(
 
 def _translator(
     specs: Any,
-    model: Transformer,
+    model: Transformer | T5,
     trained: TrainedModel,
     tokens: Sequence[str],
     usage: TokenUsage,
@@ -254,17 +263,24 @@ def _translator(
     assert trained.search is not None
     search = _without_unused(trained.search, model, trained)
     limits = writing_limits(search, trained.max_length)
-    num_positions = max(LEAST_POSITIONS, limits.source, limits.of_output(limits.source))
-    if num_positions > MOST_POSITIONS:
-        num_positions = max(MOST_POSITIONS, limits.source)
-        limits = limits._replace(output=min(limits.output or num_positions, num_positions))
+    if isinstance(model, T5):
+        num_positions = 0
+        limits = limits._replace(source=None if trained.max_length is None else limits.source)
+    else:
+        limits, num_positions = _fit_positions(limits)
     spec = translator_spec(specs, model, num_positions)
     spec.register_source_vocabulary(tokens)
     spec.register_target_vocabulary(tokens)
     spec.config.decoder_start_token = tokens[model.start_id]
     prefix = None if search.forced_first is None else tokens[search.forced_first]
     options = search_options(search, tokens)
-    notes = [f"A source of more than {limits.source:,} tokens is cut there."]
+    notes = []
+    if limits.source is not None:
+        notes.append(f"A source of more than {limits.source:,} tokens is cut there.")
+    if isinstance(model, T5) and trained.task == "translation":
+        notes.append("Texts are read whole, and by regard in parts where they are long.")
+    if words := trained.context_prefix:
+        notes.append(f"What is read is a question, {words!r}, and the text that has the answer.")
     if difference := search_difference(search):
         notes.append(
             f"With a beam CTranslate2 {difference}, so some outputs are others than in regard; "
@@ -273,6 +289,16 @@ def _translator(
     notes += _notes(spec.decoder)
     source_prefix = trained.source_prefix
     return spec, translator_readme(usage, options, limits, prefix, notes, source_prefix)
+
+
+def _fit_positions(limits: WritingLimits) -> tuple[WritingLimits, int]:
+    """Return limits for which a table of positions is not too large, and the rows of the table."""
+    assert limits.source is not None
+    num_positions = max(LEAST_POSITIONS, limits.source, limits.of_output(limits.source))
+    if num_positions > MOST_POSITIONS:
+        num_positions = max(MOST_POSITIONS, limits.source)
+        limits = limits._replace(output=min(limits.output or num_positions, num_positions))
+    return limits, num_positions
 
 
 def _generator(
@@ -293,12 +319,17 @@ def _generator(
     start = next(iter(tokenizer.document_start), None)
     has_start = bool(tokenizer.encode_prompt(""))
     start_token = None if start is None or has_start else tokens[start]
-    notes = _notes(spec.decoder)
+    notes, window = _notes(spec.decoder), _smallest_window(model.config)
+    if window is not None:
+        notes.append(
+            f"The model has windows of {window:,} tokens, without which CTranslate2 reads a prompt:"
+            f" prompt and output have {window:,} tokens at most, for which they make no difference."
+        )
     if sampling.repetition_penalty != 1 or sampling.no_repeat_size:
         notes.append(
             "Rules on repetition see the output alone here, and in regard the prompt, too."
         )
-    return spec, generator_readme(usage, options, sampling, start_token, notes)
+    return spec, generator_readme(usage, options, sampling, start_token, notes, window)
 
 
 def _notes(decoder: Any) -> list[str]:
@@ -325,12 +356,12 @@ def _special_tokens(tokenizer: AnyTokenizer, tokens: Sequence[str]) -> SpecialTo
     """Return the tokens around texts; of a vocabulary of our own the file has them."""
     if isinstance(tokenizer, Tokenizer):
         return SpecialTokens((), (), ())
-    return SpecialTokens(
-        *(
-            [tokens[token] for token in ids]
-            for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.hidden_ids)
-        )
+    has_sentinels = any(map(SENTINEL.fullmatch, tokens))
+    around = (
+        [tokens[token] for token in ids]
+        for ids in (tokenizer.begin_ids, tokenizer.end_ids, tokenizer.hidden_ids)
     )
+    return SpecialTokens(*around, has_sentinels=has_sentinels)
 
 
 def _save(spec: Any, folder: Path) -> None:

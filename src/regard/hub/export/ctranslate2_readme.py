@@ -18,6 +18,7 @@ from regard.hub.file_names import (
     SENTENCEPIECE_T5,
     TOKENIZER,
 )
+from regard.hub.hugging_face.published_tokenizer import SENTINEL
 
 _TOKENIZERS = f"""
 tokenizer = Tokenizer.from_file(f"{{folder}}/{TOKENIZER}")
@@ -29,6 +30,8 @@ def encode(text):
 def decode(tokens):
     return tokenizer.decode([tokenizer.token_to_id(token) for token in tokens])
 """
+_HIDDEN = "    tokens = [token for token in tokens if not SENTINEL.fullmatch(token)]\n"
+_SENTINEL = f"SENTINEL = re.compile({SENTINEL.pattern!r})  # read in texts, and never written\n"
 _MARIAN = f"""
 source = SentencePieceProcessor(model_file=f"{{folder}}/{MARIAN_SOURCE}")
 target = SentencePieceProcessor(model_file=f"{{folder}}/{MARIAN_TARGET}")
@@ -46,6 +49,16 @@ source = target = SentencePieceProcessor(model_file=f"{folder}/NAME")
 
 def encode(text):
     return [*BEFORE, *source.id_to_piece(source.encode(text)), *AFTER]
+"""
+_PIECES_AND_SENTINELS = """
+source = target = SentencePieceProcessor(model_file=f"{folder}/NAME")
+
+def encode(text):
+    pieces = [*BEFORE]
+    for part in re.split(f"({SENTINEL.pattern})", text):
+        is_token = SENTINEL.fullmatch(part)
+        pieces += [part] if is_token else source.id_to_piece(source.encode(part))
+    return [*pieces, *AFTER]
 """
 _PIECES = """
 def decode(tokens):
@@ -65,11 +78,13 @@ class SpecialTokens(NamedTuple):
         before: Before a text.
         after: After a text.
         hidden: Left out of an output.
+        has_sentinels: Whether there are T5's ``<extra_id_0>`` and so on.
     """
 
     before: Sequence[str]
     after: Sequence[str]
     hidden: Sequence[str]
+    has_sentinels: bool = False
 
 
 class TokenUsage(NamedTuple):
@@ -93,17 +108,37 @@ def usage_of_tokens(files: Mapping[str, object], special: SpecialTokens) -> Toke
         files: Of the vocabulary, by name.
         special: Special tokens, which ``tokenizer.json`` has by itself.
     """
+    if special.has_sentinels:
+        return _usage_with_sentinels(files, special)
     if TOKENIZER in files:
         return TokenUsage("tokenizers", "from tokenizers import Tokenizer", _TOKENIZERS.strip())
     names = (SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA, SENTENCEPIECE_FAIRSEQ)
     name = next((name for name in names if name in files), None)
     code = _MARIAN if name is None else _SENTENCEPIECE.replace("NAME", name)
-    constants = zip(("BEFORE", "AFTER", "HIDDEN"), special, strict=True)
-    before = "".join(f"{constant} = {list(tokens)!r}\n" for constant, tokens in constants)
+    before = _constants(special)
     imports = "from sentencepiece import SentencePieceProcessor"
     if name is None:
         imports = f"import json\nimport re\n{imports}"
     return TokenUsage("sentencepiece", imports, before + code.rstrip() + "\n" + _PIECES.rstrip())
+
+
+def _constants(special: SpecialTokens) -> str:
+    """Return the lines that name special tokens."""
+    constants = zip(("BEFORE", "AFTER", "HIDDEN"), special[:3], strict=True)
+    return "".join(f"{constant} = {list(tokens)!r}\n" for constant, tokens in constants)
+
+
+def _usage_with_sentinels(files: Mapping[str, object], special: SpecialTokens) -> TokenUsage:
+    """Return how the tokens of a vocabulary of T5 are used; see `usage_of_tokens`."""
+    decode = "def decode(tokens):\n"
+    if TOKENIZER in files:
+        lines = _SENTINEL + _TOKENIZERS.strip().replace(decode, decode + _HIDDEN)
+        return TokenUsage("tokenizers", "import re\nfrom tokenizers import Tokenizer", lines)
+    pieces = _PIECES.replace(decode, decode + _HIDDEN).replace(".strip()", "")
+    code = _PIECES_AND_SENTINELS.replace("NAME", SENTENCEPIECE_T5)
+    lines = _SENTINEL + _constants(special) + code.rstrip() + "\n" + pieces.rstrip()
+    imports = "import re\nfrom sentencepiece import SentencePieceProcessor"
+    return TokenUsage("sentencepiece", imports, lines)
 
 
 def translator_readme(
@@ -135,11 +170,11 @@ def translator_readme(
         "    if not text:",
         '        return ""',
         f"    tokens = encode({begin})",
-        f"    num_source = min(len(tokens), {limits.source})",
+        f"    num_source = {_num_source(limits.source)}",
         "    (result,) = translator.translate_batch(",
         "        [tokens],",
         *(f"        {argument}" for argument in arguments),
-        f"        max_input_length={limits.source},",
+        f"        max_input_length={limits.source or 0},",
         f"        max_decoding_length={limits.formula},",
         "    )",
         "    return decode(result.hypotheses[0])",
@@ -153,6 +188,7 @@ def generator_readme(
     sampling: SamplingConfig,
     start: str | None,
     notes: Sequence[str],
+    most: int | None = None,
 ) -> str:
     """Return the README of a language model.
 
@@ -162,18 +198,25 @@ def generator_readme(
         sampling: Settings of the model.
         start: Token that a text without a prompt begins with, where ``encode`` gives none for it.
         notes: Sentences on what is different elsewhere.
+        most: Maximum number of tokens of prompt and output; None sets no limit.
     """
+    refusal = [
+        f"    if len(tokens) >= {most}:",
+        f'        raise ValueError("the prompt has {most} tokens or more")',
+    ]
+    limited = f"min(max_tokens, {most} - len(tokens))"
     prompt = "encode(prompt)" if start is None else f"encode(prompt) or [{start!r}]"
     lines = [
         "generator = ctranslate2.Generator(folder)",
         "",
         f"def write(prompt, max_tokens={sampling.max_tokens}, **sampling):",
         f"    tokens = {prompt}",
+        *(refusal if most is not None else ()),
         "    (result,) = generator.generate_batch(",
         "        [tokens],",
         *(f"        {argument}" for argument in _arguments(options)),
         "        include_prompt_in_result=False,",
-        "        max_length=max_tokens,",
+        f"        max_length={'max_tokens' if most is None else limited},",
         "        **sampling,",
         "    )",
         "    return decode(tokens + result.sequences[0])[len(decode(tokens)) :]",
@@ -185,6 +228,11 @@ def generator_readme(
     drawn = f"; `write(prompt, {', '.join(sampled)})` draws it, from other random numbers"
     notes = [f"{greedy}{drawn if sampling.temperature else ''}.", *notes]
     return _readme(usage, lines, notes)
+
+
+def _num_source(limit: int | None) -> str:
+    """Return the number of tokens that are read of a source, in Python."""
+    return "len(tokens)" if limit is None else f"min(len(tokens), {limit})"
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:

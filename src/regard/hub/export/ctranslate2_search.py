@@ -27,7 +27,7 @@ class WritingLimits(NamedTuple):
     """The lengths that a translator was trained for.
 
     Args:
-        source: Maximum number of tokens of a source, special tokens counted.
+        source: Maximum number of tokens of a source, special tokens counted; None sets no limit.
         ratio: Maximum number of tokens of an output for each of its source, plus ten; None sets no
             limit.
         output: Maximum number of tokens of an output whatever the source; None sets no limit.
@@ -35,7 +35,7 @@ class WritingLimits(NamedTuple):
             it off before the end.
     """
 
-    source: int
+    source: int | None
     ratio: float | None
     output: int | None
     forces_end: bool = False

@@ -75,7 +75,8 @@ _DEFAULTS = {  # special tokens of the classes of `transformers`
     **dict.fromkeys(ROBERTA_CLASSES, ROBERTA_TOKENS),
 }
 _FIRST_SENTINEL = "<extra_id_0>"
-_SENTINEL = re.compile(r"<extra_id_\d+>")  # T5's, section 3.1.4
+SENTINEL = re.compile(r"<extra_id_\d+>")
+"""Tokens of T5 that are read wherever a text has them, and never written (section 3.1.4)."""
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
 """Roles of the special tokens that many folders have and do not declare."""
@@ -453,7 +454,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         warn_of_texts_with_missing_rows(reader, num_rows, folder)
         backend = drop_tokens_without_rows(reader, num_rows)
         if reader.token_to_id(_FIRST_SENTINEL) is not None:
-            reader = _read_sentinels(reader)
+            reader = with_read_sentinels(reader)
         if isinstance(reader.model, models.Unigram | models.WordLevel):
             reader = _split_special_tokens(reader)
         # `transformers` ignores the setting where a space belongs to a token.
@@ -539,14 +540,14 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
     return settings
 
 
-def _read_sentinels(backend: Backend) -> Backend:
+def with_read_sentinels(backend: Backend) -> Backend:
     """Return a tokenizer that takes T5's sentinels for tokens where texts are but text.
 
     They are what is left out of a text, so that a text with them is not as it is without.
     """
     content = json.loads(backend.to_str())
     for token in content["added_tokens"]:
-        token["special"] &= _SENTINEL.fullmatch(token["content"]) is None
+        token["special"] &= SENTINEL.fullmatch(token["content"]) is None
     return Backend.from_str(json.dumps(content))
 
 
