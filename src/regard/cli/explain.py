@@ -307,7 +307,7 @@ def _open_for_rows(
 
     if subject.verb is not None or subject.lang is not None:
         return _open(model, subject, compute)
-    task = task_of_data(model, as_source(data, "test"))
+    task = task_of_data(model, lambda: as_source(data, "test"))
     return open_model(model, compute.device, task=task, threads=compute.threads)
 
 

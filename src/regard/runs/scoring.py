@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,8 +100,8 @@ def evaluate(
     """
     world.on_first(lambda: _require_drawable(plot))
     beam, lang = decoding.beam, decoding.lang
-    source = world.together(lambda: _open_data(data))
-    opened = world.together(lambda: _open_models(model, compare, device, source, lang))
+    read_data = cache(lambda: _open_data(data))
+    opened = world.together(lambda: _open_models(model, compare, device, read_data, lang))
     predictors = [predictor for _, predictor in opened]
     predictor, *compared = predictors
     task = task_of(predictor.config)
@@ -121,6 +122,7 @@ def evaluate(
         has_details=has_details,
         loss_rose=ModelFolder(model).loss_rose,
     )
+    source = world.together(read_data)
     _share(world, source, opened)
     try:
         report = task.evaluate(predictor, source, options, *compared)
@@ -152,13 +154,17 @@ def _open_data(data: str | Path | InMemory) -> DataSource:
 
 
 def _open_models(
-    model: str | Path, compare: str | Path | None, device: str, source: DataSource, lang: str
+    model: str | Path,
+    compare: str | Path | None,
+    device: str,
+    read_data: Callable[[], DataSource],
+    lang: str,
 ) -> list[tuple[str, Predictor]]:
     """Return a model, and another one for the same task, with the names of their folders."""
-    predictor = open_model(model, device, task=task_of_data(model, source, lang))
+    predictor = open_model(model, device, task=task_of_data(model, read_data, lang))
     if compare is None:
         return [(str(model), predictor)]
-    other = open_model(compare, device, task=task_of_data(compare, source, lang))
+    other = open_model(compare, device, task=task_of_data(compare, read_data, lang))
     if other.config.task != predictor.config.task:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     return [(str(model), predictor), (str(compare), other)]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from regard.data.languages import guess_pair
-from regard.data.readers.shape import inspect_shape
-from regard.data.readers.tables import read_pairs
 from regard.errors import ConfigError, DataError, NextStep
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.model_folder import ModelFolder
@@ -189,14 +187,16 @@ def task_of_verb(folder: str | Path, verb: str | None, languages: str | None = N
     return translation_use(folder, languages) if task is None else task
 
 
-def task_of_data(folder: str | Path, source: DataSource, languages: str = "") -> str | None:
+def task_of_data(
+    folder: str | Path, read_data: Callable[[], DataSource], languages: str = ""
+) -> str | None:
     """Return what a published encoder-decoder is for by the data that it is evaluated on.
 
     The languages of pairs are guessed where they decide it, which a warning says.
 
     Args:
         folder: Any.
-        source: The data.
+        read_data: Returns the data; only called for a published folder, which exists.
         languages: As `translation_use` has them; empty guesses.
 
     Returns:
@@ -207,6 +207,11 @@ def task_of_data(folder: str | Path, source: DataSource, languages: str = "") ->
     """
     if languages or not is_hugging_face(Path(folder)):
         return translation_use(folder, languages)
+    from regard.data.languages import guess_pair
+    from regard.data.readers.shape import inspect_shape
+    from regard.data.readers.tables import read_pairs
+
+    source = read_data()
     try:
         task = claiming_task(inspect_shape(source)) or DEFAULT_TASK
         if task != DEFAULT_TASK:

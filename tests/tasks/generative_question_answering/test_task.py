@@ -89,7 +89,7 @@ def test_the_kind_copies_and_is_kept_with_its_threshold(folder, writer) -> None:
 def test_probabilities_are_those_of_the_model(writer, monkeypatch) -> None:
     monkeypatch.setattr(writer, "precision", "float32")
     (output,) = writer.write_answers([QUESTION], [CONTEXT])
-    (source,) = encode_sources([QUESTION], [CONTEXT], writer.tokenizer, 2)
+    (source,) = encode_sources([QUESTION], [CONTEXT], writer.tokenizer, 2, writer.config)
     (best,) = writer.decode(TokenRows([source]), replace(writer.search_config(), min_length=2))
     for target, value in (((), output.log_null), (best[0].ids, output.log_probability)):
         logits = writer.model(torch.tensor([[*source, 2]]), torch.tensor([[1, *target]]))
@@ -204,13 +204,15 @@ def test_what_is_cut_is_said(data, tmp_path) -> None:
     (text,) = [event.text for event in events if isinstance(event, Warned)]
     model: Any = regard.load(tmp_path / "cut")
     rows = read_written_answers(ReadOptions.from_config(model.config)).train
-    longest = max(map(len, encode_sources(rows.questions, rows.contexts, model.tokenizer, 2)))
+    tokenizer, config = model.tokenizer, model.config
+    sources = encode_sources(rows.questions, rows.contexts, tokenizer, 2, config)
+    longest = max(map(len, sources))
     assert text == (
         f"{len(rows)} of {len(rows)} training questions with their texts are longer than 20 "
         f"tokens: the rest is cut off.  Whole: `data.max_source_length={longest}`"
     )
     result = model.answer(QUESTION, CONTEXT)
-    (row,) = encode_sources([QUESTION], [CONTEXT], model.tokenizer, 2)
+    (row,) = encode_sources([QUESTION], [CONTEXT], tokenizer, 2, config)
     assert result.truncated == len(row) - 20 > 0
     report = regard.evaluate(tmp_path / "cut", data, allow_overlap=True)
     assert ("Cut", "the end of 80 contexts was not read") in list(report.lines())

@@ -264,12 +264,12 @@ def test_a_model_that_over_fits_is_not_told_to_train_longer(summarizer_folder, t
     ]
     path = write_jsonl(tmp_path / "test.jsonl", rows)
     folder = shutil.copytree(summarizer_folder, tmp_path / "model")
-    before, _ = evaluate(folder, path)
+    before, *_ = evaluate(folder, path)
     assert before.verdict.endswith("train longer, or on more data.")
     for loss in (0.5, 9.0):
         line = {"event": "evaluated", "step": 1, "measures": {"loss": loss}}
         ModelFolder(folder).append_metrics(line)
-    after, _ = evaluate(folder, path)
+    after, *_ = evaluate(folder, path)
     remedy = "train on more data, not longer: the validation loss rose in its run."
     assert after.verdict == before.verdict.replace("train longer, or on more data.", remedy)
 

@@ -81,14 +81,14 @@ def test_pairs_are_translated_between_the_languages_of_their_name(t5, tmp_path):
     (tmp_path / "en-fr").mkdir()
     pairs = write_pairs(tmp_path / "en-fr" / "test.tsv")
     with pytest.warns(UserWarning, match="pairs of en and fr, a guess"):
-        assert task_of_data(t5, as_source(pairs)) == "translation_en_to_fr"
-    assert task_of_data(t5, as_source(pairs), "en-de") == "translation_en_to_de"
+        assert task_of_data(t5, lambda: as_source(pairs)) == "translation_en_to_fr"
+    assert task_of_data(t5, lambda: as_source(pairs), "en-de") == "translation_en_to_de"
 
 
 def test_data_of_other_tasks_leaves_a_model_its_own(t5):
     labeled = source_of_rows([{"text": text, "label": text[0]} for text in TEXTS])
-    assert task_of_data(t5, labeled) is None
-    assert task_of_data(t5.parent, source_of_rows(DOCUMENTS)) is None
+    assert task_of_data(t5, lambda: labeled) is None
+    assert task_of_data(t5.parent, lambda: source_of_rows(DOCUMENTS)) is None
 
 
 def test_languages_are_found_by_their_names_and_by_the_target_alone(t5):
