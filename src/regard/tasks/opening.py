@@ -14,7 +14,6 @@ from regard.settings.validation import require_path
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
 from regard.tasks import DEFAULT_TASK, Predictor, claiming_task, task_of, task_of_published
-from regard.tasks.translation.languages import means_pair
 from regard.training.device import CPU, choose_device, use_threads
 
 if TYPE_CHECKING:
@@ -256,6 +255,8 @@ def translation_use(folder: str | Path, languages: str | None) -> str | None:
     """
     if not languages or not is_hugging_face(Path(folder)):
         return None
+    from regard.tasks.translation.languages import means_pair
+
     directions = _translations(folder)
     if not directions:
         return None
