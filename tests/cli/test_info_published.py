@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.tasks.translation.published_languages import CODES, nllb_folder
 
 import regard
 from regard.__main__ import main
@@ -136,3 +137,14 @@ def test_the_hash_covers_all_shards(write, capsys):
     shards[-1].write_bytes(bytes(content))
     assert json.loads(shown(folder, capsys, "--json"))["sha"] != before
     assert torch.isfinite(regard.load(folder).model.get_parameter("output_weight")).all()
+
+
+def test_the_languages_of_a_model_of_many_are_counted_and_named(tmp_path, capsys):
+    nllb_folder(tmp_path)
+    assert main(["info", str(tmp_path)]) == 0
+    (line,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("Langs")]
+    assert line == (
+        "Langs   5: German, English, French, Chinese (Simplified), Chinese (Traditional)"
+    )
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["languages"] == CODES

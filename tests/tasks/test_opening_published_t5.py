@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from typing import Any
 
 import pytest
 from tests.tasks.translation.published_pairs import ENGLISH, TEXTS, write_pairs
@@ -59,8 +60,8 @@ def test_answers_are_evaluated_as_questions_of_t5(t5):
 
 def test_a_question_and_its_text_are_one_text_for_t5(t5):
     with pytest.warns(UserWarning, match="questions are asked as 'question: ... context: ...'"):
-        answerer = regard.load(t5, task="question-answering")
-    rows = []
+        answerer: Any = regard.load(t5, task="question-answering")
+    rows: list[Any] = []
     answerer.decode = lambda sources, search: rows.extend(sources) or 1 / 0
     with pytest.raises(ZeroDivisionError):
         answerer.answer_rows(["the dog"], ["a red house"])
@@ -99,7 +100,7 @@ def test_languages_are_found_by_their_names_and_by_the_target_alone(t5):
 def test_a_folder_without_the_task_of_a_verb_says_so(t5, tmp_path):
     folder = t5_folder_without(t5, tmp_path, "summarization")
     with pytest.warns(UserWarning, match="texts are read without one"):
-        summarizer = regard.load(folder, task="summarization")
+        summarizer: Any = regard.load(folder, task="summarization")
     assert not summarizer.config.data.source_prefix
 
 
