@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tests.tasks.translation.published_languages import CODES, SPECIALS, fairseq_folder
 
 from regard.errors import WeightsError
 from regard.hub.hugging_face.recognize import has_sentencepiece
@@ -310,3 +311,45 @@ def test_sentinels_without_a_row_are_left_out(models, tmp_path):
     tokenizer = read_sentencepiece(tmp_path)
     assert len(tokenizer) == num_pieces + 2
     assert tokenizer.token_string(num_pieces) == "<extra_id_99>"
+
+
+MBART50_TEXTS = ["the cat sees a dog", "a red  house", " lead", "中文 house"]
+
+
+def test_pieces_alone_have_the_ids_of_mbart50(sentencepiece, transformers, tmp_path):
+    codes = transformers.models.mbart50.tokenization_mbart50.FAIRSEQ_LANGUAGE_CODES
+    fairseq_folder(sentencepiece, tmp_path, codes, tokenizer_class="MBart50Tokenizer")
+    tokenizer = read_any_tokenizer(tmp_path).between("en", "de")
+    peer = transformers.AutoTokenizer.from_pretrained(tmp_path, src_lang="en_XX", tgt_lang="de_DE")
+    rows = tokenizer.encode(MBART50_TEXTS, adds_specials=True)
+    assert rows == peer(MBART50_TEXTS).input_ids
+    assert tokenizer.languages is not None
+    assert tokenizer.languages.first_id == peer.convert_tokens_to_ids("de_DE")
+    assert tokenizer.decode(rows)[0] == MBART50_TEXTS[0]
+
+
+def test_pieces_alone_of_nllb_have_the_languages_of_its_settings(sentencepiece, tmp_path):
+    fairseq_folder(sentencepiece, tmp_path, CODES, tokenizer_class="NllbTokenizer")
+    tokenizer = read_any_tokenizer(tmp_path)
+    assert tokenizer.languages is not None
+    first = len(tokenizer) - len(CODES) - 1  # then the languages, and a mask
+    assert tokenizer.languages.ids == {code: first + index for index, code in enumerate(CODES)}
+    assert [tokenizer.token_string(token) for token in range(5)][:4] == SPECIALS
+    assert set(tokenizer.files()) == {"sentencepiece.bpe.model", "tokenizer_config.json"}
+
+
+def test_pieces_alone_without_the_names_of_languages_are_refused(sentencepiece, tmp_path):
+    fairseq_folder(sentencepiece, tmp_path, [], tokenizer_class="NllbTokenizer")
+    with pytest.raises(WeightsError, match="additional_special_tokens names no languages"):
+        read_any_tokenizer(tmp_path)
+
+
+def test_pieces_alone_with_some_of_the_languages_are_refused(sentencepiece, tmp_path):
+    codes = [f"{letter}aa_Latn" for letter in "abcdefghijklmnop"]
+    fairseq_folder(sentencepiece, tmp_path, codes, tokenizer_class="NllbTokenizer")
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    settings["additional_special_tokens"] = codes[:4]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(WeightsError, match="names 4 languages: 29 tokens"):
+        read_any_tokenizer(tmp_path)

@@ -78,6 +78,26 @@ def m2m100_folder(sentencepiece: Any, folder: Path, **settings: Any) -> Path:
     return _with_weights(folder, files, len(pieces) + 8 + 2)
 
 
+def fairseq_folder(sentencepiece: Any, folder: Path, codes: list[str], **settings: Any) -> Path:
+    """Write a folder of NLLB or mBART-50 with the model of its pieces and no tokenizer.json."""
+    stream = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES),
+        model_writer=stream,
+        vocab_size=30,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    num_pieces = len(sentencepiece.SentencePieceProcessor(model_proto=stream.getvalue()))
+    fields = {"additional_special_tokens": codes, **settings}
+    files = {
+        "sentencepiece.bpe.model": stream.getvalue(),
+        "tokenizer_config.json": json.dumps(fields),
+        "generation_config.json": json.dumps(SEARCH | {"max_length": 12}),
+    }
+    return _with_weights(folder, files, num_pieces + 1 + len(codes) + 1)
+
+
 def _with_weights(folder: Path, files: dict[str, str | bytes], num_rows: int) -> Path:
     model = drawn_transformer(CONFIG, num_rows)
     form = CHECKPOINT_FORMATS["m2m_100"]

@@ -28,6 +28,8 @@ _PATTERNS = {
     M2M100_CLASS: re.compile("__([a-z_]{2,})__"),
     MBART50_CLASS: re.compile("([a-z]{2}_[A-Z]{2})"),
 }
+FAIRSEQ_CLASSES = frozenset({NLLB_CLASS, MBART50_CLASS})
+"""Classes of ``transformers`` that number pieces as fairseq does, without a file for it."""
 MANY_LANGUAGE_CLASSES = frozenset(_PATTERNS)
 """Classes of ``transformers`` whose vocabularies have tokens of languages."""
 # Of `transformers` (``tokenization_m2m_100``): in this order after the pieces of vocab.json.
@@ -164,7 +166,7 @@ def languages_of_backend(
     added = backend.get_added_tokens_decoder()
     tokens = {token.content: number for number, token in added.items() if token.special}
     vocab = backend.get_vocab(with_added_tokens=True)
-    tokens |= {token: vocab[token] for token in _declared_tokens(settings) if token in vocab}
+    tokens |= {token: vocab[token] for token in declared_tokens(settings) if token in vocab}
     kind = language_class(name, model_type, tokens, folder)
     languages = read_language_tokens(folder, settings, kind, tokens, end_id)
     if languages is not None:
@@ -255,7 +257,32 @@ def _forced_language(folder: Path, ids: Mapping[str, int]) -> str | None:
     return next((code for code, token in ids.items() if token == forced), None)
 
 
-def _declared_tokens(settings: Mapping[str, Any]) -> list[str]:
+def fairseq_tokens(
+    folder: Path, settings: Mapping[str, Any], kind: str, num_pieces: int
+) -> dict[str, int]:
+    """Return the tokens of NLLB's or mBART-50's languages with their ids after the pieces.
+
+    Args:
+        folder: Folder, for messages.
+        settings: Settings of ``tokenizer_config.json``, which list them in their order.
+        kind: One of `FAIRSEQ_CLASSES`.
+        num_pieces: Number of pieces of the vocabulary.
+
+    Raises:
+        WeightsError: The settings name none.
+    """
+    names = list(filter(_PATTERNS[kind].fullmatch, declared_tokens(settings)))
+    if not names:
+        raise WeightsError(
+            f"{folder / TOKENIZER_CONFIG}: additional_special_tokens names no languages, whose ids "
+            "are in no other file.  Save a tokenizer.json, which has them:\n"
+            "    from transformers import AutoTokenizer\n"
+            f"    AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+        )
+    return {name: num_pieces + index for index, name in enumerate(names)}
+
+
+def declared_tokens(settings: Mapping[str, Any]) -> list[str]:
     """Return the special tokens without a role that settings name, by either name of the list."""
     names = ("additional_special_tokens", "extra_special_tokens")
     lists = [value for name in names if isinstance(value := settings.get(name), list)]

@@ -3,8 +3,8 @@
 ``spiece.model`` (T5, ALBERT) and ``tokenizer.model`` (Llama) hold pieces with their ids. Marian has
 a model for either language, ``source.spm`` and ``target.spm``, and the ids of both in
 ``vocab.json``. M2M100 has one model, ids in ``vocab.json``, and tokens of languages after them (Fan
-et al. 2020). The optional package ``sentencepiece`` does the work, so that every text has exactly
-the pieces it was trained with.
+et al. 2020); NLLB and mBART-50 have the model alone, with the ids of fairseq. The optional package
+``sentencepiece`` does the work, so that every text has exactly the pieces it was trained with.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ from regard.hub.file_names import (
     VOCABULARY,
 )
 from regard.hub.hugging_face.language_tokens import (
+    FAIRSEQ_CLASSES,
     M2M100_CLASS,
     LanguageTokens,
+    fairseq_tokens,
     language_class,
     m2m100_tokens,
     read_language_tokens,
@@ -59,6 +61,9 @@ from regard.hub.hugging_face.weight_files import (
 
 # By default: whether the model of this name puts a token before and after a text.
 _SINGLE = {SENTENCEPIECE_T5: (False, True), SENTENCEPIECE_LLAMA: (True, False)}
+_FAIRSEQ_TOKENS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>"}  # ids 0 to 3
+_MOST_UNUSED_ROWS = 8  # after the mask: NLLB's tables have two
+_NUM_OWN_TOKENS = 3  # of a model, in place of which fairseq has these
 _MARIAN_TOKENS = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
 _SETTINGS = (TOKENIZER_CONFIG, SPECIAL_TOKENS)
 _SPACE = "▁"
@@ -264,7 +269,8 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
     folder = transformer_folder(folder)
     has_json = (folder / TOKENIZER).is_file()
     counts = (folder / MARIAN_SOURCE).is_file() or _is_m2m100(folder)
-    if not counts and (has_json or not has_sentencepiece(folder)):
+    has_pieces = has_sentencepiece(folder) or _is_fairseq(folder)
+    if not counts and (has_json or not has_pieces):
         return read_tokenizer(folder)
     try:
         return read_sentencepiece(folder)
@@ -275,12 +281,12 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
 
 
 def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
-    """Read the tokenizer of a folder for which `has_sentencepiece` holds.
+    """Read the tokenizer of a folder of SentencePiece.
 
     Args:
         folder: Folder with ``source.spm``, ``target.spm`` and ``vocab.json``, with
-            ``sentencepiece.bpe.model`` and ``vocab.json``, or with ``spiece.model`` or
-            ``tokenizer.model``.
+            ``sentencepiece.bpe.model``, without ``vocab.json`` for NLLB and mBART-50 alone, or with
+            ``spiece.model`` or ``tokenizer.model``.
 
     Returns:
         The tokenizer.
@@ -293,6 +299,8 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
         return _read_marian(folder)
     if has_m2m100_vocabulary(folder):
         return _read_m2m100(folder)
+    if _is_fairseq(folder):
+        return _read_fairseq(folder)
     path = next(filter(Path.is_file, map(folder.joinpath, _SINGLE)))
     settings = read_optional_json(folder / TOKENIZER_CONFIG)
     config = read_optional_json(folder / HF_CONFIG)
@@ -373,10 +381,7 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
 
 def _is_m2m100(folder: Path) -> bool:
     """Return whether a folder has M2M100's files, and a class that reads them."""
-    settings = read_optional_json(folder / TOKENIZER_CONFIG)
-    model_type = read_optional_json(folder / HF_CONFIG).get("model_type")
-    is_of_class = tokenizer_class(settings, model_type) == M2M100_CLASS
-    return is_of_class and has_m2m100_vocabulary(folder)
+    return _class_of(folder) == M2M100_CLASS and has_m2m100_vocabulary(folder)
 
 
 def _read_m2m100(folder: Path) -> SentencePieceTokenizer:
@@ -396,6 +401,42 @@ def _read_m2m100(folder: Path) -> SentencePieceTokenizer:
     processor = _load(folder / SENTENCEPIECE_FAIRSEQ)
     files = _files(folder, SENTENCEPIECE_FAIRSEQ, VOCABULARY)
     length, num_rows = max_length_of(settings), rows_of_table(config)
+    return SentencePieceTokenizer(
+        processor, processor, vocab, path, ids, [], [ids["eos"]], files, length, num_rows, languages
+    )
+
+
+def _is_fairseq(folder: Path) -> bool:
+    """Return whether a folder has pieces alone, and a class that numbers them as fairseq does."""
+    return (folder / SENTENCEPIECE_FAIRSEQ).is_file() and _class_of(folder) in FAIRSEQ_CLASSES
+
+
+def _class_of(folder: Path) -> str:
+    """Return the class of the tokenizer of a folder."""
+    model_type = read_optional_json(folder / HF_CONFIG).get("model_type")
+    return tokenizer_class(_settings(folder), model_type)
+
+
+def _read_fairseq(folder: Path) -> SentencePieceTokenizer:
+    """Read the pieces of NLLB or mBART-50, after which languages have their tokens, then a mask."""
+    path, settings = folder / SENTENCEPIECE_FAIRSEQ, _settings(folder)
+    processor, kind = _load(path), _class_of(folder)
+    pieces = [processor.id_to_piece(token) for token in range(_NUM_OWN_TOKENS, len(processor))]
+    vocab = {piece: token for token, piece in enumerate([*_FAIRSEQ_TOKENS.values(), *pieces])}
+    tokens = fairseq_tokens(folder, settings, kind, len(vocab))
+    vocab |= tokens
+    vocab["<mask>"] = len(vocab)
+    num_rows = rows_of_table(read_optional_json(folder / HF_CONFIG))
+    if num_rows is not None and not 0 <= num_rows - len(vocab) < _MOST_UNUSED_ROWS:
+        raise WeightsError(
+            f"{folder / TOKENIZER_CONFIG}: additional_special_tokens names {len(tokens)} "
+            f"languages: {len(vocab):,} tokens with the pieces, and the model's table has "
+            f"{num_rows:,} rows.  All of its languages are needed, in their order."
+        )
+    _check_settings(folder, settings, vocab)
+    ids = {role: vocab[token] for role, token in _FAIRSEQ_TOKENS.items()}
+    languages = read_language_tokens(folder, settings, kind, tokens, ids["eos"])
+    files, length = _files(folder, SENTENCEPIECE_FAIRSEQ), max_length_of(settings)
     return SentencePieceTokenizer(
         processor, processor, vocab, path, ids, [], [ids["eos"]], files, length, num_rows, languages
     )
