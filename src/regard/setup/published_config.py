@@ -99,7 +99,7 @@ def encoder_decoder_config(published: Published, task: str, use: str = "") -> Ru
     data = replace(
         config.data,
         source_prefix=prefixes.get(use or task, prefixes.get("", "")),
-        languages="-".join(languages_of_use(use) or ()),
+        languages="-".join(languages_of_use(use) or ()).replace("_", "-"),
     )
     qa = config.qa
     if task == _QUESTIONS:
