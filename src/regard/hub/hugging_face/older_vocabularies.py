@@ -26,7 +26,12 @@ from tokenizers import Tokenizer as Backend
 
 from regard.errors import WeightsError
 from regard.hub.file_names import MERGES, TOKENIZER_CONFIG, VOCABULARY
-from regard.hub.hugging_face.tokenizer_overrides import NEOX_CLASS, QWEN_CLASS, bert_normalizer
+from regard.hub.hugging_face.tokenizer_overrides import (
+    NEOX_CLASS,
+    QWEN_CLASS,
+    bert_normalizer,
+    surround,
+)
 from regard.hub.storage import read_text
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
@@ -42,6 +47,8 @@ ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
     role: f"<{role}>" for role in ("pad", "unk", "mask")
 }
 
+_BYT5_TOKENS = {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}  # ids 0 to 2
+_NUM_BYT5_SENTINELS = 125  # by default, of `transformers`
 # Of `transformers` (``tokenization_qwen2``): each digit is a word.
 _QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -104,6 +111,48 @@ def byte_pair_tokenizer(folder: Path, settings: Mapping[str, Any], name: str) ->
     processing = partial(processors.RobertaProcessing, add_prefix_space=has_prefix)
     _add_specials(backend, tokens, vocab, processing)
     return backend
+
+
+def byte_tokenizer(settings: Mapping[str, Any]) -> Backend:
+    """Build ByT5's tokenizer, which has no file: bytes, after three tokens and before sentinels.
+
+    Xue et al. 2022, "ByT5", section 3. Bytes that are no UTF-8 are left out of texts, as in
+    ``transformers``.
+
+    Args:
+        settings: Settings of ``tokenizer_config.json``, with ``extra_ids``.
+
+    Returns:
+        The tokenizer.
+    """
+    byte_names = byte_alphabet()
+    vocab = {name: index for index, name in enumerate([*_BYT5_TOKENS.values(), *byte_names])}
+    backend = Backend(models.BPE(vocab, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("\N{REPLACEMENT CHARACTER}", "")]
+    )
+    count = settings.get("extra_ids", _NUM_BYT5_SENTINELS)
+    tokens = [*_BYT5_TOKENS.values(), *(f"<extra_id_{index}>" for index in range(count))]
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in tokens])
+    backend.post_processor = surround([], ["</s>"], vocab)
+    return backend
+
+
+def byte_alphabet() -> list[str]:
+    """Return the character by which byte-level vocabularies name each byte, 0 to 255.
+
+    Radford et al. 2019: visible characters of Latin-1 stand for themselves, the other bytes for
+    characters from 256 on, in order.
+
+    >>> byte_alphabet()[65], byte_alphabet()[32]
+    ('A', 'Ġ')
+    """
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in visible]
+    names = {byte: chr(byte) for byte in visible}
+    names |= {byte: chr(256 + index) for index, byte in enumerate(others)}
+    return [names[byte] for byte in range(256)]
 
 
 def _add_specials(

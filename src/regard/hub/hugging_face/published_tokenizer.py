@@ -38,11 +38,13 @@ from regard.hub.hugging_face.older_vocabularies import (
     ROLES,
     WORD_PIECE_TOKENS,
     byte_pair_tokenizer,
+    byte_tokenizer,
     named_tokens,
     word_piece_tokenizer,
 )
 from regard.hub.hugging_face.special_tokens import declared_ids, special_ids_of
 from regard.hub.hugging_face.tokenizer_overrides import (
+    BYT5_CLASS,
     GEMMA_CLASS,
     NEOX_CLASS,
     QWEN_CLASS,
@@ -510,7 +512,7 @@ def _read_backend(folder: Path, settings: Mapping[str, Any], name: str) -> Backe
     if (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
         check_class_of_file(folder / VOCABULARY, name)
         return byte_pair_tokenizer(folder, settings, name)
-    return None
+    return byte_tokenizer(settings) if name == BYT5_CLASS else None
 
 
 def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:

@@ -49,6 +49,8 @@ NEOX_CLASS = "GPTNeoXTokenizer"
 _BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", NEOX_CLASS, *_BYTE_PAIR_CLASSES}
 T5_CLASS = "T5Tokenizer"
 """The class of T5, T5 v1.1, mT5 and umT5: the unigram model with sentinels."""
+BYT5_CLASS = "ByT5Tokenizer"
+"""The class of ByT5, of bytes."""
 QWEN_CLASS = "Qwen2Tokenizer"
 """The class of Qwen2, Qwen2.5 and Qwen3."""
 _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
