@@ -190,7 +190,7 @@ def test_a_published_t5_writes_its_task_with_sentinels_in_texts(
         (folder / "spiece.model").write_bytes(stream.getvalue())
         (folder / "tokenizer.json").unlink()
     model: Any = open_model(folder, "cpu", task="summarization")
-    texts = ["the <extra_id_0> sees <extra_id_1>.", "a red house: <extra_id_4>", "dog"]
+    texts = ["the <extra_id_0> sees <extra_id_1>.", "a red house: <extra_id_4>", "a </s> dog"]
     check = export_model(model, tmp_path / "new", "ctranslate2", texts=texts).texts
     assert (check.is_equal, check.num_texts) == (True, 3), check
     write = run_readme(tmp_path / "new", monkeypatch)

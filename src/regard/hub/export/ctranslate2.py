@@ -42,7 +42,7 @@ from regard.hub.export.formats import advice, attention_obstacles
 from regard.hub.export.tokenizer_files import files_with_ends
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import CTRANSLATE2_MODEL, EXPORTER, MODEL_CARD, TOKENIZER
-from regard.hub.hugging_face.published_tokenizer import SENTINEL, with_read_sentinels
+from regard.hub.hugging_face.published_tokenizer import SENTINEL, reader_of
 from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.storage import (
     force_to_disk,
@@ -101,8 +101,8 @@ def export_ctranslate2(trained: TrainedModel, folder: Path) -> str:
             "Put its tokenizer.json into the folder."
         )
     tokens = token_strings(tokenizer, model.vocab_size)
-    if TOKENIZER in files and any(map(SENTINEL.fullmatch, tokens)):
-        files[TOKENIZER] = with_read_sentinels(Backend.from_str(str(files[TOKENIZER]))).to_str()
+    if TOKENIZER in files and not isinstance(tokenizer, Tokenizer):
+        files[TOKENIZER] = reader_of(Backend.from_str(str(files[TOKENIZER]))).to_str()
     usage = usage_of_tokens(files, _special_tokens(tokenizer, tokens))
     if isinstance(model, Transformer | T5):
         spec, readme = _translator(specs, model, trained, tokens, usage)

@@ -455,10 +455,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         apply_settings(reader, folder, settings, tokens, name)
         warn_of_texts_with_missing_rows(reader, num_rows, folder)
         backend = drop_tokens_without_rows(reader, num_rows)
-        if reader.token_to_id(_FIRST_SENTINEL) is not None:
-            reader = with_read_sentinels(reader)
-        if isinstance(reader.model, models.Unigram | models.WordLevel):
-            reader = _split_special_tokens(reader)
+        reader = reader_of(reader)
         # `transformers` ignores the setting where a space belongs to a token.
         cleans_spaces &= not isinstance(reader.model, models.BPE)
     declared = declared_ids(folder, config, num_rows)
@@ -542,7 +539,20 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
     return settings
 
 
-def with_read_sentinels(backend: Backend) -> Backend:
+def reader_of(backend: Backend) -> Backend:
+    """Return a tokenizer for which special tokens in texts are text, but T5's sentinels tokens.
+
+    Args:
+        backend: It is the same for other texts.
+    """
+    if backend.token_to_id(_FIRST_SENTINEL) is not None:
+        backend = _read_sentinels(backend)
+    if isinstance(backend.model, models.Unigram | models.WordLevel):
+        return _split_special_tokens(backend)
+    return backend
+
+
+def _read_sentinels(backend: Backend) -> Backend:
     """Return a tokenizer that takes T5's sentinels for tokens where texts are but text.
 
     They are what is left out of a text, so that a text with them is not as it is without.
