@@ -22,7 +22,7 @@ def value(inputs: BandInputs) -> tuple[Tensor, Tensor]:
     out = _empty_like(q, v.shape[-1], v.dtype)
     lse = q.new_empty((*q.shape[:3], 1), dtype=torch.float32)
     launch = _Launch(inputs)
-    launch.for_queries("value", *launch.heads(q, inputs.k, v, out), lse)
+    launch.for_queries("value", launch.heads(q, inputs.k, v), *launch.heads(out), lse)
     return out, lse
 
 

@@ -151,9 +151,7 @@ def _products(left, right, PRECISION: tl.constexpr):
 
 @triton.jit(do_not_specialize=["heads", "repeats"])
 def value(
-    q,
-    k,
-    v,
+    inputs,
     out,
     lse,
     band,
@@ -165,11 +163,15 @@ def value(
     SKIPS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Compute o and the log-sum-exp, one program for a tile of queries of a head."""
+    """Compute o and the log-sum-exp, one program for a tile of queries of a head.
+
+    `inputs` are q, k and v.
+    """
     M: tl.constexpr = TILE[0]
     N: tl.constexpr = TILE[1]
     D: tl.constexpr = DIMS[2]
     E: tl.constexpr = DIMS[3]
+    q, k, v = inputs
     first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
