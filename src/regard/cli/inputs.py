@@ -220,7 +220,7 @@ def _is_table(name: str, encoding: str) -> bool:
 def _has_units(name: str) -> bool:
     """Return whether a file is TMX or XLIFF by its beginning, whose units become rows."""
     from regard.data.readers.source import open_file
-    from regard.data.readers.translation_memory import find_memory_form
+    from regard.data.readers.table_bytes import find_memory_form
 
     with open_file(name) as stream:
         return bool(find_memory_form(stream.read(_SEARCHED)))

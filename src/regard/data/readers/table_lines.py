@@ -16,10 +16,14 @@ from regard.data.listing import list_first, pluralize
 from regard.data.readers import FORMATS, ROW_FORMATS
 from regard.data.readers.problems import quote
 from regard.data.readers.suffixes import suffix_of, suffix_of_content
-from regard.data.readers.table_bytes import find_form, has_control_bytes
+from regard.data.readers.table_bytes import (
+    MEMORY_FORMS,
+    find_form,
+    find_memory_form,
+    has_control_bytes,
+)
 from regard.data.readers.table_folders import TableFolder, describe_shard
 from regard.data.readers.table_origin import TableOrigin
-from regard.data.readers.translation_memory import MEMORY_FORMS, convert_units, find_memory_form
 from regard.errors import DataError, ResourceError
 
 _POINTER = b"version https://git-lfs"
@@ -59,8 +63,9 @@ class TableLines:
             DataError: It cannot be read, or has other columns than the files before it.
             ResourceError: The rows of all have too many bytes.
         """
-        # Most files need it not.
+        # Most files need neither.
         from regard.data.readers.arrow_tables import ConvertedRows, convert_file
+        from regard.data.readers.translation_memory import convert_units
 
         self._form = find_table_form(path, content)
         if self._form in MEMORY_FORMS:

@@ -22,14 +22,6 @@ from regard.errors import DataError
 
 WriteLine = Callable[[bytes], object]
 """Receives each line of JSON."""
-_ROOT = re.compile(
-    r"\s*(?:(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)\s*)*<(?:\w+:)?(tmx|xliff)\b", re.DOTALL
-)
-_SEARCHED = 8192  # bytes
-_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
-_FORMS = {"tmx": "TMX", "xliff": "XLIFF"}
-MEMORY_FORMS = tuple(_FORMS.values())
-"""What files of units are called."""
 _CODES = frozenset(["bpt", "ept", "ph", "it", "ut", "sub"])
 """Elements within a text that hold codes, not text."""
 _XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
@@ -51,19 +43,6 @@ class ConvertedUnits(NamedTuple):
     names: tuple[str, ...]
     num_rows: int
     notes: tuple[str, ...]
-
-
-def find_memory_form(content: bytes) -> str:
-    """Return ``TMX`` or ``XLIFF`` for a file of one by its first element; empty for another file.
-
-    >>> find_memory_form(b'<?xml version="1.0"?><tmx version="1.4">'), find_memory_form(b"a<b")
-    ('TMX', '')
-    """
-    start = content[:_SEARCHED].lstrip(_MARKS).replace(b"\0", b"")
-    if not start.lstrip().startswith(b"<"):
-        return ""
-    root = _ROOT.match(start.decode("latin-1"))
-    return "" if root is None else _FORMS[root[1]]
 
 
 def convert_units(name: str, content: bytes, write: WriteLine) -> ConvertedUnits:
