@@ -24,7 +24,6 @@ from regard.setup.evaluation_details import (
     ScoredRow,
 )
 from regard.tasks.classification.evaluation import ClassificationReport
-from regard.tasks.opening import open_model
 
 MARKUP = '<script>alert("x")</script><img src=x onerror=alert(1)>&amp;'
 STRANGE = [
@@ -40,10 +39,10 @@ def translated(trained, tmp_path_factory):
     """The report of a translator on a dozen rows, two of them strange; and its page."""
     pairs = [*toy_pairs(10, seed=9), (f"{MARKUP} cat", MARKUP), ("word " * 200, "Wort " * 5)]
     path = write_tsv(tmp_path_factory.mktemp("test") / "new.tsv", pairs)
-    report, task = evaluate(
+    report, task, translator = evaluate(
         trained, path, decoding=Decoding(beam=1), num_worst=12, has_details=True, allow_overlap=True
     )
-    return report, report_html(report, ReportFacts(task, str(trained)), open_model(trained))
+    return report, report_html(report, ReportFacts(task, str(trained)), translator)
 
 
 def classified(labels=("neg", "pos"), **changes):

@@ -14,7 +14,6 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
-from regard.data.language_codes import short_codes
 from regard.data.listing import describe_lines
 from regard.errors import ConfigError
 from regard.generation.decoders import CurrentDecoder, default_precision, seq2seq_decoder
@@ -266,6 +265,8 @@ class TargetWriter(BasePredictor):
         languages = self.tokenizer.languages
         if languages is None or languages.source is None or languages.target is None:
             return
+        from regard.data.language_codes import short_codes  # of few models
+
         short, config = short_codes(languages.codes), self.config
         pair = config.data.languages or f"{short[languages.source]}-{short[languages.target]}"
         search = replace(config.search, forced_first=languages.first_id)

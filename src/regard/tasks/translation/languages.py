@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from regard.data.language_codes import find_language, short_codes
 from regard.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def languages_of(translator: Translator, languages: str = "") -> Languages | Non
 
 def _many_languages(many: LanguageTokens, languages: str) -> Languages:
     """Return the languages of a model of many by their short codes, or those that are named."""
+    from regard.data.language_codes import short_codes  # of few models
+
     short = short_codes(many.codes)
     source, targets = short[str(many.source)], list(short.values())
     sources = tuple(targets)
@@ -132,6 +133,8 @@ def means_pair(lang: str, source: str, target: str) -> bool:
 
 
 def _is_meant(name: str, code: str) -> bool:
+    from regard.data.language_codes import find_language  # of few commands
+
     try:
         return find_language(name, [code]) == code
     except ConfigError:
