@@ -18,9 +18,10 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.export.formats import choose_format, image_obstacles
+from regard.hub.export.hugging_face_readme import write_readme
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import TrainedModel
-from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
+from regard.hub.file_names import GENERATION_CONFIG, MODEL_CARD, PREPROCESSOR_CONFIG
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.hub.hugging_face.sentence_transformers import sentence_files
@@ -124,10 +125,13 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     limit = _longest_text(model, config, trained)
     reads_segments = checkpoint_format.reads_segments
     files = tokenizer_files(tokenizer, model, reads_segments=reads_segments, max_length=limit)
+    has_vocabulary = bool(files)
     if trained.pooling is not None and isinstance(config, EncoderConfig):
         files |= sentence_files(trained.pooling, config.dim)
-    if generation := _generation_fields(trained, model, tokenizer, has_vocabulary=bool(files)):
+    if generation := _generation_fields(trained, model, tokenizer, has_vocabulary=has_vocabulary):
         files[GENERATION_CONFIG] = dump_json(generation)
+    model_type = checkpoint_format.model_type
+    files[MODEL_CARD] = write_readme(trained, model_type, has_vocabulary=has_vocabulary)
     write_hugging_face(
         folder,
         model,
@@ -139,7 +143,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         labels=trained.labels,
         fields={name: value for name, value in _words_of_tasks(trained).items() if value},
     )
-    return checkpoint_format.model_type
+    return model_type
 
 
 def _words_of_tasks(trained: TrainedModel) -> dict[str, Any]:
@@ -277,7 +281,11 @@ def _sampling_fields(
 
 def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
     checkpoint_format, config = _checkpoint_format(trained), model.config
-    files = {PREPROCESSOR_CONFIG: dump_json(pixel_preparation(trained, config))}
+    readme = write_readme(trained, checkpoint_format.model_type, has_vocabulary=False)
+    files = {
+        PREPROCESSOR_CONFIG: dump_json(pixel_preparation(trained, config)),
+        MODEL_CARD: readme,
+    }
     fields = label_fields(trained.labels)
     write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)
     return checkpoint_format.model_type
