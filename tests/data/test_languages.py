@@ -182,6 +182,7 @@ def test_two_codes_are_a_pair_of_languages(languages):
         ("English to German", ""),
         ("en_de", "  Did you mean en-de?"),
         ("en,de", "  Did you mean en-de?"),
+        pytest.param("en-de" + "_" * 200 + "!", "  Did you mean en-de?", id="underscores"),
     ],
 )
 def test_other_names_of_languages_are_refused(languages, hint):

@@ -78,7 +78,7 @@ _NUM_LANGUAGES_WITH = Counter(" ".join(_FUNCTION_WORDS.values()).split())
 _DELIMITED_CODES = re.compile(
     r"(?<![A-Za-z0-9])(?:([a-z]{2})[-_]([a-z]{2})|([A-Z]{2})[-_]([A-Z]{2}))(?![A-Za-z0-9])"
 )
-_PAIR = re.compile(r"[A-Za-z]{2,3}(?:_\w+)?-[A-Za-z]{2,3}(?:[-_]\w+)*")
+_PAIR = re.compile(r"[A-Za-z]{2,3}(?:_\w+)?-[A-Za-z]{2,3}(?:[-_]\w++)*+")
 _JOINED_CODES = re.compile(r"(?<![A-Za-z0-9])([a-z]{2})([a-z]{2})(?![A-Za-z0-9])")
 
 

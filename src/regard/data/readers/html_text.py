@@ -19,7 +19,9 @@ Attributes = list[tuple[str, str | None]]
 """Names and values of the attributes of a tag."""
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
 _START = re.compile(
-    rb"\s*(?:(?:<\?xml[^>]*>|<!--.*?-->)\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+    # What matched is not tried in another way: many comments would take forever.
+    rb"\s*+(?:(?><\?xml[^>]*>|<!--.*?-->)\s*+)*+<(?:!doctype\s+html|html)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _CHARSET = re.compile(rb"""<meta[^>]*?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _SEARCHED = 4096  # bytes in which the encoding is declared

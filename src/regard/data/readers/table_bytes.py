@@ -10,7 +10,9 @@ _ARROW_FILE, _ARROW_MESSAGE = b"ARROW1\0\0", b"\xff\xff\xff\xff"
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")
 _SEARCHED = 4096  # bytes
 _ROOT = re.compile(
-    r"\s*(?:(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)\s*)*<(?:\w+:)?(tmx|xliff)\b", re.DOTALL
+    # What matched is not tried in another way: many comments would take forever.
+    r"\s*+(?:(?><\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)\s*+)*+<(?:\w+:)?(tmx|xliff)\b",
+    re.DOTALL,
 )
 _HEAD = 8192  # bytes, before the first element of XML
 _MARKS = b"\xef\xbb\xbf\xff\xfe\0"
