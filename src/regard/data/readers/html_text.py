@@ -6,6 +6,7 @@ Cost: one pass of the standard library's parser, in Python.
 
 from __future__ import annotations
 
+import codecs
 import re
 from html.parser import HTMLParser
 
@@ -24,6 +25,7 @@ _START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CHARSET = re.compile(rb"""<meta[^>]*?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_WINDOWS = dict.fromkeys(["ascii", "iso8859-1"], "cp1252")
 _SEARCHED = 4096  # bytes in which the encoding is declared
 _MARK = b"\xef\xbb\xbf"
 _UNSEEN = frozenset(["script", "style", "title", "template", "noscript", "svg", "math"])
@@ -51,15 +53,12 @@ def read_html(source: DataSource, encoding: str = "utf-8") -> str:
 
     Args:
         source: The page.
-        encoding: Its encoding, where the page does not declare one.
+        encoding: Its encoding, where the page does not declare one that is known.
 
     Raises:
         DataError: It cannot be decoded, or has no text.
     """
-    declared = _CHARSET.search(source.content[:_SEARCHED])
-    if declared is not None and not source.content.startswith(_MARK):
-        encoding = declared[1].decode()
-    file = TextFile(source.path, encoding, source.content, [])
+    file = TextFile(source.path, _find_encoding(source.content, encoding), source.content, [])
     parser = _TextParser()
     for _, line in numbered_lines(file):
         parser.feed(line)
@@ -69,6 +68,26 @@ def read_html(source: DataSource, encoding: str = "utf-8") -> str:
     if not text:
         raise DataError(f"{source.path}: a page of HTML without text.")
     return text
+
+
+def _find_encoding(content: bytes, encoding: str) -> str:
+    """Return the encoding that a page declares, or another where it declares none that is known.
+
+    A page that says in ASCII that it is UTF-16 is UTF-8 (HTML standard, 13.2.3.2), and Latin-1 is
+    Windows' extension of it (Encoding standard, 4.2).
+
+    >>> names = b"UTF-16", b"x-unknown", b"iso-8859-1"
+    >>> [_find_encoding(b"<meta charset=%b>" % name, "utf-8") for name in names]
+    ['utf-8', 'utf-8', 'cp1252']
+    """
+    declared = _CHARSET.search(content[:_SEARCHED])
+    if declared is None or content.startswith(_MARK):
+        return encoding
+    try:
+        name = codecs.lookup(declared[1].decode()).name
+    except LookupError:
+        return encoding
+    return "utf-8" if name.startswith("utf-16") else _WINDOWS.get(name, name)
 
 
 class _TextParser(HTMLParser):
