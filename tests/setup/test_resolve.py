@@ -45,6 +45,11 @@ def value_of(config, name):
         ((), {"num_chars": 2_000_000}, "preset", "small"),
         ((), {"num_chars": 199_999_999}, "preset", "small"),
         ((), {"num_chars": 200_000_000}, "preset", "base"),
+        # a base model sees a token a weight in 1.5e16 operations: on this machine in 174 hours
+        (("training.minutes=60",), {"num_chars": 200_000_000}, "preset", "small"),
+        (("training.minutes=60",), {"num_chars": 200_000_000}, "model.dim", 256),
+        (("training.minutes=60", "preset=base"), {"num_chars": 200_000_000}, "preset", "base"),
+        (("training.minutes=12000",), {"num_chars": 200_000_000}, "preset", "base"),
         (("preset=auto",), {"num_chars": 10}, "preset", "tiny"),
         (("preset=base",), {"num_chars": 10}, "preset", "base"),
         (("preset=base",), {}, "model.dim", 512),

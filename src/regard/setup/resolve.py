@@ -45,6 +45,7 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 10, 60
 _FLOPS_PER_WEIGHT = 6  # of a token in training: Kaplan et al. 2020, section 2.1
 _UTILIZATION = {"float32": 0.3, "bf16": 0.12}  # fraction of a product's speed in small models
 _TRAINING_FRACTION = 0.8  # of a time budget is spent in steps
+_LARGE_WORK = _FLOPS_PER_WEIGHT * 50e6 * 50e6  # of a model of base size that sees a token a weight
 EpochsOf = Callable[[RunConfig], float]
 """Estimates the passes over the data of a run with some settings."""
 _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al. 2021, table 12)
@@ -71,7 +72,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
         ConfigError: A setting is unknown or refused, or settings do not fit together.
     """
     start = task.defaults if facts.pretrained is None else facts.pretrained.config
-    preset = _preset(request, facts, start)
+    preset = _preset(request, facts, machine, start)
     model = _base_model(request, facts, task, start.model, preset)
     base = replace(
         start,
@@ -122,11 +123,18 @@ def choose_epochs(num_tokens: int) -> int:
     return max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(_USUAL_TOKENS / max(1, num_tokens))))
 
 
-def _preset(request: Request, facts: Facts, start: RunConfig) -> PresetName:
-    """Return the preset that is set, or else that for the size of the data."""
+def _preset(request: Request, facts: Facts, machine: Machine, start: RunConfig) -> PresetName:
+    """Return the preset that is set, or else that for the size of the data and the time budget."""
     preset = bind(RunConfig, {"preset": request.table.get("preset", start.preset)}).preset
-    is_open = preset == "auto" and not facts.has_whole_model
-    return choose_preset(facts.data.num_chars) if is_open else preset
+    if preset != "auto" or facts.has_whole_model:
+        return preset
+    preset = choose_preset(facts.data.num_chars)
+    section = {"training": request.table.get("training", {})}
+    minutes = bind(RunConfig, section, start).training.minutes
+    if preset != "base" or minutes is None:
+        return preset
+    speed = max(_UTILIZATION[name] * flops for name, flops in machine.flops.items())
+    return preset if _TRAINING_FRACTION * 60 * minutes * speed >= _LARGE_WORK else "small"
 
 
 def _base_model(
