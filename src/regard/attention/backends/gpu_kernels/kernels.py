@@ -324,6 +324,18 @@ def gradient_of_keys(
     _store(dv, b, kv_head, j, band.keys, e, DIMS[1], total_v)
 
 
+@triton.jit
+def _load_keys(inputs, b, h, j, num_keys, DIMS: tl.constexpr):
+    """Load the rows of k, y, v and z of some keys, ``[keys, dim]`` each."""
+    _, k, v, _, _, y, z = inputs
+    d, e = tl.arange(0, DIMS[2]), tl.arange(0, DIMS[3])
+    k_rows = _load(k, b, h, j, num_keys, d, DIMS[0])
+    y_rows = _load(y, b, h, j, num_keys, d, DIMS[0])
+    v_rows = _load(v, b, h, j, num_keys, e, DIMS[1])
+    z_rows = _load(z, b, h, j, num_keys, e, DIMS[1])
+    return k_rows, y_rows, v_rows, z_rows
+
+
 @triton.jit(do_not_specialize=["heads", "repeats"])
 def second_of_queries(
     inputs,
@@ -348,7 +360,7 @@ def second_of_queries(
     N: tl.constexpr = TILE[1]
     D: tl.constexpr = DIMS[2]
     E: tl.constexpr = DIMS[3]
-    q, k, v, g, x, y, z = inputs
+    q, _, _, g, x, _, _ = inputs
     first, head = _program(band.queries, M)
     b, h = head // heads, head % heads
     i = first + tl.arange(0, M)
@@ -363,10 +375,7 @@ def second_of_queries(
     f = tl.zeros([M], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
         j = begin + tl.arange(0, N)
-        k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
-        y_rows = _load(y, b, h // repeats, j, num_keys, d, DIMS[0])
-        v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
-        z_rows = _load(z, b, h // repeats, j, num_keys, e, DIMS[1])
+        k_rows, y_rows, v_rows, z_rows = _load_keys(inputs, b, h // repeats, j, num_keys, DIMS)
         scores = _products(q_rows, k_rows, PRECISION) * (scale * LOG2_E) - lse[:, None]
         pair = first, begin
         scores = _mask(scores, band, b, i[:, None], j[None, :], num_keys, pair, TILE, SKIPS)
@@ -384,10 +393,7 @@ def second_of_queries(
     of_g = tl.zeros([M, E], tl.float32)
     for begin in range(_first_key(band, first, N), _last_key(band, first, num_keys, M), N):
         j = begin + tl.arange(0, N)
-        k_rows = _load(k, b, h // repeats, j, num_keys, d, DIMS[0])
-        y_rows = _load(y, b, h // repeats, j, num_keys, d, DIMS[0])
-        v_rows = _load(v, b, h // repeats, j, num_keys, e, DIMS[1])
-        z_rows = _load(z, b, h // repeats, j, num_keys, e, DIMS[1])
+        k_rows, y_rows, v_rows, z_rows = _load_keys(inputs, b, h // repeats, j, num_keys, DIMS)
         scores = _products(q_rows, k_rows, PRECISION) * (scale * LOG2_E) - lse[:, None]
         pair = first, begin
         scores = _mask(scores, band, b, i[:, None], j[None, :], num_keys, pair, TILE, SKIPS)
@@ -425,17 +431,14 @@ def second_of_keys(
     N: tl.constexpr = TILE[1]
     D: tl.constexpr = DIMS[2]
     E: tl.constexpr = DIMS[3]
-    q, k, v, g, x, y, z = inputs
+    q, _, _, g, x, _, _ = inputs
     first, head_of_keys = _program(band.keys, N)
     kv_heads = heads // repeats
     b, kv_head = head_of_keys // kv_heads, head_of_keys % kv_heads
     j = first + tl.arange(0, N)
     d, e = tl.arange(0, D), tl.arange(0, E)
     num_keys = _count_keys(band, b)
-    k_rows = _load(k, b, kv_head, j, num_keys, d, DIMS[0])
-    y_rows = _load(y, b, kv_head, j, num_keys, d, DIMS[0])
-    v_rows = _load(v, b, kv_head, j, num_keys, e, DIMS[1])
-    z_rows = _load(z, b, kv_head, j, num_keys, e, DIMS[1])
+    k_rows, y_rows, v_rows, z_rows = _load_keys(inputs, b, kv_head, j, num_keys, DIMS)
     of_k = tl.zeros([N, D], tl.float32)
     of_v = tl.zeros([N, E], tl.float32)
     for h in range(kv_head * repeats, (kv_head + 1) * repeats):
