@@ -19,7 +19,7 @@ from regard.errors import ConfigError, did_you_mean
 _SCRIPT, _REGION = re.compile("[A-Za-z]{4}"), re.compile("[A-Za-z]{2}|[0-9]{3}")
 _NO_REGION = "XX"  # mBART's, of languages of several regions
 _MOST_NAMED = 12  # codes in a message about a wrong one
-# Languages that CLDR does not name by the code of the group they stand for there.
+# Languages that CLDR does not name by the code of the group that they belong to there.
 _STANDS_FOR = {"fuv": "ff", "no": "nb", "pbt": "ps", "quy": "qu"}
 _NOT_ISO = {"ns": "nso"}  # of M2M100
 

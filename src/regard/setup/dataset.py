@@ -247,7 +247,7 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
 
     @property
     def rows_sha256(self) -> str:
-        """Hash of the rows of the three parts, which tells data that is read in another way."""
+        """Hash of the rows of the three parts: another one where data is read in another way."""
         return "-".join(part.sha256 for part in (self.train, self.valid, self.test))
 
     def describe_sizes(self) -> str:

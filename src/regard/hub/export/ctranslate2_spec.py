@@ -257,7 +257,7 @@ def _fill_norm(spec: Any, norm: nn.Module) -> None:
     if isinstance(norm, LayerNorm) and norm.bias is not None:
         spec.beta = _float(norm.bias)
     elif isinstance(norm, RMSNorm) and hasattr(spec, "beta"):
-        del spec.beta  # by which the two kinds are told apart; those of parallel blocks have it
+        del spec.beta  # by which the two kinds are distinguished; those of parallel blocks have it
 
 
 def _fill_output(spec: Any, model: Transformer | T5 | TransformerDecoder | Gpt) -> None:

@@ -93,7 +93,7 @@ def write_readme(trained: TrainedModel, model_type: str, *, has_vocabulary: bool
         prefix = json.dumps(trained.source_prefix, ensure_ascii=False)
         paragraphs.append(f"Every source begins with {prefix}.")
     if not has_vocabulary and not isinstance(trained.model, Vit):
-        paragraphs.append("There is no vocabulary: the model reads and gives token ids.")
+        paragraphs.append("The folder has no vocabulary: the model reads and gives token ids.")
         return "\n\n".join(paragraphs) + "\n"
     packages, lines = _usage(trained)
     paragraphs += [

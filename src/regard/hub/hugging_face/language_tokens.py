@@ -104,10 +104,10 @@ class LanguageTokens(msgspec.Struct, frozen=True, kw_only=True):
 
     def between(self, source: str | None, target: str) -> LanguageTokens:
         """Return the languages with those of a pair by name; the source may be the one it has."""
-        found = self.source if source is None else self.find(source)
+        code = self.source if source is None else self.find(source)
         names_source = self.names_source or source is not None
         return msgspec.structs.replace(
-            self, source=found, target=self.find(target), names_source=names_source
+            self, source=code, target=self.find(target), names_source=names_source
         )
 
     def of_targets(self) -> LanguageTokens:

@@ -89,8 +89,8 @@ class RotaryFields(NamedTuple):
         if self.default_fraction is not None:
             part = field_of(rope, self.fraction, self.default_fraction)
             return settings | {"rotary_fraction": part}
-        for place, value in ((self.fraction, outside), (f"{name}.{self.fraction}", inside)):
-            require_fields({place: value.get(self.fraction)}, {place: 1.0})
+        for key, values in ((self.fraction, outside), (f"{name}.{self.fraction}", inside)):
+            require_fields({key: values.get(self.fraction)}, {key: 1.0})
         return settings
 
 
@@ -122,8 +122,8 @@ def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) 
     if _ORIGINAL_LENGTH in values:
         values[_ORIGINAL_LENGTH] = _original_length(fields, rope)
     if kind is YarnScaling:
-        place = f"{name}.truncate"
-        require_fields({place: rope.get("truncate")}, {place: True})
+        truncate = f"{name}.truncate"
+        require_fields({truncate: rope.get("truncate")}, {truncate: True})
         values["attention_factor"] = _yarn_factor(rope)
     required = [key for key in values if key not in _OPTIONAL.get(kind, frozenset())]
     if missing := [key for key in required if values[key] is None]:
@@ -146,9 +146,12 @@ def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) 
 def _original_length(fields: Mapping[str, Any], rope: Mapping[str, Any]) -> Any:
     """Return the longest text of the first training; None where nothing says it."""
     # The value next to the angles counts first, and the longest text is the last resort.
-    places = (fields.get(_ORIGINAL_LENGTH), rope.get(_ORIGINAL_LENGTH))
-    lengths = [*places, fields.get("max_position_embeddings")]
-    return next((size for size in lengths if size is not None), None)
+    lengths = (
+        fields.get(_ORIGINAL_LENGTH),
+        rope.get(_ORIGINAL_LENGTH),
+        fields.get("max_position_embeddings"),
+    )
+    return next((length for length in lengths if length is not None), None)
 
 
 def _read_longrope(

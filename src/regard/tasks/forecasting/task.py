@@ -37,7 +37,7 @@ from regard.training.events import OutputExample, Report
 from regard.training.output_examples import choose_examples, output_example
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
-_LISTED_STEPS = 8  # of a window that is shown while a run goes on
+_LISTED_STEPS = 8  # of a window that is shown during training
 _EVALUATED_WINDOWS = 1024  # of the validation steps, evenly spread
 _BATCH_TOKENS = 8192  # patches of a batch, where nothing is trained
 

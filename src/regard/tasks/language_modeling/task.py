@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from regard.hub.hugging_face.published_folder import Published
 
 _PROMPT_WORDS = 3
-_PROMPT_CHARACTERS = 40  # of a validation line that is continued while a run goes on
+_PROMPT_CHARACTERS = 40  # of a validation line that is continued during training
 _CONTINUED_LINES, _CONTINUED_TOKENS = 3, 16
 
 
@@ -120,7 +120,7 @@ class LanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Decoder]):
         )
 
     def _show(self, model: Decoder) -> list[OutputExample]:
-        """Return how a model continues a few validation lines, next to how they go on."""
+        """Return how a model continues a few validation lines, next to their own continuation."""
         lines = [text for text in self.dataset.valid.texts if len(text) > 2 * _PROMPT_CHARACTERS]
         examples = []
         for index in choose_examples(len(lines))[:_CONTINUED_LINES]:
