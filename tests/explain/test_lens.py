@@ -61,7 +61,7 @@ def test_a_row_of_the_logit_lens_is_the_last_norm_and_output_map_of_that_state()
             logits = model.logits(model.norm(states[number][:, [2, 3]]))  # </s> the cat| sat|
             logits[..., prediction._unused] = -torch.inf
             log_probabilities = logits.log_softmax(-1)[0]
-            expected = log_probabilities[[0, 1], prediction.chosen[:2]].tolist()
+            expected = log_probabilities[[0, 1], prediction.output_classes[:2]].tolist()
             assert row.scores[:2] == pytest.approx(expected, abs=1e-4)
 
 

@@ -208,16 +208,20 @@ class LengthBatches:
 
     def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Return the fraction of all positions, [batch, length], that is padding, 0 to 1."""
-        sides = self._all_lengths()
-        used = sum(int((lengths[rows] + 1).sum()) for rows in batches for lengths in sides)
+        all_lengths = self._all_lengths()
+        used = sum(int((lengths[rows] + 1).sum()) for rows in batches for lengths in all_lengths)
         return 1 - used / max(1, sum(self.padded_sizes(batches)))
 
     def padded_sizes(self, batches: Sequence[NDArray[np.int64]]) -> list[int]:
         """Return the positions of batches, padding counted; sources are a batch of their own."""
-        sides = self._all_lengths()
-        return [len(rows) * (1 + int(lengths[rows].max())) for rows in batches for lengths in sides]
+        return [
+            len(rows) * (1 + int(lengths[rows].max()))
+            for rows in batches
+            for lengths in self._all_lengths()
+        ]
 
     def _all_lengths(self) -> list[NDArray[np.int64]]:
+        """Return the lengths of the rows, and for pairs those of their sources."""
         return (
             [self.lengths] if self.source_lengths is None else [self.lengths, self.source_lengths]
         )

@@ -145,8 +145,8 @@ def check_known_labels(
         DataError: Some are not; the message has the first of their rows, how many there are, and
             the labels that are known.
     """
-    known = set(names)
-    counts = Counter(label for label in rows.labels if label not in known)
+    training_labels = set(names)
+    counts = Counter(label for label in rows.labels if label not in training_labels)
     if not counts:
         return
     first = next(row for row, label in enumerate(rows.labels) if label in counts)

@@ -90,11 +90,11 @@ def find_language(name: str, codes: Sequence[str]) -> str:
     if matches:
         raise ConfigError(f"{name}: this model has {', '.join(matches)}.  Name one of them.")
     tag, first = parse_tag(name), list_first(codes, _MOST_NAMED)
-    if tag is not None and (others := _matches(tag.language, codes)):
-        raise ConfigError(f"{name}: this model has {', '.join(others)}.  Name one of them.")
+    if tag is not None and (variants := _matches(tag.language, codes)):
+        raise ConfigError(f"{name}: this model has {', '.join(variants)}.  Name one of them.")
     spellings = {code.casefold(): code for code in codes}
     for proposals in (short_codes(codes), names_of(codes)):
-        spellings |= {other.casefold(): code for code, other in proposals.items()}
+        spellings |= {spelling.casefold(): code for code, spelling in proposals.items()}
     hint = did_you_mean(name.casefold(), spellings)
     raise ConfigError(f"{name}: not among the languages of this model: {first}.{hint}")
 

@@ -202,7 +202,7 @@ def _notes(prediction: Prediction, *, is_own: bool) -> Iterator[str]:
     """
     if isinstance(prediction, ClassPrediction):
         (log_probabilities,) = prediction.log_probabilities(prediction.full_weights()).detach()
-        number = int((log_probabilities.argmax(-1) != prediction.chosen).sum())
+        number = int((log_probabilities.argmax(-1) != prediction.output_classes).sum())
         if is_own and number:
             were, their = ("was", "its") if number == 1 else ("were", "their")
             yield (

@@ -189,7 +189,7 @@ class ClassPrediction(Prediction):
     Args:
         model: In evaluation mode.
         features: Features at all positions of all stacks, in order.
-        chosen: Class of each output, ``[outputs]``.
+        output_classes: Class of each output, ``[outputs]``.
         contrast: Class that each output is compared with, ``[outputs]``: the score is then the
             difference of the two log-probabilities ("why this, not that": Yin & Neubig 2022). None
             compares with nothing.
@@ -206,20 +206,20 @@ class ClassPrediction(Prediction):
         model: Model,
         features: tuple[Feature, ...],
         *,
-        chosen: Tensor,
+        output_classes: Tensor,
         contrast: Tensor | None,
         stacks: tuple[Stack, ...],
         readout: Tensor,
     ) -> None:
-        if contrast is not None and torch.equal(chosen, contrast):
+        if contrast is not None and torch.equal(output_classes, contrast):
             raise ConfigError("the contrast does not differ from the output.  Name another one.")
         super().__init__(model, features, (), stacks=stacks, readout=readout)
-        self.chosen, self.contrast = chosen, contrast
+        self.output_classes, self.contrast = output_classes, contrast
         self.outputs = tuple(self._describe_outputs())
 
     def output_texts(self) -> list[str]:
         """Return the texts of the outputs: those of their classes, unless a subclass knows more."""
-        return [self.class_text(index) for index in self.chosen.tolist()]
+        return [self.class_text(index) for index in self.output_classes.tolist()]
 
     @abstractmethod
     def class_text(self, index: int) -> str:
@@ -270,7 +270,7 @@ class ClassPrediction(Prediction):
         Returns:
             ``[rows, outputs]``, or ``[rows]``.
         """
-        result = self._take(log_probabilities, self.chosen, outputs)
+        result = self._take(log_probabilities, self.output_classes, outputs)
         if self.contrast is None:
             return result
         return result - self._take(log_probabilities, self.contrast, outputs)
@@ -291,11 +291,11 @@ class ClassPrediction(Prediction):
         with torch.inference_mode():
             (rows,) = self.log_probabilities(self.full_weights())  # [outputs, classes]
         self.num_values = rows.shape[-1]
-        for classes in (self.chosen, self.contrast):
+        for classes in (self.output_classes, self.contrast):
             if classes is not None:
                 texts = [self.class_text(index) for index in classes.tolist()]
                 check_scores(rows.gather(-1, classes[:, None])[:, 0], texts)
-        outputs = zip(rows, self.chosen.tolist(), self.output_texts(), strict=True)
+        outputs = zip(rows, self.output_classes.tolist(), self.output_texts(), strict=True)
         for row, index, text in outputs:
             top = row.exp().topk(min(MOST_ALTERNATIVES, len(row)))
             alternatives: dict[str, float] = {}

@@ -286,8 +286,8 @@ def _normalize_heads(x: Tensor, norm: LayerNorm | RMSNorm) -> Tensor:
     """Normalise ``[batch, heads, length, head_dim]`` by head, or all heads of a position."""
     if len(norm.weight) == x.shape[-1]:
         return norm(x)
-    joined = norm(x.transpose(1, 2).flatten(2))  # [batch, length, heads * head_dim]
-    return joined.unflatten(2, (-1, x.shape[-1])).transpose(1, 2)
+    normed = norm(x.transpose(1, 2).flatten(2))  # [batch, length, heads * head_dim]
+    return normed.unflatten(2, (-1, x.shape[-1])).transpose(1, 2)
 
 
 class CrossAttention(MultiHeadAttention):

@@ -98,8 +98,8 @@ class LinearScaling(RotaryScaling, frozen=True, kw_only=True, tag="linear"):
 class Llama3Scaling(RotaryScaling, frozen=True, kw_only=True, tag="llama3"):
     """Slow rotary angles are divided by a factor, as in Llama 3.1.
 
-    Angles that turn often within a text of the first training tell near positions apart and stay as
-    they are; those that turn less than once would reach positions that training never saw
+    Angles that turn often within a text of the first training distinguish near positions and stay
+    as they are; those that turn less than once would reach positions that training never saw
     (Grattafiori et al. 2024, "The Llama 3 Herd of Models", section 3.4.2; the interpolation is that
     of ``transformers``).
 

@@ -209,8 +209,10 @@ def _commands(task: Task, path: str, uses: Sequence[str] = ()) -> list[NextStep]
     """Return commands that use the model of a task in a folder, or its tasks by their names."""
     named = [step for use in uses if (step := _command_of_use(use, path)) is not None]
     verbs = {step.verb for step in named}
-    others = [NextStep("Use", verb, (path, word)) for verb, word in task.verbs if verb not in verbs]
-    steps = [*named, *others]
+    steps = [
+        *named,
+        *(NextStep("Use", verb, (path, word)) for verb, word in task.verbs if verb not in verbs),
+    ]
     if task.example_data:
         settings = (("start_from", path), ("output", "NEW"))
         steps.append(NextStep("Use", "train", (task.example_data,), settings))

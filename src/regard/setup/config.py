@@ -187,8 +187,10 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         require_at_least(1, self, "layers", "rank")
         require_positive(self, "alpha")
         if self.model_type and self.model_type not in CHECKPOINT_FORMATS:
-            known = ", ".join(CHECKPOINT_FORMATS)
-            raise ValueError(f"model_type must be one of {known}, or empty, not {self.model_type}")
+            formats = ", ".join(CHECKPOINT_FORMATS)
+            raise ValueError(
+                f"model_type must be one of {formats}, or empty, not {self.model_type}"
+            )
         if self.method != "all" and (self.encoder is not None or self.decoder is not None):
             raise ValueError(
                 f"method must be all, not {self.method}: the attention between encoder and decoder "

@@ -125,7 +125,7 @@ class MemoryAdvice:
     def describe(self) -> str:
         """Return a sentence with what needs clearly less than the run, after memory ran out.
 
-        Products that are compiled as the run goes on are not what it ran out of at once.
+        Products that are compiled later in the run are not what it ran out of at once.
         """
         self._kernels = 0
         limit = int(self._base + _SMALLER * (self._predict(self._config) - self._base))

@@ -19,7 +19,9 @@ def test_scores_are_sums_of_gradient_times_embedding():
     with replace_outputs({model.embedding: keep}):
         hidden = model.hidden_states(prediction._ids)[0, prediction._positions[2]]
     logits = model.logits(hidden).index_fill(-1, prediction._unused, -torch.inf)
-    (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[prediction.chosen[2]], leaves[0])
+    (gradient,) = torch.autograd.grad(
+        logits.log_softmax(-1)[prediction.output_classes[2]], leaves[0]
+    )
     scores = gradient_input(prediction, Budget()).scores
     torch.testing.assert_close(scores[2], (leaves[0] * gradient).sum(-1)[0].detach())
 

@@ -46,7 +46,7 @@ def captum_scores(prediction):
         forward, layers if len(layers) > 1 else layers[0]
     )
     rows = []
-    for index, chosen in enumerate(prediction.chosen.tolist()):
+    for index, chosen in enumerate(prediction.output_classes.tolist()):
         result = method.attribute(
             tuple(ids),
             tuple(references),
@@ -169,11 +169,11 @@ def test_special_tokens_which_the_baseline_keeps_have_score_0():
 def test_with_a_contrast_the_difference_of_two_labels_is_shared_out():
     outputs = torch.tensor([0])
     both = classified(dtype=torch.float64)
-    (chosen,) = both.chosen.tolist()
+    (chosen,) = both.output_classes.tolist()
     other = (chosen + 1) % 3
     contrast = classified(contrast=other, dtype=torch.float64)
     scores = integrate(contrast, outputs, 50, budget=Budget())
-    both.chosen = torch.tensor([other])
+    both.output_classes = torch.tensor([other])
     expected = integrate(classified(dtype=torch.float64), outputs, 50, budget=Budget())
     torch.testing.assert_close(scores, expected - integrate(both, outputs, 50, budget=Budget()))
 

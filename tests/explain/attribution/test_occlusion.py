@@ -17,7 +17,7 @@ def test_scores_are_losses_of_the_text_with_the_reference_token():
     replaced = torch.tensor([ids, ids])
     replaced[1, index] = reference_id(words)
     with torch.no_grad():
-        label = prediction.model(replaced).log_softmax(-1)[:, prediction.chosen[0]]
+        label = prediction.model(replaced).log_softmax(-1)[:, prediction.output_classes[0]]
     torch.testing.assert_close(scores[0, index], label[0] - label[1])
 
 

@@ -78,7 +78,7 @@ def test_aopc_is_that_of_ferret_by_a_model_of_transformers(published, text, only
     attribution = METHODS["gradient_input"].compute(prediction, Budget())
     meter = FaithfulnessMeter(prediction, positive_only=only_pos, is_soft=False)
     measures = meter.measure(attribution)
-    (label,) = prediction.chosen.tolist()
+    (label,) = prediction.output_classes.tolist()
     scores = attribution.scores[0].numpy()
     expected = ferret_aopc(model, tokenizer, text, scores, label, only_pos=only_pos)
     assert measures.comprehensiveness == pytest.approx(expected[0], abs=1e-5)
@@ -139,12 +139,14 @@ def test_one_feature_alone_has_no_rank_correlation():
 
 
 def test_with_a_contrast_effects_are_probabilities_of_one_of_the_two():
-    prediction = classified("the cat sat", contrast=int(classified("the cat sat").chosen + 1) % 3)
+    prediction = classified(
+        "the cat sat", contrast=int(classified("the cat sat").output_classes + 1) % 3
+    )
     attribution = METHODS["occlusion"].compute(prediction, Budget())
     result = measure_faithfulness(prediction, attribution)
     with torch.no_grad():
         two = prediction.log_probabilities(prediction.full_weights())[0, 0]
-    pair = two[[int(prediction.chosen), int(prediction.contrast)]].softmax(-1)
+    pair = two[[int(prediction.output_classes), int(prediction.contrast)]].softmax(-1)
     assert result.deletion[0] == pytest.approx(float(pair[0]), rel=1e-5)
 
 

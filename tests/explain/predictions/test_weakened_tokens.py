@@ -16,7 +16,7 @@ def model_scores(prediction, weights):
     row = torch.where(weights == 0, references, ids)
     source, target = row.split([part.shape[1] for part in prediction._reference_ids], dim=1)
     log_probabilities = prediction.model(source, target)[0, prediction._positions]
-    return log_probabilities.log_softmax(-1).gather(-1, prediction.chosen[:, None])[:, 0]
+    return log_probabilities.log_softmax(-1).gather(-1, prediction.output_classes[:, None])[:, 0]
 
 
 @pytest.mark.parametrize("separator", [None, "sat"])

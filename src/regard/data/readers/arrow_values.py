@@ -32,12 +32,12 @@ class ArrowColumn(NamedTuple):
     name: str
     label_names: Sequence[str] = ()
 
-    def values(self, array: Any, place: Callable[[int], str]) -> list[Any]:
+    def values(self, array: Any, locate: Callable[[int], str]) -> list[Any]:
         """Return the values of an array of pyarrow.
 
         Args:
             array: The column in a batch.
-            place: Returns where a row of the batch is, for messages.
+            locate: Returns where a row of the batch is, for messages.
 
         Raises:
             DataError: A text is not UTF-8, or a label has no name.
@@ -51,21 +51,21 @@ class ArrowColumn(NamedTuple):
         except UnicodeDecodeError as error:
             row = next(row for row in range(len(array)) if not _is_unicode(array[row]))
             raise DataError(
-                f"{place(row)}: column {self.name} is not UTF-8.  Write the table again."
+                f"{locate(row)}: column {self.name} is not UTF-8.  Write the table again."
             ) from error
         if self.label_names:
-            return [self._label_of(value, row, place) for row, value in enumerate(values)]
+            return [self._label_of(value, row, locate) for row, value in enumerate(values)]
         return list(map(_plain_value, values)) if _may_differ(array) else values
 
-    def _label_of(self, value: object, row: int, place: Callable[[int], str]) -> str | None:
+    def _label_of(self, value: object, row: int, locate: Callable[[int], str]) -> str | None:
         """Return the name of a label; -1 is that of no label, as ``datasets`` writes it."""
         if value is None or value == -1:
             return None
         if isinstance(value, int) and 0 <= value < len(self.label_names):
             return self.label_names[value]
         raise DataError(
-            f"{place(row)}: column {self.name} holds {value}, and the file has names of labels for "
-            f"0 to {len(self.label_names) - 1}."
+            f"{locate(row)}: column {self.name} holds {value}, and the file has names of labels "
+            f"for 0 to {len(self.label_names) - 1}."
         )
 
 

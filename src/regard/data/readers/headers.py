@@ -230,11 +230,11 @@ def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tu
 
 
 def _longest_column(
-    names: Sequence[str], below: Sequence[Sequence[str]], others: Sequence[str]
+    names: Sequence[str], below: Sequence[Sequence[str]], excluded: Sequence[str]
 ) -> str:
-    """Return the column with the longest texts that is not among some others."""
+    """Return the column with the longest texts of those that are not excluded."""
     columns = [names[index] for index in _by_length(names, below)]
-    return next(name for name in columns if name not in others)
+    return next(name for name in columns if name not in excluded)
 
 
 def _by_length(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[int]:

@@ -78,8 +78,8 @@ def select_tables(folder: Path, files: Sequence[Path], part: str) -> TableFolder
     selected = parts[name]
     _refuse_several_folders(folder, selected)
     names = tuple(file.relative_to(folder).as_posix() for file in unread)
-    others = tuple(other for other in parts if other != name)
-    return TableFolder(tuple(selected), name if others else "", others, names)
+    other_parts = tuple(other for other in parts if other != name)
+    return TableFolder(tuple(selected), name if other_parts else "", other_parts, names)
 
 
 def describe_shard(name: str) -> str:

@@ -84,13 +84,13 @@ class TableLines:
         self._num_rows += rows.num_rows
 
     def finish(
-        self, folder: TableFolder | None = None, others: Sequence[Path] = ()
+        self, folder: TableFolder | None = None, files: Sequence[Path] = ()
     ) -> tuple[bytes, TableOrigin]:
         """Return the text, and where it comes from.
 
         Args:
             folder: What was read of a folder; None for one file.
-            others: All files of the folder, of which other tables are named.
+            files: All files of the folder, of which other tables are named.
 
         Raises:
             DataError: There are no rows.
@@ -101,7 +101,7 @@ class TableLines:
             columns = list_first(self._names, _NUM_NAMED)
             raise DataError(f"{self.name}: there are no rows.  Columns seen: {columns}.")
         notes = [self._describe_files(folder), *self._notes]
-        if folder is not None and (unread := _unread_tables(Path(self.name), folder, others)):
+        if folder is not None and (unread := _unread_tables(Path(self.name), folder, files)):
             notes.append(f"not read: {list_first(unread, _NUM_NAMED)}")
         table = TableOrigin(
             form=self._form,
@@ -166,7 +166,7 @@ def find_table_form(name: str, content: bytes) -> str:
 
 def _unread_tables(root: Path, folder: TableFolder, files: Sequence[Path]) -> list[str]:
     """Return the names of other tables in a folder, which are not read."""
-    others = (file for file in files if FORMATS.get(suffix_of(file.name)) in _TEXT_TABLES)
+    tables = (file for file in files if FORMATS.get(suffix_of(file.name)) in _TEXT_TABLES)
     # What describes a data set of `datasets` is JSON, too.
-    texts = (file for file in others if file.suffix != ".json")
-    return sorted({*folder.unread, *(file.relative_to(root).as_posix() for file in texts)})
+    names = (file.relative_to(root).as_posix() for file in tables if file.suffix != ".json")
+    return sorted({*folder.unread, *names})

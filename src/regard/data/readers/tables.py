@@ -193,8 +193,8 @@ def parse_pairs(
         rows = _pair_records(file, source.suffix, columns, roles, rejected)
     else:
         other_source = as_source(targets)
-        for side in (source, other_source):
-            require_plain_lines(side, encoding, _BOTH_COLUMNS)
+        for one_source in (source, other_source):
+            require_plain_lines(one_source, encoding, _BOTH_COLUMNS)
         other = open_text(other_source, encoding)._replace(problems=file.problems)
         rows = _aligned_records(file, other)
     for line, (source_text, target_text) in rows:

@@ -178,10 +178,10 @@ def _possible_changes(changes: Sequence[ClockChange], direction: int) -> list[Cl
         direction: 1 where clocks are set back, -1 where they are set forward.
     """
     usual = set(filter(_is_usual, changes))
-    others = [change for change in changes if change not in usual]
-    if len(others) <= _MOST_CHANGES:
+    unusual = [change for change in changes if change not in usual]
+    if len(unusual) <= _MOST_CHANGES:
         usual |= {
-            change for change in others if _is_in_zones(change.start, direction * change.shift)
+            change for change in unusual if _is_in_zones(change.start, direction * change.shift)
         }
     return sorted(usual)
 

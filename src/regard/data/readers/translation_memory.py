@@ -221,9 +221,9 @@ def _fold(tag: str) -> str:
     """
     if tag == "*all*":
         return ""
-    first, *others = re.split("[-_]", tag.strip())
-    parts = [part.upper() if len(part) == 2 else part.title() for part in others]
-    return "-".join([first.lower(), *(p.lower() if len(p) > 4 else p for p in parts)])
+    language, *subtags = re.split("[-_]", tag.strip())
+    parts = [part.upper() if len(part) == 2 else part.title() for part in subtags]
+    return "-".join([language.lower(), *(p.lower() if len(p) > 4 else p for p in parts)])
 
 
 def _shorten(units: Sequence[_Unit]) -> dict[str, str]:
@@ -241,5 +241,5 @@ def _count_bases(tags: Iterable[str]) -> Counter[str]:
 
 def _base(tag: str) -> str:
     """Return the language of a tag; Chinese in two scripts is two."""
-    first, *others = tag.split("-")
-    return "-".join([first, *(part for part in others if len(part) == 4)])
+    language, *subtags = tag.split("-")
+    return "-".join([language, *(part for part in subtags if len(part) == 4)])

@@ -244,8 +244,8 @@ def _figures(explanation: Explanation) -> Iterator[Text]:
         for title, figures in measured:
             row = _measures(title, (value for _, value, _ in figures))
             if len(floors) > 1:
-                others = " ".join(measure_text(floor) for _, _, floor in figures)
-                row.append(f"   (random {others})")
+                floor_texts = " ".join(measure_text(floor) for _, _, floor in figures)
+                row.append(f"   (random {floor_texts})")
             yield row
         if len(floors) == 1:
             yield _measures("random scores", *floors)

@@ -66,7 +66,7 @@ class AnswerSpan(ClassPrediction):
         super().__init__(
             model,
             tuple(features),
-            chosen=torch.tensor(span),
+            output_classes=torch.tensor(span),
             contrast=None if contrast is None else torch.tensor(contrast),
             stacks=(Stack("encoder", tuple(model.layers()), 0, len(features)),),
             readout=readout,

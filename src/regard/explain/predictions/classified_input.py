@@ -52,7 +52,7 @@ class ClassifiedInput(ClassPrediction):
         super().__init__(
             model,
             tuple(features),
-            chosen=torch.tensor([label]),
+            output_classes=torch.tensor([label]),
             contrast=None if contrast is None else torch.tensor([contrast]),
             stacks=(Stack("encoder", tuple(model.layers()), 0, len(features)),),
             readout=readout,

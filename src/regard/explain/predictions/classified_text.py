@@ -66,7 +66,7 @@ class ClassifiedText(ClassPrediction):
         super().__init__(
             model,
             tuple(features),
-            chosen=torch.tensor([label]),
+            output_classes=torch.tensor([label]),
             contrast=None if contrast is None else torch.tensor([contrast]),
             stacks=(Stack("encoder", tuple(model.layers()), 0, len(ids)),),
             readout=readout,

@@ -81,7 +81,7 @@ class ContinuedText(ClassPrediction):
         super().__init__(
             model,
             tuple(features),
-            chosen=torch.tensor(predicted),
+            output_classes=torch.tensor(predicted),
             contrast=other,
             stacks=(Stack("decoder", tuple(model.layers()), 0, len(features)),),
             readout=readout,

@@ -107,7 +107,7 @@ class WrittenTarget(ClassPrediction):
         super().__init__(
             model,
             (*sources, *targets),
-            chosen=torch.tensor(predicted),
+            output_classes=torch.tensor(predicted),
             contrast=other,
             stacks=(
                 Stack("encoder", tuple(encoder), 0, num_source),

@@ -130,10 +130,10 @@ def language_class(name: str, model_type: object, tokens: Mapping[str, int], fol
     if name in MANY_LANGUAGE_CLASSES or model_type != "m2m_100":
         return name if name in MANY_LANGUAGE_CLASSES else ""
     if name not in ("PreTrainedTokenizer", "TokenizersBackend"):
-        known = ", ".join((M2M100_CLASS, NLLB_CLASS))
+        supported = ", ".join((M2M100_CLASS, NLLB_CLASS))
         raise ConfigError(
             f"{folder / TOKENIZER_CONFIG}: tokenizer_class={name}: says in its own way which "
-            f"language is written.  Supported for m2m_100: {known}."
+            f"language is written.  Supported for m2m_100: {supported}."
         )
     counts = {
         kind: sum(map(bool, map(pattern.fullmatch, tokens))) for kind, pattern in _PATTERNS.items()

@@ -142,16 +142,16 @@ def byte_tokenizer(settings: Mapping[str, Any]) -> Backend:
 def byte_alphabet() -> list[str]:
     """Return the character by which byte-level vocabularies name each byte, 0 to 255.
 
-    Radford et al. 2019: visible characters of Latin-1 stand for themselves, the other bytes for
-    characters from 256 on, in order.
+    Radford et al. 2019: visible characters of Latin-1 are their own names, the other bytes have
+    the characters from 256 on, in order.
 
     >>> byte_alphabet()[65], byte_alphabet()[32]
     ('A', 'Ġ')
     """
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in visible]
+    invisible = [byte for byte in range(256) if byte not in visible]
     names = {byte: chr(byte) for byte in visible}
-    names |= {byte: chr(256 + index) for index, byte in enumerate(others)}
+    names |= {byte: chr(256 + index) for index, byte in enumerate(invisible)}
     return [names[byte] for byte in range(256)]
 
 

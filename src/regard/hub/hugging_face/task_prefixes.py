@@ -1,7 +1,7 @@
 """What a folder of T5 says of its tasks: the text that each begins with, and its search.
 
-T5 is told by words what it is to write (Raffel et al. 2020, section 2.4). ``config.json`` has them
-for the tasks that a model was trained for (``task_specific_params``).
+The first words of a text say what T5 is to write (Raffel et al. 2020, section 2.4). ``config.json``
+has them for the tasks that a model was trained for (``task_specific_params``).
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def read_scalar(fields: Mapping[str, Any]) -> float:
         The number.
 
     Raises:
-        ConfigError: It is no number above 0.
+        ConfigError: It is not a number above 0.
     """
     scalar = field_of(fields, "query_pre_attn_scalar", _QUERY_SCALAR)
     if scalar <= 0:

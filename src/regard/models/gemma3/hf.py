@@ -53,8 +53,8 @@ def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, rope in {**ropes, "rope_scaling": scaling}.items():
         if not isinstance(rope, Mapping):
             raise ConfigError(f"config.json: {name}={json.dumps(rope)}: an object was expected.")
-        place = f"{name}.partial_rotary_factor"
-        require_fields({place: rope.get("partial_rotary_factor")}, {place: 1.0})
+        field = f"{name}.partial_rotary_factor"
+        require_fields({field: rope.get("partial_rotary_factor")}, {field: 1.0})
     if scaling.get("type") is not None and scaling.get("rope_type") is None:
         raise ConfigError(
             f"config.json: rope_scaling.type={json.dumps(scaling['type'])}: releases of "
@@ -65,17 +65,17 @@ def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
         kind: field_of(ropes[kind], "rope_theta", field_of(fields, name, default))
         for kind, (name, default) in _BASES.items()
     }
-    place = f"rope_parameters.{_LOCAL}"
-    if read_scaling(fields, ropes[_LOCAL], place) != PlainAngles():
+    field = f"rope_parameters.{_LOCAL}"
+    if read_scaling(fields, ropes[_LOCAL], field) != PlainAngles():
         raise ConfigError(
-            f"config.json: {place}.rope_type={json.dumps(ropes[_LOCAL]['rope_type'])}: no such "
+            f"config.json: {field}.rope_type={json.dumps(ropes[_LOCAL]['rope_type'])}: no such "
             "variant here, default alone is computed in these layers."
         )
-    place = f"rope_parameters.{_GLOBAL}"
-    rule = read_scaling(fields, ropes[_GLOBAL], place)
+    field = f"rope_parameters.{_GLOBAL}"
+    rule = read_scaling(fields, ropes[_GLOBAL], field)
     if rule.depends_on_length:
         raise ConfigError(
-            f"config.json: {place}.rope_type={json.dumps(rule.rope_type)}: no such variant here, "
+            f"config.json: {field}.rope_type={json.dumps(rule.rope_type)}: no such variant here, "
             "angles of this model do not depend on the length of a text."
         )
     return {

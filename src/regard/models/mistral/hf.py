@@ -32,13 +32,13 @@ def one_window(config: GptConfig, *, kind: str) -> int | None:
     Raises:
         SettingError: Layers have different windows.
     """
-    first, *others = dict.fromkeys(config.windows())
-    if others:
+    window, *different = dict.fromkeys(config.windows())
+    if different:
         raise SettingError(
             [f"model.window={setting_text(config.window)}: {kind} have one for all layers only."],
-            {"window": first},
+            {"window": window},
         )
-    return first or None
+    return window or None
 
 
 def _read(fields: Mapping[str, Any]) -> GptConfig:

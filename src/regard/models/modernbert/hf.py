@@ -202,8 +202,8 @@ def _write(config: ModernBertConfig, vocab_size: int) -> dict[str, Any]:
         head_activation = head_activation._replace(local="pooler_activation")
     require_settings(config, only, kind=_KIND)
     windows = config.windows()
-    size, *others = dict.fromkeys(size for size in windows if size) or [_WINDOW]
-    if others:
+    size, *different = dict.fromkeys(size for size in windows if size) or [_WINDOW]
+    if different:
         raise SettingError(
             [
                 f"model.window={setting_text(config.window)}: {_KIND} have one size for all layers "

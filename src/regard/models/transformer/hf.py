@@ -348,10 +348,10 @@ def _map_parameters(config: TransformerConfig) -> list[ParameterMapping]:
 
 def _sinusoid_tables(config: TransformerConfig) -> dict[str, Tensor]:
     return {
-        f"model.{side}.embed_positions.weight": sinusoids(
+        f"model.{part}.embed_positions.weight": sinusoids(
             config.max_positions, config.dim, "halves"
         )
-        for side in ("encoder", "decoder")
+        for part in ("encoder", "decoder")
     }
 
 

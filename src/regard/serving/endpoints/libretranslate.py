@@ -137,8 +137,8 @@ def _find(code: str, codes: Sequence[str], verb: str) -> str:
     try:
         return find_language(code, codes)
     except ConfigError:
-        known = list_first(codes, _NAMED_CODES)
-        raise Problem(400, f"{code} is not supported: this model {verb} {known}.") from None
+        supported = list_first(codes, _NAMED_CODES)
+        raise Problem(400, f"{code} is not supported: this model {verb} {supported}.") from None
 
 
 def _answer(

@@ -31,7 +31,7 @@ class FillBody(Body, frozen=True, kw_only=True):
 
 
 class TokenCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A token that a mask may stand for, and its probability, 0 to 1."""
+    """A token that may be in place of a mask, and its probability, 0 to 1."""
 
     token: str
     probability: float

@@ -62,12 +62,12 @@ def _many_languages(many: LanguageTokens, languages: str) -> Languages:
     source, targets = short[str(many.source)], list(short.values())
     sources = tuple(targets)
     if languages:
-        first, *others = languages.split(",")
-        direction = find_direction(many, first)
+        pair, *more_targets = languages.split(",")
+        direction = find_direction(many, pair)
         if direction.source is not None:
             source = short[direction.source]
             sources = (source,)
-        targets = [short[code] for code in (direction.target, *map(many.find, others))]
+        targets = [short[code] for code in (direction.target, *map(many.find, more_targets))]
     return Languages(source, {code: f"<{source}-{code}>" for code in targets}, sources)
 
 

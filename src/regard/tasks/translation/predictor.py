@@ -118,10 +118,9 @@ class Translator(TargetWriter):
         target, tags = split_pair(lang)[-1], tags_of(self)
         tag = tags.get(target.lower().replace("_", "-")) or tags.get(base_code(target))
         if tag is None:
-            known = list(tags) or self.config.data.languages.split("-")[-1:]
-            writes = (
-                ", ".join(filter(None, known)) or "one language, which its folder does not name"
-            )
+            targets = list(tags) or self.config.data.languages.split("-")[-1:]
+            writes = ", ".join(filter(None, targets))
+            writes = writes or "one language, which its folder does not name"
             raise ConfigError(f"`lang={lang}`: this model writes {writes}.  Leave it out.")
         return f"{tag} "
 
