@@ -24,12 +24,8 @@ from regard.hub.export import EXPORTS
 from regard.layers.rotary_scaling import DynamicScaling
 from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
 from regard.runs.export_check import export_model
-from regard.runs.text_check import (
-    TextOutput,
-    check_texts,
-    model_outputs,
-    validation_texts,
-)
+from regard.runs.text_check import check_texts, validation_texts
+from regard.runs.text_outputs import TextOutput, model_outputs
 from regard.runs.transformers_peer import TRANSFORMERS
 from regard.settings.binding import from_toml
 from regard.setup.config import DataConfig, RunConfig

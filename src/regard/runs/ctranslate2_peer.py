@@ -36,8 +36,8 @@ from regard.hub.file_names import (
 )
 from regard.hub.hugging_face.published_tokenizer import SENTINEL, PublishedTokenizer
 from regard.models import EncoderDecoder, Model
-from regard.runs.text_check import (
-    Peer,
+from regard.runs.text_check import Peer
+from regard.runs.text_outputs import (
     TextOutput,
     TextReader,
     compared_search,

@@ -38,14 +38,13 @@ from regard.models import (
 )
 from regard.runs.input_check import check_inputs
 from regard.runs.text_check import (
-    InputReader,
     Peer,
     TextCheck,
-    TextReader,
     check_texts,
     largest_difference,
     require_texts,
 )
+from regard.runs.text_outputs import InputReader, TextReader
 from regard.settings.validation import LARGEST
 from regard.setup.base_task import FOLDER
 from regard.tasks import task_of

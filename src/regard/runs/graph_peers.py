@@ -16,10 +16,10 @@ from regard.data.readers.audio import read_wav
 from regard.data.rows import Rows
 from regard.data.time_series import TimeSeries
 from regard.runs.input_check import forecast_outputs
-from regard.runs.text_check import (
+from regard.runs.text_check import Peer
+from regard.runs.text_outputs import (
     NUM_CANDIDATES,
     InputReader,
-    Peer,
     TextOutput,
     TextReader,
     label_output,

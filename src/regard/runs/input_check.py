@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.time_series import TimeSeries
-from regard.runs.text_check import (
-    NUM_TEXTS,
-    InputReader,
-    Peer,
-    TextCheck,
-    TextOutput,
-    compare_outputs,
-    label_output,
-    validation_data,
-)
+from regard.runs.text_check import NUM_TEXTS, Peer, TextCheck, compare_outputs, validation_data
+from regard.runs.text_outputs import InputReader, TextOutput, label_output
 from regard.tasks.forecasting.predictor import Forecaster
 
 _NOUNS = {"images": "image", "recordings": "recording", "series": "series"}

@@ -16,15 +16,14 @@ from torch import Tensor
 
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
-from regard.runs.text_check import (
+from regard.runs.text_check import Peer, largest_difference
+from regard.runs.text_outputs import (
     NUM_CANDIDATES,
-    Peer,
     TextOutput,
     TextReader,
     compared_search,
     continued_tokens,
     label_output,
-    largest_difference,
     question_of,
     scored_tokens,
 )
