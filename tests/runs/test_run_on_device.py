@@ -13,7 +13,7 @@ import regard
 from regard.explain import explain
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
-from regard.runs.session import RunSession
+from regard.runs.session import RunSession, SessionContext
 from regard.setup.request import Request
 from regard.tasks.sequence_to_sequence import target_setup
 from regard.training.signals import Stopped, request_stop
@@ -59,7 +59,8 @@ def test_what_the_first_outputs_of_a_gpu_wait_for_is_not_in_the_time_of_an_evalu
     settings = (*TINY, f"training.device={device}")
     request = Request.parse(settings, paths={"path": str(file)})
     with pretended_gpu():
-        run = RunSession.from_request(request, ModelFolder(tmp_path / "model"), ignore_events, 0.0)
+        context = SessionContext(ModelFolder(tmp_path / "model"), ignore_events, 0.0)
+        run = RunSession.from_request(request, context)
         measured = run.setup.evaluation_seconds(run.setup.model)
     assert measured == pytest.approx(2 * 0.5 + seconds * target_setup._BATCHING_GAIN)
 

@@ -19,9 +19,8 @@ SETTINGS = tuple(setting for setting in TINY if not setting.startswith("training
 def plan_of(path, *settings):
     """Return the plan of a new run on a file, and its summary."""
     request = Request.parse((*SETTINGS, *settings), paths={"path": str(path)})
-    run = session.RunSession.from_request(
-        request, ModelFolder("."), lambda event: None, time.monotonic()
-    )
+    context = session.SessionContext(ModelFolder("."), lambda event: None, time.monotonic())
+    run = session.RunSession.from_request(request, context)
     counters, planned = run.plan()
     return counters.plan, planned
 

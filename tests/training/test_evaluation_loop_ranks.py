@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from regard.generation import scheduling
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
 from regard.runs.scoring import evaluate
-from regard.runs.session import RunSession
+from regard.runs.session import RunSession, SessionContext
 from regard.setup.request import Request
 from regard.setup.shared_predictor import shared_predictor
 from regard.tasks.classification.predictor import TextClassifier
@@ -94,9 +93,8 @@ def evaluate_task(name: str, folder: Path, world: World, rank: int) -> dict[str,
     # Rank 0 alone sees the folder.
     path = folder / f"{name}-{world.size}-{world.is_shared}-{rank}"
     model_folder = ModelFolder(path)
-    run = RunSession.from_request(
-        request, model_folder, ignore_events, time.monotonic(), MappingProxyType({}), world
-    )
+    context = SessionContext(model_folder, ignore_events, time.monotonic(), world)
+    run = RunSession.from_request(request, context)
     setup = run.setup
     average = ExponentialMovingAverage(setup.model, 0.0)
     evaluation = setup.evaluator()(average)

@@ -20,7 +20,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
 from regard.layers.attention_config import AttentionConfig
 from regard.runs.run import ignore_events, resume, train
-from regard.runs.session import RunSession
+from regard.runs.session import RunSession, SessionContext
 from regard.setup import estimate
 from regard.setup.request import Request
 from regard.training.checkpoint import checkpoint_path
@@ -126,9 +126,8 @@ def by_memory(folder: Path, world: World) -> dict[str, Any]:
     """Return how a run begins and ends where the whole model does not fit in one process."""
     settings = (*SETTINGS, "training.deterministic=false")
     request = Request.parse(settings, paths={"path": str(folder / "pairs.tsv")})
-    setup = RunSession.from_request(
-        request, ModelFolder("unused"), ignore_events, time.monotonic(), world=world
-    ).setup
+    context = SessionContext(ModelFolder("unused"), ignore_events, time.monotonic(), world)
+    setup = RunSession.from_request(request, context).setup
     length = setup.batches.longest
     tokens = estimate.largest_batch_tokens(setup.config.training, 2, length)
     library_bytes, free_memory_bytes = estimate._LIBRARY_BYTES, estimate.free_memory_bytes

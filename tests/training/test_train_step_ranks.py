@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 from regard.errors import WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
-from regard.runs.session import RunSession
+from regard.runs.session import RunSession, SessionContext
 from regard.setup.request import Request
 from regard.training.checkpoint import Counters
 from regard.training.distribution import ALONE, World
@@ -74,7 +74,8 @@ def prepare(path: Path, *settings: str):
     request = Request.parse(
         ("training.batch_tokens=240", *settings), file=None, paths={"path": str(path)}
     )
-    run = RunSession.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
+    context = SessionContext(ModelFolder("unused"), ignore_events, time.monotonic())
+    run = RunSession.from_request(request, context)
     run.setup.model.double()
     return run.setup
 

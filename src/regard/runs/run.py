@@ -22,7 +22,7 @@ from regard.hub.file_names import CHECKPOINTS, CONFIG
 from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
-from regard.runs.session import RunSession
+from regard.runs.session import RunSession, SessionContext
 from regard.runs.start_checks import (
     open_shared_sources,
     require_disk_space,
@@ -86,6 +86,7 @@ def train(
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
+    context = SessionContext(folder, report, start_time, world)
     world.on_first(lambda: require_free(folder))
     request = share_request(
         world, lambda file: _request(data, settings, file, sources), config, data, settings
@@ -98,13 +99,7 @@ def train(
             _hold(lock, stack, world)
         with resource_errors(_LESS_DATA):
             run = RunSession.from_request(
-                request,
-                folder,
-                report,
-                start_time,
-                sources,
-                world,
-                data_from_rank_0=data_from_rank_0,
+                request, context, sources, data_from_rank_0=data_from_rank_0
             )
         if locks_late:
             _hold(lock, stack, world)
@@ -151,6 +146,7 @@ def resume(
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
+    context = SessionContext(folder, report, start_time, world)
     config = share_saved_config(world, lambda: folder.read_config(RunConfig))
     if world.on_first(lambda: folder.is_finished):
         return open_model(folder.path, device or "auto") if world.is_first else None
@@ -170,9 +166,7 @@ def resume(
             require_own_gpus(world, device or config.training.device)
             present = _present_device(config.training.device, device, report)
             with resource_errors(_LESS_DATA):
-                run = RunSession.from_folder(
-                    folder, config, sources, report, start_time, world, present
-                )
+                run = RunSession.from_folder(config, context, sources, present)
             return run.resume(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
         typed = () if device is None else (f"training.device={device}",)
@@ -180,7 +174,7 @@ def resume(
             world, lambda file: Request.parse(typed, file=file), folder.path / CONFIG
         )
         with resource_errors(_LESS_DATA):
-            run = RunSession.from_request(request, folder, report, start_time, sources, world)
+            run = RunSession.from_request(request, context, sources)
         return run.start(lock)
 
 
@@ -221,14 +215,8 @@ def estimate(
         world, lambda file: _request(data, settings, file), config, data, settings
     )
     with resource_errors(_LESS_DATA):
-        run = RunSession.from_request(
-            request,
-            ModelFolder("."),
-            report,
-            start_time,
-            world=world,
-            data_from_rank_0=data_from_rank_0,
-        )
+        context = SessionContext(ModelFolder("."), report, start_time, world)
+        run = RunSession.from_request(request, context, data_from_rank_0=data_from_rank_0)
     with reproducible(run.config.training, run.setup.device):
         planned = run.plan()[1]
     if folder is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -89,26 +89,48 @@ from regard.training.steppers import build_stepper, computes_in_shards, reproduc
 _COMPILED_BATCHES = 4  # for which a model is compiled before its first step
 
 
+class SessionContext(NamedTuple):
+    """Where a session runs, and who hears of it.
+
+    Args:
+        folder: The run's folder.
+        report: Called with every event.
+        start_time: Clock (``time.monotonic``) at which the session began.
+        world: The processes that train together.
+    """
+
+    folder: ModelFolder
+    report: Report
+    start_time: float
+    world: World = ALONE
+
+
 class RunSession:
-    """One session of a run in a folder."""
+    """One session of a run in a folder.
+
+    Args:
+        context: Where it runs.
+        task: The task of the run.
+        setup: Model, batches, loss and evaluation.
+        advice: Finds settings that need less memory.
+        sources: The open data by the name of its setting.
+    """
 
     def __init__(
         self,
-        folder: ModelFolder,
+        context: SessionContext,
         task: Task,
         setup: TrainingSetup,
         advice: MemoryAdvice,
         sources: Mapping[str, DataSource],
-        report: Report,
-        start_time: float,
-        world: World = ALONE,
     ) -> None:
-        self.world = world
+        self.folder, self.world = context.folder, context.world
+        world = context.world
         if world.watch is not None:
             world.watch.seconds = setup.config.training.heartbeat_seconds
-        self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
+        self.task, self.setup, self._advice = task, setup, advice
         self.config, self._sources = setup.config, sources
-        self._report, self._start_time = report, world.share(start_time)
+        self._report, self._start_time = context.report, world.share(context.start_time)
         self._uses_fsdp = chooses_fsdp(setup)
         # Refused here where it cannot be; what a run takes is known later.
         self._compiles(in_shards=computes_in_shards(self.config.training, world), seconds=0.0)
@@ -120,15 +142,23 @@ class RunSession:
     def from_request(
         cls,
         request: Request,
-        folder: ModelFolder,
-        report: Report,
-        start_time: float,
+        context: SessionContext,
         sources: Mapping[str, DataSource] = MappingProxyType({}),
-        world: World = ALONE,
         *,
         data_from_rank_0: bool = False,
     ) -> RunSession:
-        """Read the data, decide the settings, and build the model."""
+        """Read the data, decide the settings, and build the model.
+
+        Args:
+            request: What the user set.
+            context: Where the session runs.
+            sources: Data that is already open, by the name of its setting.
+            data_from_rank_0: Whether rank 0 sends its data to the other processes.
+
+        Returns:
+            The session of a new run.
+        """
+        world, report = context.world, context.report
         requested = request.bind_all_but_model(RunConfig())
         if requested.training.tensorboard:
             require_tensorboard()
@@ -164,7 +194,7 @@ class RunSession:
                 )
         facts = Facts(
             data=dataset.facts(),
-            paths=stored_paths(sources, folder),
+            paths=stored_paths(sources, context.folder),
             sha256=sources_hash(sources),
             vocab_size=0 if tokenizer is None else len(tokenizer),
             num_tokens=estimate_num_tokens(dataset, tokenizer),
@@ -182,26 +212,34 @@ class RunSession:
         advice = MemoryAdvice(
             config, task, facts.vocab_size, resolve_preset, world=world, device=device
         )
-        setup = _set_up(task, config, dataset, tokenizer, report, advice, world, device)
+        setup = _set_up(context, task, config, dataset, tokenizer, advice, device)
         if pretrained is not None:
             note = load_initial_weights(setup.model, config, pretrained)
             if note:
                 report(Warned(text=note))
         share_weights(world, setup.model, request.start_from)
-        return cls(folder, task, setup, advice, sources, report, start_time, world)
+        return cls(context, task, setup, advice, sources)
 
     @classmethod
     def from_folder(
         cls,
-        folder: ModelFolder,
         config: RunConfig,
+        context: SessionContext,
         sources: Mapping[str, DataSource],
-        report: Report,
-        start_time: float,
-        world: World = ALONE,
         device: torch.device = CPU,
     ) -> RunSession:
-        """Read the data and build the model as the first session did, on the device of this one."""
+        """Read the data and build the model as the first session did, on the device of this one.
+
+        Args:
+            config: The saved settings.
+            context: Where the session runs.
+            sources: The open data by the name of its setting.
+            device: What this session computes on.
+
+        Returns:
+            The session of a run that is resumed.
+        """
+        folder, report, world = context.folder, context.report, context.world
         if config.training.tensorboard:
             require_tensorboard()
         task = task_of(config)
@@ -211,8 +249,8 @@ class RunSession:
         tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
         vocab_size = 0 if tokenizer is None else len(tokenizer)
         advice = MemoryAdvice(config, task, vocab_size, world=world, device=device)
-        setup = _set_up(task, config, dataset, tokenizer, report, advice, world, device)
-        return cls(folder, task, setup, advice, sources, report, start_time, world)
+        setup = _set_up(context, task, config, dataset, tokenizer, advice, device)
+        return cls(context, task, setup, advice, sources)
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
@@ -495,23 +533,23 @@ class RunSession:
 
 
 def _set_up(
+    context: SessionContext,
     task: Task,
     config: RunConfig,
     dataset: Dataset,
     tokenizer: AnyTokenizer | None,
-    report: Report,
     advice: MemoryAdvice,
-    world: World,
     device: torch.device,
 ) -> TrainingSetup:
-    world.together(advice.require_weights)
+    """Build the model where its weights fit into memory, and arrange the data in batches."""
+    context.world.together(advice.require_weights)
     with resource_errors(advice.describe):
         model = build_model(config, 0 if tokenizer is None else len(tokenizer), task).to(device)
         parts = RunParts(
-            config=config, dataset=dataset, tokenizer=tokenizer, model=model, world=world
+            config=config, dataset=dataset, tokenizer=tokenizer, model=model, world=context.world
         )
-        setup = task.set_up(parts, report)
-    report(summarize_model(config, model, task))
+        setup = task.set_up(parts, context.report)
+    context.report(summarize_model(config, model, task))
     return setup
 
 
