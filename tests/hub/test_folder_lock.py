@@ -72,6 +72,27 @@ def test_a_lock_that_fails_leaves_no_file(tmp_path, monkeypatch, call):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_cannot_be_written_is_not_sent_to_another_folder(tmp_path, monkeypatch):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "config.toml").write_text("")
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(ConfigError) as caught, FolderLock(tmp_path):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}: cannot be written (Permission denied).  "
+        f"Allow it: chmod -R u+w {tmp_path}, or resume a copy: cp -r {tmp_path} COPY"
+    )
+
+
+@pytest.mark.slow
+def test_a_run_in_use_is_to_be_waited_for_by_who_resumes_it(holder, tmp_path):
+    (tmp_path / "model" / "config.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"Wait until it ends\.$"), FolderLock(tmp_path / "model"):
+        pass
+
+
 def test_only_one_of_many_that_start_at_once_gets_the_folder(tmp_path):
     barrier, release = threading.Barrier(8), threading.Event()
     outcomes = []

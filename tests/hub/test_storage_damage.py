@@ -62,6 +62,16 @@ def test_a_file_cut_short_says_both_sizes(tmp_path: Path):
     )
 
 
+def test_a_damaged_file_of_a_published_model_is_to_be_downloaded_again(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"12345")
+    assert error_of_reading(path) == (
+        f"{path}: cut short: 5 bytes, too few for a header.  "
+        "Restore the file from a copy, or download it again."
+    )
+
+
 def test_a_file_cut_within_its_header_says_what_the_header_needs(tmp_path: Path):
     path = tmp_path / "last"
     data = write_example(path)

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from regard.errors import ConfigError
+from regard.hub.file_names import CONFIG
+from regard.hub.storage import advise_on_folder
 
 _NAME = ".lock"
 _MOST_ATTEMPTS, _SECONDS_BETWEEN = 3, 0.02
@@ -49,7 +51,7 @@ class FolderLock:
             self._remove_created()
             raise ConfigError(
                 f"{self.folder}: cannot be written ({error.strerror}).  "
-                "Choose another folder with `output`."
+                f"{advise_on_folder(self.folder)}"
             ) from error
         return self
 
@@ -82,7 +84,7 @@ class FolderLock:
             if _locks(descriptor, fcntl.LOCK_EX):
                 return
             time.sleep(_SECONDS_BETWEEN)  # another process may only be looking
-        raise _in_use(self.folder, descriptor)
+        raise _in_use(self.folder, descriptor, is_resumed=(self.folder / CONFIG).is_file())
 
     def check(self) -> None:
         """Check that the folder is still there.
@@ -142,12 +144,12 @@ def _locks(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _in_use(folder: Path, descriptor: int) -> ConfigError:
+def _in_use(folder: Path, descriptor: int, *, is_resumed: bool = False) -> ConfigError:
     """Return the error of a folder whose lock another process holds."""
     holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+    other = "" if is_resumed else ", or choose another folder with `output`"
     return ConfigError(
-        f"{folder}: in use by {holder}, which trains a model there.  "
-        "Wait until it ends, or choose another folder with `output`."
+        f"{folder}: in use by {holder}, which trains a model there.  Wait until it ends{other}."
     )
 
 

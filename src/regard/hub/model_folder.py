@@ -49,6 +49,7 @@ from regard.hub.hugging_face.recognize import has_sentencepiece, is_hugging_face
 from regard.hub.int8_weights import dequantize, is_quantized, weights_alone
 from regard.hub.manifest import Manifest
 from regard.hub.storage import (
+    advise_on_folder,
     append_line,
     read_tensors,
     read_text,
@@ -67,7 +68,7 @@ _NAMED_FILES = 3
 _RISE = 0.01  # of the loss, which may be below 0: less is chance
 _WRITTEN_LATER = (HF_CONFIG, WEIGHTS, WEIGHTS_INDEX, TOKENIZER, MODEL_CARD, METRICS, CURVES)
 """Files that a run writes after its settings, or that are of a published model."""
-_UNWRITABLE = "{}: cannot be written ({}).  Choose another folder with `output`."
+_UNWRITABLE = "{}: cannot be written ({}).  {}"
 
 
 class _MetricsLine(msgspec.Struct):
@@ -110,7 +111,8 @@ class ModelFolder:
         try:
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(_UNWRITABLE.format(self.path, error.strerror)) from error
+            advice = advise_on_folder(self.path)
+            raise ConfigError(_UNWRITABLE.format(self.path, error.strerror, advice)) from error
 
     def check_writable(self) -> None:
         """Raise where `create` would fail, without creating anything.
@@ -129,7 +131,8 @@ class ModelFolder:
         }
         problem = next((number for number, is_met in problems.items() if is_met), None)
         if problem is not None:
-            raise ConfigError(_UNWRITABLE.format(self.path, os.strerror(problem)))
+            advice = advise_on_folder(self.path)
+            raise ConfigError(_UNWRITABLE.format(self.path, os.strerror(problem), advice))
 
     def require_no_other_files(self) -> None:
         """Raise where a run would write among files of another origin, such as a published model.

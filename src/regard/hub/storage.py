@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from regard.errors import ConfigError, NextStep, ResourceError, WeightsError
+from regard.hub.file_names import CHECKPOINTS, CONFIG, HF_CONFIG
 
 _MEGABYTE = 1_000_000
 _BLOCK_BYTES = 4096  # read at a time to find the end of a line
@@ -44,7 +46,6 @@ _FOLDER_FAULTS = {
     code: code for code in (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 } | {errno.EEXIST: errno.ENOTDIR}  # a file has the name of a folder to be created
 """Errors of the system that another folder would not give, and what each is called."""
-_RESTORE = "Restore the file from a copy, or train again with another `output`."
 _PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # the zip of torch.save, or a bare pickle
 
 
@@ -143,7 +144,7 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
     if (content := _checksum(tensors, state)) != stored:
         checksums = f"(sha256 of the content {content[:4]}…, stored {stored[:4]}…)"
         problem = f"damaged: the checksum does not agree {checksums}."
-        raise WeightsError(f"{path}: {problem}  {_RESTORE}")
+        raise WeightsError(f"{path}: {problem}  {_advise_on_damage(path)}")
     return tensors, state
 
 
@@ -374,6 +375,15 @@ def _end_of_whole_lines(file: FileIO) -> int:
     return 0
 
 
+def advise_on_folder(folder: Path) -> str:
+    """Return what to do about a folder that cannot be written; a run can resume in no other."""
+    run = folder.parent if folder.name == CHECKPOINTS else folder
+    if not os.path.isfile(run / CONFIG):  # noqa: PTH113 - False without permission to look
+        return "Choose another folder with `output`."
+    name = shlex.quote(str(run))
+    return f"Allow it: chmod -R u+w {name}, or resume a copy: cp -r {name} COPY"
+
+
 def _raise_unwritable(
     path: Path, error: OSError, size: int, noun: str, *next_steps: NextStep
 ) -> NoReturn:
@@ -388,7 +398,7 @@ def _raise_unwritable(
     if code not in _FOLDER_FAULTS:
         raise ResourceError(f"{path}: cannot be written ({reason}).{intact}") from error
     folder = path if code == errno.EISDIR else path.parent
-    advice = "" if path.is_file() else "  Choose another folder with `output`."
+    advice = "" if path.is_file() else f"  {advise_on_folder(folder)}"
     raise ConfigError(f"{folder}: cannot be written ({reason}).{advice}") from error
 
 
@@ -433,7 +443,9 @@ def _document(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, dict
         document = json.loads(metadata[_METADATA])
         return str(document["sha256"]), dict(document["state"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: damaged: the state cannot be read.  {_RESTORE}") from error
+        raise WeightsError(
+            f"{path}: damaged: the state cannot be read.  {_advise_on_damage(path)}"
+        ) from error
 
 
 def _checksum(tensors: Mapping[str, Tensor], state: dict[str, object]) -> str:
@@ -468,14 +480,21 @@ def _fault(path: Path, problem: str) -> str:
         start = file.read(9)
     length = int.from_bytes(start[:8], "little")
     if len(start) < 9:
-        return f"cut short: {size:,} bytes, too few for a header.  {_RESTORE}"
+        return f"cut short: {size:,} bytes, too few for a header.  {_advise_on_damage(path)}"
     if length > _LONGEST_HEADER or start[8:] != b"{":
         return _foreign(path, start)
     promised = max(tensor_ends(path).values(), default=8 + length)
     if size < promised:
         return f"cut short: {size:,} bytes, the header promises {promised:,}."
     reason = problem.removeprefix("Error while deserializing header: ")
-    return f"damaged: {reason}.  {_RESTORE}"
+    return f"damaged: {reason}.  {_advise_on_damage(path)}"
+
+
+def _advise_on_damage(path: Path) -> str:
+    """Return what to do about a damaged file: one of a published model was not trained here."""
+    is_published = (path.parent / HF_CONFIG).is_file()
+    remedy = "download it again." if is_published else "train again with another `output`."
+    return f"Restore the file from a copy, or {remedy}"
 
 
 def _foreign(path: Path, start: bytes) -> str:

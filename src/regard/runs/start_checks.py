@@ -240,9 +240,11 @@ def require_disk_space(world: World, folder: Path, planned: Planned) -> None:
         free = free_bytes(folder)
         if free < planned.disk_bytes:
             needed = max(1, round(planned.disk_bytes / _MEGABYTE))
+            is_resumed = ModelFolder(folder).holds_model
+            other = "" if is_resumed else ", or choose another `output`"
             raise ResourceError(
                 f"{folder}: the disk has {free // _MEGABYTE:,.0f} MB free, and the run needs about "
-                f"{needed:,} MB.  Make room there, or choose another `output`."
+                f"{needed:,} MB.  Make room there{other}."
             )
 
     world.on_first(check)
