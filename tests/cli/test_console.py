@@ -10,7 +10,14 @@ import pytest
 
 from regard.cli import console
 from regard.cli.console import describe, is_interactive, make_report
-from regard.training.events import Finished, ModelSummary, Planned, Progress, Warned
+from regard.training.events import (
+    Finished,
+    ModelSummary,
+    Planned,
+    Progress,
+    Warned,
+    WorkingOn,
+)
 
 PLANNED = Planned(
     optimizer="muon",
@@ -116,6 +123,36 @@ def test_a_notebook_has_one_line_of_progress_that_is_updated(monkeypatch, capsys
     assert capsys.readouterr().out == "Note    A line.\n"
     assert len(shown) == 2
     assert "1/4" in shown[0]["text/plain"] and "2/4" in shown[1]["text/plain"]
+
+
+WORKING = WorkingOn(stage="reading pairs.tsv", done=45, total=180, unit="MB")
+
+
+def test_long_work_has_a_line_in_a_file_every_half_minute(monkeypatch, capsys):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock.now)
+    with make_report(json=False) as report:
+        for clock.now in (5.0, 29.0, 31.0, 40.0, 62.0):
+            report(WORKING)
+    assert capsys.readouterr().out == 2 * "        reading pairs.tsv: 45 of 180 MB\n"
+
+
+def test_long_work_is_an_object_of_json(capsys):
+    with make_report(json=True) as report:
+        report(WORKING)
+    assert msgspec.json.decode(capsys.readouterr().out) == {
+        "event": "working",
+        "stage": "reading pairs.tsv",
+        "done": 45,
+        "total": 180,
+        "unit": "MB",
+    }
+
+
+def test_long_work_has_a_bar_on_a_terminal():
+    assert console._working_line(WORKING).strip() == (
+        "████░░░░░░░░░░░░ reading pairs.tsv: 45 of 180 MB"
+    )
 
 
 def test_color_that_is_forced_makes_no_moving_lines_in_a_file(monkeypatch, capsys):

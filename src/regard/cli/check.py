@@ -11,6 +11,7 @@ import msgspec
 from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.outputs import as_json, escape
 from regard.cli.parameters import Flag, Name, Settings
+from regard.cli.progress import show_stages
 from regard.cli.wording import command_text, error_text, message_text
 from regard.data.listing import pluralize, shorten_line
 from regard.errors import DataError, NextStep
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from regard.data.readers.problems import RowProblem
     from regard.setup.base_task import Task
     from regard.setup.dataset import Dataset, ReadOptions
+    from regard.setup.facts import DataDetails
 
 _PRINTED_DROPS = 10
 _PRINTED_PROBLEMS = 100
@@ -64,13 +66,13 @@ def _check(data: str, settings: tuple[str, ...], options: DataOptions, *, json: 
     task = choose_task(request, sources["path"])
     draft = request.check(task.defaults)
     read_options = ReadOptions.from_request(request, draft, sources, has_sizes=False)
-    dataset = _read(task, read_options, data, json=json)
+    dataset, details = _read(task, read_options, data, json=json)
     is_stream = any(source.is_stream for source in sources.values())
     next_command = None if is_stream else _training_command(data, typed)
     if json:
-        _print_json(task.name, dataset, next_command)
+        _print_json(task.name, dataset, details, next_command)
         return
-    _print(task.name, dataset)
+    _print(task.name, dataset, details)
     if next_command:
         print(f"Next    {next_command}")
 
@@ -82,12 +84,16 @@ def _training_command(data: str, settings: Sequence[str]) -> str:
     return command_text(NextStep("Train", "train", (data,), (*filled, ("output", "FOLDER"))))
 
 
-def _read(task: Task, options: ReadOptions, path: str, *, json: bool) -> Dataset[Any]:
-    """Read data; print every problem that it has."""
+def _read(
+    task: Task, options: ReadOptions, path: str, *, json: bool
+) -> tuple[Dataset[Any], DataDetails]:
+    """Read data, and collect what a report says about it; print every problem that it has."""
     from regard.data.readers.problems import RowProblem, UnreadableRowsError
 
     try:
-        return task.read(options)
+        with show_stages():
+            dataset = task.read(options)
+            return dataset, dataset.details()
     except UnreadableRowsError as error:
         _report_problems(path, task.name, error.problems, error.num_rows, json=json)
         if json or len(error.problems) == 1:
@@ -132,9 +138,11 @@ def _report_problems(
             print(f"... and {len(lines) - _PRINTED_PROBLEMS:,} more (all of them: --json)")
 
 
-def _print_json(task: str, dataset: Dataset[Any], next_command: str | None) -> None:
+def _print_json(
+    task: str, dataset: Dataset[Any], details: DataDetails, next_command: str | None
+) -> None:
     """Print the report as an object, with all rows that were left out."""
-    summary, details = dataset.summary(), dataset.details()
+    summary = dataset.summary()
     num_rows = summary.num_train + summary.num_valid + summary.num_test
     report = {"task": task, **msgspec.to_builtins(summary), "rows": num_rows}
     report["warnings"] = [message_text(text) for text in summary.warnings]
@@ -145,14 +153,13 @@ def _print_json(task: str, dataset: Dataset[Any], next_command: str | None) -> N
     print(as_json(report))
 
 
-def _print(task: str, dataset: Dataset[Any]) -> None:
+def _print(task: str, dataset: Dataset[Any], details: DataDetails) -> None:
     """Print the report as text, with the first rows that were left out."""
     from regard.cli.console import describe
 
     for line in describe(dataset.summary()):
         print(line)
     print(f"Task    {task}")
-    details = dataset.details()
     for title, text in details.lines:
         print(escape(f"{title:<7} {text}"))
     if num_similar := details.num_near_duplicates:

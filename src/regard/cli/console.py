@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from rich.live import Live
 from rich.text import Text
 
 from regard.cli.outputs import as_json
+from regard.cli.progress import SECONDS_BETWEEN_STAGES
 from regard.cli.wording import command_text, message_text
 from regard.data.listing import pluralize
+from regard.data.progress import Stage
 from regard.errors import NextStep
 from regard.metrics import Metric, metric_named
 from regard.training import events as ev
@@ -82,18 +85,29 @@ def _write_json(event: ev.Event) -> None:
 
 
 class _PlainReport:
-    """Writes lines of text; without progress between evaluations."""
+    """Writes lines of text; without progress between evaluations.
+
+    A stage that takes long has a line from time to time.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._has_header = False
+        self._wrote_at = time.monotonic()
 
     def __call__(self, event: ev.Event) -> None:
+        if isinstance(event, ev.WorkingOn):
+            if time.monotonic() - self._wrote_at < SECONDS_BETWEEN_STAGES:
+                return
+            self._write(f"        {_working_text(event)}")
+            self._wrote_at = time.monotonic()
+            return
         if isinstance(event, ev.Evaluated) and not self._has_header:
             self._has_header = True
             self._write(header(event.measures))
         for line in describe(event):
             self._write(line)
+            self._wrote_at = time.monotonic()
 
 
 class _LiveReport:
@@ -103,15 +117,24 @@ class _LiveReport:
         self._live = live
         self._plain = _PlainReport(lambda text: live.console.print(Text(text)))
         self._losses: deque[float] = deque(maxlen=24)
+        self._shows_work = False
 
     def __call__(self, event: ev.Event) -> None:
         if isinstance(event, ev.Progress):
             self._losses.append(event.loss)
-            self._live.update(Text(_progress_line(event, self._losses)), refresh=True)
+            self._show(_progress_line(event, self._losses))
             return
-        if isinstance(event, ev.Interrupted | ev.Finished):
-            self._live.update(Text(""), refresh=True)
+        if isinstance(event, ev.WorkingOn):
+            self._show(_working_line(event))
+            self._shows_work = True
+            return
+        if self._shows_work or isinstance(event, ev.Interrupted | ev.Finished):
+            self._show("")
         self._plain(event)
+
+    def _show(self, line: str) -> None:
+        self._live.update(Text(line), refresh=True)
+        self._shows_work = False
 
 
 class _NotebookReport:
@@ -125,11 +148,14 @@ class _NotebookReport:
         self._line = None
 
     def __call__(self, event: ev.Event) -> None:
-        if not isinstance(event, ev.Progress):
+        if isinstance(event, ev.Progress):
+            self._losses.append(event.loss)
+            content = {"text/plain": _progress_line(event, self._losses)}
+        elif isinstance(event, ev.WorkingOn):
+            content = {"text/plain": _working_line(event)}
+        else:
             self._plain(event)
             return
-        self._losses.append(event.loss)
-        content = {"text/plain": _progress_line(event, self._losses)}
         if self._line is None:
             self._line = self._display(content, raw=True, display_id=True)
         else:
@@ -165,10 +191,28 @@ def _figure(value: float, width: int, num_digits: int) -> str:
     return text if text.startswith(" ") else f"{value:{width}.2g}"
 
 
+def _working_text(event: ev.WorkingOn) -> str:
+    return str(Stage(event.stage, event.done, event.total, event.unit))
+
+
+def _working_line(event: ev.WorkingOn) -> str:
+    """Return the line of a stage on a terminal, with a bar where it is counted."""
+    text = _working_text(event)
+    return f"        {_bar(event.done, event.total)} {text}" if event.total else f"        {text}"
+
+
+def _bar(done: int, total: int) -> str:
+    """Return a bar of what is done.
+
+    >>> _bar(1, 2)
+    '████████░░░░░░░░'
+    """
+    filled = round(done / max(1, total) * _BAR_WIDTH)
+    return "█" * filled + "░" * (_BAR_WIDTH - filled)
+
+
 def _progress_line(event: ev.Progress, losses: deque[float]) -> str:
-    fraction = event.step / max(1, event.total_steps)
-    filled = round(fraction * _BAR_WIDTH)
-    bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+    bar = _bar(event.step, event.total_steps)
     if event.is_full_batch:
         return (
             f"{event.step:7,d} {bar} of {pluralize(event.total_steps, 'step')}   "

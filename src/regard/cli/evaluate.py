@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from regard.cli.model_options import WRITING_DEFAULTS, WritingOptions
 from regard.cli.outputs import as_json, escape
 from regard.cli.parameters import Flag, Name
+from regard.cli.progress import show_stages
 from regard.cli.torchrun import join_run, runs_on_all_ranks
 from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
@@ -80,19 +81,20 @@ def evaluate(
     is_shared = runs_on_all_ranks(["evaluate", model, data, compare, plot, html])
     with join_run() if is_shared else nullcontext() as launch:
         world = ALONE if launch is None else launch.world
-        report, task, predictor = score(
-            model,
-            data,
-            compare=compare,
-            decoding=Decoding(beam, compute.precision, lang or ""),
-            device=compute.device,
-            num_worst=worst,
-            drop_overlap=drop_overlap,
-            allow_overlap=allow_overlap,
-            plot=plot,
-            has_details=html is not None,
-            world=world,
-        )
+        with show_stages() if world.is_first else nullcontext():
+            report, task, predictor = score(
+                model,
+                data,
+                compare=compare,
+                decoding=Decoding(beam, compute.precision, lang or ""),
+                device=compute.device,
+                num_worst=worst,
+                drop_overlap=drop_overlap,
+                allow_overlap=allow_overlap,
+                plot=plot,
+                has_details=html is not None,
+                world=world,
+            )
         if not world.is_first:
             return
         _print(report, task, time.monotonic() - start_time, json=json)

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from regard.data.progress import Stage
     from regard.explain.explanation import Progress
 
 _SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_STAGES = 30.0
+"""Seconds between two lines about work on data where they are not written in place."""
 
 
 class ProgressLine:
@@ -19,11 +22,12 @@ class ProgressLine:
 
     Args:
         seconds: Seconds between two updates on a terminal.
+        seconds_elsewhere: Seconds between two lines elsewhere.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, seconds_elsewhere: float = _SECONDS_BETWEEN_LINES) -> None:
         self._is_terminal = sys.stderr.isatty()
-        self._pause = seconds if self._is_terminal else _SECONDS_BETWEEN_LINES
+        self._pause = seconds if self._is_terminal else seconds_elsewhere
         self._shown_at = time.monotonic()
         self._has_text = False
 
@@ -62,5 +66,23 @@ def show_progress() -> Iterator[Progress]:
 
     try:
         yield show
+    finally:
+        line.clear()
+
+
+@contextmanager
+def show_stages() -> Iterator[None]:
+    """Show how far work on data within is; what is quick shows nothing."""
+    from regard.data.progress import report_stages
+
+    line = ProgressLine(seconds=0.2, seconds_elsewhere=SECONDS_BETWEEN_STAGES)
+
+    def show(stage: Stage) -> None:
+        if line.is_due():
+            line.show(str(stage))
+
+    try:
+        with report_stages(show):
+            yield
     finally:
         line.clear()

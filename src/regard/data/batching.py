@@ -16,22 +16,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from regard.data.progress import tracked_parts
+
 _MUCH_LONGER = 3  # sources such as documents have this many times the tokens of their targets
 _POOL_ROWS = 1 << 17  # rows sorted together: larger pads less, smaller mixes batches more
 _PART_CHARS = 1 << 20  # characters encoded together: more take more memory and are no faster
 
 
-def parts_to_encode(texts: Sequence[str]) -> Iterator[range]:
+def parts_to_encode(texts: Sequence[str], stage: str = "encoding the texts") -> Iterator[range]:
     """Return the rows of texts part by part, each of about a million characters.
 
     A token takes a hundred bytes while its text is encoded, and four in `TokenRows`.
 
-    Yields:
+    Args:
+        texts: The texts.
+        stage: What is done with them, for the progress of long work.
+
+    Returns:
         The indices of texts to encode together.
 
     >>> list(parts_to_encode(["a", "b" * 1_000_000, "c" * 500_000, "d"]))
     [range(0, 2), range(2, 4)]
     """
+    return tracked_parts(_parts_by_chars(texts), stage, len(texts))
+
+
+def _parts_by_chars(texts: Sequence[str]) -> Iterator[range]:
     start = num_chars = 0
     for row, text in enumerate(texts):
         if row > start and num_chars + len(text) > _PART_CHARS:

@@ -26,6 +26,7 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus, describe_labels
+from regard.data.progress import tracked
 from regard.data.question_rows import Questions
 from regard.data.rows import Rows
 from regard.data.split_rules import EARLIER_SPLIT, SPLIT_RULE
@@ -44,6 +45,9 @@ _PUNCTUATION = (("P",), "`")
 _ASCII_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#%&'()*,-./:;?@[\\]_{}`", " "))  # the same
 _NUM_CODES = 0x10000  # the basic plane: a set of characters beyond it is slow to search
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
+_SPLITTING = "splitting the rows"
+_COMPARING = "comparing with the training rows"
+_COMPARED = "comparing the rows"
 
 
 R = TypeVar("R", bound=Rows)
@@ -80,7 +84,8 @@ def clean(
     cleaned, drops = ParallelCorpus(path=pairs.path, sources=[], targets=[], lines=[]), []
     seen: set[tuple[str, str]] = set()
     rows = zip(map(str.strip, pairs.sources), map(str.strip, pairs.targets), strict=True)
-    for line, (source, target) in zip(pairs.lines, rows, strict=True):
+    numbered = zip(pairs.lines, rows, strict=True)
+    for line, (source, target) in tracked(numbered, "cleaning the rows", len(pairs)):
         reason = _reason_to_drop(source, target, max_chars, seen)
         if reason:
             drops.append(DroppedRow(line=line, reason=reason, text=source or target))
@@ -198,7 +203,10 @@ def _require_held_out(rows: Rows, sizes: Sequence[int], parts: Sequence[list[int
 def _assign_parts(rows: T, sizes: Sequence[int], seed: int) -> NDArray[np.int8]:
     """Return the part of each row, ``[rows]``, for sizes of validation and test."""
     source_texts, target_texts = rows.keys()
-    columns = [list(map(content_key, texts)) for texts in (source_texts, target_texts)]
+    columns = [
+        list(map(content_key, tracked(texts, _SPLITTING, len(texts), "texts")))
+        for texts in (source_texts, target_texts)
+    ]
     sources, targets = map(_number_texts, columns)
     hashes = _hash_rows(columns, seed)
     groups = _find_groups(sources, targets)
@@ -257,7 +265,8 @@ def _stratify(
 def overlap(train: T, test: T) -> dict[int, int]:
     """Return the first training row with the same source, text or input, for test rows with one."""
     train_rows: dict[str, int] = {}
-    for row, text in enumerate(train.keys()[0]):
+    train_texts = train.keys()[0]
+    for row, text in enumerate(tracked(train_texts, _COMPARING, len(train_texts))):
         train_rows.setdefault(normalize(text), row)
     keys = [normalize(text) for text in test.keys()[0]]
     return {row: train_rows[key] for row, key in enumerate(keys) if key in train_rows}
@@ -331,8 +340,10 @@ def content_key(text: str) -> str:
 def count_near_duplicates(rows: ParallelCorpus | LabeledTexts) -> int:
     """Return the number of rows that differ from another only in punctuation and the like."""
     sources, targets = rows.keys()
-    texts = set(zip(map(normalize, sources), map(normalize, targets), strict=True))
-    return len(texts) - len({tuple(map(content_key, row)) for row in texts})
+    rows_in_order = tracked(zip(sources, targets, strict=True), _COMPARED, len(sources))
+    texts = {(normalize(source), normalize(target)) for source, target in rows_in_order}
+    keys = {tuple(map(content_key, row)) for row in tracked(texts, _COMPARED, len(texts))}
+    return len(texts) - len(keys)
 
 
 @cache
@@ -358,7 +369,7 @@ def _hash_rows(columns: Sequence[Sequence[str]], seed: int) -> NDArray[np.uint64
         hashlib.blake2b(
             "\0".join((str(seed), *texts)).encode("utf-8", "surrogatepass"), digest_size=8
         )
-        for texts in zip(*columns, strict=True)
+        for texts in tracked(zip(*columns, strict=True), _SPLITTING, len(columns[0]))
     )
     return np.array([int.from_bytes(value.digest()) for value in hashes], dtype=np.uint64)
 
@@ -377,7 +388,8 @@ def _find_groups(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDAr
             parents[node] = node = parents[parents[node]]  # halve the path for the next search
         return node
 
-    for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+    edges = zip(sources.tolist(), targets.tolist(), strict=True)
+    for source, target in tracked(edges, _SPLITTING, len(sources)):
         parents[find(source)] = find(target)
     roots = [find(source) for source in sources.tolist()]
     return np.unique(roots, return_inverse=True)[1]

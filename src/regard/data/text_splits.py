@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
+from regard.data.progress import tracked
 from regard.data.readers.running_text import TextLines
 from regard.data.splits import Splits, normalize
 from regard.errors import DataError
@@ -181,7 +182,8 @@ def _cut(text: str, size: int) -> list[str]:
 
 def without_repeats(train: TextLines, held_out: TextLines) -> tuple[TextLines, list[DroppedRow]]:
     """Return a held-out part without the long lines that are in training too, and these lines."""
-    train_texts = {normalize(text) for text in train.texts if len(text) >= _MIN_LINE_CHARS}
+    long_texts = (text for text in train.texts if len(text) >= _MIN_LINE_CHARS)
+    train_texts = set(map(normalize, tracked(long_texts, "comparing the lines", len(train))))
     remaining, dropped = [], []
     for row, text in enumerate(held_out.texts):
         if len(text) >= _MIN_LINE_CHARS and normalize(text) in train_texts:

@@ -19,6 +19,7 @@ import msgspec
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
+from regard.data.progress import begin_stage
 from regard.data.tokenizer_patterns import check_patterns
 from regard.errors import ConfigError, WeightsError
 from regard.settings.binding import check_types
@@ -113,6 +114,7 @@ class Tokenizer:
                 sample is used.
             config: Its kind and size.
         """
+        begin_stage("learning the vocabulary")
         num_chars = sum(map(len, texts))
         texts = texts[:: 1 + num_chars // _MAX_TRAINING_CHARS]
         size = config.vocab_size or suggest_vocab_size(texts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import SpecialIds, TokenRows
+from regard.data.progress import stage_counter
 from regard.errors import ConfigError
 from regard.generation.beam_search import Hypothesis, make_search
 from regard.generation.beam_search_config import NEW_SEARCH, BeamSearchConfig
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 DECODING_TOKENS = 4096  # source tokens decoded together, those of all beams counted
 _JOINING_PARTS = 4  # parts of a batch, each of which joins when there is room for it
+_SECONDS_TO_SHOW = 1.0  # from one look at how far workers are to the next
 _LEAST_TOKENS = DECODING_TOKENS // 16  # fewer are not shared out to workers
 
 
@@ -148,15 +150,21 @@ def decode_sources(
     results: list[list[Hypothesis]] = [[] for _ in lengths]
     num_tokens, batches = _plan_batches(decoder, lengths, config.beam, num_workers)
 
-    def work() -> None:
-        _decode_batches(decoder, lengths, pad, config, ids, batches, num_tokens, results)
+    count = stage_counter("writing", len(lengths), "texts")
+
+    def show() -> None:
+        if count is not None:
+            count(sum(map(bool, results)))
+
+    def work(show: Callable[[], None] = lambda: None) -> None:
+        _decode_batches(decoder, lengths, pad, config, ids, batches, num_tokens, results, show)
 
     num_workers = min(num_workers, len(batches))
     if num_workers <= 1:
-        work()
+        work(show)
     else:
         try:
-            _run_workers(work, num_workers)
+            _run_workers(work, num_workers, show)
         except BaseException:  # an interrupt, too: no worker takes another batch
             batches.clear()
             raise
@@ -213,8 +221,12 @@ def _decode_batches(
     batches: deque[list[int]],
     num_tokens: int,
     results: list[list[Hypothesis]],
+    show: Callable[[], None],
 ) -> None:
-    """Decode batches of indices, about `num_tokens` at once, until none is left for any worker."""
+    """Decode batches of indices, about `num_tokens` at once, until none is left for any worker.
+
+    `show` is called from time to time.
+    """
     num_left = 0  # source tokens of the sentences that are not done, those of all beams counted
 
     def finish(index: int, outputs: list[Hypothesis]) -> None:
@@ -235,12 +247,13 @@ def _decode_batches(
             search.add(pad(np.array(batch)), batch)
         elif search.num_sentences:
             search.advance()
+            show()
         else:
             return
 
 
-def _run_workers(work: Callable[[], None], num_workers: int) -> None:
-    """Run workers that share PyTorch's threads; raise the first error."""
+def _run_workers(work: Callable[[], None], num_workers: int, show: Callable[[], None]) -> None:
+    """Run workers that share PyTorch's threads; call `show` meanwhile; raise the first error."""
     num_threads = torch.get_num_threads()
     each = max(1, num_threads // num_workers)
 
@@ -250,8 +263,12 @@ def _run_workers(work: Callable[[], None], num_workers: int) -> None:
 
     pool = ThreadPoolExecutor(num_workers)
     try:
-        for future in [pool.submit(run) for _ in range(num_workers)]:
-            future.result()
+        running = {pool.submit(run) for _ in range(num_workers)}
+        while running:
+            finished, running = wait(running, _SECONDS_TO_SHOW, FIRST_COMPLETED)
+            show()
+            for future in finished:
+                future.result()
     finally:
         pool.shutdown(wait=False)
         torch.set_num_threads(num_threads)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from regard.data.progress import Stage, report_stages
 from regard.data.readers.memory import is_in_memory, source_of_rows
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError, NextStep, resource_errors
@@ -39,7 +40,7 @@ from regard.tasks.opening import open_model
 from regard.training.checkpoint import checkpoint_path
 from regard.training.device import choose_device
 from regard.training.distribution import ALONE, World
-from regard.training.events import Event, Planned, Report, Warned
+from regard.training.events import Event, Planned, Report, Warned, WorkingOn
 from regard.training.steppers import reproducible
 
 _LESS_DATA = "Less fits: a part of the data."
@@ -92,6 +93,7 @@ def train(
         world, lambda file: _request(data, settings, file, sources), config, data, settings
     )
     with ExitStack() as stack:
+        stack.enter_context(_report_work(report))
         lock = FolderLock(folder.path)
         # A folder within that of the data would be listed with it.
         locks_late = world.on_first(lambda: _is_within_data(folder.path, request))
@@ -106,6 +108,15 @@ def train(
         # Another run may have begun in the meantime.
         world.on_first(lambda: require_free(folder, is_locked=True))
         return run.start(lock)
+
+
+def _report_work(report: Report) -> AbstractContextManager[None]:
+    """Report the stages of the work within that take long as events."""
+
+    def on_stage(stage: Stage) -> None:
+        report(WorkingOn(stage=stage.name, done=stage.done, total=stage.total, unit=stage.unit))
+
+    return report_stages(on_stage)
 
 
 def _hold(lock: FolderLock, stack: ExitStack, world: World) -> None:
@@ -154,6 +165,7 @@ def resume(
         world.watch.note_resumable()
     checkpoint = Path(world.on_first(lambda: str(checkpoint_path(folder.path))))
     with ExitStack() as stack:
+        stack.enter_context(_report_work(report))
         lock = FolderLock(folder.path)
         _hold(lock, stack, world)
         if world.is_first:
@@ -214,11 +226,12 @@ def estimate(
     request = share_request(
         world, lambda file: _request(data, settings, file), config, data, settings
     )
-    with resource_errors(_LESS_DATA):
-        context = SessionContext(ModelFolder("."), report, start_time, world)
-        run = RunSession.from_request(request, context, data_from_rank_0=data_from_rank_0)
-    with reproducible(run.config.training, run.setup.device):
-        planned = run.plan()[1]
+    with _report_work(report):
+        with resource_errors(_LESS_DATA):
+            context = SessionContext(ModelFolder("."), report, start_time, world)
+            run = RunSession.from_request(request, context, data_from_rank_0=data_from_rank_0)
+        with reproducible(run.config.training, run.setup.device):
+            planned = run.plan()[1]
     if folder is not None:
         require_disk_space(world, folder.path, planned)
     return planned

@@ -119,7 +119,7 @@ def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceL
     targets = list(dict.fromkeys(texts.targets))
     target_lengths = (
         len(row)
-        for part in parts_to_encode(targets)
+        for part in parts_to_encode(targets, "measuring the targets")
         for row in tokenizer.encode_targets(targets[part.start : part.stop])
     )
     tokens_per_char = sum(map(len, sources)) / sum(map(len, longest.sources))

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from regard.data.progress import tracked
 from regard.errors import NextStep, RegardError
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class World:
             RegardError: That of the first rank that fails.
         """
         if not self.is_shared:
-            return [function(item) for item in items]
+            return list(map(function, tracked(items, "evaluating", len(items), "batches")))
         dealt = items[::-1]
         own = self.together(lambda: [function(item) for item in dealt[self.rank :: self.size]])
         parts, counts = zip(*self.gather((own, len(items))), strict=True)

@@ -45,6 +45,24 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
     warnings: list[str] = []
 
 
+class WorkingOn(Event, frozen=True, kw_only=True, tag="working"):
+    """Work on the data that takes long: it is read, cleaned, split, encoded or evaluated.
+
+    What takes less than two seconds is not reported, the rest at most about once a second.
+
+    Args:
+        stage: What is done, such as ``reading pairs.tsv``.
+        done: So far.
+        total: Of all; 0 where it is not known.
+        unit: What is counted, such as ``rows``.
+    """
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
 class TokenizerSummary(Event, frozen=True, kw_only=True, tag="tokens"):
     """The vocabulary is built.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from regard.data.listing import list_first
+from regard.data.progress import tracked
 from regard.data.readers import FORMATS
 from regard.data.readers.problems import RowProblem, UnreadableRowsError
 from regard.data.readers.source import OFFICIAL_LISTS, DataSource, SourceLike, as_source
@@ -232,7 +233,7 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
     values: list[T] = []
     errors: list[DataError] = []
     problems: list[RowProblem] = []
-    for path in paths:
+    for path in tracked(paths, "reading the files", len(paths), "files"):
         try:
             values.append(read(path))
         except DataError as error:

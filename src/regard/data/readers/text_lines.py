@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
+from regard.data.progress import tracked_lines
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import (
     DataSource,
@@ -172,6 +173,8 @@ def _raw_lines(file: TextFile, *, is_wide: bool) -> Iterator[bytes]:
         return
     with _open(file) as stream:
         lines = _split_at_returns(_recode(file, stream) if is_wide else iter(stream))
+        if content is not None:
+            lines = iter(tracked_lines(lines, file.name, len(content)))
         yield from lines if content is not None else _unless_binary(file, lines)
 
 

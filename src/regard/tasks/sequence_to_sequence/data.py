@@ -156,7 +156,7 @@ def encode_pairs(
     source_lengths: list[int] = []
 
     def encode_cut_sources() -> Iterator[list[int]]:
-        for part in parts_to_encode(pairs.sources):
+        for part in parts_to_encode(pairs.sources, "encoding the sources"):
             texts = pairs.select(part)
             ids = encode_sources(texts) if encode_sources else tokenizer.encode(texts.sources)
             source_lengths.extend(map(len, ids))
@@ -164,7 +164,7 @@ def encode_pairs(
             yield from prepend_special_tokens(source_tokenizer, cut)
 
     def encode_targets() -> Iterator[list[int]]:
-        for part in parts_to_encode(pairs.targets):
+        for part in parts_to_encode(pairs.targets, "encoding the targets"):
             ids = tokenizer.encode_targets(pairs.targets[part.start : part.stop])
             yield from prepend_special_tokens(target_tokenizer, ids)
 
