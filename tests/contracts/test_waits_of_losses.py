@@ -25,6 +25,7 @@ from regard.tasks.forecasting.loss import QuantileLoss
 from regard.tasks.forecasting.series_windows import SeriesWindowBatch
 from regard.tasks.language_modeling.loss import LanguageModelLoss
 from regard.tasks.masked_language_modeling.loss import MaskedTokenLoss
+from regard.tasks.multi_label_classification.loss import MultiLabelLoss
 from regard.tasks.question_answering.loss import SpanLoss
 from regard.tasks.question_answering.text_windows import TextWindowBatch
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
@@ -66,6 +67,12 @@ def text_classification(pooling):
     encoder = test_encoders.build("bert", pooling=pooling, has_mlm_head=False)
     model = Classifier(encoder, 3)
     return ClassificationLoss(0.1), model, LabeledTextBatch(ids=IDS, labels=LABELS, rows=ROWS)
+
+
+def texts_with_several_labels():
+    model = Classifier(test_encoders.build("bert", has_mlm_head=False), 2)
+    labels = torch.tensor([[0, 1], [1, 1], [0, 0]])
+    return MultiLabelLoss(0.0), model, LabeledTextBatch(ids=IDS, labels=labels, rows=ROWS)
 
 
 def question_answering():
@@ -120,6 +127,7 @@ TASKS = {
     "masked language modeling": masked_language_modeling,
     "texts by their first token": lambda: text_classification("first"),
     "texts by their mean": lambda: text_classification("mean"),
+    "texts with several labels": texts_with_several_labels,
     "question answering": question_answering,
     "sounds": sounds,
     "images": images,

@@ -25,7 +25,7 @@ def classify(
     text: Annotated[str | None, Text] = None,
     /,
     *,
-    top: int = 1,
+    top: int | None = None,
     compute: ComputeOptions = COMPUTE_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
@@ -44,7 +44,8 @@ def classify(
         For a model of images or recordings a file, a folder, or - for names of files; for one of
         series a file of rows of numbers.
     top
-        Number of labels for each line, most probable first.
+        Number of labels for each line, most probable first. By default one, or all that a text has
+        where the model gives any number of them; a line of a text without labels is empty.
     compute
         What computes the probabilities.
     text_options
@@ -56,7 +57,8 @@ def classify(
     from regard.tasks.classification.predictor import TextClassifier
     from regard.tasks.opening import open_model
 
-    require_range("--top", top, 1, LARGEST)
+    if top is not None:
+        require_range("--top", top, 1, LARGEST)
     classifier = open_model(model, compute.device, threads=compute.threads)
     collect_as_usual()
     if isinstance(classifier, InputClassifier):
@@ -73,7 +75,9 @@ def classify(
     _warn_of_cut(classifier, num_cut, number)
 
 
-def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: bool) -> None:
+def _classify_inputs(
+    classifier: InputClassifier, path: str, top: int | None, *, json: bool
+) -> None:
     """Classify images, recordings or series; standard input names the files of the first two."""
     from regard.data.readers.text_lines import read_lines
 
@@ -96,12 +100,19 @@ def _warn_of_cut(classifier: LabelPredictor[Any], num_cut: int, number: int) -> 
 
 
 def _write(
-    entry: dict[str, object], result: Classification, top: int, *, json: bool, prefix: str = ""
+    entry: dict[str, object],
+    result: Classification,
+    top: int | None,
+    *,
+    json: bool,
+    prefix: str = "",
 ) -> None:
     """Print a result: as JSON with an entry's fields, else the most probable labels."""
     if json:
         text = as_json({**entry, **msgspec.to_builtins(result)})
     else:
+        if top is None:
+            top = 1 if result.labels is None else len(result.labels)
         ranked = list(result.probabilities.items())[:top]
         text = prefix + "\t".join(f"{escape(label)}\t{value:.3f}" for label, value in ranked)
     print(text, flush=True)

@@ -175,7 +175,8 @@ def header(measures: Collection[str]) -> str:
     """
     metrics = map(metric_named, measures)
     titles = (f"{metric.column:>{_column_width(metric)}s}" for metric in metrics)
-    rate = "inputs/s" if {"accuracy", "exact_match"} & set(measures) else "tok/s"
+    counts_inputs = {"accuracy", "exact_match", "micro_f1"} & set(measures)
+    rate = "inputs/s" if counts_inputs else "tok/s"
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
 

@@ -165,7 +165,8 @@ class LabeledTextBatch(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         ids: ``[batch, length]``, padded on the right with 0.
-        labels: Number of each text's label, ``[batch]``.
+        labels: Number of each text's label, ``[batch]``; of texts with any number of labels 1 for
+            each that it has, ``[batch, labels]``.
         rows: Row of each text in its data set, ``[batch]``.
     """
 
@@ -179,7 +180,7 @@ class LabeledTextBatches(LengthBatches):
 
     Args:
         texts: Token ids of the texts, special tokens included.
-        labels: Number of each text's label.
+        labels: Number of each text's label; or 1 for each label that it has, ``[texts, labels]``.
         truncated: Tokens of each text that were cut off; empty where none were.
         batch_tokens: Maximum number of tokens in a batch, padding counted; a longer text is a batch
             of its own.
@@ -190,7 +191,7 @@ class LabeledTextBatches(LengthBatches):
     def __init__(
         self,
         texts: TokenRows,
-        labels: Sequence[int],
+        labels: Sequence[int] | NDArray[np.uint8],
         *,
         truncated: Sequence[int] = (),
         batch_tokens: int,

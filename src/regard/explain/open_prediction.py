@@ -21,7 +21,7 @@ from regard.errors import ConfigError, DataError, did_you_mean
 from regard.explain.prediction import Prediction
 from regard.explain.predictions.answer_span import AnswerSpan
 from regard.explain.predictions.classified_input import ClassifiedInput
-from regard.explain.predictions.classified_text import ClassifiedText
+from regard.explain.predictions.classified_text import ClassifiedText, MultiLabeledText
 from regard.explain.predictions.continued_text import ContinuedText
 from regard.explain.predictions.forecast_steps import ForecastSteps
 from regard.explain.predictions.reference_tokens import split_special
@@ -38,6 +38,7 @@ from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.generative_question_answering.data import encode_sources
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
 from regard.tasks.question_answering.loss import is_null, span_text
 from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
 from regard.tasks.question_answering.text_windows import WindowBatches, window_logits
@@ -254,7 +255,9 @@ def _classify_text(classifier: TextClassifier, request: ExplanationRequest) -> C
     (ids,) = classifier.tokenizer.encode_truncated([request.text], max_length=limit)
     if any(classifier.count_truncated([request.text], [ids])):
         warnings.warn(f"no more than {limit:,} tokens of the text are read.", stacklevel=2)
-    return ClassifiedText(
+    is_multi_label = isinstance(classifier, MultiLabelClassifier)
+    prediction = MultiLabeledText if is_multi_label else ClassifiedText
+    return prediction(
         classifier.model,
         classifier.tokenizer,
         classifier.labels,

@@ -56,6 +56,7 @@ METRICS: dict[str, Metric] = {
     "f1": Metric("F1", "%"),
     "macro_f1": Metric("macro F1", "%"),
     "mase": Metric("MASE", num_digits=3, is_better_lower=True),
+    "micro_f1": Metric("micro F1", "%"),
     "no_answer_f1": Metric("F1 of “no answer”", "%"),
     "perplexity": Metric("perplexity", num_digits=2, is_better_lower=True),
     "rouge1": Metric("ROUGE-1", "0 to 100"),
@@ -72,8 +73,12 @@ FLOORS: dict[str, FloorScore] = {
     "first_sentence": FloorScore("first sentence", "rougeL"),
     "first_sentence_f1": FloorScore("first sentence", "f1"),
     "first_words": FloorScore("first words", "rougeL"),
+    "frequent_label_f1": FloorScore(
+        "always the most frequent label", "micro_f1", has_article=False
+    ),
     "majority": FloorScore("most frequent label", "accuracy"),
     "neighbour_chrf": FloorScore("nearest training sentence", "chrf"),
+    "no_labels": FloorScore("never a label", "exact_match", has_article=False),
     "no_answer_f1_of_all": FloorScore('always "no answer"', "f1", has_article=False),
     "overlap_sentence_f1": FloorScore("sentence with most words of the question", "f1"),
 }

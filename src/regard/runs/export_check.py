@@ -52,6 +52,7 @@ from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.forecasting.loss import BANDS
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
 from regard.tasks.opening import open_published
 from regard.tasks.question_answering.predictor import QuestionAnswerer
 from regard.tasks.question_answering.text_windows import max_question_tokens
@@ -162,6 +163,7 @@ def _trained_model(opened: Any) -> TrainedModel:
         context_prefix=config.qa.context_prefix,
         uses=opened.uses if isinstance(opened, TargetWriter) else {},
         labels=config.data.labels,
+        label_threshold=opened.threshold if isinstance(opened, MultiLabelClassifier) else None,
         model_type=config.fine_tuning.model_type,
         mean=config.data.mean,
         std=config.data.std,

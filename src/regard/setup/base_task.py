@@ -57,6 +57,7 @@ class Task(ABC):
         has_picture: Whether its evaluations have a picture.
         sections: Sections of the settings that it reads, of those that some tasks do not.
         unread: Settings of section data that it does not read.
+        most_columns: How many columns of a table it reads at most.
         inputs: What its models read, in words.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
@@ -79,6 +80,7 @@ class Task(ABC):
     has_picture: bool = False
     sections: frozenset[str] = frozenset({"tokenizer"})
     unread: frozenset[str] = frozenset({"languages", "targets", "source_prefix"})
+    most_columns: float = 3
     inputs: str = "texts"
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""

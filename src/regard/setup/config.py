@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from regard.data.listing import spell_number
 from regard.data.readers.audio import LogMelConfig
 from regard.data.split_rules import EARLIER_SPLIT, SPLIT_RULE
 from regard.data.tokenizer import TokenizerConfig
@@ -41,8 +42,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         test: File or folder of test data, or a fraction; none holds out as much as of `valid`.
         encoding: Encoding of all files.
         columns: Names of the columns in CSV and JSONL (source and target, document and summary,
-            text and label, context, question and answers, text alone, the label of rows of numbers,
-            or time, value and series); empty detects them.
+            text and label, text and a column of 0 and 1 for each of several labels, context,
+            question and answers, text alone, the label of rows of numbers, or time, value and
+            series); empty detects them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.
@@ -55,6 +57,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         allow_overlap: Keep test sources that are also in the training data.
         drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.
+        multi_label: Whether a text may have several labels, or none, written by the run.
         mean: Mean of each channel or feature of the training data, written by the run.
         std: Standard deviation of each channel or feature, written by the run.
         sha256: Hash of the file `path`, written by the run.
@@ -75,6 +78,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     allow_overlap: bool = False
     drop_overlap: bool = False
     labels: tuple[str, ...] = ()
+    multi_label: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     sha256: str = ""
@@ -92,8 +96,6 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"split_rule must be {EARLIER_SPLIT} or {SPLIT_RULE}, not {self.split_rule}"
             )
         require_at_least(2, self, "max_length", "max_source_length")
-        if len(self.columns) > 3:
-            raise ValueError(f"columns must be three names at most, not {len(self.columns)}")
 
     @property
     def target_language(self) -> str | None:
@@ -140,7 +142,7 @@ def two_columns(data: DataConfig, first: str, second: str) -> tuple[str, str] | 
         second: What the second column holds.
 
     Raises:
-        ConfigError: They name one, or three.
+        ConfigError: They name one, or more than two.
     """
     if not data.columns:
         return None
@@ -152,7 +154,8 @@ def two_columns(data: DataConfig, first: str, second: str) -> tuple[str, str] | 
         )
     if len(names) > 2:
         raise ConfigError(
-            f"data.columns={','.join(names)}: three columns, two expected, {first} and {second}."
+            f"data.columns={','.join(names)}: {spell_number(len(names))} columns, two expected, "
+            f"{first} and {second}."
         )
     return names[0], names[1]
 

@@ -30,7 +30,8 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
         num_read_chars: Characters that are read in one pass, the mean of both sides, where sources
             are much longer than targets; 0 is `num_chars`.
         languages: Codes such as ``en-de``; empty where there are none or they are unknown.
-        labels: Label names in alphabetical order.
+        labels: Label names, in alphabetical order or that of their columns.
+        multi_label: Whether a text may have several labels, or none.
         mean: Mean of each channel or feature; empty where there are none.
         std: Standard deviation of each channel or feature.
         model: Dimensions of the model that follow from the data, by name.
@@ -43,6 +44,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     num_read_chars: int = 0
     languages: str = ""
     labels: tuple[str, ...] = ()
+    multi_label: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     model: dict[str, Any] = {}

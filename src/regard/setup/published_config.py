@@ -64,7 +64,11 @@ def text_config(published: Published, task: str, *, max_length: int = _LONGEST) 
         task=task,
         model=published.config,
         tokenizer=TokenizerConfig(kind="published", table_rows=published.vocab_size),
-        data=DataConfig(labels=published.labels, max_length=max(2, max_length)),
+        data=DataConfig(
+            labels=published.labels,
+            multi_label=published.label_threshold is not None,
+            max_length=max(2, max_length),
+        ),
         qa=QuestionAnsweringConfig(max_answer_tokens=_ANSWER_TOKENS, match_words=False),
         fine_tuning=FineTuningConfig(model_type=published.model_type),
     )

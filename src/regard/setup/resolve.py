@@ -229,6 +229,7 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
         sha256=facts.sha256,
         split_rule=SPLIT_RULE,
         labels=facts.data.labels,
+        multi_label=facts.data.multi_label,
         languages=facts.data.languages,
         **scale,
         **facts.paths,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regard.data.listing import spell_number
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError
 from regard.settings.values import word_of
@@ -42,6 +43,13 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
         )
     task = task.for_config(draft)
     _require_read(request, draft, task)
+    if len(draft.data.columns) > task.most_columns:
+        names = ",".join(draft.data.columns)
+        raise ConfigError(
+            f"data.columns={names}: {spell_number(len(draft.data.columns))} names; the data is for "
+            f"{task.name}, which reads {spell_number(int(task.most_columns))} at most.  A text and "
+            "a column of 0 and 1 for each of its labels are for `task=classification`"
+        )
     return task
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from regard.setup.base_task import Task
     from regard.tasks.language_modeling.predictor import TextGenerator
     from regard.tasks.masked_language_modeling.predictor import TextEncoder
+    from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
     from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 _WRITTEN_ANSWERS = QuestionAnsweringConfig(kind="generative")
@@ -115,6 +116,7 @@ def open_published(folder: str | Path, task_name: str | None = None) -> Predicto
         task, config = _use_of(published, task, task_name)
     else:
         config = task.published_config(published)
+        task = task.for_config(config)
     if pooling is not None and not task.computes_vectors:
         raise ConfigError(
             f"{folder}: a folder of sentence-transformers with a model for {config.task}: vectors "
@@ -129,6 +131,8 @@ def open_published(folder: str | Path, task_name: str | None = None) -> Predicto
     published.load_into(model)
     tokenizer = None if task.reads_inputs else read_any_tokenizer(path)
     predictor: Predictor = task.predictor(model.eval(), tokenizer, config)
+    if published.label_threshold is not None:
+        cast("MultiLabelClassifier", predictor).threshold = published.label_threshold
     if task.writes_targets and not config.data.source_prefix:
         cast("TargetWriter", predictor).uses = read_uses(published.folder)
     if pooling is not None:

@@ -196,12 +196,12 @@ def test_a_header_above_an_index_without_a_name_is_one():
 FLAGS = [(f"the meal number {i} was fine", str(i % 2), str(i % 3 // 2), "0") for i in range(20)]
 
 
-def test_labels_with_a_column_each_are_refused_with_the_classifier_of_one():
+def test_labels_with_a_column_each_are_refused_with_the_command_that_takes_them():
     rows = [("comment", "toxic", "rude", "threat"), *FLAGS]
     assert fault("".join(f"{','.join(row)}\n" for row in rows), "x.csv") == (
         "x.csv:1: columns seen: comment, toxic, rude, threat.  Labels in columns of their own, 0 "
-        "and 1 (toxic, rude, threat)?  A text has one label here.  For one of them, as a "
-        "classifier of 0 and 1: --columns comment,toxic --set task=classification"
+        "and 1 (toxic, rude, threat)?  For a classifier that gives a text any number of them: "
+        "--columns comment,toxic,rude,threat --set task=classification"
     )
 
 

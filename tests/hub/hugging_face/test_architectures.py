@@ -135,7 +135,6 @@ def test_a_class_whose_head_the_file_lacks_is_refused(transformers, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
-        ({"problem_type": "multi_label_classification"}, "several labels at once"),
         ({"problem_type": "regression"}, "a model of scores"),
         ({"finetuning_task": "mnli"}, "labels of pairs of texts"),
         ({"id2label": {"0": "ENTAILMENT", "1": "neutral"}}, "the label ENTAILMENT, which is of"),

@@ -189,10 +189,10 @@ def change(folder: Path, **fields) -> None:
     ("fields", "message"),
     [
         (
-            {"problem_type": "multi_label_classification"},
-            "config.json: BertForSequenceClassification: problem_type=multi_label_classification, "
-            "several labels at once.  A classifier that is read gives one label among several to "
-            "one text or image.",
+            {"problem_type": "regression"},
+            "config.json: BertForSequenceClassification: one label, a model of scores (regression)"
+            ".  A classifier that is read gives one label among several to one text or image, or "
+            "any number of labels to one text.",
         ),
         (
             {"id2label": {"0": "a", "1": "b"}},

@@ -147,10 +147,10 @@ def advise_flags(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
     if not flags:
         return ""
     listed = list_first(flags, _NUM_NAMED)
-    columns = shlex.quote(f"{_longest_column(names, below, flags)},{flags[0]}")
+    columns = shlex.quote(",".join([_longest_column(names, below, flags), *flags]))
     return (
-        f"Labels in columns of their own, 0 and 1 ({listed})?  A text has one label here.  For one "
-        f"of them, as a classifier of 0 and 1: `data.columns={columns}` `task=classification`"
+        f"Labels in columns of their own, 0 and 1 ({listed})?  For a classifier that gives a text "
+        f"any number of them: `data.columns={columns}` `task=classification`"
     )
 
 

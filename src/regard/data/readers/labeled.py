@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_text import COLUMNS, LabeledTexts
 from regard.data.readers.json_lines import describe_several, plain_items
@@ -48,16 +50,29 @@ def read_labeled_texts(
         rows.lines.append(line)
     require_readable(problems)
     if not rows:
-        cause = describe_no_rows(as_source(data))
-        if reasons := count_reasons(dropped):
-            cause = f"no usable row: all have {' or '.join(map(_with_article, reasons))}."
-        raise DataError(f"{rows.path}: {cause}  Expected rows with {' and '.join(columns)}.")
+        raise DataError(describe_no_usable_rows(data, dropped, columns))
     return rows, dropped
+
+
+def describe_no_usable_rows(
+    data: SourceLike, dropped: Sequence[DroppedRow], columns: Sequence[str]
+) -> str:
+    """Return why a file has no row that can be used.
+
+    Args:
+        data: The file.
+        dropped: Its rows, all of which were dropped.
+        columns: Names of the columns that rows are expected to have.
+    """
+    cause = describe_no_rows(as_source(data))
+    if reasons := count_reasons(dropped):
+        cause = f"no usable row: all have {' or '.join(map(_with_article, reasons))}."
+    return f"{as_path(data)}: {cause}  Expected rows with {' and '.join(columns)}."
 
 
 def _with_article(reason: str) -> str:
     """Return a reason as what a row has."""
-    if reason.startswith("the"):
+    if reason.startswith(("the", "no ")):
         return reason
     return f"an {reason}" if reason.startswith("empty") else f"a mark ({reason})"
 

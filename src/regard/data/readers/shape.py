@@ -23,13 +23,14 @@ from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 from regard.data.readers.fasttext import are_fasttext
-from regard.data.readers.headers import find_label
+from regard.data.readers.headers import find_label, hold_only_numbers
 from regard.data.readers.html_text import HTML_SUFFIXES, is_html
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.json_advice import holds_annotations, holds_categories
 from regard.data.readers.json_lines import json_fields, sample_cells
 from regard.data.readers.json_lists import keys_of, record_lines
 from regard.data.readers.labeled_folders import describe_kinds
+from regard.data.readers.multi_labeled import FLAGS, is_unlabeled
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
@@ -116,12 +117,24 @@ def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
 def name_labels(source: DataSource, columns: Sequence[str], encoding: str = "utf-8") -> bool:
     """Return whether of two named columns the second has a few labels for the texts of the first.
 
-    Columns that are named for pairs or for documents with summaries do not.
+    Columns that are named for pairs or for documents with summaries do not. Of more columns, all
+    but the first have nothing but 0 and 1, one for each label.
     """
+    if len(columns) > 2:
+        rows = sample_records(source, columns, encoding=encoding, num_rows=_NUM_SAMPLED)
+        return bool(rows) and _are_flags(rows)
     if len(columns) != 2 or find_pair(columns) or find_pair(columns, SUMMARY_ROLES):
         return False
     rows = sample_records(source, columns, encoding=encoding, num_rows=_NUM_SAMPLED)
     return find_label(columns, rows) == columns[1]
+
+
+def _are_flags(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether rows are a text each, no number or date, and 0 or 1 for each of its labels."""
+    first = [row[:1] for row in rows]
+    has_texts = not hold_only_numbers(first) and not all(is_date(cell) for (cell,) in first)
+    cells = (cell.strip().casefold() for row in rows for cell in row[1:])
+    return has_texts and all(cell in FLAGS or is_unlabeled(cell) for cell in cells)
 
 
 def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regard.explain.prediction import (
@@ -103,5 +104,19 @@ class ClassifiedText(ClassPrediction):
         with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
             logits = self._logits(self._ids.expand(rows, -1), self._lengths.expand(rows))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        log_probabilities = logits.log_softmax(-1)  # [rows, labels]
+        log_probabilities = self._normalize(logits)  # [rows, labels]
         return log_probabilities if outputs is not None else log_probabilities[:, None]
+
+    @staticmethod
+    def _normalize(logits: Tensor) -> Tensor:
+        """Return log-probabilities from logits, both of shape ``[rows, labels]``."""
+        return logits.log_softmax(-1)
+
+
+class MultiLabeledText(ClassifiedText):
+    """A label of a text that may have any number of them, each with a probability of its own."""
+
+    @staticmethod
+    def _normalize(logits: Tensor) -> Tensor:
+        """Return log-probabilities from logits, both of shape ``[rows, labels]``."""
+        return F.logsigmoid(logits)

@@ -57,7 +57,7 @@ from regard.models import (
     TransformerConfig,
     Vit,
 )
-from regard.models.base.checkpoint_format import label_fields
+from regard.models.base.checkpoint_format import label_fields, threshold_fields
 from regard.models.base.encoder import EncoderConfig
 from regard.settings.validation import LARGEST
 
@@ -189,7 +189,8 @@ def _config_fields(trained: TrainedModel) -> dict[str, Any]:
                 model, config, labels, trained.attention, model_type=trained.model_type
             )
             fields, _ = checkpoint_writer(model, labels)(config, layout, model.vocab_size)
-    return {**fields, **(label_fields(labels) if labels else {})}
+    of_labels = label_fields(labels) if labels else {}
+    return {**fields, **of_labels, **threshold_fields(trained.label_threshold)}
 
 
 def _family(config: ModelConfig) -> str:

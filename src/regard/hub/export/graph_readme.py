@@ -16,7 +16,7 @@ import torch
 from regard.data.listing import list_first
 from regard.hub.export.graph_format import GraphFormat
 from regard.hub.export.graphs import Graph, predicts_tokens
-from regard.hub.export.trained_model import TrainedModel
+from regard.hub.export.trained_model import TrainedModel, describe_threshold
 from regard.hub.file_names import README_MARK
 from regard.models import Classifier, PatchTst, SpanModel, Vit
 
@@ -56,6 +56,17 @@ classify = TextClassifier(".", open_session("."))
 for probabilities in classify(["One text.", "Another text, which is longer."]):
     label = max(probabilities, key=probabilities.__getitem__)
     print(label, probabilities[label])
+""",
+    (_PADDING,),
+)
+_TEXT_LABEL_SETS = Usage(
+    ("classify_texts",),
+    "TextClassifier",
+    _TEXT_PACKAGES,
+    """\
+classify = TextClassifier(".", open_session("."))
+for probabilities in classify(["One text.", "Another text, which is longer."]):
+    print({name: value for name, value in probabilities.items() if value > classify.threshold})
 """,
     (_PADDING,),
 )
@@ -156,7 +167,7 @@ def usage_of(trained: TrainedModel) -> Usage:
     """Return how a model is run."""
     model = trained.model
     if isinstance(model, Classifier):
-        return _TEXT_LABELS
+        return _TEXT_LABELS if trained.label_threshold is None else _TEXT_LABEL_SETS
     if isinstance(model, SpanModel):
         return _SPANS
     if isinstance(model, Vit):
@@ -188,7 +199,7 @@ def write_readme(trained: TrainedModel, graph: Graph, summary: str, form: GraphF
     ]
     if trained.labels:
         names = list_first([json.dumps(x, ensure_ascii=False) for x in trained.labels], _LABELS)
-        paragraphs.append(f"Labels: {names}.")
+        paragraphs.append(f"Labels: {names}.{describe_threshold(trained)}")
     packages = " ".join(sorted([*usage.packages.split(), form.package]))
     if trained.tokenizer is not None or isinstance(trained.model, Vit | PatchTst):
         paragraphs += [

@@ -40,7 +40,7 @@ from regard.models import (
     Vit,
     VitConfig,
 )
-from regard.models.base.checkpoint_format import label_fields
+from regard.models.base.checkpoint_format import label_fields, threshold_fields
 from regard.models.base.encoder import EncoderConfig
 
 _UNSET = {  # by which `transformers` computes what it does without the field
@@ -141,7 +141,10 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         files=files,
         special_ids=tokenizer.special_ids,
         labels=trained.labels,
-        fields={name: value for name, value in _words_of_tasks(trained).items() if value},
+        fields={
+            **{name: value for name, value in _words_of_tasks(trained).items() if value},
+            **threshold_fields(trained.label_threshold),
+        },
     )
     return model_type
 

@@ -8,7 +8,7 @@ from regard.data.listing import list_first
 from regard.data.tokenizer import Tokenizer
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.export.graphs import predicts_tokens
-from regard.hub.export.trained_model import TrainedModel
+from regard.hub.export.trained_model import TrainedModel, describe_threshold
 from regard.hub.file_names import README_MARK
 from regard.models import Classifier, Decoder, EncoderDecoder, SpanModel, Vit
 
@@ -19,6 +19,15 @@ from transformers import pipeline
 classify = pipeline("text-classification", model=".")
 for text in ["One text.", "Another text, which is longer."]:
     print(classify(text, truncation=True))
+"""
+_CLASSIFY_LABELS = """\
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=".")
+threshold = classify.model.config.label_threshold
+for text in ["One text.", "Another text, which is longer."]:
+    labels = classify(text, top_k=None, truncation=True)
+    print([label for label in labels if label["score"] > threshold])
 """
 _CLASSIFY_IMAGES = """\
 from PIL import Image
@@ -88,7 +97,7 @@ def write_readme(trained: TrainedModel, model_type: str, *, has_vocabulary: bool
     ]
     if trained.labels:
         names = list_first([json.dumps(x, ensure_ascii=False) for x in trained.labels], _LABELS)
-        paragraphs.append(f"Labels: {names}.")
+        paragraphs.append(f"Labels: {names}.{describe_threshold(trained)}")
     if trained.source_prefix:
         prefix = json.dumps(trained.source_prefix, ensure_ascii=False)
         paragraphs.append(f"Every source begins with {prefix}.")
@@ -110,7 +119,7 @@ def _usage(trained: TrainedModel) -> tuple[str, str]:
         return "pillow torch transformers", _CLASSIFY_IMAGES
     assert tokenizer is not None, "a model of texts has a vocabulary"
     if isinstance(model, Classifier):
-        lines = _CLASSIFY_TEXTS
+        lines = _CLASSIFY_TEXTS if trained.label_threshold is None else _CLASSIFY_LABELS
     elif isinstance(model, SpanModel):
         lines = _FIND_ANSWERS
     elif isinstance(model, Decoder):

@@ -73,6 +73,8 @@ class TrainedModel(NamedTuple):
             see `read_uses`.
         pooling: How an encoder's states become the vector of a text; None for other models.
         labels: Labels of a classifier, in the order of its logits; empty for other models.
+        label_threshold: Probability above which a text has a label, of a classifier that gives it
+            any number of them; None of other models.
         model_type: Checkpoint format of the published weights that it began with; empty where there
             were none.
         mean: Mean of each channel of images, in pixel values of 0 to 255; empty is 0.
@@ -97,6 +99,7 @@ class TrainedModel(NamedTuple):
     uses: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     pooling: SentencePooling | None = None
     labels: tuple[str, ...] = ()
+    label_threshold: float | None = None
     model_type: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -104,3 +107,10 @@ class TrainedModel(NamedTuple):
     audio: LogMelConfig | None = None
     calendar: SeriesCalendar | None = None
     new_models: Mapping[str, ModelConfig] = MappingProxyType({})
+
+
+def describe_threshold(trained: TrainedModel) -> str:
+    """Return which labels a text has, in a sentence behind others; empty where it has one."""
+    if trained.label_threshold is None:
+        return ""
+    return f" A text has those whose probability is above {trained.label_threshold:.4g}, or none."

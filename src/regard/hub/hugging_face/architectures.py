@@ -15,6 +15,7 @@ from typing import Any
 from regard.errors import ConfigError
 from regard.hub.file_names import HF_CONFIG
 from regard.models import DECODERS, ENCODERS, INPUT_ENCODERS, CheckpointFormat
+from regard.models.base.checkpoint_format import LABEL_THRESHOLD, MULTI_LABEL, USUAL_THRESHOLD
 
 LABELS_OF_TEXTS = "ForSequenceClassification"
 SPANS_OF_TEXTS = "ForQuestionAnswering"
@@ -121,23 +122,50 @@ def check_next_sentence(folder: Path, fields: Mapping[str, Any], names: Set[str]
         )
 
 
-def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Raise where a classifier gives anything but one label among several of one input.
+def read_label_threshold(folder: Path, fields: Mapping[str, Any]) -> float | None:
+    """Return the probability above which a text has a label, where it may have any number of them.
+
+    Args:
+        folder: Folder, for messages.
+        fields: Fields of ``config.json``; without a threshold of our own it is 0.5.
+
+    Returns:
+        The threshold; None where a text has one label.
+
+    Raises:
+        ConfigError: The threshold is not a number from 0 to 1.
+    """
+    if fields.get("problem_type") != MULTI_LABEL:
+        return None
+    value = fields.get(LABEL_THRESHOLD, USUAL_THRESHOLD)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(
+            f"{folder}/{HF_CONFIG}: {LABEL_THRESHOLD}={value}: a number from 0 to 1 was expected."
+        )
+    return float(value)
+
+
+def check_labels(
+    folder: Path, fields: Mapping[str, Any], labels: Sequence[str], *, takes_several: bool = False
+) -> None:
+    """Raise where a classifier gives anything but labels of one input.
 
     Args:
         folder: Folder, for messages.
         fields: Fields of ``config.json``.
         labels: Names of the labels.
+        takes_several: Whether an input may have several labels at once.
 
     Raises:
-        ConfigError: It gives scores, several labels at once, or labels of pairs of texts.
+        ConfigError: It gives scores, several labels of an image at once, or labels of pairs of
+            texts.
     """
     problem, task = fields.get("problem_type"), str(fields.get("finetuning_task")).lower()
     pair = next((label for label in labels if label.lower() in _LABELS_OF_PAIRS), "")
     kinds = {
         "one label, a model of scores (regression)": len(labels) < 2 or problem == "regression",
         "problem_type=multi_label_classification, several labels at once": (
-            problem == "multi_label_classification"
+            problem == MULTI_LABEL and not takes_several
         ),
         f"finetuning_task={task}, labels of pairs of texts": task in _TASKS_OF_PAIRS,
         f"the label {pair}, which is of pairs of texts": bool(pair),
@@ -146,5 +174,5 @@ def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str])
         name = architecture_of(fields) or "a classifier"
         raise ConfigError(
             f"{folder}/{HF_CONFIG}: {name}: {kind}.  A classifier that is read gives one label "
-            "among several to one text or image."
+            "among several to one text or image, or any number of labels to one text."
         )

@@ -28,6 +28,7 @@ from regard.hub.hugging_face.architectures import (
     check_labels,
     check_next_sentence,
     head_of,
+    read_label_threshold,
 )
 from regard.hub.hugging_face.name_mapping import (
     describe_mismatches,
@@ -97,6 +98,8 @@ class Published:
         labels: Labels of a classifier of texts or images, in the order of its logits; empty for
             other models.
         finds_spans: Whether it gives the places of answers.
+        label_threshold: Probability above which a text has a label, where it may have any number
+            of them; None of other models.
     """
 
     folder: Path
@@ -107,6 +110,7 @@ class Published:
     parts: dict[str, Tensor]
     labels: tuple[str, ...] = ()
     finds_spans: bool = False
+    label_threshold: float | None = None
 
     def load_into(self, model: nn.Module) -> None:
         """Load the weights into a model of `config`, in the type of its parameters.
@@ -167,7 +171,7 @@ def read_hugging_face(folder: Path) -> Published:
     if checkpoint_format.untrained is not None:
         _check_untrained(folder, partial(checkpoint_format.untrained, config), tensors)
     check_next_sentence(folder, fields, tensors.keys())
-    labels = _image_labels(folder, fields, config)
+    labels, threshold = _image_labels(folder, fields, config), None
     head = _label_head(folder, architecture, checkpoint_format, tensors)
     finds_spans = _has_span_head(folder, architecture, checkpoint_format, tensors)
     if finds_spans:
@@ -179,7 +183,8 @@ def read_hugging_face(folder: Path) -> Published:
         mappings = checkpoint_format.map_parameters(config)
     else:
         labels = _labels(folder, fields, len(tensors[f"{head.output}.weight"]))
-        check_labels(folder, fields, labels)
+        threshold = read_label_threshold(folder, fields)
+        check_labels(folder, fields, labels, takes_several=True)
         config = with_label_head(config, head)
         mappings = map_classifier_parameters(config, checkpoint_format, head)
         ignored = (*checkpoint_format.ignored, *head.ignored)
@@ -187,7 +192,17 @@ def read_hugging_face(folder: Path) -> Published:
     parts = match_tensors(folder, checkpoint_format, mappings, tensors)
     vocab_size = _vocab_size(folder, fields)
     model_type = checkpoint_format.model_type
-    return Published(folder, model_type, config, vocab_size, mappings, parts, labels, finds_spans)
+    return Published(
+        folder,
+        model_type,
+        config,
+        vocab_size,
+        mappings,
+        parts,
+        labels,
+        finds_spans,
+        threshold,
+    )
 
 
 def write_hugging_face(

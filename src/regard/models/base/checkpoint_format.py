@@ -15,6 +15,13 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 
+MULTI_LABEL = "multi_label_classification"
+"""Value of ``problem_type`` where a text may have any number of labels."""
+LABEL_THRESHOLD = "label_threshold"
+"""Field of ``config.json`` with the probability above which a text has a label, which is ours."""
+USUAL_THRESHOLD = 0.5
+"""Its value in files without the field."""
+
 V = TypeVar("V", bound=bool | int | float | str)
 
 
@@ -321,6 +328,18 @@ def label_fields(labels: Sequence[str]) -> dict[str, Any]:
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
     }
+
+
+def threshold_fields(threshold: float | None) -> dict[str, Any]:
+    """Return the fields of ``config.json`` of a classifier of texts that may have several labels.
+
+    Args:
+        threshold: Probability above which a text has a label; None where it has one label, and
+            nothing is to be said.
+    """
+    if threshold is None:
+        return {}
+    return {"problem_type": MULTI_LABEL, LABEL_THRESHOLD: threshold}
 
 
 def require_settings(config: msgspec.Struct, only: Mapping[str, Any], *, kind: str) -> None:

@@ -55,20 +55,20 @@ class ClassificationLoss:
 
     def row_losses(self, model: nn.Module, batch: LabeledBatch) -> tuple[Tensor, int]:
         """Compute the loss of each row, ``[batch]``, and the number of rows."""
-        wide = self._widen(self.outputs(model, batch))
+        wide = self.widen(self.outputs(model, batch))
         labels = batch.labels.to(wide.device, non_blocking=True)
         smoothing = self.label_smoothing
         losses = F.cross_entropy(wide, labels, label_smoothing=smoothing, reduction="none")
         return losses, len(labels)
 
     @staticmethod
-    def _widen(outputs: Tensor) -> Tensor:
+    def widen(outputs: Tensor) -> Tensor:
         """Return logits, ``[batch, labels]``, in float32 at least."""
         return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
     def of_outputs(self, outputs: Tensor, batch: LabeledBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""
-        wide = self._widen(outputs)
+        wide = self.widen(outputs)
         labels = batch.labels.to(wide.device, non_blocking=True)
         loss = F.cross_entropy(wide, labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(wide.detach(), labels)

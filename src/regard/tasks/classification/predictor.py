@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from regard.data.batching import TokenRows, parts_to_encode
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
@@ -39,9 +40,11 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """The label of an input.
 
     Args:
-        label: The most probable label.
+        label: The most probable label; "" of a text that may have none and has none.
         probability: Its probability, 0 to 1.
         probabilities: Probability of every label by name, most probable first.
+        labels: All labels of a text that may have any number of them, most probable first; None
+            where inputs have one label each.
         truncated: Tokens of the text, or rows of features of the input, that were cut off, and not
             read; in JSON where there are some.
     """
@@ -49,6 +52,7 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     label: str
     probability: float
     probabilities: dict[str, float]
+    labels: tuple[str, ...] | None = None
     truncated: int = 0
 
 
@@ -104,21 +108,35 @@ class LabelPredictor(BasePredictor, ABC, Generic[L]):
 
         def probabilities(rows: NDArray[np.int64]) -> NDArray[np.float32]:  # [batch, labels]
             logits = ClassificationLoss.outputs(self.model, batches.batch(rows))
-            return logits.float().softmax(-1).cpu().numpy()
+            return self.probabilities_of(logits.float()).cpu().numpy()
 
         results: dict[int, Classification] = {}
         order = batches.in_sequence()
         for rows, of_batch in zip(order, self.world.map(probabilities, order), strict=True):
             for row, values in zip(rows.tolist(), of_batch.tolist(), strict=True):
                 ranked = sorted(zip(self.labels, values, strict=True), key=lambda item: -item[1])
-                label, probability = ranked[0]
-                results[row] = Classification(
-                    label=label,
-                    probability=probability,
-                    probabilities=dict(ranked),
-                    truncated=batches.truncated[row],
-                )
+                results[row] = self.result_of(dict(ranked), batches.truncated[row])
         return [results[row] for row in range(len(results))]
+
+    @staticmethod
+    def probabilities_of(logits: Tensor) -> Tensor:
+        """Compute the probabilities of the labels from logits, both ``[batch, labels]``."""
+        return logits.softmax(-1)
+
+    def result_of(self, probabilities: dict[str, float], truncated: int) -> Classification:
+        """Return the label of an input.
+
+        Args:
+            probabilities: Of all labels, most probable first.
+            truncated: Tokens, or rows of features, of the input that were cut off.
+        """
+        label, probability = next(iter(probabilities.items()))
+        return Classification(
+            label=label,
+            probability=probability,
+            probabilities=probabilities,
+            truncated=truncated,
+        )
 
     def describe_cut(self, num_cut: int, num_inputs: int) -> str:
         """Return in words that the end of some inputs was not read."""
@@ -235,7 +253,11 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         return self.predict(self._batches(texts, [0] * len(texts), CLASSIFIED_TOKENS, 0))
 
     def _batches(
-        self, texts: Sequence[str], label_ids: Sequence[int], batch_tokens: int, seed: int
+        self,
+        texts: Sequence[str],
+        label_ids: Sequence[int] | NDArray[np.uint8],
+        batch_tokens: int,
+        seed: int,
     ) -> LabeledTextBatches:
         truncated: list[int] = []
 

@@ -42,6 +42,7 @@ class TextClassificationTask(Task):
     families = ENCODERS
     preset_table = "ENCODER_PRESETS"
     predictor = TextClassifier
+    setup = ClassificationSetup
     evaluation = "regard.tasks.classification.evaluation.evaluate_classifier"
 
     @property
@@ -50,6 +51,14 @@ class TextClassificationTask(Task):
         return RunConfig(
             task=self.name, model=BertConfig(), training=TrainingConfig(label_smoothing=0.0)
         )
+
+    def for_config(self, config: RunConfig) -> Task:
+        """Return the task whose texts have one label each, or the one with any number of them."""
+        if not config.data.multi_label and len(config.data.columns) <= len(COLUMNS):
+            return self
+        from regard.tasks.multi_label_classification.task import MULTI_LABEL_CLASSIFICATION
+
+        return MULTI_LABEL_CLASSIFICATION
 
     def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:
         """Return a trained encoder with the pooler that its published format has."""
@@ -87,7 +96,7 @@ class TextClassificationTask(Task):
     ) -> ClassificationSetup:
         """Encode the texts and arrange them in batches."""
         config, train = parts.config, parts.dataset.train
-        classifier = TextClassifier(parts.model, parts.tokenizer, config)
+        classifier = self.predictor(parts.model, parts.tokenizer, config)
         batches = classifier.batches(
             train, batch_tokens=parts.batch_tokens, seed=config.training.seed
         )
@@ -96,7 +105,7 @@ class TextClassificationTask(Task):
         if num_cut := sum(count > 0 for count in batches.truncated):
             longest, texts = classifier.max_length, pluralize(num_cut, "text is", "texts are")
             report(Warned(text=f"{texts} cut to {longest:,} tokens."))
-        return ClassificationSetup(parts, batches, classifier)
+        return self.setup(parts, batches, classifier)
 
 
 CLASSIFICATION = TextClassificationTask()

@@ -114,7 +114,8 @@ class Report {
 }
 
 /** Return an output as a line of text; null where it has none. */
-function outputText({ text, label, answer, probability }) {
+function outputText({ text, label, labels, answer, probability }) {
+  if (labels) return labels.join(", ") || "no label";
   const said = answer === null ? "no answer in this text" : (text ?? label ?? answer);
   if (said === undefined) return null;
   return text === undefined && probability !== undefined ? `${said}  ${percent(probability)}` : said;

@@ -153,7 +153,8 @@ function planText({ planned }) {
 /** What is counted in a second: models that give one output an input count inputs. */
 export function rateUnit({ evaluated }) {
   const measures = evaluated[evaluated.length - 1]?.measures ?? {};
-  return "accuracy" in measures || "exact_match" in measures ? "inputs" : "tokens";
+  const ofInputs = ["accuracy", "exact_match", "micro_f1"].some((name) => name in measures);
+  return ofInputs ? "inputs" : "tokens";
 }
 
 /** What is known of a figure; of one that has no entry, its name. */

@@ -18,6 +18,8 @@ class TextClassifier:
     def __init__(self, folder: str, session: Any) -> None:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+        self.has_one_label = config.get("problem_type") != "multi_label_classification"
+        self.threshold = config.get("label_threshold", 0.5)  # of a text with any number of labels
         self.session = session
         self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # "</s>" in a text is text like any other
@@ -38,6 +40,9 @@ class TextClassifier:
     def __call__(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Return the probability of each label, for each text that is not blank."""
         logits = np.asarray(self.session.run(["logits"], self.encode(texts))[0])  # [texts, labels]
-        powers = np.exp(logits - logits.max(1, keepdims=True))
-        probabilities = powers / powers.sum(1, keepdims=True)
+        if self.has_one_label:
+            powers = np.exp(logits - logits.max(1, keepdims=True))
+            probabilities = powers / powers.sum(1, keepdims=True)
+        else:
+            probabilities = 0.5 * (1 + np.tanh(0.5 * logits))  # the logistic function
         return [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]

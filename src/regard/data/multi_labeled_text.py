@@ -1,0 +1,82 @@
+"""Texts that have any number of labels each, with a column of 0 and 1 for every label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.labeled_text import LabeledTexts
+from regard.data.listing import list_first, pluralize
+from regard.errors import DataError
+
+NO_LABEL = "no label"
+"""How a text without labels reads."""
+_NUM_NAMED = 10  # labels in a message
+
+
+class MultiLabeledTexts(LabeledTexts, frozen=True, kw_only=True):
+    """Texts with any number of labels.
+
+    Args:
+        label_sets: The labels of each text; `labels` has them in words.
+    """
+
+    label_sets: list[tuple[str, ...]]
+
+    def targets(self, names: Sequence[str]) -> NDArray[np.uint8]:
+        """Return 1 for each label that a text has, ``[texts, labels]``, in the order of `names`."""
+        index_of = {name: index for index, name in enumerate(names)}
+        targets = np.zeros((len(self), len(names)), np.uint8)
+        for row, labels in enumerate(self.label_sets):
+            targets[row, [index_of[label] for label in labels]] = 1
+        return targets
+
+
+def describe_labels(labels: Sequence[str]) -> str:
+    """Return labels of one text in words.
+
+    >>> describe_labels(["toxic", "insult"]), describe_labels([])
+    ('toxic, insult', 'no label')
+    """
+    return ", ".join(labels) or NO_LABEL
+
+
+def check_labels_occur(rows: MultiLabeledTexts, names: Sequence[str]) -> None:
+    """Check that texts differ in some label.
+
+    Raises:
+        DataError: Every label is 0 in all rows, or 1.
+    """
+    targets = rows.targets(names)
+    if not (targets != targets[:1]).any():
+        raise DataError(
+            f"{rows.path}: every row has {rows.labels[0]}.  A classifier needs rows that differ.  "
+            f"Columns of labels: {list_first(names, _NUM_NAMED)}."
+        )
+
+
+def describe_label_counts(rows: MultiLabeledTexts, names: Sequence[str]) -> list[str]:
+    """Return what looks wrong about the labels of training rows, a sentence each.
+
+    Args:
+        rows: The rows.
+        names: All labels.
+    """
+    targets = rows.targets(names)
+    counts = targets.sum(0, dtype=np.int64)
+    warnings = []
+    for form, is_met in (
+        ("{} no row in training", counts == 0),
+        ("{} every row in training", counts == len(rows)),
+    ):
+        if few := [name for name, is_one in zip(names, is_met, strict=True) if is_one]:
+            have = form.format(pluralize(len(few), "label has", "labels have"))
+            warnings.append(f"{have}: {list_first(few, _NUM_NAMED)}.")
+    if (targets.sum(1) == 1).all():
+        warnings.append(
+            "Every text has exactly one of the labels.  A classifier that always gives one: write "
+            "its name into one column, and name that: `data.columns=TEXT,LABEL`"
+        )
+    return warnings

@@ -1,0 +1,1 @@
+"""Classification of texts that have any number of labels."""
