@@ -24,7 +24,7 @@ from regard.setup.request import Request
 from regard.tasks import task_of, task_of_published
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.generative_question_answering.task import GENERATIVE_QUESTION_ANSWERING
-from regard.tasks.opening import task_of_data, translation_use
+from regard.tasks.published_task import task_of_data, task_of_languages
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cut off at|.*questions are asked as")
 DOCUMENTS = [{"document": f"{text} . {ENGLISH}", "summary": text} for text in TEXTS]
@@ -93,8 +93,8 @@ def test_data_of_other_tasks_leaves_a_model_its_own(t5):
 
 
 def test_languages_are_found_by_their_names_and_by_the_target_alone(t5):
-    assert translation_use(t5, "English-German") == "translation_en_to_de"
-    assert translation_use(t5, "fr") == "translation_en_to_fr"
+    assert task_of_languages(t5, "English-German") == "translation_en_to_de"
+    assert task_of_languages(t5, "fr") == "translation_en_to_fr"
 
 
 def test_a_folder_without_the_task_of_a_verb_says_so(t5, tmp_path):

@@ -303,7 +303,8 @@ def _open_for_rows(
 ) -> Predictor:
     """Return the model of a folder for rows of test data, which say what it is to do."""
     from regard.data.readers.source import as_source
-    from regard.tasks.opening import open_model, task_of_data
+    from regard.tasks.opening import open_model
+    from regard.tasks.published_task import task_of_data
 
     if subject.verb is not None or subject.lang is not None:
         return _open(model, subject, compute)

@@ -65,16 +65,17 @@ def open_for_verb(
     Raises:
         ConfigError: The folder does not do this, or has no languages, or not these.
     """
-    from regard.tasks.opening import open_model, task_of_verb
+    from regard.tasks.opening import open_model
+    from regard.tasks.published_task import task_of_verb
     from regard.tasks.translation.languages import find_direction
     from regard.tasks.translation.predictor import Translator
 
-    use = task_of_verb(model, verb, lang)
-    predictor = open_model(model, device, task=use, threads=threads)
+    task = task_of_verb(model, verb, lang)
+    predictor = open_model(model, device, task=task, threads=threads)
     if verb is not None and predictor.verb != verb:
         raise ConfigError(f"{model}: does not {verb}: it is a model for {predictor.config.task}.")
     is_translator = isinstance(predictor, Translator)
-    if lang is None or (is_translator and use is not None):
+    if lang is None or (is_translator and task is not None):
         return predictor
     if not is_translator or predictor.tokenizer.languages is None:
         raise ConfigError(f"--lang {lang}: for a translator of many languages.  Leave it out.")

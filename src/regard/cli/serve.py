@@ -219,7 +219,8 @@ def _check_use(predictor: Predictor, lang: str | None, examples: Sequence[str]) 
 
 def _open(model: str, verb: str | None, lang: str | None, compute: WritingOptions) -> Predictor:
     """Return the model of a folder; raise ConfigError where it is not for a verb."""
-    from regard.tasks.opening import open_model, set_precision, task_of_verb
+    from regard.tasks.opening import open_model, set_precision
+    from regard.tasks.published_task import task_of_verb
 
     task = task_of_verb(model, verb, lang)
     predictor = open_model(model, compute.device, task=task, threads=compute.threads)

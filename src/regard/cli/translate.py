@@ -70,11 +70,11 @@ def translate(
     json
         One JSON object a line, with scores; of a file that keeps its form one, with the counts.
     """  # noqa: DOC501 - functions of this module raise it
-    from regard.tasks.opening import translation_use
+    from regard.tasks.published_task import task_of_languages
     from regard.tasks.translation.predictor import Translator
 
-    use = translation_use(model, lang)
-    translator = open_predictor(model, Translator, "translate", compute, task=use)
+    task = task_of_languages(model, lang)
+    translator = open_predictor(model, Translator, "translate", compute, task=task)
     options = search.search()
     translator.search_config(**options)  # refuse wrong options before the first line is read
     if text is not None and not text_options.as_text and _is_document(text):
@@ -86,12 +86,12 @@ def translate(
         return
     if not fuzzy:
         raise _for_documents("--no-fuzzy")
-    if lang is not None and use is None and not translator.has_choice:
+    if lang is not None and task is None and not translator.has_choice:
         raise _for_documents("--lang")
-    said = lang or "" if use is None else ""
+    text_lang = lang or "" if task is None else ""
     lines = input_lines(text, text_options, role="source")
-    results = translator.stream(lines, lang=said, **options)
-    form = _Form(align=align, json=json, is_numbered=search.nbest > 1, lang=said)
+    results = translator.stream(lines, lang=text_lang, **options)
+    form = _Form(align=align, json=json, is_numbered=search.nbest > 1, lang=text_lang)
     write_rows(_format(translator, results, form), output)
 
 

@@ -20,7 +20,8 @@ from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import Predictor, claiming_task, task_of
-from regard.tasks.opening import open_model, set_precision, task_of_data
+from regard.tasks.opening import open_model, set_precision
+from regard.tasks.published_task import task_of_data
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
 

@@ -17,7 +17,7 @@ from regard.errors import ConfigError
 from regard.hub.hugging_face.generation_rules import read_generation_rules
 from regard.runs.export_check import export_model
 from regard.runs.run import train
-from regard.tasks.opening import translation_use
+from regard.tasks.published_task import task_of_languages
 from regard.tasks.summarization.predictor import Summarizer
 
 LONG = " ".join(TEXTS * 12)
@@ -58,7 +58,7 @@ def test_an_evaluation_has_the_task_of_its_languages(t5, tmp_path):
 
 def test_languages_that_a_folder_does_not_translate_are_refused(t5):
     with pytest.raises(ConfigError, match=r"`lang=en-ru`: .* translates en-de, en-fr\.$"):
-        translation_use(t5, "en-ru")
+        task_of_languages(t5, "en-ru")
 
 
 @pytest.mark.slow
