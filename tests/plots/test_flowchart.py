@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from regard.plots.flowchart import Edge, Frame, Node, _Chart, draw_flowchart, flowchart_svg
+from regard.plots.flowchart import draw_flowchart, flowchart_svg
+from regard.plots.flowchart_layout import Edge, Frame, Layout, Node
 from regard.plots.style import ACCENT, MUTED, SECOND, drawn_page
 
 
@@ -13,11 +14,9 @@ def nodes(*titles, first=0, shape="box"):
 
 
 def layout(columns, edges=()):
-    """Return the chart, laid out."""
+    """Return the layout of a chart."""
     with drawn_page("svg") as (sheet, _):
-        chart = _Chart(sheet, columns, edges)
-        chart.draw()
-    return chart
+        return Layout(sheet, columns, edges)
 
 
 def boxes_of(chart):
@@ -48,19 +47,18 @@ def test_no_box_overlaps_another_and_all_are_on_the_page():
         [nodes(*"abcd"), [*nodes("long " * 40, first=4), Frame(("f",), nodes(*"efghi", first=5))]],
         edges,
     )
-    found = boxes_of(chart)
-    for index, (left, top, right, bottom) in enumerate(found):
-        assert 0 < left < right < chart.sheet.width and 0 < top < bottom < chart.sheet.height
-        for a, b, c, d in found[index + 1 :]:
+    boxes = boxes_of(chart)
+    for index, (left, top, right, bottom) in enumerate(boxes):
+        assert 0 < left < right < chart.width and 0 < top < bottom < chart.height
+        for a, b, c, d in boxes[index + 1 :]:
             assert right < a or c < left or bottom < b or d < top
 
 
 def test_two_columns_are_next_to_each_other():
-    chart = layout(
-        [nodes("encoder"), nodes("decoder", first=1)], [Edge("n0", "n1", "keys, values")]
-    )
-    encoder, decoder = boxes_of(chart)
-    assert encoder[2] + chart.sheet.measure("keys, values", 7) < decoder[0]
+    columns = [nodes("encoder"), nodes("decoder", first=1)]
+    encoder, decoder = boxes_of(layout(columns, [Edge("n0", "n1", "keys, values")]))
+    with drawn_page("svg") as (sheet, _):
+        assert encoder[2] + sheet.measure("keys, values", 7) < decoder[0]
     assert encoder[1] == decoder[1]
 
 

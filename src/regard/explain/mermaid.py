@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from regard.plots.flowchart import Column, Edge, Frame, Line, Node, Shape
+from regard.plots.flowchart_layout import Column, Edge, Frame, Line, Node, Shape
 
 _BRACKETS: dict[Shape, tuple[str, str]] = {
     "box": ("[", "]"),

@@ -14,7 +14,8 @@ from regard.lazy import import_lazily
 if TYPE_CHECKING:
     from regard.plots.confusion_matrix import ClassificationPicture
     from regard.plots.curves import Curves, draw_curves
-    from regard.plots.flowchart import Edge, Frame, Node, draw_flowchart, flowchart_svg
+    from regard.plots.flowchart import draw_flowchart, flowchart_svg
+    from regard.plots.flowchart_layout import Edge, Frame, Node
     from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
     from regard.plots.output_files import (
         FORMATS,
