@@ -97,7 +97,7 @@ class Published:
         parts: The tensors of `mappings`, by their published names, as the files have them.
         labels: Labels of a classifier of texts or images, in the order of its logits; empty for
             other models.
-        finds_spans: Whether it gives the places of answers.
+        finds_spans: Whether it gives the positions of answers.
         label_threshold: Probability above which a text has a label, where it may have any number
             of them; None of other models.
     """
@@ -189,19 +189,16 @@ def read_hugging_face(folder: Path) -> Published:
         mappings = map_classifier_parameters(config, checkpoint_format, head)
         ignored = (*checkpoint_format.ignored, *head.ignored)
         checkpoint_format = checkpoint_format._replace(ignored=ignored)
-    parts = match_tensors(folder, checkpoint_format, mappings, tensors)
-    vocab_size = _vocab_size(folder, fields)
-    model_type = checkpoint_format.model_type
     return Published(
-        folder,
-        model_type,
-        config,
-        vocab_size,
-        mappings,
-        parts,
-        labels,
-        finds_spans,
-        threshold,
+        folder=folder,
+        model_type=checkpoint_format.model_type,
+        config=config,
+        vocab_size=_vocab_size(folder, fields),
+        mappings=mappings,
+        parts=match_tensors(folder, checkpoint_format, mappings, tensors),
+        labels=labels,
+        finds_spans=finds_spans,
+        label_threshold=threshold,
     )
 
 
@@ -355,7 +352,7 @@ def _has_span_head(
     checkpoint_format: CheckpointFormat,
     tensors: Mapping[str, Tensor],
 ) -> bool:
-    """Return whether an encoder gives places of answers, by the class named, or by the tensors."""
+    """Return whether an encoder gives positions of answers, by the named class, or the tensors."""
     label_head, name = checkpoint_format.label_head, head_of(architecture)
     output = f"{checkpoint_format.span_output}.weight"
     if label_head is None or name not in ("", SPANS_OF_TEXTS):

@@ -81,7 +81,6 @@ SENTINEL = re.compile(r"<extra_id_\d+>")
 """Tokens of T5 that are read wherever a text has them, and never written (section 3.1.4)."""
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
-"""Roles of the special tokens that many folders have and do not declare."""
 
 
 class PublishedTokenizer:

@@ -76,13 +76,13 @@ class SentencePieceTokenizer(PublishedTokenizer):
 
     Args:
         source: The model of source texts, or of all; ``sentencepiece.SentencePieceProcessor``.
-        target: The model of target texts; the same where there is one alone.
         vocab: Ids of all pieces.
         path: Its file, for messages.
         special_ids: Ids of special tokens, by their roles: bos, eos, pad, unk.
-        begin_ids: Before a text with special tokens.
-        end_ids: After a text with special tokens.
         files: The files that it was read from, by name.
+        target: The model of target texts; None where there is one alone.
+        begin_ids: Before a text with special tokens.
+        end_ids: After a text with special tokens; None is the end alone.
         max_length: Maximum number of tokens of a text, its special tokens counted; None sets no
             limit.
         num_rows: Rows of the model's table of tokens; None where it is unknown.
@@ -93,13 +93,14 @@ class SentencePieceTokenizer(PublishedTokenizer):
     def __init__(
         self,
         source: Any,
-        target: Any,
         vocab: Mapping[str, int],
         path: Path,
         special_ids: Mapping[str, int],
-        begin_ids: Sequence[int],
-        end_ids: Sequence[int],
         files: Mapping[str, bytes],
+        *,
+        target: Any = None,
+        begin_ids: Sequence[int] = (),
+        end_ids: Sequence[int] | None = None,
         max_length: int | None = None,
         num_rows: int | None = None,
         languages: LanguageTokens | None = None,
@@ -114,9 +115,11 @@ class SentencePieceTokenizer(PublishedTokenizer):
             languages=languages,
         )
         self._sentinels, self._strips = sentinels, not sentinels  # as T5's class
-        self._source, self._target, self._vocab = source, target, vocab
+        self._source, self._vocab = source, vocab
+        self._target = source if target is None else target
         self._tokens_of_texts = {token: piece for piece, token in vocab.items()}
-        self._begin_ids, self._end_ids = begin_ids, end_ids
+        self._begin_ids = begin_ids
+        self._end_ids = [special_ids["eos"]] if end_ids is None else end_ids
         self._files = files
         self._specials = {self._tokens_of_texts[token]: token for token in special_ids.values()}
 
@@ -314,10 +317,16 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     roles = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
     ids = {role: token for role, token in roles.items() if token >= 0}
     before, after = ends_of(settings, ids, _SINGLE[path.name])
-    files = _files(folder, path.name)
-    length = max_length_of(settings)
     return SentencePieceTokenizer(
-        *(processor, processor, vocab, path, ids, before, after, files, length, num_rows),
+        processor,
+        vocab,
+        path,
+        ids,
+        _files(folder, path.name),
+        begin_ids=before,
+        end_ids=after,
+        max_length=max_length_of(settings),
+        num_rows=num_rows,
         sentinels=sentinels,
     )
 
@@ -370,12 +379,15 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
     settings = read_optional_json(folder / TOKENIZER_CONFIG)
     _check_settings(folder, settings, vocab)
     ids = {role: vocab[name] for role, name in _MARIAN_TOKENS.items()}
-    source, target = _load(folder / MARIAN_SOURCE), _load(folder / MARIAN_TARGET)
-    files = _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY)
-    length = max_length_of(settings)
-    num_rows = rows_of_table(read_optional_json(folder / HF_CONFIG))
     return SentencePieceTokenizer(
-        source, target, vocab, path, ids, [], [ids["eos"]], files, length, num_rows
+        _load(folder / MARIAN_SOURCE),
+        vocab,
+        path,
+        ids,
+        _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY),
+        target=_load(folder / MARIAN_TARGET),
+        max_length=max_length_of(settings),
+        num_rows=rows_of_table(read_optional_json(folder / HF_CONFIG)),
     )
 
 
@@ -398,11 +410,15 @@ def _read_m2m100(folder: Path) -> SentencePieceTokenizer:
     name = tokenizer_class(settings, config.get("model_type"))
     kind = language_class(name, config.get("model_type"), tokens, folder)
     languages = read_language_tokens(folder, settings, kind, tokens, ids["eos"])
-    processor = _load(folder / SENTENCEPIECE_FAIRSEQ)
-    files = _files(folder, SENTENCEPIECE_FAIRSEQ, VOCABULARY)
-    length, num_rows = max_length_of(settings), rows_of_table(config)
     return SentencePieceTokenizer(
-        processor, processor, vocab, path, ids, [], [ids["eos"]], files, length, num_rows, languages
+        _load(folder / SENTENCEPIECE_FAIRSEQ),
+        vocab,
+        path,
+        ids,
+        _files(folder, SENTENCEPIECE_FAIRSEQ, VOCABULARY),
+        max_length=max_length_of(settings),
+        num_rows=rows_of_table(config),
+        languages=languages,
     )
 
 
@@ -435,10 +451,15 @@ def _read_fairseq(folder: Path) -> SentencePieceTokenizer:
         )
     _check_settings(folder, settings, vocab)
     ids = {role: vocab[token] for role, token in _FAIRSEQ_TOKENS.items()}
-    languages = read_language_tokens(folder, settings, kind, tokens, ids["eos"])
-    files, length = _files(folder, SENTENCEPIECE_FAIRSEQ), max_length_of(settings)
     return SentencePieceTokenizer(
-        processor, processor, vocab, path, ids, [], [ids["eos"]], files, length, num_rows, languages
+        processor,
+        vocab,
+        path,
+        ids,
+        _files(folder, SENTENCEPIECE_FAIRSEQ),
+        max_length=max_length_of(settings),
+        num_rows=num_rows,
+        languages=read_language_tokens(folder, settings, kind, tokens, ids["eos"]),
     )
 
 
