@@ -13,7 +13,7 @@ import regard
 from regard.__main__ import main
 from regard.data.readers.source import open_source
 from regard.errors import ConfigError, DataError
-from regard.setup import dataset
+from regard.setup import inspect
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.setup.request import Request
@@ -149,7 +149,7 @@ def test_a_file_is_opened_once(tmp_path, monkeypatch):
         opened.append(name)
         return open_source(name, part)
 
-    monkeypatch.setattr(dataset, "open_source", open_counted)
+    monkeypatch.setattr(inspect, "open_source", open_counted)
     data = DataConfig(path=paths[0], valid=paths[1])
     task_named("language-modeling").read(ReadOptions(data=data, seed=1))
     assert sorted(opened) == paths

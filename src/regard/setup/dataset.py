@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.readers.audio import LogMelConfig
 from regard.data.readers.read_as import ReadAs
-from regard.data.readers.source import DataSource, open_source
+from regard.data.readers.source import DataSource
 from regard.data.rows import Rows
 from regard.data.split_rules import SPLIT_RULE
 from regard.data.splits import rows_to_hold_out
@@ -20,6 +20,7 @@ from regard.errors import DataError, NextStep
 from regard.settings.binding import convert_fields
 from regard.setup.config import HELD_OUT, DataConfig, ForecastConfig, RunConfig
 from regard.setup.facts import DataDetails, DataFacts, LongSources
+from regard.setup.inspect import open_part
 from regard.training.events import DataSummary
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         path = getattr(self.data, name)
         is_fraction = name in HELD_OUT and self.data.held_out_fraction(name) is not None
         if path is not None and not is_fraction and name not in self.sources:
-            self.sources[name] = open_source(path, name if name in HELD_OUT else "train")
+            self.sources[name] = open_part(path, name)
         return self.sources.get(name)
 
     def rows_to_hold_out(self, name: str, num_rows: int) -> int:

@@ -49,7 +49,7 @@ def open_sources(
         elif name not in opened:
             _refuse_number(name, paths[name])
     missing = {name: path for name, path in paths.items() if path and name not in opened}
-    sources = {**opened, **{name: _open_part(path, name) for name, path in missing.items()}}
+    sources = {**opened, **{name: open_part(path, name) for name, path in missing.items()}}
     sources |= _open_held_out(data, sources)
     if data.encoding != DataConfig().encoding and sources and all(map(_is_table, sources.values())):
         raise ConfigError(f"data.encoding={data.encoding}: tables have their own.  Leave it out.")
@@ -60,7 +60,7 @@ def _is_table(source: DataSource) -> bool:
     return source.table is not None
 
 
-def _open_part(path: str, name: str) -> DataSource:
+def open_part(path: str, name: str) -> DataSource:
     """Open a file or folder; of a folder with parts, the one that a setting is named for."""
     return open_source(path, name if name in HELD_OUT else "train")
 
@@ -70,7 +70,7 @@ def _open_held_out(data: DataConfig, sources: Mapping[str, DataSource]) -> dict[
     table = sources["path"].table if "path" in sources else None
     parts = () if table is None else table.held_out
     return {
-        part: _open_part(sources["path"].path, part)
+        part: open_part(sources["path"].path, part)
         for part in parts
         if part in HELD_OUT and part not in sources and getattr(data, part) is None
     }

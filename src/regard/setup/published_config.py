@@ -188,10 +188,8 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
             f"{path}: do_center_crop=true: images are not cropped here, so the labels would not be "
             "those of this model.  To have whole images classified, take do_center_crop out."
         )
-    mean, std = (
-        _channel_values(path, fields, "image_mean"),
-        _channel_values(path, fields, "image_std"),
-    )
+    mean = _channel_values(path, fields, "image_mean")
+    std = _channel_values(path, fields, "image_std")
     if not fields.get("do_normalize", True):
         mean, std = [0.0] * model.channels, [1.0] * model.channels
     brightest = _brightest(path, fields)

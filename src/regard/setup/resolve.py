@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from regard.data.split_rules import SPLIT_RULE
 from regard.errors import ConfigError
+from regard.hub.hugging_face.task_prefixes import name_of_use
 from regard.models import (
     ENCODER_DECODERS,
     EncoderDecoderConfig,
@@ -242,10 +243,7 @@ def _with_prefix(config: RunConfig, request: Request, facts: Facts) -> RunConfig
     Of translation it is that between the languages of the data.
     """
     prefixes = {} if facts.pretrained is None else facts.pretrained.prefixes
-    use = config.task
-    if config.data.languages and use == "translation":
-        use += "_" + config.data.languages.replace("-", "_to_", 1)
-    prefix = prefixes.get(use, prefixes.get(""))
+    prefix = prefixes.get(name_of_use(config.task, config.data.languages), prefixes.get(""))
     if not prefix or request.is_explicit("data.source_prefix"):
         return config
     return replace(config, data=replace(config.data, source_prefix=prefix))

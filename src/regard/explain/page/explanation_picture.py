@@ -293,10 +293,8 @@ class _Picture:
         for number in range(12):
             if method.is_signed:
                 value = (number - 5.5) / 5.5
-                kind, more = (
-                    ("against" if value < 0 else "for"),
-                    {"fill_opacity": f"{abs(value):.2f}"},
-                )
+                kind = "against" if value < 0 else "for"
+                more = {"fill_opacity": f"{abs(value):.2f}"}
             else:
                 kind, more = f"scale-{number * len(style.SCALE) // 12}", {}
             self._rect(x + 10 * number, self.y - 8, 10, 8, kind, **more)

@@ -18,10 +18,8 @@ from regard.models import ENCODER_DECODERS
 
 CONTEXT_PREFIX = "context_prefix"
 """Field of ``config.json`` for what is between a question and its text, next to ``prefix``."""
-TRANSLATION = "translation_"
-"""Begins the names of translations, such as translation_en_to_de."""
 USES = "task_specific_params"
-_QUESTIONS = "question-answering"
+_QUESTIONS, _TRANSLATION = "question-answering", "translation"
 
 
 class QuestionWords(NamedTuple):
@@ -104,11 +102,23 @@ def read_question_words(folder: Path) -> QuestionWords:
     return _T5_QUESTIONS if fields.get("model_type") in model_types else QuestionWords()
 
 
+def name_of_use(task: str, languages: str) -> str:
+    """Return the name that a folder gives a task, of translation with its languages.
+
+    >>> name_of_use("translation", "en-de"), name_of_use("summarization", "en")
+    ('translation_en_to_de', 'summarization')
+    """
+    if task != _TRANSLATION or not languages:
+        return task
+    return f"{_TRANSLATION}_{languages.replace('-', '_to_', 1)}"
+
+
 def languages_of_use(name: str) -> tuple[str, str] | None:
     """Return the languages that a translation is between; None for the name of another task.
 
     >>> languages_of_use("translation_en_to_de"), languages_of_use("summarization")
     (('en', 'de'), None)
     """
-    source, _, target = name.removeprefix(TRANSLATION).partition("_to_")
-    return (source, target) if name.startswith(TRANSLATION) and source and target else None
+    prefix = f"{_TRANSLATION}_"
+    source, _, target = name.removeprefix(prefix).partition("_to_")
+    return (source, target) if name.startswith(prefix) and source and target else None

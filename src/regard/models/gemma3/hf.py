@@ -131,17 +131,14 @@ def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
             "not slowed down."
         )
         raise SettingError([sentence], {"local_rotary_base": config.rotary_base})
-    local_base, scaling = (
-        config.local_rotary_base or config.rotary_base,
-        scaling_fields(config.rotary_scaling),
-    )
+    local_base = config.local_rotary_base or config.rotary_base
     return {
         **written,
         **scalar_and_window_fields(config, kind=kind),
         "final_logit_softcapping": config.logit_soft_cap,
         "rope_local_base_freq": local_base,
         "rope_parameters": {
-            _GLOBAL: {"rope_theta": config.rotary_base, **scaling},
+            _GLOBAL: {"rope_theta": config.rotary_base, **scaling_fields(rule)},
             _LOCAL: {"rope_theta": local_base, "rope_type": "default"},
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -391,12 +392,8 @@ class TargetWriter(BasePredictor):
                 Candidate(
                     text=text,
                     score=hypothesis.score,
-                    confidence=float(  # the mean counts the end
-                        torch.tensor(
-                            hypothesis.log_probability / (len(hypothesis.ids) + 1),
-                            dtype=torch.float64,
-                        ).exp()
-                    ),
+                    # The mean counts the end.
+                    confidence=math.exp(hypothesis.log_probability / (len(hypothesis.ids) + 1)),
                     is_complete=hypothesis.is_complete,
                 )
                 for text, hypothesis in zip(texts, hypotheses, strict=True)

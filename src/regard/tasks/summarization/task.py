@@ -20,9 +20,7 @@ from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import TestReport
 from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
 from regard.tasks.summarization.data import SummarizationData, read_summarization_data
-from regard.tasks.summarization.evaluation import (
-    choose_num_words,
-)
+from regard.tasks.summarization.evaluation import choose_num_words
 from regard.tasks.summarization.predictor import Summarizer
 
 if TYPE_CHECKING:

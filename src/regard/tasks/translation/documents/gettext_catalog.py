@@ -319,11 +319,8 @@ def _stand_ins(content: str) -> dict[int, str]:
 
 def _is_header(entry: _Entry, lines: Sequence[str]) -> bool:
     """Return whether an entry has an empty ``msgid``."""
-    begin, end = (
-        entry.keywords["msgid"],
-        min(line for keyword, line in entry.keywords.items() if keyword.startswith("msgstr")),
-    )
-    strings = "".join(lines[begin:end])
+    end = min(line for keyword, line in entry.keywords.items() if keyword.startswith("msgstr"))
+    strings = "".join(lines[entry.keywords["msgid"] : end])
     is_plain = not entry.is_obsolete and "msgctxt" not in entry.keywords
     return is_plain and re.fullmatch(r'\s*msgid\s*(?:""\s*)*', strings) is not None
 
