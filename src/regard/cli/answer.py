@@ -185,7 +185,7 @@ def read_context(name: str, encoding: str) -> str:
     Raises:
         DataError: The file cannot be read, or has no text.
     """
-    from regard.data.readers.tables import require_readable
+    from regard.data.readers.problems import require_readable
     from regard.data.readers.text_lines import numbered_lines, open_text
     from regard.errors import DataError
 

@@ -332,7 +332,8 @@ def _find_column(shape: DataShape, role: str, *, is_tsv: bool) -> str | None:
 
 def _first_cells(source: DataSource, encoding: str) -> list[str]:
     """Return the first cell of each line of a table without a header."""
-    from regard.data.readers.tables import read_cells, require_readable
+    from regard.data.readers.problems import require_readable
+    from regard.data.readers.table_format import read_cells
     from regard.data.readers.text_lines import open_text
 
     file = open_text(source, encoding)

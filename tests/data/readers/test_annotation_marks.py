@@ -8,7 +8,8 @@ from regard.data.readers.json_lines import json_records
 from regard.data.readers.questions import inspect_questions, read_questions
 from regard.data.readers.running_text import read_text
 from regard.data.readers.source import open_source
-from regard.data.readers.tables import inspect_records, read_pairs, read_records
+from regard.data.readers.table_inspection import inspect_records
+from regard.data.readers.tables import read_pairs, read_records
 from regard.data.readers.text_lines import open_text
 
 

@@ -21,7 +21,8 @@ from regard.data.readers.series import read_number_rows
 from regard.data.readers.series_tables import read_time_series
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import open_source
-from regard.data.readers.tables import inspect_records, parse_pairs, read_pairs
+from regard.data.readers.table_inspection import inspect_records
+from regard.data.readers.tables import parse_pairs, read_pairs
 from regard.errors import DataError, ResourceError
 from regard.runs.text_check import require_texts
 from regard.tasks import guess_task

@@ -9,7 +9,7 @@ import pytest
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import open_source
-from regard.data.readers.tables import inspect_records
+from regard.data.readers.table_inspection import inspect_records
 from regard.errors import DataError
 from regard.tasks import guess_task
 

@@ -11,7 +11,7 @@ from tests.data.readers.pair_files import fault, find_problems, read, read_in_ne
 
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import open_source
-from regard.data.readers.tables import inspect_pairs
+from regard.data.readers.table_inspection import inspect_pairs
 from regard.errors import DataError
 
 ANY_TEXT = st.text(max_size=20)

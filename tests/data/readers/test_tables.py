@@ -28,7 +28,8 @@ from regard.data.readers.headers import hold_only_numbers
 from regard.data.readers.problems import group_problems
 from regard.data.readers.source import file_hash, open_source
 from regard.data.readers.table_bytes import find_form
-from regard.data.readers.tables import inspect_pairs, parse_pairs, read_pairs
+from regard.data.readers.table_inspection import inspect_pairs
+from regard.data.readers.tables import parse_pairs, read_pairs
 from regard.data.readers.text_lines import read_lines
 from regard.errors import ConfigError, DataError
 

@@ -4,7 +4,8 @@ import pytest
 
 from regard.cli.wording import error_text
 from regard.data.readers.source import open_source
-from regard.data.readers.tables import inspect_pairs, read_pairs
+from regard.data.readers.table_inspection import inspect_pairs
+from regard.data.readers.tables import read_pairs
 from regard.errors import DataError
 from regard.setup.config import DataConfig
 from regard.tasks import guess_task

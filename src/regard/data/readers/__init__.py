@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from regard.data.readers.series_tables import TimeSeriesFile, read_time_series
     from regard.data.readers.shape import DataShape, inspect_shape
     from regard.data.readers.source import DataSource, open_source
-    from regard.data.readers.tables import TableReader, parse_pairs, read_pairs, read_records
+    from regard.data.readers.table_format import TableReader
+    from regard.data.readers.tables import parse_pairs, read_pairs, read_records
     from regard.data.readers.text_lines import TextFile, read_lines
 
 import_lazily(__name__)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import list_first, pluralize
+from regard.data.readers.problems import require_readable
 from regard.data.readers.series_columns import ColumnRoles, group_rows
-from regard.data.readers.tables import require_readable
 from regard.data.readers.text_lines import TextFile
 from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import OffGrid, TimeGrid, find_grid

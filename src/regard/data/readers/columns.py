@@ -7,8 +7,8 @@ column may have one of the usual synonyms as its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import chain
 
 from regard.data.languages import is_language_code, language_names
@@ -191,6 +191,13 @@ def find_pair_or_usual(names: Sequence[str], roles: tuple[str, str]) -> tuple[st
     ('source', 'target')
     """
     return find_pair(names, roles) or find_pair(names)
+
+
+def pair_finder(
+    columns: tuple[str, str] | None, roles: tuple[str, str]
+) -> Callable[[list[str]], Sequence[str] | None]:
+    """Return what finds the two keys of an object: as set, else by what they hold."""
+    return partial(find_columns, columns) if columns else partial(find_pair_or_usual, roles=roles)
 
 
 def is_column_name(name: str) -> bool:

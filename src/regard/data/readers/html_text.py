@@ -10,9 +10,9 @@ import codecs
 import re
 from html.parser import HTMLParser
 
+from regard.data.readers.problems import require_readable
 from regard.data.readers.source import DataSource
 from regard.data.readers.suffixes import suffix_of
-from regard.data.readers.tables import require_readable
 from regard.data.readers.text_lines import TextFile, numbered_lines
 from regard.errors import DataError
 

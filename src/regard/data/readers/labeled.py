@@ -8,9 +8,9 @@ from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_text import COLUMNS, LabeledTexts
 from regard.data.readers.json_lines import describe_several, plain_items
 from regard.data.readers.printed_values import parse_printed
-from regard.data.readers.problems import RowProblem
-from regard.data.readers.source import SourceLike, as_source
-from regard.data.readers.tables import as_path, describe_no_rows, read_records, require_readable
+from regard.data.readers.problems import RowProblem, require_readable
+from regard.data.readers.source import SourceLike, as_path, as_source
+from regard.data.readers.tables import describe_no_rows, read_records
 from regard.errors import DataError
 
 

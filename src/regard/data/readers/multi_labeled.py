@@ -13,9 +13,9 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.multi_labeled_text import MultiLabeledTexts, describe_labels
 from regard.data.readers.labeled import describe_no_usable_rows
 from regard.data.readers.number_columns import is_missing
-from regard.data.readers.problems import RowProblem
-from regard.data.readers.source import SourceLike
-from regard.data.readers.tables import as_path, read_records, require_readable
+from regard.data.readers.problems import RowProblem, require_readable
+from regard.data.readers.source import SourceLike, as_path
+from regard.data.readers.tables import read_records
 from regard.errors import ConfigError, DataError
 
 FLAGS = {

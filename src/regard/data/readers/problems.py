@@ -110,6 +110,16 @@ def group_problems(problems: Sequence[RowProblem]) -> list[ProblemGroup]:
     ]
 
 
+def require_readable(problems: Sequence[RowProblem]) -> None:
+    """Raise `DataError` with the first of some problems and the number of the others."""
+    if problems:
+        more, noun = len(problems) - 1, "like it"
+        if len(group_problems(problems)) > 1:
+            noun = "problem" if more == 1 else "problems"
+        text = f"{problems[0]}  And {more:,} more {noun}." if more else str(problems[0])
+        raise UnreadableRowsError(text, problems=problems)
+
+
 def list_problems(problems: Sequence[RowProblem]) -> list[str]:
     """Return a line for each problem; more than three of one kind share the line of the first."""
     lines = []

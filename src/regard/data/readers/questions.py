@@ -20,16 +20,12 @@ from regard.data.readers.columns import describe_missing, find_columns
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.json_lists import holds_objects
 from regard.data.readers.printed_values import parse_printed
-from regard.data.readers.problems import RowProblem
+from regard.data.readers.problems import RowProblem, require_readable
 from regard.data.readers.read_as import ReadAs
-from regard.data.readers.source import DataSource, SourceLike, as_source
+from regard.data.readers.source import DataSource, SourceLike, as_path, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad
-from regard.data.readers.tables import (
-    as_path,
-    inspect_records,
-    read_records,
-    require_readable,
-)
+from regard.data.readers.table_inspection import inspect_records
+from regard.data.readers.tables import read_records
 from regard.data.readers.text_lines import open_text
 from regard.errors import DataError
 

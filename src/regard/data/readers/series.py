@@ -24,8 +24,9 @@ from regard.data.listing import list_first
 from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.json_lines import read_objects, text_of_value
 from regard.data.readers.json_lists import holds_objects
+from regard.data.readers.problems import require_readable
 from regard.data.readers.source import DataSource, SourceLike, as_source
-from regard.data.readers.tables import Records, read_cells, require_readable
+from regard.data.readers.table_format import Records, read_cells
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.errors import DataError, did_you_mean
 

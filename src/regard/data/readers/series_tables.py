@@ -32,7 +32,7 @@ from regard.data.readers.number_columns import (
     read_boolean_column,
     read_number_column,
 )
-from regard.data.readers.problems import RowProblem, quote
+from regard.data.readers.problems import RowProblem, quote, require_readable
 from regard.data.readers.read_as import ReadAs
 from regard.data.readers.series_columns import (
     LABEL_NAMES,
@@ -43,7 +43,7 @@ from regard.data.readers.series_columns import (
     group_rows,
 )
 from regard.data.readers.source import DataSource, SourceLike, as_source
-from regard.data.readers.tables import note_objects, require_readable
+from regard.data.readers.table_inspection import note_objects
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import TimeGrid, find_grid

@@ -36,8 +36,9 @@ from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
 from regard.data.readers.suffixes import MEMORY_ROOTS, UNREAD
+from regard.data.readers.table_format import read_cells
 from regard.data.readers.table_origin import TableOrigin
-from regard.data.readers.tables import read_cells, sample_records
+from regard.data.readers.tables import sample_records
 from regard.data.readers.text_lines import Lines, open_text, read_lines
 from regard.errors import DataError
 

@@ -205,6 +205,11 @@ def as_source(data: SourceLike, part: str = "train") -> DataSource:
     return data if isinstance(data, DataSource) else open_source(data, part)
 
 
+def as_path(data: SourceLike) -> str:
+    """Return the name of the file or folder that data is read from."""
+    return data.path if isinstance(data, DataSource) else str(data)
+
+
 def open_file(name: str) -> BufferedReader:
     """Open a file to read bytes.
 

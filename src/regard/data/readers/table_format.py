@@ -1,9 +1,9 @@
-"""How a table or records are written, by the first lines: the format and the separator."""
+"""How a table or records are written, by the first lines: format and separator; and its cells."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -12,6 +12,11 @@ from regard.data.readers import FORMATS, TABLE_READERS
 from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.json_lists import begins_as_json, record_lines
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
+
+Records = Iterator[tuple[int, list[str]]]
+"""The 1-based line on which each record begins, and its cells."""
+TableReader = Callable[[TextFile, Lines, str], Records]
+"""Reads the rows of a file from its lines; the last argument is the separator of CSV."""
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
@@ -44,6 +49,30 @@ def open_table(file: TextFile, suffix: str) -> Table:
     ahead = list(islice(lines, _NUM_SAMPLED))
     declared = _take_declaration(ahead)
     return _recognize(chain(ahead, lines), list(map(itemgetter(1), ahead)), suffix, declared)
+
+
+def read_cells(file: TextFile, suffix: str) -> Records:
+    """Return every row of CSV or TSV, including a header.
+
+    ``.csv`` has commas or semicolons, other suffixes have tabs if the first line has one.
+    """
+    return cell_records(file, open_table(file, suffix))
+
+
+def cell_records(file: TextFile, table: Table) -> Records:
+    """Return the cells of each row."""
+    return TABLE_READERS[table.format](file, table.lines, table.separator)
+
+
+def open_pairs(file: TextFile, suffix: str) -> tuple[Table, bool]:
+    """Recognize how pairs are written, and whether as JSON; only ``.csv`` has commas as a rule."""
+    table = open_table(file, suffix)
+    file_format = FORMATS.get(suffix)
+    if file_format == "jsonl" or table.is_json:
+        return table, True
+    if file_format != "csv" and not table.is_declared:
+        table = table._replace(format="tsv", separator="\t")
+    return table, False
 
 
 def _recognize(lines: Lines, ahead: Sequence[str], suffix: str, declared: str) -> Table:

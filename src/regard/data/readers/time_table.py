@@ -26,7 +26,8 @@ from regard.data.readers.number_columns import (
 from regard.data.readers.row_width import describe_width
 from regard.data.readers.series_header import default_names, has_no_header, is_row_of_values
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import Records, read_cells, refuse_repeated
+from regard.data.readers.table_format import Records, read_cells
+from regard.data.readers.table_selection import refuse_repeated
 from regard.data.readers.text_lines import TextFile
 from regard.data.readers.time_texts import MONTH_NUMBERS
 from regard.data.readers.times import are_clocks, are_times, is_time_name

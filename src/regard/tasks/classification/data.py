@@ -28,7 +28,7 @@ from regard.data.labels import (
 from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import inspect_records
+from regard.data.readers.table_inspection import inspect_records
 from regard.data.splits import count_near_duplicates
 from regard.errors import DataError
 from regard.setup.config import DataConfig, two_columns

@@ -19,7 +19,7 @@ from regard.data.readers.labeled_folders import describe_unread, part_folders
 from regard.data.readers.read_as import ReadAs
 from regard.data.readers.series import inspect_number_table
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import inspect_records
+from regard.data.readers.table_inspection import inspect_records
 from regard.data.splits import overlap, split
 from regard.errors import DataError
 from regard.setup.config import HELD_OUT, DataConfig

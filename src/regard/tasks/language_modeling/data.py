@@ -9,7 +9,7 @@ from regard.data.listing import describe_lines
 from regard.data.readers.read_as import ReadAs
 from regard.data.readers.running_text import TextLines, has_documents, read_text
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import inspect_records
+from regard.data.readers.table_inspection import inspect_records
 from regard.data.split_rules import EARLIER_SPLIT
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream

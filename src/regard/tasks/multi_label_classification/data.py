@@ -17,7 +17,7 @@ from regard.data.multi_labeled_text import (
 )
 from regard.data.readers.multi_labeled import read_multi_labeled_texts
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import inspect_records
+from regard.data.readers.table_inspection import inspect_records
 from regard.errors import ConfigError
 from regard.setup.config import DataConfig
 from regard.setup.dataset import ReadOptions

@@ -12,7 +12,8 @@ from regard.data.listing import describe_lines, pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import inspect_pairs, read_pairs
+from regard.data.readers.table_inspection import inspect_pairs
+from regard.data.readers.tables import read_pairs
 from regard.setup.config import DataConfig, two_columns
 from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts, LongSources

@@ -14,7 +14,8 @@ from regard.data.parallel_corpus import ParallelCorpus, describe_labels, describ
 from regard.data.readers.columns import PAIR_ROLES, language_of_column
 from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.table_bytes import MEMORY_FORMS
-from regard.data.readers.tables import inspect_pairs, read_pairs
+from regard.data.readers.table_inspection import inspect_pairs
+from regard.data.readers.tables import read_pairs
 from regard.errors import ConfigError
 from regard.setup.config import HELD_OUT, DataConfig, two_columns
 from regard.setup.dataset import Dataset, ReadOptions, TrainingRow
