@@ -107,7 +107,7 @@ def predict(
 
 
 def _require_predictor(predictor: object) -> None:
-    """Raise TypeError, which says what is allowed, where something is not a model in use."""
+    """Raise TypeError, which says what is allowed, where something is not a predictor."""
     if isinstance(getattr(predictor, "config", None), RunConfig):
         return
     hint = ""
@@ -289,7 +289,7 @@ def classify_values(
     """Open the prediction of the label of an image, a recording or a series.
 
     Args:
-        classifier: The model in use.
+        classifier: The predictor.
         values: Values of the input, not standardized.
         output: The label that is explained; None is the most probable.
         contrast: Another label that it is compared with.
@@ -371,7 +371,7 @@ def _best_window(
     """Return the window that holds all spans and where the first is most probable.
 
     Args:
-        answerer: The model in use.
+        answerer: The predictor.
         batches: All windows of one question.
         spans: Characters of each answer; None is "no answer".
 
@@ -469,4 +469,4 @@ _OPENERS: tuple[tuple[type, Callable[[Any, ExplanationRequest], Prediction]], ..
     (TargetWriter, _write),
     (Forecaster, _forecast),
 )
-"""What opens the prediction of each kind of model in use, the first that fits."""
+"""What opens the prediction of each kind of predictor, the first that fits."""

@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
     Args:
         report: The scores.
         task: The task of the model, of a published encoder-decoder that of the data.
-        predictor: The model in use, for that task.
+        predictor: The model, opened for that task.
     """
 
     report: EvaluationReport
@@ -91,7 +91,7 @@ def evaluate(
             which must be the same.
 
     Returns:
-        The scores, with the model in use.
+        The scores, with the task and the predictor.
 
     Raises:
         ConfigError: The model has no scores, the two are for different tasks, `beam` or `lang` is

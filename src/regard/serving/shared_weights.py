@@ -14,7 +14,7 @@ P = TypeVar("P", bound=Predictor)
 
 
 def with_shared_weights(predictor: P) -> P:
-    """Return a copy of a model in use that has its layers, but not its weights, for itself."""
+    """Return a copy of a predictor that has its layers, but not its weights, for itself."""
     own, model = copy.copy(predictor), predictor.model
     tensors = chain(model.parameters(), model.buffers())
     vars(own)["model"] = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

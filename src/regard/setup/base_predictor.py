@@ -1,4 +1,4 @@
-"""What the trained models in use of all tasks share."""
+"""What the predictors of all tasks share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class BasePredictor:
-    """A trained model in use; it says what it is for where it is asked for what others do."""
+    """A trained model with its vocabulary and settings, which is applied to inputs.
+
+    Where it is asked for what the models of other tasks do, it says what it is for.
+    """
 
     verb: ClassVar[str]
     """The method that uses the model, such as ``translate``."""

@@ -1,4 +1,4 @@
-"""A trained model in use on all processes of a run, which share its batches."""
+"""The predictor of a trained model on all processes of a run, which share its batches."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ClassificationSetup(TrainingSetup[ClassificationData[Any], Any, Model]):
     Args:
         parts: Settings, data, vocabulary and model of the run.
         batches: Batches of the training data.
-        classifier: The model in use; it arranges held-out data in batches.
+        classifier: The predictor; it arranges held-out data in batches.
     """
 
     def __init__(

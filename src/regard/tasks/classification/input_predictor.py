@@ -1,4 +1,4 @@
-"""A trained classifier of images, recordings or series in use."""
+"""Inference with a trained classifier of images, recordings or series."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STREAMED_INPUTS = 256  # that are sorted by length and classified together
 
 
 class InputClassifier(LabelPredictor[LabeledInputs]):
-    """A classifier of images, recordings or series in use.
+    """A trained classifier of images, recordings or series.
 
     Args:
         model: Model in evaluation mode.

@@ -1,4 +1,4 @@
-"""Trained classifiers in use: texts or inputs go in, labels with probabilities come out."""
+"""Inference with a trained classifier: texts or inputs in, labels with probabilities out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class LabelPredictor(BasePredictor, ABC, Generic[L]):
-    """A classifier in use, of texts or of other inputs.
+    """A trained classifier of texts or of other inputs.
 
     Args:
         model: Model in evaluation mode.
@@ -153,7 +153,7 @@ class LabelPredictor(BasePredictor, ABC, Generic[L]):
 
 
 class TextClassifier(LabelPredictor[LabeledTexts]):
-    """A classifier of texts in use.
+    """A trained classifier of texts.
 
     Args:
         model: Model in evaluation mode.

@@ -48,7 +48,7 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
     Args:
         parts: Settings, data and model of the run.
         batches: Windows of the training data.
-        forecaster: The model in use; it arranges held-out windows in batches.
+        forecaster: The predictor; it arranges held-out windows in batches.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class ForecastingTask(Task):
         tokenizer: None,  # noqa: ARG002 - for text
         config: RunConfig,
     ) -> Forecaster:
-        """Return a trained model in use, with bands as it predicts them."""
+        """Return the predictor of a trained model, with bands as it predicts them."""
         return Forecaster(model, config)
 
     def open(self, folder: str | Path, config: RunConfig | None = None) -> Forecaster:

@@ -1,4 +1,4 @@
-"""Trained models in use that write answers: a question and a text go in, the answer comes out."""
+"""Inference with a trained model that writes answers: question and text in, the answer out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class WrittenAnswer(NamedTuple):
 
 
 class AnswerWriter(Answerer, TargetWriter):
-    """A model that writes answers, in use."""
+    """A trained model that writes answers."""
 
     def with_beam(self, beam: int | None) -> AnswerWriter:
         """Return the same model with another beam; None leaves it as it is."""

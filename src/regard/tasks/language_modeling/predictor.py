@@ -1,4 +1,4 @@
-"""A trained language model in use: continuations of a text, and how well a text is predicted."""
+"""Inference with a trained language model: what continues a text, and how well it is predicted."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def sampling_config(
 
 @dataclass(eq=False, repr=False)
 class TextGenerator(BasePredictor):
-    """A language model in use.
+    """A trained language model.
 
     Args:
         model: Model in evaluation mode.

@@ -1,4 +1,4 @@
-"""A trained classifier in use that gives a text any number of labels."""
+"""Inference with a trained classifier that gives a text any number of labels."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answerer(BasePredictor, ABC):
-    """A model of answers in use."""
+    """A trained model that answers questions, whether it finds or writes the answers."""
 
     verb = "answer"
     tokenizer: AnyTokenizer

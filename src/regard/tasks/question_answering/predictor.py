@@ -1,4 +1,4 @@
-"""Trained models of answers in use: from a question and a text, the answer and its position."""
+"""Inference with a trained model that finds answers: question and text in, a position out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWERED_TOKENS = 8192  # in a batch
 
 
 class QuestionAnswerer(Answerer):
-    """A model that finds answers, in use.
+    """A trained model that finds answers.
 
     Args:
         model: Model in evaluation mode.

@@ -52,7 +52,7 @@ class QuestionAnsweringSetup(TrainingSetup[WindowedQuestionData, AnyTokenizer, S
     Args:
         parts: Settings, data, vocabulary and model of the run.
         batches: Windows of the training questions.
-        answerer: The model in use; it arranges held-out questions in batches.
+        answerer: The predictor; it arranges held-out questions in batches.
     """
 
     def __init__(

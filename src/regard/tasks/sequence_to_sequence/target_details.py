@@ -37,7 +37,7 @@ def target_details(
     """Return scores by length, rare words and confidence, the calibration of tokens, worst rows.
 
     Args:
-        writer: The model in use.
+        writer: The predictor.
         pairs: Sources and references.
         best: The output for each source.
         name: Name of the score, such as ``chrF``.
