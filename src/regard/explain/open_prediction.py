@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from regard.data.batching import TokenRows
 from regard.data.listing import pluralize
@@ -20,6 +20,7 @@ from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError, did_you_mean
 from regard.explain.prediction import Prediction
 from regard.explain.predictions.answer_span import AnswerSpan
+from regard.explain.predictions.answer_window import best_window, find_span
 from regard.explain.predictions.classified_input import ClassifiedInput
 from regard.explain.predictions.classified_text import ClassifiedText, MultiLabeledText
 from regard.explain.predictions.continued_text import ContinuedText
@@ -41,7 +42,6 @@ from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
 from regard.tasks.question_answering.loss import is_null, span_text
 from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
-from regard.tasks.question_answering.text_windows import WindowBatches, window_logits
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.tasks.translation.predictor import Translator
@@ -336,15 +336,15 @@ def _answer(answerer: QuestionAnswerer, request: ExplanationRequest) -> AnswerSp
     batches = answerer.batches(unanswered([request.text], [context]))
     spans: list[tuple[int, int] | None]
     if request.output is not None:
-        spans = [_find_span(context, request.output)]
+        spans = [find_span(context, request.output)]
     else:
         best = answerer.spans(unanswered([request.text], [context]))[0]
         is_answer = not is_null(best, answerer.threshold) and bool(span_text(best, context)[0])
         # Not that of the answer's text: a token of space may be the first or the last.
         spans = [(best.start, best.end) if best is not None and is_answer else None]
     if request.contrast is not None:
-        spans.append(_find_span(context, request.contrast))
-    index, positions = _best_window(answerer, batches, spans)
+        spans.append(find_span(context, request.contrast))
+    index, positions = best_window(answerer, batches, spans)
     window = batches.batch(np.array([index]))
     prediction = AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
     answer = "no answer" if spans[0] is None else f'"{context[slice(*spans[0])].strip()}"'
@@ -355,77 +355,6 @@ def _answer(answerer: QuestionAnswerer, request: ExplanationRequest) -> AnswerSp
             f"The end of the question, {tokens}, is not read: half a window is for the text.",
         )
     return prediction
-
-
-def _find_span(context: str, answer: str) -> tuple[int, int]:
-    """Return the characters of the first place of an answer in a text."""
-    start = context.find(answer)
-    if start < 0 or not answer:
-        raise ConfigError(f"the answer {answer!r} is not in the context.")
-    return start, start + len(answer)
-
-
-def _best_window(
-    answerer: QuestionAnswerer, batches: WindowBatches, spans: Sequence[tuple[int, int] | None]
-) -> tuple[int, list[tuple[int, int]]]:
-    """Return the window that holds all spans and where the first is most probable.
-
-    Args:
-        answerer: The predictor.
-        batches: All windows of one question.
-        spans: Characters of each answer; None is "no answer".
-
-    Returns:
-        The window, and the positions of the first and the last token of each span in it.
-
-    Raises:
-        ConfigError: No window holds them all.
-    """
-    windows: dict[int, tuple[float, list[tuple[int, int]]]] = {}
-    for index in range(len(batches.windows)):
-        batch = batches.batch(np.array([index]))
-        with torch.inference_mode():
-            rows = window_logits(answerer.model, batch).log_softmax(1)[0].cpu()  # [length, 2]
-        inside = batch.is_context[0].nonzero()[:, 0].tolist()
-        characters = {i: batches.characters(index, i, i) for i in inside}
-        ends = [_best_tokens(rows, characters, span) for span in spans]
-        positions = [*filter(None, ends)]
-        if len(positions) == len(spans):
-            first, last = positions[0]
-            windows[index] = float(rows[first, 0] + rows[last, 1]), positions
-    if not windows:
-        raise ConfigError("no part of the context that the model reads at once holds the answers.")
-    best = max(windows, key=lambda index: windows[index][0])
-    return best, windows[best][1]
-
-
-def _best_tokens(
-    log_probabilities: Tensor,
-    characters: Mapping[int, tuple[int, int]],
-    span: tuple[int, int] | None,
-) -> tuple[int, int] | None:
-    """Return the first and the last token of a span; None where a window does not hold it whole.
-
-    Args:
-        log_probabilities: Those of starts and ends in a window, of shape ``[length, 2]``.
-        characters: Those of each token of the text, by its position.
-        span: Characters of the answer. A token without characters, such as the space before a
-            word, may begin or end it: the more probable one is taken. None is "no answer".
-    """
-    if span is None:
-        return 0, 0
-    touched = [i for i, (start, end) in characters.items() if end > span[0] and start < span[1]]
-    if not touched:
-        return None
-    first, last = touched[0], touched[-1]
-    if characters[first][0] > span[0] or characters[last][1] < span[1]:
-        return None
-    firsts = [first, *(i for i, (start, _) in characters.items() if start == span[0] and i < first)]
-    lasts = [last, *(i for i, (_, end) in characters.items() if end == span[1] and i > last)]
-    return (
-        max(firsts, key=lambda i: float(log_probabilities[i, 0])),
-        max(lasts, key=lambda i: float(log_probabilities[i, 1])),
-    )
 
 
 def _forecast(forecaster: Forecaster, request: ExplanationRequest) -> ForecastSteps:
