@@ -16,6 +16,7 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.time_series import TimeSeries
 from regard.runs.text_check import NUM_TEXTS, Peer, TextCheck, compare_outputs, validation_data
 from regard.runs.text_outputs import InputReader, TextOutput, label_output
+from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.forecasting.predictor import Forecaster
 
 _NOUNS = {"images": "image", "recordings": "recording", "series": "series"}
@@ -37,6 +38,8 @@ def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
     inputs = validation_data(opened.config)
     if not isinstance(inputs, LabeledInputs | TimeSeries):
         return TextCheck(reason="the validation data is not at hand")
+    if _are_within_table(opened, inputs):
+        return TextCheck(reason="the recordings are within a table")
     if not peer.is_installed:
         return TextCheck(reason=peer.why_missing)
     inputs = inputs.select(range(min(NUM_TEXTS, len(inputs))))
@@ -56,6 +59,14 @@ def check_inputs(folder: Path, opened: InputReader, peer: Peer) -> TextCheck:
         ]
     outputs = peer.input_outputs(folder, opened, inputs)
     return compare_outputs(names, own, outputs, source="validation data", peer=peer.name, noun=noun)
+
+
+def _are_within_table(opened: InputReader, inputs: LabeledInputs | TimeSeries) -> bool:
+    """Return whether inputs are recordings that are no files, from which they are read again."""
+    if not isinstance(inputs, LabeledInputs) or not isinstance(opened, InputClassifier):
+        return False
+    path = Path(inputs.path) / inputs.locations[0]
+    return opened.modality.reads_frames and not path.is_file()
 
 
 def histories(opened: Forecaster, series: TimeSeries) -> TimeSeries:

@@ -14,7 +14,9 @@ import pytest
 from pyarrow import parquet
 
 from regard.data.readers import source as source_module
+from regard.data.readers.audio import read_wav
 from regard.data.readers.labeled import read_labeled_texts
+from regard.data.readers.media_tables import media_columns, read_media_rows
 from regard.data.readers.memory import source_of_rows
 from regard.data.readers.questions import inspect_questions, read_questions
 from regard.data.readers.series import read_number_rows
@@ -243,17 +245,22 @@ def test_the_command_that_prints_rows_prints_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_images_are_named_with_the_command_that_writes_them(tmp_path, monkeypatch):
-    png = b"\x89PNG\r\n\x1a\n\xff"
-    rows = [{"image": {"bytes": png, "path": "a.png"}, "label": label} for label in (0, 1)]
-    path = write(tmp_path / "a.parquet", rows)
-    with pytest.raises(DataError, match="column image holds images") as error:
-        inspect_shape(open_source(path))
-    command = str(error.value).partition("one for each label: ")[2]
+def test_a_recording_of_another_format_is_named_with_the_command_that_writes_all(
+    tmp_path, monkeypatch
+):
+    flac = b"fLaC\xff"
+    rows = [{"audio": {"bytes": flac, "path": "a.flac"}, "label": label} for label in (0, 1)]
+    source = open_source(write(tmp_path / "a.parquet", rows))
+    assert inspect_shape(source).kind == "recordings"
+    monkeypatch.chdir(tmp_path)
+    row = next(read_media_rows(source, media_columns(source)))
+    with pytest.raises(DataError, match=r"a\.parquet:1: column audio: not a WAV file") as error:
+        read_wav(row.file)
+    command = str(error.value).partition("and convert those: ")[2]
     monkeypatch.chdir(tmp_path)
     command = command.replace("python ", f"{sys.executable} ", 1)
     subprocess.run(command, shell=True, check=True)
-    assert (tmp_path / "files/1/1.png").read_bytes() == png
+    assert (tmp_path / "files/1/1.flac").read_bytes() == flac
 
 
 @pytest.mark.parametrize(

@@ -179,17 +179,17 @@ def _read(path):
 
 def test_all_files_that_cannot_be_read_are_named(words):
     paths = [words / name for name in ("yes/a.WAV", "yes/b.wav", "no/c.wav", "_noise_/d.wav")]
-    assert read_each(paths[:1], _read) == ["a.WAV"]
+    assert read_each(paths[:1], _read, 1) == ["a.WAV"]
     with pytest.raises(DataError, match=r"^b\.wav: broken\.$"):
-        read_each(paths[:2], _read)
+        read_each(paths[:2], _read, 2)
     with pytest.raises(DataError) as caught:
-        read_each(paths, _read)
+        read_each(paths, _read, len(paths))
     assert str(caught.value) == (
         f"b.wav: broken.  3 of 4 files cannot be read: {paths[1]}, {paths[2]}, {paths[3]}."
     )
     assert [problem.path for problem in caught.value.problems] == [str(p) for p in paths[1:]]
     with pytest.raises(DataError, match=r" and 3 more\.$"):
-        read_each([*paths, paths[1], paths[2], paths[3]], _read)
+        read_each([*paths, paths[1], paths[2], paths[3]], _read, 7)
 
 
 def test_lists_of_held_out_files_are_read(words):
@@ -239,7 +239,7 @@ def test_broken_files_of_one_kind_share_a_line(words):
         raise DataError(f"{path}: broken.  Convert it: ffmpeg -i {path} fixed.wav")
 
     with pytest.raises(DataError) as caught:
-        read_each(paths, read)
+        read_each(paths, read, len(paths))
     assert list_problems(caught.value.problems) == [
         f"{paths[0]}: broken.  Convert it: ffmpeg -i {paths[0]} fixed.wav  "
         f"5 files like this: {paths[0]}, {paths[1]}, {paths[2]} and 2 more."

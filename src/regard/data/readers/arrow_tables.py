@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 from regard.data.listing import list_first
 from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
 from regard.data.readers.row_encoder import ROW_ENCODER
+from regard.data.readers.source import open_file
 from regard.data.readers.table_bytes import ENCRYPTED, PARQUET, find_form
 from regard.errors import DataError
 
 WriteLine = Callable[[bytes], object]
 """Receives each line of JSON."""
 _ROWS_AT_ONCE = 1000
+_NUM_START = 4096  # bytes by which the form of a file is known
 _INDEX = re.compile(r"__index_level_\d+__")  # of a data frame of pandas, without a name
 _NUM_NAMED = 10  # columns in a message
 
@@ -58,8 +60,9 @@ def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> Conv
     Raises:
         DataError: The file is damaged or encrypted, or has values that JSON cannot have.
     """
+    _require_end(name, content, form)
     with _described(name, content, form):
-        schema, batches = _open(content, form)
+        schema, batches = _open(content, form, _ROWS_AT_ONCE)
         return _convert(name, schema, batches, write)
 
 
@@ -72,8 +75,48 @@ def open_table_file(name: str, content: bytes) -> tuple[Any, Iterable[Any]]:
     form = find_form(content, is_named=True)
     if not form:
         raise DataError(f"{name}: not Parquet or Arrow by its first bytes.")
+    _require_end(name, content, form)
     with _described(name, content, form):
-        return _open(content, form)
+        return _open(content, form, _ROWS_AT_ONCE)
+
+
+def _require_end(name: str, content: bytes, form: str) -> None:
+    """Raise `DataError` for a file of Parquet that is cut short."""
+    if form == "Parquet" and not content.startswith(ENCRYPTED) and not content.endswith(PARQUET):
+        raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
+
+
+def open_table_on_disk(name: str, num_rows: int) -> tuple[Any, Iterator[Any]]:
+    """Return the schema of a file of Parquet or Arrow, and its batches, not yet read.
+
+    The file is mapped into memory, and of Parquet one group of rows is unpacked at a time.
+
+    Args:
+        name: The file.
+        num_rows: Rows of a batch at most.
+
+    Raises:
+        DataError: It is another file, missing, packed, damaged or encrypted.
+    """
+    with open_file(name) as stream:
+        start = stream.read(_NUM_START)
+    form = find_form(start, is_named=True)
+    if not form:
+        raise DataError(f"{name}: not Parquet or Arrow by its first bytes.  Unpack it first.")
+    with _described(name, start, form):
+        pyarrow: Any = _import_pyarrow(f"{name}: {form}")
+        schema, batches = _open(pyarrow.memory_map(name), form, num_rows)
+    return schema, _described_batches(name, form, _slices(batches, num_rows))
+
+
+def _described_batches(name: str, form: str, batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches; raise `DataError` for one that cannot be read."""
+    while True:
+        with _described(name, b"", form):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 @contextmanager
@@ -81,8 +124,6 @@ def _described(name: str, content: bytes, form: str) -> Iterator[None]:
     """Raise `DataError` for what pyarrow cannot read."""
     if content.startswith(ENCRYPTED):
         raise DataError(f"{name}: an encrypted Parquet file.  Write it without encryption.")
-    if form == "Parquet" and not content.endswith(PARQUET):
-        raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
     pyarrow: Any = _import_pyarrow(f"{name}: {form}")
     try:
         yield
@@ -128,13 +169,14 @@ def _import_pyarrow(what: str) -> ModuleType:
         ) from error
 
 
-def _open(content: bytes, form: str) -> tuple[Any, Iterable[Any]]:
-    """Return the schema of a file, and its batches of rows."""
+def _open(content: Any, form: str, num_rows: int) -> tuple[Any, Iterable[Any]]:
+    """Return the schema of a file, its bytes or a map of it, and its batches of rows."""
     if form == "Parquet":
-        source = import_module("pyarrow").BufferReader(content)
+        pyarrow = import_module("pyarrow")
+        source = pyarrow.BufferReader(content) if isinstance(content, bytes) else content
         parquet = import_module("pyarrow.parquet")
         file = parquet.ParquetFile(source, page_checksum_verification=True)
-        return file.schema_arrow, file.iter_batches(_ROWS_AT_ONCE)
+        return file.schema_arrow, file.iter_batches(num_rows)
     ipc = import_module("pyarrow.ipc")
     if form == "Arrow stream":
         reader = ipc.open_stream(content)
@@ -149,7 +191,7 @@ def _convert(name: str, schema: Any, batches: Iterable[Any], write: WriteLine) -
     names = [column.name for column in columns]
     media: dict[str, str] = {}
     num_rows = 0
-    for batch in _slices(batches):
+    for batch in _slices(batches, _ROWS_AT_ONCE):
         first = num_rows + 1
         arrays = [batch.column(column.number) for column in columns]
         for column, array in zip(columns, arrays, strict=True):
@@ -194,11 +236,11 @@ def _read_columns(name: str, schema: Any) -> tuple[list[ArrowColumn], tuple[str,
     return columns, tuple(notes)
 
 
-def _slices(batches: Iterable[Any]) -> Iterator[Any]:
+def _slices(batches: Iterable[Any], num_rows: int) -> Iterator[Any]:
     """Yield the rows of batches, which may be whole files, in batches of a limited size."""
     for batch in batches:
-        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-            yield batch.slice(start, _ROWS_AT_ONCE)
+        for start in range(0, batch.num_rows, num_rows):
+            yield batch.slice(start, num_rows)
 
 
 def _first_value(array: Any) -> object:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import shlex
 import struct
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +22,9 @@ from torch import Tensor
 from regard.errors import ConfigError, DataError, ShapeError
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_at_most
+
+if TYPE_CHECKING:
+    from regard.data.readers.embedded_file import FileLike
 
 _HZ_PER_MEL = 200.0 / 3.0  # Slaney 1998: below the break the scale is linear
 _BREAK_HZ = 1000.0
@@ -127,25 +129,25 @@ def log_mel_config_of(sample_rate: int) -> LogMelConfig:
     )
 
 
-def read_sample_rate(path: str | Path) -> int | None:
+def read_sample_rate(path: FileLike) -> int | None:
     """Return the sample rate of a WAV file by its first bytes; None if they do not hold it."""
-    from regard.data.readers.source import open_file
+    from regard.data.readers.embedded_file import open_file_like
 
-    with open_file(str(path)) as stream:
+    with open_file_like(path) as stream:
         head = stream.read(_HEADER_BYTES)
     start = head.find(b"fmt ", 12) + 8
     rate = head[start + 4 : start + 8]
     return int.from_bytes(rate, "little") if start >= 20 and len(rate) == 4 else None
 
 
-def read_log_mel(path: str | Path, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
+def read_log_mel(path: FileLike, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
     """Return the log-mel frames of a WAV file, ``[frames, num_bands]`` float32."""
     recording = read_wav(path, sample_rate=config.sample_rate)
     frames = log_mel(recording.samples, config)
     return standardized(frames) if config.is_standardized else frames
 
 
-def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
+def read_wav(path: FileLike, *, sample_rate: int | None = None) -> Recording:
     """Read a WAV file of 8- to 32-bit PCM or floating point; several channels are averaged.
 
     Args:
@@ -160,16 +162,16 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
         DataError: The file is missing, cut short, empty, not a WAV file of these formats, or of
             another sample rate, or a sample is not a finite number.
     """
-    from regard.data.readers.source import open_source
+    from regard.data.readers.embedded_file import read_file_like
 
-    content = open_source(path).content
+    content = read_file_like(path)
     try:
         wav = _parse(content)
     except (struct.error, ValueError) as error:
         cause = "it ends within its header" if isinstance(error, struct.error) else str(error)
         raise DataError(
             f"{path}: not a WAV file of 8- to 32-bit PCM or floating point ({cause}).  "
-            f"Convert: {_convert(path, '-c:a pcm_s16le')}"
+            f"{_advise(path, 'Convert', '-c:a pcm_s16le')}"
         ) from error
     num_read = len(wav.raw) // wav.format.block
     if num_read < wav.num_frames:
@@ -183,7 +185,7 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
     if sample_rate not in (None, rate):
         raise DataError(
             f"{path}: {rate:,} samples a second, {sample_rate:,} expected.  "
-            f"Nothing is resampled here.  Resample: {_convert(path, f'-ar {sample_rate}')}"
+            f"Nothing is resampled here.  {_advise(path, 'Resample', f'-ar {sample_rate}')}"
         )
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
         values = _decode(wav.raw, wav.format).reshape(-1, wav.format.num_channels)
@@ -424,5 +426,9 @@ def _decode(raw: bytes, wav_format: _Format) -> NDArray[np.float64]:
     return wide.view("<i4")[:, 0] / 2.0**31
 
 
-def _convert(path: str | Path, options: str) -> str:
-    return f"ffmpeg -i {shlex.quote(str(path))} {options} fixed.wav"
+def _advise(path: FileLike, what: str, options: str) -> str:
+    """Return what to do about a recording, with the command that converts it."""
+    from regard.data.readers.embedded_file import advise_conversion
+
+    command = f"ffmpeg -i {shlex.quote(str(path))} {options} fixed.wav"
+    return advise_conversion(path, f"{what}: {command}")

@@ -14,7 +14,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -23,7 +22,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from regard.data.readers.source import open_file
+from regard.data.readers.embedded_file import (
+    FileLike,
+    advise_conversion,
+    count_bytes,
+    open_file_like,
+)
 from regard.errors import ConfigError, DataError
 
 _MAX_PIXELS = 1 << 26  # 67 megapixels: a gigabyte in color while it is scaled
@@ -66,7 +70,7 @@ class Image(NamedTuple):
     num_frames: int
 
 
-def read_image_size(path: str | Path) -> ImageSize:
+def read_image_size(path: FileLike) -> ImageSize:
     """Return the size of an image as it is seen, by its header: after the turn that EXIF asks for.
 
     Raises:
@@ -96,7 +100,7 @@ def most_common_size(sizes: Iterable[ImageSize]) -> ImageSize:
     return ImageSize(height, width, max(size.channels for size in sizes))
 
 
-def read_image(path: str | Path, size: ImageSize) -> Image:
+def read_image(path: FileLike, size: ImageSize) -> Image:
     """Return the first image of a file, scaled to a size, and how many images the file has.
 
     It is upright by its EXIF orientation, and its transparent parts are white.
@@ -200,10 +204,10 @@ def _deep_pixels(image: Any, image_format: str) -> NDArray[Any]:
 
 
 @contextmanager
-def _open_image(path: str | Path) -> Iterator[Any]:
+def _open_image(path: FileLike) -> Iterator[Any]:
     """Open an image with Pillow, which reads its header only; one that is too large is refused."""
     pillow = _pillow()
-    with open_file(str(path)) as stream, warnings.catch_warnings():
+    with open_file_like(path) as stream, warnings.catch_warnings():
         # The limit here is lower than the one at which Pillow warns; its warnings of damaged EXIF
         # data name no file, and the pixels are whole.
         warnings.simplefilter("ignore", pillow.Image.DecompressionBombWarning)
@@ -215,23 +219,23 @@ def _open_image(path: str | Path) -> Iterator[Any]:
             raise DataError(_describe_unreadable(path, cause)) from error
         except (*_DAMAGED, pillow.Image.DecompressionBombError) as error:
             raise DataError(_describe_unreadable(path, str(error))) from error
-        _check_size(path, image, Path(path).stat().st_size)
+        _check_size(path, image, count_bytes(path))
         if _has_deep_color(image):
             raise DataError(
                 f"{path}: a color image of 16 bits a channel, of which only 8 would be read.  "
-                f"Convert it: magick {shlex.quote(str(path))} -depth 8 fixed.png"
+                f"{_advise(path, 'Convert it', '-depth 8 ')}"
             )
         yield image
 
 
-def _check_size(path: str | Path, image: Any, num_bytes: int) -> None:
+def _check_size(path: FileLike, image: Any, num_bytes: int) -> None:
     """Refuse an image that is too large, or whose header states more than its file can hold."""
     num_pixels = image.height * image.width
     size = f"{image.width:,} x {image.height:,} pixels"
     if num_pixels > _MAX_PIXELS:
         raise DataError(
-            f"{path}: {size}, more than {_MAX_PIXELS:,} in all.  Make it smaller: "
-            f"magick {shlex.quote(str(path))} -resize 4096x4096 fixed.png"
+            f"{path}: {size}, more than {_MAX_PIXELS:,} in all.  "
+            f"{_advise(path, 'Make it smaller', '-resize 4096x4096 ')}"
         )
     bits = 1 if image.mode == "1" else 8 * len(image.getbands())
     if num_pixels * bits // 8 > max(_SMALL_BYTES, _MAX_RATIO * num_bytes):
@@ -269,11 +273,16 @@ def _read_orientation(image: Any) -> int:
     return int(image.getexif().get(_ORIENTATION, 1))
 
 
-def _describe_unreadable(path: str | Path, cause: str) -> str:
+def _describe_unreadable(path: FileLike, cause: str) -> str:
     return (
-        f"{path}: the image cannot be read ({cause}).  Leave it out, or convert it: "
-        f"magick {shlex.quote(str(path))} fixed.png"
+        f"{path}: the image cannot be read ({cause}).  "
+        f"{_advise(path, 'Leave it out, or convert it')}"
     )
+
+
+def _advise(path: FileLike, what: str, options: str = "") -> str:
+    """Return what to do about an image, with the command that converts it."""
+    return advise_conversion(path, f"{what}: magick {shlex.quote(str(path))} {options}fixed.png")
 
 
 def _pillow() -> ModuleType:

@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 from regard.data.listing import list_first
 from regard.data.progress import tracked
 from regard.data.readers import FORMATS
+from regard.data.readers.embedded_file import FileLike
 from regard.data.readers.problems import RowProblem, UnreadableRowsError
 from regard.data.readers.source import OFFICIAL_LISTS, DataSource, SourceLike, as_source
 from regard.data.readers.table_folders import PART_OF_NAME
@@ -27,6 +28,7 @@ from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=FileLike)
 
 AUDIO_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "audio")
 IMAGE_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "image")
@@ -224,8 +226,13 @@ def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
     return files
 
 
-def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
+def read_each(files: Iterable[F], read: Callable[[F], T], num_files: int) -> list[T]:
     """Return what `read` returns for each file.
+
+    Args:
+        files: The files, on disk or within a table.
+        read: Reads one.
+        num_files: How many there are.
 
     Raises:
         UnreadableRowsError: Some files cannot be read; the message counts them.
@@ -233,18 +240,18 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
     values: list[T] = []
     errors: list[DataError] = []
     problems: list[RowProblem] = []
-    for path in tracked(paths, "reading the files", len(paths), "files"):
+    for file in tracked(files, "reading the files", num_files, "files"):
         try:
-            values.append(read(path))
+            values.append(read(file))
         except DataError as error:
             errors.append(error)
-            problems.append(RowProblem(str(path), None, str(error).removeprefix(f"{path}: ")))
+            problems.append(RowProblem(str(file), None, str(error).removeprefix(f"{file}: ")))
     if not errors:
         return values
     message = str(errors[0])
     if len(problems) > 1:
         names = list_first([problem.path for problem in problems], _NUM_NAMED)
-        message += f"  {len(problems):,} of {len(paths):,} files cannot be read: {names}."
+        message += f"  {len(problems):,} of {num_files:,} files cannot be read: {names}."
     steps = errors[0].next_steps
     raise UnreadableRowsError(message, *steps, problems=problems, num_rows=len(values))
 

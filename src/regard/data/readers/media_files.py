@@ -17,6 +17,7 @@ from typing import Any
 from regard.data.readers.arrow_tables import open_table_file
 from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
 from regard.data.readers.columns import find_column
+from regard.data.readers.media_tables import content_of
 from regard.data.readers.table_folders import is_table_name, select_tables
 from regard.errors import DataError
 
@@ -98,7 +99,7 @@ def _labeled_media(table: Path) -> Iterator[tuple[str, bytes]]:
         for label, value in zip(values, batch.column(names.index(media)), strict=True):
             row += 1
             if label is not None:
-                yield str(label), _bytes_of(value.as_py(), f"{table}:{row}: column {media}")
+                yield str(label), content_of(value.as_py(), f"{table}:{row}: column {media}")
 
 
 def _media_column(name: str, batch: Any) -> str:
@@ -108,13 +109,3 @@ def _media_column(name: str, batch: Any) -> str:
         if media_of(first):
             return column
     raise DataError(f"{name}: no column holds the bytes of images or recordings.")
-
-
-def _bytes_of(value: object, location: str) -> bytes:
-    """Return the bytes of a cell: its own, or those of an object with bytes and path."""
-    content = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(content, bytes):
-        raise DataError(
-            f"{location}: no bytes, as of a file that is elsewhere.  Leave the row out."
-        )
-    return content

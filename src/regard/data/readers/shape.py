@@ -19,7 +19,6 @@ from typing import Literal
 
 import msgspec
 
-from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 from regard.data.readers.fasttext import are_fasttext
@@ -37,7 +36,6 @@ from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
 from regard.data.readers.suffixes import MEMORY_ROOTS, UNREAD
 from regard.data.readers.table_format import read_cells
-from regard.data.readers.table_origin import TableOrigin
 from regard.data.readers.tables import sample_records
 from regard.data.readers.text_lines import Lines, open_text, read_lines
 from regard.errors import DataError
@@ -49,9 +47,9 @@ _TEXT_OF_PAGES = (
     'python -c "import sys, regard.data.readers as r; '
     '[print(r.read_html(r.open_source(page))) for page in sys.argv[1:]]"'
 )
-_MEDIA_TO_FILES = 'python -c "import sys, regard.data.readers as r; r.write_media(*sys.argv[1:])"'
 _FORMS = "TSV, CSV or JSONL: source and target, text and label, or time and value in a row"
 _FOLDER_KINDS: dict[str, DataKind] = {"audio": "recordings", "image": "images"}
+_KIND_OF_MEDIA: dict[str, DataKind] = {"images": "images", "recordings": "recordings"}
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
 _ONE_FILE_OF_TEXTS = (
     "Texts are read from one file: running text joined into one .txt, labelled texts as "
@@ -70,7 +68,8 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     """The shape of a file or folder.
 
     Args:
-        kind: For a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; for a file
+        kind: For a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``, which a table of
+            Parquet may hold, too; for a file
             ``squad`` (SQuAD's nested JSON), ``records`` (JSONL), ``text`` (named as running text,
             no tab in its first line and no labels of fastText), or ``table``, also if the first
             line cannot be read.
@@ -147,6 +146,8 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     if source.is_folder:
         return DataShape(kind=_kind_of_folder(source))
     _refuse_unread(source)
+    if media := _find_media(source):
+        return DataShape(kind=media)
     if is_squad(source, encoding):
         return DataShape(kind="squad")
     ahead: list[str] = []
@@ -247,8 +248,6 @@ def _refuse_unread(source: DataSource) -> None:
             f"{source.path}: one file of images or sound.  "
             f"Name the folder: {_LAYOUTS.format('FOLDER')}"
         )
-    if source.table is not None and source.table.media:
-        _refuse_media(source, source.table)
     if _is_page(source):
         command = f"{_TEXT_OF_PAGES} {shlex.quote(source.path)} > text.txt"
         raise DataError(f"{source.path}: HTML, not rows or running text.  Its text: {command}")
@@ -285,17 +284,15 @@ def _has_tags(source: DataSource) -> bool:
     return len(lines) >= _NUM_LINES and num_tagged > _MOST_TAGGED * len(lines)
 
 
-def _refuse_media(source: DataSource, table: TableOrigin) -> None:
-    """Raise `DataError` for a table of images or recordings without texts."""
+def _find_media(source: DataSource) -> DataKind | None:
+    """Return what a table without texts holds: images or recordings; None of another one."""
+    table = source.table
+    if table is None or not table.media:
+        return None
     names = tuple(json_fields(source.content.split(b"\n", 1)[0].decode()))
     if not {"text", "source", "context"}.isdisjoint(find_roles(names, is_table=False)):
-        return
-    column, media = next(iter(table.media.items()))
-    raise DataError(
-        f"{source.path}: column {column} holds {media}, which are read from files.  Columns seen: "
-        f"{list_first(names, _NUM_NAMED)}.  Write them to a folder, one for each label: "
-        f"{_MEDIA_TO_FILES} {shlex.quote(source.path)} files"
-    )
+        return None
+    return _KIND_OF_MEDIA[next(iter(table.media.values()))]
 
 
 def _are_numbers(cells: Sequence[str], min_filled: int, *, max_texts: int) -> bool:

@@ -12,10 +12,11 @@ import numpy as np
 from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_names
 from regard.data.labeled_text import join_labels
 from regard.data.labels import describe_spellings, distinct_labels
-from regard.data.listing import list_first
+from regard.data.listing import list_first, pluralize
 from regard.data.readers.idx import find_idx
 from regard.data.readers.images import describe_frames
 from regard.data.readers.labeled_folders import describe_unread, part_folders
+from regard.data.readers.media_tables import count_rows, has_media, media_columns
 from regard.data.readers.read_as import ReadAs
 from regard.data.readers.series import inspect_number_table
 from regard.data.readers.source import DataSource
@@ -139,10 +140,8 @@ def read_input_classification_data(
     names = options.data.labels or distinct_labels(labeled.labels)
     labeled = with_spelling(labeled, names)
     labels = label_names(labeled)
-    folders: dict[str, str] = {}
-    if source.is_folder and not find_idx(source.path):
-        folders = part_folders(source, modality.suffixes)
-        notes += describe_unread(source, modality.suffixes, modality.unit)
+    notes += _describe_unread(source, modality, len(labeled))
+    folders = part_folders(source, modality.suffixes) if _has_label_folders(source) else {}
     for name in HELD_OUT:
         if name in parts and options.data.held_out_fraction(name) is not None:
             setting = f"data.{name}={getattr(options.data, name)}"
@@ -180,6 +179,21 @@ def read_input_classification_data(
     )
 
 
+def _has_label_folders(source: DataSource) -> bool:
+    """Return whether a source is a folder with a folder of files for each label."""
+    return source.is_folder and not find_idx(source.path)
+
+
+def _describe_unread(source: DataSource, modality: Modality, num_labeled: int) -> list[str]:
+    """Return what is not read: files of a folder of labels, rows of a table without a label."""
+    if _has_label_folders(source):
+        return describe_unread(source, modality.suffixes, modality.unit)
+    num_left_out = count_rows(source) - num_labeled if has_media(source) else 0
+    if not num_left_out:
+        return []
+    return [f"{pluralize(num_left_out, 'row has', 'rows have')} no label: left out."]
+
+
 def _describe_reading(
     source: DataSource, data: DataConfig, modality: Modality, folders: Sequence[str]
 ) -> ReadAs:
@@ -189,6 +203,12 @@ def _describe_reading(
             return ReadAs.of("images, in files of MNIST's format")
         within = f" in {', '.join(folders)}" if folders else ""
         return ReadAs.of(f"{modality.contents}{within}")
+    if has_media(source):
+        assert source.table is not None
+        columns = media_columns(source, data.columns)
+        contents = f"{modality.unit} with a label each"
+        read = [columns.media, columns.label]
+        return ReadAs.of(contents, read, columns.unused, source.table.notes)
     names = data.columns[-1:] or ("label",)
     read_as = inspect_records(source, names, _ROWS_OF_NUMBERS, encoding=data.encoding)
     table = inspect_number_table(source, label=names[0], encoding=data.encoding)

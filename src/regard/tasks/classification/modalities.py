@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from regard.data.readers.audio import (
     read_log_mel,
     read_sample_rate,
 )
+from regard.data.readers.embedded_file import FileLike
 from regard.data.readers.idx import find_idx, is_idx, read_idx, read_idx_part
 from regard.data.readers.images import (
     ImageSize,
@@ -40,6 +42,12 @@ from regard.data.readers.labeled_folders import (
     labeled_files,
     official_parts,
     read_each,
+)
+from regard.data.readers.media_tables import (
+    count_rows,
+    has_media,
+    media_columns,
+    read_media_rows,
 )
 from regard.data.readers.series import NumberRow, read_number_rows, read_unlabeled_rows
 from regard.data.readers.shape import DataShape
@@ -167,7 +175,7 @@ class Modality(ABC):
 
 
 class Images(Modality):
-    """Image files in folders, MNIST's idx files, or rows of pixels in CSV."""
+    """Image files in folders or tables, MNIST's idx files, or rows of pixels in CSV."""
 
     task = "image-classification"
     unit = "images"
@@ -183,7 +191,9 @@ class Images(Modality):
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:
         """Choose the most frequent size, and patches of about the square root of its sides."""
         set_sizes = options.model
-        if not source.is_folder:
+        if has_media(source):
+            size = most_common_size(_sizes_in_table(source, options.data))
+        elif not source.is_folder:
             row = _number_rows(source, options.data)[0]
             expected = ImageSize(
                 set_sizes.get("height", 0), set_sizes.get("width", 0), set_sizes.get("channels", 1)
@@ -204,6 +214,8 @@ class Images(Modality):
     def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read images from folders, idx files or rows of pixels."""
         path, size = source.path, input_format.image_size
+        if has_media(source):
+            return _labeled_rows_of_files(source, input_format.data, lambda f: read_image(f, size))
         if not source.is_folder:
             rows = _number_rows(source, input_format.data)
             images = [_image(row, path, input_format) for row in rows]
@@ -236,13 +248,13 @@ class Images(Modality):
         if is_idx(path):
             images = read_idx(path, num_axes=3)
             yield from ((f"image {n}", scaled(i[None], size)) for n, i in enumerate(images, 1))
-        elif source.is_folder or Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        elif _has_files(source, IMAGE_SUFFIXES):
             num_frames: dict[str, int] = {}
-            for file in _files(source, IMAGE_SUFFIXES):
+            for location, file in _unlabeled_files(source, input_format.data, IMAGE_SUFFIXES):
                 image = read_image(file, size)
                 if image.num_frames > 1:
-                    num_frames[file] = image.num_frames
-                yield file, image.pixels
+                    num_frames[location] = image.num_frames
+                yield location, image.pixels
             for note in describe_frames(num_frames):
                 warnings.warn(note, stacklevel=2)
         else:
@@ -260,7 +272,7 @@ class Images(Modality):
 
 
 class Recordings(Modality):
-    """WAV files in folders, as log-mel frames."""
+    """WAV files in folders or tables, as log-mel frames."""
 
     task = "audio-classification"
     unit = "recordings"
@@ -278,9 +290,13 @@ class Recordings(Modality):
         """Choose the most frequent sample rate, and windows of 25 ms."""
         rate = options.audio.get("sample_rate")
         if rate is None:
-            files = labeled_files(source, AUDIO_SUFFIXES)
+            files: Sequence[FileLike] = []
+            if has_media(source):
+                files = _first_files(source, options.data)
+            else:
+                files = [file.path for file in labeled_files(source, AUDIO_SUFFIXES)]
             step = max(1, len(files) // _MOST_HEADERS)
-            rates = Counter(read_sample_rate(file.path) for file in files[::step])
+            rates = Counter(map(read_sample_rate, files[::step]))
             rate = next((rate for rate, _ in rates.most_common() if rate), None)
         fitted = LogMelConfig() if rate is None else log_mel_config_of(rate)
         try:
@@ -293,9 +309,13 @@ class Recordings(Modality):
     def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read all files, split as the authors' own lists of held-out files say."""
         audio = input_format.audio
-        parts = _labeled_files(
-            source, AUDIO_SUFFIXES, lambda path: (read_log_mel(path, audio).numpy(), 1)
-        )
+
+        def read_frames(file: FileLike) -> tuple[NDArray, int]:
+            return read_log_mel(file, audio).numpy(), 1
+
+        if has_media(source):
+            return _labeled_rows_of_files(source, input_format.data, read_frames)
+        parts = _labeled_files(source, AUDIO_SUFFIXES, read_frames)
         if not (lists := official_parts(source)):
             return parts
         inputs = parts.pop("train")
@@ -306,9 +326,9 @@ class Recordings(Modality):
         return parts | {part: inputs.select(part_rows) for part, part_rows in rows.items()}
 
     def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
-        """Read a WAV file, or all of a folder."""
-        for file in _files(source, AUDIO_SUFFIXES):
-            yield file, read_log_mel(Path(file), input_format.audio).numpy()
+        """Read a WAV file, or all of a folder or of a table."""
+        for location, file in _unlabeled_files(source, input_format.data, AUDIO_SUFFIXES):
+            yield location, read_log_mel(file, input_format.audio).numpy()
 
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
         """Describe sample rate and durations of frames of shape ``[length, features]``."""
@@ -488,11 +508,12 @@ def _image_sizes(files: Sequence[LabeledFile]) -> list[ImageSize]:
     for file in files:
         with suppress(DataError):
             sizes.append(read_image_size(file.path))
-    return sizes or read_each([file.path for file in files], read_image_size)
+    paths = [file.path for file in files]
+    return sizes or read_each(paths, read_image_size, len(paths))
 
 
 def _labeled_files(
-    source: DataSource, suffixes: frozenset[str], read: Callable[[Path], tuple[NDArray, int]]
+    source: DataSource, suffixes: frozenset[str], read: Callable[[FileLike], tuple[NDArray, int]]
 ) -> Parts:
     """Read the files of a folder that has one folder per label, in each part if it has parts.
 
@@ -505,7 +526,7 @@ def _labeled_files(
         Values and labels by part: ``train``, ``valid``, ``test``; those without files are left out.
     """
     files = labeled_files(source, suffixes)
-    inputs = read_each([file.path for file in files], read)
+    inputs = read_each([file.path for file in files], read, len(files))
     parts: Parts = {}
     for part in ("train", "valid", "test"):
         rows = [row for row, file in enumerate(files) if file.part == part]
@@ -521,8 +542,79 @@ def _labeled_files(
     return parts
 
 
-def _files(source: DataSource, suffixes: frozenset[str]) -> list[str]:
-    """Return the files of a folder, or a single file itself."""
-    if source.is_folder:
-        return [str(file) for file in files_within(source, suffixes)]
-    return [source.path]
+def _sizes_in_table(source: DataSource, data: DataConfig) -> list[ImageSize]:
+    """Return the sizes of the images of a table; those that cannot be read are named later.
+
+    Raises:
+        DataError: None can be read.
+    """
+    sizes = []
+    for row in read_media_rows(source, media_columns(source, data.columns)):
+        with suppress(DataError):
+            sizes.append(read_image_size(row.file))
+    files = [] if sizes else _first_files(source, data)
+    return sizes or read_each(files, read_image_size, len(files))
+
+
+def _first_files(source: DataSource, data: DataConfig) -> list[FileLike]:
+    """Return the files of the first rows of a table."""
+    rows = read_media_rows(source, media_columns(source, data.columns))
+    return [row.file for row in islice(rows, _MOST_HEADERS)]
+
+
+def _labeled_rows_of_files(
+    source: DataSource, data: DataConfig, read: Callable[[FileLike], tuple[NDArray, int]]
+) -> Parts:
+    """Read the images or recordings of a table; rows without a label are left out.
+
+    Args:
+        source: The table.
+        data: Names of the columns.
+        read: Returns the values of a file, and its number of frames, of which they are the first.
+
+    Returns:
+        Values and labels as ``train``: a source has one part of a folder of tables.
+
+    Raises:
+        DataError: No row has a label, or files cannot be read.
+    """
+    labels: list[str] = []
+    locations: list[str] = []
+
+    def labeled_files_of_rows() -> Iterator[FileLike]:
+        for row in read_media_rows(source, media_columns(source, data.columns)):
+            if row.label:
+                labels.append(row.label)
+                locations.append(row.location)
+                yield row.file
+
+    inputs = read_each(labeled_files_of_rows(), read, count_rows(source))
+    if not inputs:
+        raise DataError(f"{source.path}: no row has a label.")
+    values, num_frames = map(list, zip(*inputs, strict=True))
+    part = LabeledInputs(
+        path=source.path,
+        values=values,
+        labels=labels,
+        locations=locations,
+        num_frames=num_frames,
+    )
+    return {"train": part}
+
+
+def _has_files(source: DataSource, suffixes: frozenset[str]) -> bool:
+    """Return whether a source is a folder or a table of files, or one file with a suffix."""
+    is_file = Path(source.path).suffix.lower() in suffixes
+    return source.is_folder or has_media(source) or is_file
+
+
+def _unlabeled_files(
+    source: DataSource, data: DataConfig, suffixes: frozenset[str]
+) -> Iterator[tuple[str, FileLike]]:
+    """Yield the files of a table or a folder, or a single file itself, with their locations."""
+    if has_media(source):
+        columns = media_columns(source, data.columns, has_labels=False)
+        yield from ((row.location, row.file) for row in read_media_rows(source, columns))
+        return
+    files = files_within(source, suffixes) if source.is_folder else [source.path]
+    yield from zip(map(str, files), files, strict=True)
