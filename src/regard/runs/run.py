@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -114,7 +114,9 @@ def _report_work(report: Report) -> AbstractContextManager[None]:
     """Report the stages of the work within that take long as events."""
 
     def on_stage(stage: Stage) -> None:
-        report(WorkingOn(stage=stage.name, done=stage.done, total=stage.total, unit=stage.unit))
+        # What cannot be written must not end a step: the next event of the run says so.
+        with suppress(OSError):
+            report(WorkingOn(stage=stage.name, done=stage.done, total=stage.total, unit=stage.unit))
 
     return report_stages(on_stage)
 
