@@ -14,12 +14,14 @@ from torch import Tensor
 from regard.data.batching import LengthBatches, TokenRows
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_inputs import LabeledInputs
-from regard.data.listing import list_first, pluralize
+from regard.data.listing import list_first, pluralize, shorten_line
 from regard.data.rows import Rows
 from regard.errors import DataError, did_you_mean
 
 COLUMNS = ("text", "label")
 _NUM_NAMED = 10  # labels in a message
+_LONGEST_NAME = 60  # characters of a label in a message
+_LONGER = 2  # times the length of texts that labels have which are the texts
 
 
 class LabeledTexts(Rows, frozen=True, kw_only=True):
@@ -65,6 +67,34 @@ def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple
     return tuple(names)
 
 
+def refuse_swapped(rows: LabeledTexts, columns: tuple[str, str]) -> None:
+    """Check that the columns of texts and of labels are not taken for each other.
+
+    They are where most labels occur once and are much longer than the texts, of which there are
+    few: what is read as the texts are the labels.
+
+    Args:
+        rows: All rows.
+        columns: Names of the columns of texts and of labels.
+
+    Raises:
+        DataError: They are.
+    """
+    texts, labels = set(rows.texts), set(rows.labels)
+    is_shorter = _LONGER * _num_chars(texts) / len(texts) < _num_chars(labels) / len(labels)
+    if is_shorter and 2 * len(labels) > len(rows) and 2 * len(texts) <= len(labels):
+        text, label = columns
+        raise DataError(
+            f"{rows.path}: text and label look swapped: column {text}, read as the text, has "
+            f"{pluralize(len(texts), 'value')}, and column {label}, read as the label, "
+            f"{len(labels):,} longer ones.  In this order: `data.columns={label},{text}`"
+        )
+
+
+def _num_chars(texts: Iterable[str]) -> int:
+    return sum(map(len, texts))
+
+
 def describe_rare_labels(
     labels: Sequence[str], train_labels: Sequence[str], columns: Sequence[str]
 ) -> list[str]:
@@ -85,14 +115,19 @@ def describe_rare_labels(
         )
     elif single:
         have = pluralize(len(single), "label has", "labels have")
-        names = list_first(single, _NUM_NAMED)
+        names = _list_labels(single)
         warnings.append(f"{have} one row: {names}.  Add rows of them.")
     unseen = sorted(counts.keys() - set(train_labels))
     if unseen:
         have = pluralize(len(unseen), "label has", "labels have")
-        names = list_first(unseen, _NUM_NAMED)
+        names = _list_labels(unseen)
         warnings.append(f"{have} no row in training: {names}.")
     return warnings
+
+
+def _list_labels(labels: Sequence[str]) -> str:
+    """Return the first labels in words, each on one line."""
+    return list_first([shorten_line(label, _LONGEST_NAME) for label in labels], _NUM_NAMED)
 
 
 def describe_contradictions(rows: LabeledTexts) -> list[str]:

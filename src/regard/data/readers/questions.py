@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import starmap
+from itertools import permutations, starmap
 from typing import NamedTuple, TypeGuard
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
@@ -30,6 +30,7 @@ from regard.data.readers.text_lines import open_text
 from regard.errors import DataError
 
 _CONTENTS = "questions on texts"
+_ORDER = "The columns are those of context, question and answers, in this order."
 _OPTIONAL = ("answer_start", "is_impossible", "id")
 _LONGEST_VALUE = 40  # characters of a wrong value that a message repeats
 _UNKNOWN = ("nan", "none", "null", "na", "n/a")
@@ -201,6 +202,8 @@ def _read_objects(
     for line, fields in read_objects(file):
         names = find_columns(columns, list(fields))
         problem = _problem_of(fields, names, "key" if file.table is None else "column")
+        if problem is not None and columns not in (QUESTION_COLUMNS, QUESTION_COLUMNS[:2]):
+            problem += f"  {_ORDER}"
         if problem is None:
             context, question, *answers = (fields[name] for name in names)
             marks = {name: fields[name] for name in find_marks(fields, names)}
@@ -212,6 +215,32 @@ def _read_objects(
         if not rows and len(file.problems) == 1:  # a file of another kind
             break
     return rows, file.problems
+
+
+def describe_swapped(questions: Questions, columns: Sequence[str]) -> str:
+    """Return the order of columns in which most answers are in their texts; empty if there is none.
+
+    Args:
+        questions: As they were read, none with an answer in its text.
+        columns: Columns of text, question and answers, as they were named.
+    """
+    rows = [
+        (context, question, answers[0])
+        for context, question, answers in zip(
+            questions.contexts, questions.questions, questions.answers, strict=True
+        )
+        if answers
+    ]
+
+    def num_found(order: tuple[int, ...]) -> int:
+        text, _, answer = order
+        return sum(len(row[answer]) < len(row[text]) and row[answer] in row[text] for row in rows)
+
+    best = max(permutations(range(len(QUESTION_COLUMNS))), key=num_found)
+    if not rows or 2 * num_found(best) < len(rows):
+        return ""
+    names = ",".join(columns[index] for index in best)
+    return f"  The columns look swapped: the answers are in other texts.  `data.columns={names}`"
 
 
 def _problem_of(fields: dict[str, object], names: Sequence[str], noun: str) -> str | None:

@@ -265,7 +265,10 @@ def _read_times(
         DataError: No column has times.
     """
     cells = find_times(table)
+    remedy = ""
     if request.time is not None and request.time not in (cells.columns[:1] if cells else ()):
+        if cells is not None:
+            remedy = _propose_time(table.name_of(cells.columns[0]), table.name_of(request.time))
         cells = times_of_column(table, request.time)
     if cells is None:
         raise DataError(f"{file.name}: {describe_no_times(table)}")
@@ -276,9 +279,15 @@ def _read_times(
         raise DataError(
             f"{file.name}:{table.lines[0]}: column {name} holds no times.  {quote(first)}  "
             "Expected dates such as 2024-01-31, 2024-01-31 12:30 or 2024-01-31T12:30+05:30."
+            f"{remedy}"
         )
     _refuse_cells(file, table, name, times.faults, cells.cells)
     return cells, times
+
+
+def _propose_time(column: str, other: str) -> str:
+    """Return that a column holds times, where another one was named for them."""
+    return f"  Column {column} does.  The column of times is first: `data.columns={column},{other}`"
 
 
 def _refuse_cells(

@@ -16,6 +16,7 @@ from regard.data.labeled_text import (
     describe_rare_labels,
     join_labels,
     label_names,
+    refuse_swapped,
 )
 from regard.data.labels import (
     describe_alike,
@@ -123,6 +124,7 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
     notes = describe_spellings(texts.labels)
     texts = with_spelling(texts, data.labels or distinct_labels(texts.labels))
     labels = label_names(texts, columns_of(data))
+    refuse_swapped(texts, columns_of(data))
     notes += describe_contradictions(texts)
 
     def read_own(source: DataSource) -> LabeledTexts:

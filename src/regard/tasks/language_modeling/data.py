@@ -77,6 +77,11 @@ def read_text_data(options: ReadOptions) -> TextData:
                 f"data.{name}={value}: running text has no pairs.  Leave it out, or "
                 "set `task=translation`."
             )
+    if data.columns and not has_documents(source, data.encoding):
+        raise ConfigError(
+            f"data.columns={','.join(data.columns)}: {source.path} is read as running text, line "
+            "by line, and has no columns.  Leave it out."
+        )
     rejected: list[DroppedRow] = []
     parts = split_text(
         read_lines_of(source, data, rejected),

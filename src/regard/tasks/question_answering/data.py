@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from regard.data.listing import describe_lines, list_first, pluralize
 from regard.data.question_rows import QUESTION_COLUMNS, Questions, drop_unfound
-from regard.data.readers.questions import ReadQuestions, inspect_questions, read_questions
+from regard.data.readers.questions import (
+    ReadQuestions,
+    describe_swapped,
+    inspect_questions,
+    read_questions,
+)
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import suggest_vocab_size
@@ -155,8 +160,9 @@ def read_question_data(options: ReadOptions) -> WindowedQuestionData:
     all_questions, dropped, notes = read_training_questions(options)
     questions, unfound = drop_unfound(all_questions)
     if questions.num_unanswerable == len(questions):
-        advice = ""
-        if unfound:
+        columns = options.data.columns
+        advice = describe_swapped(all_questions, columns) if columns else ""
+        if unfound and not advice:
             advice = (
                 f"  Not in their contexts: {len(unfound):,} answers.  A model that writes answers "
                 "learns them: `qa.kind=generative`"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from regard.data.cldr_corpus import cldr_corpus
 from regard.data.dropped_rows import DroppedRow
-from regard.data.languages import guess_pair, require_pair
+from regard.data.languages import guess_language, guess_pair, require_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus, describe_labels, describe_numbers
 from regard.data.readers.columns import PAIR_ROLES, language_of_column
@@ -52,8 +52,24 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
         return self.languages.partition("-")[2] or None
 
     def warnings(self) -> list[str]:
-        """Name sources or targets that look like labels."""
-        return list(filter(None, [describe_labels(self.train), describe_numbers(self.train)]))
+        """Name sources or targets that look like labels, and languages that look swapped."""
+        warnings = [describe_labels(self.train), describe_numbers(self.train), self._swapped()]
+        return list(filter(None, warnings))
+
+    def _swapped(self) -> str:
+        """Return that the texts are in the named languages the other way round; else nothing."""
+        source, _, target = self.languages.partition("-")
+        if self.is_generated or self.languages_are_guessed or not target or source == target:
+            return ""
+        if (guess_language(self.train.sources), guess_language(self.train.targets)) != (
+            target,
+            source,
+        ):
+            return ""
+        return (
+            f"The sources look like {target} and the targets like {source}: swapped?  Name the "
+            f"columns in the other order, or the languages: `data.languages={target}-{source}`"
+        )
 
     def details(self) -> DataDetails:
         """Return the lengths of both sides, in characters."""
