@@ -10,8 +10,11 @@ from tests.conftest import toy_pairs
 
 import regard
 from regard.__main__ import main
+from regard.data.readers.source import DataSource
 from regard.errors import DataError
 from regard.runs.scoring import evaluate
+from regard.tasks import TASKS
+from regard.tasks.other_data import explain_other_data
 
 WORDS = [word for pair in toy_pairs(60) for word in pair]
 ROWS = [f"{text}\t{'en' if row % 2 == 0 else 'de'}\n" for row, text in enumerate(WORDS)]
@@ -30,6 +33,42 @@ def test_data_for_another_task_is_named(trained, tmp_path, row, task):
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=rf"rows\.jsonl: data for {task}; .* is for translation\."):
         evaluate(trained, path)
+
+
+def test_what_data_was_read_as_and_what_the_model_takes_is_said(trained, tmp_path):
+    path = tmp_path / "series.csv"
+    path.write_text("time,value\n" + "".join(f"2024-01-{d:02d},{d}.25\n" for d in range(1, 29)))
+    with pytest.raises(DataError) as caught:
+        evaluate(trained, path)
+    assert str(caught.value) == (
+        f"{path}: data for forecasting; {trained} is for translation.  The data was read as series "
+        "with times, columns time, value; the model takes sentence pairs."
+    )
+    (step,) = caught.value.next_steps
+    assert (step.verb, step.arguments) == ("train", (str(path),))
+
+
+def test_pairs_for_a_model_of_labels_are_said_with_what_is_missing():
+    source = DataSource("a.tsv", b"a good film\tein guter Film\n")
+    missing = DataError('a.tsv:1: no column "text".')
+    with (
+        pytest.raises(DataError) as caught,
+        explain_other_data(source, TASKS["classification"], "mood"),
+    ):
+        raise missing
+    assert str(caught.value) == (
+        'a.tsv:1: no column "text".  Two columns without these names are sentence pairs, data for '
+        "translation; mood is for classification, and takes texts with labels."
+    )
+
+
+def test_rows_with_labels_for_a_model_of_running_text_are_warned_of():
+    source = DataSource("a.csv", b"text,label\na good film,good\na bad film,bad\n")
+    with (
+        pytest.warns(UserWarning, match=r"a\.csv: data for classification .*lm continues texts"),
+        explain_other_data(source, TASKS["language-modeling"], "lm"),
+    ):
+        pass
 
 
 def test_pairs_of_the_training_data_are_named_as_such(trained, pairs_file):

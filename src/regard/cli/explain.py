@@ -401,11 +401,16 @@ def _evaluate(
 ) -> None:
     """Print how faithful methods are on rows of test data, the best first."""
     from regard.cli.progress import show_progress
+    from regard.data.readers.source import open_source
     from regard.explain.attribution import Budget
     from regard.explain.faithfulness import compare_methods, open_rows
     from regard.explain.faithfulness.evaluated_rows import NUM_ROWS
+    from regard.tasks import task_of
+    from regard.tasks.other_data import explain_other_data
 
-    rows = open_rows(predictor, data, num_rows=num_rows or NUM_ROWS)
+    source = open_source(data, "test")
+    with explain_other_data(source, task_of(predictor.config), str(predictor.folder)):
+        rows = open_rows(predictor, source, num_rows=num_rows or NUM_ROWS)
     with show_progress() as on_progress:
         comparison = compare_methods(
             rows,

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regard.data.readers.memory import InMemory, source_of_rows
-from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, open_source
-from regard.errors import ConfigError, DataError
+from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.plots.output_files import require_writable
 from regard.plots.style import require_matplotlib
@@ -19,8 +18,9 @@ from regard.settings.values import DecodingPrecision
 from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
-from regard.tasks import Predictor, claiming_task, task_of
+from regard.tasks import Predictor, task_of
 from regard.tasks.opening import open_model, set_precision
+from regard.tasks.other_data import explain_other_data
 from regard.tasks.published_task import task_of_data
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 from regard.training.distribution import ALONE, World
@@ -125,13 +125,8 @@ def evaluate(
     )
     source = world.together(read_data)
     _share(world, source, opened)
-    try:
+    with explain_other_data(source, task, str(model)):
         report = task.evaluate(predictor, source, options, *compared)
-    except DataError as error:
-        if (actual := _task_of_other_data(source, task)) is not None:
-            message = f"{source.path}: data for {actual}; {model} is for {task.name}."
-            raise DataError(message) from error
-        raise
     return Evaluation(report, task.name, predictor)
 
 
@@ -214,12 +209,3 @@ def _share(world: World, source: DataSource, opened: Sequence[tuple[str, Predict
     require_same(world, contents)
     for _, predictor in opened:
         predictor.world = world
-
-
-def _task_of_other_data(source: DataSource, task: Task) -> str | None:
-    """Return the task that data is for, where it is clearly another one; None where it is not."""
-    try:
-        shape = inspect_shape(source)
-    except DataError:
-        return None
-    return None if task.claims(shape) else claiming_task(shape)

@@ -61,6 +61,7 @@ class Task(ABC):
         inputs: What its models read, in words.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
+        training_data: What its models are trained and evaluated on, in words.
         has_long_sources: Whether models write targets for sources that may be long: the end of one
             that is too long is cut off.
         begins_with_gist: Whether the beginning of a long source says most of what its target does.
@@ -84,6 +85,7 @@ class Task(ABC):
     inputs: str = "texts"
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
+    training_data: str = "running text"
     has_long_sources: bool = False
     begins_with_gist: bool = False
     computes_vectors: bool = False
@@ -195,7 +197,11 @@ class Task(ABC):
             DataError: The data cannot be read, or overlaps with the training data.
         """
         if not self.evaluation:
-            raise ConfigError(f"{options.model}: a model for {self.name} has no scores on a file.")
+            start = (("start_from", options.model), ("output", "FOLDER"))
+            raise ConfigError(
+                f"{options.model}: a model for {self.name} has no scores on a file.",
+                NextStep("One that starts from it has", "train", (self.example_data,), start),
+            )
         return load(self.evaluation)(predictor, data, options, other)
 
     def open(self, folder: str | Path, config: RunConfig | None = None) -> Any:

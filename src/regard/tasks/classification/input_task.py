@@ -46,6 +46,7 @@ class InputClassificationTask(Task):
         self.sections = frozenset({"audio"} if modality.reads_frames else ())
         self.name, self.inputs = modality.task, modality.unit
         self.purpose = f"classify {modality.unit}"
+        self.training_data = f"{modality.unit} with labels"
         self.example_data = "series.csv" if modality.unit == "series" else "FOLDER"
         self.verbs = (("classify", "FILE"), ("evaluate", self.example_data))
 

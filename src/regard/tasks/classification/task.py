@@ -37,6 +37,7 @@ class TextClassificationTask(Task):
     purpose = "classify"
     verbs = (("classify", "TEXT"), ("evaluate", "reviews.jsonl"))
     example_data = "reviews.jsonl"
+    training_data = "texts with labels"
     loss_unit = "nats per text"
     has_picture = True
     families = ENCODERS

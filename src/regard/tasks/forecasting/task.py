@@ -156,6 +156,7 @@ class ForecastingTask(Task):
     inputs = "series"
     verbs = (("forecast", "series.csv"), ("evaluate", "series.csv"))
     example_data = "series.csv"
+    training_data = "series with times"
     sections = frozenset({"forecast"})
     unread = Task.unread | {"max_length", "max_source_length", "drop_overlap", "allow_overlap"}
     families = FORECASTERS

@@ -47,6 +47,7 @@ class GenerativeQuestionAnsweringTask(Task):
     purpose = QuestionAnsweringTask.purpose
     verbs = QuestionAnsweringTask.verbs
     example_data = QuestionAnsweringTask.example_data
+    training_data = "questions on texts"
     has_picture = True
     has_long_sources = True
     sections = frozenset({"tokenizer", "search", "qa"})

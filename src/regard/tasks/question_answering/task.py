@@ -122,6 +122,7 @@ class QuestionAnsweringTask(Task):
     purpose = "answer questions"
     verbs = (("answer", "questions.jsonl"), ("evaluate", "questions.jsonl"))
     example_data = "questions.jsonl"
+    training_data = "questions on texts"
     loss_unit = "nats per window"
     has_picture = True
     sections = frozenset({"tokenizer", "qa"})

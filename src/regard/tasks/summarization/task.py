@@ -41,6 +41,7 @@ class SummarizationTask(Task):
     purpose = "summarize"
     verbs = (("summarize", "FILE"), ("evaluate", "documents.jsonl"))
     example_data = "documents.jsonl"
+    training_data = "documents with summaries"
     has_picture = True
     has_long_sources = True
     begins_with_gist = True

@@ -30,6 +30,7 @@ class TranslationTask(Task):
     purpose = "translate"
     verbs = (("translate", "TEXT"), ("evaluate", "pairs.tsv"))
     example_data = "pairs.tsv"
+    training_data = "sentence pairs"
     has_picture = True
     sections = frozenset({"tokenizer", "search"})
     unread = frozenset()
