@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from regard.data.readers.shape import DataShape
     from regard.data.readers.source import DataSource
 
-_OTHER_ROLES = {"source": "text"}  # what a field holds in files of other tasks, else a source
 _NUM_LINES = 20  # by which labels of fastText are recognized
 _SEARCHED = 4096  # bytes by which HTML is recognized
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
@@ -280,9 +279,17 @@ def _find_field(names: Sequence[str], role: str) -> str | None:
 
     if role == "document":
         return find_column(names, role)
-    roles = find_roles(names, is_table=False)
-    other = roles.get(_OTHER_ROLES.get(role, "source"))
-    return roles.get(role) or other or find_column(names, role)
+    return _field_of_role(find_roles(names, is_table=False), role) or find_column(names, role)
+
+
+def _field_of_role(fields: Mapping[str, str], role: str) -> str | None:
+    """Return the field with the texts of a role, or with those that other tasks read.
+
+    Args:
+        fields: Columns or keys by what they hold.
+        role: ``source``, ``text``, ``question`` or another.
+    """
+    return fields.get(role) or fields.get("text" if role == "source" else "source")
 
 
 def _note_column(name: str, column: str) -> None:
@@ -324,7 +331,7 @@ def _find_column(shape: DataShape, role: str, *, is_tsv: bool) -> str | None:
 
     if role == "document":
         return find_column(shape.names, role)
-    column = shape.columns.get(role) or shape.columns.get(_OTHER_ROLES.get(role, "source"))
+    column = _field_of_role(shape.columns, role)
     if is_tsv and column is not None and is_language_code(column):
         return None  # a word list may begin with "so" and "da"
     return column

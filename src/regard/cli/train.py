@@ -141,7 +141,14 @@ def train(
         if output is None:
             raise ConfigError("no output folder.  Add one: `output=FOLDER`")
         command = _Command(
-            data, output, typed, config, resume, data_from_rank_0, live_options, json
+            data=data,
+            output=output,
+            typed=typed,
+            config=config,
+            resume=resume,
+            data_from_rank_0=data_from_rank_0,
+            live=live_options,
+            json=json,
         )
         _start(command, start_time)
 
