@@ -18,7 +18,8 @@ from regard.setup.config import DataConfig
 from regard.setup.dataset import ReadOptions
 from regard.tasks import guess_task
 from regard.tasks.classification.input_data import read_input_classification_data
-from regard.tasks.classification.modalities import Images, Recordings
+from regard.tasks.classification.modalities.images import Images
+from regard.tasks.classification.modalities.recordings import Recordings
 
 NAMES = ("cat", "dog")
 

@@ -27,7 +27,7 @@ from regard.setup.config import HELD_OUT, DataConfig
 from regard.setup.dataset import ReadOptions, TrainingRow
 from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
-from regard.tasks.classification.modalities import InputFormat, Modality
+from regard.tasks.classification.modalities.base import InputFormat, Modality
 
 _PART_NAMES = {"valid": "validation", "test": "test"}
 _NAMED_INPUTS = 3  # of a batch in a message

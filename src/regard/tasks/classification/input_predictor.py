@@ -21,7 +21,8 @@ from regard.models import Vit
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
 from regard.tasks.classification.data import with_spelling
-from regard.tasks.classification.modalities import InputFormat, modality_of
+from regard.tasks.classification.modalities import modality_of
+from regard.tasks.classification.modalities.base import InputFormat
 from regard.tasks.classification.predictor import Classification, LabelPredictor
 
 CLASSIFIED_PATCHES = 16_384  # or rows of features, in a batch

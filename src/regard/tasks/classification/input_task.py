@@ -18,7 +18,8 @@ from regard.tasks.classification.input_data import (
     read_input_classification_data,
 )
 from regard.tasks.classification.input_predictor import InputClassifier
-from regard.tasks.classification.modalities import MODALITIES, Modality
+from regard.tasks.classification.modalities import MODALITIES
+from regard.tasks.classification.modalities.base import Modality
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 
