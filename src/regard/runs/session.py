@@ -6,6 +6,7 @@ arrange the data in batches, measure a few steps, plan, train, test.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
+from regard.data.progress import begin_stage
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import (
@@ -54,7 +56,13 @@ from regard.setup.build import (
 )
 from regard.setup.config import PresetName, RunConfig
 from regard.setup.dataset import Dataset, ReadOptions
-from regard.setup.estimate import chooses_fsdp, make_budget, make_plan, measure
+from regard.setup.estimate import (
+    chooses_fsdp,
+    describe_overrun,
+    make_budget,
+    make_plan,
+    measure,
+)
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import source_locations, sources_hash, store_streams, stored_paths
@@ -86,6 +94,7 @@ from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop, resumable
 from regard.training.steppers import build_stepper, computes_in_shards, reproducible
 
+_LATE = 1.2  # times budget and plan: a run that took longer says what took the time
 _COMPILED_BATCHES = 4  # for which a model is compiled before its first step
 
 
@@ -135,6 +144,7 @@ class RunSession:
         # Refused here where it cannot be; what a run takes is known later.
         self._compiles(in_shards=computes_in_shards(self.config.training, world), seconds=0.0)
         self._has_warned = False
+        self._first_step_at: float | None = None  # seconds after the start; None where resumed
         self._report_error: OSError | None = None
         self._event_files: EventFiles | None = None
 
@@ -255,8 +265,12 @@ class RunSession:
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
         self.world.together(lambda: self._advice.require(self.setup, uses_fsdp=self._uses_fsdp))
+        prepared = self.world.clock() - self._start_time
+        minutes = self.config.training.minutes
+        seconds_left = math.inf if minutes is None else max(0.0, 60 * minutes - prepared)
+        begin_stage("measuring a few steps")
         with resource_errors(self._advice.describe):
-            measured = measure(self.setup, uses_fsdp=self._uses_fsdp)
+            measured = measure(self.setup, uses_fsdp=self._uses_fsdp, seconds_left=seconds_left)
             measured = share_measurement(self.world, measured)
         plan, planned = make_plan(
             self.setup,
@@ -265,6 +279,8 @@ class RunSession:
             uses_fsdp=self._uses_fsdp,
         )
         self._report(planned)
+        if overrun := describe_overrun(self.setup, planned, measured, prepared):
+            self._report(Warned(text=overrun))
         counters = Counters(
             plan=plan,
             estimate=planned.seconds,
@@ -290,6 +306,7 @@ class RunSession:
             evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
             self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
         trainer = self._trainer(lock)
+        self._first_step_at = self.world.clock() - self._start_time
         save_checkpoint(
             self.folder.path,
             counters,
@@ -528,8 +545,27 @@ class RunSession:
             self._event_files.write(finished)
         if picture is not None:
             self._report(picture)
+        if late := self._describe_late_end(counters, finished.seconds):
+            self._report(Warned(text=late))
         self._report(finished)
         return predictor
+
+    def _describe_late_end(self, counters: Counters, seconds: float) -> str:
+        """Return what the time of a run went into that took longer than budget and plan."""
+        minutes = self.config.training.minutes
+        if minutes is None or seconds <= _LATE * max(60 * minutes, counters.estimate):
+            return ""
+        parts = [
+            f"{counters.elapsed:,.0f} s until the end of training",
+            f"{seconds - counters.elapsed:,.0f} s for the last evaluation and the files",
+        ]
+        if self._first_step_at is not None:
+            training = counters.elapsed - self._first_step_at
+            parts[:1] = [
+                f"{self._first_step_at:,.0f} s until the first step",
+                f"{training:,.0f} s for steps and their evaluations",
+            ]
+        return f"{seconds / 60:,.1f} of {minutes:g} min were used: {', '.join(parts)}."
 
 
 def _set_up(

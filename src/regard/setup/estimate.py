@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
+_MEASURING_FRACTION = 0.2  # of the time that a budget has left, at most, for the measured steps
+_OVERRUN = 1.1  # times a budget: a run that takes longer is reported
 _WRITING_SECONDS = 2.0
 _FULL_BATCH_EVALUATIONS = 25
 _FEWEST_STEPS = 300  # of a run on batches that ends by itself; see docs/experiments.md
@@ -62,6 +64,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         memory_bytes: Peak of the process, on a GPU of the memory there.
         sum_fraction: Fraction of a step that sums over shards in a fixed order take, 0 to 1.
         checkpoint_bytes: Size of a checkpoint: weights, average, and the optimizer's state.
+        num_steps: Steps that the speed is of.
     """
 
     step_seconds: float
@@ -69,9 +72,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     sum_fraction: float = 0.0
     checkpoint_bytes: int = 0
+    num_steps: int = _MEASURED_STEPS
 
 
-def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
+def measure(
+    setup: TrainingSetup, *, uses_fsdp: bool = False, seconds_left: float = math.inf
+) -> Measurement:
     """Return the speed of a few steps with a copy of the model, on batches of typical sizes.
 
     Restores the state of the random number generator.
@@ -79,7 +85,10 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
     Args:
         setup: The run; all of its processes measure together.
         uses_fsdp: Whether each process holds a part of the model.
+        seconds_left: Of a time budget. Where steps are long, fewer are measured, one at least;
+            processes that share a step measure all of them.
     """
+    most_seconds = math.inf if setup.world.is_shared else _MEASURING_FRACTION * seconds_left
     config = setup.config.optimizer
     batches = sorted(setup.batches.order(0), key=setup.batches.size)
     count = min(_MEASURED_STEPS, len(batches))
@@ -92,21 +101,27 @@ def measure(setup: TrainingSetup, *, uses_fsdp: bool = False) -> Measurement:
             model, setup.loss(), _on_batches(config), setup.batches, sharing, model.compute_dtype
         )
         # The largest batch comes first, for its memory; steps before the measured ones warm up.
-        for rows in [batches[-1], *measured[: _WARMUP_STEPS - 1], *measured]:
+        rows_of_steps = [batches[-1], *measured[: _WARMUP_STEPS - 1], *measured]
+        for rows in rows_of_steps:
+            if len(seconds) >= _WARMUP_STEPS and sum(seconds) > most_seconds:
+                break
             start = time.perf_counter()
             stepper.step(batches_of_step.batch(rows), 0.0)
             finish_work(device)
             seconds.append(time.perf_counter() - start)
         # A model of which every process holds a part cannot be copied.
         evaluation_seconds = setup.evaluation_seconds(setup.model if uses_fsdp else model)
-    sizes = [max(1, setup.batches.size(rows)) for rows in measured]
+    num_steps = max(1, len(seconds) - _WARMUP_STEPS)
+    last_rows = rows_of_steps[: len(seconds)][-num_steps:]
+    sizes = [max(1, setup.batches.size(rows)) for rows in last_rows]
     return Measurement(
         step_seconds=record_of(config.name).num_batches(len(batches))
-        * typical_step_seconds(seconds[-count:], sizes),
+        * typical_step_seconds(seconds[-num_steps:], sizes),
         evaluation_seconds=evaluation_seconds,
         memory_bytes=peak_memory_bytes(device),
         sum_fraction=stepper.sum_seconds / max(1e-9, sum(seconds)),
         checkpoint_bytes=2 * _num_bytes(model.parameters()) + _num_bytes(stepper.state().values()),
+        num_steps=num_steps,
     )
 
 
@@ -318,7 +333,7 @@ def make_plan(
         # While a checkpoint is written, the previous one is still there.
         disk_bytes=2 * measured.checkpoint_bytes + _num_bytes(setup.model.parameters()),
         patience=0 if training.minutes is not None else training.patience,
-        measured_steps=min(_MEASURED_STEPS, steps_per_epoch),
+        measured_steps=min(measured.num_steps, steps_per_epoch),
         num_processes=setup.world.size if setup.world.is_shared else 0,
         parallel="fsdp" if uses_fsdp else "ddp",
         num_shards=training.shards if computes_in_shards(training, setup.world) else 0,
@@ -327,6 +342,32 @@ def make_plan(
         device=describe_device(setup.device),
         pass_minutes=_minutes_for_a_pass(training.minutes, plan, measured, steps_per_epoch),
         has_budget=training.minutes is not None,
+    )
+
+
+def describe_overrun(
+    setup: TrainingSetup, planned: Planned, measured: Measurement, prepared: float
+) -> str:
+    """Return that a run takes longer than its budget, and why; empty if it does not.
+
+    Args:
+        setup: The run.
+        planned: Its plan.
+        measured: Its speed.
+        prepared: Seconds until the model was built.
+    """
+    minutes = setup.config.training.minutes
+    if minutes is None or planned.seconds <= _OVERRUN * 60 * minutes:
+        return ""
+    final = setup.final_evaluations * measured.evaluation_seconds
+    # The plan itself says the minutes for a pass where it takes none.
+    number = "" if planned.pass_minutes else f": `training.minutes={ceil(planned.seconds / 30)}`"
+    return (
+        f"{minutes:g} min are not enough: the run is planned to end after "
+        f"{planned.seconds / 60:,.1f} min.  Reading, vocabulary, encoding and the model took "
+        f"{prepared:,.0f} s; a step takes {measured.step_seconds:,.1f} s, an evaluation "
+        f"{measured.evaluation_seconds:,.0f} s, and the last one {final:,.0f} s.  Name a part of "
+        f"the data, or take more time{number or '.'}"
     )
 
 
