@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from regard.tasks.question_answering.answerer import Answer
     from regard.tasks.question_answering.predictor import QuestionAnswerer
 
-_NO_ANSWER = "(no answer)"
-
 
 def answer(
     model: Annotated[str, Name],
@@ -153,8 +151,10 @@ def _as_json(row: _Row, result: Answer) -> str:
 
 def _plain(_: _Row, result: Answer) -> str:
     """Return a result as a line of cells: answer, position, probability."""
+    from regard.data.question_rows import NO_ANSWER
+
     if result.answer is None:
-        return f"{_NO_ANSWER}\t\t{result.probability:.3f}"
+        return f"{NO_ANSWER}\t\t{result.probability:.3f}"
     span = "" if result.start is None else f"{result.start}-{result.end}"
     return f"{escape(result.answer)}\t{span}\t{result.probability:.3f}"
 

@@ -11,6 +11,8 @@ from regard.data.rows import Rows
 QUESTION_COLUMNS = ("context", "question", "answers")
 NOT_FOUND = -1
 """Start of an answer that is not in its context."""
+NO_ANSWER = "(no answer)"
+"""What people read where a text has no answer."""
 _POINT_IN_NUMBER = re.compile(r"\d[.,]\d")
 _FIRST_UNSPACED = (
     "\u0e00"  # from here on scripts mostly have no spaces: a word of others ends there

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.listing import pluralize, shorten_line
-from regard.data.question_rows import Questions
+from regard.data.question_rows import NO_ANSWER, Questions
 from regard.data.readers.source import DataSource
 from regard.errors import NextStep
 from regard.metrics import FLOORS
@@ -47,7 +47,6 @@ from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.question_answering.data import QuestionData, read_questions_of
 
 _ENDS = ".!?。！？"
-_NO_ANSWER = "(no answer)"
 _LONGEST_TEXT = 60  # characters of a text in a line of the report
 
 
@@ -373,8 +372,8 @@ def _scored_row(entry: WorstAnswer, context: str) -> ScoredRow:
         score=f"F1 {entry.f1:.0f}   probability {entry.probability:.2f}",
         texts={
             "question": entry.question,
-            "answer": _NO_ANSWER if entry.answer is None else entry.answer,
-            "expected": " | ".join(entry.expected) or _NO_ANSWER,
+            "answer": NO_ANSWER if entry.answer is None else entry.answer,
+            "expected": " | ".join(entry.expected) or NO_ANSWER,
             "text": context,
         },
         explained=ExplainedInput(text=entry.question, context=context),
@@ -382,4 +381,4 @@ def _scored_row(entry: WorstAnswer, context: str) -> ScoredRow:
 
 
 def _shorten(text: str | None) -> str:
-    return _NO_ANSWER if text is None else shorten_line(text, _LONGEST_TEXT)
+    return NO_ANSWER if text is None else shorten_line(text, _LONGEST_TEXT)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regard.data.question_rows import Questions
+from regard.data.question_rows import NO_ANSWER, Questions
 from regard.metrics.answers import question_scores
 from regard.models import Model, SpanModel
 from regard.tasks.question_answering.text_windows import (
@@ -32,8 +32,6 @@ from regard.training.events import OutputExample
 from regard.training.loop import Evaluation
 from regard.training.output_examples import choose_examples, output_example
 from regard.training.train_step import Loss
-
-_NO_ANSWER = "(no answer)"
 
 
 @dataclass(frozen=True)
@@ -216,8 +214,8 @@ class SpanEvaluator:
         return [
             output_example(
                 questions.questions[row],
-                answers[row] or _NO_ANSWER,
-                next(iter(questions.answers[row]), _NO_ANSWER),
+                answers[row] or NO_ANSWER,
+                next(iter(questions.answers[row]), NO_ANSWER),
             )
             for row in choose_examples(len(questions))
         ]
