@@ -13,7 +13,7 @@ from torch import nn
 
 from regard.setup import estimate as planning
 from regard.setup.config import RunConfig
-from regard.setup.estimate import Measurement, describe_overrun, measure
+from regard.setup.estimate import Measurement, describe_late_end, describe_overrun, measure
 from regard.training.distribution import ALONE
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
@@ -59,11 +59,14 @@ def setup(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds_left", "num_steps", "num_taken"),
-    [(1_000.0, 5, 7), (150.0, 2, 4), (1.0, 1, 2), (0.0, 1, 2)],
+    ("elapsed", "num_steps", "num_taken"),
+    [(0.0, 5, 7), (1_050.0, 2, 4), (1_199.0, 1, 2), (5_000.0, 1, 2)],
 )
-def test_long_steps_are_measured_less_often(setup, seconds_left, num_steps, num_taken):
-    measured = measure(setup, seconds_left=seconds_left)
+def test_long_steps_are_measured_less_often(setup, elapsed, num_steps, num_taken):
+    setup.config = RunConfig(
+        training=TrainingConfig(minutes=20.0), optimizer=OptimizerConfig(name="adamw")
+    )
+    measured = measure(setup, elapsed=elapsed)
     assert (measured.num_steps, len(setup.steps)) == (num_steps, num_taken)
     assert measured.step_seconds == STEP_SECONDS
 
@@ -82,3 +85,26 @@ def test_a_budget_that_is_kept_is_not_spoken_of(setup):
     measured = Measurement(step_seconds=10.0, evaluation_seconds=3.0, memory_bytes=1)
     planned = cast(Any, SimpleNamespace(seconds=63.0, pass_minutes=0))
     assert describe_overrun(setup, planned, measured, 10.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "prepared", "text"),
+    [
+        (
+            600.0,
+            400.0,
+            "10.0 of 1 min were used: 400 s until the first step, 120 s for steps and evaluations, "
+            "80 s for the last evaluation and the files.",
+        ),
+        (
+            600.0,
+            None,
+            "10.0 of 1 min were used: 120 s for steps and evaluations, 480 s for the last "
+            "evaluation and the files.",
+        ),
+        (119.0, 1.0, ""),
+    ],
+)
+def test_a_run_that_ends_late_says_what_took_the_time(seconds, prepared, text):
+    finished = cast(Any, SimpleNamespace(seconds=seconds, estimate=100.0))
+    assert describe_late_end(TrainingConfig(minutes=1.0), finished, 120.0, prepared) == text

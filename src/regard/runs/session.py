@@ -6,7 +6,6 @@ arrange the data in batches, measure a few steps, plan, train, test.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -58,6 +57,7 @@ from regard.setup.config import PresetName, RunConfig
 from regard.setup.dataset import Dataset, ReadOptions
 from regard.setup.estimate import (
     chooses_fsdp,
+    describe_late_end,
     describe_overrun,
     make_budget,
     make_plan,
@@ -94,7 +94,6 @@ from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop, resumable
 from regard.training.steppers import build_stepper, computes_in_shards, reproducible
 
-_LATE = 1.2  # times budget and plan: a run that took longer says what took the time
 _COMPILED_BATCHES = 4  # for which a model is compiled before its first step
 
 
@@ -266,11 +265,9 @@ class RunSession:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
         self.world.together(lambda: self._advice.require(self.setup, uses_fsdp=self._uses_fsdp))
         prepared = self.world.clock() - self._start_time
-        minutes = self.config.training.minutes
-        seconds_left = math.inf if minutes is None else max(0.0, 60 * minutes - prepared)
         begin_stage("measuring a few steps")
         with resource_errors(self._advice.describe):
-            measured = measure(self.setup, uses_fsdp=self._uses_fsdp, seconds_left=seconds_left)
+            measured = measure(self.setup, uses_fsdp=self._uses_fsdp, elapsed=prepared)
             measured = share_measurement(self.world, measured)
         plan, planned = make_plan(
             self.setup,
@@ -487,13 +484,10 @@ class RunSession:
 
         The others wait: one that ends leaves rank 0 seconds, and Matplotlib may take them to load.
         """
-        if self.world.is_first and (picture := self._draw_curves()) is not None:
-            self._report(picture)
+        if self.world.is_first:
+            if (picture := write_curves(self.folder, self.task.loss_unit)) is not None:
+                self._report(picture)
         self.world.barrier()
-
-    def _draw_curves(self) -> Drawn | Warned | None:
-        """Draw the evaluations so far; return what to report."""
-        return write_curves(self.folder, self.task.loss_unit)
 
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics.
@@ -513,7 +507,7 @@ class RunSession:
             report = self.setup.evaluate_test(predictor, counters.best_measures)
         if not self.world.is_first:
             return predictor
-        picture = self._draw_curves()
+        picture = write_curves(self.folder, self.task.loss_unit)
         finished = Finished(
             step=counters.step,
             best_step=counters.best_step,
@@ -545,27 +539,11 @@ class RunSession:
             self._event_files.write(finished)
         if picture is not None:
             self._report(picture)
-        if late := self._describe_late_end(counters, finished.seconds):
+        training = counters.elapsed - (self._first_step_at or 0.0)
+        if late := describe_late_end(self.config.training, finished, training, self._first_step_at):
             self._report(Warned(text=late))
         self._report(finished)
         return predictor
-
-    def _describe_late_end(self, counters: Counters, seconds: float) -> str:
-        """Return what the time of a run went into that took longer than budget and plan."""
-        minutes = self.config.training.minutes
-        if minutes is None or seconds <= _LATE * max(60 * minutes, counters.estimate):
-            return ""
-        parts = [
-            f"{counters.elapsed:,.0f} s until the end of training",
-            f"{seconds - counters.elapsed:,.0f} s for the last evaluation and the files",
-        ]
-        if self._first_step_at is not None:
-            training = counters.elapsed - self._first_step_at
-            parts[:1] = [
-                f"{self._first_step_at:,.0f} s until the first step",
-                f"{training:,.0f} s for steps and their evaluations",
-            ]
-        return f"{seconds / 60:,.1f} of {minutes:g} min were used: {', '.join(parts)}."
 
 
 def _set_up(

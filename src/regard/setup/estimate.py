@@ -26,7 +26,7 @@ from regard.training.device import (
     free_device_bytes,
     peak_device_bytes,
 )
-from regard.training.events import Planned
+from regard.training.events import Finished, Planned
 from regard.training.full_batch_step import build_mini_batch
 from regard.training.optimizers import needs_full_batch, record_of
 from regard.training.plan import EVALUATION_FRACTION, Plan, TimeBudget
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
 _MEASURING_FRACTION = 0.2  # of the time that a budget has left, at most, for the measured steps
+_LATE = 1.2  # times budget and plan: a run that took longer says what took the time
 _OVERRUN = 1.1  # times a budget: a run that takes longer is reported
 _WRITING_SECONDS = 2.0
 _FULL_BATCH_EVALUATIONS = 25
@@ -75,9 +76,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     num_steps: int = _MEASURED_STEPS
 
 
-def measure(
-    setup: TrainingSetup, *, uses_fsdp: bool = False, seconds_left: float = math.inf
-) -> Measurement:
+def measure(setup: TrainingSetup, *, uses_fsdp: bool = False, elapsed: float = 0.0) -> Measurement:
     """Return the speed of a few steps with a copy of the model, on batches of typical sizes.
 
     Restores the state of the random number generator.
@@ -85,10 +84,12 @@ def measure(
     Args:
         setup: The run; all of its processes measure together.
         uses_fsdp: Whether each process holds a part of the model.
-        seconds_left: Of a time budget. Where steps are long, fewer are measured, one at least;
-            processes that share a step measure all of them.
+        elapsed: Seconds since the run began. Where steps are long for what a time budget has left,
+            fewer are measured, one at least; processes that share a step measure all of them.
     """
-    most_seconds = math.inf if setup.world.is_shared else _MEASURING_FRACTION * seconds_left
+    most_seconds, minutes = math.inf, setup.config.training.minutes
+    if minutes is not None and not setup.world.is_shared:
+        most_seconds = _MEASURING_FRACTION * (60 * minutes - elapsed)
     config = setup.config.optimizer
     batches = sorted(setup.batches.order(0), key=setup.batches.size)
     count = min(_MEASURED_STEPS, len(batches))
@@ -368,6 +369,28 @@ def describe_overrun(
         f"{prepared:,.0f} s; a step takes {measured.step_seconds:,.1f} s, an evaluation "
         f"{measured.evaluation_seconds:,.0f} s, and the last one {final:,.0f} s.  Name a part of "
         f"the data, or take more time{number or '.'}"
+    )
+
+
+def describe_late_end(
+    training: TrainingConfig, finished: Finished, training_seconds: float, prepared: float | None
+) -> str:
+    """Return what the time of a run went into that took longer than budget and plan; else nothing.
+
+    Args:
+        training: Its settings.
+        finished: Its end.
+        training_seconds: For steps and evaluations.
+        prepared: Seconds until the first step; None for a run that was resumed.
+    """
+    minutes, seconds = training.minutes, finished.seconds
+    if minutes is None or seconds <= _LATE * max(60 * minutes, finished.estimate):
+        return ""
+    before = "" if prepared is None else f"{prepared:,.0f} s until the first step, "
+    rest = seconds - training_seconds - (prepared or 0.0)
+    return (
+        f"{seconds / 60:,.1f} of {minutes:g} min were used: {before}{training_seconds:,.0f} s for "
+        f"steps and evaluations, {rest:,.0f} s for the last evaluation and the files."
     )
 
 
