@@ -190,15 +190,17 @@ def _is_file(text: str) -> bool:
 
 
 def _is_folder_of_tables(name: str) -> bool:
-    """Return whether a name is that of a folder with files of Parquet or Arrow."""
-    from regard.data.readers.table_folders import is_table_name
+    """Return whether a name is that of a folder of Parquet, Arrow or JSONL."""
+    from regard.data.readers.table_folders import select_row_files
 
     path = Path(name)
-    return name != "-" and path.is_dir() and any(map(is_table_name, path.rglob("*")))
+    return name != "-" and path.is_dir() and bool(select_row_files(path.rglob("*")))
 
 
 def _is_packed(name: str) -> bool:
-    return name.lower().endswith((".gz", ".zst"))
+    from regard.data.readers.suffixes import PACKED
+
+    return name.lower().endswith(PACKED)
 
 
 def _is_stream(name: str) -> bool:

@@ -6,10 +6,11 @@ from itertools import pairwise
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import pluralize
+from regard.data.readers.suffixes import PACKED
 from regard.data.rows import Rows
 
 _FEW_TEXTS = 10  # rows for each different source or target, from which they look like labels
-_WITH_CELLS = (".tsv", ".csv", ".txt", ".gz")  # whose columns have numbers
+_WITH_CELLS = (".tsv", ".csv", ".txt", *PACKED)  # whose columns have numbers
 _MAX_DIGITS = 18  # of a number of a row
 
 

@@ -57,7 +57,7 @@ def open_sources(
 
 
 def _is_table(source: DataSource) -> bool:
-    return source.table is not None
+    return source.table is not None and source.table.has_encoding
 
 
 def open_part(path: str, name: str) -> DataSource:

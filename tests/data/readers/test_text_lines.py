@@ -182,7 +182,6 @@ def test_binary_files_are_named_for_what_they_are(start, name):
 @pytest.mark.parametrize(
     ("member", "name"),
     [
-        ("a.txt", "a ZIP archive"),
         ("xl/workbook.xml", "an Excel workbook"),
         ("word/document.xml", "a Word document"),
     ],

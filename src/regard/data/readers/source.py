@@ -9,7 +9,7 @@ to the texts that are read from them. Files of a folder are listed, not read.
 
 from __future__ import annotations
 
-import gzip
+import fnmatch
 import hashlib
 import os
 import re
@@ -17,20 +17,18 @@ import select
 import shlex
 import stat
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
-from importlib import import_module
-from io import BufferedReader, BytesIO
+from io import BufferedReader
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from regard.data.free_memory import free_memory_bytes
 from regard.data.readers import FORMATS
+from regard.data.readers.packed import find_packing
 from regard.data.readers.suffixes import suffix_of, suffix_of_content
-from regard.data.readers.table_folders import is_table_name, select_tables
+from regard.data.readers.table_folders import select_row_files, select_tables
 from regard.data.readers.table_lines import TableLines, find_table_form
 from regard.data.readers.table_origin import TableOrigin
 from regard.errors import DataError, ResourceError, did_you_mean
@@ -44,7 +42,6 @@ _BYTES_A_READ = 1 << 20
 _MAX_BYTES = 4 << 30  # of a stream or an archive, whose length is unknown before
 _MEMORY_FRACTION = 0.25  # of what is free: the texts that are read from the bytes need more
 _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
-_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class DataSource:
@@ -56,6 +53,7 @@ class DataSource:
         is_stream: Whether the content came from a pipe or standard input and cannot be read again:
             a run keeps a copy, so that it can be resumed.
         table: Where the content comes from if it is the rows of tables, as JSONL; else None.
+        inner_name: Name of the file in an archive, whose only one it is; else empty.
     """
 
     def __init__(
@@ -65,8 +63,10 @@ class DataSource:
         *,
         is_stream: bool = False,
         table: TableOrigin | None = None,
+        inner_name: str = "",
     ) -> None:
         self.path, self.is_stream, self.table = path, is_stream, table
+        self._inner_name = inner_name
         self._content = content
 
     @property
@@ -88,7 +88,7 @@ class DataSource:
             return ".jsonl"
         if self.is_stream:
             return suffix_of_content(self.content[:_BYTES_A_READ])
-        return suffix_of(self.path)
+        return suffix_of(self._inner_name or self.path)
 
     @cached_property
     def sha256(self) -> str:
@@ -166,24 +166,24 @@ def open_source(path: str | Path, part: str = "train", *, as_rows: bool = True) 
 
 
 def _open_folder(name: str, part: str) -> DataSource:
-    """Return a folder; where its files are tables, the rows of those of a part."""
+    """Return a folder; where its files are tables or JSONL, the rows of those of a part."""
     folder = DataSource(name, None)
-    tables = list(filter(is_table_name, folder.files))
+    tables = select_row_files(folder.files)
     if not tables or any(map(_has_data_name, folder.files)):  # images, with a table about them
         return folder
     selected = select_tables(Path(name), tables, part)
     lines = _table_lines(name)
     for file in selected.files:
-        lines.add(str(file), _unpack(str(file), _read_file(str(file), stat.S_IFREG)))
+        lines.add(str(file), _unpack(str(file), _read_file(str(file), stat.S_IFREG))[0])
     content, table = lines.finish(selected, folder.files)
     return DataSource(name, content, table=table)
 
 
 def _source_of_bytes(name: str, packed: bytes, *, is_stream: bool, as_rows: bool) -> DataSource:
     """Return a file or stream by its bytes, which are unpacked; of a table, the rows."""
-    content = _unpack(name, packed)
-    if not as_rows or not find_table_form(name, content):
-        return DataSource(name, content, is_stream=is_stream)
+    content, inner_name = _unpack(name, packed)
+    if not as_rows or not find_table_form(inner_name or name, content):
+        return DataSource(name, content, is_stream=is_stream, inner_name=inner_name)
     lines = _table_lines(name)
     lines.add(name, content)
     content, table = lines.finish()
@@ -260,7 +260,10 @@ def describe_open_error(name: str, error: OSError | ValueError) -> str:
             siblings = {sibling.name: str(sibling) for sibling in path.parent.iterdir()}
         hint = did_you_mean(path.name, siblings)
         is_address = "://" in name
-        cause = f"no such file.{'  Download it, and name the file.' if is_address else hint}"
+        remedy = "  Download it, and name the file." if is_address else hint
+        if fnmatch.filter(siblings, path.name):
+            remedy = f"  One file, or their folder, is read: {shlex.quote(str(path.parent))}"
+        cause = f"no such file.{remedy}"
     elif isinstance(error, PermissionError) and path.is_dir():
         cause = f"no permission to list it.  Allow it: chmod u+rx {shlex.quote(str(path))}"
     elif isinstance(error, IsADirectoryError):
@@ -332,7 +335,7 @@ def _part_name(name: str) -> str:
     >>> _part_name("data/pairs.tsv.gz"), _part_name("-")
     ('part.tsv', 'part.txt')
     """
-    return f"part{Path(name.removesuffix('.gz').removesuffix('.zst')).suffix or '.txt'}"
+    return f"part{suffix_of(name) or '.txt'}"
 
 
 def _most_bytes() -> int:
@@ -350,38 +353,21 @@ def _too_long(name: str, most: int, remedy: str) -> DataError | ResourceError:
     return ResourceError(f"{name}: more than {amount}.  {remedy}.")
 
 
-def _unpack(name: str, content: bytes) -> bytes:
-    """Unpack content that is packed by gzip or Zstandard; return other content unchanged."""
-    if content.startswith(_GZIP):
-        stream: Any = gzip.GzipFile(fileobj=BytesIO(content))
-        faults: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
-        command = "gzip -dc"
-    elif content.startswith(_ZSTANDARD):
-        zstandard = _import_zstandard(name)
-        stream = zstandard.ZstdDecompressor().stream_reader(BytesIO(content))
-        faults, command = (zstandard.ZstdError,), "zstd -dc"
-    else:
-        return content
+def _unpack(name: str, content: bytes) -> tuple[bytes, str]:
+    """Return content unpacked, and the name of a file in an archive; other content unchanged."""
+    packing = find_packing(name, content)
+    if packing is None:
+        return content, ""
     most = _most_bytes()
     try:
-        unpacked = stream.read(most + 1)
-    except faults as error:
+        unpacked = packing.stream.read(most + 1)
+    except packing.faults as error:
         raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
     if len(unpacked) > most:
-        part = f"{command} {shlex.quote(name)} | head -n 1000000 > {_part_name(name)}"
+        command = f"{packing.command} {shlex.quote(name)}"
+        part = f"{command} | head -n 1000000 > {_part_name(packing.inner_name or name)}"
         raise _too_long(f"{name}, unpacked", most, f"Name a part of it: {part}")
-    return unpacked
-
-
-def _import_zstandard(name: str) -> ModuleType:
-    """Return the module that unpacks Zstandard; raise `DataError` where it is not installed."""
-    try:
-        return import_module("zstandard")
-    except ImportError as error:
-        raise DataError(
-            f"{name}: packed by Zstandard.  Unpack it: zstd -d {shlex.quote(name)}, or install "
-            "what reads it: pip install zstandard"
-        ) from error
+    return unpacked, packing.inner_name
 
 
 def _walk(folder: Path, root: str, entered: set[str]) -> Iterator[Path]:

@@ -6,7 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-PACKED = (".gz", ".zst")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 """Suffixes of packed files."""
 UNREAD = {
     ".tmx": "a translation memory (TMX)",

@@ -11,12 +11,13 @@ pass over the names.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from regard.data.listing import list_first
 from regard.data.readers import FORMATS, ROW_FORMATS
+from regard.data.readers.suffixes import suffix_of
 from regard.errors import DataError
 
 PART_OF_NAME = {
@@ -52,6 +53,19 @@ def is_table_name(path: Path) -> bool:
     """Return whether a file is a table of Parquet or Arrow by its name."""
     is_left_out = path.name.startswith(("_", ".")) or _CACHE.match(path.name) is not None
     return FORMATS.get(path.suffix.lower()) in ROW_FORMATS and not is_left_out
+
+
+def select_row_files(files: Iterable[Path]) -> list[Path]:
+    """Return those of the files of a folder whose rows are data: tables, or without any JSONL."""
+    files = list(files)
+    tables = list(filter(is_table_name, files))
+    return tables or list(filter(_is_named_jsonl, files))
+
+
+def _is_named_jsonl(path: Path) -> bool:
+    """Return whether a file has objects a line by its name; what describes data is ``.json``."""
+    is_left_out = path.name.startswith(("_", "."))
+    return suffix_of(path.name) in (".jsonl", ".ndjson") and not is_left_out
 
 
 def select_tables(folder: Path, files: Sequence[Path], part: str) -> TableFolder:

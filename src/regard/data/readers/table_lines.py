@@ -5,10 +5,11 @@ Cost: that text in memory; of the files, one at a time.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from regard.data.readers.table_bytes import (
     has_control_bytes,
 )
 from regard.data.readers.table_folders import TableFolder, describe_shard
-from regard.data.readers.table_origin import TableOrigin
+from regard.data.readers.table_origin import OBJECTS, TableOrigin
 from regard.errors import DataError, ResourceError
 
 _POINTER = b"version https://git-lfs"
@@ -68,12 +69,14 @@ class TableLines:
         from regard.data.readers.translation_memory import convert_units
 
         self._form = find_table_form(path, content)
-        if self._form in MEMORY_FORMS:
+        if not self._form:
+            rows = ConvertedRows((), self._add_objects(content), (), {})
+        elif self._form in MEMORY_FORMS:
             units = convert_units(path, content, self._write)
             rows = ConvertedRows(*units, media={})
         else:
             rows = convert_file(path, content, self._form, self._write)
-        if self._files and {*rows.names} != {*self._names}:
+        if rows.names and self._files and {*rows.names} != {*self._names}:
             here, there = (list_first(names, _NUM_NAMED) for names in (rows.names, self._names))
             raise DataError(f"{path}: columns {here}; those of {self._files[0]} are {there}.")
         self._hashes.append(hashlib.sha256(content).hexdigest())
@@ -82,6 +85,14 @@ class TableLines:
         self._files.append(path)
         self._first_lines.append(1 + self._num_rows)
         self._num_rows += rows.num_rows
+
+    def _add_objects(self, content: bytes) -> int:
+        """Append the lines of a file of JSONL, whatever is in them; return how many there are."""
+        self._form = OBJECTS
+        lines = content.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True)
+        for line in lines:
+            self._write(line if line.endswith(b"\n") else line + b"\n")
+        return len(lines)
 
     def finish(
         self, folder: TableFolder | None = None, files: Sequence[Path] = ()
@@ -98,11 +109,14 @@ class TableLines:
         if not self._num_rows and self._form in MEMORY_FORMS:
             raise DataError(f"{self.name}: no unit of {self._form} has a text.")
         if not self._num_rows:
-            columns = list_first(self._names, _NUM_NAMED)
-            raise DataError(f"{self.name}: there are no rows.  Columns seen: {columns}.")
+            seen = f"  Columns seen: {list_first(self._names, _NUM_NAMED)}." if self._names else ""
+            raise DataError(f"{self.name}: there are no rows.{seen}")
         notes = [self._describe_files(folder), *self._notes]
-        if folder is not None and (unread := _unread_tables(Path(self.name), folder, files)):
-            notes.append(f"not read: {list_first(unread, _NUM_NAMED)}")
+        if folder is not None:
+            # Of JSONL, all files are those of a part.
+            formats = {*_TEXT_TABLES} - ({"jsonl"} if self._form == OBJECTS else set())
+            if unread := _unread_tables(Path(self.name), folder, files, formats):
+                notes.append(f"not read: {list_first(unread, _NUM_NAMED)}")
         table = TableOrigin(
             form=self._form,
             sha256=self._hashes[0] if folder is None else self._hash_of_files(),
@@ -164,9 +178,11 @@ def find_table_form(name: str, content: bytes) -> str:
     )
 
 
-def _unread_tables(root: Path, folder: TableFolder, files: Sequence[Path]) -> list[str]:
-    """Return the names of other tables in a folder, which are not read."""
-    tables = (file for file in files if FORMATS.get(suffix_of(file.name)) in _TEXT_TABLES)
+def _unread_tables(
+    root: Path, folder: TableFolder, files: Sequence[Path], formats: Collection[str]
+) -> list[str]:
+    """Return the names of other tables in a folder, of some formats, which are not read."""
+    tables = (file for file in files if FORMATS.get(suffix_of(file.name)) in formats)
     # What describes a data set of `datasets` is JSON, too.
     names = (file.relative_to(root).as_posix() for file in tables if file.suffix != ".json")
     return sorted({*folder.unread, *names})

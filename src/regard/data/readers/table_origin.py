@@ -7,6 +7,8 @@ from bisect import bisect_right
 
 import msgspec
 
+OBJECTS = "JSONL"
+"""What files of a folder are that have an object of JSON a line."""
 _READ = {
     "Parquet": "pyarrow.parquet as p; t = p.read_table(sys.argv[1])",
     "Arrow": "pyarrow as p; t = p.ipc.open_file(sys.argv[1]).read_all()",
@@ -36,6 +38,11 @@ class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
     held_out: tuple[str, ...] = ()
     media: dict[str, str] = {}
 
+    @property
+    def has_encoding(self) -> bool:
+        """Whether the form says how texts are encoded; of JSONL it does not."""
+        return self.form != OBJECTS
+
     def locate(self, line: int) -> str:
         """Return the file of a row and its number there; empty where there is one file.
 
@@ -49,5 +56,7 @@ class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
     def print_command(self, name: str) -> str:
         """Return the command that prints the rows of a file, or a folder, as JSONL."""
+        if self.form == OBJECTS:
+            return f"cat {shlex.join(self.files)}"
         rows = "[print(json.dumps(row, default=str)) for row in t.to_pylist()]"
         return f'python -c "import json, sys, {_READ[self.form]}; {rows}" {shlex.quote(name)}'

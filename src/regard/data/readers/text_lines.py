@@ -145,7 +145,8 @@ class TextFile(NamedTuple):
 def open_text(data: SourceLike, encoding: str) -> TextFile:
     """Read the bytes of a text file; nothing is decoded."""
     source = as_source(data)
-    encoding = encoding if source.table is None else "utf-8"
+    has_encoding = source.table is not None and source.table.has_encoding
+    encoding = "utf-8" if has_encoding else encoding
     return TextFile(source.path, encoding, source.content, [], source.table)
 
 
