@@ -133,6 +133,7 @@ def test_one_tensor_of_lengths_never_means_the_queries():
             ConfigError,
             "generator=3: must be a torch.Generator, such as torch.Generator().manual_seed(1).",
         ),
+        ({"dropout": None}, ConfigError, "dropout=None: must be a number, at least 0 and below 1."),
         (
             {"patern": Causal()},
             TypeError,

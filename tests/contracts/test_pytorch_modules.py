@@ -13,6 +13,8 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 from regard.layers import Dropout
@@ -192,6 +194,63 @@ def test_checkpointing_gives_the_same_gradients_with_dropout(case, use_reentrant
         gradients.append(torch.cat([gradient.flatten() for gradient in used]))
     # PyTorch's kernel of recurrent layers rounds otherwise without a graph.
     assert_near(*gradients, 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's own
+def test_gradients_of_each_row_at_once_are_those_one_by_one(case):
+    model, inputs = build(case).eval().double(), cast(case.inputs, torch.float64)
+
+    def loss(parameters, *row):
+        outputs = functional_call(model, parameters, tuple(x[None] for x in row))
+        return loss_of(outputs)
+
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    gradient = torch.func.grad(loss)
+    of_rows = torch.vmap(gradient, in_dims=(None, *(0 for _ in inputs)))(parameters, *inputs)
+    for i, row in enumerate(zip(*inputs, strict=True)):
+        expected = gradient(parameters, *row)
+        torch.testing.assert_close({name: g[i] for name, g in of_rows.items()}, expected)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's own
+def test_models_are_stacked_and_mapped_over(case):
+    models = [build(case).eval().double() for _ in range(2)]
+    inputs = cast(case.inputs, torch.float64)
+    with torch.no_grad():
+        for parameter in models[1].parameters():
+            parameter.mul_(1.25)
+    stacked = torch.func.stack_module_state(models)
+
+    def outputs(parameters, buffers):
+        return functional_call(models[0], (parameters, buffers), inputs)
+
+    expected = torch.stack([model(*inputs) for model in models])
+    torch.testing.assert_close(torch.vmap(outputs)(*stacked), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert", "mesanet"])  # they decide by numbers where they may
+def test_recorded_operators_of_a_model_give_its_outputs(name):
+    case = CASES[name]
+    model, inputs = build(case).eval().double(), cast(case.inputs, torch.float64)
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def outputs(parameters):
+        return functional_call(model, parameters, inputs)
+
+    recorded = make_fx(outputs)(parameters)
+    torch.testing.assert_close(recorded(parameters), outputs(parameters))
+
+
+def test_many_cotangents_of_a_model_give_what_each_gives(case):
+    model, inputs = build(case).eval().double(), cast(case.inputs, torch.float64)
+    parameters, outputs = list(model.parameters()), model(*inputs)
+    cotangents = torch.stack([outputs.detach(), outputs.detach().cos()])
+    options = {"retain_graph": True, "materialize_grads": True}
+    many = torch.autograd.grad(outputs, parameters, cotangents, is_grads_batched=True, **options)
+    for i, cotangent in enumerate(cotangents):
+        expected = torch.autograd.grad(outputs, parameters, cotangent, **options)
+        torch.testing.assert_close(tuple(g[i] for g in many), expected)
 
 
 def test_the_seed_of_pytorch_decides_the_masks(case):

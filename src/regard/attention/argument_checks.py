@@ -62,6 +62,13 @@ _NAMES = (
 )
 
 
+def read_dropout(dropout: float | str | None) -> float:
+    """Return a rate whose range is checked later; raise ConfigError for what is no number."""
+    if dropout is None or isinstance(dropout, str):
+        raise ConfigError(f"dropout={dropout!r}: must be a number, at least 0 and below 1.")
+    return dropout
+
+
 def read_pattern(pattern: Pattern | str) -> Pattern:
     """Return a pattern, read from its text form where it is text; else raise ConfigError."""
     if isinstance(pattern, str):

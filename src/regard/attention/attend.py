@@ -17,6 +17,7 @@ from regard.attention.argument_checks import (
     check_names,
     check_score,
     read_bias,
+    read_dropout,
     read_pattern,
     split_lengths,
 )
@@ -190,12 +191,13 @@ def attend(
     query_lengths, key_lengths = split_lengths(lengths, q, k)
     check_names(options)
     check_score(score)
+    dropout = read_dropout(options.get("dropout", 0.0))
     checked = AttentionOptions(
         score=score,
         bias=read_bias(bias, q, k),
         mask=None if mask is None else broadcast_pairs("mask", mask, q, k),
         lengths=key_lengths,
-        seed=draw_seed(generator, q.device) if options.get("dropout", 0.0) > 0 else None,
+        seed=draw_seed(generator, q.device) if dropout > 0 else None,
         **options,
     )
     checked.check(q, k)

@@ -20,16 +20,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from regard.attention.backends import flex
+from regard.attention.backends.band_shortcut import has_memory
 from regard.attention.backends.cpu_kernels import Fused, instructions
 from regard.attention.backends.gpu_kernels import BandKernels
 from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.biases import ALWAYS_FINITE
-from regard.attention.exporting import is_exporting
-from regard.attention.nan_propagation import has_data
+from regard.attention.exporting import is_recording
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks, Hierarchical
 from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
+from regard.attention.readable import has_data
 from regard.attention.scores import KNOWN_SCORES
 
 DENSE_BELOW = 512 * 512
@@ -109,8 +110,9 @@ class AttentionFacts:
         returns_lse: Whether the log-sum-exp is asked for.
         is_compiling: Whether ``torch.compile`` traces.
         needs_definition: Whether the definition alone serves: where there is nothing to compute,
-            where tensors have no numbers (on the meta device, or fake), and for ``torch.export``,
-            whose program has a dynamic length and runs without this package.
+            where tensors have no numbers (on the meta device, or fake), and where operators are
+            recorded, as by ``torch.export``, whose program has a dynamic length and runs without
+            this package.
     """
 
     num_queries: int
@@ -160,7 +162,7 @@ def collect_facts(
         returns_weights=returns_weights,
         returns_lse=returns_lse,
         is_compiling=is_compiling,
-        needs_definition=is_exporting()
+        needs_definition=is_recording()
         or (not is_compiling and (0 in (q.numel(), k.numel(), v.numel()) or not has_data(q))),
     )
 
@@ -321,15 +323,20 @@ def choose_first_order(
     if not options.is_plain:
         return FirstOrder.RECURSION
     if term.is_band and is_first and options.mask is None:
-        kernels = _choose_kernels(q, k, v)
+        kernels = _choose_kernels(q, k, v, options)
         if kernels is not None:
             return kernels
     is_sdpa = is_alone and not returns_lse and SdpaBackend.takes(term, q, k, v, options)
     return FirstOrder.SDPA if is_sdpa else FirstOrder.FLASH
 
 
-def _choose_kernels(q: Tensor, k: Tensor, v: Tensor) -> FirstOrder | None:
+def _choose_kernels(
+    q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions
+) -> FirstOrder | None:
     """Return whose kernels compute a band of ``[batch, heads, length, dim]``; None where none."""
+    limits = (options.lengths, *(options.segments or ()))
+    if not all(limit is None or has_memory(limit) for limit in limits):
+        return None  # `torch.vmap` over them
     if Fused.takes((q, k, v)):
         return FirstOrder.CPU_KERNELS
     if BandKernels.takes(q, k, v):

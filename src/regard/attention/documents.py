@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from regard.attention.dense import AttentionOutput
-from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions, number_segments
 from regard.attention.patterns import Full
 from regard.attention.patterns.base import LengthDependentPattern, Pattern
+from regard.attention.readable import is_readable
 from regard.errors import ConfigError
 
 Attend = Callable[[Tensor, Tensor, Tensor, Pattern, AttentionOptions], AttentionOutput]
@@ -104,8 +104,8 @@ def _require_fixed(pattern: Pattern, reason: str) -> None:
 
 def _has_numbers(q: Tensor, k: Tensor) -> bool:
     """Return whether tensors have numbers, which can be read outside of transforms and graphs."""
-    is_transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return has_data(q) and not is_transformed and 0 not in q.shape + k.shape
+    is_transformed = torch._C._are_functorch_transforms_active()
+    return is_readable(q) and not is_transformed and 0 not in q.shape + k.shape
 
 
 class _Group(NamedTuple):

@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from regard.attention.biases import ALWAYS_FINITE
 from regard.attention.dense import AttentionOutput, repeat_heads
+from regard.attention.exporting import is_recording
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Causal, Full
 from regard.attention.patterns.base import Pattern, ScoreDependentPattern
@@ -56,13 +57,9 @@ def may_read(q: Tensor) -> bool:
     return not (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
+        or is_recording()
         or is_asynchronous(q)
     )
-
-
-def has_data(x: Tensor) -> bool:
-    """Return whether a tensor of any shape has numbers, not its shape alone."""
-    return x.device.type != "meta" and not isinstance(x, FakeTensor)
 
 
 def is_finite(*tensors: Tensor) -> bool:

@@ -13,12 +13,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_gradtrackingtensor
 
 from regard.attention.dense import AttentionOutput
-from regard.attention.exporting import is_exporting
-from regard.attention.nan_propagation import has_data
+from regard.attention.exporting import is_recording
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import LengthDependentPattern, Pattern, ResolvedPattern
+from regard.attention.readable import has_data
 from regard.errors import ConfigError
 
 Compute = Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput]
@@ -51,6 +52,17 @@ def _read(lengths: Tensor) -> list[int]:
     return vars(lengths).get(_IN_MAIN_MEMORY, lengths).tolist()
 
 
+def _who_cannot_read(lengths: Tensor) -> str:
+    """Return where the numbers of lengths ``[batch]`` are unknown; empty where they are known."""
+    if is_recording():
+        return "an exported program"
+    if torch.compiler.is_compiling():
+        return ""
+    while is_gradtrackingtensor(lengths):
+        lengths = get_unwrapped(lengths)
+    return "torch.vmap over them" if is_batchedtensor(lengths) else ""
+
+
 def resolve_by_length(
     compute: Compute,
     q: Tensor,
@@ -68,9 +80,9 @@ def resolve_by_length(
             "Resolve it first: .resolve(num_queries, num_keys)."
         )
     queries = options.query_offset + q.shape[2]
-    if options.lengths is not None and is_exporting():
+    if options.lengths is not None and (reader := _who_cannot_read(options.lengths)):
         raise ConfigError(
-            f"{pattern!r} depends on the lengths of the rows, which an exported program cannot "
+            f"{pattern!r} depends on the lengths of the rows, which {reader} cannot "
             "read.  Resolve it first: .resolve(num_queries, num_keys)."
         )
     is_known = torch.compiler.is_compiling() or (has_data(q) and q.shape[0] > 0)

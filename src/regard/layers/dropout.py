@@ -24,9 +24,9 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.jit._trace import is_tracing
 
+from regard.attention.readable import is_vmapped
 from regard.errors import ConfigError
 
 _POOL_SIZE = 1 << 21
@@ -137,7 +137,7 @@ class Dropout(nn.Dropout):
         """Return whether PyTorch's own kernel draws the mask."""
         if torch.compiler.is_compiling() or is_tracing() or self.p == 1:
             return True
-        is_plain = x.device.type == "cpu" and type(x) is Tensor and not _is_vmapped()
+        is_plain = x.device.type == "cpu" and type(x) is Tensor and not is_vmapped()
         return self.generator is None and not is_plain
 
     def _mask(self, x: Tensor) -> Tensor:
@@ -188,13 +188,6 @@ def set_dropout_generator(model: nn.Module, generator: torch.Generator | None) -
     for module in model.modules():
         if isinstance(module, Dropout):
             module.generator = generator
-
-
-def _is_vmapped() -> bool:
-    """Return whether ``torch.func.vmap`` maps, which decides itself which rows share a mask."""
-    if not torch._C._are_functorch_transforms_active():
-        return False
-    return any(level.key() == TransformType.Vmap for level in get_interpreter_stack() or ())
 
 
 def _slice_of_pool(template: Tensor, rate: float, generator: torch.Generator) -> Tensor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.attention.exporting import is_exporting
+from regard.attention.readable import is_vmapped
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqState
@@ -136,7 +137,8 @@ class Lstm(Layer):
             x, weights = _hold_at_padding(x, lengths, weights)
         x = x.flip(1) if self.is_reversed else x
         with torch.autocast(device_type, enabled=False):
-            outputs, state = (_fused if device_type == "cpu" else run_cells)(x, state, weights)
+            has_kernel = device_type == "cpu" and not is_vmapped()
+            outputs, state = (_fused if has_kernel else run_cells)(x, state, weights)
         if self.is_reversed:
             return outputs.flip(1), state
         if lengths is not None:

@@ -219,6 +219,6 @@ def test_a_graph_of_all_rows_gives_what_rows_of_one_question_give(monkeypatch):
     is_token = torch.arange(12) < lengths[:, None]
     with torch.inference_mode():
         expected = model.hidden_states(ids, lengths=lengths)[is_token]
-        monkeypatch.setattr("regard.models.longformer.model.is_exporting", lambda: True)
+        monkeypatch.setattr("regard.models.longformer.model.is_recording", lambda: True)
         states = model.hidden_states(ids, lengths=lengths)[is_token]
     torch.testing.assert_close(states, expected, rtol=0, atol=1e-5)

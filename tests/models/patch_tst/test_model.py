@@ -153,3 +153,19 @@ def test_an_observed_column_that_is_constant_but_for_rounding_says_nothing():
     constant = torch.full((4, 8, 1), 1 / 3, dtype=torch.float64)
     found = model(windows(), observed=constant)
     assert torch.equal(found, model(windows(), observed=torch.zeros_like(constant)))
+
+
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # PyTorch's own
+def test_the_scale_of_a_history_is_that_of_its_last_steps_where_it_is_linearized():
+    model = build(window=16, scaled_steps=4)
+    values = torch.arange(16.0).view(1, 16).square()
+    is_missing = torch.zeros(1, 16, dtype=torch.bool)
+
+    def scaled(factor):
+        z, _, scale = model.scale(values, is_missing)
+        return factor * z + scale
+
+    factor = torch.ones(())
+    expected = torch.func.jvp(scaled, (factor,), (factor,))
+    out, push = torch.func.linearize(scaled, factor)
+    torch.testing.assert_close((out, push(factor)), expected)

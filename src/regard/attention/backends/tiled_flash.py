@@ -79,7 +79,11 @@ class _Workspace:
         scores = self.product(name, rows, keys.transpose(1, 2))
         scores = self.cast(name, scores, torch.promote_types(scores.dtype, torch.float32))
         for shift in shifts:
-            if shift is not None:
+            if shift is None:
+                continue
+            if torch._C._are_functorch_transforms_active():  # a shift may be mapped over alone
+                scores = scores + shift
+            else:
                 scores.add_(shift)
         return scores
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from regard.attention.batched_cotangents import are_batched, pull_back_one_by_one
 from regard.attention.blockwise.schedule import BlockGroup
 from regard.attention.blockwise.tiling import (
     AttentionShape,
@@ -201,12 +202,16 @@ class _Blockwise(torch.autograd.Function):
         operation, *tensors = inputs
         ctx.operation = operation
         ctx.num_inputs = len(tensors)
-        ctx.save_for_forward(*tensors)
-        # Only the shortcut needs the outputs; derived operations do without.
-        ctx.save_for_backward(*tensors, *(output if operation.fast is not None else ()))
+        # Only the shortcut needs the outputs; derived operations do without. Both modes save the
+        # same, as `torch.func.jvp` of a `torch.vmap` requires.
+        saved = (*tensors, *(output if operation.fast is not None else ()))
+        ctx.save_for_forward(*saved)
+        ctx.save_for_backward(*saved)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        if are_batched(cotangents):
+            return pull_back_one_by_one(lambda row: _Blockwise.backward(ctx, *row), cotangents)
         operation: Operation = ctx.operation
         saved = ctx.saved_tensors
         tensors, outputs = saved[: ctx.num_inputs], saved[ctx.num_inputs :]

@@ -25,8 +25,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from regard.attention.batched_cotangents import are_batched, pull_back_one_by_one
 from regard.attention.exporting import is_exporting
 from regard.attention.nan_propagation import is_asynchronous
+from regard.attention.readable import is_readable, is_vmapped
 
 _ITERATIONS_BETWEEN_WAITS = 8  # on a device that Python would wait for
 
@@ -145,6 +147,8 @@ class _Solve(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - one output
         ctx: Any, cotangent: Tensor
     ) -> tuple[Tensor | None, ...]:
+        if are_batched((cotangent,)):
+            return pull_back_one_by_one(lambda row: _Solve.backward(ctx, *row), (cotangent,))
         *tensors, x = ctx.saved_tensors
         systems = Systems(*tensors)
         y = solve(systems, cotangent, num_iterations=ctx.num_iterations, tolerance=ctx.tolerance)
@@ -166,6 +170,8 @@ def _conjugate_gradient(
 ) -> Tensor:
     """Solve for b ``[batch, heads, num_chunks, chunk, dim]``, each position to its tolerance."""
     systems = systems._replace(starts=systems.starts.contiguous(), keys=systems.keys.contiguous())
+    if is_vmapped():  # a right-hand side that is not mapped over has mapped solutions
+        b = b + torch.zeros_like(systems.diagonals())
     # A right-hand side of size 1 keeps the squares of tiny cotangents from vanishing.
     size = b.abs().amax(-1, keepdim=True)
     residual = b / torch.where(size == 0, 1, size)
@@ -175,7 +181,7 @@ def _conjugate_gradient(
     x = torch.zeros_like(residual, memory_format=torch.contiguous_format)
     squared = _dot(residual, preconditioned)
     smallest = squared * max(tolerance or 0.0, torch.finfo(b.dtype).eps) ** 2
-    may_stop = tolerance is not None and not is_exporting()
+    may_stop = tolerance is not None and is_readable(b)
     stride = _ITERATIONS_BETWEEN_WAITS if is_asynchronous(b) else 1
     for number in range(num_iterations):
         done = squared <= smallest

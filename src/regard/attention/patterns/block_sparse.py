@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.attention.exporting import is_exporting
+from regard.attention.exporting import is_recording
 from regard.attention.patterns.arguments import parse_numbers, require_whole
 from regard.attention.patterns.base import LengthDependentPattern, MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
@@ -99,7 +99,7 @@ class Blocks(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        if is_exporting():  # Dynamo keeps no numbers of an array of NumPy's
+        if is_recording():  # Dynamo keeps no numbers of an array of NumPy's
             table = torch.tensor(self.mask, device=queries.device)
         else:
             table = torch.from_numpy(self._table).to(queries.device, non_blocking=True)
@@ -181,7 +181,7 @@ class RandomBlocks(LengthDependentPattern):
         """
         if torch.compiler.is_dynamo_compiling():
             torch._dynamo.graph_break(msg=self._refusal("one full graph"))
-        elif is_exporting():
+        elif is_recording():
             raise ConfigError(self._refusal("an exported program"))
         rows, columns = (max(1, -(-length // self.size)) for length in (num_queries, num_keys))
         return _draw(rows, columns, self)
@@ -197,7 +197,8 @@ class RandomBlocks(LengthDependentPattern):
 def _draw(rows: int, columns: int, pattern: RandomBlocks) -> Blocks:
     """Draw a table; those of a few lengths are cached, as every layer and step asks again."""
     per_row = min(pattern.per_row, columns)
-    return Blocks.random(rows, columns, pattern.size, per_row=per_row, seed=pattern.seed)
+    with torch._C._DisableFuncTorch():  # `torch.vmap` would refuse to draw
+        return Blocks.random(rows, columns, pattern.size, per_row=per_row, seed=pattern.seed)
 
 
 def _check(table: Sequence[Sequence[bool]], size: int) -> None:

@@ -81,17 +81,17 @@ class MaskTerm:
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
         allowed = torch.ones(shape, dtype=torch.bool, device=queries.device)  # [queries, keys]
         if self.before is not None:
-            allowed &= keys >= queries - self.before
+            allowed = allowed & (keys >= queries - self.before)
         if self.after is not None:
-            allowed &= keys <= queries + self.after
+            allowed = allowed & (keys <= queries + self.after)
         if self.stride > 1:
-            allowed &= queries % self.stride == keys % self.stride
+            allowed = allowed & (queries % self.stride == keys % self.stride)
         if self.queries is not None:
-            allowed &= is_member(queries, self.queries)
+            allowed = allowed & is_member(queries, self.queries)
         if self.keys is not None:
-            allowed &= is_member(keys, self.keys)
+            allowed = allowed & is_member(keys, self.keys)
         for table in self.blocks:
-            allowed &= table.allowed(queries, keys)
+            allowed = allowed & table.allowed(queries, keys)
         return allowed
 
     def __and__(self, other: MaskTerm) -> MaskTerm:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention.readable import is_readable
 from regard.attention.resolve_lengths import lengths_on_device
 from regard.errors import ShapeError
 from regard.layers.initialization import fill_normal
@@ -87,7 +88,7 @@ def token_lengths(ids: Tensor, lengths: Tensor | None = None, *, pad_id: int = P
             f"[{ids.shape[0]}] whole numbers are expected, the tokens of each row.  "
             "Of a mask: lengths=mask_lengths(mask)."
         )
-    if not torch.compiler.is_compiling() and bool(((lengths < 0) | (lengths > ids.shape[1])).any()):
+    if is_readable(lengths) and bool(((lengths < 0) | (lengths > ids.shape[1])).any()):
         raise ShapeError(f"lengths must be 0 to {ids.shape[1]}, not {lengths.tolist()}.")
     return lengths
 
@@ -104,11 +105,11 @@ def lengths_of_padded(
         pad_id: Token that fills up rows.
 
     Returns:
-        ``[batch]``, on the device of the ids; in a graph that is compiled for all inputs never
-        None.
+        ``[batch]``, on the device of the ids; never None where they cannot be read, as in a graph
+        that is compiled for all inputs.
     """
     lengths = token_lengths(ids, lengths, pad_id=pad_id)
-    if torch.compiler.is_compiling():
+    if not is_readable(lengths):
         return lengths
     is_padded = bool((lengths < ids.shape[1]).any())  # which waits for no device for known lengths
     return lengths_on_device(lengths, ids.device) if is_padded else None
@@ -134,6 +135,6 @@ def mask_lengths(mask: Tensor) -> Tensor:
     is_token = mask != 0
     lengths = is_token.sum(1)
     positions = torch.arange(mask.shape[1], device=mask.device)
-    if bool((is_token != (positions < lengths[:, None])).any()):
+    if is_readable(mask) and bool((is_token != (positions < lengths[:, None])).any()):
         raise ShapeError("the mask has padding before tokens.  Pad on the right of each row.")
     return lengths

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from regard.attention import Full, Local, Pattern, saved_bytes
-from regard.attention.exporting import is_exporting
+from regard.attention.exporting import is_recording
+from regard.attention.readable import is_vmapped
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
 from regard.models.base.encoder import Encoder, EncoderConfig
@@ -125,13 +126,13 @@ class Longformer(Encoder):
     ) -> Tensor:
         """Return the last hidden states, ``[batch, length, dim]``; see `Encoder`.
 
-        Rows with questions of one length are computed together; a graph that is exported has all
-        rows together, over all pairs.
+        Rows with questions of one length are computed together; where ids cannot be read, as in an
+        exported graph, all rows are, over all pairs.
         """
         if self.question_end_id is None:
             return super().hidden_states(ids, segments=segments, lengths=lengths, features=features)
         is_before = (ids == self.question_end_id).cumsum(1) == 0
-        if is_exporting():
+        if is_recording() or is_vmapped():
             with ExitStack() as stack:
                 for layer in self.global_layers:
                     stack.enter_context(layer.global_rows(is_before))

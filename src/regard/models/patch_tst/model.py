@@ -360,9 +360,10 @@ def _mean_and_scale(
     """
     wide = values.to(torch.promote_types(values.dtype, torch.float32))
     weights = (~is_missing).to(wide.dtype)
-    recent = weights.clone()
-    if scaled_steps is not None:
-        recent[:, : max(0, values.shape[1] - scaled_steps)] = 0.0
+    recent = weights
+    if scaled_steps is not None:  # not written in place, which `torch.func.linearize` loses
+        steps = torch.arange(values.shape[1], device=values.device)
+        recent = weights * (steps >= values.shape[1] - scaled_steps)
     weights = torch.where(recent.sum(1, keepdim=True) > 0, recent, weights)
     count = weights.sum(1, keepdim=True).clamp(min=1.0)
     mean = (wide * weights).sum(1, keepdim=True) / count
