@@ -1,5 +1,6 @@
 """Adam, then conjugate gradient: each half is what it is named after, and the change comes once."""
 
+import copy
 import io
 
 import pytest
@@ -223,3 +224,34 @@ def test_a_parameter_that_cannot_be_optimized_is_refused_before_the_first_step()
         ConfigError, match=r"^parameter 0 of shape \[2\] is complex64; these method"
     ):
         AdamThenCG([nn.Parameter(torch.ones(2, dtype=torch.complex64))])
+
+
+def step_once(optimizer):
+    (x,) = optimizer.param_groups[0]["params"]
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (x**2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def test_hooks_around_a_state_are_called_and_may_change_it():
+    optimizer, called = AdamThenCG([parameter()]), []
+    optimizer.register_state_dict_pre_hook(lambda _: called.append("before saving"))
+    optimizer.register_state_dict_post_hook(lambda _, saved: {**saved, "run": 7})
+    optimizer.register_load_state_dict_pre_hook(lambda _, saved: called.append(saved["run"]))
+    optimizer.register_load_state_dict_post_hook(lambda _: called.append("loaded"))
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert called == ["before saving", 7, "loaded"]
+
+
+def test_a_state_that_is_loaded_is_apart_from_the_one_it_came_from():
+    source, target = AdamThenCG([parameter()]), AdamThenCG([parameter()])
+    step_once(source)
+    target.load_state_dict(source.state_dict())
+    before = copy.deepcopy(source.state_dict()["adam"])
+    step_once(target)
+    torch.testing.assert_close(source.state_dict()["adam"], before, rtol=0, atol=0)

@@ -1,5 +1,7 @@
 """Parameters, groups, schedules and calls of the methods of optim: what moves, what is refused."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tests.optim.objectives.test_closure import METHODS, parameter, refused
@@ -216,10 +218,77 @@ def test_a_step_without_closure_shows_one(method):
     )
 
 
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG, AdamThenCG])
+def test_a_loss_in_the_place_of_a_closure_is_named(method):
+    with pytest.raises(ConfigError, match=r"step needs a closure, not Tensor: .*def closure\(\): "):
+        method([parameter()]).step(torch.ones(()))
+
+
 @pytest.mark.parametrize("method", [*METHODS, NewtonCG])
 def test_no_parameter_at_all_is_refused(method):
     with pytest.raises(ValueError, match="optimizer got an empty parameter list"):
         method([])
+    with pytest.raises(ConfigError) as error:
+        method([{"params": []}])
+    assert str(error.value) == (
+        f"the groups have no parameters; {method.__name__} needs one or more, such as "
+        "model.parameters()."
+    )
+
+
+def product_closure(optimizer, x):
+    def closure():
+        optimizer.zero_grad()
+        loss = ((x[:, None] @ x[None] - 3) ** 2).mean()
+        loss.backward()
+        return loss
+
+    return closure
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_first_group_without_parameters_changes_nothing(method):
+    results = []
+    for groups in ([], [{"params": []}]):
+        x = parameter()
+        optimizer = method([*groups, {"params": [x]}])
+        for _ in range(3):
+            optimizer.step(product_closure(optimizer, x))
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step(product_closure(optimizer, x))
+        results.append(x.detach())
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.autocast("cpu", torch.bfloat16), torch.inference_mode]
+)
+def test_autocast_and_inference_mode_around_a_step_change_nothing(method, mode):
+    results = []
+    for context in (nullcontext, mode):
+        x = nn.Parameter(torch.tensor([1.0, 2.0]))
+        optimizer = method([x])
+        for _ in range(3):
+            with context():
+                optimizer.step(product_closure(optimizer, x))
+        optimizer.step(product_closure(optimizer, x))
+        results.append(x.detach())
+    assert torch.equal(*results)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_a_compiled_step_is_the_step():
+    results = []
+    for is_compiled in (False, True):
+        x = parameter()
+        optimizer = ConjugateGradient([x])
+        step = torch.compile(optimizer.step, backend="eager") if is_compiled else optimizer.step
+        for _ in range(3):
+            step(product_closure(optimizer, x))
+        results.append(x.detach())
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("method", [*METHODS, NewtonCG])

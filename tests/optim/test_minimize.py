@@ -543,3 +543,9 @@ def test_a_minimum_is_found_in_inference_mode_too(method):
         result = minimize(lambda x: ((x - 3) ** 2).sum(), torch.ones(2).double(), method=method)
     assert result.success
     assert torch.allclose(result.x, torch.full((2,), 3.0).double())
+
+
+def test_an_iterator_that_ends_within_the_function_is_not_taken_for_the_callback():
+    rows = iter([torch.ones(2)])
+    with pytest.raises(StopIteration):
+        minimize(lambda x: ((x - next(rows)) ** 4).sum(), torch.zeros(2))

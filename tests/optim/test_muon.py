@@ -232,3 +232,14 @@ def test_a_matrix_without_entries_stays():
     Muon([empty, matrix]).step()
     assert empty.shape == (0, 4)
     assert (matrix < 1).all()
+
+
+def test_a_state_that_is_loaded_is_apart_from_the_one_it_came_from():
+    first, second = (nn.Parameter(torch.eye(2)) for _ in range(2))
+    first.grad, second.grad = torch.ones(2, 2), torch.ones(2, 2)
+    source, target = Muon([first]), Muon([second])
+    source.step()
+    target.load_state_dict(source.state_dict())
+    before = source.state[first]["momentum_buffer"].clone()
+    target.step()
+    assert torch.equal(source.state[first]["momentum_buffer"], before)

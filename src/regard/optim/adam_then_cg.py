@@ -7,6 +7,7 @@ loss has stopped falling (`regard.optim.plateau`).
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.copying import copied_attributes
 from regard.optim.group_settings import refuse_unknown_settings
 from regard.optim.line_search_optimizer import StepReport
-from regard.optim.objectives.closure import ClosureObjective
+from regard.optim.objectives.closure import ClosureObjective, require_closure
 from regard.optim.objectives.objective import (
     Closure,
     DeterministicObjective,
@@ -132,14 +133,9 @@ class AdamThenCG(torch.optim.Optimizer):
 
     def _evaluate(self, closure: Closure | DeterministicObjective | None) -> float:
         """Compute the loss and the gradients."""
-        if closure is None:
-            raise ConfigError(
-                "AdamThenCG.step needs a closure: conjugate gradient evaluates the loss at several "
-                "points of one step.  def closure(): optimizer.zero_grad(); loss = ...; "
-                "loss.backward(); return loss"
-            )
         parameters = [p for group in self.param_groups for p in group["params"]]
         if not isinstance(closure, DeterministicObjective):
+            closure = require_closure("AdamThenCG.step", closure, "conjugate gradient")
             return ClosureObjective(closure, parameters, self._reduce).gradient()
         if isinstance(closure, StepAwareObjective):
             closure.bind(parameters)
@@ -148,17 +144,28 @@ class AdamThenCG(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of both, the last losses and which one is active."""
-        return {
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        saved: dict[str, Any] = {
             "adam": self._adam.state_dict(),
             "cg": self._cg.state_dict(),
             "losses": list(self._plateau.losses),
             "is_conjugate": self.is_conjugate,
         }
+        for hook in self._optimizer_state_dict_post_hooks.values():
+            replaced = hook(self, saved)
+            saved = saved if replaced is None else replaced
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._adam.load_state_dict(state_dict["adam"])
+        """Restore what `state_dict` returned, as a copy."""
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            replaced = hook(self, state_dict)
+            state_dict = state_dict if replaced is None else replaced
+        self._adam.load_state_dict(deepcopy(state_dict["adam"]))  # PyTorch's shares its tensors
         self.param_groups = list(self._adam.param_groups)  # a schedule sets the rate there
         self._cg.load_state_dict(state_dict["cg"])
         self._plateau.losses = list(state_dict["losses"])
         self.is_conjugate = state_dict["is_conjugate"]
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)

@@ -28,7 +28,7 @@ from regard.optim.limited_memory import MATRICES
 from regard.optim.line_search.initial_step import record_step
 from regard.optim.line_search.trial import LineSample, LineSearch, LineSearchResult, LineSearchState
 from regard.optim.objective_along_direction import ObjectiveAlongDirection
-from regard.optim.objectives.closure import ClosureObjective
+from regard.optim.objectives.closure import ClosureObjective, require_closure
 from regard.optim.objectives.objective import (
     Closure,
     DeterministicObjective,
@@ -219,9 +219,14 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         """Return the parameters that need no gradient, and warn of them.
 
         Raises:
-            ConfigError: All parameters need none.
+            ConfigError: All parameters need none, or there is none.
         """
         parameters = [p for group in self.param_groups for p in group["params"]]
+        if not parameters:
+            raise ConfigError(
+                f"the groups have no parameters; {type(self).__name__} needs one or more, such as "
+                "model.parameters()."
+            )
         frozen = [
             index
             for index, p in enumerate(parameters)
@@ -242,6 +247,8 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             )
         return [parameters[index] for index in frozen]
 
+    # Not compiled: a search decides by values that no graph has.
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage] - the other one loads it
     @torch.no_grad()
     def step(  # type: ignore[override] - an objective is required
         self, closure: Closure | DeterministicObjective | None = None
@@ -273,13 +280,17 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             self._seen_versions = []  # the same as if the parameters had moved
         objective = self._as_objective(closure)
         before = replace(self.counts)
-        self._evaluate_start(objective)
-        failure = self._reason_not_to_step(self._state["norm"])
-        if not failure:
-            with self._restoring_on_interrupt():
-                report = self._step(objective)
-        else:
-            report = StepReport(failure=failure)
+        # Autocast around the step would round values more than a search tells them apart, and in
+        # inference mode there are no gradients.
+        autocast = torch.autocast(self._flat.parameters[0].device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), autocast:
+            self._evaluate_start(objective)
+            failure = self._reason_not_to_step(self._state["norm"])
+            if not failure:
+                with self._restoring_on_interrupt():
+                    report = self._step(objective)
+            else:
+                report = StepReport(failure=failure)
         self._seen_versions = self._flat.versions()
         self.last = replace(
             report,
@@ -339,7 +350,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
     @property
     def _state(self) -> dict[str, Any]:
         """State of the method, kept under the first parameter as torch.optim.LBFGS does."""
-        return self.state[self.param_groups[0]["params"][0]]
+        return self.state[next(p for group in self.param_groups for p in group["params"])]
 
     @property
     def _value(self) -> float:
@@ -364,13 +375,8 @@ class LineSearchOptimizer(torch.optim.Optimizer):
     def _as_objective(
         self, closure: Closure | DeterministicObjective | None
     ) -> DeterministicObjective:
-        if closure is None:
-            raise ConfigError(
-                f"{type(self).__name__}.step needs a closure: it evaluates the loss at several "
-                "points of one step.  def closure(): optimizer.zero_grad(); loss = ...; "
-                "loss.backward(); return loss"
-            )
         if not isinstance(closure, DeterministicObjective):
+            closure = require_closure(f"{type(self).__name__}.step", closure, "it")
             return ClosureObjective(closure, self._flat.parameters, self._reduce)
         if isinstance(closure, StepAwareObjective):
             closure.bind(self._flat.parameters)

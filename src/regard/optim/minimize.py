@@ -180,7 +180,7 @@ def _run(
             optimizer.step(objective)
             num_steps += 1
             num_failures = num_failures + 1 if optimizer.last.failure else 0
-            if callback is not None and callback(optimizer):
+            if callback is not None and _wants_to_stop(callback, optimizer):
                 return num_steps, "the callback stopped the run"
             if num_steps == maxiter:
                 return num_steps, "the limit of steps was reached"
@@ -188,10 +188,16 @@ def _run(
         return num_steps + (objective.num_gradients > 1), _SOLVED
     except NotDifferentiable:
         return 0, "the value does not depend on x, or was detached from it"
-    except StopIteration:
-        return num_steps, "the callback stopped the run"
     except OutOfEvaluations:
         return num_steps, "the limit of evaluations was reached"
     except NonFiniteStartError as error:
         return 0, str(error)
     return num_steps, f"the search failed: {optimizer.last.failure}"
+
+
+def _wants_to_stop(callback: Callback, optimizer: LineSearchOptimizer) -> bool:
+    """Return whether a callback returns True, or raises StopIteration as SciPy's may."""
+    try:
+        return bool(callback(optimizer))
+    except StopIteration:
+        return True

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -217,6 +218,10 @@ class Muon(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies and pickles have."""
         return copied_attributes(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of a saved run, as a copy: PyTorch's would share its tensors."""
+        super().load_state_dict({**state_dict, "state": deepcopy(state_dict["state"])})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add matrices.

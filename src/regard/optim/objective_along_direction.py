@@ -123,6 +123,7 @@ class ObjectiveAlongDirection:
         if self.sample(max(self.values)).slope == self.slope:
             raise ConfigError(
                 f"the loss was {start_value:.8g} at {len(self.values)} points, though its gradient "
-                "says that it falls: it does not depend on the parameters as they are now.  "
+                "says that it falls: it does not depend on the parameters as they are now, or "
+                "autocast in the closure rounds the change away: leave that out.  "
                 "Compute the prediction within the closure, not before it."
             )

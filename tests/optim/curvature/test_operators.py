@@ -217,3 +217,26 @@ def test_tensors_operators_and_functions_are_taken_alike(classifier):
         for kind in (shifted, lambda v: operator @ v + v)
     ]
     torch.testing.assert_close(*solutions, atol=1e-10, rtol=1e-9)
+
+
+def test_a_vector_whose_type_cannot_hold_the_product_is_refused(classifier):
+    operator, _ = classifier
+    for vector in (torch.ones(operator.size).long(), torch.ones(operator.size, 2).cfloat()):
+        with pytest.raises(ShapeError, match=r"^the vector is torch\.\w+; floating point is exp"):
+            operator @ vector
+    with pytest.raises(ShapeError, match=r"^the vector is of type list; a tensor is expected"):
+        operator @ [1.0] * operator.size
+
+
+def test_products_are_computed_in_inference_mode_too(classifier):
+    operator, matrix = classifier
+    with torch.inference_mode():
+        vector = torch.ones(operator.size, dtype=torch.float64)
+        product = operator @ vector
+    torch.testing.assert_close(product, matrix @ torch.ones_like(matrix[0]))
+
+
+def test_a_tensor_is_multiplied_with_a_vector_of_another_type_too():
+    matrix = 2 * torch.eye(3, dtype=torch.float64)
+    solution = conjugate_gradient_solve(matrix, torch.ones(3))
+    assert torch.equal(solution.x, torch.full((3,), 0.5))

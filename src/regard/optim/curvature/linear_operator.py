@@ -29,7 +29,9 @@ Operator: TypeAlias = LinearOperator | MatVec
 
 
 def as_matvec(operator: Operator) -> MatVec:
-    """Return the product of an operator with a vector as a function."""
+    """Return the product of an operator with a vector as a function, in the vector's type."""
+    if isinstance(operator, Tensor):
+        return lambda vector: (operator @ vector.to(operator.dtype)).to(vector.dtype)
     return operator.__matmul__ if isinstance(operator, LinearOperator) else operator
 
 

@@ -68,8 +68,9 @@ class CurvatureOperator:
             The shape and type of `vectors`.
 
         Raises:
-            ShapeError: `vectors` has another number of rows.
+            ShapeError: `vectors` has another number of rows, or is no tensor of floating point.
         """
+        _require_floating_point(vectors)
         if vectors.dim() != 2:
             return self.matvec(vectors)
         columns = [self.matvec(column) for column in vectors.unbind(1)]
@@ -85,10 +86,13 @@ class CurvatureOperator:
             ``[n]``, of the vector's type.
 
         Raises:
-            ShapeError: The vector has another size.
+            ShapeError: The vector has another size, or is no tensor of floating point.
         """
-        parts = self.unflatten(vector.to(self.dtype))
-        return self.flatten(self._matvec(parts)).to(vector.dtype)
+        _require_floating_point(vector)
+        with torch.inference_mode(False), torch.no_grad():  # the former has no derivatives
+            parts = self.unflatten(vector.to(self.dtype, copy=True))
+            product = self.flatten(self._matvec(parts))
+        return product.to(vector.dtype)
 
     def unflatten(self, vector: Tensor) -> list[Tensor]:
         """Return a vector, ``[n]``, as tensors of the parameters' shapes; these are views.
@@ -106,6 +110,20 @@ class CurvatureOperator:
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return tensors of the parameters' shapes as a vector, ``[n]``."""
         return self._flat.flatten(tensors, self._flat.zeros())
+
+
+def _require_floating_point(vector: object) -> None:
+    """Raise ShapeError for what is no vector ``[n]``, or ``[n, k]``, of real numbers."""
+    if not isinstance(vector, Tensor):
+        raise ShapeError(
+            f"the vector is of type {type(vector).__name__}; a tensor is expected, such as "
+            "torch.as_tensor(vector)."
+        )
+    if not vector.is_floating_point():
+        raise ShapeError(
+            f"the vector is {vector.dtype}; floating point is expected, as the product is returned "
+            "in the vector's type."
+        )
 
 
 def hessian_operator(

@@ -29,6 +29,26 @@ _LARGEST_VARIANCE = 1e-8
 """Relative variance of the norm of a gradient above which processes have other gradients."""
 
 
+def require_closure(name: str, closure: Closure | None, evaluator: str) -> Closure:
+    """Return what a step was given, where it can be called.
+
+    Args:
+        name: Of the step.
+        closure: What it was given.
+        evaluator: What calls the closure several times.
+
+    Raises:
+        ConfigError: It is no function, but the loss itself, say.
+    """
+    if callable(closure):
+        return closure
+    instead = "" if closure is None else f", not {type(closure).__name__}"
+    raise ConfigError(
+        f"{name} needs a closure{instead}: {evaluator} evaluates the loss at several points of one "
+        "step.  def closure(): optimizer.zero_grad(); loss = ...; loss.backward(); return loss"
+    )
+
+
 @dataclass(eq=False)
 class ClosureObjective:
     """A closure as an objective; a value costs as much as a gradient, and there are no products.
