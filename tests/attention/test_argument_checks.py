@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from regard.attention import (
     Alibi,
@@ -145,6 +146,25 @@ def test_what_cannot_be_used_is_named_with_the_way(options, error, message):
     with pytest.raises(error) as raised:
         attend(Q, Q, Q, **options)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            Tensor.to_sparse,
+            r"^q is sparse_coo; expected a dense tensor \[batch, heads, len",
+        ),
+        (lambda q: torch.nested.as_nested_tensor(list(q)), r"^q is nested; .* with lengths=\.$"),
+        (lambda q: q.to(torch.float8_e5m2), r"^q is torch.float8_e5m2; .* type of 16 bits or more"),
+        (Tensor.long, r"^q is torch.int64; expected a floating-point type\.$"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_tensor_of_another_kind_is_named(build, message):
+    q = build(Q)
+    with pytest.raises(ShapeError, match=message):
+        attend(q, q, q)
 
 
 def test_arrays_are_named():

@@ -160,3 +160,16 @@ def test_a_functionalized_call_is_the_same(pattern, length):
         return attend(q, k, v, pattern=pattern)
 
     torch.testing.assert_close(torch.func.functionalize(compute)(q), compute(q))
+
+
+def test_weights_of_a_long_sparse_pattern_are_dense_in_a_transform():
+    q, k, v = draw_inputs(LONG)
+
+    def weights(q):
+        return attend(q, k, v, pattern=Local(3, 0), return_weights=True)[1]
+
+    expected = weights(q)
+    assert expected.is_sparse
+    mapped = torch.vmap(weights)(torch.stack([q, k]))
+    torch.testing.assert_close(mapped[0], expected.to_dense())
+    assert torch.func.jvp(weights, (q,), (k,))[1].abs().max() > 0.01

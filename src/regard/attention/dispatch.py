@@ -110,9 +110,10 @@ class AttentionFacts:
         returns_lse: Whether the log-sum-exp is asked for.
         is_compiling: Whether ``torch.compile`` traces.
         needs_definition: Whether the definition alone serves: where there is nothing to compute,
-            where tensors have no numbers (on the meta device, or fake), and where operators are
-            recorded, as by ``torch.export``, whose program has a dynamic length and runs without
-            this package.
+            where tensors have no numbers (on the meta device, or fake), for weights in a
+            `torch.func` transform, which has no sparse tensors, and where operators are recorded,
+            as by ``torch.export``, whose program has a dynamic length and runs without this
+            package.
     """
 
     num_queries: int
@@ -163,6 +164,7 @@ def collect_facts(
         returns_lse=returns_lse,
         is_compiling=is_compiling,
         needs_definition=is_recording()
+        or (returns_weights and _is_transformed())
         or (not is_compiling and (0 in (q.numel(), k.numel(), v.numel()) or not has_data(q))),
     )
 

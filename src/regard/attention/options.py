@@ -233,23 +233,7 @@ def check_integers(name: str, tensor: Tensor | None, shape: tuple[int, ...], mea
 def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Check that q, k and v fit each other, ``[batch, heads or kv_heads, length, dim]``."""
     for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if not isinstance(tensor, Tensor):
-            raise ShapeError(
-                f"{name} is of type {type(tensor).__name__}; expected a tensor, such as "
-                f"torch.as_tensor({name})."
-            )
-        if tensor.dim() != 4:
-            raise ShapeError(
-                f"{name} has shape {list(tensor.shape)}; expected 4 axes, "
-                "[batch, heads, length, dim]."
-            )
-        if tensor.dtype != q.dtype or tensor.device != q.device:
-            raise ShapeError(
-                f"{name} is {tensor.dtype} on {tensor.device}; "
-                f"expected {q.dtype} on {q.device}, as q."
-            )
-        if not tensor.is_floating_point():
-            raise ShapeError(f"{name} is {tensor.dtype}; expected a floating-point type.")
+        _check_tensor(name, tensor, q)
     fits = k.shape[0] == q.shape[0] and k.shape[3] == q.shape[3]
     if not fits or (q.shape[1] % k.shape[1] if k.shape[1] else q.shape[1]):
         raise ShapeError(
@@ -261,6 +245,34 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ShapeError(
             f"v has shape {list(v.shape)}; expected [{', '.join(map(str, k.shape[:3]))}, "
             f"value_dim] to fit k {list(k.shape)}."
+        )
+
+
+def _check_tensor(name: str, tensor: Tensor, q: Tensor) -> None:
+    """Check that a tensor is ``[batch, heads, length, dim]``, of numbers of the kind of q."""
+    if not isinstance(tensor, Tensor):
+        raise ShapeError(
+            f"{name} is of type {type(tensor).__name__}; expected a tensor, such as "
+            f"torch.as_tensor({name})."
+        )
+    if tensor.is_nested or tensor.layout != torch.strided:
+        layout = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise ShapeError(
+            f"{name} is {layout}; expected a dense tensor [batch, heads, length, dim].  Rows "
+            "of different lengths are padded on the right, with lengths=."
+        )
+    if tensor.dim() != 4:
+        raise ShapeError(
+            f"{name} has shape {list(tensor.shape)}; expected 4 axes, [batch, heads, length, dim]."
+        )
+    if tensor.dtype != q.dtype or tensor.device != q.device:
+        raise ShapeError(
+            f"{name} is {tensor.dtype} on {tensor.device}; expected {q.dtype} on {q.device}, as q."
+        )
+    if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+        raise ShapeError(
+            f"{name} is {tensor.dtype}; expected a floating-point type"
+            f"{' of 16 bits or more' if tensor.is_floating_point() else ''}."
         )
 
 
