@@ -52,7 +52,8 @@ REFUSED = {
     ),
     "sine,0.1,0.2\n": (
         '1: no column "label".  '
-        "The first row holds numbers; write names above them: label,x1,x2,..."
+        "The first row holds numbers: no header?  Name the column of labels by its number: "
+        "--columns 1"
     ),
     "": '1: no column "label".  Columns seen: none.',
 }
@@ -176,3 +177,27 @@ def test_cells_without_a_value_are_named(tmp_path):
 def test_numbers_keep_the_precision_of_the_file(tmp_path):
     (row,) = read_number_rows(write(tmp_path, "label,a,b\nx,1000000000.25,1000000000.5\n"))
     assert row.numbers.tolist() == [1_000_000_000.25, 1_000_000_000.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "rows"),
+    [
+        ("5.1,3.5,a\n4.9,3.0,b\n", "3", [(1, "a", [5.1, 3.5]), (2, "b", [4.9, 3.0])]),
+        ("a,5.1,3.5\nb,4.9,3.0\n", "1", [(1, "a", [5.1, 3.5]), (2, "b", [4.9, 3.0])]),
+        ("5.1,3.5,0\n4.9,3.0,1\n", "3", [(1, "0", [5.1, 3.5]), (2, "1", [4.9, 3.0])]),
+        ("x,y,kind\n4.9,3.0,b\n", "3", [(2, "b", [4.9, 3.0])]),
+        ("1,2,3\n4.9,3.0,b\n", "3", [(2, "b", [4.9, 3.0])]),  # the name of a column
+    ],
+)
+def test_a_column_of_labels_is_named_by_its_number(tmp_path, text, label, rows):
+    path = write(tmp_path, text)
+    assert shown(read_number_rows(path, label=label)) == rows
+    numbers = [row.numbers.tolist() for row in read_unlabeled_rows(path, label=label)]
+    assert numbers == [row for _, _, row in rows]
+    assert inspect_number_table(path, label=label).left_out == ()
+
+
+def test_rows_without_the_column_of_labels_are_read_by_a_model_that_had_one(tmp_path):
+    path = write(tmp_path, "5.1,3.5\n4.9,3.0\n")
+    rows = read_unlabeled_rows(path, label="3")
+    assert [row.numbers.tolist() for row in rows] == [[5.1, 3.5], [4.9, 3.0]]

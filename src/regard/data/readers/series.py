@@ -24,6 +24,7 @@ from regard.data.listing import list_first
 from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.json_lines import read_objects, text_of_value
 from regard.data.readers.json_lists import holds_objects
+from regard.data.readers.numbered_columns import are_numbers_of_columns
 from regard.data.readers.problems import require_readable
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.table_format import Records, read_cells
@@ -71,8 +72,7 @@ def inspect_number_table(
 ) -> NumberTable:
     """Return how the first rows of a table of numbers with a header are read."""
     source = as_source(data)
-    records = _read_cells(open_text(source, encoding), source)
-    header = [name.strip() for name in next(records, (1, []))[1]]
+    _, header, records = _split_header(_read_cells(open_text(source, encoding), source), label)
     column = find_column(header, label)
     first_rows = [cells for _, cells in islice(records, _NUM_INSPECTED)]
     columns = _Columns.find(header, column, first_rows, has_commas=_has_commas(source.content))
@@ -92,9 +92,7 @@ def read_number_rows(
     """
     source = as_source(data)
     file = open_text(source, encoding)
-    records = _read_cells(file, source)
-    line, first = next(records, (1, []))
-    header = [name.strip() for name in first]
+    line, header, records = _split_header(_read_cells(file, source), label)
     column = find_column(header, label)
     if column is None and not file.problems:
         reason, remedy = _describe_header(header)
@@ -121,7 +119,9 @@ def read_unlabeled_rows(
     source = as_source(data)
     file = open_text(source, encoding)
     records = list(_read_cells(file, source))
-    header = _take_header(file, records)
+    _, header, rest = _split_header(iter(records), label)
+    records = list(rest) if label in header else records
+    header = header if label in header else _take_header(file, records)
     widest = max((len(cells) for _, cells in records), default=0)
     names = header or list(map(str, range(1, 1 + widest)))
     rows = list(_number_rows(file, iter(records), names, find_column(header, label)))
@@ -129,6 +129,23 @@ def read_unlabeled_rows(
     if not rows:
         raise DataError(f"{file.name}: there are no rows of numbers.  Expected one series a row.")
     return rows
+
+
+def _split_header(records: Records, label: str) -> tuple[int, list[str], Records]:
+    """Return the line of the first row, the names of columns, and the rows below them.
+
+    Where the label is the number of a column, and the other cells of the first row are numbers,
+    that is a row: its columns have numbers as names.
+    """
+    line, first = next(records, (1, []))
+    header = [name.strip() for name in first]
+    if not are_numbers_of_columns([label], header) or int(label) > len(header):
+        return line, header, records
+    others = [cell for number, cell in enumerate(header, start=1) if number != int(label)]
+    if others and all(map(is_like_number, others)):
+        return line, list(map(str, range(1, 1 + len(header)))), chain([(line, first)], records)
+    header[int(label) - 1] = label
+    return line, header, records
 
 
 def _read_cells(file: TextFile, source: DataSource) -> Records:
@@ -176,7 +193,8 @@ def _take_header(file: TextFile, records: list[tuple[int, list[str]]]) -> list[s
     line, cells = records.pop(0)
     header = list(map(str.strip, cells))
     if _are_numbers(header):
-        file.refuse(line, f"a text among numbers.{_describe_header(header)[0]}")
+        remedy = "The first row holds numbers; write names above them: label,x1,x2,..."
+        file.refuse(line, "a text among numbers.", remedy=remedy)
     return header
 
 
@@ -229,7 +247,12 @@ def _are_numbers(header: Sequence[str]) -> bool:
 def _describe_header(header: Sequence[str]) -> tuple[str, str]:
     """Return what the first row holds instead of a column of labels, and how to name the column."""
     if _are_numbers(header):
-        return "  The first row holds numbers; write names above them: label,x1,x2,...", ""
+        texts = [number for number, cell in enumerate(header, 1) if not is_like_number(cell)]
+        return (
+            "  The first row holds numbers: no header?  Name the column of labels by its number: "
+            f"`data.columns={(texts or [len(header)])[0]}`",
+            "",
+        )
     if not header:
         return "  Columns seen: none.", ""
     columns = list_first(header, _NUM_NAMED)
