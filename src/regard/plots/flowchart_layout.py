@@ -1,4 +1,4 @@
-"""Where boxes and arrows of a flowchart are: columns that are read downwards, with lanes beside.
+"""Where boxes and arrows of a flowchart are: columns that are read downwards, lanes next to them.
 
 A column has one box a row, in the order in which data passes them. An arrow to the next box is
 straight. One that skips boxes, or goes back, runs in a lane at the outer side of its column, and
@@ -256,7 +256,7 @@ class Layout:
 
     @property
     def routes(self) -> Iterator[Route]:
-        """All edges: to the next box, beside a column, and between two."""
+        """All edges: to the next box, next to a column, and between two."""
         return itertools.chain(self.straight, *self.beside, self.between)
 
     def _width(self, column: Column) -> float:

@@ -484,9 +484,9 @@ class RunSession:
 
         The others wait: one that ends leaves rank 0 seconds, and Matplotlib may take them to load.
         """
-        if self.world.is_first:
-            if (picture := write_curves(self.folder, self.task.loss_unit)) is not None:
-                self._report(picture)
+        picture = write_curves(self.folder, self.task.loss_unit) if self.world.is_first else None
+        if picture is not None:
+            self._report(picture)
         self.world.barrier()
 
     def _finish(self, counters: Counters) -> Any:

@@ -141,8 +141,8 @@ def _split_header(records: Records, label: str) -> tuple[int, list[str], Records
     header = [name.strip() for name in first]
     if not are_numbers_of_columns([label], header) or int(label) > len(header):
         return line, header, records
-    others = [cell for number, cell in enumerate(header, start=1) if number != int(label)]
-    if others and all(map(is_like_number, others)):
+    features = [cell for number, cell in enumerate(header, start=1) if number != int(label)]
+    if features and all(map(is_like_number, features)):
         return line, list(map(str, range(1, 1 + len(header)))), chain([(line, first)], records)
     header[int(label) - 1] = label
     return line, header, records

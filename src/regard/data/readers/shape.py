@@ -334,10 +334,10 @@ def _advise_joining(root: Path, files: Sequence[Path]) -> str:
     for suffix in (".csv", ".tsv"):
         tables = [file for file in files if file.parent == root and file.suffix == suffix]
         if len(tables) > 1:
-            first, *others = (shlex.quote(str(table)) for table in sorted(tables))
-            more = " ".join(others[:_MOST_JOINED]) + " ..." * (len(others) > _MOST_JOINED)
-            joined = f"(cat {first}; tail -qn +2 {more}) > all{suffix}"
-            return f"  Tables with the same columns, joined: {joined}"
+            first, *rest = (shlex.quote(str(table)) for table in sorted(tables))
+            more = " ".join(rest[:_MOST_JOINED]) + " ..." * (len(rest) > _MOST_JOINED)
+            command = f"(cat {first}; tail -qn +2 {more}) > all{suffix}"
+            return f"  Tables with the same columns, joined: {command}"
     return ""
 
 

@@ -69,12 +69,12 @@ class MultiLabelSetup(ClassificationSetup):
         for row in choose_examples(len(valid)):
             logits = MultiLabelLoss.outputs(model, batches.batch(np.array([row])))
             values = torch.sigmoid(logits.float())[0].tolist()  # [labels]
-            chosen = [
+            likely = [
                 f"{name} ({100 * value:.0f} %)"
                 for name, value in zip(names, values, strict=True)
                 if value > USUAL_THRESHOLD
             ]
-            output = describe_labels(chosen)
+            output = describe_labels(likely)
             examples.append(output_example(valid.describe(row), output, valid.labels[row]))
         return examples
 
@@ -106,8 +106,8 @@ class MultiLabelSetup(ClassificationSetup):
             rows=dataset.describe_sizes(),
             notes="A text has the labels whose probability is above "
             f"{predictor.threshold:.3f}, the threshold with the best micro F1 on the validation "
-            "data. `exact_match` is the share of texts all of whose labels are right, `no_labels` "
-            "of those that have none; the interval is a bootstrap's, 95 %.",
+            "data. `exact_match` is the fraction of texts all of whose labels are right, "
+            "`no_labels` of those that have none; the interval is a bootstrap's, 95 %.",
             limits="The model knows the kind of text it was trained on and nothing else: it gives "
             "its labels to any\nother, too, and may be sure of them. Check what matters.",
         )
