@@ -205,6 +205,11 @@ def test_labels_with_a_column_each_are_refused_with_the_command_that_takes_them(
     )
 
 
+def test_labels_with_a_column_each_may_be_written_in_several_ways():
+    rows = [(text, str(bool(int(a))), f"{b}.0") for text, a, b, _ in FLAGS]
+    assert "any number of them: `data.columns=x,a,b`" in advise_flags(["x", "a", "b"], rows)
+
+
 def test_a_single_column_of_0_and_1_is_a_label():
     rows = [(text, flag, "0") for text, flag, *_ in FLAGS]
     assert advise_flags(["comment", "toxic", "seen"], rows) == ""

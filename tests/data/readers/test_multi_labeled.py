@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.multi_labeled import read_multi_labeled_texts
 from regard.data.readers.shape import name_labels
 from regard.data.readers.source import open_source
@@ -91,3 +92,17 @@ def test_a_file_without_usable_rows_says_why(tmp_path):
 def test_columns_of_0_and_1_behind_a_text_are_labels(row, columns, is_labeled, tmp_path):
     source = open_source(write(tmp_path, row, row))
     assert name_labels(source, columns) is is_labeled
+
+
+def test_more_than_three_columns_are_a_text_and_its_labels_whatever_is_in_them(tmp_path):
+    path = write(tmp_path, "1,bad,MM,PR")
+    assert name_labels(open_source(path), ("comment", "toxic", "rude", "id"))
+    with pytest.raises(DataError, match='no column "threat"'):
+        read_multi_labeled_texts(path, (*COLUMNS, "threat"))
+
+
+def test_flags_in_a_list_are_refused_with_columns_for_them(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a b", "labels": [0, 0]}\n')
+    with pytest.raises(DataError, match=r"to a column of its own, and name all: .data\.columns="):
+        read_labeled_texts(path)

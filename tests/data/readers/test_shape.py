@@ -1,6 +1,7 @@
 """Which files are taken for series with times, and which keep their task."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -236,3 +237,25 @@ def test_words_with_tags_are_for_no_task(source, name):
 
 def test_text_that_ends_with_a_letter_has_no_tags(source):
     assert guess_task(source(["blood group O"] * 9 + ["a plain line of text"] * 9, "f.txt"))
+
+
+@pytest.mark.slow
+def test_a_table_of_names_of_images_is_refused_with_the_command_that_sorts_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / f"in/{number}.JPEG").write_bytes(b"")
+    rows = "".join(f"in/{number}.JPEG,{'ab'[number % 2]}\n" for number in range(3))
+    (tmp_path / "all.csv").write_text(f"file,cats\n{rows}")
+    with pytest.raises(DataError, match=r"names of images or recordings \(in/0\.JPEG\)") as caught:
+        inspect_shape(open_source("all.csv"))
+    command = str(caught.value).partition("Copy them there: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    files = (tmp_path / "files").rglob("*.JPEG")
+    assert sorted(str(file.relative_to(tmp_path / "files")) for file in files) == [
+        "a/0.JPEG",
+        "a/2.JPEG",
+        "b/1.JPEG",
+    ]

@@ -165,7 +165,7 @@ def _find_flags(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[st
     values = {name: {cells[i].strip().lower() for cells in rows} for i, name in enumerate(names)}
     if len(values) < len(names):  # a row, not names
         return []
-    flags = max(([name for name in names if values[name] <= form] for form in _FLAGS), key=len)
+    flags = [name for name in names if any(values[name] <= form for form in _FLAGS)]
     num_set = sum(len(values[name]) > 1 for name in flags)
     num_words = [max(map(_num_words, cells), default=0) for cells in rows]
     has_texts = sum(num_words) > _MAX_LABEL_WORDS * len(rows)

@@ -369,8 +369,11 @@ def describe_several(name: str, values: Sequence[str]) -> str:
     """
     listed = list_first(values, _NUM_NAMED)
     remedy = "Keep one of them."
-    if {*values} == {"0", "1"}:
-        remedy = "A 1 for each label that it has?  Write the name of one."
+    if {*values} <= {"0", "1"}:
+        remedy = (
+            "A 1 for each label that it has?  Write each label to a column of its own, and name "
+            "all: `data.columns=TEXT,LABEL,LABEL`"
+        )
     return f'"{name}" has {len(values)} values, "{listed}", one expected.  {remedy}'
 
 

@@ -60,6 +60,7 @@ _MOST_TAGGED = 0.9  # of the lines, from which a file has tags
 _BYTES_SAMPLED = 1 << 14
 _NUM_LINES = 20  # by which labels of fastText are recognized
 _NUM_SAMPLED = 200  # records by which labels are recognized
+_MOST_COLUMNS = 3  # that are named, but for a text with a column for each of its labels
 _MOST_JOINED = 3  # files in a command, before the others are left to the reader
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
@@ -120,6 +121,8 @@ def name_labels(source: DataSource, columns: Sequence[str], encoding: str = "utf
     Columns that are named for pairs or for documents with summaries do not. Of more columns, all
     but the first have nothing but 0 and 1, one for each label.
     """
+    if len(columns) > _MOST_COLUMNS:  # whatever is wrong with them
+        return True
     if len(columns) > 2:
         rows = sample_records(source, columns, encoding=encoding, num_rows=_NUM_SAMPLED)
         return bool(rows) and _are_flags(rows)
@@ -208,6 +211,8 @@ def _shape_of_cells(source: DataSource, encoding: str, *, has_cells: bool) -> Da
     header, row = (next(records, (1, []))[1] for _ in range(2))
     names = tuple(map(str.strip, header))
     roles = find_roles(names)
+    if {"text", "source", "target", "context"}.isdisjoint(roles):
+        _refuse_names_of_files(source.path, names, row)
     is_labeled = "label" in roles and not {"text", "source", "target"} & roles.keys()
     max_texts = len(row) // 2 if is_labeled else 1
     return DataShape(
@@ -219,6 +224,30 @@ def _shape_of_cells(source: DataSource, encoding: str, *, has_cells: bool) -> Da
         and _are_numbers(row, _MIN_CELLS, max_texts=max_texts),
         has_time_column=is_time_series(source, encoding, is_text=is_text),
     )
+
+
+def _refuse_names_of_files(path: str, names: Sequence[str], row: Sequence[str]) -> None:
+    """Raise `DataError` for a table of names of images or recordings with their labels."""
+    cells = [cell.strip() for cell in row]
+    index = next((i for i, cell in enumerate(cells) if _names_media(cell)), None)
+    if index is None or len(names) != len(cells) or len(cells) < 2:
+        return
+    label = find_column(names, "label")
+    label_index = names.index(label) if label is not None else int(index == 0)
+    fields = [
+        "file" if i == index else "label" if i == label_index else "_" for i in range(len(row))
+    ]
+    copy = 'mkdir -p "files/$label" && cp "$file" "files/$label"'
+    raise DataError(
+        f"{path}: names of images or recordings ({cells[index]}), which are read from folders "
+        f"named for their labels.  Copy them there: tail -n +2 {shlex.quote(path)} | while IFS=, "
+        f"read -r {' '.join(fields)} _; do {copy}; done"
+    )
+
+
+def _names_media(cell: str) -> bool:
+    """Return whether a cell is the name of an image or a recording, by its suffix."""
+    return " " not in cell and _format_of(Path(cell)) in ("audio", "image")
 
 
 def _has_numbers_beside_label(names: Sequence[str], row: Sequence[str]) -> bool:
