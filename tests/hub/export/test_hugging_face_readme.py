@@ -13,7 +13,8 @@ from tests.hub.export.onnx_models import (
     train_tokenizer,
 )
 
-from regard.models import BertConfig, GptConfig, TransformerConfig, VitConfig
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.models import BertConfig, GptConfig, T5Config, TransformerConfig, VitConfig
 from regard.runs.export_check import export_model
 from regard.setup.config import QuestionAnsweringConfig
 
@@ -98,6 +99,28 @@ def test_a_text_is_translated_as_by_the_model(tokenizer, printed):
     model = opened("translation", config, tokenizer)
     expected = model.translate("Good morning", beam=1)  # as long as a source allows
     assert expected and printed(model).startswith(expected)
+
+
+def test_a_long_source_is_cut_where_the_model_cuts_it(tokenizer, tmp_path, monkeypatch, capsys):
+    config = T5Config(
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        dim=16,
+        num_heads=2,
+        hidden_dim=24,
+    )
+    data = {"max_length": 12, "max_source_length": 5, "source_prefix": "summarize: "}
+    search = BeamSearchConfig(max_length=6)
+    model = opened("summarization", config, tokenizer, data=data, search=search)
+    export_model(model, tmp_path / "hf", "hf")
+    readme = (tmp_path / "hf" / "README.md").read_text()
+    assert "A source has 5 tokens at most, its end not counted: `regard` cuts the end" in readme
+    capsys.readouterr()
+    names = readme_names(tmp_path / "hf", monkeypatch)
+    row = names["tokenizer"]("summarize: a text that goes on for much longer", truncation=True)
+    ids = model.tokenizer.encode(["summarize: a text that goes on for much longer"])[0]
+    assert row["input_ids"] == [*ids[:5], model.tokenizer.eos_id]
+    assert names["row"]["input_ids"].shape[1] <= 6
 
 
 def test_an_image_has_labels_of_the_model(printed):

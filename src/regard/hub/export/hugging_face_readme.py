@@ -76,7 +76,7 @@ from transformers import {auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto_class}.from_pretrained(".").eval()
-row = tokenizer({text}, return_tensors="pt")
+row = tokenizer({text}{options}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**row)[0], skip_special_tokens=True))
 """
 
@@ -101,6 +101,8 @@ def write_readme(trained: TrainedModel, model_type: str, *, has_vocabulary: bool
     if trained.source_prefix:
         prefix = json.dumps(trained.source_prefix, ensure_ascii=False)
         paragraphs.append(f"Every source begins with {prefix}.")
+    if trained.max_length is not None and isinstance(trained.model, EncoderDecoder):
+        paragraphs.append(_describe_longest_source(trained, trained.max_length))
     if not has_vocabulary and not isinstance(trained.model, Vit):
         paragraphs.append("The folder has no vocabulary: the model reads and gives token ids.")
         return "\n\n".join(paragraphs) + "\n"
@@ -110,6 +112,17 @@ def write_readme(trained: TrainedModel, model_type: str, *, has_vocabulary: bool
         f"```python\n{lines}```",
     ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _describe_longest_source(trained: TrainedModel, limit: int) -> str:
+    """Return what is done with a source of more tokens than the model reads at most."""
+    action = "cuts the end of a longer one off"
+    if trained.task == "translation":
+        action = "translates a longer one in parts"
+    return (
+        f"A source has {limit:,} tokens at most, its end not counted: `regard` {action}.  Without "
+        "`truncation=True` `transformers` reads all of it, for which the model was not trained."
+    )
 
 
 def _usage(trained: TrainedModel) -> tuple[str, str]:
@@ -123,10 +136,11 @@ def _usage(trained: TrainedModel) -> tuple[str, str]:
     elif isinstance(model, SpanModel):
         lines = _FIND_ANSWERS
     elif isinstance(model, Decoder):
-        lines = _WRITE.format(auto_class="AutoModelForCausalLM", text='"Once"')
+        lines = _WRITE.format(auto_class="AutoModelForCausalLM", text='"Once"', options="")
     elif isinstance(model, EncoderDecoder):
         text = json.dumps(_example_source(trained, tokenizer), ensure_ascii=False)
-        lines = _WRITE.format(auto_class="AutoModelForSeq2SeqLM", text=text)
+        options = "" if trained.max_length is None else ", truncation=True"
+        lines = _WRITE.format(auto_class="AutoModelForSeq2SeqLM", text=text, options=options)
     elif predicts_tokens(trained):
         text = json.dumps(f"This is {_mask(tokenizer)}.", ensure_ascii=False)
         lines = _FILL_MASKS.format(text=text)
