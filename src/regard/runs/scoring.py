@@ -163,6 +163,10 @@ def _open_models(
     other = open_model(compare, device, task=task_of_data(compare, read_data, lang))
     if other.config.task != predictor.config.task:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    if other.config.data.multi_label != predictor.config.data.multi_label:
+        raise ConfigError(
+            f"{model} and {compare}: one gives a text one label, the other any number of them."
+        )
     return [(str(model), predictor), (str(compare), other)]
 
 

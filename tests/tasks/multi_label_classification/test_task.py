@@ -98,6 +98,16 @@ def test_an_evaluation_has_the_scores_of_each_label_and_two_floors(folder, tmp_p
     assert titles[-4:] == ["F1", "Floors", "Verdict", "Compare"]
 
 
+@pytest.mark.slow
+def test_a_classifier_of_one_label_is_not_compared_with_one_of_several(folder, tmp_path):
+    rows = tmp_path / "one.jsonl"
+    lines = [json.dumps({"text": text, "label": str("cat" in text)}) for text, _ in toy_pairs(60)]
+    rows.write_text("\n".join(lines) + "\n")
+    train(rows, tmp_path / "one", settings=SETTINGS[1:])
+    with pytest.raises(ConfigError, match="one gives a text one label, the other any number"):
+        regard.evaluate(folder, rows, compare=tmp_path / "one")
+
+
 def test_a_text_has_every_label_above_the_threshold():
     opened = untrained()
     result = opened.classify("calm sea")
