@@ -173,10 +173,12 @@ def test_a_lost_process_is_said_to_leave_a_run_to_resume_once_its_settings_are_w
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_that_is_stopped_ends_once_the_first_process_has_drawn_its_curves(rank):
+def test_a_run_that_is_stopped_ends_once_the_first_process_has_drawn_its_curves(monkeypatch, rank):
     events = []
+    monkeypatch.setattr(session, "write_curves", lambda *_: "curves")
     world = SimpleNamespace(is_first=rank == 0, barrier=lambda: events.append("all are here"))
-    run = SimpleNamespace(world=world, _draw_curves=lambda: "curves", _report=events.append)
+    task = SimpleNamespace(loss_unit="nats per token")
+    run = SimpleNamespace(world=world, folder=None, task=task, _report=events.append)
     session.RunSession._show_curves(run)
     assert events == (["curves", "all are here"] if rank == 0 else ["all are here"])
 
