@@ -22,12 +22,14 @@ class ExplainedInput(msgspec.Struct, frozen=True, kw_only=True):
         context: The text that a question is asked of; None where the task has none.
         output: The output that is explained; None is the model's own.
         is_file: Whether the input is the file that `text` names.
+        languages: Codes of source and target, of a translator of many languages.
     """
 
     text: str
     context: str | None = None
     output: str | None = None
     is_file: bool = False
+    languages: tuple[str | None, str] | None = None
 
 
 class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,9 @@ from tests.tasks.translation.published_languages import (
 
 import regard
 from regard.errors import ConfigError, WeightsError
+from regard.explain.report.attributed_words import AttributedWords, attribute_words
 from regard.runs.export_check import export_model
+from regard.runs.scoring import Decoding, evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore:(texts are read as|line)")
 
@@ -197,3 +199,16 @@ def test_transformers_writes_the_same(folder, nllb, beam):
     written = model.generate(**batch, forced_bos_token_id=first, num_beams=beam, **limits)
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)
     assert nllb.translate(SENTENCES, lang="de-fr", beam=beam) == texts
+
+
+@pytest.mark.slow
+def test_the_worst_rows_of_a_model_of_many_languages_are_explained(folder, tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("the cat sees a dog\tein Hund\na red house\tein rotes Haus\n")
+    report, _, translator = evaluate(
+        folder, path, decoding=Decoding(beam=1, lang="en-de"), num_worst=2, has_details=True
+    )
+    for row in report.details.worst:
+        words = attribute_words(translator, row.explained)
+        assert isinstance(words, AttributedWords)
+        assert "".join(word.text for word in words.words).split() == row.texts["source"].split()

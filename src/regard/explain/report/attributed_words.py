@@ -24,6 +24,7 @@ from regard.explain.report.markup import Markup, join, tag
 from regard.explain.report.whole_output import WholeOutput
 from regard.setup.evaluation_details import ExplainedInput
 from regard.tasks import Predictor
+from regard.tasks.translation.predictor import Translator
 
 _LONG_METHOD = "gradient_input"
 _LONG = 512  # features of an input from which on a pass for each would take minutes
@@ -94,6 +95,8 @@ def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWord
     if row.output is not None and len(row.output) > _MOST_CHARS:
         return f"not explained: the output has more than {_MOST_CHARS:,} characters."
     try:
+        if row.languages is not None and isinstance(predictor, Translator):
+            predictor = predictor.between(*row.languages)
         with record_own_warnings() as notes:
             prediction = predict(predictor, row.text, context=row.context, output=row.output)
         method = METHODS[

@@ -76,9 +76,21 @@ def target_details(
                     "output": best[row].text,
                     "reference": pairs.targets[row],
                 },
-                explained=ExplainedInput(text=pairs.sources[row], output=best[row].text or None),
+                explained=ExplainedInput(
+                    text=pairs.sources[row],
+                    output=best[row].text or None,
+                    languages=_languages_of(writer),
+                ),
             )
             for row in worst
         ],
         notes=[calibration] if isinstance(calibration, str) else [],
     )
+
+
+def _languages_of(writer: TargetWriter) -> tuple[str | None, str] | None:
+    """Return the pair of languages that a model of many translates; None of another model."""
+    languages = writer.tokenizer.languages
+    if languages is None or languages.target is None:
+        return None
+    return languages.source, languages.target
