@@ -13,8 +13,8 @@ from regard.layers.cache import Cache, cache_for
 from regard.layers.decoding_attention import attend_everything, band_reach, may_attend_directly
 from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
+from regard.layers.positioned_cache import PositionedCache
 from regard.layers.recorded_attention import RecordedAttention
-from regard.layers.static_cache import StaticCache
 from regard.option_checks import require_whole
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class SelfAttention(MultiHeadAttention):
         x: Tensor,
         *,
         lengths: Tensor | None = None,
-        cache: Cache | StaticCache | None = None,
+        cache: Cache | PositionedCache | None = None,
     ) -> Tensor:
         """Attend within ``x``, ``[batch, length, dim]``, and the cached positions before it.
 
@@ -206,10 +206,12 @@ class SelfAttention(MultiHeadAttention):
             Same shape as `x`.
         """
         q, k, v = self.project(x)
-        if isinstance(cache, StaticCache):
+        if isinstance(cache, PositionedCache):
             if self.rotary is not None:
-                q, k = (self.rotary(part, cache.rows.of_rows) for part in (q, k))
-            return self._join_heads(cache.attend(q, k, v, self.score))
+                q, k = (self.rotary(part, cache.positions) for part in (q, k))
+            return self._join_heads(
+                cache.attend(q, k, v, score=self.score, position_bias=self.position_bias)
+            )
         query_offset = 0 if cache is None else len(cache)
         if self.rotary is not None:
             positions = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)

@@ -92,11 +92,7 @@ class SinusoidalPositions(nn.Module):
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
         if is_exporting():
-            positions = torch.arange(self.offset + start, self.offset + start + length)
-            period = _period(self.dim, self.order)
-            cos, sin = exported_angles(positions, self.dim, _BASE, self.table.dtype, period=period)
-            axis = 2 if self.order == "interleaved" else 1
-            return torch.stack([sin, cos], dim=axis).flatten(1)
+            return self.rows(torch.arange(start, start + length))
         if torch.compiler.is_compiling():  # for all lengths
             return self._rows(length, start)
         self.reserve(start + length)
@@ -109,7 +105,14 @@ class SinusoidalPositions(nn.Module):
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the rows of positions of any shape, which the table has, ``[..., dim]``."""
-        return self.table[positions]
+        if not is_exporting():
+            return self.table[positions]
+        period = _period(self.dim, self.order)
+        angles = exported_angles(
+            self.offset + positions, self.dim, _BASE, self.table.dtype, period=period
+        )
+        axis = -1 if self.order == "interleaved" else -2
+        return torch.stack(angles[::-1], dim=axis).flatten(-2)  # sines first
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Cast or move; the table is computed again, for it has no values from the meta device."""

@@ -11,16 +11,17 @@ read one memory through a mask. Nothing is copied but indices, and every key is 
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from regard.layers.decoding_attention import attend_allowed
+from regard.layers.positioned_cache import PositionedCache
 
 if TYPE_CHECKING:
     from regard.attention import DotProduct
+    from regard.layers.relative_bias import RelativeBias
 
 
 class StaticRows:
@@ -86,7 +87,7 @@ class StaticRows:
         return self._masks[reach]
 
 
-class StaticCache:
+class StaticCache(PositionedCache):
     """Keys and values of one layer, for a step that reads one token a row.
 
     Args:
@@ -112,7 +113,20 @@ class StaticCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=rows.positions.device)
         self.values = torch.zeros_like(self.keys)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, score: DotProduct) -> Tensor:
+    @property
+    def positions(self) -> Tensor:
+        """Position of each row's token, ``[sources * readers, 1]``."""
+        return self.rows.of_rows
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        score: DotProduct,
+        position_bias: RelativeBias | None = None,
+    ) -> Tensor:
         """Add a position of each row, and attend from it.
 
         Args:
@@ -120,10 +134,12 @@ class StaticCache:
             k: ``[sources * readers, kv_heads, 1, dim]``.
             v: As `k`.
             score: Of a query and a key.
+            position_bias: None: scores are not changed by distances here.
 
         Returns:
             ``[sources * readers, heads, 1, dim]``.
         """
+        assert position_bias is None, "a layer with relative positions decodes without graphs"
         rows = self.rows
         sizes = rows.num_sources, rows.num_readers
         position = rows.positions[:, None]
@@ -133,17 +149,3 @@ class StaticCache:
         keys, values = self.keys.flatten(2, 3), self.values.flatten(2, 3)
         out = attend_allowed(queries, keys, values, rows.mask(self.reach), score=score)
         return out.transpose(1, 2).flatten(0, 1)[:, :, None]
-
-    def __len__(self) -> int:
-        """Raise: the number of positions is on the device, and differs between rows."""
-        raise TypeError("a static cache has its positions on the device: `rows.positions`")
-
-    def select(self, rows: Tensor) -> None:
-        """Do nothing: rows are reordered by index (`StaticRows.begin_step`)."""
-
-
-def next_position(cache: Sized) -> int | Tensor:
-    """Return where a cache's next position is: a number, or one a row, ``[rows, 1]``."""
-    if isinstance(cache, StaticCache):
-        return cache.rows.of_rows
-    return len(cache)

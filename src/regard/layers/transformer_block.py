@@ -21,9 +21,9 @@ from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
+from regard.layers.positioned_cache import PositionedCache
 from regard.layers.rotary import Rotary
 from regard.layers.rotary_scaling import AnyRotaryScaling, PlainAngles
-from regard.layers.static_cache import StaticCache
 from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_positive, require_probability
 
@@ -353,8 +353,8 @@ class DecoderBlock(Layer):
         Returns:
             Same shape as `x`.
         """
-        # A static cache has no number, and is for attention that sees all of the source.
-        start = 0 if cache is None or isinstance(cache, StaticCache) else len(cache)
+        # A cache without a number is for attention that sees all of the source.
+        start = 0 if cache is None or isinstance(cache, PositionedCache) else len(cache)
         x = self.self_residual(x, lambda y: self.self_attention(y, cache=cache))
         x = self.cross_residual(
             x,

@@ -19,8 +19,8 @@ from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.norm import LayerNorm
+from regard.layers.positioned_cache import next_position
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.layers.static_cache import next_position
 from regard.layers.transformer_block import (
     BlockConfig,
     DecoderBlock,

@@ -1,7 +1,7 @@
 """The base of encoder-decoders: all that training, search and alignment use of them.
 
 A family writes `hidden_states` (all target positions at once, for training) and `init_state` with
-`decode_step` (one token at a time, for generation), which must agree.
+`next_logits` (a few tokens after those before, for generation), which must agree.
 """
 
 from __future__ import annotations
@@ -112,6 +112,18 @@ class EncoderDecoder(TextModel, Generic[S]):
         """
 
     @abstractmethod
+    def next_logits(self, target_ids: Tensor, state: S) -> Tensor:
+        """Decode the next tokens.
+
+        Args:
+            target_ids: The next tokens of each row, ``[batch, length]``.
+            state: State from `init_state`; updated in place.
+
+        Returns:
+            Logits after each of them, ``[batch, length, vocab]``; log-probabilities where the model
+            copies.
+        """
+
     def decode_step(self, ids: Tensor, state: S) -> Tensor:
         """Decode one token.
 
@@ -122,6 +134,7 @@ class EncoderDecoder(TextModel, Generic[S]):
         Returns:
             Logits of the next token, ``[batch, vocab]``; log-probabilities where the model copies.
         """
+        return self.next_logits(ids[:, None], state)[:, 0]
 
     @property
     def alignment_attention(self) -> CrossAttention | Seq2SeqAttention | None:
@@ -157,9 +170,9 @@ class SinglePassDecoder(EncoderDecoder[S]):
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
         return self.decode(target_ids, self.init_state(source_ids, lengths=lengths))
 
-    def decode_step(self, ids: Tensor, state: S) -> Tensor:
-        """Decode a token of each row: ids ``[batch]`` to logits ``[batch, vocab]``."""
-        return self.logits(self.decode(ids[:, None], state)[:, 0])
+    def next_logits(self, target_ids: Tensor, state: S) -> Tensor:
+        """Decode the next tokens, ``[batch, length]``, to logits ``[batch, length, vocab]``."""
+        return self.logits(self.decode(target_ids, state))
 
 
 @dataclass

@@ -177,12 +177,12 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
             caches=list(self.decoder.init_state().caches),
         )
 
-    def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode a token of each row: ids ``[batch]`` to logits ``[batch, vocab]``."""
+    def next_logits(self, target_ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode the next tokens, ``[batch, length]``, to logits ``[batch, length, vocab]``."""
         hidden = self.decoder.decode(
-            ids[:, None], state.caches, memory=state.memory, lengths=state.lengths
+            target_ids, state.caches, memory=state.memory, lengths=state.lengths
         )
-        return self.logits(hidden[:, -1])
+        return self.logits(hidden)
 
     def _project(self, states: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [block.cross_attention.project(states) for block in self.decoder_blocks]

@@ -255,10 +255,9 @@ class T5(EncoderDecoder[DecoderState]):
             caches=[block.make_cache() for block in self.decoder_blocks],
         )
 
-    def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode a token of each row: ids ``[batch]`` to logits ``[batch, vocab]``."""
-        hidden = self._decode(ids[:, None], state.memory, state.lengths, state.caches)
-        return self.logits(hidden[:, 0])
+    def next_logits(self, target_ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode the next tokens, ``[batch, length]``, to logits ``[batch, length, vocab]``."""
+        return self.logits(self._decode(target_ids, state.memory, state.lengths, state.caches))
 
     def _project(self, states: Tensor) -> Memory:
         return [block.cross_attention.project(states) for block in self.decoder_blocks]

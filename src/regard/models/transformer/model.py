@@ -25,9 +25,9 @@ from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
 from regard.layers.pointer_generator import CopyDistribution, PointerGenerator
+from regard.layers.positioned_cache import next_position
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, SinusoidOrder
 from regard.layers.role_embedding import RoleEmbedding
-from regard.layers.static_cache import next_position
 from regard.layers.transformer_block import (
     BlockConfig,
     DecoderBlock,
@@ -342,21 +342,22 @@ class Transformer(EncoderDecoder[DecoderState]):
             copy_source=None if copy_head is None else copy_head.read(source_ids, states),
         )
 
-    def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode one token; see `EncoderDecoder`."""
+    def next_logits(self, target_ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode the next tokens, ``[batch, length]``, to ``[batch, length, vocab]``."""
         x = embedded = self.target_embedding(
-            ids[:, None], start=next_position(state.caches[0]), dtype=self.compute_dtype
+            target_ids, start=next_position(state.caches[0]), dtype=self.compute_dtype
         )
         for block, memory, cache in zip(self.decoder, state.memory, state.caches, strict=True):
             x = block(x, memory, state.lengths, cache)
         hidden = self.decoder_norm(x)
-        logits = self.logits(hidden)  # [batch, 1, vocab]
-        if self.copy_head is not None and state.copy_source is not None:
-            # The rows of one source are positions of one target.
-            hidden, embedded, logits = (
-                x.unflatten(0, (-1, state.readers)).squeeze(2) for x in (hidden, embedded, logits)
-            )
-            ids = ids.unflatten(0, (-1, state.readers))
-            copies = self.copy_head(hidden, embedded, ids, state.copy_source, state.lengths)
-            return copies.mix(logits).flatten(0, 1)
-        return logits[:, -1]
+        logits = self.logits(hidden)
+        if self.copy_head is None or state.copy_source is None:
+            return logits
+        # The tokens of all rows that read one source are positions of one target.
+        parts = (
+            part.unflatten(0, (-1, state.readers)).flatten(1, 2)
+            for part in (hidden, embedded, target_ids)
+        )
+        copies = self.copy_head(*parts, state.copy_source, state.lengths)
+        by_source = logits.unflatten(0, (-1, state.readers)).flatten(1, 2)
+        return copies.mix(by_source).view_as(logits)
