@@ -410,11 +410,14 @@ def test_a_format_that_cannot_take_a_model_names_one_that_can(tokenizer, tmp_pat
     model.folder = Path("ende")
     with pytest.raises(ConfigError, match=r"model\.positions=sinusoidal_halves") as caught:
         export_model(model, tmp_path)
-    command = message_text("", caught.value.next_steps)
-    assert command == "  For CTranslate2: regard export ende -o ende-ctranslate2 --to ctranslate2"
+    assert message_text("", caught.value.next_steps) == (
+        "  For CTranslate2: regard export ende -o ende-ctranslate2 --to ctranslate2"
+        "  For onnxruntime: regard export ende -o ende-onnx --to onnx"
+        "  For PyTorch: regard export ende -o ende-torch --to torch"
+    )
     with pytest.raises(ConfigError) as caught:
         export_model(translator(tokenizer, has_copy=True), tmp_path)
-    assert not caught.value.next_steps
+    assert [dict(step.settings)["to"] for step in caught.value.next_steps] == ["onnx", "torch"]
     assert str(caught.value).endswith(
         "`model.positions=sinusoidal_halves`.  For CTranslate2 (`to=ctranslate2`) it is enough: "
         "`model.has_copy=false`."

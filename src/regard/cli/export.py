@@ -44,9 +44,8 @@ def export(
         Folder to write.
     to
         The format: hf (Hugging Face: config.json, safetensors, tokenizer.json), ctranslate2
-        (Transformers that write texts: model.bin, tokenizer.json), or for models that classify,
-        find answers, embed or forecast onnx (model.onnx, tokenizer.json) or torch (a program of
-        torch.export that needs no regard: model.pt2, tokenizer.json).
+        (Transformers that write texts: model.bin, tokenizer.json), onnx (graphs, tokenizer.json) or
+        torch (programs of torch.export that need no regard: .pt2, tokenizer.json).
     lang
         Languages such as en-fr of a translator of many, which the exported model translates without
         further options; of a T5, which of its tasks is exported.

@@ -34,8 +34,10 @@ VOCABULARY = "vocab.json"  # byte-pair encoding with MERGES, and Marian
 MERGES = "merges.txt"
 CTRANSLATE2_MODEL = "model.bin"
 CTRANSLATE2_VOCABULARY, CTRANSLATE2_WRITER_VOCABULARY = "shared_vocabulary.json", "vocabulary.json"
-ONNX_MODEL, ONNX_WEIGHTS = "model.onnx", "model.onnx.data"
-TORCH_PROGRAM = "model.pt2"
+GRAPH_NAMES = ("model", "encoder_model", "decoder_model_merged")
+"""Names of the files of graphs, without their endings: `model` alone, or the other two."""
+ONNX_SUFFIX, TORCH_SUFFIX = ".onnx", ".pt2"
+ONNX_WEIGHTS_SUFFIX = ".onnx.data"
 README_MARK = "<!-- written by regard export -->"
 """First line of a README that an export wrote, and another one may replace."""
 EXPORTER = {"exported_by": "regard"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from regard.attention import Full, MaskPattern, ScoreDependentPattern, attend
+from regard.attention import Full, MaskPattern, TopK, attend
 from regard.layers.positioned_cache import PositionedCache
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ExplicitCache(PositionedCache):
         self.values = torch.cat([self.values, v], dim=2)
         rows, pattern = self.rows, self.pattern
         queries, keys = rows.queries[:, :, None], rows.keys[:, None]
-        assert isinstance(pattern, MaskPattern | ScoreDependentPattern)
+        assert isinstance(pattern, MaskPattern | TopK), "others are not decoded with a cache"
         is_allowed = pattern.allowed(queries, keys)  # [rows or 1, new, past + new]
         if rows.is_token is not None:
             is_allowed = is_allowed & rows.is_token[:, None]
@@ -91,10 +91,9 @@ class ExplicitCache(PositionedCache):
             function = position_bias.function(q.dtype)
             bias = function(queries[:, None], keys[:, None], function.tensors())
         # The mask has the direction in which a pattern by scores looks.
-        is_by_score = isinstance(pattern, ScoreDependentPattern)
         return attend(
             *(q, self.keys, self.values),
-            pattern=replace(pattern, causal=False) if is_by_score else Full(),
+            pattern=replace(pattern, causal=False) if isinstance(pattern, TopK) else Full(),
             score=score,
             mask=is_allowed[:, None],
             bias=bias,

@@ -34,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.attention.cumulative_sum import cumulative_sum
+from regard.attention.exporting import is_exporting
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 
@@ -109,7 +110,7 @@ class CopyDistribution(NamedTuple):
         is_copied = total > 0
         copied = largest + torch.where(is_copied, total, 1.0).log()
         # Not torch.logaddexp, whose second derivative is NaN at this distance.
-        mixed = torch.maximum(generated, copied) - F.logsigmoid((generated - copied).abs())
+        mixed = torch.maximum(generated, copied) - _log_sigmoid((generated - copied).abs())
         return torch.where(is_copied, mixed, generated)
 
     def coverage_losses(self) -> Tensor:
@@ -206,7 +207,7 @@ class PointerGenerator(Layer):
         x = torch.cat([hidden, context, embedded], dim=-1)
         # A plain map of PyTorch computes in the type of its weights alone.
         gate = self.gate(x.to(exact) if isinstance(self.gate, Linear) else x)[..., 0].to(exact)
-        log_generate, log_copy = F.logsigmoid(gate), F.logsigmoid(-gate)
+        log_generate, log_copy = _log_sigmoid(gate), _log_sigmoid(-gate)
         if lengths is not None:
             is_empty = lengths[:, None] == 0
             log_generate = log_generate.masked_fill(is_empty, 0.0)
@@ -233,3 +234,9 @@ class PointerGenerator(Layer):
             positions continue.
         """
         return (5 * 4 + 1) * length
+
+
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """Compute the logarithm of the sigmoid of ``[...]``."""
+    # ONNX takes the logarithm of a sigmoid, whose small values runtimes approximate.
+    return -F.softplus(-x) if is_exporting() else F.logsigmoid(x)

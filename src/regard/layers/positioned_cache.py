@@ -52,8 +52,8 @@ class PositionedCache(ABC):
         """Raise: the number of positions is a tensor, and may differ between rows."""
         raise TypeError("this cache has its positions as a tensor: `positions`")
 
-    def select(self, rows: Tensor) -> None:
-        """Do nothing: whoever takes the step reorders its rows."""
+    def select(self, rows: Tensor) -> None:  # noqa: B027 - there is nothing to do
+        """Do nothing: whoever takes the step reorders its rows, ``[new_rows]``."""
 
 
 def next_position(cache: Sized) -> int | Tensor:

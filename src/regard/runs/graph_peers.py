@@ -15,6 +15,7 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.audio import read_wav
 from regard.data.rows import Rows
 from regard.data.time_series import TimeSeries
+from regard.hub.file_names import GRAPH_NAMES
 from regard.runs.input_check import forecast_outputs
 from regard.runs.text_check import Peer
 from regard.runs.text_outputs import (
@@ -22,13 +23,18 @@ from regard.runs.text_outputs import (
     InputReader,
     TextOutput,
     TextReader,
+    compared_search,
+    continued_tokens,
     label_output,
     question_of,
+    scored_tokens,
 )
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.question_answering.predictor import QuestionAnswerer
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 T = TypeVar("T")
 _USAGE = "regard.hub.export.usage"
@@ -66,11 +72,15 @@ def graph_outputs(
     Returns:
         An output for each.
     """
+    if isinstance(opened, TargetWriter):
+        return _write(folder, opened, texts, session)
     export = _open(folder, session)
     if isinstance(opened, TextClassifier):
         return _classify(export, opened, texts)
     if isinstance(opened, QuestionAnswerer):
         return _answer(export, texts)
+    if isinstance(opened, TextGenerator):
+        return _continue(export, opened, texts)
     assert isinstance(opened, TextEncoder), "others are not exported"
     if opened.model.head is None or opened.tokenizer.mask_id is None:
         return _embed(export, texts)
@@ -190,4 +200,42 @@ def _fill(export: _Export, texts: Sequence[str]) -> list[TextOutput]:
         (candidates,) = fill(text, NUM_CANDIDATES)
         numbers = tuple(probability for _, probability in candidates)
         outputs.append(TextOutput(_rows(fill.encode(text))[0], numbers=numbers))
+    return outputs
+
+
+def _write(
+    folder: Path, opened: TargetWriter, texts: Sequence[str], session: str
+) -> list[TextOutput]:
+    """Write outputs with the search of the folder, of at most as many tokens as are compared."""
+    module = import_module(f"{_USAGE}.{session}")
+    sessions = (module.open_session(str(folder), name) for name in GRAPH_NAMES[1:])
+    write = import_module(f"{_USAGE}.write_texts").TextWriter(str(folder), *sessions)
+    search = compared_search(opened)
+    write.beam = search.beam
+    longest, outputs = write.rules.get("max_length"), []
+    write.rules["max_length"] = 1 + min(filter(None, (search.max_length, longest and longest - 1)))
+    for text in texts:
+        inputs = write.encode(text)
+        ids = write.search(inputs)
+        target = [*ids, write.end][: scored_tokens(opened)]
+        log_probabilities = write.log_probabilities(inputs, target)
+        outputs.append(
+            TextOutput(
+                _rows(inputs)[0],
+                write.tokenizer.decode(ids),
+                (float(np.mean(log_probabilities)),),
+            )
+        )
+    return outputs
+
+
+def _continue(export: _Export, opened: TextGenerator, texts: Sequence[str]) -> list[TextOutput]:
+    generate, outputs = export.usage("continue_texts", "TextGenerator"), []
+    for text in texts:
+        tokens = generate.encode(text)
+        output = generate(text, continued_tokens(opened, len(tokens)), temperature=0)
+        numbers: tuple[float, ...] = ()
+        if len(tokens) > 1:
+            numbers = (float(np.mean(generate.log_probabilities(tokens))),)
+        outputs.append(TextOutput(tuple(tokens), output, numbers))
     return outputs

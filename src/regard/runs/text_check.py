@@ -57,7 +57,8 @@ class Peer(NamedTuple):
         search_difference: Returns in words what it does otherwise in a search of more than one
             beam; empty where its search is the same.
         greedy: How a search is greedy there.
-        limit: Its name of the maximum number of tokens of an output.
+        limit: Its name of the maximum number of tokens of an output; empty where the export has the
+            limits of the model.
         input_outputs: The same of other inputs, such as images; None for a library that reads none.
     """
 
@@ -160,7 +161,8 @@ def check_texts(
     inputs, own = model_outputs(compared, texts[:NUM_TEXTS])
     peer_outputs = peer.outputs(folder, compared, inputs)
     check = compare_outputs(inputs, own, peer_outputs, source=source, peer=peer.name)
-    check = replace(check, num_limited=_count_limited(compared, inputs, own))
+    if peer.limit:
+        check = replace(check, num_limited=_count_limited(compared, inputs, own))
     if compared is opened:
         return check
     num_equal = _count_equal_beams(folder, opened, peer, inputs)

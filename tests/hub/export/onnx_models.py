@@ -16,7 +16,7 @@ from regard.data.masking import MASK
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.hub.export import graph_folder
 from regard.hub.export import onnx as onnx_format
-from regard.hub.export.graphs import Graph
+from regard.hub.export.graph import Graph
 from regard.layers.attention_config import AttentionConfig
 from regard.runs.export_check import export_model
 from regard.setup.config import DataConfig, QuestionAnsweringConfig, RunConfig
@@ -83,9 +83,12 @@ def readme_names(folder: Path, monkeypatch: Any) -> dict[str, Any]:
 def export_untraced(model: Any, folder: Path, monkeypatch: Any, **options: Any) -> Any:
     """Export a model without its graph, which PyTorch computes from then on in this test."""
 
-    def keep(graph: Graph, _path: Path, _metadata: Any) -> None:
-        monkeypatch.setattr(TracelessSession, "graph", graph, raising=False)
+    graphs: dict[str, Graph] = {}
 
+    def keep(graph: Graph, path: Path, _metadata: Any) -> None:
+        graphs[path.name] = graph
+
+    monkeypatch.setattr(TracelessSession, "graphs", graphs, raising=False)
     monkeypatch.setattr(onnx_format, "ONNX", onnx_format.ONNX._replace(write=keep))
     monkeypatch.setattr(graph_folder, "check_shapes", lambda *_: None)
     monkeypatch.setattr("onnxruntime.InferenceSession", TracelessSession)
@@ -95,14 +98,17 @@ def export_untraced(model: Any, folder: Path, monkeypatch: Any, **options: Any) 
 class TracelessSession:
     """Stands for a session of onnxruntime: computes a graph by PyTorch, which takes no tracing."""
 
-    graph: ClassVar[Graph]
+    graphs: ClassVar[dict[str, Graph]]
 
     def __init__(self, path: str) -> None:
-        assert path.endswith("model.onnx")
+        self.graph = self.graphs[Path(path).name]
 
     def get_inputs(self) -> list[Any]:
-        example = self.graph.example()
-        return [SimpleNamespace(name=n, shape=list(x.shape)) for n, x in example.items()]
+        example, axes = self.graph.example(), self.graph.inputs
+        return [
+            SimpleNamespace(name=n, shape=[axes[n].get(i, size) for i, size in enumerate(x.shape)])
+            for n, x in example.items()
+        ]
 
     @torch.inference_mode()
     def run(self, names: list[str], arrays: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -8,12 +8,12 @@ import zipfile
 
 import pytest
 import torch
-from tests.hub.export.onnx_models import ENCODER, TEXTS, opened, text_classifier, train_tokenizer
+from tests.hub.export.onnx_models import ENCODER, TEXTS, text_classifier, train_tokenizer
 
 from regard.errors import ConfigError
-from regard.hub.export import TrainedModel, torch_program
-from regard.hub.export.graphs import Graph
-from regard.models import BertConfig, GptConfig
+from regard.hub.export import torch_program
+from regard.hub.export.graph import Graph
+from regard.models import BertConfig
 from regard.runs.export_check import export_model
 
 
@@ -83,10 +83,3 @@ def test_operators_that_pytorch_has_not_are_named(tmp_path, monkeypatch):
     )
     with pytest.raises(ConfigError, match=r"needs operators of regard: .*aten.linear"):
         torch_program.TORCH.write(graph, tmp_path / "model.pt2", {})
-
-
-def test_a_model_that_writes_texts_is_refused(tmp_path):
-    config = GptConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=24)
-    writer = opened("language-modeling", config, train_tokenizer())
-    with pytest.raises(ConfigError, match="writes texts, token by token"):
-        torch_program.export_torch(TrainedModel(writer.model, None, None), tmp_path)

@@ -1,8 +1,8 @@
-"""Folders of models with one forward pass: a graph, and what reads and runs it.
+"""Folders of models as graphs, and what reads and runs them.
 
-Next to the graph are the vocabulary (``tokenizer.json`` with truncation and padding),
+Next to the graphs are the vocabulary (``tokenizer.json`` with truncation and padding),
 ``config.json`` with the fields that ``transformers.js`` and Optimum read, and a README whose lines
-run the model. The graph is run once for several shapes before the folder counts as written: what
+run the model. A graph is run once for several shapes before the folder counts as written: what
 the tracer took from its example for a constant would show.
 """
 
@@ -23,14 +23,17 @@ from torch import Tensor
 from regard.data.time_series import MONTHS
 from regard.errors import ConfigError, WeightsError
 from regard.hub.export.formats import choose_format, image_obstacles
+from regard.hub.export.generation_fields import generation_fields
+from regard.hub.export.graph import Graph
 from regard.hub.export.graph_format import GraphFormat
 from regard.hub.export.graph_readme import write_readme
-from regard.hub.export.graphs import Graph, make_graph, predicts_tokens
+from regard.hub.export.graphs import make_graphs, predicts_tokens
 from regard.hub.export.hugging_face import pixel_preparation
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import SeriesCalendar, TrainedModel
 from regard.hub.file_names import (
     EXPORTER,
+    GENERATION_CONFIG,
     HF_CONFIG,
     MODEL_CARD,
     PREPROCESSOR_CONFIG,
@@ -38,6 +41,7 @@ from regard.hub.file_names import (
 )
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.published_folder import checkpoint_writer
+from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.hub.hugging_face.recognize import require_no_run
 from regard.hub.hugging_face.sentence_transformers import SentencePooling
 from regard.hub.hugging_face.weight_files import dump_json
@@ -47,7 +51,9 @@ from regard.metrics.words import word_pattern
 from regard.models import (
     INPUT_ENCODERS,
     Classifier,
+    Decoder,
     Encoder,
+    EncoderDecoder,
     Model,
     ModelConfig,
     PatchTst,
@@ -67,10 +73,10 @@ _FLOOR = 1e-3  # of that number: a model before training gives zeros
 
 
 def write_graph_folder(trained: TrainedModel, folder: Path, form: GraphFormat) -> str:
-    """Write a folder with a graph in a format, and return its ``model_type``.
+    """Write a folder with graphs in a format, and return its ``model_type``.
 
     Args:
-        trained: A model with one forward pass.
+        trained: The model.
         folder: Created as needed.
         form: The format.
 
@@ -78,21 +84,24 @@ def write_graph_folder(trained: TrainedModel, folder: Path, form: GraphFormat) -
         The ``model_type``.
 
     Raises:
-        ConfigError: The model writes texts, or has a pattern of attention that no graph has.
+        ConfigError: The model has a pattern of attention or a cache that no graph has.
         ResourceError: The disk is full.
-        WeightsError: The graph gives other outputs than the model.
+        WeightsError: A graph gives other outputs than the model.
     """
     require_no_run(folder)
     trained = trained._replace(model=_in_float32(trained.model))
-    graph = make_graph(trained)
+    _require_one_vocabulary(trained)
+    graphs = make_graphs(trained)
     fields = _config_fields(trained)
     settings = _own_settings(trained)
-    files = _vocabulary_files(trained) | _preprocessor_files(trained)
+    files = _vocabulary_files(trained) | _preprocessor_files(trained) | _generation_files(trained)
     folder.mkdir(parents=True, exist_ok=True)
-    form.write(graph, folder / form.file, _metadata(trained))
-    check_shapes(graph, folder / form.file, form)
+    for name, graph in graphs.items():
+        path = folder / f"{name}{form.suffix}"
+        form.write(graph, path, _metadata(trained))
+        check_shapes(graph, path, form)
     summary = model_config(trained.model).summary(trained.attention)
-    files[MODEL_CARD] = write_readme(trained, graph, summary, form)
+    files[MODEL_CARD] = write_readme(trained, graphs, summary, form)
     for name, content in files.items():
         write_atomic(folder / name, content)
     write_atomic(folder / HF_CONFIG, dump_json({**fields, OWN_FIELD: settings, **EXPORTER}))
@@ -109,10 +118,34 @@ def graph_obstacles(trained: TrainedModel) -> str:
         A sentence or two.
     """
     try:
-        make_graph(trained)
+        _require_one_vocabulary(trained)
+        make_graphs(trained)
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def _require_one_vocabulary(trained: TrainedModel) -> None:
+    """Check that the lines of the README can read the vocabulary of a model that writes texts.
+
+    Raises:
+        ConfigError: Sources and targets have two, or there is no ``tokenizer.json`` of it.
+    """
+    tokenizer = trained.tokenizer
+    if tokenizer is None or not isinstance(trained.model, Decoder | EncoderDecoder):
+        return
+    files = vocabulary_files(tokenizer)
+    if files and TOKENIZER not in files:
+        raise ConfigError(
+            f"export: the vocabulary is in {', '.join(files)}, and a graph that writes texts goes "
+            f"with a {TOKENIZER}.  Of such folders `transformers` writes one: "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+        )
+    if isinstance(trained.model, EncoderDecoder) and hasattr(tokenizer, "source"):
+        raise ConfigError(
+            "export: sources and targets have vocabularies of their own, and a folder of graphs "
+            "has one."
+        )
 
 
 def check_shapes(graph: Graph, path: Path, form: GraphFormat) -> None:
@@ -189,8 +222,14 @@ def _config_fields(trained: TrainedModel) -> dict[str, Any]:
                 model, config, labels, trained.attention, model_type=trained.model_type
             )
             fields, _ = checkpoint_writer(model, labels)(config, layout, model.vocab_size)
+    special = {} if trained.tokenizer is None else trained.tokenizer.special_ids
+    ids = {
+        f"{role}_token_id": special[role]
+        for role in ("bos", "eos", "pad")
+        if role in special and isinstance(model, Decoder | EncoderDecoder)
+    }
     of_labels = label_fields(labels) if labels else {}
-    return {**fields, **of_labels, **threshold_fields(trained.label_threshold)}
+    return {**ids, **fields, **of_labels, **threshold_fields(trained.label_threshold)}
 
 
 def _family(config: ModelConfig) -> str:
@@ -223,8 +262,12 @@ def _max_length(trained: TrainedModel) -> int | None:
     """Return the maximum number of tokens, or of rows of features; None where there is none."""
     model, pooling = trained.model, trained.pooling
     limits = [getattr(model_config(model), "max_positions", None)]
+    if isinstance(model, Decoder):
+        return model.num_positions
     if isinstance(model, Classifier | SpanModel | Vit):
         limits.append(trained.max_length)
+    elif isinstance(model, EncoderDecoder):  # the end of a source is not counted
+        limits.append(None if trained.max_length is None else trained.max_length + 1)
     elif pooling is not None and pooling.max_length is not None:
         limits.append(pooling.max_length)
     elif trained.tokenizer is not None:
@@ -242,11 +285,11 @@ def _vocabulary_files(trained: TrainedModel) -> dict[str, str | bytes]:
     limit = _max_length(trained)
     has_segments = isinstance(model, SpanModel) and model.encoder.config.num_segments > 1
     files = tokenizer_files(tokenizer, model, reads_segments=has_segments, max_length=limit)
-    if TOKENIZER not in files:
-        return files
+    if TOKENIZER not in files or isinstance(model, Decoder):
+        return files  # a prompt is neither cut nor padded on the right
     content = files[TOKENIZER]
     backend = Backend.from_str(content if isinstance(content, str) else content.decode())
-    pad_id = getattr(model_config(model), "pad_id", 0)
+    pad_id = model.pad_id if isinstance(model, EncoderDecoder) else _pad_id(model)
     backend.enable_padding(pad_id=pad_id, pad_token=backend.id_to_token(pad_id) or "[PAD]")
     if limit is not None:
         direction = "left" if getattr(tokenizer, "is_cut_left", False) else "right"
@@ -260,6 +303,20 @@ def _vocabulary_files(trained: TrainedModel) -> dict[str, str | bytes]:
                 search.max_length, stride=stride, strategy="only_second", direction=direction
             )
     return files | {TOKENIZER: backend.to_str()}
+
+
+def _pad_id(model: Model) -> int:
+    """Return the token that pads texts of a model that reads them."""
+    return getattr(model_config(model), "pad_id", 0)
+
+
+def _generation_files(trained: TrainedModel) -> dict[str, str | bytes]:
+    """Return the file that says how texts are written, by its name; none for other models."""
+    model, tokenizer = trained.model, trained.tokenizer
+    if tokenizer is None or not isinstance(model, Decoder | EncoderDecoder):
+        return {}
+    fields = generation_fields(trained, model, tokenizer, has_vocabulary=True)
+    return {GENERATION_CONFIG: dump_json(fields)}
 
 
 def _preprocessor_files(trained: TrainedModel) -> dict[str, str | bytes]:
@@ -306,6 +363,8 @@ def _own_settings(trained: TrainedModel) -> dict[str, Any]:
     elif isinstance(trained.model, Encoder):
         pooling = trained.pooling or SentencePooling()
         settings |= {"prompt": pooling.prompt, "lowercases": pooling.lowercases}
+    if isinstance(trained.model, EncoderDecoder):
+        settings["source_prefix"] = trained.source_prefix
     if isinstance(trained.model, SpanModel) and tokenizer is not None and search is not None:
         begin, between, end, segments = tokenizer.pair_template
         settings |= {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regard.hub.export.graphs import Graph
+from regard.hub.export.graph import Graph
 
 
 class GraphFormat(NamedTuple):
@@ -14,7 +14,7 @@ class GraphFormat(NamedTuple):
 
     Args:
         name: Its name in titles.
-        file: Name of the file in a folder.
+        suffix: End of the names of files.
         write: Traces a graph, and writes the file with facts by name.
         open_session: Opens the file; ``run`` of a session takes names of outputs, and arrays by the
             names of inputs.
@@ -25,7 +25,7 @@ class GraphFormat(NamedTuple):
     """
 
     name: str
-    file: str
+    suffix: str
     write: Callable[[Graph, Path, Mapping[str, str]], None]
     open_session: Callable[[Path], Any]
     failures: Callable[[], tuple[type[Exception], ...]]

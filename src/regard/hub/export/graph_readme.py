@@ -6,7 +6,7 @@ The lines are those of modules of `usage`, which the check of an export has used
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +14,18 @@ from typing import NamedTuple
 import torch
 
 from regard.data.listing import list_first
+from regard.hub.export.graph import Graph
 from regard.hub.export.graph_format import GraphFormat
-from regard.hub.export.graphs import Graph, predicts_tokens
+from regard.hub.export.graphs import predicts_tokens
+from regard.hub.export.hugging_face_readme import example_source
 from regard.hub.export.trained_model import TrainedModel, describe_threshold
 from regard.hub.file_names import README_MARK
-from regard.models import Classifier, PatchTst, SpanModel, Vit
+from regard.models import Classifier, Decoder, EncoderDecoder, PatchTst, SpanModel, Vit
 
 _LABELS = 50  # that are listed
 _FUTURE = "from __future__ import annotations"
+_OWN_IMPORT = f"from {__package__}.usage"
+"""Begins the import of what another module of `usage` has, whose lines come before."""
 
 
 class Usage(NamedTuple):
@@ -139,6 +143,35 @@ print(classify([log_mel(samples, classify.settings)]))
 """,
     (_PADDING,),
 )
+_WRITTEN = Usage(
+    ("decoder_step", "write_texts"),
+    "TextWriter",
+    _TEXT_PACKAGES,
+    """\
+encoder = open_session(".", "encoder_model")
+write = TextWriter(".", encoder, open_session(".", "decoder_model_merged"))
+print(write({text}))
+""",
+    (
+        "A source is padded on the right: a row with another `encoder_attention_mask` gives NaN. "
+        "In the first step the `past_key_values` have length 0, and the `present` ones are those "
+        "of the next. Keys and values of a source are computed in the first step alone.",
+    ),
+)
+_CONTINUED = Usage(
+    ("decoder_step", "continue_texts"),
+    "TextGenerator",
+    _TEXT_PACKAGES,
+    """\
+generate = TextGenerator(".", open_session("."))
+print(generate("Once", temperature=0))
+""",
+    (
+        "In the first step the `past_key_values` have length 0, and the `present` ones are those "
+        "of the next. Shorter prompts of a batch are padded on the left, or anywhere: "
+        "`attention_mask` is 0 there, and `position_ids` count the tokens alone.",
+    ),
+)
 
 
 _SERIES = Usage(
@@ -176,15 +209,22 @@ def usage_of(trained: TrainedModel) -> Usage:
         return _ROWS if trained.audio is None else _RECORDINGS
     if isinstance(model, PatchTst):
         return _SERIES
+    if isinstance(model, Decoder):
+        return _CONTINUED
+    if isinstance(model, EncoderDecoder) and trained.tokenizer is not None:
+        text = json.dumps(example_source(trained, trained.tokenizer), ensure_ascii=False)
+        return _WRITTEN._replace(example=_WRITTEN.example.format(text=text))
     return _MASKED_TOKENS if predicts_tokens(trained) else _VECTORS
 
 
-def write_readme(trained: TrainedModel, graph: Graph, summary: str, form: GraphFormat) -> str:
+def write_readme(
+    trained: TrainedModel, graphs: Mapping[str, Graph], summary: str, form: GraphFormat
+) -> str:
     """Return the text of the README.
 
     Args:
         trained: The model.
-        graph: Its graph.
+        graphs: Its graphs, by the names of their files without endings.
         summary: The model in a line.
         form: The format of its file.
     """
@@ -194,7 +234,7 @@ def write_readme(trained: TrainedModel, graph: Graph, summary: str, form: GraphF
         README_MARK,
         f"# A model{task}, as {form.name}",
         f"{summary}. Written by regard; {form.description}",
-        _table(graph),
+        *_tables(graphs, form),
         *usage.notes,
     ]
     if trained.labels:
@@ -208,6 +248,17 @@ def write_readme(trained: TrainedModel, graph: Graph, summary: str, form: GraphF
             f"```python\n{_lines((form.session, *usage.modules))}\n\n{usage.example}```",
         ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _tables(graphs: Mapping[str, Graph], form: GraphFormat) -> list[str]:
+    """Return the inputs and outputs of each graph, after the name of its file if there are more."""
+    if len(graphs) == 1:
+        return [_table(graph) for graph in graphs.values()]
+    return [
+        part
+        for name, graph in graphs.items()
+        for part in (f"`{name}{form.suffix}`:", _table(graph))
+    ]
 
 
 def _table(graph: Graph) -> str:
@@ -234,6 +285,10 @@ def _lines(modules: Sequence[str]) -> str:
         lines = text.partition(_FUTURE)[2].strip().splitlines()
         is_import = [not line or line.startswith(("import ", "from ")) for line in lines]
         count = is_import.index(False)
-        imports += [line for line in lines[:count] if line and line not in imports]
+        imports += [
+            line
+            for line in lines[:count]
+            if line and line not in imports and not line.startswith(_OWN_IMPORT)
+        ]
         bodies.append("\n".join(lines[count:]))
     return "\n\n\n".join(["\n".join(imports), *bodies])

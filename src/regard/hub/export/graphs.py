@@ -1,4 +1,4 @@
-"""Models as graphs of one pass: inputs and outputs by the names of the field, any batch and length.
+"""Models as graphs: inputs and outputs by the names of the field, any batch and length.
 
 A graph reads ``attention_mask`` in place of lengths. Padding is on the right: a row with padding
 anywhere else gives NaN, never the output of another text. Attention is computed by the definition,
@@ -7,8 +7,7 @@ with the scores of all pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,75 +16,53 @@ from torch import Tensor, nn
 from regard.attention.patterns.base import LengthDependentPattern
 from regard.attention.patterns.hierarchical import Hierarchical
 from regard.errors import ConfigError
+from regard.hub.export.decoding_graphs import MODEL, causal_graphs, seq2seq_graphs
+from regard.hub.export.graph import BATCH, TOKENS, Graph, read_mask, refuse
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.hugging_face.sentence_transformers import PoolingMode, SentencePooling
 from regard.layers.recorded_attention import RecordedAttention
-from regard.models import Classifier, Encoder, Model, PatchTst, SpanModel, Vit
-
-BATCH, LENGTH = "batch_size", "sequence_length"
-"""Names of the axes that vary, as those of exports of ``transformers``."""
-_ROWS, _POSITIONS = 3, 9  # of the example that is traced; 1 would be taken for a constant
-_LONGEST = 10**9  # tokens: a graph for fewer has compared a length with a constant
-_TOKENS = {0: BATCH, 1: LENGTH}
-
-
-class Graph(NamedTuple):
-    """A model with the names of its inputs and outputs.
-
-    Args:
-        module: Takes the inputs, and returns the outputs, both by name.
-        make_inputs: Draws inputs from a generator, for a number of rows and a length.
-        outputs: Axes that vary of each output, by its name.
-        inputs: The same of each input.
-    """
-
-    module: nn.Module
-    make_inputs: Callable[[torch.Generator, int, int], dict[str, Tensor]]
-    outputs: Mapping[str, Mapping[int, str]]
-    inputs: Mapping[str, Mapping[int, str]]
-
-    def example(self) -> dict[str, Tensor]:
-        """Return the inputs that are traced, by name."""
-        # More positions than a layer has at the beginning that are treated otherwise.
-        numbers = [getattr(layer, "num_global", 0) for layer in self.module.modules()]
-        length = _POSITIONS + max(numbers)
-        return self.make_inputs(torch.Generator().manual_seed(0), _ROWS, length)
-
-    def trace(self) -> torch.export.ExportedProgram:
-        """Return the program of the model for any batch and length."""
-        axes = {
-            name: dict.fromkeys(of_input, torch.export.Dim.DYNAMIC)
-            for name, of_input in self.inputs.items()
-        }
-        program = torch.export.export(self.module, (), self.example(), dynamic_shapes=axes)
-        ranges = program.range_constraints.values()
-        assert all(bound.upper > _LONGEST for bound in ranges), "a length of the example is in it"
-        return program
-
-    def compute(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs of the model for inputs, both by name, of shape ``[batch, ...]``."""
-        return self.module(**inputs)
+from regard.models import (
+    Classifier,
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    Model,
+    PatchTst,
+    SpanModel,
+    Vit,
+)
 
 
-def make_graph(trained: TrainedModel) -> Graph:
-    """Return the graph of a model.
+def make_graphs(trained: TrainedModel) -> dict[str, Graph]:
+    """Return the graphs of a model.
 
     Args:
         trained: The model.
 
     Returns:
-        The graph.
+        One, or that of the encoder and that of the decoder, by the names of their files without
+        endings.
 
     Raises:
-        ConfigError: It writes texts, or has a pattern of attention that no graph has for all
-            lengths.
+        ConfigError: It has a pattern of attention that no graph has for all lengths, or writes
+            texts with something else than keys and values.
     """
     model = trained.model
     _check_patterns(model)
+    if isinstance(model, Decoder):
+        return causal_graphs(model)
+    if isinstance(model, EncoderDecoder):
+        return seq2seq_graphs(model)
+    return {MODEL: _reading_graph(trained)}
+
+
+def _reading_graph(trained: TrainedModel) -> Graph:
+    """Return the graph of a model that writes no texts."""
+    model = trained.model
     if isinstance(model, Classifier):
         return _text_graph(TextLabels(model), model.encoder, {"logits": {0: BATCH}})
     if isinstance(model, SpanModel):
-        outputs = {"start_logits": _TOKENS, "end_logits": _TOKENS}
+        outputs = {"start_logits": TOKENS, "end_logits": TOKENS}
         return _text_graph(
             AnswerSpans(model),
             model.encoder,
@@ -95,20 +72,16 @@ def make_graph(trained: TrainedModel) -> Graph:
         )
     if isinstance(model, Encoder):
         if predicts_tokens(trained):
-            outputs = {"logits": _TOKENS, "last_hidden_state": _TOKENS}
+            outputs = {"logits": TOKENS, "last_hidden_state": TOKENS}
             return _text_graph(MaskedTokens(model), model, outputs)
-        outputs = {"last_hidden_state": _TOKENS, "sentence_embedding": {0: BATCH}}
+        outputs = {"last_hidden_state": TOKENS, "sentence_embedding": {0: BATCH}}
         pooling = trained.pooling or SentencePooling()
         return _text_graph(TextVectors(model, pooling), model, outputs)
     if isinstance(model, Vit):
         return _image_graph(model) if model.config.input == "image" else _feature_graph(model)
-    if isinstance(model, PatchTst):
-        bands = () if trained.calendar is None else trained.calendar.bands
-        return _forecast_graph(model, bands)
-    raise ConfigError(
-        "export: a model that writes texts, token by token.  A graph is one pass over a whole "
-        "text, without the cache that makes the next token cheap."
-    )
+    assert isinstance(model, PatchTst)
+    bands = () if trained.calendar is None else trained.calendar.bands
+    return _forecast_graph(model, bands)
 
 
 def predicts_tokens(trained: TrainedModel) -> bool:
@@ -144,8 +117,8 @@ class TextLabels(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, labels]`` of ids and mask, ``[batch, length]``."""
-        lengths, is_refused = _read_mask(attention_mask)
-        return {"logits": _refuse(self.model(input_ids, lengths=lengths), is_refused)}
+        lengths, is_refused = read_mask(attention_mask)
+        return {"logits": refuse(self.model(input_ids, lengths=lengths), is_refused)}
 
 
 class AnswerSpans(nn.Module):
@@ -167,11 +140,11 @@ class AnswerSpans(nn.Module):
         token_roles: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute two logits, ``[batch, length]`` each, of inputs of the same shape."""
-        lengths, is_refused = _read_mask(attention_mask)
+        lengths, is_refused = read_mask(attention_mask)
         logits = self.model(
             input_ids, segments=token_type_ids, roles=token_roles, lengths=lengths
         )  # [batch, length, 2]
-        starts, ends = _refuse(logits, is_refused).unbind(-1)
+        starts, ends = refuse(logits, is_refused).unbind(-1)
         return {"start_logits": starts, "end_logits": ends}
 
 
@@ -188,8 +161,8 @@ class MaskedTokens(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, length, vocab]`` and states ``[batch, length, dim]``."""
-        lengths, is_refused = _read_mask(attention_mask)
-        states = _refuse(self.model.hidden_states(input_ids, lengths=lengths), is_refused)
+        lengths, is_refused = read_mask(attention_mask)
+        states = refuse(self.model.hidden_states(input_ids, lengths=lengths), is_refused)
         return {"logits": self.model.logits(states), "last_hidden_state": states}
 
 
@@ -207,8 +180,8 @@ class TextVectors(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute ``[batch, length, dim]`` and ``[batch, vector]`` of ``[batch, length]``."""
-        lengths, is_refused = _read_mask(attention_mask)
-        states = _refuse(self.model.hidden_states(input_ids, lengths=lengths), is_refused)
+        lengths, is_refused = read_mask(attention_mask)
+        states = refuse(self.model.hidden_states(input_ids, lengths=lengths), is_refused)
         vectors = [pool_padded(states, lengths, mode) for mode in self.pooling.modes]
         vector = torch.cat(vectors, dim=-1)
         if self.pooling.is_normalized:
@@ -273,8 +246,8 @@ class FeatureLabels(nn.Module):
 
     def forward(self, input_features: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Compute logits ``[batch, labels]`` of ``[batch, length, features]`` and its mask."""
-        lengths, is_refused = _read_mask(attention_mask)
-        return {"logits": _refuse(self.model(input_features, lengths), is_refused)}
+        lengths, is_refused = read_mask(attention_mask)
+        return {"logits": refuse(self.model(input_features, lengths), is_refused)}
 
 
 class Quantiles(nn.Module):
@@ -323,26 +296,6 @@ def stretch_bands(quantiles: Tensor, bands: Sequence[float]) -> Tensor:
     return torch.stack(stretched, dim=-1)
 
 
-def _read_mask(attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the tokens of each row, and which rows have padding that is not on the right.
-
-    Args:
-        attention_mask: Not 0 at tokens, ``[batch, length]``.
-
-    Returns:
-        Whole numbers and bool, ``[batch]`` each.
-    """
-    is_token = attention_mask != 0
-    lengths = is_token.sum(1)
-    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    return lengths, (is_token != (positions < lengths[:, None])).any(1)
-
-
-def _refuse(output: Tensor, is_refused: Tensor) -> Tensor:
-    """Replace rows of ``[batch, ...]`` by NaN where bool ``[batch]`` says so."""
-    return output.masked_fill(is_refused.view(-1, *[1] * (output.dim() - 1)), torch.nan)
-
-
 def _text_graph(
     module: nn.Module,
     encoder: Encoder,
@@ -369,7 +322,7 @@ def _text_graph(
             inputs["token_roles"] = torch.randint(-1, 3, shape, generator=generator)
         return inputs
 
-    return Graph(module, make_inputs, outputs, dict.fromkeys(names, _TOKENS))
+    return Graph(module, make_inputs, outputs, dict.fromkeys(names, TOKENS))
 
 
 def _image_graph(model: Vit) -> Graph:
@@ -397,7 +350,7 @@ def _feature_graph(model: Vit) -> Graph:
 
     names = ("input_features", "attention_mask")
     return Graph(
-        FeatureLabels(model), make_inputs, {"logits": {0: BATCH}}, dict.fromkeys(names, _TOKENS)
+        FeatureLabels(model), make_inputs, {"logits": {0: BATCH}}, dict.fromkeys(names, TOKENS)
     )
 
 

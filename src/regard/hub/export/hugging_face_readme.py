@@ -138,7 +138,7 @@ def _usage(trained: TrainedModel) -> tuple[str, str]:
     elif isinstance(model, Decoder):
         lines = _WRITE.format(auto_class="AutoModelForCausalLM", text='"Once"', options="")
     elif isinstance(model, EncoderDecoder):
-        text = json.dumps(_example_source(trained, tokenizer), ensure_ascii=False)
+        text = json.dumps(example_source(trained, tokenizer), ensure_ascii=False)
         options = "" if trained.max_length is None else ", truncation=True"
         lines = _WRITE.format(auto_class="AutoModelForSeq2SeqLM", text=text, options=options)
     elif predicts_tokens(trained):
@@ -149,8 +149,13 @@ def _usage(trained: TrainedModel) -> tuple[str, str]:
     return "torch transformers", lines
 
 
-def _example_source(trained: TrainedModel, tokenizer: AnyTokenizer) -> str:
-    """Return a text as the model reads it: after its prefix, and the tag of a language."""
+def example_source(trained: TrainedModel, tokenizer: AnyTokenizer) -> str:
+    """Return a text as a model reads it: after its prefix, and the tag of a language.
+
+    Args:
+        trained: An encoder-decoder.
+        tokenizer: Its vocabulary.
+    """
     tags = tokenizer.language_tags if isinstance(tokenizer, Tokenizer) else ()
     tag = min(tags, default="")
     return f"{trained.source_prefix}{tag}{' ' if tag else ''}Good morning"

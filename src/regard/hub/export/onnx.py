@@ -1,6 +1,7 @@
-"""Models with one forward pass as ONNX: ``model.onnx`` with plain operators, any batch and length.
+"""Models as ONNX: files with plain operators, any batch and length.
 
-Weights from 2 GiB on, the limit of a file of protobuf, are in ``model.onnx.data``.
+Weights from 2 GiB on, the limit of a file of protobuf, are in a file next to it, such as
+``model.onnx.data``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 import torch
 
 from regard.errors import ConfigError
+from regard.hub.export.graph import Graph, nested
 from regard.hub.export.graph_folder import write_graph_folder
 from regard.hub.export.graph_format import GraphFormat
-from regard.hub.export.graphs import Graph
 from regard.hub.export.trained_model import TrainedModel
-from regard.hub.file_names import ONNX_MODEL
+from regard.hub.file_names import ONNX_SUFFIX
 from regard.hub.storage import require_space, writing
 from regard.version import installed_version
 
@@ -37,14 +38,14 @@ def export_onnx(trained: TrainedModel, folder: Path) -> str:
     """Write a folder that onnxruntime opens.
 
     Args:
-        trained: A model with one forward pass.
+        trained: The model.
         folder: Created as needed.
 
     Returns:
         Its ``model_type``.
 
     Raises:
-        ConfigError: The model writes texts, has a pattern of attention that no graph has, or a
+        ConfigError: The model has a pattern of attention or a cache that no graph has, or a
             package is missing.
         ResourceError: The disk is full.
         WeightsError: The graph gives other outputs than the model.
@@ -93,7 +94,7 @@ def _write_graph(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
     with _silent():
         program: Any = torch.onnx.export(
             graph.trace(),
-            kwargs=graph.example(),
+            kwargs=nested(graph.example()),
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             opset_version=OPSET,
@@ -161,7 +162,7 @@ def _name_axes(model: Any, graph: Graph) -> None:
 
 ONNX = GraphFormat(
     name="ONNX",
-    file=ONNX_MODEL,
+    suffix=ONNX_SUFFIX,
     write=_write_graph,
     open_session=open_session,
     failures=_failures,

@@ -1,4 +1,4 @@
-"""Models with one forward pass as programs of PyTorch: ``model.pt2``, any batch and length.
+"""Models as programs of PyTorch, such as ``model.pt2``, for any batch and length.
 
 The file has operators of PyTorch alone, so that `torch.export.load` opens it without regard, and
 says nothing of the machine that wrote it.
@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from regard.errors import ConfigError
+from regard.hub.export.graph import Graph
 from regard.hub.export.graph_folder import write_graph_folder
 from regard.hub.export.graph_format import GraphFormat
-from regard.hub.export.graphs import Graph
 from regard.hub.export.trained_model import TrainedModel
-from regard.hub.file_names import TORCH_PROGRAM
+from regard.hub.file_names import TORCH_SUFFIX
 from regard.hub.storage import require_space, writing
 
 _TRACES = ("from_node", "nn_module_stack", "source_fn_stack", "stack_trace", "torch_fn")
@@ -31,14 +31,14 @@ def export_torch(trained: TrainedModel, folder: Path) -> str:
     """Write a folder that `torch.export.load` opens without regard.
 
     Args:
-        trained: A model with one forward pass.
+        trained: The model.
         folder: Created as needed.
 
     Returns:
         Its ``model_type``.
 
     Raises:
-        ConfigError: The model writes texts, or has a pattern of attention that no graph has.
+        ConfigError: The model has a pattern of attention or a cache that no graph has.
         ResourceError: The disk is full.
         WeightsError: The program gives other outputs than the model.
     """
@@ -47,7 +47,9 @@ def export_torch(trained: TrainedModel, folder: Path) -> str:
 
 def open_session(path: Path) -> Any:
     """Return a session of the program of a file."""
-    return import_module("regard.hub.export.usage.torch_session").open_session(str(path.parent))
+    return import_module("regard.hub.export.usage.torch_session").open_session(
+        str(path.parent), path.stem
+    )
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -95,7 +97,7 @@ def _namespace(node: torch.fx.Node) -> str:
 
 TORCH = GraphFormat(
     name="a program of PyTorch",
-    file=TORCH_PROGRAM,
+    suffix=TORCH_SUFFIX,
     write=_write_program,
     open_session=open_session,
     failures=_failures,

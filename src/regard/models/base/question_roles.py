@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regard.attention.exporting import is_exporting
+
 OF_QUESTION, OF_CONTEXT, IN_BOTH = range(3)
 """Roles of tokens: of the question or special; of the context; its word is in the question, too."""
 NUM_ROLES = 3
@@ -19,7 +21,7 @@ ROLE_WIDTH = 9
 def find_roles(ids: Tensor, separator_id: int, lengths: Tensor | None) -> Tensor:
     """Find the roles of tokens by their ids: a token of the text matches one of the question.
 
-    Cost: length times the longest question.
+    Cost: length times the longest question, in an exported graph times the length.
 
     Args:
         ids: ``[batch, length]``; a question ends at the first separator, and its text follows. A
@@ -36,7 +38,11 @@ def find_roles(ids: Tensor, separator_id: int, lengths: Tensor | None) -> Tensor
     is_separator = ids == separator_id
     is_question = is_separator.cumsum(1) == 0
     is_text = ~is_question & ~is_separator
-    num_asked = int((is_question & is_text.any(1, keepdim=True)).sum(1).amax()) if len(ids) else 0
+    if is_exporting():
+        num_asked = ids.shape[1]  # a number of the tokens would be one of the example
+    else:
+        has_text = is_text.any(1, keepdim=True)
+        num_asked = int((is_question & has_text).sum(1).amax()) if len(ids) else 0
     # A token outside the question must not equal one of another row: no token has the id -1.
     asked = ids[:, :num_asked].masked_fill(~is_question[:, :num_asked], -1)
     is_in_both = is_text & (ids[:, :, None] == asked[:, None]).any(2)

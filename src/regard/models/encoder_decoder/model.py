@@ -149,7 +149,9 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         parts = (self.encoder, self.decoder)
         return cross + sum(part.attention_bytes(attention, length) for part in parts)
 
-    def encode(self, source_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def encode(
+        self, source_ids: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Read the source.
 
         Args:
@@ -157,22 +159,24 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
             lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
-            States in the decoder's size, ``[batch, source_length, dim]``.
+            States in the decoder's size, ``[batch, source_length, dim]``, and the valid lengths
+            ``[batch]``, or None where no row is padded.
         """
-        return self.encoder_output(self.encoder.hidden_states(source_ids, lengths=lengths))
+        states = self.encoder_output(self.encoder.hidden_states(source_ids, lengths=lengths))
+        return states, lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
 
     def hidden_states(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
     ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
-        memory = self._project(self.encode(source_ids, lengths))
-        lengths = lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
-        return self.decoder.decode(target_ids, memory=memory, lengths=lengths)
+        states, lengths = self.encode(source_ids, lengths)
+        return self.decoder.decode(target_ids, memory=self._project(states), lengths=lengths)
 
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> DecoderState:
         """Read a source, ``[batch, length]``; return the state before the first token."""
+        states, _ = self.encode(source_ids, lengths)
         return DecoderState(
-            memory=self._project(self.encode(source_ids, lengths)),
+            memory=self._project(states),
             lengths=token_lengths(source_ids, lengths, pad_id=self.pad_id),
             caches=list(self.decoder.init_state().caches),
         )

@@ -7,6 +7,6 @@ from pathlib import Path
 import onnxruntime
 
 
-def open_session(folder: str) -> onnxruntime.InferenceSession:
-    """Return the graph of a folder."""
-    return onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"))
+def open_session(folder: str, name: str = "model") -> onnxruntime.InferenceSession:
+    """Return a graph of a folder."""
+    return onnxruntime.InferenceSession(str(Path(folder) / f"{name}.onnx"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
+from torch.utils import _pytree
 
 
 class Input(NamedTuple):
@@ -17,27 +18,46 @@ class Input(NamedTuple):
     shape: list[int]
 
 
-class Session:
-    """Runs ``model.pt2`` of a folder."""
+def arguments(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments by name: "past_key_values.0.key" is "0.key" of "past_key_values"."""
+    result: dict[str, Any] = {}
+    for name, value in inputs.items():
+        argument, point, rest = name.partition(".")
+        if point:
+            result.setdefault(argument, {})[rest] = value
+        else:
+            result[argument] = value
+    return result
 
-    def __init__(self, folder: str) -> None:
-        self.program = torch.export.load(Path(folder) / "model.pt2")
+
+class Session:
+    """Runs a program of a folder."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.program = torch.export.load(Path(folder) / f"{name}.pt2")
         self.module = self.program.module()
 
     def get_inputs(self) -> list[Input]:
         """Return the inputs."""
-        names = self.program.graph_signature.user_inputs
-        nodes = [node for node in self.program.graph.nodes if node.name in names]
-        return [Input(node.name, list(node.meta["val"].shape)) for node in nodes]
+        nodes = {node.name: node for node in self.program.graph.nodes}
+        spec: Any = self.program.call_spec.in_spec
+        names = _pytree.tree_unflatten(self.program.graph_signature.user_inputs, spec)
+        inputs = []
+        for argument, node in names[1].items():
+            parts = node if isinstance(node, dict) else {"": node}
+            for rest, name in parts.items():
+                shape = list(nodes[name].meta["val"].shape)
+                inputs.append(Input(f"{argument}.{rest}" if rest else argument, shape))
+        return inputs
 
     @torch.inference_mode()
-    def run(self, names: Sequence[str], inputs: dict[str, NDArray]) -> list[NDArray]:
+    def run(self, names: Sequence[str], inputs: Mapping[str, NDArray]) -> list[NDArray]:
         """Return some outputs, for arrays by the names of the inputs."""
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        outputs = self.module(**tensors)
+        outputs = self.module(**arguments(tensors))
         return [outputs[name].numpy() for name in names]
 
 
-def open_session(folder: str) -> Session:
-    """Return the program of a folder."""
-    return Session(folder)
+def open_session(folder: str, name: str = "model") -> Session:
+    """Return a program of a folder."""
+    return Session(folder, name)
