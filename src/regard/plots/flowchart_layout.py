@@ -22,11 +22,11 @@ Line = Literal["-->", "-.->", "-.-"]
 Point = tuple[float, float]
 """Distances from the left and from the upper edge of the page, in points."""
 
-LABEL_SIZE = 7.0  # of the font; these and all others in points
+LABEL_SIZE = 8.25  # of the font; these and all others in points
 WIDEST = 320.0  # text of a box; what is longer is cut off
 CORNER = 4.0  # radius of the turn of an arrow
-_TITLE_SIZE, _FACT_SIZE = 8.5, 7.5
-_ROW = 11.5  # of a line of text
+_TITLE_SIZE, _FACT_SIZE = 9.0, 8.25
+_ROW = 12.0  # of a line of text
 _PAD_X, _PAD_Y = 10.0, 5.0  # around the text of a box
 _GAP = 18.0  # between two boxes of a column
 _FRAME_PAD = 9.0

@@ -529,3 +529,77 @@ def test_training_rows_are_in_tables_with_bars_and_what_training_again_gave(open
     assert "−2.40 without the 200 of most influence" in opened.text(
         "#influence > .note + * + .note"
     )
+
+
+TEXT_SIZES = """[...document.querySelectorAll("body *")]
+  .filter((element) => element.checkVisibility() && [...element.childNodes].some(
+    (node) => node.nodeType === Node.TEXT_NODE && node.data.trim()))
+  .filter((element) => !["STYLE", "SCRIPT"].includes(element.tagName))
+  .filter((element) => getComputedStyle(element).fontSize !== "0px") // hidden on purpose
+  .map((element) => {
+    const matrix = element.closest("svg") && element.getScreenCTM();
+    const scale = matrix ? Math.hypot(matrix.c, matrix.d) : 1;
+    return parseFloat(getComputedStyle(element).fontSize) * scale;
+  })"""
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("make", [samples.translation, samples.windowed, samples.image])
+def test_no_text_of_a_page_is_smaller_than_11_pixels(open_page, make, width):
+    sizes = open_page(make, width=width).run(TEXT_SIZES)
+    assert len(sizes) > 50
+    assert min(sizes) >= 11 - 1e-3
+
+
+CELL_CONTRASTS = """[...document.querySelectorAll(".lens td[style]")].map((cell) => {
+  const style = getComputedStyle(cell);
+  const [text, ground] = [style.color, style.backgroundColor].map((color) => {
+    const parts = color.match(/[0-9.]+/g).slice(0, 3).map((part) => part / 255);
+    const [r, g, b] = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  });
+  return (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
+})"""
+
+
+def every_probability():
+    explanation = samples.translation()
+    rows = [
+        msgspec.structs.replace(
+            row, probabilities=[(index + 7 * at) % 25 / 24 for index in range(len(row.texts))]
+        )
+        for at, row in enumerate(explanation.lens)
+    ]
+    return msgspec.structs.replace(explanation, lens=rows)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_on_colored_cells_have_the_contrast_of_wcag(open_page, scheme):
+    contrasts = open_page(every_probability, scheme=scheme).run(CELL_CONTRASTS)
+    assert len(contrasts) > 12
+    assert min(contrasts) >= 4.5
+
+
+def of_two_columns():
+    wide = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300" viewBox="0 0 900 300">'
+        "<text x='9' y='20' font-size='11'>a</text></svg>"
+    )
+    explanation = samples.translation()
+    model = msgspec.structs.replace(explanation.model, picture=wide)
+    return msgspec.structs.replace(explanation, model=model)
+
+
+def test_a_diagram_wider_than_a_column_is_below_both_in_its_own_size(open_page):
+    opened = open_page(of_two_columns)
+    opened.page.wait_for_selector(".panels ~ #architecture")
+    assert opened.run("document.querySelector('img.diagram').clientWidth") == 900
+    assert opened.text("#architecture .hint") == ""
+
+
+def test_a_diagram_wider_than_a_phone_is_scrolled_and_says_so(open_page):
+    opened = open_page(of_two_columns, width=400)
+    opened.page.wait_for_selector(".panels ~ #architecture")
+    assert opened.run("document.querySelector('img.diagram').clientWidth") == 900
+    assert "scroll to the side" in opened.text("#architecture .hint")
+    assert opened.run(OVERFLOW) == 0

@@ -91,3 +91,23 @@ def test_words_of_a_label_are_text_and_those_of_a_right_to_left_row_are_in_order
     assert LABELS[0][:10] in page.locator("svg.chart").last.text_content()
     direction = "e => getComputedStyle(e).unicodeBidi"
     assert page.locator("dd").first.evaluate(direction) == "plaintext"
+
+
+CHART_SIZES = """[...document.querySelectorAll("svg.chart text")].map((text) => {
+  const matrix = text.getScreenCTM();
+  return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(matrix.c, matrix.d);
+})"""
+
+
+@pytest.mark.parametrize("num_labels", [5, 40])
+@pytest.mark.parametrize("width", [400, 1200])
+def test_no_text_of_a_chart_is_smaller_than_11_pixels(window, tmp_path, width, num_labels):
+    path = tmp_path / "report.html"
+    labels = tuple(f"label number {index}" for index in range(num_labels))
+    save_report(page_of(classified(labels=labels)), path)
+    window.page.set_viewport_size({"width": width, "height": 800})
+    window.page.goto(path.as_uri())
+    sizes = window.page.evaluate(CHART_SIZES)
+    assert len(sizes) > 2 * num_labels
+    assert min(sizes) >= 11 - 1e-3
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= width

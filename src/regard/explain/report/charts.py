@@ -29,6 +29,7 @@ from regard.plots.confusion_matrix import ClassificationPicture, merge_rare_labe
 from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_details import CalibrationChart
 
+_LEAST_CELL = 12.0  # has room for the name of its row
 _LIGHT_TEXT_FROM = 7  # step of the scale
 
 
@@ -248,17 +249,16 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
     labels, counts = merge_rare_labels(picture.labels, picture.counts)
     longest = max(map(len, labels), default=1)
     names = min(120.0, 16.0 + 6.5 * min(longest, 18))
-    cell = min(44.0, (WIDTH - names - 24) / max(1, len(labels)))
-    size = "small" if cell >= 14 else "tiny"
+    cell = max(_LEAST_CELL, min(44.0, (WIDTH - names - 24) / max(1, len(labels))))
     top, map_height = 22.0, cell * len(labels)
-    most_chars = max(4, int((names - 12) / (6.2 if size == "small" else 4.4)))
+    most_chars = max(4, int((names - 12) / 6.2))
     parts: list[Markup] = [text_at(names, 12.0, "predicted label →", class_="muted")]
     largest = max((count for row in counts for count in row), default=0)
     has_room = cell >= 8.0 + 6.0 * len(f"{largest:,}")
     for row, values in enumerate(counts):
         y, total = top + row * cell, max(1, sum(values))
         name = shorten_line(labels[row] or "(empty)", most_chars)
-        parts.append(text_at(names - 6, y + cell / 2 + 3.5, name, class_=f"end {size}"))
+        parts.append(text_at(names - 6, y + cell / 2 + 3.5, name, class_="end small"))
         for column, count in enumerate(values):
             title = f"{labels[row]} taken for {labels[column]}"
             box = _CountBox(names + column * cell, y, cell, has_text=has_room)
@@ -268,14 +268,16 @@ def confusion_chart(picture: ClassificationPicture) -> Chart:
         x = names + (column + 0.5) * cell
         name = shorten_line(label or "(empty)", most_chars)
         turned = f"rotate(-55 {x:.1f} {bottom + 10:.1f})"
-        parts.append(text_at(x, bottom + 10, name, class_=f"end {size}", transform=turned))
+        parts.append(text_at(x, bottom + 10, name, class_="end small", transform=turned))
     height = bottom + 16 + min(96.0, 5.6 * min(longest, most_chars))
     rows = [
         [label or "(empty)", *(f"{count:,}" for count in values)]
         for label, values in zip(labels, counts, strict=True)
     ]
     label = "Confusion: true labels down, predicted labels across"
-    return Chart(draw_svg(parts, height, label), table(["true label", *labels], rows, label))
+    width = max(WIDTH, names + 24 + cell * len(labels))
+    picture_of_counts = draw_svg(parts, height, label, width)
+    return Chart(picture_of_counts, table(["true label", *labels], rows, label))
 
 
 class _CountBox(NamedTuple):

@@ -23,6 +23,7 @@ from regard.plots.cells import LogScale
 from regard.plots.style import thin
 
 _MOST_COLUMNS = 56
+_MOST_CHARS = 17  # of the name of a layer
 _LEFT, _TOP = 112.0, 6.0  # corner of the cells; the names of layers are left of them
 
 
@@ -110,7 +111,7 @@ class _Grid(NamedTuple):
     @classmethod
     def of_size(cls, num_rows: int, num_columns: int) -> _Grid:
         """Return the grid of this many rows and columns that fits the width of a chart."""
-        height = 16.0 if num_rows <= 24 else max(6.0, 384.0 / num_rows)
+        height = 16.0 if num_rows <= 24 else 12.0
         return cls(min(32.0, (WIDTH - _LEFT - 8) / max(1, num_columns)), height)
 
     def top(self, row: int) -> float:
@@ -119,9 +120,8 @@ class _Grid(NamedTuple):
 
     def row_name(self, row: int, name: str, *, kind: str) -> Markup:
         """Draw the name of a row, of a class of the style sheet."""
-        size, most_chars = ("small", 17) if self.height >= 12 else ("tiny", 26)
         y = self.top(row) + self.height / 2 + 3.5
-        return text_at(_LEFT - 6, y, shorten_middle(name, most_chars), class_=f"end {size} {kind}")
+        return text_at(_LEFT - 6, y, shorten_middle(name, _MOST_CHARS), class_=f"end small {kind}")
 
     def row(self, row: int, colors: Sequence[int | None]) -> list[Markup]:
         """Draw the cells of a row; those without a color stay empty."""

@@ -32,7 +32,7 @@ class Chart(NamedTuple):
         return tag(
             "figure",
             tag("h3", title),
-            tag("div", self.svg, class_="scroll"),
+            tag("div", self.svg, class_="scroll", tabindex="0"),
             *(tag("p", note, class_="note") for note in notes if note),
             tag("details", tag("summary", "table"), self.table, class_="twin"),
         )
@@ -70,13 +70,18 @@ def number_text(value: float | None) -> str:
     return f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.3g}"
 
 
-def draw_svg(parts: Sequence[Markup], height: float, label: str) -> Markup:
-    """Return a chart of its width and a height, with a label for those who do not see it."""
+def draw_svg(parts: Sequence[Markup], height: float, label: str, width: float = WIDTH) -> Markup:
+    """Return a chart of a width and a height, with a label for those who do not see it.
+
+    One that is wider than a panel keeps its size, so that its texts can be read, and is scrolled.
+    """
+    size = {"width": f"{width:.0f}", "height": f"{height:.0f}"} if width > WIDTH else {}
     return tag(
         "svg",
         *parts,
         class_="chart",
-        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        **size,
         role="img",
         aria_label=label,
     )

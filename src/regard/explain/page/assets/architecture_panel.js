@@ -1,6 +1,6 @@
 // Panel 6: architecture. The diagram of this model, and what it is.
 
-import { el } from "./elements.js";
+import { el, onScroll } from "./elements.js";
 import { count } from "./words.js";
 
 /** Build the panel. */
@@ -18,12 +18,18 @@ export function architecturePanel(explained) {
         alt: model.diagram || "Architecture of the model",
       })
     : el("pre", { class: "diagram", text: model.diagram });
+  const box = el("div", { class: "scroll diagram-box", tabindex: 0, "aria-label": "Diagram" }, picture);
+  const more = el("p", { class: "hint" });
+  onScroll(box, (hasMore) => {
+    more.textContent = hasMore ? "More of the diagram follows: scroll to the side." : "";
+  });
   return el(
     "section",
     { class: "panel", id: "architecture" },
     el("h2", {}, el("span", { class: "number", text: "6" }), el("span", { text: "Architecture" })),
     el("p", { class: "note", text: `${facts.join(" · ")}.` }),
-    el("div", { class: "scroll diagram-box", tabindex: 0, "aria-label": "Diagram" }, picture),
+    box,
+    more,
   );
 }
 

@@ -1,6 +1,8 @@
 // Colors: those of all pictures of regard, and the two scales made of them.
 
 const STEPS = 256;
+// The relative luminance on which black and white have the same contrast, 4.58 (WCAG 2.2).
+const EQUAL_CONTRAST = Math.sqrt(1.05 * 0.05) - 0.05;
 const NAMES = ["page", "ink", "muted", "grid", "frame", "accent", "second"];
 export const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
 
@@ -37,9 +39,12 @@ export function color(value, isSigned) {
 
 /** Return the color of text on that of a value. */
 export function textColor(value, isSigned) {
-  const [r, g, b] = rgb(value, isSigned);
-  const isLight = 0.299 * r + 0.587 * g + 0.114 * b > 140;
-  return isLight ? "#0c0c0e" : "#fbfbfd";
+  const parts = rgb(value, isSigned).map((part) => {
+    const fraction = part / 255;
+    return fraction <= 0.04045 ? fraction / 12.92 : ((fraction + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  return luminance > EQUAL_CONTRAST ? "#000000" : "#ffffff";
 }
 
 function ramp(colors) {

@@ -4,7 +4,7 @@ import { FONT, rgb, color, theme } from "./colors.js";
 import { el, svg, onWidth } from "./elements.js";
 import { shortLabel, textWidth } from "./words.js";
 
-const LEAST_CELL = 10; // pixels, of a cell whose label can be read
+const LEAST_CELL = 12; // pixels, of a cell whose label can be read
 const MOST_CELL = 30;
 const LEAST_SLANTED = 16; // between turned labels
 const TALLEST = 440; // of an overview
@@ -249,7 +249,7 @@ class Plate {
         x: this.x - 6,
         y: this.y + (index + 0.5) * step,
         "text-anchor": "end",
-        ...labelStyle(top + index === record.row, step),
+        ...labelStyle(top + index === record.row),
         text,
       }),
     );
@@ -272,7 +272,7 @@ class Plate {
         y,
         "text-anchor": isFlat ? "middle" : "start",
         transform: isFlat ? null : `rotate(-52 ${x} ${y})`,
-        ...labelStyle(left + index === record.column, 16),
+        ...labelStyle(left + index === record.column),
         text,
       });
     });
@@ -289,7 +289,7 @@ class Plate {
           x: isDown ? this.x - 6 : this.x + along,
           y: isDown ? this.y + along : this.y - 9,
           "text-anchor": isDown ? "end" : "middle",
-          ...labelStyle(false, 16),
+          ...labelStyle(false),
           text: at + 1,
         }),
       );
@@ -372,7 +372,7 @@ export function hatch(context, width, height) {
 }
 
 function drawLegend(element, { isSigned, scaleText, hasHatching }) {
-  const canvas = el("canvas", { width: 120, height: 8, class: "scale" });
+  const canvas = el("canvas", { width: 120, height: 8, class: "scale", "aria-hidden": true });
   const context = canvas.getContext("2d");
   for (let x = 0; x < 120; x++) {
     context.fillStyle = color(isSigned ? x / 59.5 - 1 : x / 119, isSigned);
@@ -380,17 +380,17 @@ function drawLegend(element, { isSigned, scaleText, hasHatching }) {
   }
   const parts = [el("span", { text: scaleText[0] }), canvas, el("span", { text: scaleText[1] })];
   if (hasHatching) {
-    const sample = el("canvas", { width: 24, height: 10, class: "scale" });
+    const sample = el("canvas", { width: 24, height: 10, class: "scale", "aria-hidden": true });
     hatch(sample.getContext("2d"), 24, 10);
     parts.push(el("span", { class: "never" }, sample, el("span", { text: hasHatching })));
   }
   element.replaceChildren(...parts);
 }
 
-function labelStyle(isChosen, step) {
+function labelStyle(isChosen) {
   return {
     "font-family": FONT,
-    "font-size": Math.min(LABEL_FONT, Math.max(9, step - 1)),
+    "font-size": LABEL_FONT,
     "font-weight": isChosen ? 650 : 400,
     "dominant-baseline": "central",
     fill: isChosen ? theme.accent : theme.muted,

@@ -17,6 +17,7 @@ import { whyPanel } from "./why_panel.js";
 
 const CAVEAT =
   "Attention shows where information may flow, not why. A head’s effect here is the change in ";
+const DIAGRAM_FRAME = 50; // pixels around the picture in its panel
 const PANELS = ["why", "alignment", "heads", "one-head", "layers", "architecture"]; // left, right, ...
 const HELP = [
   [
@@ -113,13 +114,22 @@ export function showExplanation(explained, root) {
   return balance(root);
 }
 
-/** Put the diagram, which nothing else refers to, into the shorter column. */
+/**
+ * Put the diagram, which nothing else refers to, into the shorter column, or below both where it is
+ * wider than one: smaller, its texts could not be read.
+ */
 async function balance(root) {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame); // until all is laid out
   const [left, right] = root.querySelectorAll(".stack");
   const diagram = root.querySelector("#architecture");
   if (!diagram) return;
+  const picture = diagram.querySelector("img");
+  await picture?.decode();
   diagram.remove();
+  if (picture && picture.naturalWidth > left.clientWidth - DIAGRAM_FRAME) {
+    root.querySelector(".panels").after(diagram);
+    return;
+  }
   (left.offsetHeight <= right.offsetHeight ? left : right).append(diagram);
 }
 
