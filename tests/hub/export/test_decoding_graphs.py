@@ -241,8 +241,11 @@ def test_the_readme_writes_what_the_model_does(settings, tokenizer, tmp_path, mo
     assert exported.texts.num_texts >= 4
     assert exported.texts.difference < 1e-5
     if not settings:
-        write = readme_names(tmp_path, monkeypatch)["write"]
-        assert [write(text) for text in TEXTS[:2]] == [writer.translate(text) for text in TEXTS[:2]]
+        write, texts = readme_names(tmp_path, monkeypatch)["write"], [*TEXTS[:2], " "]
+        assert [write(text) for text in texts] == [writer.translate(text) for text in texts]
+        table = (tmp_path / "README.md").read_text()
+        assert "| in | `past_key_values.N.encoder.value` | float32 | batch_size, 2, past_" in table
+        assert table.count("N is the number of a layer, 0 to 1.") == 1
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,25 @@ def test_a_folder_for_ctranslate2_is_named_for_it(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("encoder_model.onnx", "onnxruntime"),
+        ("model.onnx", "onnxruntime"),
+        ("model.pt2", "PyTorch"),
+    ],
+)
+@pytest.mark.parametrize("model_type", ["bert", "transformer"])
+def test_a_folder_of_graphs_that_was_exported_is_named(name, library, model_type, tmp_path):
+    (tmp_path / name).write_text("")
+    fields = {"exported_by": "regard", "model_type": model_type}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert message(tmp_path) == (
+        f"{tmp_path}: a model for {library} ({name}), which is not opened here; its README says "
+        "how it is run.  Name the folder that it was made from."
+    )
+
+
 @pytest.mark.parametrize("has_config", [True, False])
 def test_checkpoints_with_a_pickled_index_are_refused_by_its_name(has_config, bert):
     (bert / "model.safetensors").rename(bert / "__0_0.distcp")

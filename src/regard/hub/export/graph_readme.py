@@ -6,6 +6,7 @@ The lines are those of modules of `usage`, which the check of an export has used
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from regard.hub.file_names import README_MARK
 from regard.models import Classifier, Decoder, EncoderDecoder, PatchTst, SpanModel, Vit
 
 _LABELS = 50  # that are listed
+_LAYER = re.compile(r"\.(\d+)\.")  # of the name of keys and values
 _FUTURE = "from __future__ import annotations"
 _OWN_IMPORT = f"from {__package__}.usage"
 """Begins the import of what another module of `usage` has, whose lines come before."""
@@ -267,12 +269,18 @@ def _table(graph: Graph) -> str:
     inputs = graph.example()
     with torch.inference_mode():
         outputs = graph.compute(inputs)
+    last = max((int(match[1]) for match in map(_LAYER.search, graph.inputs) if match), default=0)
     for role, tensors, axes in (("in", inputs, graph.inputs), ("out", outputs, graph.outputs)):
         for name, values in tensors.items():
+            layer = _LAYER.search(name)
+            if layer and layer[1] != "0":
+                continue  # as of the first layer
             sizes = [axes[name].get(axis, str(size)) for axis, size in enumerate(values.shape)]
             kind = str(values.dtype).removeprefix("torch.")
-            rows.append(f"| {role} | `{name}` | {kind} | {', '.join(sizes)} |")
-    return "\n".join(rows)
+            shown = _LAYER.sub(".N.", name)
+            rows.append(f"| {role} | `{shown}` | {kind} | {', '.join(sizes)} |")
+    layers = [f"N is the number of a layer, 0 to {last}."] if last else []
+    return "\n".join([*rows, "", *layers]).rstrip()
 
 
 def _lines(modules: Sequence[str]) -> str:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.listing import list_first
-from regard.hub.file_names import CTRANSLATE2_MODEL, HF_CONFIG, WEIGHTS, WEIGHTS_INDEX
+from regard.hub.file_names import (
+    CTRANSLATE2_MODEL,
+    GRAPH_NAMES,
+    HF_CONFIG,
+    ONNX_SUFFIX,
+    TORCH_SUFFIX,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+)
 
 ADAPTER = "adapter_config.json"
 cut_list = partial(list_first, limit=10)
@@ -96,6 +104,24 @@ def describe_folder(path: Path) -> str:
 
 
 _ORIGINAL = f"Take the original folder, with {HF_CONFIG} and .safetensors."
+
+
+def describe_graphs(folder: Path) -> str:
+    """Return what a folder of graphs is, which an export wrote; empty for other folders.
+
+    Args:
+        folder: Folder with a ``config.json``.
+    """
+    for suffix, library in ((ONNX_SUFFIX, "onnxruntime"), (TORCH_SUFFIX, "PyTorch")):
+        files = [
+            f"{name}{suffix}" for name in GRAPH_NAMES if (folder / f"{name}{suffix}").is_file()
+        ]
+        if files and not (folder / WEIGHTS).exists():
+            return (
+                f"{folder}: a model for {library} ({cut_list(files)}), which is not opened here; "
+                "its README says how it is run.  Name the folder that it was made from."
+            )
+    return ""
 
 
 def describe_adapter(path: Path) -> str:

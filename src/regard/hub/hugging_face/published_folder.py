@@ -40,6 +40,7 @@ from regard.hub.hugging_face.name_mapping import (
 )
 from regard.hub.hugging_face.other_folders import (
     describe_adapter,
+    describe_graphs,
     describe_quantization,
     describe_quantized_tensors,
 )
@@ -288,6 +289,8 @@ def _check_untrained(
 
 
 def _format_of(folder: Path, fields: Mapping[str, Any]) -> CheckpointFormat:
+    if fields.items() >= EXPORTER.items() and (description := describe_graphs(folder)):
+        raise WeightsError(description)
     formats = CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS
     model_type = fields.get("model_type")
     if isinstance(model_type, str) and model_type in formats:

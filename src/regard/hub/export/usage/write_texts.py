@@ -130,4 +130,4 @@ class TextWriter:
 
     def __call__(self, text: str) -> str:
         """Return what the model writes for a text, by steps of ``[batch, 1]`` tokens."""
-        return self.tokenizer.decode(self.search(self.encode(text)))
+        return self.tokenizer.decode(self.search(self.encode(text))) if text.strip() else ""
