@@ -122,7 +122,7 @@ def loaded(trained):
 @pytest.mark.slow
 def test_translating_imports_one_task_and_one_family(loaded):
     packages = {name.split(".")[2] for name in loaded if name.startswith("regard.tasks.")}
-    assert packages == {"opening", "sequence_to_sequence", "translation"}
+    assert packages == {"opening", "published_task", "sequence_to_sequence", "translation"}
     families = {name.split(".")[2] for name in loaded if name.startswith("regard.models.")}
     assert families & set(FAMILIES) == {"transformer"}
     assert len(TASKS) == 10

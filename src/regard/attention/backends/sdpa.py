@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regard.attention.blockwise.any_order import Operation
-from regard.attention.options import AttentionOptions
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.scores import DotProduct, dim_scale
+
+if TYPE_CHECKING:  # a step of decoding needs neither
+    from regard.attention.blockwise.any_order import Operation
+    from regard.attention.options import AttentionOptions
 
 _FEW_PAIRS = 128 * 128  # of a query and a key: cuDNN saves less than its plan takes
 _CALLS_BEFORE_PLAN = 64  # of a shape: some steps of a model with several layers
