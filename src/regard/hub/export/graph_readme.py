@@ -213,8 +213,9 @@ def usage_of(trained: TrainedModel) -> Usage:
         return _SERIES
     if isinstance(model, Decoder):
         return _CONTINUED
-    if isinstance(model, EncoderDecoder) and trained.tokenizer is not None:
-        text = json.dumps(example_source(trained, trained.tokenizer), ensure_ascii=False)
+    if isinstance(model, EncoderDecoder):
+        source = "" if trained.tokenizer is None else example_source(trained, trained.tokenizer)
+        text = json.dumps(source, ensure_ascii=False)
         return _WRITTEN._replace(example=_WRITTEN.example.format(text=text))
     return _MASKED_TOKENS if predicts_tokens(trained) else _VECTORS
 
