@@ -1,8 +1,8 @@
 """Many cotangents at once: ``torch.autograd.grad(..., is_grads_batched=True)``.
 
 Those of `torch.autograd` (also of ``torch.autograd.functional`` with ``vectorize=True``, and of
-``torch.autograd.gradcheck``) are no `torch.vmap`: few views have a rule there, and no function with
-a derivative of its own. So a backward pass computes them one after the other.
+``torch.autograd.gradcheck``) do not use `torch.vmap`: few views have a rule there, and no function
+with a derivative of its own. So a backward pass computes them one after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Backward = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
 
 
 def are_batched(cotangents: Sequence[Tensor]) -> bool:
-    """Return whether some of these tensors, of any shape, stand for many."""
+    """Return whether some of these tensors, of any shape, hold many."""
     return any(map(is_legacy_batchedtensor, cotangents))
 
 
@@ -29,10 +29,10 @@ def pull_back_one_by_one(
 
     Args:
         backward: Computes it for one.
-        cotangents: Of any shape; each stands for the same number, or for one.
+        cotangents: Of any shape; each holds the same number, or one.
 
     Returns:
-        Cotangents that stand for as many.
+        Cotangents that hold as many.
     """
     level = torch._C._vmapmode_increment_nesting() - 1
     torch._C._vmapmode_decrement_nesting()

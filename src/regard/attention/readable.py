@@ -11,7 +11,7 @@ from regard.attention.exporting import is_recording
 
 
 def is_vmapped() -> bool:
-    """Return whether ``torch.vmap`` maps: a tensor may then stand for many."""
+    """Return whether ``torch.vmap`` maps: a tensor may then hold many."""
     if not torch._C._are_functorch_transforms_active():
         return False
     return any(level.key() == TransformType.Vmap for level in get_interpreter_stack() or ())

@@ -63,7 +63,7 @@ class _Listener:
         if now - self._start >= _QUIET_SECONDS:
             self._hand_on(Stage(name), now)
 
-    def tell(self, stage: Stage, began: float) -> None:
+    def report(self, stage: Stage, began: float) -> None:
         """Report a stage that began at a time, if it is due."""
         now = time.monotonic()
         if now - began >= _QUIET_SECONDS and now - self._reported_at >= _SECONDS_BETWEEN:
@@ -109,7 +109,7 @@ def stage_counter(name: str, total: int, unit: str = "rows") -> Callable[[int], 
     if listener is None:
         return None
     stage, began = Stage(name, 0, total, unit), time.monotonic()
-    return lambda done: listener.tell(stage._replace(done=done), began)
+    return lambda done: listener.report(stage._replace(done=done), began)
 
 
 def tracked(items: Iterable[T], name: str, total: int, unit: str = "rows") -> Iterable[T]:

@@ -66,18 +66,7 @@ class ExplicitCache(PositionedCache):
         score: DotProduct,
         position_bias: RelativeBias | None = None,
     ) -> Tensor:
-        """Add the tokens of the step, and attend from them.
-
-        Args:
-            q: ``[rows, heads, new, dim]``.
-            k: ``[rows, kv_heads, new, dim]``.
-            v: As `k`.
-            score: Of a query and a key.
-            position_bias: Added to the scores by distance; None adds nothing.
-
-        Returns:
-            ``[rows, heads, new, dim]``.
-        """
+        """Add the tokens of the step, and attend from them, ``[rows, heads, new, dim]``."""
         self.keys = torch.cat([self.keys, k], dim=2)
         self.values = torch.cat([self.values, v], dim=2)
         rows, pattern = self.rows, self.pattern

@@ -127,18 +127,7 @@ class StaticCache(PositionedCache):
         score: DotProduct,
         position_bias: RelativeBias | None = None,
     ) -> Tensor:
-        """Add a position of each row, and attend from it.
-
-        Args:
-            q: ``[sources * readers, heads, 1, dim]``.
-            k: ``[sources * readers, kv_heads, 1, dim]``.
-            v: As `k`.
-            score: Of a query and a key.
-            position_bias: None: scores are not changed by distances here.
-
-        Returns:
-            ``[sources * readers, heads, 1, dim]``.
-        """
+        """Add a position of each row, and attend from it, ``[rows, heads, 1, dim]``."""
         assert position_bias is None, "a layer with relative positions decodes without graphs"
         rows = self.rows
         sizes = rows.num_sources, rows.num_readers

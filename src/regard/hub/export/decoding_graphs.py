@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from regard.attention import Full, TopK
 from regard.errors import ConfigError
 from regard.hub.export.graph import BATCH, LENGTH, TOKENS, Graph, read_mask, refuse
+from regard.hub.file_names import GRAPH_NAMES
 from regard.layers.explicit_cache import ExplicitCache, ExplicitRows
 from regard.layers.multi_head_attention import SelfAttention
 from regard.layers.pointer_generator import CopySource
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     AttentiveModel = Transformer | T5 | EncoderDecoderModel
     """Has blocks of self- and cross-attention; other families may, too."""
 
-MODEL, ENCODER, DECODER = "model", "encoder_model", "decoder_model_merged"
-"""Names of the files, without their endings."""
+MODEL, ENCODER, DECODER = GRAPH_NAMES
 _SOURCE, _PAST = "encoder_sequence_length", "past_sequence_length"
 _TOTAL = f"{_PAST} + {LENGTH}"
 _COPY_KEYS = "copy.encoder.key"

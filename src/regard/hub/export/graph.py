@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config as shape_settings
 
+from regard.hub.export.usage.torch_session import arguments
+
 BATCH, LENGTH = "batch_size", "sequence_length"
 """Names of the axes that vary, as those of exports of ``transformers``."""
 TOKENS = {0: BATCH, 1: LENGTH}
@@ -54,7 +56,7 @@ class Graph(NamedTuple):
         # Else lengths of 0 and 1 would be taken for impossible.
         with cast("Any", shape_settings).patch(backed_size_oblivious=self.may_be_empty):
             program = torch.export.export(
-                self.module, (), nested(self.example()), dynamic_shapes=nested(axes)
+                self.module, (), arguments(self.example()), dynamic_shapes=arguments(axes)
             )
         if self.may_be_empty:
             program._guards_code.clear()  # that lengths differ from each other, and from 1
@@ -64,23 +66,7 @@ class Graph(NamedTuple):
 
     def compute(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs of the model for inputs, both by name, of shape ``[batch, ...]``."""
-        return self.module(**nested(inputs))
-
-
-def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a module, of inputs by name.
-
-    >>> nested({"input_ids": 1, "past_key_values.0.key": 2})
-    {'input_ids': 1, 'past_key_values': {'0.key': 2}}
-    """
-    arguments: dict[str, Any] = {}
-    for name, value in inputs.items():
-        argument, point, rest = name.partition(".")
-        if point:
-            arguments.setdefault(argument, {})[rest] = value
-        else:
-            arguments[argument] = value
-    return arguments
+        return self.module(**arguments(inputs))
 
 
 def read_mask(attention_mask: Tensor) -> tuple[Tensor, Tensor]:

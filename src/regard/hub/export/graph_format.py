@@ -1,4 +1,4 @@
-"""What tells one format of graphs from another."""
+"""What differs between formats of graphs."""
 
 from __future__ import annotations
 

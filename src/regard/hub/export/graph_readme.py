@@ -278,8 +278,8 @@ def _table(graph: Graph) -> str:
                 continue  # as of the first layer
             sizes = [axes[name].get(axis, str(size)) for axis, size in enumerate(values.shape)]
             kind = str(values.dtype).removeprefix("torch.")
-            shown = _LAYER.sub(".N.", name)
-            rows.append(f"| {role} | `{shown}` | {kind} | {', '.join(sizes)} |")
+            of_layer = _LAYER.sub(".N.", name)
+            rows.append(f"| {role} | `{of_layer}` | {kind} | {', '.join(sizes)} |")
     layers = [f"N is the number of a layer, 0 to {last}."] if last else []
     return "\n".join([*rows, "", *layers]).rstrip()
 

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from regard.errors import ConfigError
-from regard.hub.export.graph import Graph, nested
+from regard.hub.export.graph import Graph
 from regard.hub.export.graph_folder import write_graph_folder
 from regard.hub.export.graph_format import GraphFormat
 from regard.hub.export.trained_model import TrainedModel
+from regard.hub.export.usage.torch_session import arguments
 from regard.hub.file_names import ONNX_SUFFIX
 from regard.hub.storage import require_space, writing
 from regard.version import installed_version
@@ -94,7 +95,7 @@ def _write_graph(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
     with _silent():
         program: Any = torch.onnx.export(
             graph.trace(),
-            kwargs=nested(graph.example()),
+            kwargs=arguments(graph.example()),
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             opset_version=OPSET,

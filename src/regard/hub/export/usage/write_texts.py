@@ -112,12 +112,12 @@ class TextWriter:
                 ids_of_end = [] if ids[index] == self.end else [int(ids[index])]
                 output = [*tokens[rows[index], 1:].tolist(), *ids_of_end]
                 outputs.append((float(sums[best[index]]) / self.divisor(length), output))
-            kept = np.flatnonzero(~is_closed)[:beam]
-            if len(kept):
-                tokens = np.concatenate([tokens[rows[kept]], ids[kept, None]], 1)
-                totals = np.zeros(1) if beam == 1 else sums[best[kept]]
-                steps.select(rows[kept])
-            top = totals.max() if len(kept) else -np.inf
+            remaining = np.flatnonzero(~is_closed)[:beam]
+            if len(remaining):
+                tokens = np.concatenate([tokens[rows[remaining]], ids[remaining, None]], 1)
+                totals = np.zeros(1) if beam == 1 else sums[best[remaining]]
+                steps.select(rows[remaining])
+            top = totals.max() if len(remaining) else -np.inf
             if self.is_done([score for score, _ in outputs], top, length, limit):
                 break
         return max(outputs)[1] if outputs else tokens[totals.argmax(), 1:].tolist()
