@@ -20,6 +20,7 @@ import errno
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 _NO_MEMORY = re.compile(
@@ -152,6 +153,20 @@ def did_you_mean(word: str, candidates: Mapping[str, str] | Iterable[str]) -> st
     )
     close = difflib.get_close_matches(word, proposals, n=1)
     return f"  Did you mean {proposals[close[0]]}?" if close else ""
+
+
+def advise_on_windows_path(name: str) -> str:
+    r"""Return how a path of Windows is written under WSL; empty for any other name.
+
+    >>> advise_on_windows_path(r"C:\data\pairs.tsv"), advise_on_windows_path("pairs.tsv")
+    ('  A path of Windows?  Under WSL it is /mnt/c/data/pairs.tsv', '')
+    """
+    path = PureWindowsPath(name)
+    if "\\" not in name and not (path.drive and path.is_absolute()):
+        return ""
+    is_on_drive = path.is_absolute() and len(path.drive) == 2  # a letter and a colon
+    folder = Path("/mnt", path.drive[0].lower(), *path.parts[1:]) if is_on_drive else path
+    return f"  A path of Windows?  Under WSL it is {folder.as_posix()}"
 
 
 def shorten(value: object) -> str:

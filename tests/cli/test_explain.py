@@ -95,7 +95,7 @@ def test_another_output_and_a_contrast_are_explained(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bir", "-o", "why.pdf"], "-o why.pdf: the name says no format."),
+        (["bir", "-o", "why.pdf"], "-o why.pdf: an explanation has no format of this suffix."),
         (["bir", "-o", "why.html", "--format", "svg"], "-o why.html: not the suffix of svg."),
         (["bir", "-o", "why.html", "--json"], "not the suffix of json.  Leave --json out."),
         (["bir", "--json", "--format", "text"], "--json and --format text: leave one out."),

@@ -59,6 +59,13 @@ def test_a_surplus_word_is_named_with_the_usage(capsys, words, message):
     assert run(capsys, *words)[::2] == (2, f"regard: {message}\n")
 
 
+def test_several_files_are_not_called_a_text_of_several_words(capsys, tmp_path):
+    (tmp_path / "a.png").touch()
+    code, _, err = run(capsys, "classify", "M", tmp_path / "a.png", tmp_path / "a.png")
+    assert code == 2
+    assert "is not expected.  Several files?  Name their folder, or join them" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

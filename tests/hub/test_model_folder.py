@@ -89,6 +89,14 @@ def test_damaged_metrics_are_named(tmp_path):
         ModelFolder(tmp_path).read_metrics()
 
 
+def test_a_path_of_windows_is_written_as_under_wsl():
+    with pytest.raises(WeightsError) as caught:
+        ModelFolder("C:\\models\\ende").require_model()
+    assert str(caught.value) == (
+        r"C:\models\ende: no such folder.  A path of Windows?  Under WSL it is /mnt/c/models/ende"
+    )
+
+
 def test_a_model_folder_of_nearly_the_same_name_is_proposed(tmp_path):
     (tmp_path / "reviews").mkdir()
     (tmp_path / "review-texts").mkdir()

@@ -24,7 +24,7 @@ from regard.hub.export import EXPORTS
 from regard.layers.rotary_scaling import DynamicScaling
 from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
 from regard.runs.export_check import export_model
-from regard.runs.text_check import check_texts, validation_texts
+from regard.runs.text_check import check_texts, compare_outputs, validation_texts
 from regard.runs.text_outputs import TextOutput, model_outputs
 from regard.runs.transformers_peer import TRANSFORMERS
 from regard.settings.binding import from_toml
@@ -198,6 +198,12 @@ def test_an_export_with_other_labels_is_not_equal(tokenizer, transformers, tmp_p
     check = check_texts(tmp_path, model, TRANSFORMERS, path=None, texts=TEXTS)
     assert check.num_equal < check.num_texts
     assert check.difference > 1e-4
+
+
+def test_long_outputs_are_shown_from_where_they_differ():
+    own, theirs = (TextOutput((1,), "a" * 70 + end) for end in (" cat", "bird"))
+    check = compare_outputs(["x"], [own], [theirs], source="texts", peer="onnxruntime")
+    assert check.first == "'x': 70 equal characters, then ' cat', there 'bird'"
 
 
 @pytest.mark.parametrize(("beam", "power"), [(4, 0.45), (1, None)])

@@ -181,6 +181,7 @@ def test_names_of_other_hosts_are_refused_where_names_are_set():
         by_address = client.get("/healthz", Host="[::1]:8000")
         other = client.get("/healthz", Host="rebound.example.org")
     assert (own.status, by_address.status, other.status) == (200, 200, 421)
+    assert other.json["hint"].startswith("Its names: ::1, localhost.  A proxy in front of it sends")
 
 
 def test_pages_of_others_may_use_it_only_where_they_are_named():

@@ -74,8 +74,8 @@ class OutputOptions:
         kind = by_option or by_name
         if kind is None:
             raise ConfigError(
-                f"-o {self.file}: the name says no format.  Take {', '.join(_FORMATS)}, or add "
-                "--format."
+                f"-o {self.file}: an explanation has no format of this suffix.  Take "
+                f"{', '.join(_FORMATS)}, or add --format."
             )
         if by_name not in (None, kind):
             option = "--json" if self.json else "--format"

@@ -6,6 +6,7 @@ no word of a command line holds, and each parameter that can be a hyphen restore
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter as SignatureParameter
 from inspect import signature
@@ -110,8 +111,12 @@ def _describe_surplus(words: Sequence[str], verb: str, function: Callable[..., o
     )
     listed = ", ".join(f'"{word}"' for word in words)
     verb_form = "is" if len(words) == 1 else "are"
-    quotes = "  Put a text of several words in quotes." if takes_text else ""
-    return f"{listed} {verb_form} not expected.{quotes}  {_usage(verb, parameters)}"
+    advice = ""
+    if takes_text and all(map(os.path.exists, words)):
+        advice = "  Several files?  Name their folder, or join them: one file is read."
+    elif takes_text:
+        advice = "  Put a text of several words in quotes."
+    return f"{listed} {verb_form} not expected.{advice}  {_usage(verb, parameters)}"
 
 
 Flag = Parameter(negative=())

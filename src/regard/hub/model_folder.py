@@ -28,7 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from regard.data.listing import list_first
-from regard.errors import ConfigError, NextStep, WeightsError, did_you_mean
+from regard.errors import (
+    ConfigError,
+    NextStep,
+    WeightsError,
+    advise_on_windows_path,
+    did_you_mean,
+)
 from regard.hub.file_names import (
     CALIBRATION,
     CHECKPOINTS,
@@ -173,6 +179,7 @@ class ModelFolder:
             if advice := describe_missing(self.path):
                 raise WeightsError(f"{self.path}: no such folder.{advice}")
             hint = did_you_mean(self.path.name, self._other_models())
+            hint = hint or advise_on_windows_path(str(self.path))
             raise WeightsError(f"{self.path}: no such folder.{hint}", *([] if hint else [train]))
         if not self.path.is_dir():
             description = describe_file(self.path)

@@ -42,6 +42,7 @@ from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 NUM_TEXTS = 200
 _TOLERANCE = 1e-4
+_NUM_SHOWN = 60  # characters of an output in a message
 
 
 class Peer(NamedTuple):
@@ -316,11 +317,21 @@ def _difference(ours: TextOutput, theirs: TextOutput) -> str:
     if ours.tokens != theirs.tokens:
         return _token_difference(ours.tokens, theirs.tokens)
     if ours.output != theirs.output:
-        return f"{ours.output[:60]!r}, there {theirs.output[:60]!r}"
+        return _output_difference(ours.output, theirs.output)
     left, right = torch.tensor(ours.numbers), torch.tensor(theirs.numbers)
     if left.shape != right.shape or not torch.allclose(left, right, rtol=0, atol=_TOLERANCE):
         return "other numbers"
     return ""
+
+
+def _output_difference(ours: str, theirs: str) -> str:
+    """Return two outputs in words, long ones from the first character that differs."""
+    pairs = enumerate(zip_longest(ours, theirs))
+    start = next(index for index, (own, other) in pairs if own != other)
+    start = start if start >= _NUM_SHOWN else 0
+    left, right = (output[start : start + _NUM_SHOWN] for output in (ours, theirs))
+    equal = f"{start:,} equal characters, then " if start else ""
+    return f"{equal}{left!r}, there {right!r}"
 
 
 def _token_difference(ours: Sequence[int], theirs: Sequence[int]) -> str:

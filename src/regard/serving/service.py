@@ -168,7 +168,12 @@ class _Watch:
         try:
             host = _host_of(scope)
             if self._hosts and host not in self._hosts:
-                problem = Problem(421, f"{host or 'no host'}: not a name of this service.")
+                problem = Problem(
+                    421,
+                    f"{host or 'no host'}: not a name of this service.",
+                    hint=f"Its names: {', '.join(sorted(self._hosts))}.  A proxy in front of it "
+                    "sends one of them as the header Host.",
+                )
                 await problem_response(problem)(scope, receive, note)
             else:
                 await self._app(scope, receive, note)

@@ -358,6 +358,18 @@ def test_a_folder_of_nearly_the_same_name_is_proposed(tmp_path):
         open_source(tmp_path / "pairs.tsv")
 
 
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [("data\\pairs.tsv", "data/pairs.tsv"), ("D:/a b/pairs.tsv", "/mnt/d/a b/pairs.tsv")],
+)
+def test_a_path_of_windows_is_written_as_under_wsl(name, here):
+    with pytest.raises(DataError) as caught:
+        open_source(name)
+    assert str(caught.value) == (
+        f"{name}: no such file.  A path of Windows?  Under WSL it is {here}"
+    )
+
+
 def test_an_address_is_to_be_downloaded():
     with pytest.raises(DataError) as caught:
         open_source("https://example.org/a.tsv")

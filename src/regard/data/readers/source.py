@@ -31,7 +31,7 @@ from regard.data.readers.suffixes import suffix_of, suffix_of_content
 from regard.data.readers.table_folders import select_row_files, select_tables
 from regard.data.readers.table_lines import TableLines, find_table_form
 from regard.data.readers.table_origin import TableOrigin
-from regard.errors import DataError, ResourceError, did_you_mean
+from regard.errors import DataError, ResourceError, advise_on_windows_path, did_you_mean
 
 OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
 """Files that list the held-out parts of a collection of recordings (Warden 2018, section 6)."""
@@ -260,7 +260,9 @@ def describe_open_error(name: str, error: OSError | ValueError) -> str:
             siblings = {sibling.name: str(sibling) for sibling in path.parent.iterdir()}
         hint = did_you_mean(path.name, siblings)
         is_address = "://" in name
-        remedy = "  Download it, and name the file." if is_address else hint
+        remedy = hint or advise_on_windows_path(name)
+        if is_address:
+            remedy = "  Download it, and name the file."
         if fnmatch.filter(siblings, path.name):
             remedy = f"  One file, or their folder, is read: {shlex.quote(str(path.parent))}"
         cause = f"no such file.{remedy}"

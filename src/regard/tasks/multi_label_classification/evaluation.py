@@ -152,7 +152,7 @@ class MultiLabelReport(EvaluationReport, frozen=True, kw_only=True):
             "F1",
             f"micro {self.micro_f1:.1f} [{self.micro_f1_low:.1f}, {self.micro_f1_high:.1f}]   "
             f"macro {self.macro_f1:.1f}   all labels right {self.exact_match:.1f} %   loss "
-            f"{self.loss:.3f}   above {self.threshold:.3f}",
+            f"{self.loss:.3f}   threshold {self.threshold:.3f}",
         )
         yield (
             "Floors",
