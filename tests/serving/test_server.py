@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -136,23 +137,28 @@ def test_a_log_that_cannot_be_written_fails_no_request(monkeypatch):
 @pytest.mark.slow
 def test_a_second_interrupt_waits_for_no_request(trained):
     process, started = start(trained)
+    port = int(started["url"].rpartition(":")[2])
+    body = json.dumps({"text": ["a cat sees the dog"] * 1000, "beam": 16}).encode()
+    request = (
+        b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
     try:
-        port = int(started["url"].rpartition(":")[2])
-        body = json.dumps({"text": ["a cat sees the dog"] * 1000, "beam": 16}).encode()
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            connection.sendall(
-                b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\n"
-                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-            )
-            connection.sendall(body)
-            time.sleep(0.5)  # it has begun
+        with contextlib.ExitStack() as stack:
+            connections = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+                for _ in range(30)  # half a minute of work
+            ]
+            for connection in connections:
+                connection.sendall(request)
+            time.sleep(0.5)  # the first ones have begun
             process.send_signal(signal.SIGINT)
             time.sleep(0.3)
             process.send_signal(signal.SIGINT)
-            answer = connection.recv(12)
+            answers = [connection.recv(12) for connection in connections]
         output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert answer == b"HTTP/1.1 503"
+    assert answers.count(b"HTTP/1.1 503") > len(answers) // 2  # a slow machine has answered some
     assert output.splitlines()[-1] == '{"event":"stopped"}'
     assert (process.returncode, errors) == (130, "")

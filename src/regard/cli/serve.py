@@ -159,10 +159,12 @@ def serve(
             )
         _print_start(service, url, json=json)
 
-    run_service(service, host=address.host, port=address.port, on_start=on_start)
+    is_finished = run_service(service, host=address.host, port=address.port, on_start=on_start)
     print(as_json({"event": "stopped"}) if json else "Stopped", flush=True)
     if service.state.model.is_computing:  # for nobody: Python would wait for these threads
         os._exit(INTERRUPTED)
+    if not is_finished:
+        sys.exit(INTERRUPTED)
 
 
 def _limits(options: LimitOptions) -> ServiceLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -36,12 +37,17 @@ class _Server(uvicorn.Server):
         """Stop; the service hears of it also where requests are not waited for."""
         await super().shutdown(sockets)
         if self.force_exit:
+            # Before the service ends: one whose turn came after would find it closed, and fail.
+            requests = list(self.server_state.tasks)
+            for request in requests:
+                request.cancel()
+            await asyncio.gather(*requests, return_exceptions=True)
             await self.lifespan.shutdown()
 
 
 def run_service(
     service: Starlette, *, host: str, port: int, on_start: Callable[[str], None]
-) -> None:
+) -> bool:
     """Answer requests until SIGINT or SIGTERM; those that have begun are finished.
 
     Args:
@@ -49,6 +55,9 @@ def run_service(
         host: Address or name on which it listens.
         port: The port; 0 takes a free one.
         on_start: Hears of the URL, once requests can be sent.
+
+    Returns:
+        Whether all were finished: after a second SIGINT those that are left are answered with 503.
 
     Raises:
         ConfigError: The address cannot be taken.
@@ -65,7 +74,9 @@ def run_service(
             ws="none",
             timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         )
-        _Server(config).run(sockets=[listening])
+        server = _Server(config)
+        server.run(sockets=[listening])
+        return not server.force_exit
 
 
 def listen(host: str, port: int) -> socket.socket:
