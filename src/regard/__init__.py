@@ -90,8 +90,8 @@ def train(
             None shows nothing.
         options: Those of the command line, by the same names: ``preset``, ``minutes``, ``seed``,
             ``device``, ``precision``, ``threads``, ``columns``, ``targets``, ``lang``,
-            ``encoding``, ``drop_overlap``, ``allow_overlap``, ``horizon``, ``known``,
-            ``tensorboard``; see `regard.runs.train_options.TrainOptions`.
+            ``label_separator``, ``encoding``, ``drop_overlap``, ``allow_overlap``, ``horizon``,
+            ``known``, ``tensorboard``; see `regard.runs.train_options.TrainOptions`.
 
     Returns:
         The trained model, as `load` would open it.

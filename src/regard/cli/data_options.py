@@ -26,6 +26,8 @@ class DataOptions:
         horizon: Steps ahead that are forecast; by default the shortest season of the series, or 48
             without one, and at most a tenth of the longest series.
         known: Names of the columns that are known ahead, such as holiday,price, of series.
+        label_separator: What is between several labels in one cell, such as "|": any number of them
+            is then given to a text.
         encoding: Encoding of the data files, such as latin1.
         drop_overlap: Drop held-out sources that are also in the training data.
         allow_overlap: Keep them.
@@ -38,6 +40,7 @@ class DataOptions:
     lang: str | None = None
     horizon: int | None = None
     known: str | None = None
+    label_separator: Annotated[str | None, Name] = None
     encoding: str | None = None
     drop_overlap: Annotated[bool, Flag] = False
     allow_overlap: Annotated[bool, Flag] = False

@@ -18,6 +18,7 @@ _OPTIONS |= {
     name: f"--{name.rpartition('.')[2].replace('_', '-')}"
     for name in (
         *("data.columns", "data.targets", "data.valid", "data.test", "data.encoding"),
+        "data.label_separator",
         *("data.drop_overlap", "data.allow_overlap", "forecast.horizon", "forecast.known"),
         *("training.minutes", "training.seed", "training.device", "training.precision"),
         *("training.tensorboard", "preset", "config", "help_config", "resume", "data_from_rank_0"),

@@ -7,9 +7,11 @@ seen an empty cell in it, so one part of the data may have ``1`` and another ``1
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
+from itertools import chain
 
 from regard.data.listing import list_first, pluralize
 from regard.data.readers.number_columns import is_missing
@@ -17,6 +19,7 @@ from regard.data.readers.series import is_date
 
 _NUM_NAMED = 3
 _FEW_LABELS = 12  # dates or numbers with a fraction, from which they are hardly classes
+_SEPARATORS = ("|", ";", ",", "/", "+")  # between labels that may be several in one cell
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
@@ -65,6 +68,40 @@ def describe_missing_values(labels: Iterable[str]) -> list[str]:
         "leave those rows out."
         for label, count in counts.items()
     ]
+
+
+def describe_joined(labels: Iterable[str]) -> list[str]:
+    """Return a sentence about labels that look like several in one cell; empty without any.
+
+    They are names between one separator, each of which is a label of its own elsewhere, or part of
+    another such label.
+
+    >>> describe_joined(["toxic", "insult", "toxic|insult"])
+    ["1 row has several labels in one cell, which are read as one: 'toxic|insult'.  To give a text \
+any number of labels: `data.label_separator='|'`"]
+    >>> describe_joined(["Smith, John", "news, sports"])
+    []
+    """
+    counts = Counter(labels)
+    for separator in _SEPARATORS:
+        parts = {
+            label: names
+            for label in counts
+            if separator in label and all(names := list(map(str.strip, label.split(separator))))
+        }
+        uses = Counter(chain.from_iterable(set(names) for names in parts.values()))
+        uses.update(counts.keys() - parts.keys())
+        joined = [label for label, names in parts.items() if all(uses[name] > 1 for name in names)]
+        if joined:
+            num_rows = sum(counts[label] for label in joined)
+            have = pluralize(num_rows, "row has", "rows have")
+            are_read = "which are read as one" if num_rows == 1 else "each read as one label"
+            return [
+                f"{have} several labels in one cell, {are_read}: "
+                f"{list_first([repr(label) for label in sorted(joined)], _NUM_NAMED)}.  To give a "
+                f"text any number of labels: `data.label_separator={shlex.quote(separator)}`"
+            ]
+    return []
 
 
 def describe_alike(labels: Iterable[str]) -> list[str]:

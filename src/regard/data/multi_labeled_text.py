@@ -1,4 +1,4 @@
-"""Texts that have any number of labels each, with a column of 0 and 1 for every label."""
+"""Texts that have any number of labels each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import list_first, pluralize
-from regard.errors import DataError
+from regard.errors import DataError, did_you_mean
 
 NO_LABEL = "no label"
 """How a text without labels reads."""
@@ -53,16 +53,33 @@ def check_labels_occur(rows: MultiLabeledTexts, names: Sequence[str]) -> None:
     if not (targets != targets[:1]).any():
         raise DataError(
             f"{rows.path}: every row has {rows.labels[0]}.  A classifier needs rows that differ.  "
-            f"Columns of labels: {list_first(names, _NUM_NAMED)}."
+            f"Labels: {list_first(names, _NUM_NAMED)}."
         )
 
 
-def describe_label_counts(rows: MultiLabeledTexts, names: Sequence[str]) -> list[str]:
+def check_known_label_sets(rows: MultiLabeledTexts, names: Sequence[str], train_path: str) -> None:
+    """Check that the labels of rows are among those in training.
+
+    Raises:
+        DataError: Some are not; the message has the first of their rows, and the labels that are
+            known.
+    """
+    known = set(names)
+    for row, labels in enumerate(rows.label_sets):
+        if unknown := [label for label in labels if label not in known]:
+            raise DataError(
+                f'{rows.locate(row)}: the label "{unknown[0]}" is not in {train_path}.'
+                f"{did_you_mean(unknown[0], names)}  Known: {list_first(names, _NUM_NAMED)}."
+            )
+
+
+def describe_label_counts(rows: MultiLabeledTexts, names: Sequence[str], remedy: str) -> list[str]:
     """Return what looks wrong about the labels of training rows, a sentence each.
 
     Args:
         rows: The rows.
         names: All labels.
+        remedy: How a classifier that always gives one label is trained.
     """
     targets = rows.targets(names)
     counts = targets.sum(0, dtype=np.int64)
@@ -75,8 +92,5 @@ def describe_label_counts(rows: MultiLabeledTexts, names: Sequence[str]) -> list
             have = form.format(pluralize(len(few), "label has", "labels have"))
             warnings.append(f"{have}: {list_first(few, _NUM_NAMED)}.")
     if (targets.sum(1) == 1).all():
-        warnings.append(
-            "Every text has exactly one of the labels.  A classifier that always gives one: write "
-            "its name into one column, and name that: `data.columns=TEXT,LABEL`"
-        )
+        warnings.append(f"Every text has exactly one of the labels.  {remedy}")
     return warnings

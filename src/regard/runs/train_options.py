@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, get_type_hints
 
@@ -27,6 +28,7 @@ SETTINGS = {
     "valid": "data.valid",
     "test": "data.test",
     "lang": "data.languages",
+    "label_separator": "data.label_separator",
     "encoding": "data.encoding",
     "drop_overlap": "data.drop_overlap",
     "allow_overlap": "data.allow_overlap",
@@ -53,6 +55,7 @@ class TrainOptions(TypedDict, total=False):
         columns: Names of the columns to read; None detects them.
         targets: File of target sentences, line by line with the data.
         lang: Language codes, such as ``en-de``.
+        label_separator: What is between several labels in one cell, such as ``|``.
         encoding: Encoding of the files, such as ``latin1``.
         drop_overlap: Whether held-out sources that are also in the training data are left out.
         allow_overlap: Whether they are kept.
@@ -73,6 +76,7 @@ class TrainOptions(TypedDict, total=False):
     columns: str | Sequence[str] | None
     targets: str | Path | None
     lang: str | None
+    label_separator: str | None
     encoding: str | None
     drop_overlap: bool
     allow_overlap: bool
@@ -161,6 +165,8 @@ def argument_text(message: str) -> str:
     'Drop them: `drop_overlap=True`;  another: `columns="text,NAME"`'
     >>> argument_text("Another `data.encoding`, or `model.has_copy=true`")
     'Another `encoding`, or `model.has_copy=true`'
+    >>> argument_text("Separated? `data.label_separator='|'`")
+    'Separated? `label_separator="|"`'
     """
     return _IN_BACKTICKS.sub(_argument, message)
 
@@ -171,5 +177,7 @@ def _argument(match: re.Match[str]) -> str:
     name = _ARGUMENTS.get(setting)
     if name is None or value is None:
         return match[0] if name is None else f"`{name}`"
+    with suppress(ValueError):  # a quote that has no end is part of the value
+        value = " ".join(shlex.split(value))
     is_number = re.fullmatch(r"-?\d+(\.\d+)?", value) is not None
     return f"`{name}={_WORDS.get(value) or (value if is_number else json.dumps(value))}`"

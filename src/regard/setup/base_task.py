@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from regard.setup.training_setup import RunParts, TrainingSetup
     from regard.training.events import Report
 
+LABEL_SETS = ("multi_label", "label_separator")
+"""Settings of section data about texts with any number of labels."""
 FOLDER = "FOLDER"
 """Placeholder of the model folder in suggested commands."""
 
@@ -80,7 +82,7 @@ class Task(ABC):
     loss_unit: str = "nats per token"
     has_picture: bool = False
     sections: frozenset[str] = frozenset({"tokenizer"})
-    unread: frozenset[str] = frozenset({"languages", "targets", "source_prefix"})
+    unread: frozenset[str] = frozenset({"languages", "targets", "source_prefix", *LABEL_SETS})
     most_columns: float = 3
     inputs: str = "texts"
     verbs: tuple[tuple[str, str], ...] = ()
@@ -107,6 +109,10 @@ class Task(ABC):
     def for_config(self, config: RunConfig) -> Task:  # noqa: ARG002 - for tasks of several kinds
         """Return the task of the kind that settings choose; most tasks have one kind."""
         return self
+
+    def for_data(self, config: RunConfig, source: DataSource) -> Task:  # noqa: ARG002 - as above
+        """Return the task of the kind that settings choose, or else the data."""
+        return self.for_config(config)
 
     def start_encoder(
         self,

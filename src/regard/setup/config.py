@@ -57,7 +57,10 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         allow_overlap: Keep test sources that are also in the training data.
         drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.
-        multi_label: Whether a text may have several labels, or none, written by the run.
+        multi_label: Whether a text may have several labels, or none; known by columns of 0 and 1,
+            lists of labels, or `label_separator`, and written by the run.
+        label_separator: What is between several labels in one cell, such as |; none takes a cell
+            for one label, and a list for several.
         mean: Mean of each channel or feature of the training data, written by the run.
         std: Standard deviation of each channel or feature, written by the run.
         sha256: Hash of the file `path`, written by the run.
@@ -79,6 +82,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     drop_overlap: bool = False
     labels: tuple[str, ...] = ()
     multi_label: bool = False
+    label_separator: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     sha256: str = ""

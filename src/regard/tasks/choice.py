@@ -28,6 +28,8 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
         name = request.task
     elif source is None:
         name = DEFAULT_TASK
+    elif draft.data.label_separator:
+        name = "classification"
     else:
         data = request.table.get("data", {})
         encoding = str(data.get("encoding", "utf-8"))
@@ -41,7 +43,10 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
             f"qa.kind={kind}: a kind of question answering; the data is for {name}.  Rows with "
             "context, question and answers are for `task=question-answering`"
         )
-    task = task.for_config(draft)
+    if source is None or request.is_explicit("data.multi_label"):
+        task = task.for_config(draft)
+    else:
+        task = task.for_data(draft, source)
     _require_read(request, draft, task)
     if len(draft.data.columns) > task.most_columns:
         names = ",".join(draft.data.columns)

@@ -73,6 +73,10 @@ def test_blank_lines_before_the_first_record_are_empty_texts() -> None:
     assert list(stream(f"\n{LABELED}")) == ["", "A CAT", "A DOG"]
 
 
+def test_the_text_of_a_line_with_several_labels_is_streamed() -> None:
+    assert list(stream(f"{LABELED}__label__a __label__b c\n"))[-1] == "C"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -80,7 +84,6 @@ def test_blank_lines_before_the_first_record_are_empty_texts() -> None:
             f"{LABELED}a cat\n{LABELED}",
             "-:4: no label, __label__NAME at the beginning or end expected.",
         ),
-        (f"{LABELED}__label__a __label__b c\n{LABELED}", "-:4: two labels, one expected."),
         (f'{OBJECTS}{{"n": 1}}\n{OBJECTS}', '-:4: no key "text".  Keys seen: n.'),
         (f"{OBJECTS}a cat\n{OBJECTS}", "-:4: not JSON: "),
     ],

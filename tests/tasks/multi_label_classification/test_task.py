@@ -196,7 +196,7 @@ def test_a_published_threshold_that_is_no_probability_is_refused(transformers, t
     ("settings", "message"),
     [
         (("data.columns=text,cat,red",), "no usable"),
-        (("data.multi_label=true", "task=classification"), "data.columns=TEXT,LABEL,LABEL"),
+        (("data.multi_label=true", "task=classification"), 'no column "label".  Columns seen'),
         (("data.columns=a,b,c,d", "task=translation"), "four names; the data is for translation"),
     ],
 )
@@ -205,3 +205,20 @@ def test_columns_that_do_not_fit_are_refused(settings, message, tmp_path):
     path.write_text("text\tcat\tred\na b c\t-1\t-1\n")
     with pytest.raises((ConfigError, DataError), match=message):
         train(path, tmp_path / "model", settings=settings)
+
+
+@pytest.mark.slow
+def test_lists_of_labels_are_trained_on_and_scored(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [(f"{text} {n}", text.split()) for n, (text, _) in enumerate(toy_pairs(120))]
+    lines = [{"text": text, "labels": [w for w in WORDS if w in words]} for text, words in rows]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    train(path, tmp_path / "model", settings=SETTINGS[1:])
+    opened = regard.load(tmp_path / "model")
+    assert opened.labels == tuple(sorted(WORDS))
+    report = regard.evaluate(tmp_path / "model", path, allow_overlap=True)
+    assert report.num_inputs == 120
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "a cat", "labels": ["blue"]}\n')
+    with pytest.raises(DataError, match=r'other\.jsonl:1: the label "blue" is not in '):
+        regard.evaluate(tmp_path / "model", other)

@@ -57,8 +57,10 @@ class ArrowColumn(NamedTuple):
             return [self._label_of(value, row, locate) for row, value in enumerate(values)]
         return list(map(_plain_value, values)) if _may_differ(array) else values
 
-    def _label_of(self, value: object, row: int, locate: Callable[[int], str]) -> str | None:
-        """Return the name of a label; -1 is that of no label, as ``datasets`` writes it."""
+    def _label_of(self, value: object, row: int, locate: Callable[[int], str]) -> object:
+        """Return the name of a label, or of those of a list; -1 is no label for ``datasets``."""
+        if isinstance(value, list):
+            return [self._label_of(item, row, locate) for item in value]
         if value is None or value == -1:
             return None
         if isinstance(value, int) and 0 <= value < len(self.label_names):
@@ -74,11 +76,20 @@ def read_label_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return {
-            name: list(map(str, feature["names"]))
+            name: list(map(str, label["names"]))
             for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+            if isinstance(label := _item_of(feature), dict) and label.get("_type") == "ClassLabel"
         }
     return {}
+
+
+def _item_of(feature: object) -> object:
+    """Return what a feature of ``datasets`` has a list of, in each of its forms; else itself."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return feature[0]
+    if isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
+        return feature.get("feature")
+    return feature
 
 
 def media_of(value: object) -> str:

@@ -53,6 +53,7 @@ LESS_COMMON: dict[str, tuple[str, ...]] = {
     "label": (
         *("genre", "section", "emotion", "polarity", "tag", "type", "label text", "label name"),
         *("class name", "class label", "star rating"),
+        *("tags", "genres", "topics", "categories", "emotions", "label names"),
     ),
     "source": ("original", "original text", "source language"),
     "target": ("translation", "translated text", "target language"),
@@ -173,13 +174,13 @@ def find_pair(names: Sequence[str], roles: tuple[str, str] = PAIR_ROLES) -> tupl
 
 
 def _find_languages(names: Sequence[str]) -> tuple[str, str] | None:
-    """Return the only two columns that are named for languages in one way."""
+    """Return the only two columns that are named for languages in one way, which differ."""
     codes = list(filter(is_language_code, names))
     if len(codes) > 2:  # then "id" is a number, not Indonesian
         codes = [name for name in codes if fold_name(name) != "id"]
     tests = (_is_language, _is_qualified_language, _is_language_elsewhere)
     for languages in chain([codes], (list(filter(test, names)) for test in tests)):
-        if len(languages) == 2:
+        if len(languages) == 2 and fold_name(languages[0]) != fold_name(languages[1]):
             return languages[0], languages[1]
     return None
 

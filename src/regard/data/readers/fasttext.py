@@ -1,12 +1,14 @@
 """Labelled texts as fastText reads them: ``__label__NAME text`` a line (Joulin et al. 2016).
 
-The label may be at the end of a line, too.
+The label may be at the end of a line, too; a line may have several.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from regard.data.readers.text_lines import Lines, TextFile
 
@@ -35,7 +37,7 @@ def read_fasttext(
     lines: Lines,
     separator: str,  # noqa: ARG001
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the names of the columns, then label and text of each line."""
+    """Yield the names of the columns, then the labels as a list of JSON and text of each line."""
     yield 1, COLUMNS
     for number, line in lines:
         if not line.strip():
@@ -44,7 +46,6 @@ def read_fasttext(
         if not is_fasttext(line):
             reason = "no label, __label__NAME at the beginning or end expected."
             file.refuse(number, reason, line)
-        elif len(labels) > 1:
-            file.refuse(number, "two labels, one expected.", line, "Keep one of them.")
         else:
-            yield number, [labels[0], _LABEL.sub("", line.strip()).strip()]
+            names = msgspec.json.encode(labels).decode()
+            yield number, [names, _LABEL.sub("", line.strip()).strip()]

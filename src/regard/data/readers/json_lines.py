@@ -73,19 +73,22 @@ def json_records(
     names: Sequence[str],
     *,
     takes_numbers: bool,
+    takes_lists: bool = False,
     rejected: list[DroppedRow] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the texts of each line under the first keys that `find_keys` returns for a line.
 
     Where it returns none, the keys are `names`. A first line that is not the first of such objects
-    is the only problem of the file. `rejected` receives the rows that their annotators rejected;
-    they are left out where it is a list.
+    is the only problem of the file. Numbers are texts where `takes_numbers`, and lists are JSON
+    under all keys but the first where `takes_lists`. `rejected` receives the rows that their
+    annotators rejected; they are left out where it is a list.
     """
     lines = _filled(lines)
     ahead = list(islice(lines, 1))
     keys: Sequence[str] | None = None
     read = only_item if takes_numbers else _unchanged
-    if problem := _describe_first_object(file, ahead, lines, find_keys, names, read):
+    readers = [read, *[_list_as_text if takes_lists else read] * (len(names) - 1)]
+    if problem := _describe_first_object(file, ahead, lines, find_keys, names, readers):
         line, reason, text, remedy = problem
         file.refuse(line, reason, text, _with_name(file, remedy))
         return
@@ -93,7 +96,10 @@ def json_records(
         try:
             fields = json_fields(text)
             keys = keys or find_keys(list(fields))
-            texts = _json_texts(fields, keys, names, takes_numbers=takes_numbers)
+            texts = [
+                _json_text(fields, key, read, takes_numbers=takes_numbers)
+                for key, read in zip(keys or names, readers, strict=True)
+            ]
         except _UNREADABLE as error:
             remedy = _with_name(file, advise_fault(text))
             file.refuse(line, describe_fault(error, text), text, remedy)
@@ -125,14 +131,15 @@ def _has_texts(
     text: str,
     find_keys: Callable[[list[str]], Sequence[str] | None],
     names: Sequence[str],
-    read: Callable[[object], object],
+    readers: Sequence[Callable[[object], object]],
 ) -> bool:
     """Return whether a line is an object with plain values under the keys that are read."""
     try:
         fields = json_fields(text)
     except _UNREADABLE:
         return False
-    return not any(_is_unread(fields, key, read) for key in find_keys(list(fields)) or names)
+    keys = zip(find_keys(list(fields)) or names, readers, strict=True)
+    return not any(_is_unread(fields, key, read) for key, read in keys)
 
 
 def _describe_first_object(
@@ -141,7 +148,7 @@ def _describe_first_object(
     rest: Lines,
     find_keys: Callable[[list[str]], Sequence[str] | None],
     expected: Sequence[str],
-    read: Callable[[object], object],
+    readers: Sequence[Callable[[object], object]],
 ) -> tuple[int, str, str, str] | None:
     """Return line, reason, text and remedy if a file does not begin with an object to be read.
 
@@ -151,9 +158,9 @@ def _describe_first_object(
         rest: The lines below it.
         find_keys: Returns the keys of an object that are read; None where it has not got them.
         expected: The keys where it returns none.
-        read: Returns the value of a key as it is read.
+        readers: Return the value of each key as it is read.
     """
-    if not ahead or _has_texts(ahead[0][1], find_keys, expected, read):
+    if not ahead or _has_texts(ahead[0][1], find_keys, expected, readers):
         return None
     line, text = ahead[0]
     ahead.extend(islice(rest, _NUM_SAMPLED))
@@ -162,7 +169,7 @@ def _describe_first_object(
     except _UNREADABLE as error:
         reason, remedy = describe_fault(error, text), _remedy_of_start(error, ahead, rest)
         return None if remedy is None else (line, reason, text, remedy)
-    return _describe_fields(file, ahead, fields, find_keys, expected, read)
+    return _describe_fields(file, ahead, fields, find_keys, expected, readers)
 
 
 def _describe_fields(
@@ -171,7 +178,7 @@ def _describe_fields(
     fields: dict[str, object],
     find_keys: Callable[[list[str]], Sequence[str] | None],
     expected: Sequence[str],
-    read: Callable[[object], object],
+    readers: Sequence[Callable[[object], object]],
 ) -> tuple[int, str, str, str] | None:
     """Return line, reason, text and remedy of a first object that lacks a text that is read.
 
@@ -181,12 +188,13 @@ def _describe_fields(
         fields: The first of them.
         find_keys: Returns the keys of an object that are read.
         expected: The keys where it returns none.
-        read: Returns the value of a key as it is read.
+        readers: Return the value of each key as it is read.
     """
     line, text = ahead[0]
     prefix, noun = place_of_objects(file), "key" if file.table is None else "column"
     keys = find_keys(list(fields))
-    unread_keys = (key for key in keys or expected if _is_unread(fields, key, read))
+    reading = zip(keys or expected, readers, strict=True)
+    unread_keys = [key for key, read in reading if _is_unread(fields, key, read)]
     unread = min(unread_keys, key=fields.__contains__)
     advice = advise_object(fields, prefix) if len(ahead) == 1 else ""
     if labels := advise_categories(fields, prefix) or advise_annotations(fields, prefix):
@@ -324,22 +332,17 @@ def _decode(text: str) -> object:
         raise
 
 
-def _json_texts(
+def _json_text(
     fields: dict[str, object],
-    keys: Sequence[str] | None,
-    names: Sequence[str],
+    key: str,
+    read: Callable[[object], object],
     *,
     takes_numbers: bool,
-) -> list[str]:
-    """Return the texts under the keys of an object, where they are not known under `names`."""
-    return [_json_text(fields, key, takes_numbers=takes_numbers) for key in keys or names]
-
-
-def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:
+) -> str:
     """Return the text under a key of an object; null is an empty one, as an empty cell is."""
     if key not in fields:
         raise DataError(describe_missing("key", key, list(fields)))
-    value = only_item(fields[key]) if takes_numbers else fields[key]
+    value = read(fields[key])
     if isinstance(value, str | None):
         return value or ""
     if takes_numbers and isinstance(value, bool | int | float):
@@ -353,6 +356,14 @@ def _choices(value: object) -> object:
     return value["choices"] if isinstance(value, dict) and value.keys() == {"choices"} else value
 
 
+def _list_as_text(value: object) -> object:
+    """Return a list of texts and numbers as JSON; any other value is returned unchanged."""
+    value = _choices(value)
+    if not isinstance(value, list) or any(isinstance(item, list | dict) for item in value):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
 def plain_items(value: object) -> list[str]:
     """Return the texts and numbers of a list, as text; none of any other value."""
     value = _choices(value)
@@ -364,17 +375,11 @@ def plain_items(value: object) -> list[str]:
 def describe_several(name: str, values: Sequence[str]) -> str:
     """Return in words that a row has several values where one is read.
 
-    >>> describe_several("label", ["bug", "docs"])
-    '"label" has 2 values, "bug, docs", one expected.  Keep one of them.'
+    >>> describe_several("answer", ["a", "b"])
+    '"answer" has 2 values, "a, b", one expected.  Keep one of them.'
     """
     listed = list_first(values, _NUM_NAMED)
-    remedy = "Keep one of them."
-    if {*values} <= {"0", "1"}:
-        remedy = (
-            "A 1 for each label that it has?  Write each label to a column of its own, and name "
-            "all: `data.columns=TEXT,LABEL,LABEL`"
-        )
-    return f'"{name}" has {len(values)} values, "{listed}", one expected.  {remedy}'
+    return f'"{name}" has {len(values)} values, "{listed}", one expected.  Keep one of them.'
 
 
 def _require_distinct_keys(fields: dict[str, object], text: str) -> None:

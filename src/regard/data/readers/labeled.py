@@ -34,11 +34,11 @@ def read_labeled_texts(
     rows = LabeledTexts(path=as_path(data), texts=[], labels=[], lines=[])
     dropped: list[DroppedRow] = []
     problems: list[RowProblem] = []
-    for line, (text, cell) in read_records(data, columns, encoding=encoding, rejected=dropped):
+    records = read_records(data, columns, encoding=encoding, takes_lists=True, rejected=dropped)
+    for line, (text, cell) in records:
         labels = _labels_of(cell)
         if len(labels) > 1:
-            reason = describe_several(columns[1], labels)
-            problems.append(RowProblem(rows.path, line, reason, text))
+            problems.append(_describe_several_labels(rows.path, line, columns[1], labels, text))
             continue
         label = "".join(labels)
         empty = [name for name, cell in (("label", label), ("text", text)) if not cell.strip()]
@@ -68,6 +68,21 @@ def describe_no_usable_rows(
     if reasons := count_reasons(dropped):
         cause = f"no usable row: all have {' or '.join(map(_with_article, reasons))}."
     return f"{as_path(data)}: {cause}  Expected rows with {' and '.join(columns)}."
+
+
+def _describe_several_labels(
+    path: str, line: int, column: str, labels: Sequence[str], text: str
+) -> RowProblem:
+    """Return the problem of a row with several labels where a text has one."""
+    remedy = "For a classifier that gives a text any number of labels: `data.multi_label=true`"
+    if len({*labels}) < len(labels):
+        remedy = "A tag for each word?  Tags of words are for no task here."
+    if {*labels} <= {"0", "1"}:
+        remedy = (
+            "A 1 for each label that it has?  Write each label to a column of its own, and name "
+            "all: `data.columns=TEXT,LABEL,LABEL`"
+        )
+    return RowProblem(path, line, describe_several(column, labels), text, remedy)
 
 
 def _with_article(reason: str) -> str:

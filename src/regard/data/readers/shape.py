@@ -28,6 +28,7 @@ from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.json_advice import holds_annotations, holds_categories
 from regard.data.readers.json_lines import json_fields, sample_cells
 from regard.data.readers.json_lists import keys_of, record_lines
+from regard.data.readers.label_sets import holds_label_sets
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.multi_labeled import FLAGS, is_unlabeled
 from regard.data.readers.series import is_date, is_like_number
@@ -118,8 +119,8 @@ def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
 def name_labels(source: DataSource, columns: Sequence[str], encoding: str = "utf-8") -> bool:
     """Return whether of two named columns the second has a few labels for the texts of the first.
 
-    Columns that are named for pairs or for documents with summaries do not. Of more columns, all
-    but the first have nothing but 0 and 1, one for each label.
+    Or it has lists of labels. Columns that are named for pairs or for documents with summaries do
+    not. Of more columns, all but the first have nothing but 0 and 1, one for each label.
     """
     if len(columns) > _MOST_COLUMNS:  # whatever is wrong with them
         return True
@@ -128,6 +129,8 @@ def name_labels(source: DataSource, columns: Sequence[str], encoding: str = "utf
         return bool(rows) and _are_flags(rows)
     if len(columns) != 2 or find_pair(columns) or find_pair(columns, SUMMARY_ROLES):
         return False
+    if holds_label_sets(source, columns, encoding):
+        return True
     rows = sample_records(source, columns, encoding=encoding, num_rows=_NUM_SAMPLED)
     return find_label(columns, rows) == columns[1]
 

@@ -142,6 +142,7 @@ def read_records(
     names: Sequence[str],
     *,
     encoding: str = "utf-8",
+    takes_lists: bool = False,
     rejected: list[DroppedRow] | None = None,
 ) -> list[tuple[int, list[str]]]:
     """Return the 1-based line of each row, and its texts in the named columns.
@@ -153,23 +154,29 @@ def read_records(
         data: The file.
         names: The columns.
         encoding: Encoding of the file.
+        takes_lists: Whether records may have lists in all columns but the first; they become JSON.
         rejected: Receives the rows that their annotators rejected, which are left out; None keeps
             them.
     """
     source = as_source(data)
     file = open_text(source, encoding)
-    records = list(_named_records(file, source.suffix, names, rejected))
+    records = list(_named_records(file, source.suffix, names, rejected, takes_lists=takes_lists))
     require_readable(_in_order(file.problems))
     return records
 
 
 def sample_records(
-    source: DataSource, names: Sequence[str], *, encoding: str = "utf-8", num_rows: int
+    source: DataSource,
+    names: Sequence[str],
+    *,
+    encoding: str = "utf-8",
+    takes_lists: bool = False,
+    num_rows: int,
 ) -> list[list[str]]:
     """Return the texts of the first rows in the named columns; none where they cannot be read."""
     with suppress(DataError):
         file = open_text(source, encoding)
-        records = _named_records(file, source.suffix, names, None)
+        records = _named_records(file, source.suffix, names, None, takes_lists=takes_lists)
         return [cells for _, cells in islice(records, num_rows)]
     return []
 
@@ -205,14 +212,25 @@ def _in_order(problems: Sequence[RowProblem]) -> list[RowProblem]:
 
 
 def _named_records(
-    file: TextFile, suffix: str, names: Sequence[str], rejected: list[DroppedRow] | None
+    file: TextFile,
+    suffix: str,
+    names: Sequence[str],
+    rejected: list[DroppedRow] | None,
+    *,
+    takes_lists: bool,
 ) -> Records:
     """Return the named columns of each row, in whichever format they are."""
     table = open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
         find_keys = partial(find_columns, names)
         yield from json_records(
-            file, table.lines, find_keys, names, takes_numbers=True, rejected=rejected
+            file,
+            table.lines,
+            find_keys,
+            names,
+            takes_numbers=True,
+            takes_lists=takes_lists,
+            rejected=rejected,
         )
         return
     records = cell_records(file, table)

@@ -20,6 +20,7 @@ from regard.data.labeled_text import (
 )
 from regard.data.labels import (
     describe_alike,
+    describe_joined,
     describe_missing_values,
     describe_scale,
     describe_spellings,
@@ -67,6 +68,7 @@ class ClassificationData(Dataset[L], kw_only=True):
         labels = [label for part in (self.train, self.valid, self.test) for label in part.labels]
         rare = describe_rare_labels(labels, self.train.labels, self.read_as.columns)
         unclear = [
+            *describe_joined(labels),
             *describe_missing_values(labels),
             *describe_alike(labels),
             *describe_scale(labels),

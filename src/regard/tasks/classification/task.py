@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from regard.data.labeled_text import COLUMNS
 from regard.data.listing import pluralize
+from regard.data.readers.label_sets import holds_label_sets
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Classifier
 from regard.models.base.checkpoint_format import LabelHead
 from regard.models.base.classifier_checkpoints import with_label_head
 from regard.models.base.encoder import EncoderConfig
-from regard.setup.base_task import Task
+from regard.setup.base_task import LABEL_SETS, Task
 from regard.setup.build import build_encoder_without_head, summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions
@@ -41,6 +45,7 @@ class TextClassificationTask(Task):
     loss_unit = "nats per text"
     has_picture = True
     families = ENCODERS
+    unread = Task.unread - {*LABEL_SETS}
     preset_table = "ENCODER_PRESETS"
     predictor = TextClassifier
     setup = ClassificationSetup
@@ -55,11 +60,20 @@ class TextClassificationTask(Task):
 
     def for_config(self, config: RunConfig) -> Task:
         """Return the task whose texts have one label each, or the one with any number of them."""
-        if not config.data.multi_label and len(config.data.columns) <= len(COLUMNS):
+        data = config.data
+        if not (data.multi_label or data.label_separator or len(data.columns) > len(COLUMNS)):
             return self
         from regard.tasks.multi_label_classification.task import MULTI_LABEL_CLASSIFICATION
 
         return MULTI_LABEL_CLASSIFICATION
+
+    def for_data(self, config: RunConfig, source: DataSource) -> Task:
+        """Return the task by the settings, and by whether the labels of the data are lists."""
+        data = config.data
+        columns = data.columns or COLUMNS
+        if len(columns) == len(COLUMNS) and holds_label_sets(source, columns, data.encoding):
+            config = replace(config, data=replace(data, multi_label=True))
+        return self.for_config(config)
 
     def start_encoder(self, model: EncoderConfig, head: LabelHead | None) -> EncoderConfig:
         """Return a trained encoder with the pooler that its published format has."""

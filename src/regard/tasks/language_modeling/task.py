@@ -13,7 +13,7 @@ from regard.data.token_stream import StreamBatches, TokenStream
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import DECODERS, Decoder, GptConfig
-from regard.setup.base_task import FOLDER, Task
+from regard.setup.base_task import FOLDER, LABEL_SETS, Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.dataset import ReadOptions, TrainingRow
@@ -47,7 +47,7 @@ class LanguageModelingTask(Task):
     verbs = (("generate", "PROMPT"), ("evaluate", "other.txt"))
     example_data = "book.txt"
     sections = frozenset({"tokenizer", "sampling"})
-    unread = frozenset({"source_prefix"})
+    unread = frozenset({"source_prefix", *LABEL_SETS})
     families = DECODERS
     preset_table = "LANGUAGE_MODEL_PRESETS"
     predictor = TextGenerator

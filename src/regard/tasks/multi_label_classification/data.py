@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from typing import cast
 
 import numpy as np
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.labeled_text import COLUMNS, describe_contradictions
+from regard.data.labeled_text import COLUMNS, LabeledTexts, describe_contradictions
 from regard.data.labels import describe_alike
 from regard.data.multi_labeled_text import (
     MultiLabeledTexts,
     check_labels_occur,
     describe_label_counts,
 )
+from regard.data.readers.label_sets import read_label_sets
 from regard.data.readers.multi_labeled import read_multi_labeled_texts
-from regard.data.readers.source import DataSource
+from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.table_inspection import inspect_records
+from regard.data.readers.tables import sample_records
 from regard.errors import ConfigError
-from regard.setup.config import DataConfig
+from regard.setup.config import DataConfig, two_columns
 from regard.setup.dataset import ReadOptions
 from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 from regard.tasks.classification.data import TextClassificationData
 
-_CONTENTS = "texts with a column of 0 and 1 for each label"
+_SEPARATOR = "Is `data.label_separator` what is between them?"
+_ONE_COLUMN = (
+    "A classifier that always gives one: write its name into one column, and name that: "
+    "`data.columns=TEXT,LABEL`"
+)
 
 
 class MultiLabelData(TextClassificationData, kw_only=True):
-    """Texts with any number of labels."""
+    """Texts with any number of labels.
+
+    Args:
+        one_label_remedy: What to do where every text has one label.
+    """
+
+    one_label_remedy: str
 
     @property
     def title(self) -> str:
@@ -39,7 +52,7 @@ class MultiLabelData(TextClassificationData, kw_only=True):
     def warnings(self) -> list[str]:
         """Name labels that no training row has, or all have, and those that look the same."""
         train = cast("MultiLabeledTexts", self.train)
-        counts = describe_label_counts(train, self.labels)
+        counts = describe_label_counts(train, self.labels, self.one_label_remedy)
         return [*counts, *describe_alike(self.labels), *self.notes]
 
     def facts(self) -> DataFacts:
@@ -66,28 +79,25 @@ def read_multi_label_data(options: ReadOptions) -> MultiLabelData:
     """Return the texts with labels of a run, read and split; named files stay whole.
 
     Raises:
-        ConfigError: No columns of labels are named.
         DataError: There are no texts, or they cannot be used.
     """
     data, source = options.data, options.training_source("comments.csv")
-    if len(data.columns) <= len(COLUMNS):
-        raise ConfigError(
-            "data.multi_label=true: several labels are columns of 0 and 1 behind that of the text, "
-            "all named: `data.columns=TEXT,LABEL,LABEL`"
-        )
     texts, dropped = read_multi_labeled_texts_of(source, data)
-    labels = data.columns[1:]
-    check_labels_occur(texts, labels)
-    read_own = partial(_read_rows, data=data)
-    parts = split_rows(options, texts, read_own)
-    read_as = inspect_records(source, data.columns, _CONTENTS, encoding=data.encoding)
+    are_columns = len(data.columns) > len(COLUMNS)
+    check_labels_occur(texts, data.columns[1:] if are_columns else _names_of(texts))
+    parts = split_rows(options, texts, partial(_read_rows, data=data))
+    # A label of held-out rows alone is never predicted, so those rows count as errors.
+    all_labels = _names_of(parts.train, parts.valid, parts.test)
+    columns = data.columns or COLUMNS
+    read_as = inspect_records(source, columns, _contents(data), encoding=data.encoding)
     return MultiLabelData(
         path=texts.path,
         train=parts.train,
         valid=parts.valid,
         test=parts.test,
         dropped=[*dropped, *parts.dropped],
-        labels=labels,
+        labels=data.columns[1:] if are_columns else all_labels,
+        one_label_remedy=_ONE_COLUMN if are_columns else _SEPARATOR * bool(data.label_separator),
         notes=tuple(describe_contradictions(texts)),
         read_as=read_as,
     )
@@ -98,13 +108,47 @@ def read_multi_labeled_texts_of(
 ) -> tuple[MultiLabeledTexts, list[DroppedRow]]:
     """Return the rows with text and labels, read as the settings say, and those that lack some.
 
-    Without names of columns, as for a published model, they are ``text`` and the labels.
+    More than two names are a column for each label. Without names of columns, as for a published
+    model, these are ``text`` and the labels where the file has them.
 
     Raises:
+        ConfigError: A separator is set, and there is a column for each label.
         DataError: The file cannot be read.
     """
-    columns = data.columns or (COLUMNS[0], *data.labels)
-    return read_multi_labeled_texts(source, columns, encoding=data.encoding)
+    if len(data.columns) > len(COLUMNS):
+        if data.label_separator:
+            raise ConfigError(
+                f"data.label_separator={data.label_separator}: between labels in one column; "
+                f"data.columns={','.join(data.columns)} names a column for each.  Name two: "
+                "`data.columns=TEXT,LABELS`"
+            )
+        return read_multi_labeled_texts(source, data.columns, encoding=data.encoding)
+    own_columns = (COLUMNS[0], *data.labels)
+    if not data.columns and not data.label_separator and len(own_columns) > len(COLUMNS):
+        source = as_source(source)
+        if sample_records(source, own_columns, encoding=data.encoding, num_rows=1):
+            return read_multi_labeled_texts(source, own_columns, encoding=data.encoding)
+    return read_label_sets(
+        source,
+        two_columns(data, *COLUMNS) or COLUMNS,
+        encoding=data.encoding,
+        separator=data.label_separator,
+    )
+
+
+def _contents(data: DataConfig) -> str:
+    """Return what texts with labels are read as, in words."""
+    if len(data.columns) > len(COLUMNS):
+        return "texts with a column of 0 and 1 for each label"
+    if data.label_separator:
+        return f"texts with labels separated by {data.label_separator!r}"
+    return "texts with lists of labels"
+
+
+def _names_of(*parts: LabeledTexts) -> tuple[str, ...]:
+    """Return the labels of rows, in alphabetical order."""
+    label_sets = (cast("MultiLabeledTexts", part).label_sets for part in parts)
+    return tuple(sorted({*chain.from_iterable(chain(*label_sets))}))
 
 
 def _read_rows(source: DataSource, data: DataConfig) -> MultiLabeledTexts:

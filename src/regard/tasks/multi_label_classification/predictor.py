@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts
-from regard.data.multi_labeled_text import MultiLabeledTexts
+from regard.data.multi_labeled_text import MultiLabeledTexts, check_known_label_sets
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import USUAL_THRESHOLD
@@ -71,5 +71,8 @@ class MultiLabelClassifier(TextClassifier):
         return self._batches(rows.texts, rows.targets(self.labels), batch_tokens, seed)
 
     def read_test(self, data: DataSource) -> MultiLabeledTexts:
-        """Read texts with a column for every label; raise DataError where they cannot be used."""
-        return read_multi_labeled_texts_of(data, self.config.data)[0]
+        """Read texts with any number of labels; raise DataError where they cannot be used."""
+        rows, _ = read_multi_labeled_texts_of(data, self.config.data)
+        train_path = self.config.data.path or "the training data"
+        check_known_label_sets(rows, self.labels, train_path)
+        return rows

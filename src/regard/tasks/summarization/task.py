@@ -15,7 +15,7 @@ from regard.metrics.rouge import rouge_l, score_summaries
 from regard.metrics.summaries import first_sentence
 from regard.metrics.words import first_words
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import FOLDER, Task
+from regard.setup.base_task import FOLDER, LABEL_SETS, Task
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import TestReport
 from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
@@ -46,7 +46,7 @@ class SummarizationTask(Task):
     has_long_sources = True
     begins_with_gist = True
     sections = frozenset({"tokenizer", "search"})
-    unread = frozenset()
+    unread = frozenset(LABEL_SETS)
     families = ENCODER_DECODERS
     preset_table = "SUMMARIZATION_PRESETS"
     predictor = Summarizer

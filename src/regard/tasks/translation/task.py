@@ -8,7 +8,7 @@ from regard.errors import ConfigError
 from regard.generation.beam_search_config import NEW_SEARCH
 from regard.hub.any_tokenizer import vocabulary_of_languages
 from regard.models import ENCODER_DECODERS, EncoderDecoder
-from regard.setup.base_task import Task
+from regard.setup.base_task import LABEL_SETS, Task
 from regard.setup.config import RunConfig
 from regard.tasks.translation.languages import find_direction
 from regard.tasks.translation.predictor import Translator
@@ -33,7 +33,7 @@ class TranslationTask(Task):
     training_data = "sentence pairs"
     has_picture = True
     sections = frozenset({"tokenizer", "search"})
-    unread = frozenset()
+    unread = frozenset(LABEL_SETS)
     families = ENCODER_DECODERS
     preset_table = "SEQ2SEQ_PRESETS"
     predictor = Translator
