@@ -7,8 +7,9 @@ import pytest
 from regard.data import progress
 from regard.data.batching import parts_to_encode
 from regard.data.progress import Stage, begin_stage, report_stages, tracked
-from regard.data.readers.source import DataSource
+from regard.data.readers.source import DataSource, open_source
 from regard.data.readers.text_lines import numbered_lines, open_text
+from regard.data.readers.translation_memory import convert_units
 
 
 @pytest.fixture
@@ -76,3 +77,20 @@ def test_nobody_is_told_after_the_work(monkeypatch):
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
     list(tracked(range(10), "splitting the rows", 10))
     assert collected == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_megabytes_of_a_translation_memory_are_counted(stages):
+    unit = b'<tu><tuv xml:lang="en"><seg>a \xc3\xa4</seg></tuv></tu>\n'
+    content = b"<tmx><body>" + unit * 40_000 + b"</body></tmx>"
+    assert convert_units("a.tmx", content, lambda _: None).num_rows == 40_000
+    assert str(stages[-1]) == "reading a.tmx: 2 of 2 MB"
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_rows_of_a_table_are_counted(stages, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": ["a"] * 3_000}), tmp_path / "a.parquet")
+    open_source(tmp_path / "a.parquet")
+    assert str(stages[-1]) == f"reading {tmp_path}/a.parquet: 2,000 of 3,000 rows"

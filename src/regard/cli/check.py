@@ -62,7 +62,8 @@ def _check(data: str, settings: tuple[str, ...], options: DataOptions, *, json: 
 
     typed = (*options.settings(), *settings)
     request = Request.parse(typed, paths={"path": data})
-    sources = open_sources(request.bind_all_but_model(RunConfig()).data)
+    with show_stages():
+        sources = open_sources(request.bind_all_but_model(RunConfig()).data)
     task = choose_task(request, sources["path"])
     draft = request.check(task.defaults)
     read_options = ReadOptions.from_request(request, draft, sources, has_sizes=False)

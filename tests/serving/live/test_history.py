@@ -95,3 +95,9 @@ def test_a_state_is_not_changed_by_later_events():
     history.add(progress(2))
     history.add({"event": "warned", "text": "later"})
     assert (len(state["progress"]), state["warned"]) == (1, [])
+
+
+def test_the_stage_of_the_work_is_kept_until_something_else_happens():
+    working = {"event": "working", "stage": "reading a.tsv", "done": 1, "total": 2, "unit": "MB"}
+    assert history_of(working).state()["latest"] == {"working": working}
+    assert history_of(working, DATA).state()["latest"] == {"data": DATA}

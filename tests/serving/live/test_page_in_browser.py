@@ -171,3 +171,13 @@ def test_a_resumed_run_has_the_curve_of_its_earlier_session(live):
     opened, _ = live(progress(45), progress(50), earlier=earlier)
     assert opened.page.locator(TRAINED).get_attribute("d").count("L") == 3
     assert opened.problems == []
+
+
+def test_the_page_says_how_far_the_data_is_read(live):
+    working = {"event": "working", "stage": "reading a.tsv", "done": 1, "total": 4, "unit": "MB"}
+    window, page = live(working)
+    where = window.page.locator("#progress .where")
+    assert "reading a.tsv: 1 of 4 MB" in where.text_content()
+    assert window.page.locator("#progress .fill").evaluate("bar => bar.style.width") == "25%"
+    page.add(DATA)
+    window.page.wait_for_function("!document.body.textContent.includes('reading a.tsv')")

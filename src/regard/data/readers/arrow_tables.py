@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from regard.data.listing import list_first
+from regard.data.progress import stage_counter
 from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
 from regard.data.readers.row_encoder import ROW_ENCODER
 from regard.data.readers.source import open_file
@@ -62,8 +63,8 @@ def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> Conv
     """
     _require_end(name, content, form)
     with _described(name, content, form):
-        schema, batches = _open(content, form, _ROWS_AT_ONCE)
-        return _convert(name, schema, batches, write)
+        table = _open(content, form, _ROWS_AT_ONCE)
+        return _convert(name, table, write)
 
 
 def open_table_file(name: str, content: bytes) -> tuple[Any, Iterable[Any]]:
@@ -77,7 +78,8 @@ def open_table_file(name: str, content: bytes) -> tuple[Any, Iterable[Any]]:
         raise DataError(f"{name}: not Parquet or Arrow by its first bytes.")
     _require_end(name, content, form)
     with _described(name, content, form):
-        return _open(content, form, _ROWS_AT_ONCE)
+        table = _open(content, form, _ROWS_AT_ONCE)
+        return table.schema, table.batches
 
 
 def _require_end(name: str, content: bytes, form: str) -> None:
@@ -105,8 +107,8 @@ def open_table_on_disk(name: str, num_rows: int) -> tuple[Any, Iterator[Any]]:
         raise DataError(f"{name}: not Parquet or Arrow by its first bytes.  Unpack it first.")
     with _described(name, start, form):
         pyarrow: Any = _import_pyarrow(f"{name}: {form}")
-        schema, batches = _open(pyarrow.memory_map(name), form, num_rows)
-    return schema, _described_batches(name, form, _slices(batches, num_rows))
+        table = _open(pyarrow.memory_map(name), form, num_rows)
+    return table.schema, _described_batches(name, form, _slices(table.batches, num_rows))
 
 
 def _described_batches(name: str, form: str, batches: Iterator[Any]) -> Iterator[Any]:
@@ -155,7 +157,7 @@ def convert_stream(name: str, table: Any, write: WriteLine) -> ConvertedRows:
     """
     pyarrow: Any = _import_pyarrow(f"{name}: {type(table).__name__}")
     reader = pyarrow.RecordBatchReader.from_stream(table)
-    return _convert(name, reader.schema, reader, write)
+    return _convert(name, _OpenTable(reader.schema, reader), write)
 
 
 def _import_pyarrow(what: str) -> ModuleType:
@@ -169,29 +171,46 @@ def _import_pyarrow(what: str) -> ModuleType:
         ) from error
 
 
-def _open(content: Any, form: str, num_rows: int) -> tuple[Any, Iterable[Any]]:
-    """Return the schema of a file, its bytes or a map of it, and its batches of rows."""
+class _OpenTable(NamedTuple):
+    """A table that is read by batches.
+
+    Args:
+        schema: Its columns.
+        batches: Its batches of rows, not yet read.
+        num_rows: Number of rows; 0 where it is not known before they are read.
+    """
+
+    schema: Any
+    batches: Iterable[Any]
+    num_rows: int = 0
+
+
+def _open(content: Any, form: str, num_rows: int) -> _OpenTable:
+    """Return a file, its bytes or a map of it, in batches of at most `num_rows` of Parquet."""
     if form == "Parquet":
         pyarrow = import_module("pyarrow")
         source = pyarrow.BufferReader(content) if isinstance(content, bytes) else content
         parquet = import_module("pyarrow.parquet")
         file = parquet.ParquetFile(source, page_checksum_verification=True)
-        return file.schema_arrow, file.iter_batches(num_rows)
+        return _OpenTable(file.schema_arrow, file.iter_batches(num_rows), file.metadata.num_rows)
     ipc = import_module("pyarrow.ipc")
     if form == "Arrow stream":
         reader = ipc.open_stream(content)
-        return reader.schema, reader
+        return _OpenTable(reader.schema, reader)
     file = ipc.open_file(content)
-    return file.schema, map(file.get_batch, range(file.num_record_batches))
+    return _OpenTable(file.schema, map(file.get_batch, range(file.num_record_batches)))
 
 
-def _convert(name: str, schema: Any, batches: Iterable[Any], write: WriteLine) -> ConvertedRows:
-    """Write the rows of batches as lines of JSON."""
-    columns, notes = _read_columns(name, schema)
+def _convert(name: str, table: _OpenTable, write: WriteLine) -> ConvertedRows:
+    """Write the rows of a table as lines of JSON."""
+    columns, notes = _read_columns(name, table.schema)
     names = [column.name for column in columns]
     media: dict[str, str] = {}
     num_rows = 0
-    for batch in _slices(batches, _ROWS_AT_ONCE):
+    count = stage_counter(f"reading {name}", table.num_rows)
+    for batch in _slices(table.batches, _ROWS_AT_ONCE):
+        if count is not None:
+            count(num_rows)
         first = num_rows + 1
         arrays = [batch.column(column.number) for column in columns]
         for column, array in zip(columns, arrays, strict=True):

@@ -17,11 +17,13 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 from regard.data.listing import pluralize
+from regard.data.progress import tracked
 from regard.data.readers.row_encoder import ROW_ENCODER
 from regard.errors import DataError
 
 WriteLine = Callable[[bytes], object]
 """Receives each line of JSON."""
+_MEGABYTE = 1_000_000
 _CODES = frozenset(["bpt", "ept", "ph", "it", "ut", "sub"])
 """Elements within a text that hold codes, not text."""
 _XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
@@ -106,7 +108,11 @@ class _UnitReader:
         parser.CharacterDataHandler = self._add
         parser.EntityDeclHandler = self._refuse_entity
         try:
-            parser.Parse(content, True)
+            total = len(content) // _MEGABYTE
+            starts = range(0, len(content), _MEGABYTE)
+            for start in tracked(starts, f"reading {self.name}", total, "MB"):
+                parser.Parse(content[start : start + _MEGABYTE], False)
+            parser.Parse(b"", True)
         except (expat.ExpatError, LookupError, ValueError) as error:
             if isinstance(error, DataError):
                 raise

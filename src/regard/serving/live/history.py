@@ -49,6 +49,7 @@ class RunHistory:
             self._warnings.append(fields)
             self._num_warnings += 1
             return False
+        self._latest.pop("working", None)  # what comes next says that it is done
         self._latest[kind] = fields
         if kind == "progress":
             has_dropped = self._drop_from(fields["step"], fields["step"] + 1)

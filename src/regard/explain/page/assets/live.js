@@ -11,7 +11,7 @@ import { anySize, bytes, fixed } from "./run_words.js";
 const SILENT_SECONDS = 10; // without a beat, which comes every 2 seconds
 const RETRY_SECONDS = 2;
 const KINDS = [
-  ...["data", "tokens", "model", "planned", "started", "progress", "evaluated", "diverged"],
+  ...["working", "data", "tokens", "model", "planned", "started", "progress", "evaluated", "diverged"],
   ...["saved", "drawn", "warned", "interrupted", "finished", "ended"],
 ];
 const TRAIN = "var(--second)";

@@ -75,7 +75,7 @@ export class ProgressPanel {
   /** `now` is the time in seconds; clocks stand still without a connection, and at the end. */
   show(state, now) {
     const { position } = state;
-    const { planned, finished, progress } = state.latest;
+    const { planned, finished, progress, working } = state.latest;
     const total = (progress ?? position ?? planned)?.total_steps;
     const step = finished?.step ?? position?.step ?? 0;
     const isOver = state.hasEnded || Boolean(finished);
@@ -83,11 +83,12 @@ export class ProgressPanel {
     this.where.textContent = total
       ? `Step ${grouped(step)} of ${grouped(Math.max(step, total))}`
       : BEFORE[state.phase] ?? "Before the first step";
-    this.where.append(
-      el("span", { class: "hint", text: position ? `  epoch ${grouped(position.epoch)}` : "" }),
-    );
+    const epoch = position ? `epoch ${grouped(position.epoch)}` : "";
+    const hint = `  ${working ? workText(working) : epoch}`;
+    this.where.append(el("span", { class: "hint", text: hint }));
     this.left.textContent = isOver ? "" : leftText(position, planned, since);
-    const fraction = finished ? 1 : total ? Math.min(1, step / total) : 0;
+    const share = total ? step / total : working?.total ? working.done / working.total : 0;
+    const fraction = finished ? 1 : Math.min(1, share);
     this.fill.style.width = `${100 * fraction}%`;
     this.bar.setAttribute("aria-valuemax", Math.max(step, total ?? 1));
     this.bar.setAttribute("aria-valuenow", step);
@@ -137,6 +138,11 @@ function tile([term, value, note]) {
     el("dd", { class: "value", text: value }),
     el("dd", { class: "hint", text: note }),
   );
+}
+
+/** How far work on the data is: it is read, split, encoded or evaluated. */
+function workText({ stage, done, total, unit }) {
+  return total ? `${stage}: ${grouped(done)} of ${grouped(total)} ${unit}` : stage;
 }
 
 function leftText(position, planned, since) {

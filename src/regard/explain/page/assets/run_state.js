@@ -20,6 +20,7 @@ export class RunState {
       this.warned.splice(0, this.warned.length - WARNINGS);
       return;
     }
+    delete this.latest.working; // what comes next says that it is done
     this.latest[kind] = fields;
     const { examples, ...point } = fields; // of the latest evaluation alone
     if (kind === "progress" || kind === "evaluated") this[kind].push(point);
