@@ -191,6 +191,12 @@ def test_categories_of_spacy_are_not_running_text(source):
         read_pairs(opened)
 
 
+def test_categories_of_spacy_that_do_not_exclude_each_other_become_lists(source):
+    row = '{"text": "a b", "cats": {"POS": 1, "NEW": 0.7}}'
+    with pytest.raises(DataError, match=r"spaCy\?  All of each text: .*select\(\.value>=0\.5\)"):
+        read_pairs(source([row, row], "f.jsonl"))
+
+
 COMMENTS = [f"{i},the meal number {i} was fine,{i % 2},{i % 3 // 2},0" for i in range(20)]
 
 

@@ -14,6 +14,7 @@ _OBJECTS = f"An object over several lines?  One a line: jq -c . {_LINES}"
 _SPACE = re.compile(r"\s*")
 _ANNOTATIONS = ("annotations", "entities", "spans")  # keys of doccano and Prodigy
 _FEW = 3  # keys in a message
+_ROUNDING = 0.01  # of a sum of probabilities
 _NUM_PATHS = 5  # of texts in a message
 
 
@@ -115,9 +116,19 @@ def holds_categories(fields: dict[str, object]) -> bool:
 
 
 def advise_categories(fields: dict[str, object], prefix: str = "") -> str:
-    """Return how the label of spaCy's categories becomes a value of its own; else empty."""
-    if not holds_categories(fields) or "text" not in fields or "label" in fields:
+    """Return how the labels of spaCy's categories become a value of their own; else empty.
+
+    Those that exclude each other have values whose sum is 1.
+    """
+    values = fields.get("cats")
+    if not isinstance(values, dict) or not holds_categories(fields):
         return ""
+    if "text" not in fields or "label" in fields:
+        return ""
+    if abs(sum(value or 0 for value in values.values()) - 1) > _ROUNDING:
+        labels = "[.cats|to_entries[]|select(.value>=0.5).key]"
+        row = _filter(prefix, f"{{text, labels: {labels}}}")
+        return f"Labels of spaCy?  All of each text: jq -c {row} {_LINES}"
     row = _filter(prefix, "{text, label: (.cats|to_entries|max_by(.value).key)}")
     return f"Labels of spaCy?  The most likely one of each text: jq -c {row} {_LINES}"
 

@@ -372,14 +372,14 @@ def plain_items(value: object) -> list[str]:
     return list(map(str, value))
 
 
-def describe_several(name: str, values: Sequence[str]) -> str:
-    """Return in words that a row has several values where one is read.
+def describe_several(name: str, values: Sequence[str], remedy: str = "Keep one of them.") -> str:
+    """Return in words that a row has several values where one is read, and what to do.
 
     >>> describe_several("answer", ["a", "b"])
     '"answer" has 2 values, "a, b", one expected.  Keep one of them.'
     """
     listed = list_first(values, _NUM_NAMED)
-    return f'"{name}" has {len(values)} values, "{listed}", one expected.  Keep one of them.'
+    return f'"{name}" has {len(values)} values, "{listed}", one expected.  {remedy}'
 
 
 def _require_distinct_keys(fields: dict[str, object], text: str) -> None:

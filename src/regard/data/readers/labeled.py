@@ -74,7 +74,10 @@ def _describe_several_labels(
     path: str, line: int, column: str, labels: Sequence[str], text: str
 ) -> RowProblem:
     """Return the problem of a row with several labels where a text has one."""
-    remedy = "For a classifier that gives a text any number of labels: `data.multi_label=true`"
+    remedy = (
+        "Keep one of them.  For a classifier that gives a text any number of labels: "
+        "`data.multi_label=true`"
+    )
     if len({*labels}) < len(labels):
         remedy = "A tag for each word?  Tags of words are for no task here."
     if {*labels} <= {"0", "1"}:
@@ -82,7 +85,7 @@ def _describe_several_labels(
             "A 1 for each label that it has?  Write each label to a column of its own, and name "
             "all: `data.columns=TEXT,LABEL,LABEL`"
         )
-    return RowProblem(path, line, describe_several(column, labels), text, remedy)
+    return RowProblem(path, line, describe_several(column, labels, remedy), text)
 
 
 def _with_article(reason: str) -> str:
