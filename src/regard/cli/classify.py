@@ -13,11 +13,13 @@ from regard.cli.model_options import COMPUTE_DEFAULTS, ComputeOptions
 from regard.cli.outputs import as_json, escape, print_warning
 from regard.cli.parameters import Flag, Name, Text
 from regard.cli.predictors import other_task
+from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.classification.predictor import Classification, LabelPredictor
+    from regard.tasks.opening import Predictor
 
 
 def classify(
@@ -26,6 +28,7 @@ def classify(
     /,
     *,
     top: int | None = None,
+    threshold: float | None = None,
     compute: ComputeOptions = COMPUTE_DEFAULTS,
     text_options: TextOptions = TEXT_DEFAULTS,
     json: Annotated[bool, Flag] = False,
@@ -46,6 +49,9 @@ def classify(
     top
         Number of labels for each line, most probable first. By default one, or all that a text has
         where the model gives any number of them; a line of a text without labels is empty.
+    threshold
+        Probability above which a text has a label, where the model gives any number of them; the
+        default is the best one on its validation data.
     compute
         What computes the probabilities.
     text_options
@@ -60,6 +66,8 @@ def classify(
     if top is not None:
         require_range("--top", top, 1, LARGEST)
     classifier = open_model(model, compute.device, threads=compute.threads)
+    if threshold is not None:
+        set_threshold(classifier, threshold)
     collect_as_usual()
     if isinstance(classifier, InputClassifier):
         refuse_text_options(text_options, classifier.unit)
@@ -73,6 +81,18 @@ def classify(
         num_cut += result.truncated > 0
         _write({"line": number, "text": line}, result, top, json=json)
     _warn_of_cut(classifier, num_cut, number)
+
+
+def set_threshold(classifier: Predictor, threshold: float) -> None:
+    """Set the threshold of a label; raise ConfigError where each input has one label."""
+    from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
+
+    if not isinstance(classifier, MultiLabelClassifier):
+        raise ConfigError(
+            "--threshold: this model gives each input one label, the most probable one.  Leave it "
+            "out, or filter the probabilities of --json."
+        )
+    classifier.threshold = threshold
 
 
 def _classify_inputs(

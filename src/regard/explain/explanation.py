@@ -128,7 +128,7 @@ def explain(
         model=ExplainedModel(
             name=facts.name,
             task=predictor.config.task,
-            family=type(predictor.model).__name__,
+            family=predictor.config.model.family,
             num_parameters=predictor.model.num_parameters,
             hash=facts.sha,
             explained=f"{datetime.now(UTC):%Y-%m-%d}",

@@ -12,6 +12,8 @@ from tests.conftest import toy_pairs
 from tests.explain import predictors
 
 import regard
+from regard.__main__ import main
+from regard.cli.classify import set_threshold
 from regard.data.readers.source import open_source
 from regard.errors import ConfigError, DataError
 from regard.explain.open_prediction import predict
@@ -106,6 +108,21 @@ def test_a_classifier_of_one_label_is_not_compared_with_one_of_several(folder, t
     train(rows, tmp_path / "one", settings=SETTINGS[1:])
     with pytest.raises(ConfigError, match="one gives a text one label, the other any number"):
         regard.evaluate(folder, rows, compare=tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_the_threshold_of_a_command_counts(folder, capsys):
+    assert main(["classify", str(folder), "red cat", "--threshold", "0"]) == 0
+    assert sorted(capsys.readouterr().out.split("\t")[::2]) == sorted(WORDS)
+    assert main(["classify", str(folder), "red cat", "--threshold", "1"]) == 0
+    assert capsys.readouterr().out == "\n"
+    assert main(["classify", str(folder), "red cat", "--threshold", "2"]) == 2
+    assert "--threshold: a number from 0 to 1 was expected, not 2" in capsys.readouterr().err
+
+
+def test_a_model_of_one_label_takes_no_threshold():
+    with pytest.raises(ConfigError, match="--threshold: this model gives each input one label"):
+        set_threshold(predictors.text_classifier(), 0.5)
 
 
 def test_a_text_has_every_label_above_the_threshold():

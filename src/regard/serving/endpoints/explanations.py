@@ -65,7 +65,7 @@ def _facts(model: RunningModel) -> ServedModel:
         sha=model.facts.sha,
         task=predictor.config.task,
         verb=predictor.verb,
-        family=type(predictor.model).__name__,
+        family=predictor.config.model.family,
         num_parameters=predictor.model.num_parameters,
         takes_text=model.explains_text,
         max_characters=model.limits.max_explained,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +12,9 @@ from starlette.routing import Route
 from regard.serving.responses import json_response
 from regard.serving.running_model import RunningModel
 from regard.version import installed_version
+
+if TYPE_CHECKING:
+    from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
 
 
 def routes(model: RunningModel) -> list[Route]:
@@ -47,7 +52,7 @@ def _description(model: RunningModel) -> dict[str, object]:
         "sha": model.facts.sha,
         "task": predictor.config.task,
         "verb": predictor.verb,
-        "family": type(predictor.model).__name__,
+        "family": predictor.config.model.family,
         "num_parameters": predictor.model.num_parameters,
         "device": str(predictor.model.device),
         "version": installed_version(),
@@ -59,4 +64,6 @@ def _description(model: RunningModel) -> dict[str, object]:
         description["target_languages"] = list(languages.tags)
     if predictor.config.data.labels:
         description["labels"] = list(predictor.config.data.labels)
+    if predictor.config.data.multi_label:
+        description["threshold"] = cast("MultiLabelClassifier", predictor).threshold
     return description
