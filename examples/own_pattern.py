@@ -43,6 +43,7 @@ class DilatedWindow(MaskPattern):
 def main() -> float:
     """Attend; return the largest difference from attention by the whole matrix."""
     pattern = DilatedWindow(size=3, dilation=2)
+    pattern.check()  # `allowed` and `terms` say the same
     print(pattern.show(12))
     print(pattern.cost(4096, 4096))
 

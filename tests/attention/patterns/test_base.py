@@ -557,3 +557,36 @@ def test_a_pattern_with_other_pairs_than_its_base_loses_the_text_form_of_it():
     assert (Late() | Local(1, 0)).to_text() is None
     assert Named().to_text() == "causal"
     assert (Causal() | Local(1, 0)).to_text() == "causal|local:1,0"
+
+
+@dataclass(frozen=True)
+class _Window(MaskPattern):
+    """A window whose `terms` are given, right or wrong."""
+
+    parts: tuple[MaskTerm, ...]
+    as_numbers: bool = False
+
+    def allowed(self, queries, keys):
+        allowed = (keys <= queries) & (queries - keys < 4)
+        return allowed.float() if self.as_numbers else allowed
+
+    def terms(self):
+        return self.parts
+
+
+def test_a_pattern_of_your_own_is_checked_pair_by_pair():
+    _Window((MaskTerm(before=3, after=0),)).check()
+    _Window((MaskTerm(before=1, after=0), MaskTerm(before=3, after=0))).check()
+    with pytest.raises(ConfigError, match=r"allow query 4 and key 0, allowed does not \(7,750 of"):
+        _Window((MaskTerm(after=0),)).check()
+    with pytest.raises(ConfigError, match="terms forbid query 0 and key 0"):
+        _Window(()).check(8)
+    with pytest.raises(ConfigError, match=r"check\(0\): the number of positions must be 1"):
+        _Window(()).check(0)
+    with pytest.raises(ShapeError, match=r"allowed returned torch\.float32, \[8, 8\]"):
+        _Window((MaskTerm(after=0),), as_numbers=True).check(8)
+
+
+@pytest.mark.parametrize("text", ["full", "local:3,0|global:1", "strided:3&causal", "local:0.1"])
+def test_patterns_of_the_package_say_the_same_in_both_ways(text):
+    parse_pattern(text).check(40)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from regard.attention.patterns.cost import Cost, PairCount, count_pairs
 from regard.attention.patterns.mask_algebra import MaskTerm, intersect, union
-from regard.errors import ConfigError
+from regard.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
     from regard.attention.dense import AttentionOutput
@@ -113,6 +113,42 @@ class _Pattern(ABC):
         from regard.attention.patterns.drawing import draw
 
         return draw(self.cells(num_positions), title=repr(self), format=format)
+
+    def check(self, num_positions: int = 128) -> None:
+        """Check that `allowed` and `terms` of a pattern of your own say the same of every pair.
+
+        Short calls ask `allowed`, long ones follow `terms`.
+
+        Args:
+            num_positions: Number of queries and of keys, 1 or more: more than the largest distance
+                or position that the pattern names.
+
+        Raises:
+            ConfigError: They differ, with the first pair; or the number is out of range.
+            ShapeError: `allowed` returns other than booleans, ``[num_positions, num_positions]``.
+        """
+        if num_positions < 1:
+            raise ConfigError(f"check({num_positions}): the number of positions must be 1 or more.")
+        positions = torch.arange(num_positions, device="cpu")
+        queries, keys = positions[:, None], positions[None, :]
+        resolved = self.resolve(num_positions, num_positions)
+        by_pair, by_terms = resolved.allowed(queries, keys), torch.zeros_like(queries == keys)
+        if by_pair.dtype != torch.bool or by_pair.shape != by_terms.shape:
+            raise ShapeError(
+                f"{self!r}: allowed returned {by_pair.dtype}, {list(by_pair.shape)}; expected "
+                f"torch.bool, {list(by_terms.shape)}."
+            )
+        for term in resolved.terms():
+            by_terms |= term.allowed(queries, keys)  # [queries, keys]
+        differing = (by_pair != by_terms).nonzero().tolist()
+        if differing:
+            query, key = differing[0]
+            words = ("forbid", "allow")
+            raise ConfigError(
+                f"{self!r}: terms {words[by_terms[query, key]]} query {query} and key {key}, "
+                f"allowed does not ({len(differing):,} of {by_pair.numel():,} pairs differ).  Both "
+                "must say the same of every pair."
+            )
 
     def to_text(self) -> str | None:
         """Write the text form, such as ``local:2,0``; None if it has none."""
