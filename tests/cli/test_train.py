@@ -168,7 +168,8 @@ def test_a_folder_of_texts_is_told_to_be_one_file(capsys, tmp_path):
         f"regard: {tmp_path}: a directory, not a file.  Name one file: TSV, CSV, JSONL, "
         "Parquet, text (.txt), or two text files (--targets); or a folder with one folder of "
         "images or WAV files a label.  Texts are read from one file: running text joined into "
-        'one .txt, labelled texts as {"text": ..., "label": ...} a line of a .jsonl.\n'
+        'one .txt, labelled texts as {"text": ..., "label": ...} a line of a .jsonl, or as one '
+        "folder of .txt a label.\n"
     )
 
 

@@ -10,7 +10,7 @@ from tests.conftest import toy_pairs
 
 import regard
 from regard.__main__ import main
-from regard.data.readers.source import DataSource
+from regard.data.readers.source import DataSource, open_source
 from regard.errors import DataError
 from regard.runs.scoring import evaluate
 from regard.tasks import TASKS
@@ -141,3 +141,26 @@ def test_training_data_that_is_gone_or_has_changed_is_noted(capsys, monkeypatch,
     with pytest.warns(match=r"data\.tsv: has changed since the training"):
         assert evaluate_command(capsys, "a/m", project / "test.tsv")[0] == 3
     assert main(["evaluate", "a/m", str(project / "test.tsv"), "--allow-overlap"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "is_noted"),
+    [
+        ("a.tsv", "a cat sat\teine Katze\n" * 3, "summarization", True),
+        ("a.csv", "en,de\n" + "a cat sat,eine Katze\n" * 3, "summarization", True),
+        ("a.tsv", "a cat sat on the mat\ta cat\n" * 3, "summarization", False),
+        ("a.csv", "document,summary\n" + "a cat sat,a cat sat\n" * 3, "summarization", False),
+        ("a.tsv", "a cat sat\teine Katze\n" * 3, "language-modeling", True),
+        ("a.txt", "a cat sat\n" * 3, "language-modeling", False),
+    ],
+)
+def test_sentence_pairs_are_noted_by_models_that_read_any_texts(
+    name, content, task, is_noted, tmp_path, recwarn
+):
+    path = tmp_path / name
+    path.write_text(content)
+    with explain_other_data(open_source(path), TASKS[task], "model"):
+        pass
+    noted = [str(warning.message) for warning in recwarn]
+    assert len(noted) == is_noted
+    assert all("looks like sentence pairs, data for translation: model " in note for note in noted)

@@ -7,6 +7,7 @@ from pyarrow import parquet
 
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import open_source
+from regard.data.readers.tables import read_pairs
 from regard.errors import ConfigError, DataError
 from regard.setup.config import DataConfig
 from regard.setup.inspect import open_sources
@@ -150,3 +151,47 @@ def test_an_encoding_is_refused_for_tables_alone(hub, tmp_path_factory):
     path.write_text("a\tb\n")
     data = DataConfig(path=str(path), test=str(hub), encoding="latin1")
     assert texts(open_sources(data)["test"]) == ["four"]
+
+
+def test_files_of_csv_are_one_table_with_one_header(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n")
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbftext,label\r\ntwo,y\r\nthree,x")
+    source = open_source(tmp_path)
+    rows, dropped = read_labeled_texts(source)
+    assert (rows.texts, rows.labels, dropped) == (["one", "two", "three"], ["x", "y", "x"], [])
+    assert source.table.notes == ("2 CSV files",)
+
+
+def test_a_row_of_the_second_file_of_csv_is_named_with_its_own_line(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n")
+    (tmp_path / "b.csv").write_text("text,label\ntwo,y\nthree\n")
+    with pytest.raises(DataError, match=r"b\.csv:3: one column, two expected"):
+        read_labeled_texts(open_source(tmp_path))
+
+
+def test_files_of_csv_with_another_header_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n")
+    (tmp_path / "b.csv").write_text("label,text\ny,two\n")
+    assert fault(tmp_path).startswith(
+        'FOLDER/b.csv: the first row is "label,text", and that of FOLDER/a.csv "text,label".'
+    )
+
+
+def test_files_of_tsv_without_a_header_are_joined(tmp_path):
+    for name, text in (("a", "one cat\teine Katze"), ("b", "two cats\tzwei Katzen")):
+        (tmp_path / f"{name}.tsv").write_text(f"{text}\n" * 2)
+    pairs = read_pairs(open_source(tmp_path))
+    assert pairs.sources == ["one cat"] * 2 + ["two cats"] * 2
+
+
+def test_a_file_of_utf_16_in_a_folder_of_csv_is_refused_with_its_conversion(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n", encoding="utf-16")
+    assert "Convert: iconv -f utf-16 -t utf-8 FOLDER/a.csv" in fault(tmp_path)
+
+
+def test_a_model_within_the_folder_of_its_data_is_not_data(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n")
+    for name in ("config.toml", "manifest.json", "metrics.jsonl"):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / name).write_text("{}")
+    assert texts(open_source(tmp_path)) == ["one"]

@@ -593,7 +593,7 @@ def test_a_folder_that_holds_neither_images_nor_sound_is_refused(capsys, tmp_pat
         f"Expected {tmp_path}/data/LABEL/FILE.wav or FILE.png, or MNIST's "
         "train-images-idx3-ubyte.gz.  Kinds of files: 1 .txt.  Texts are read from one file: "
         'running text joined into one .txt, labelled texts as {"text": ..., "label": ...} a line '
-        "of a .jsonl.\n"
+        "of a .jsonl, or as one folder of .txt a label.\n"
     )
 
 

@@ -52,6 +52,17 @@ def looks_like_header(
     return has_rows and (is_csv or _is_above_labels(names, below))
 
 
+def are_names_of_columns(
+    names: Sequence[str], below: Sequence[Sequence[str]], *, is_csv: bool
+) -> bool:
+    """Return whether a first row is a header, of texts or of numbers, by the rows below it."""
+    if looks_like_header(names, below, is_csv=is_csv) or find_header(names, is_csv=is_csv):
+        return True
+    has_roles = not {"text", "label"}.isdisjoint(find_roles(names))
+    are_above_numbers = hold_only_numbers(below) and not hold_only_numbers([names])
+    return bool(names) and (has_roles or are_above_numbers)
+
+
 def _are_names(names: Sequence[str]) -> bool:
     """Return whether there are several names that differ, each in the form of a name.
 

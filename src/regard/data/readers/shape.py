@@ -54,7 +54,7 @@ _KIND_OF_MEDIA: dict[str, DataKind] = {"images": "images", "recordings": "record
 _TEXT_SUFFIXES = {".txt", ".md", ".rst", ".text"}
 _ONE_FILE_OF_TEXTS = (
     "Texts are read from one file: running text joined into one .txt, labelled texts as "
-    '{"text": ..., "label": ...} a line of a .jsonl.'
+    '{"text": ..., "label": ...} a line of a .jsonl, or as one folder of .txt a label.'
 )
 _TAGGED = re.compile(r"\S+(?:[ \t]\S+){0,3}[ \t](?:O|[BIESLU]-\S+)|-DOCSTART-.*")
 _MOST_TAGGED = 0.9  # of the lines, from which a file has tags
@@ -62,7 +62,6 @@ _BYTES_SAMPLED = 1 << 14
 _NUM_LINES = 20  # by which labels of fastText are recognized
 _NUM_SAMPLED = 200  # records by which labels are recognized
 _MOST_COLUMNS = 3  # that are named, but for a text with a column for each of its labels
-_MOST_JOINED = 3  # files in a command, before the others are left to the reader
 _MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
 
@@ -351,7 +350,6 @@ def _describe_folder(root: Path, files: Sequence[Path]) -> str:
     has_inputs = not _FOLDER_KINDS.keys().isdisjoint(map(_format_of, files))
     has_texts = not _TEXT_SUFFIXES.isdisjoint(file.suffix.lower() for file in files)
     remedy = f"  {_ONE_FILE_OF_TEXTS}" if has_texts else ""
-    remedy += _advise_joining(root, files)
     if any(file.suffix.lower() in HTML_SUFFIXES for file in files):
         pages = f"{shlex.quote(str(root))}/*.html"
         remedy += f"  The text of pages of HTML: {_TEXT_OF_PAGES} {pages} > text.txt"
@@ -359,18 +357,6 @@ def _describe_folder(root: Path, files: Sequence[Path]) -> str:
         return f"{describe_folder_as_file()}{remedy}"
     expected = f"Expected {_LAYOUTS.format(root)}  {describe_kinds(files)}".rstrip()
     return f"no WAV files and no images in folders named for their labels.  {expected}{remedy}"
-
-
-def _advise_joining(root: Path, files: Sequence[Path]) -> str:
-    """Return the command that joins tables of text with a header each; empty without several."""
-    for suffix in (".csv", ".tsv"):
-        tables = [file for file in files if file.parent == root and file.suffix == suffix]
-        if len(tables) > 1:
-            first, *rest = (shlex.quote(str(table)) for table in sorted(tables))
-            more = " ".join(rest[:_MOST_JOINED]) + " ..." * (len(rest) > _MOST_JOINED)
-            command = f"(cat {first}; tail -qn +2 {more}) > all{suffix}"
-            return f"  Tables with the same columns, joined: {command}"
-    return ""
 
 
 def _format_of(file: Path) -> str | None:

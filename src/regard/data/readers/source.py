@@ -31,6 +31,7 @@ from regard.data.readers.suffixes import suffix_of, suffix_of_content
 from regard.data.readers.table_folders import select_row_files, select_tables
 from regard.data.readers.table_lines import TableLines, find_table_form
 from regard.data.readers.table_origin import TableOrigin
+from regard.data.readers.text_folders import find_labeled_texts, read_labeled_files
 from regard.errors import DataError, ResourceError, advise_on_windows_path, did_you_mean
 
 OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
@@ -41,6 +42,7 @@ _DESCRIPTOR = re.compile(r"/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 _BYTES_A_READ = 1 << 20
 _MAX_BYTES = 4 << 30  # of a stream or an archive, whose length is unknown before
 _MEMORY_FRACTION = 0.25  # of what is free: the texts that are read from the bytes need more
+_OF_A_MODEL = ("config.toml", "manifest.json")
 _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
 
 
@@ -85,7 +87,7 @@ class DataSource:
     def suffix(self) -> str:
         """Suffix of the name in lower case; of a stream, the suffix that fits its content."""
         if self.table is not None:
-            return ".jsonl"
+            return self.table.suffix
         if self.is_stream:
             return suffix_of_content(self.content[:_BYTES_A_READ])
         return suffix_of(self._inner_name or self.path)
@@ -121,8 +123,8 @@ class DataSource:
         """Files of a folder and of the folders within it, in alphabetical order; each once.
 
         Names that begin with a dot are left out, and folders that begin with an underscore, such as
-        Speech Commands' ``_background_noise_``. A link to a folder elsewhere is followed; a link to
-        a folder within this one is not.
+        Speech Commands' ``_background_noise_``, or that hold a model of a run. A link to a folder
+        elsewhere is followed; a link to a folder within this one is not.
 
         Raises:
             DataError: A folder cannot be read, or a link in the place of a file of data leads
@@ -166,11 +168,19 @@ def open_source(path: str | Path, part: str = "train", *, as_rows: bool = True) 
 
 
 def _open_folder(name: str, part: str) -> DataSource:
-    """Return a folder; where its files are tables or JSONL, the rows of those of a part."""
+    """Return a folder; of tables or labelled texts in it, the rows of a part."""
     folder = DataSource(name, None)
-    tables = select_row_files(folder.files)
-    if not tables or any(map(_has_data_name, folder.files)):  # images, with a table about them
+    if any(map(_has_data_name, folder.files)):  # images, with a table about them
         return folder
+    tables = select_row_files(folder.files)
+    if not tables:
+        texts = find_labeled_texts(Path(name), folder.files)
+        if not texts.is_labeled:
+            return folder
+        content, table = read_labeled_files(
+            name, texts, part, lambda path: _read_file(path, stat.S_IFREG)
+        )
+        return DataSource(name, content, table=table)
     selected = select_tables(Path(name), tables, part)
     lines = _table_lines(name)
     for file in selected.files:
@@ -385,9 +395,15 @@ def _walk(folder: Path, root: str, entered: set[str]) -> Iterator[Path]:
     for inner in filter(Path.is_dir, entries):
         real = os.path.realpath(inner)
         is_known = real in entered or _is_link_into(root, inner)
-        if not is_known and not inner.name.startswith("_"):
+        is_left_out = inner.name.startswith("_") or _is_model_folder(inner)
+        if not is_known and not is_left_out:
             entered.add(real)
             yield from _walk(inner, root, entered)
+
+
+def _is_model_folder(folder: Path) -> bool:
+    """Return whether a run has written a folder, such as one within that of its data."""
+    return all((folder / name).is_file() for name in _OF_A_MODEL)
 
 
 def _is_link_into(root: str, folder: Path) -> bool:

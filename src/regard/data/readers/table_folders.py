@@ -30,6 +30,7 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
 _LEADING_WORD = re.compile(r"[a-z]+(?=[-_.]|$)")
 _LOGS = {"_delta_log": "Delta Lake", ".hoodie": "Hudi", "metadata": "Iceberg"}
 _CACHE = re.compile(r"cache-[0-9a-f]{16}")  # what `datasets` keeps next to its data
+_KINDS_OF_TEXT = ((".jsonl", ".ndjson"), (".csv",), (".tsv",))
 _NUM_NAMED = 5  # folders or files in a message
 
 
@@ -56,16 +57,19 @@ def is_table_name(path: Path) -> bool:
 
 
 def select_row_files(files: Iterable[Path]) -> list[Path]:
-    """Return those of the files of a folder whose rows are data: tables, or without any JSONL."""
+    """Return those of the files of a folder whose rows are data, all of one kind.
+
+    They are tables, or without any JSONL, or without any CSV, or without any TSV.
+    """
     files = list(files)
-    tables = list(filter(is_table_name, files))
-    return tables or list(filter(_is_named_jsonl, files))
+    kinds = [list(filter(is_table_name, files))]
+    kinds += [[file for file in files if _is_named(file, kind)] for kind in _KINDS_OF_TEXT]
+    return next(filter(None, kinds), [])
 
 
-def _is_named_jsonl(path: Path) -> bool:
-    """Return whether a file has objects a line by its name; what describes data is ``.json``."""
-    is_left_out = path.name.startswith(("_", "."))
-    return suffix_of(path.name) in (".jsonl", ".ndjson") and not is_left_out
+def _is_named(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Return whether a file has rows of text by its name; what describes data is ``.json``."""
+    return suffix_of(path.name) in suffixes and not path.name.startswith(("_", "."))
 
 
 def select_tables(folder: Path, files: Sequence[Path], part: str) -> TableFolder:

@@ -44,7 +44,7 @@ def inspect_pairs(
     pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
     has_header = has_header and pair is not None
     notes = _describe_separator(table, source.suffix, has_header=has_header)
-    return _inspect_header(names, pair, contents, notes)
+    return _inspect_header(names, pair, contents, [*note_objects(file), *notes])
 
 
 def inspect_records(
@@ -57,7 +57,7 @@ def inspect_records(
         return _inspect_objects(file, table, contents, partial(find_columns, names))
     header, has_header = _read_header(file, table, names)
     notes = _describe_separator(table, source.suffix, has_header=has_header)
-    return _inspect_header(header, names, contents, notes)
+    return _inspect_header(header, names, contents, [*note_objects(file), *notes])
 
 
 def note_objects(file: TextFile) -> list[str]:

@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 from regard.data.listing import list_first, pluralize
@@ -29,6 +30,7 @@ from regard.errors import DataError, ResourceError
 
 _POINTER = b"version https://git-lfs"
 _NUM_NAMED = 10  # columns or files in a message
+_NUM_SAMPLED = 20  # rows by which a header is recognized
 _TEXT_TABLES = ("csv", "tsv", "jsonl")
 
 
@@ -49,6 +51,7 @@ class TableLines:
         self._notes: list[str] = []
         self._media: dict[str, str] = {}
         self._form = ""
+        self._header, self._has_header = b"", False  # of files of CSV or TSV
         self._files: list[str] = []
         self._first_lines: list[int] = []
         self._num_rows = 0
@@ -69,7 +72,9 @@ class TableLines:
         from regard.data.readers.translation_memory import convert_units
 
         self._form = find_table_form(path, content)
-        if not self._form:
+        if not self._form and (form := _form_of_cells(path)):
+            rows = ConvertedRows((), self._add_cells(path, content, form), (), {})
+        elif not self._form:
             rows = ConvertedRows((), self._add_objects(content), (), {})
         elif self._form in MEMORY_FORMS:
             units = convert_units(path, content, self._write)
@@ -94,6 +99,43 @@ class TableLines:
             self._write(line if line.endswith(b"\n") else line + b"\n")
         return len(lines)
 
+    def _add_cells(self, path: str, content: bytes, form: str) -> int:
+        """Append the lines of a file of CSV or TSV.
+
+        The header of the first file is a blank line in the others, whose lines keep their numbers.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            DataError: It is in UTF-16, or its first row is not the header of the files before it.
+        """
+        self._form = form
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            fixed = shlex.quote(str(Path(path).with_suffix(f".utf8{Path(path).suffix}")))
+            raise DataError(
+                f"{path}: UTF-16; files of a folder are read as one, in UTF-8 or an encoding that "
+                f"extends ASCII.  Convert: iconv -f utf-16 -t utf-8 {shlex.quote(path)} > {fixed}"
+            )
+        content = content.removeprefix(codecs.BOM_UTF8)
+        if b"\n" not in content:
+            content = content.replace(b"\r", b"\n")
+        lines = content.removesuffix(b"\n").split(b"\n")
+        first = lines[0].strip()
+        if not self._files:
+            self._header, self._has_header = first, _begins_with_header(path, content)
+        elif first == self._header:
+            lines[0] = b""
+        elif self._has_header:
+            here, there = (quote(text.decode("utf-8", "replace")) for text in (first, self._header))
+            raise DataError(
+                f"{path}: the first row is {here}, and that of {self._files[0]} {there}.  Files of "
+                "a folder are one table: the same columns, in the same order.  Name one file."
+            )
+        for line in lines:
+            self._write(line + b"\n")
+        return len(lines)
+
     def finish(
         self, folder: TableFolder | None = None, files: Sequence[Path] = ()
     ) -> tuple[bytes, TableOrigin]:
@@ -113,8 +155,8 @@ class TableLines:
             raise DataError(f"{self.name}: there are no rows.{seen}")
         notes = [self._describe_files(folder), *self._notes]
         if folder is not None:
-            # Of JSONL, all files are those of a part.
-            formats = {*_TEXT_TABLES} - ({"jsonl"} if self._form == OBJECTS else set())
+            # Of text, all files of the form are those of a part.
+            formats = {*_TEXT_TABLES} - {self._form.lower()}
             if unread := _unread_tables(Path(self.name), folder, files, formats):
                 notes.append(f"not read: {list_first(unread, _NUM_NAMED)}")
         table = TableOrigin(
@@ -148,6 +190,25 @@ class TableLines:
         self._text.write(line)
         if self._text.tell() > self._most:
             raise self._too_long
+
+
+def _begins_with_header(path: str, content: bytes) -> bool:
+    """Return whether the first row of a file of CSV or TSV names its columns."""
+    # They import this module.
+    from regard.data.readers.headers import are_names_of_columns
+    from regard.data.readers.table_format import read_cells
+    from regard.data.readers.text_lines import TextFile
+
+    records = read_cells(TextFile(path, "latin-1", content, []), suffix_of(path))
+    rows = [cells for _, cells in islice(records, _NUM_SAMPLED)]
+    names = list(map(str.strip, rows[0])) if rows else []
+    return are_names_of_columns(names, rows[1:], is_csv=_form_of_cells(path) == "CSV")
+
+
+def _form_of_cells(path: str) -> str:
+    """Return ``CSV`` or ``TSV`` by the name of a file; empty for another one."""
+    file_format = FORMATS.get(suffix_of(path), "")
+    return file_format.upper() if file_format in ("csv", "tsv") else ""
 
 
 def find_table_form(name: str, content: bytes) -> str:

@@ -9,6 +9,8 @@ import msgspec
 
 OBJECTS = "JSONL"
 """What files of a folder are that have an object of JSON a line."""
+SUFFIXES_OF_TEXT = {OBJECTS: ".jsonl", "CSV": ".csv", "TSV": ".tsv"}
+"""Suffixes of files of text, whose lines are taken as they are, by what they are."""
 _READ = {
     "Parquet": "pyarrow.parquet as p; t = p.read_table(sys.argv[1])",
     "Arrow": "pyarrow as p; t = p.ipc.open_file(sys.argv[1]).read_all()",
@@ -40,8 +42,13 @@ class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_encoding(self) -> bool:
-        """Whether the form says how texts are encoded; of JSONL it does not."""
-        return self.form != OBJECTS
+        """Whether the form says how texts are encoded; that of text does not."""
+        return self.form not in SUFFIXES_OF_TEXT
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of a file with the rows: of CSV and TSV their own, else that of JSONL."""
+        return SUFFIXES_OF_TEXT.get(self.form, ".jsonl")
 
     def locate(self, line: int) -> str:
         """Return the file of a row and its number there; empty where there is one file.
@@ -56,7 +63,7 @@ class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
     def print_command(self, name: str) -> str:
         """Return the command that prints the rows of a file, or a folder, as JSONL."""
-        if self.form == OBJECTS:
+        if self.form in SUFFIXES_OF_TEXT:
             return f"cat {shlex.join(self.files)}"
         rows = "[print(json.dumps(row, default=str)) for row in t.to_pylist()]"
         return f'python -c "import json, sys, {_READ[self.form]}; {rows}" {shlex.quote(name)}'
