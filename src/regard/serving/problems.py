@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """Status of a request whose sender has left, as nginx has it; nobody reads the answer."""
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`(.*)")
+_OTHER_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+_IN_WORDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+"""Types of JSON, as messages of msgspec name them; others keep their names."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # before the text in files of Windows
 _POSITION = re.compile(r" \(byte (\d+)\)$")
 
@@ -146,6 +156,22 @@ def _misfit(message: str, body: type[Body]) -> Problem:
     fields = f"Fields: {', '.join(names)}."
     unknown = _UNKNOWN_FIELD.match(message)
     if unknown is None:
-        return Problem(422, f"{message}.", hint=fields)
+        return Problem(422, f"{_describe_type(message)}.", hint=fields)
     hint = f"{did_you_mean(unknown[1], names).strip()}  {fields}".strip()
     return Problem(422, f"unknown field {unknown[1]}{unknown[2]}.", hint=hint)
+
+
+def _describe_type(message: str) -> str:
+    """Return a message about a value of another type in words; any other one unchanged.
+
+    >>> _describe_type("Expected `str | array`, got `int` - at `$.text`")
+    'text: a text or a list was expected, not a whole number'
+    """
+    other_type = _OTHER_TYPE.fullmatch(message)
+    if other_type is None:
+        return message
+    expected, given = (
+        " or ".join(_IN_WORDS.get(name, name) for name in names.split(" | "))
+        for names in other_type.group(1, 2)
+    )
+    return f"{other_type[3] or 'the body'}: {expected} was expected, not {given}"
