@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
     from regard.data.tokenizer import Tokenizer
-    from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+    from regard.hub.hugging_face.base_tokenizer import PublishedTokenizer
 
 AnyTokenizer: TypeAlias = "Tokenizer | PublishedTokenizer"
 """Both have the same methods; the id of a special token is None where a vocabulary lacks it."""

@@ -233,10 +233,9 @@ class ModelFolder:
         """
         source = self.path / SOURCE_FOLDER
         if self.holds_model and (source / TOKENIZER).is_file():
-            from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
-            from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+            from regard.hub.hugging_face.source_target_tokenizer import read_source_target
 
-            return SourceTargetTokenizer(read_any_tokenizer(source), read_any_tokenizer(self.path))
+            return read_source_target(source, self.path)
         if self._has_published_tokenizer:
             from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 

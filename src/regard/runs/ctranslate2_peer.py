@@ -34,7 +34,8 @@ from regard.hub.file_names import (
     SENTENCEPIECE_T5,
     TOKENIZER,
 )
-from regard.hub.hugging_face.published_tokenizer import SENTINEL, PublishedTokenizer
+from regard.hub.hugging_face.base_tokenizer import PublishedTokenizer
+from regard.hub.hugging_face.published_tokenizer import SENTINEL
 from regard.models import EncoderDecoder, Model
 from regard.runs.text_check import Peer
 from regard.runs.text_outputs import (

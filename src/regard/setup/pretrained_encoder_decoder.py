@@ -19,13 +19,13 @@ from torch import Tensor
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError, WeightsError
 from regard.hub.hugging_face.published_folder import read_hugging_face
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+from regard.hub.hugging_face.published_tokenizer import FastTokenizer
 from regard.hub.hugging_face.recognize import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import (
     SentencePieceTokenizer,
     read_any_tokenizer,
 )
-from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.hub.hugging_face.source_target_tokenizer import read_source_target
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
@@ -162,8 +162,7 @@ class TwoVocabularies(ModelFolder):
 
     def read_tokenizer(self) -> AnyTokenizer:
         """Return the pair of both."""
-        source, target = read_any_tokenizer(self._source), read_any_tokenizer(self.path)
-        return SourceTargetTokenizer(source, target)
+        return read_source_target(self._source, self.path)
 
 
 def load_parts(model: Model, folders: Mapping[str, str]) -> None:
@@ -254,7 +253,7 @@ def _share_vocabulary(source: PretrainedPart, target: PretrainedPart) -> bool:
         ConfigError: They have not, and may not have two; or their embeddings differ in size.
     """
     if not _split_alike(source.tokenizer, target.tokenizer):
-        if all(type(part.tokenizer) is PublishedTokenizer for part in (source, target)):
+        if all(type(part.tokenizer) is FastTokenizer for part in (source, target)):
             return False
         counts = [f"{len(part.tokenizer):,} tokens" for part in (source, target)]
         raise ConfigError(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+from regard.hub.hugging_face.published_tokenizer import FastTokenizer
 from regard.tasks.language_modeling.incremental_text import IncrementalText
 
 TEXTS = [
@@ -32,7 +32,7 @@ def train_published(model, pre_tokenizer, decoder, *, cleans_spaces=False):
             vocab_size=400, initial_alphabet=alphabet, show_progress=False, special_tokens=["[UNK]"]
         ),
     )
-    return PublishedTokenizer(backend, Path("vocab"), {}, cleans_spaces=cleans_spaces)
+    return FastTokenizer(backend, Path("vocab"), {}, cleans_spaces=cleans_spaces)
 
 
 def make_byte_level(*, cleans_spaces):

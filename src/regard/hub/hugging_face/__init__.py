@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from regard.lazy import import_lazily
 
 if TYPE_CHECKING:
+    from regard.hub.hugging_face.base_tokenizer import PublishedTokenizer
     from regard.hub.hugging_face.generation_rules import (
         GenerationRules,
         read_generation_rules,
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
         read_hugging_face,
         write_hugging_face,
     )
-    from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
     from regard.hub.hugging_face.recognize import is_hugging_face
     from regard.hub.hugging_face.sentence_transformers import SentencePooling, read_sentence_pooling
     from regard.hub.hugging_face.sentencepiece_tokenizer import (

@@ -5,14 +5,12 @@ The latter are read by `older_vocabularies`; the `tokenizers` library does the w
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
@@ -29,10 +27,8 @@ from regard.hub.file_names import (
     VOCABULARY,
     WORD_PIECES,
 )
-from regard.hub.hugging_face.language_tokens import (
-    LanguageTokens,
-    languages_of_backend,
-)
+from regard.hub.hugging_face.base_tokenizer import MissingTokenizer, PublishedTokenizer
+from regard.hub.hugging_face.language_tokens import LanguageTokens, languages_of_backend
 from regard.hub.hugging_face.older_vocabularies import (
     ROBERTA_TOKENS,
     ROLES,
@@ -83,11 +79,11 @@ _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
 
 
-class PublishedTokenizer:
-    """A vocabulary as it was published, with its own special tokens.
+class FastTokenizer(PublishedTokenizer):
+    """A vocabulary that the `tokenizers` library reads, which ``transformers`` calls fast.
 
     Args:
-        backend: Encodes and decodes text; None where the folder has none.
+        backend: Encodes and decodes text.
         path: Its file, for messages.
         special_ids: Ids of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
         stop_ids: That end a continuation; None is the end of a text alone.
@@ -104,7 +100,7 @@ class PublishedTokenizer:
 
     def __init__(
         self,
-        backend: Backend | None,
+        backend: Backend,
         path: Path,
         special_ids: Mapping[str, int],
         stop_ids: Collection[int] | None = None,
@@ -117,52 +113,30 @@ class PublishedTokenizer:
         reader: Backend | None = None,
         languages: LanguageTokens | None = None,
     ) -> None:
-        self._backend = backend
-        self._reader = reader
-        self._path = path
-        self.max_length, self.is_cut_left, self.first_id = max_length, is_cut_left, first_id
-        self._cleans_spaces = cleans_spaces
-        self.languages = languages
-        self.special_ids = dict(special_ids)
-        self.bos_id = special_ids.get("bos")
-        """The id that begins a text; None, as for those that follow, where there is none."""
-        self.eos_id = special_ids.get("eos")
-        """The id that ends a text."""
-        self.pad_id = special_ids.get("pad")
-        """The id that pads a row."""
-        self.mask_id = special_ids.get("mask")
-        """The id of a masked token."""
-        self.end_id = special_ids.get("sep") if self.eos_id is None else self.eos_id
-        """The id that ends an output: that of the end of a text, or else BERT's separator."""
-        ends = [] if self.eos_id is None else [self.eos_id]
-        self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
-        self._num_rows = num_rows
-
-    def __len__(self) -> int:
-        """Return the number of rows that a table of its tokens needs: the highest id plus one."""
-        return 1 + max(self.known_ids)
+        super().__init__(
+            path,
+            special_ids,
+            stop_ids,
+            max_length=max_length,
+            is_cut_left=is_cut_left,
+            num_rows=num_rows,
+            first_id=first_id,
+            languages=languages,
+        )
+        self.backend, self._cleans_spaces = backend, cleans_spaces
+        self._reader = backend if reader is None else reader
 
     @cached_property
     def written_stop_ids(self) -> frozenset[int]:
         """Those of the `stop_ids` that belong to the text: no special tokens, such as a newline."""
-        added = self._require().get_added_tokens_decoder()
+        added = self.backend.get_added_tokens_decoder()
         special = {token_id for token_id, token in added.items() if token.special}
         return (self.stop_ids & self.known_ids) - special
-
-    @property
-    def hidden_ids(self) -> list[int]:
-        """The ids of special tokens and of languages, which are left out of texts."""
-        languages = {} if self.languages is None else self.languages.ids
-        return list(dict.fromkeys((*self.special_ids.values(), *languages.values())))
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
         """The ids of all tokens."""
-        return frozenset(self._require().get_vocab().values())
-
-    def unused_ids(self, num_rows: int) -> tuple[int, ...]:
-        """Return the rows of a table of `num_rows` tokens that belong to no token."""
-        return tuple(sorted(set(range(num_rows)) - self.known_ids))
+        return frozenset(self.backend.get_vocab().values())
 
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
@@ -182,7 +156,7 @@ class PublishedTokenizer:
         Raises:
             WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
         """
-        reader = self._require_reader()
+        reader = self._reader
         reader.encode_special_tokens = not reads_specials
         adds_ends = adds_specials and self.languages is None
         encodings = reader.encode_batch(list(texts), add_special_tokens=adds_ends)
@@ -191,20 +165,6 @@ class PublishedTokenizer:
             rows = [[*self.begin_ids, *row, *self.end_ids] for row in rows]
         self._check_rows(rows)
         return rows
-
-    def between(self, source: str | None, target: str) -> Self:
-        """Return the vocabulary for a pair of languages by name; see `LanguageTokens`."""
-        assert self.languages is not None, "a vocabulary with languages"
-        return self._with_languages(self.languages.between(source, target))
-
-    def of_targets(self) -> Self:
-        """Return the vocabulary with what is put around targets, where it has languages."""
-        return self if self.languages is None else self._with_languages(self.languages.of_targets())
-
-    def _with_languages(self, languages: LanguageTokens) -> Self:
-        other = copy.copy(self)
-        other.languages = languages
-        return other
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:
         """Encode texts as token ids with the characters that they are, without special tokens.
@@ -215,7 +175,7 @@ class PublishedTokenizer:
         Raises:
             WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
         """
-        reader = self._require_reader()
+        reader = self._reader
         reader.encode_special_tokens = True
         encodings = reader.encode_batch(list(texts), add_special_tokens=False)
         rows = [TokenOffsets(encoding.ids, encoding.offsets) for encoding in encodings]
@@ -229,7 +189,7 @@ class PublishedTokenizer:
         Raises:
             WeightsError: The vocabulary has none before the first text.
         """
-        encoding = self._require().encode("a", "b", add_special_tokens=True)
+        encoding = self.backend.encode("a", "b", add_special_tokens=True)
         is_text = [number is not None for number in encoding.sequence_ids]
         texts = encoding.sequence_ids
         first, second = texts.index(0), texts.index(1)
@@ -248,101 +208,30 @@ class PublishedTokenizer:
             (types[0], types[first], types[second - 1], types[second], types[-1]),
         )
 
-    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encode target texts as token ids, without special tokens around them."""
-        return self.encode(texts)
-
-    @property
-    def begin_ids(self) -> tuple[int, ...]:
-        """The ids before a text with special tokens, such as BART's ``<s>``."""
-        if self.languages is not None:
-            return self.languages.begin_ids
-        encoding = self._require().encode("a", add_special_tokens=True)
-        is_added = [*encoding.special_tokens_mask, 0]
-        return tuple(encoding.ids[: is_added.index(0)])
-
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """The ids after a text with special tokens, such as BERT's ``[SEP]``."""
-        if self.languages is not None:
-            return self.languages.end_ids
-        encoding = self._require().encode("a", add_special_tokens=True)
-        is_added = [*encoding.special_tokens_mask[::-1], 0]
-        return tuple(encoding.ids[len(encoding.ids) - is_added.index(0) :])
-
-    @cached_property
-    def newline_id(self) -> int | None:
-        """The last token of the end of a line; None where the vocabulary drops line ends."""
-        ids = self.encode(["\n"])[0]
-        return ids[-1] if ids else None
-
-    def encode_masked(self, text: str) -> list[int]:
-        """Encode a text with masks, with special tokens around it."""
-        return self.encode([text], adds_specials=True, reads_specials=True)[0]
-
-    @property
-    def document_start(self) -> list[int]:
-        """The ids before running text: the one that begins a text, or else the one that ends it."""
-        ids = (self.first_id, self.bos_id, self.eos_id, self.newline_id)
-        return [token for token in ids if token is not None][:1]
-
-    def encode_prompt(self, text: str) -> list[int]:
-        """Encode a text to continue, with what ``transformers`` adds, such as Llama's ``<s>``."""
-        return self.encode([text], adds_specials=True)[0]
-
-    @property
-    def document_end(self) -> list[int]:
-        """The ids after a document."""
-        end = self.newline_id if self.eos_id is None else self.eos_id
-        return [] if end is None else [end]
-
-    def encode_truncated(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
-        """Encode texts with special tokens around each, cut to `max_length` ids.
-
-        A text is cut between its special tokens: at its end, or where the folder says
-        ``truncation_side`` left, at its beginning.
-
-        Returns:
-            The ids of each text.
-        """
-        num_begin, num_end = len(self.begin_ids), len(self.end_ids)
-        rows = self.encode(texts, adds_specials=True)
-        for index, row in enumerate(rows):
-            if len(row) > max_length:
-                text = row[num_begin : len(row) - num_end]
-                room = max(0, max_length - num_begin - num_end)
-                text = text[len(text) - room :] if self.is_cut_left else text[:room]
-                rows[index] = [*row[:num_begin], *text, *row[len(row) - num_end :]]
-        return rows
-
-    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Encode lines, each with the end of its line."""
-        return self.encode([f"{line}\n" for line in lines])
-
-    def encode_text(self, text: str) -> list[int]:
-        """Encode a text of one line or more, without begin and end."""
-        return self.encode([text])[0]
-
-    def decode_text(self, ids: Sequence[int]) -> str:
-        """Decode token ids to a text."""
-        return self.decode([ids])[0]
+    def _ids_around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the ids before and after a text where no language has its own."""
+        encoding = self.backend.encode("a", add_special_tokens=True)
+        ids, is_added = encoding.ids, encoding.special_tokens_mask
+        num_before = [*is_added, 0].index(0)
+        num_after = [*is_added[::-1], 0].index(0)
+        return tuple(ids[:num_before]), tuple(ids[len(ids) - num_after :])
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Decode token ids to texts, without special tokens."""
-        backend = self._require()
+        backend = self.backend
         texts = backend.decode_batch([list(row) for row in rows], skip_special_tokens=True)
         return list(map(_clean_spaces, texts)) if self._cleans_spaces else texts
 
     def token_string(self, token: int) -> str | None:
         """Return a token as the vocabulary's file has it; None for an id without one."""
-        return self._require().id_to_token(token)
+        return self.backend.id_to_token(token)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each token as readable text; bytes of a split character appear as ``\\xNN``.
 
         Ids beyond the vocabulary, which a model's table may have rows for, give empty text.
         """
-        backend = self._require()
+        backend = self.backend
         pieces = list(map(backend.id_to_token, ids))
         if '"ByteLevel"' not in json.dumps(json.loads(backend.to_str())["decoder"]):
             return [(piece or "").replace("▁", " ") for piece in pieces]
@@ -354,12 +243,10 @@ class PublishedTokenizer:
 
     def to_json(self) -> str:
         """Return the text of its ``tokenizer.json``."""
-        return self._require().to_str()
+        return self.backend.to_str()
 
     def files(self) -> dict[str, str | bytes]:
-        """Return the files that hold it, by name; none where the folder has no tokenizer."""
-        if self._backend is None:
-            return {}
+        """Return the files that hold it, by name."""
         content = self.to_json()
         settings = tokenizer_settings(content, self.special_ids)
         if self.languages is not None:
@@ -383,49 +270,11 @@ class PublishedTokenizer:
         backend.post_processor = surround(begin, end, backend.get_vocab())
         return backend.to_str()
 
-    def language_tag(self, text: str) -> str:  # noqa: ARG002 - of Marian's
-        """Return the token before a text that names the target language: empty, there is none."""
-        return ""
-
     @cached_property
     def _tokens_of_texts(self) -> dict[int, str]:
         """The tokens that a text may become, by id."""
-        vocab = self._require_reader().get_vocab(with_added_tokens=True)
+        vocab = self._reader.get_vocab(with_added_tokens=True)
         return {token: piece for piece, token in vocab.items()}
-
-    @cached_property
-    def _num_tokens_of_texts(self) -> int:
-        return 1 + max(self._tokens_of_texts)
-
-    def _check_rows(self, rows: Sequence[Sequence[int]]) -> None:
-        """Raise where a token has no row in the model's table."""
-        num_rows = self._num_rows
-        if num_rows is None or self._num_tokens_of_texts <= num_rows:
-            return
-        token = max(chain.from_iterable(rows), default=0)
-        if token >= num_rows:
-            raise WeightsError(
-                f"{self._path.parent}: the weights have {num_rows} rows of tokens, the vocabulary "
-                f"has {self._num_tokens_of_texts} tokens, so some have no row, such as "
-                f"{self._tokens_of_texts[token]!r}.  Take the vocabulary that the weights were "
-                "trained with, or leave the token out of the text."
-            )
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether the folder has no tokenizer, or none that can be read."""
-        return self._backend is None
-
-    def _require(self) -> Backend:
-        if self._backend is None:
-            raise WeightsError(
-                f"{self._path}: missing, so text cannot be read or written; token ids can."
-            )
-        return self._backend
-
-    def _require_reader(self) -> Backend:
-        backend = self._require()
-        return self._reader or backend
 
 
 def read_tokenizer(folder: Path) -> PublishedTokenizer:
@@ -443,38 +292,45 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     """
     settings = _read_settings(folder)
     config = read_optional_json(folder / HF_CONFIG)
-    name = tokenizer_class(settings, config.get("model_type"))
-    num_rows = rows_of_table(config)
-    cleans_spaces = settings.get("clean_up_tokenization_spaces") is True
-    reader = backend = _read_backend(folder, settings, name)
-    if reader is not None:
-        reader.no_padding()
-        reader.no_truncation()
-        tokens = _DEFAULTS.get(name, {}) | named_tokens(settings)
-        apply_settings(reader, folder, settings, tokens, name)
-        warn_of_texts_with_missing_rows(reader, num_rows, folder)
-        backend = drop_tokens_without_rows(reader, num_rows)
-        reader = reader_of(reader)
-        # `transformers` ignores the setting where a space belongs to a token.
-        cleans_spaces &= not isinstance(reader.model, models.BPE)
+    model_type = config.get("model_type")
+    name = tokenizer_class(settings, model_type)
+    num_rows, path = rows_of_table(config), folder / TOKENIZER
     declared = declared_ids(folder, config, num_rows)
+    stop_ids, first_id = declared.get("stop"), next(iter(declared.get("first", [])), None)
+    max_length = max_length_of(settings)
+    published = _read_backend(folder, settings, name)
+    if published is None:
+        return MissingTokenizer(
+            WeightsError(f"{path}: missing, so text cannot be read or written; token ids can."),
+            path,
+            special_ids_of(declared, settings, None),
+            stop_ids,
+            max_length=max_length,
+            first_id=first_id,
+        )
+    published.no_padding()
+    published.no_truncation()
+    tokens = _DEFAULTS.get(name, {}) | named_tokens(settings)
+    apply_settings(published, folder, settings, tokens, name)
+    warn_of_texts_with_missing_rows(published, num_rows, folder)
+    backend, reader = drop_tokens_without_rows(published, num_rows), reader_of(published)
     special_ids = special_ids_of(declared, settings, backend)
-    languages = None
-    if backend is not None:
-        model_type, end_id = config.get("model_type"), special_ids.get("eos")
-        languages = languages_of_backend(backend, folder, settings, name, model_type, end_id)
-    return PublishedTokenizer(
+    end_id = special_ids.get("eos")
+    # `transformers` ignores the setting where a space belongs to a token.
+    cleans_spaces = settings.get("clean_up_tokenization_spaces") is True
+    cleans_spaces &= not isinstance(reader.model, models.BPE)
+    return FastTokenizer(
         backend,
-        folder / TOKENIZER,
+        path,
         special_ids,
-        declared.get("stop"),
-        max_length=max_length_of(settings),
+        stop_ids,
+        max_length=max_length,
         is_cut_left=settings.get("truncation_side") == "left",
         cleans_spaces=cleans_spaces,
         num_rows=num_rows,
-        first_id=next(iter(declared.get("first", [])), None),
+        first_id=first_id,
         reader=reader,
-        languages=languages,
+        languages=languages_of_backend(backend, folder, settings, name, model_type, end_id),
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from regard.data.tokenizer import PairTemplate, TokenOffsets
 from regard.errors import WeightsError
 from regard.hub.file_names import (
     HF_CONFIG,
@@ -32,6 +33,7 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     VOCABULARY,
 )
+from regard.hub.hugging_face.base_tokenizer import MissingTokenizer, PublishedTokenizer
 from regard.hub.hugging_face.language_tokens import (
     FAIRSEQ_CLASSES,
     M2M100_CLASS,
@@ -41,7 +43,7 @@ from regard.hub.hugging_face.language_tokens import (
     m2m100_tokens,
     read_language_tokens,
 )
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
+from regard.hub.hugging_face.published_tokenizer import read_tokenizer
 from regard.hub.hugging_face.recognize import has_m2m100_vocabulary, has_sentencepiece
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.tokenizer_overrides import (
@@ -107,7 +109,6 @@ class SentencePieceTokenizer(PublishedTokenizer):
         sentinels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(
-            None,
             path,
             special_ids,
             max_length=max_length,
@@ -117,21 +118,19 @@ class SentencePieceTokenizer(PublishedTokenizer):
         self._sentinels, self._strips = sentinels, not sentinels  # as T5's class
         self._source, self._vocab = source, vocab
         self._target = source if target is None else target
-        self._tokens_of_texts = {token: piece for piece, token in vocab.items()}
-        self._begin_ids = begin_ids
-        self._end_ids = [special_ids["eos"]] if end_ids is None else end_ids
+        self._begin_ids = tuple(begin_ids)
+        self._end_ids = (special_ids["eos"],) if end_ids is None else tuple(end_ids)
         self._files = files
         self._specials = {self._tokens_of_texts[token]: token for token in special_ids.values()}
 
-    @property
-    def begin_ids(self) -> tuple[int, ...]:
-        """The ids before a text with special tokens."""
-        return tuple(self._begin_ids) if self.languages is None else self.languages.begin_ids
+    def _ids_around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the ids before and after a text where no language has its own."""
+        return self._begin_ids, self._end_ids
 
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """The ids after a text with special tokens."""
-        return tuple(self._end_ids) if self.languages is None else self.languages.end_ids
+    @cached_property
+    def _tokens_of_texts(self) -> dict[int, str]:
+        """The tokens that a text may become, by id."""
+        return {token: piece for piece, token in self._vocab.items()}
 
     @cached_property
     def written_stop_ids(self) -> frozenset[int]:
@@ -197,6 +196,23 @@ class SentencePieceTokenizer(PublishedTokenizer):
         """Return each token as readable text; ids beyond the vocabulary give empty text."""
         return [self._tokens_of_texts.get(token, "").replace(_SPACE, " ") for token in ids]
 
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:  # noqa: ARG002
+        """Raise: it is not read which characters a piece is.
+
+        Raises:
+            WeightsError: Always.
+        """
+        self._refuse("does not say which characters of a text a token is")
+
+    @property
+    def pair_template(self) -> PairTemplate:
+        """Raise: nothing says how a model of SentencePiece joins two texts.
+
+        Raises:
+            WeightsError: Always.
+        """
+        self._refuse("does not say which tokens join two texts")
+
     def to_json(self) -> str:
         """Raise: the files of SentencePiece are not a ``tokenizer.json``.
 
@@ -216,10 +232,12 @@ class SentencePieceTokenizer(PublishedTokenizer):
             files[TOKENIZER_CONFIG] = dump_json(settings)
         return files
 
-    @property
-    def is_missing(self) -> bool:
-        """Whether the folder has no tokenizer: never."""
-        return False
+    def _refuse(self, what: str) -> NoReturn:
+        """Raise: `what` it does not do, which a ``tokenizer.json`` does."""
+        raise WeightsError(
+            f"{self._path}: a model of SentencePiece, which {what}.  Save a tokenizer.json, which "
+            f"does:\n{_conversion(self._path.parent)}"
+        )
 
     def _encode(self, processor: Any, text: str, specials: Mapping[str, int]) -> list[int]:
         """Encode a text, in which the tokens `specials` may be written."""
@@ -232,21 +250,6 @@ class SentencePieceTokenizer(PublishedTokenizer):
             pieces += [part] if part in specials else processor.encode(part, out_type=str)
         unknown = self.special_ids["unk"]
         return [self._vocab.get(piece, unknown) for piece in pieces]
-
-
-class _Unread(PublishedTokenizer):
-    """A vocabulary that cannot be read because a package is missing."""
-
-    def __init__(self, reason: WeightsError, path: Path, special_ids: Mapping[str, int]) -> None:
-        super().__init__(None, path, special_ids)
-        self._reason = reason
-
-    def files(self) -> dict[str, str | bytes]:
-        """Raise: an export would lack its vocabulary."""
-        self._require()
-
-    def _require(self) -> NoReturn:
-        raise self._reason
 
 
 class PackageMissingError(WeightsError):
@@ -280,7 +283,8 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
     except PackageMissingError as error:
         ids = read_tokenizer(folder).special_ids
         roles = ("bos", "eos", "pad", "unk")
-        return _Unread(error, folder, {role: ids[role] for role in roles if role in ids})
+        special_ids = {role: ids[role] for role in roles if role in ids}
+        return MissingTokenizer(error, folder, special_ids, has_files=True)
 
 
 def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
@@ -360,10 +364,16 @@ def _check_settings(folder: Path, settings: Mapping[str, Any], vocab: Mapping[st
     if problem := next((name for name, is_met in problems.items() if is_met), None):
         raise WeightsError(
             f"{folder}: {problem}: a model of SentencePiece does not have that by itself.  Save a "
-            "tokenizer.json, which has it:\n"
-            "    from transformers import AutoTokenizer\n"
-            f"    AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+            f"tokenizer.json, which has it:\n{_conversion(folder)}"
         )
+
+
+def _conversion(folder: Path) -> str:
+    """Return the lines of Python that write a ``tokenizer.json`` into a folder."""
+    return (
+        "    from transformers import AutoTokenizer\n"
+        f"    AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+    )
 
 
 def _read_marian(folder: Path) -> SentencePieceTokenizer:

@@ -7,12 +7,15 @@ Severyn 2020). Methods that do not name sources or targets are those of the targ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from regard.hub.file_names import SOURCE_FOLDER
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
+from regard.errors import WeightsError
+from regard.hub.file_names import SOURCE_FOLDER, TOKENIZER
+from regard.hub.hugging_face.published_tokenizer import FastTokenizer, read_tokenizer
+from regard.hub.hugging_face.sentence_transformers import transformer_folder
 
 
-class SourceTargetTokenizer(PublishedTokenizer):
+class SourceTargetTokenizer(FastTokenizer):
     """A vocabulary of sources and one of targets.
 
     Args:
@@ -20,8 +23,8 @@ class SourceTargetTokenizer(PublishedTokenizer):
         target: Tokenizer of the targets.
     """
 
-    def __init__(self, source: PublishedTokenizer, target: PublishedTokenizer) -> None:
-        super().__init__(target._backend, target._path, target.special_ids)
+    def __init__(self, source: FastTokenizer, target: FastTokenizer) -> None:
+        super().__init__(target.backend, target._path, target.special_ids)
         self.source, self.target = source, target
 
     def encode(
@@ -38,3 +41,26 @@ class SourceTargetTokenizer(PublishedTokenizer):
         """Return the files that hold both, by name, those of the sources in their own folder."""
         source = {f"{SOURCE_FOLDER}/{name}": file for name, file in self.source.files().items()}
         return {**self.target.files(), **source}
+
+
+def read_source_target(source: Path, target: Path) -> SourceTargetTokenizer:
+    """Read the vocabularies of sources and targets.
+
+    Args:
+        source: Folder of the sources.
+        target: Folder of the targets.
+
+    Returns:
+        Both.
+
+    Raises:
+        WeightsError: A folder has none, or a damaged one.
+    """
+    return SourceTargetTokenizer(_read_fast(source), _read_fast(target))
+
+
+def _read_fast(folder: Path) -> FastTokenizer:
+    tokenizer = read_tokenizer(transformer_folder(folder))
+    if not isinstance(tokenizer, FastTokenizer):
+        raise WeightsError(f"{folder / TOKENIZER}: missing, so text cannot be read or written.")
+    return tokenizer
