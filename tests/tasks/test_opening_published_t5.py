@@ -107,7 +107,7 @@ def test_a_folder_without_the_task_of_a_verb_says_so(t5, tmp_path):
 def test_information_names_tasks_and_their_commands(t5):
     information, _ = inspect_folder(t5)
     assert information.tasks == list(TASKS)
-    commands = [(step.verb, dict(step.settings).get("lang")) for step in information.uses]
+    commands = [(step.verb, dict(step.settings).get("lang")) for step in information.commands]
     assert ("translate", "en-fr") in commands
     assert ("summarize", None) in commands
     assert ("translate", None) not in commands

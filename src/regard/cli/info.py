@@ -104,7 +104,7 @@ def _show_information(model: str, length: int | None, *, json: bool) -> None:
             "length": length,
             "flops_per_token": flops_per_token,
             "layers": msgspec.to_builtins(layers),
-            "uses": [command_text(step) for step in information.uses],
+            "uses": [command_text(step) for step in information.commands],
         }
         print(as_json(fields))
     else:
@@ -200,7 +200,7 @@ def _print(
         f"{folder.weight_bytes / 1e6:.1f} MB of weights{weights}"
     )
     if folder.layout:
-        for index, step in enumerate(folder.uses):
+        for index, step in enumerate(folder.commands):
             print(f"{'' if index else 'Use':8}{command_text(step)}")
     else:
         _print_run(folder)

@@ -50,7 +50,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
         layout: The ``model_type`` of a folder in Hugging Face's format, whose data and run are
             unknown; empty for a folder in regard's.
         has_vocabulary: Whether the folder has a tokenizer.
-        uses: Commands that use the model.
+        commands: Commands that use the model.
         tasks: The names that a folder of T5 gives its tasks; empty for others.
         languages: Codes of the languages of a model of many; empty for others.
         search: Its search for outputs in words; empty where it writes no targets.
@@ -72,7 +72,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     tensors: list[tuple[str, str, int]]
     layout: str = ""
     has_vocabulary: bool = True
-    uses: list[NextStep] = []
+    commands: list[NextStep] = []
     tasks: list[str] = []
     languages: list[str] = []
     search: str = ""
@@ -115,7 +115,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         ],
         layout=stored.layout,
         has_vocabulary=stored.has_vocabulary,
-        uses=_commands(task, str(path), stored.tasks),
+        commands=_commands(task, str(path), stored.tasks),
         tasks=stored.tasks,
         languages=stored.languages,
         search=config.search.summary() if task.writes_targets else "",
@@ -205,9 +205,9 @@ def _languages_of(tokenizer: AnyTokenizer) -> list[str]:
     return [] if languages is None or languages.target is not None else languages.codes
 
 
-def _commands(task: Task, path: str, uses: Sequence[str] = ()) -> list[NextStep]:
+def _commands(task: Task, path: str, names: Sequence[str] = ()) -> list[NextStep]:
     """Return commands that use the model of a task in a folder, or its tasks by their names."""
-    named = [step for use in uses if (step := _command_of_use(use, path)) is not None]
+    named = [step for name in names if (step := _command_of(name, path)) is not None]
     verbs = {step.verb for step in named}
     steps = [
         *named,
@@ -219,11 +219,11 @@ def _commands(task: Task, path: str, uses: Sequence[str] = ()) -> list[NextStep]
     return steps
 
 
-def _command_of_use(use: str, path: str) -> NextStep | None:
+def _command_of(name: str, path: str) -> NextStep | None:
     """Return the command for a task by a folder's own name; None where no verb is for it."""
-    if (pair := languages_of_use(use)) is not None:
+    if (pair := languages_of_use(name)) is not None:
         return NextStep("Use", "translate", (path, "TEXT"), (("lang", "-".join(pair)),))
-    return NextStep("Use", "summarize", (path, "TEXT")) if use == "summarization" else None
+    return NextStep("Use", "summarize", (path, "TEXT")) if name == "summarization" else None
 
 
 def hash_weights(path: str | Path) -> str:

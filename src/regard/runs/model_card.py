@@ -44,7 +44,7 @@ def model_card(
         [f"| validation | {name} | {_rounded(value)} |" for name, value in finished.valid.items()]
         + [f"| test | {name} | {_rounded(value)} |" for name, value in finished.test.items()]
     )
-    uses = "\n".join(f"    {_use(step)}" for step in finished.tries)
+    commands = "\n".join(f"    {_command(step)}" for step in finished.tries)
     data = "the embedded corpus, generated from Unicode CLDR (licence Unicode-3.0)"
     if config.data.path is not None:
         data = f"{path}, sha256 {config.data.sha256[:16]}"
@@ -80,7 +80,7 @@ def model_card(
 {picture}
 ## Use
 
-{uses}
+{commands}
 
 ## Limits
 
@@ -99,7 +99,7 @@ def _rounded(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= _SMALL or not value else f"{value:.3g}"
 
 
-def _use(step: NextStep) -> str:
+def _command(step: NextStep) -> str:
     """Return a suggested command; one with options as a call in Python."""
     if not step.settings:
         return shlex.join(["regard", step.verb, *step.arguments])

@@ -25,7 +25,7 @@ def check_patterns(
     attention: AttentionConfig,
     *,
     lacks: Literal["decoder", "self-attention", "attention"],
-    uses: Collection[str] = (),
+    allowed: Collection[str] = (),
 ) -> None:
     """Check that no pattern is set for a part that a family does not have.
 
@@ -33,7 +33,7 @@ def check_patterns(
         config: Of the family.
         attention: The patterns.
         lacks: The part.
-        uses: Settings that the family uses all the same.
+        allowed: Settings that the family has all the same.
 
     Raises:
         ConfigError: A setting without a use has been changed.
@@ -41,7 +41,7 @@ def check_patterns(
     names, advice = _UNUSED[lacks]
     for name in names:
         value = getattr(attention, name)
-        if name not in uses and value != getattr(AttentionConfig(), name):
+        if name not in allowed and value != getattr(AttentionConfig(), name):
             raise ConfigError(
                 f"attention.{name}={value}: {config.family} has no {lacks}.  Leave it out; {advice}"
             )

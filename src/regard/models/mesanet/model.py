@@ -117,8 +117,8 @@ class MesaNet(Decoder):
         *,
         reads_source: bool = False,
     ) -> None:
-        uses = ("encoder", "cross") if reads_source else ()
-        check_patterns(config, attention, lacks="attention", uses=uses)
+        allowed = ("encoder", "cross") if reads_source else ()
+        check_patterns(config, attention, lacks="attention", allowed=allowed)
         super().__init__(
             vocab_size,
             dim=config.dim,
