@@ -24,7 +24,7 @@ from torch.utils.backend_registration import (
     _setup_privateuseone_for_python_backend,
 )
 
-from regard.runs import run, session
+from regard.runs import run, session_setup
 from regard.setup import facts
 from regard.tasks import opening
 from regard.training.device import choose_device
@@ -301,6 +301,6 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         return choose_device("cpu") if name == "cpu" else DEVICE
 
     with ExitStack() as stack:
-        for module in (facts, run, session, opening):
+        for module in (facts, run, session_setup, opening):
             stack.enter_context(mock.patch.object(module, "choose_device", choose))
         yield stack.enter_context(PretendedGpu())

@@ -49,8 +49,8 @@ def leave_out(patch: pytest.MonkeyPatch) -> None:
     """
     patch.setattr(curves, "draw_curves", lambda *_: None)
     patch.setattr(os, "fsync", os.fstat)
-    if session := sys.modules.get("regard.runs.session"):
-        patch.setattr(session, "inspect_machine", functools.cache(session.inspect_machine))
+    if setup := sys.modules.get("regard.runs.session_setup"):
+        patch.setattr(setup, "inspect_machine", functools.cache(setup.inspect_machine))
     if dropout := sys.modules.get("regard.layers.dropout"):
         set_pool_size(patch, dropout, 1 << 17)
     if estimate := sys.modules.get("regard.setup.estimate"):

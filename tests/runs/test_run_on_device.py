@@ -13,7 +13,8 @@ import regard
 from regard.explain import explain
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
-from regard.runs.session import RunSession, SessionContext
+from regard.runs.session import RunSession
+from regard.runs.session_setup import SessionContext
 from regard.setup.request import Request
 from regard.tasks.sequence_to_sequence import target_setup
 from regard.training.signals import Stopped, request_stop

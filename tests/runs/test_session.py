@@ -11,6 +11,7 @@ from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.hub.model_folder import ModelFolder
 from regard.runs import session
+from regard.runs.session_setup import SessionContext
 from regard.setup.request import Request
 
 SETTINGS = tuple(setting for setting in TINY if not setting.startswith("training."))
@@ -19,7 +20,7 @@ SETTINGS = tuple(setting for setting in TINY if not setting.startswith("training
 def plan_of(path, *settings):
     """Return the plan of a new run on a file, and its summary."""
     request = Request.parse((*SETTINGS, *settings), paths={"path": str(path)})
-    context = session.SessionContext(ModelFolder("."), lambda event: None, time.monotonic())
+    context = SessionContext(ModelFolder("."), lambda event: None, time.monotonic())
     run = session.RunSession.from_request(request, context)
     counters, planned = run.plan()
     return counters.plan, planned

@@ -60,7 +60,7 @@ def sides(encoder=None, decoder=None):
 
 def begun(pairs, folder, monkeypatch, *settings):
     """Run one epoch; return the weights that it began with, its settings and the translator."""
-    import regard.runs.session as module
+    import regard.runs.session_setup as module
 
     found = {}
     original = module.load_initial_weights

@@ -21,7 +21,8 @@ from regard.generation import scheduling
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
 from regard.runs.scoring import evaluate
-from regard.runs.session import RunSession, SessionContext
+from regard.runs.session import RunSession
+from regard.runs.session_setup import SessionContext
 from regard.setup.request import Request
 from regard.setup.shared_predictor import shared_predictor
 from regard.tasks.classification.predictor import TextClassifier

@@ -20,7 +20,8 @@ from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
 from regard.layers.attention_config import AttentionConfig
 from regard.runs.run import ignore_events, resume, train
-from regard.runs.session import RunSession, SessionContext
+from regard.runs.session import RunSession
+from regard.runs.session_setup import SessionContext
 from regard.setup import estimate
 from regard.setup.request import Request
 from regard.training.checkpoint import checkpoint_path

@@ -25,7 +25,8 @@ from torch.distributed.tensor import DTensor
 from regard.errors import WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
-from regard.runs.session import RunSession, SessionContext
+from regard.runs.session import RunSession
+from regard.runs.session_setup import SessionContext
 from regard.setup.request import Request
 from regard.training.checkpoint import Counters
 from regard.training.distribution import ALONE, World

@@ -23,7 +23,8 @@ from regard.hub.file_names import CHECKPOINTS, CONFIG
 from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
-from regard.runs.session import RunSession, SessionContext
+from regard.runs.session import RunSession
+from regard.runs.session_setup import SessionContext
 from regard.runs.start_checks import (
     open_shared_sources,
     require_disk_space,

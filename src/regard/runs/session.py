@@ -1,7 +1,6 @@
 """One session of a run in a folder: from its first settings, or from its checkpoint, to the end.
 
-Its steps: read the data, collect the facts, decide all settings (`resolve`), build the model once,
-arrange the data in batches, measure a few steps, plan, train, test.
+Its steps: set up model and batches (`session_setup`), measure a few steps, plan, train, test.
 """
 
 from __future__ import annotations
@@ -11,50 +10,30 @@ from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import torch
 
 from regard.data.progress import begin_stage
 from regard.data.readers.source import DataSource
-from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import (
-    ConfigError,
-    DataError,
-    NextStep,
-    ResourceError,
-    WeightsError,
-    resource_errors,
-)
-from regard.hub.any_tokenizer import AnyTokenizer, first_id_of
+from regard.errors import ConfigError, NextStep, ResourceError, WeightsError, resource_errors
 from regard.hub.file_names import DATA_REPORT, MODEL_CARD
 from regard.hub.folder_lock import FolderLock
-from regard.hub.model_folder import ModelFolder
-from regard.runs.event_files import EventFiles, require_tensorboard
+from regard.runs.event_files import EventFiles
+from regard.runs.event_recorder import EventRecorder
 from regard.runs.model_card import model_card
 from regard.runs.pictures import write_curves
-from regard.runs.start_checks import (
-    open_shared_sources,
-    require_disk_space,
-    require_own_gpus,
-    require_same_vocabulary,
-    share_config,
-    share_machine,
-    share_measurement,
-    share_tokenizer,
-    share_weights,
+from regard.runs.session_setup import (
+    SessionContext,
+    SessionParts,
+    set_up_new_run,
+    set_up_resumed_run,
 )
-from regard.setup.base_task import FOLDER, Task
-from regard.setup.build import (
-    build_model,
-    dropped_report,
-    estimate_num_tokens,
-    measure_sources,
-    summarize_model,
-)
-from regard.setup.config import PresetName, RunConfig
-from regard.setup.dataset import Dataset, ReadOptions
+from regard.runs.start_checks import require_disk_space, share_measurement
+from regard.setup.base_task import FOLDER
+from regard.setup.build import dropped_report
+from regard.setup.config import RunConfig
 from regard.setup.estimate import (
     chooses_fsdp,
     describe_late_end,
@@ -63,54 +42,20 @@ from regard.setup.estimate import (
     make_plan,
     measure,
 )
-from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
-from regard.setup.inspect import source_locations, sources_hash, store_streams, stored_paths
-from regard.setup.memory_advice import MemoryAdvice
-from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
+from regard.setup.inspect import source_locations, store_streams
 from regard.setup.request import Request
-from regard.setup.resolve import resolve
 from regard.setup.shared_predictor import shared_predictor
-from regard.setup.training_setup import RunParts, TrainingSetup
-from regard.tasks import task_of, task_of_published
-from regard.tasks.choice import choose_task
 from regard.training.checkpoint import Counters, began_in_shards, load_checkpoint, save_checkpoint
 from regard.training.compilation import compile_blocks, compiles_blocks
-from regard.training.device import CPU, choose_device
-from regard.training.distribution import ALONE, World
+from regard.training.device import CPU
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.events import (
-    Diverged,
-    Drawn,
-    Evaluated,
-    Event,
-    Finished,
-    Planned,
-    Report,
-    Started,
-    Warned,
-)
+from regard.training.events import Drawn, Finished, Planned, Started, Warned
 from regard.training.loop import Trainer
-from regard.training.signals import Stopped, request_stop, resumable
+from regard.training.signals import Stopped, resumable
 from regard.training.steppers import build_stepper, computes_in_shards, reproducible
 
 _COMPILED_BATCHES = 4  # for which a model is compiled before its first step
-
-
-class SessionContext(NamedTuple):
-    """Where a session runs, and who hears of it.
-
-    Args:
-        folder: The run's folder.
-        report: Called with every event.
-        start_time: Clock (``time.monotonic``) at which the session began.
-        world: The processes that train together.
-    """
-
-    folder: ModelFolder
-    report: Report
-    start_time: float
-    world: World = ALONE
 
 
 class RunSession:
@@ -118,34 +63,22 @@ class RunSession:
 
     Args:
         context: Where it runs.
-        task: The task of the run.
-        setup: Model, batches, loss and evaluation.
-        advice: Finds settings that need less memory.
-        sources: The open data by the name of its setting.
+        parts: What it trains.
     """
 
-    def __init__(
-        self,
-        context: SessionContext,
-        task: Task,
-        setup: TrainingSetup,
-        advice: MemoryAdvice,
-        sources: Mapping[str, DataSource],
-    ) -> None:
+    def __init__(self, context: SessionContext, parts: SessionParts) -> None:
         self.folder, self.world = context.folder, context.world
         world = context.world
+        self.task, self.setup, self._advice, self._sources = parts
+        self.config = self.setup.config
         if world.watch is not None:
-            world.watch.seconds = setup.config.training.heartbeat_seconds
-        self.task, self.setup, self._advice = task, setup, advice
-        self.config, self._sources = setup.config, sources
+            world.watch.seconds = self.config.training.heartbeat_seconds
         self._report, self._start_time = context.report, world.share(context.start_time)
-        self._uses_fsdp = chooses_fsdp(setup)
+        self._uses_fsdp = chooses_fsdp(self.setup)
         # Refused here where it cannot be; what a run takes is known later.
         self._compiles(in_shards=computes_in_shards(self.config.training, world), seconds=0.0)
-        self._has_warned = False
         self._first_step_at: float | None = None  # seconds after the start; None where resumed
-        self._report_error: OSError | None = None
-        self._event_files: EventFiles | None = None
+        self._recorder = EventRecorder(self.folder, self._report, self.setup.data_warning)
 
     @classmethod
     def from_request(
@@ -156,78 +89,9 @@ class RunSession:
         *,
         data_from_rank_0: bool = False,
     ) -> RunSession:
-        """Read the data, decide the settings, and build the model.
-
-        Args:
-            request: What the user set.
-            context: Where the session runs.
-            sources: Data that is already open, by the name of its setting.
-            data_from_rank_0: Whether rank 0 sends its data to the other processes.
-
-        Returns:
-            The session of a new run.
-        """
-        world, report = context.world, context.report
-        requested = request.bind_all_but_model(RunConfig())
-        if requested.training.tensorboard:
-            require_tensorboard()
-        require_own_gpus(world, requested.training.device)
-        sources = open_shared_sources(world, requested.data, sources, from_first=data_from_rank_0)
-        machine = share_machine(
-            world, world.together(lambda: inspect_machine(requested.training.device)), report
-        )
-        task = choose_task(request, sources.get("path"))
-        pretrained = world.together(
-            lambda: read_pretrained(request, task, task_of, task_of_published)
-        )
-        draft = request.check(task.defaults if pretrained is None else pretrained.config)
-        task.require_family(draft.model)
-        has_sizes = pretrained is not None and not pretrained.parts
-        options = ReadOptions.from_request(request, draft, sources, has_sizes=has_sizes)
-        dataset = task.read(options)
-        report(dataset.summary())
-        tokenizer: AnyTokenizer | None = None
-        if not task.reads_inputs:
-            if pretrained is not None:
-                vocabulary = stored_vocabulary(pretrained)
-                tokenizer = world.together(
-                    lambda: task.fit_vocabulary(vocabulary.read_tokenizer(), dataset)
-                )
-                require_same_vocabulary(world, tokenizer, str(vocabulary.path))
-            else:
-                check_tags(draft.tokenizer)
-                vocab_size = draft.tokenizer.vocab_size or dataset.vocab_size
-                settings = msgspec.structs.replace(draft.tokenizer, vocab_size=vocab_size)
-                tokenizer = share_tokenizer(
-                    world, lambda: Tokenizer.train(dataset.texts(), settings)
-                )
-        facts = Facts(
-            data=dataset.facts(),
-            paths=stored_paths(sources, context.folder),
-            sha256=sources_hash(sources),
-            vocab_size=0 if tokenizer is None else len(tokenizer),
-            num_tokens=estimate_num_tokens(dataset, tokenizer),
-            sources=measure_sources(dataset, tokenizer),
-            pretrained=pretrained,
-            first_id=None if tokenizer is None else first_id_of(tokenizer),
-        )
-        config = share_config(world, resolve(request, facts, machine, task))
-
-        def resolve_preset(preset: PresetName) -> RunConfig | None:
-            other = request.with_preset(preset)
-            return None if other is None else resolve(other, facts, machine, task)
-
-        device = choose_device(config.training.device)
-        advice = MemoryAdvice(
-            config, task, facts.vocab_size, resolve_preset, world=world, device=device
-        )
-        setup = _set_up(context, task, config, dataset, tokenizer, advice, device)
-        if pretrained is not None:
-            note = load_initial_weights(setup.model, config, pretrained)
-            if note:
-                report(Warned(text=note))
-        share_weights(world, setup.model, request.start_from)
-        return cls(context, task, setup, advice, sources)
+        """Return the session of a new run; see `set_up_new_run`."""
+        parts = set_up_new_run(request, context, sources, data_from_rank_0=data_from_rank_0)
+        return cls(context, parts)
 
     @classmethod
     def from_folder(
@@ -237,29 +101,8 @@ class RunSession:
         sources: Mapping[str, DataSource],
         device: torch.device = CPU,
     ) -> RunSession:
-        """Read the data and build the model as the first session did, on the device of this one.
-
-        Args:
-            config: The saved settings.
-            context: Where the session runs.
-            sources: The open data by the name of its setting.
-            device: What this session computes on.
-
-        Returns:
-            The session of a run that is resumed.
-        """
-        folder, report, world = context.folder, context.report, context.world
-        if config.training.tensorboard:
-            require_tensorboard()
-        task = task_of(config)
-        dataset = task.read(ReadOptions.from_config(config, sources))
-        report(dataset.summary())
-        world.on_first(lambda: _require_same_rows(folder, dataset, report))
-        tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
-        vocab_size = 0 if tokenizer is None else len(tokenizer)
-        advice = MemoryAdvice(config, task, vocab_size, world=world, device=device)
-        setup = _set_up(context, task, config, dataset, tokenizer, advice, device)
-        return cls(context, task, setup, advice, sources)
+        """Return the session of a run that is resumed; see `set_up_resumed_run`."""
+        return cls(context, set_up_resumed_run(config, context, sources, device))
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
@@ -348,7 +191,7 @@ class RunSession:
         if not self.config.training.tensorboard or not self.world.is_first:
             return self._finish(self._train(trainer, counters))
         files = EventFiles(self.folder.path, self._report, counters.step)
-        with closing(files) as self._event_files:
+        with closing(files) as self._recorder.event_files:
             return self._finish(self._train(trainer, counters))
 
     def _compiles(self, *, in_shards: bool, seconds: float) -> bool:
@@ -393,7 +236,7 @@ class RunSession:
             self._show_curves()
             raise
         except Stopped:
-            error = self._report_error
+            error = self._recorder.report_error
             reason = self.world.share("" if error is None else str(error.strerror or error))
             if not reason:
                 self._show_curves()
@@ -403,7 +246,7 @@ class RunSession:
             f"the report of the run cannot be written ({reason}).  Saved: {folder}, "
             f"step {counters.step:,}.",
             NextStep("Continue", "train", settings=(("output", folder), ("resume", ""))),
-        ) from self._report_error
+        ) from self._recorder.report_error
 
     def _trainer(self, lock: FolderLock, *, in_shards: bool = False) -> Trainer:
         setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
@@ -444,7 +287,7 @@ class RunSession:
             describe_rows=setup.dataset.locate,
             config=training,
             folder=self.folder.path,
-            on_event=partial(self._record, lock),
+            on_event=partial(self._recorder.record, lock),
             budget=make_budget(setup),
             start_time=self._start_time,
             world=self.world,
@@ -455,29 +298,6 @@ class RunSession:
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
-
-    def _record(self, lock: FolderLock, event: Event) -> None:
-        """Report an event, and append evaluations and a failure to ``metrics.jsonl``."""
-        lock.check()
-        if self._report_error is None:
-            try:
-                self._report(event)
-            except OSError as error:
-                self._report_error = error
-                request_stop()
-            lock.check()  # what was called may have deleted the folder
-        if self._event_files is not None:
-            self._event_files.write(event)
-        if isinstance(event, Evaluated):
-            line = msgspec.to_builtins(event)
-            del line["examples"]  # the folder of a model has no texts of its data
-            self.folder.append_metrics(line)
-            warning = self.setup.data_warning(event)
-            if warning is not None and not self._has_warned:
-                self._has_warned = True
-                self._record(lock, warning)
-        elif isinstance(event, Diverged):
-            self.folder.append_metrics(msgspec.to_builtins(event))
 
     def _show_curves(self) -> None:
         """Draw the evaluations so far, and report the picture, on rank 0.
@@ -535,8 +355,8 @@ class RunSession:
         line = msgspec.to_builtins(finished)
         del line["tries"]
         self.folder.append_metrics(line)
-        if self._event_files is not None:
-            self._event_files.write(finished)
+        if self._recorder.event_files is not None:
+            self._recorder.event_files.write(finished)
         if picture is not None:
             self._report(picture)
         training = counters.elapsed - (self._first_step_at or 0.0)
@@ -544,50 +364,6 @@ class RunSession:
             self._report(Warned(text=late))
         self._report(finished)
         return predictor
-
-
-def _set_up(
-    context: SessionContext,
-    task: Task,
-    config: RunConfig,
-    dataset: Dataset,
-    tokenizer: AnyTokenizer | None,
-    advice: MemoryAdvice,
-    device: torch.device,
-) -> TrainingSetup:
-    """Build the model where its weights fit into memory, and arrange the data in batches."""
-    context.world.together(advice.require_weights)
-    with resource_errors(advice.describe):
-        model = build_model(config, 0 if tokenizer is None else len(tokenizer), task).to(device)
-        parts = RunParts(
-            config=config, dataset=dataset, tokenizer=tokenizer, model=model, world=context.world
-        )
-        setup = task.set_up(parts, context.report)
-    context.report(summarize_model(config, model, task))
-    return setup
-
-
-def _require_same_rows(folder: ModelFolder, dataset: Dataset, report: Report) -> None:
-    """Check that a resumed run reads the rows that it began with, from files that are the same.
-
-    Another version may leave out other rows. A run without a hash of its rows has a list of those
-    that were left out, of which a difference is reported.
-
-    Raises:
-        DataError: It reads other rows.
-    """
-    if (recorded := folder.manifest.rows()) and recorded != dataset.rows_sha256:
-        raise DataError(
-            f"{dataset.path}: other rows are read of it than when this run began, by another "
-            "version of regard.  Resume with that version, or train again with another `output`."
-        )
-    path = folder.path / DATA_REPORT
-    if recorded or not path.is_file():
-        return
-    before, now = path.read_text(encoding="utf-8", errors="replace"), dropped_report(dataset)
-    if before.count("\n") != now.count("\n"):
-        text = f"{path} lists other rows than are left out now: the run may continue on other rows."
-        report(Warned(text=text))
 
 
 def _in_folder(step: NextStep, folder: str) -> NextStep:
