@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention.readable import is_readable
 from regard.errors import ConfigError
 from regard.layers.layer import Description, Layer, describe_linear, describe_rows
 from regard.layers.linear import Linear
@@ -31,6 +32,8 @@ class TokenEmbedding(Layer):
         dropout: On the sum.
         scale: Factor on the rows of the table; None is the paper's ``sqrt(dim)``.
         norm: Normalisation of the sum; None, as in the paper, has none.
+        uncounted_id: Token that has no position, nor a place among those of the others (see
+            `count_positions`), as padding in M2M-100; None has none.
     """
 
     is_embedding = True
@@ -43,8 +46,10 @@ class TokenEmbedding(Layer):
         *,
         scale: float | None = None,
         norm: LayerNorm | None = None,
+        uncounted_id: int | None = None,
     ) -> None:
         super().__init__()
+        self.uncounted_id = uncounted_id
         self.weight = weight
         self.scale = math.sqrt(weight.shape[1]) if scale is None else scale
         self.positions = positions
@@ -68,13 +73,21 @@ class TokenEmbedding(Layer):
         if self.scale != 1:
             x = x * self.scale
         if self.positions is not None:
-            if isinstance(start, Tensor):
-                x = x + self.positions.rows(start)
-            else:
-                x = x + self.positions(start, ids.shape[1])
+            x = x + self._position_vectors(ids, start)
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x.to(dtype or self.weight.dtype))
+
+    def _position_vectors(self, ids: Tensor, start: int | Tensor) -> Tensor:
+        """Return the vectors of positions, ``[length, dim]`` or ``[batch, length, dim]``."""
+        assert self.positions is not None
+        if isinstance(start, Tensor):
+            return self.positions.rows(start)
+        vectors = self.positions(start, ids.shape[1])  # [length, dim]
+        positions = count_positions(ids, self.uncounted_id)  # [batch, length]
+        if positions is None:
+            return vectors
+        return vectors[positions.clamp(min=0)] * (positions >= 0)[..., None]
 
     def describe(self) -> Description:
         """Return the sizes of its tables, and its norm."""
@@ -85,6 +98,33 @@ class TokenEmbedding(Layer):
             facts.append("sinusoidal positions")
         facts += [] if self.norm is None else ["layer norm"]
         return Description("embedding", tuple(facts))
+
+
+def count_positions(ids: Tensor, uncounted_id: int | None) -> Tensor | None:
+    """Return the position of each token among those that are not `uncounted_id`.
+
+    As `make_positions` of fairseq and RoBERTa, XLM-R, and M2M-100 in `transformers` count: a
+    padding token within a text, or before it, shifts none of those behind it. Graphs that are
+    compiled for all inputs take padding on the right alone.
+
+    Args:
+        ids: ``[batch, length]``.
+        uncounted_id: The token; None counts all.
+
+    Returns:
+        ``[batch, length]``, -1 at `uncounted_id`; None where the positions are those of the
+        columns, but for padding on the right, whose positions have no effect.
+
+    >>> count_positions(torch.tensor([[5, 1, 6, 1], [1, 7, 8, 9]]), 1).tolist()
+    [[0, -1, 1, -1], [-1, 0, 1, 2]]
+    """
+    if uncounted_id is None or not is_readable(ids):
+        return None
+    is_counted = ids != uncounted_id
+    # On another device, a look at the values would wait for it.
+    if ids.device.type == "cpu" and not bool((is_counted[:, 1:] > is_counted[:, :-1]).any()):
+        return None
+    return torch.where(is_counted, is_counted.cumsum(1) - 1, -1)
 
 
 class SegmentedEmbedding(Layer):
@@ -98,6 +138,8 @@ class SegmentedEmbedding(Layer):
         num_segments: Kinds of segments; 0 has no table of them.
         out_dim: Size to which a linear map takes the result (Clark et al. 2020, section 3.2); None
             has no map, and keeps that of the tables.
+        uncounted_id: Token whose position is the row of the table before that of the first one (see
+            `count_positions`), as padding in RoBERTa; None has none.
     """
 
     is_embedding = True
@@ -111,8 +153,10 @@ class SegmentedEmbedding(Layer):
         *,
         num_segments: int,
         out_dim: int | None = None,
+        uncounted_id: int | None = None,
     ) -> None:
         super().__init__()
+        self.uncounted_id = uncounted_id
         self.weight = weight
         self.positions = positions
         self.segments = (
@@ -138,7 +182,9 @@ class SegmentedEmbedding(Layer):
         """
         x = F.embedding(ids, self.weight)
         if self.positions is not None:
-            x = x + self.positions(0, ids.shape[1])
+            positions = count_positions(ids, self.uncounted_id)
+            rows = self.positions.rows
+            x = x + (self.positions(0, ids.shape[1]) if positions is None else rows(positions))
         if self.segments is not None:
             x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
         elif segments is not None:

@@ -151,6 +151,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             Dropout(self.dropout),
             num_segments=self.num_segments,
             out_dim=None if self.embedding_dim is None else self.dim,
+            uncounted_id=self.pad_id if self.position_offset == self.pad_id + 1 else None,
         )
 
     def make_norm(self, dim: int) -> LayerNorm:

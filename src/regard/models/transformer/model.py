@@ -197,12 +197,15 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
 
     def make_embedding(self, table: nn.Parameter) -> TokenEmbedding:
         """Return the embedding of the encoder or the decoder, by a table ``[vocab, dim]``."""
+        counts_after_padding = self.position_offset == self.pad_id + 1
+        is_uncounted = self.positions == "sinusoidal_fairseq" and counts_after_padding
         return TokenEmbedding(
             table,
             self.make_positions(),
             Dropout(self.dropout),
             scale=self.embedding_scale,
             norm=self.make_embedding_norm(),
+            uncounted_id=self.pad_id if is_uncounted else None,
         )
 
     @property
