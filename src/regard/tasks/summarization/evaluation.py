@@ -27,11 +27,10 @@ from regard.metrics.summaries import (
     first_sentence,
 )
 from regard.metrics.words import first_words, split_words
-from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_details import worst_rows
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
-from regard.tasks.sequence_to_sequence.target_details import target_details
+from regard.tasks.sequence_to_sequence.target_details import ScoredTargets, target_details
 from regard.tasks.summarization.data import read_documents, read_summarization_data
 from regard.tasks.summarization.predictor import Summarizer
 
@@ -214,29 +213,19 @@ def evaluate_summarizer(
     search = summarizer.config.search
     scores = rouge_rows(outputs, references)[:, ROUGE_NAMES.index("rougeL")].tolist()
     worst = worst_rows(scores, options.num_worst)
-    picture = ScoreByLengthPicture.from_rows(
-        [len(split_words(document)) for document in documents],
-        [scores],
-        unit="words of the document",
-        row="summary",
-        names=["ROUGE-L"],
+    targets = ScoredTargets(
+        pairs,
+        best,
+        "ROUGE-L",
+        scores,
+        source="document",
+        source_row="document",
+        target_row="summary",
     )
+    picture = targets.by_length()
     details = None
     if options.has_details:
-        details = target_details(
-            summarizer,
-            pairs,
-            best,
-            name="ROUGE-L",
-            scores=scores,
-            worst=worst,
-            picture=picture,
-            train=train,
-            source_role="document",
-            source_row="document",
-            target_row="summary",
-            cuts_sources=True,
-        )
+        details = target_details(summarizer, targets, picture, worst, train, cuts_sources=True)
     return SummarizationReport(
         **options.report_fields(),
         path=pairs.path,

@@ -25,12 +25,10 @@ from regard.metrics.translation import (
     score_translations,
     sentence_chrf,
 )
-from regard.metrics.words import split_words
-from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_details import worst_rows
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
-from regard.tasks.sequence_to_sequence.target_details import target_details
+from regard.tasks.sequence_to_sequence.target_details import ScoredTargets, target_details
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.languages import find_direction, means_pair
 from regard.tasks.translation.predictor import Translator
@@ -180,28 +178,19 @@ def evaluate_translator(
     seconds = _time_single_sentences(translator, pairs.sources, beam)
     scores = sentence_chrf(outputs, pairs.targets).tolist()
     worst = worst_rows(scores, options.num_worst)
-    picture = ScoreByLengthPicture.from_rows(
-        [len(split_words(source)) for source in pairs.sources],
-        [scores],
-        unit="words of the source",
-        row="sentence",
-        names=["chrF"],
+    targets = ScoredTargets(
+        pairs,
+        best,
+        "chrF",
+        scores,
+        source="source",
+        source_row="sentence",
+        target_row="sentence",
     )
+    picture = targets.by_length()
     details = None
     if options.has_details:
-        details = target_details(
-            translator,
-            pairs,
-            best,
-            name="chrF",
-            scores=scores,
-            worst=worst,
-            picture=picture,
-            train=train,
-            source_role="source",
-            source_row="sentence",
-            target_row="sentence",
-        )
+        details = target_details(translator, targets, picture, worst, train)
     return TranslationReport(
         **options.report_fields(),
         path=pairs.path,
