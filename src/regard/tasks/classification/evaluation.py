@@ -34,7 +34,7 @@ from regard.setup.evaluation_report import (
 )
 from regard.setup.held_out import training_data
 from regard.tasks import task_of
-from regard.tasks.classification.data import ClassificationData, exclude_repeated
+from regard.tasks.classification.data import ClassificationData, L, exclude_repeated
 from regard.tasks.classification.loss import final_measures, label_measures
 from regard.tasks.classification.predictor import (
     Classification,
@@ -156,17 +156,12 @@ def evaluate_classifier(
         DataError: The data cannot be read, has unknown labels, or has inputs of the training data
             and `options` do not say what becomes of them.
     """
-    rows = classifier.read_test(data)
-    train, repeated = None, []
+    train = None
     if options.has_details or not options.allow_overlap:
         train = training_data(task_of(classifier.config).read, classifier.config)
-    if train is not None and not options.allow_overlap:
-        repeated = list(overlap(train.train, rows))
-    train_path = str(classifier.config.data.path)
-    rows = exclude_repeated(rows, repeated, train_path, drop=options.drop_overlap)
+    rows, other_rows = read_unseen(classifier, data, options, other, train)
     compared = None
-    if other is not None:
-        other_rows = exclude_repeated(other.read_test(data), repeated, train_path, drop=True)
+    if other is not None and other_rows is not None:
         measures = label_measures(other.model, other.batches(other_rows), other.world)
         compared = measures["accuracy"]
     batches = classifier.batches(rows)
@@ -195,6 +190,39 @@ def evaluate_classifier(
         picture=picture,
         details=details,
     )
+
+
+def read_unseen(
+    classifier: LabelPredictor[L],
+    data: DataSource,
+    options: EvaluationOptions,
+    other: LabelPredictor[L] | None,
+    train: ClassificationData[Any] | None,
+) -> tuple[L, L | None]:
+    """Read test data for a model and for one to compare with, as `options` say of known rows.
+
+    Args:
+        classifier: The model.
+        data: The data.
+        options: Whether rows of the training data are dropped or kept.
+        other: The other model; None without one.
+        train: The training data of the model; None where it is not known.
+
+    Returns:
+        The rows of the model, and the same ones read for the other.
+
+    Raises:
+        DataError: The data cannot be read, or has rows of the training data and `options` do not
+            say what becomes of them.
+    """
+    rows, repeated = classifier.read_test(data), []
+    if train is not None and not options.allow_overlap:
+        repeated = list(overlap(train.train, rows))
+    train_path = str(classifier.config.data.path)
+    rows = exclude_repeated(rows, repeated, train_path, drop=options.drop_overlap)
+    if other is None:
+        return rows, None
+    return rows, exclude_repeated(other.read_test(data), repeated, train_path, drop=True)
 
 
 def _charts(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from regard.data.listing import shorten_line
 from regard.data.multi_labeled_text import MultiLabeledTexts, describe_labels
 from regard.data.readers.source import DataSource
-from regard.data.splits import overlap
 from regard.metrics import FLOORS
 from regard.metrics.classification import reliability
 from regard.metrics.multi_label import label_f1
@@ -25,7 +24,7 @@ from regard.setup.evaluation_details import (
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, score_interval
 from regard.setup.held_out import training_data
 from regard.tasks import task_of
-from regard.tasks.classification.data import exclude_repeated
+from regard.tasks.classification.evaluation import read_unseen
 from regard.tasks.multi_label_classification.loss import (
     LabelDecisions,
     f1_measures,
@@ -183,18 +182,13 @@ def evaluate_multi_label(
         DataError: The data cannot be read, or has texts of the training data and `options` do not
             say what becomes of them.
     """
-    rows, repeated = classifier.read_test(data), []
+    train = None
     if not options.allow_overlap:
         train = training_data(task_of(classifier.config).read, classifier.config)
-        repeated = [] if train is None else list(overlap(train.train, rows))
-    train_path = str(classifier.config.data.path)
-    rows = cast(
-        "MultiLabeledTexts",
-        exclude_repeated(rows, repeated, train_path, drop=options.drop_overlap),
-    )
+    labeled, other_rows = read_unseen(classifier, data, options, other, train)
+    rows = cast("MultiLabeledTexts", labeled)
     compared = None
-    if other is not None:
-        other_rows = exclude_repeated(other.read_test(data), repeated, train_path, drop=True)
+    if other is not None and other_rows is not None:
         decisions = label_decisions(other.model, other.batches(other_rows), other.world)
         compared = f1_measures(decisions, other.threshold)["micro_f1"]
     batches = classifier.batches(rows)
