@@ -219,11 +219,11 @@ def freeze(model: Model, config: RunConfig) -> None:
     model.requires_grad_(False)
     if tuning.method == "lora":
         add_low_rank(model, rank=tuning.rank, alpha=tuning.alpha)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(ADAPTED in name)
+        trained = {weight for name, weight in model.named_parameters() if ADAPTED in name}
     else:
-        _train_last_layers(model, tuning.layers)
-    _train_outputs(model)
+        trained = _of_last_layers(model, tuning.layers)
+    for parameter in trained | _of_outputs(model):
+        parameter.requires_grad_(True)
 
 
 def trained_names(model: Model, config: RunConfig) -> set[str]:
@@ -233,35 +233,31 @@ def trained_names(model: Model, config: RunConfig) -> set[str]:
         model: Trained; of maps that had adapters the whole matrices count.
         config: The settings of its run.
     """
-    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     tuning = config.fine_tuning
     if tuning.method == "all":
-        return {name for name, is_trained in before.items() if is_trained}
-    model.requires_grad_(False)
+        return {name for name, weight in model.named_parameters() if weight.requires_grad}
     if tuning.method == "lora":
-        for module in model.modules():
-            if isinstance(module, Linear):
-                module.weight.requires_grad_(True)
+        trained = {module.weight for module in model.modules() if isinstance(module, Linear)}
     else:
-        _train_last_layers(model, tuning.layers)
-    _train_outputs(model)
-    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(before[name])
-    return names
+        trained = _of_last_layers(model, tuning.layers)
+    trained |= _of_outputs(model)
+    return {name for name, weight in model.named_parameters() if weight in trained}
 
 
-def _train_last_layers(model: Model, count: int) -> None:
-    for depth, layer in enumerate(reversed(model.layers())):
-        # From the last on: what it shares with frozen ones, such as biases, is frozen.
-        layer.requires_grad_(depth < count)
+def _of_last_layers(model: Model, count: int) -> set[nn.Parameter]:
+    """Return the parameters of the last layers; what they share with others is frozen."""
+    layers = model.layers()
+    num_frozen = max(0, len(layers) - count)
+    frozen = {weight for layer in layers[:num_frozen] for weight in layer.parameters()}
+    return {weight for layer in layers[num_frozen:] for weight in layer.parameters()} - frozen
 
 
-def _train_outputs(model: Model) -> None:
-    for kind, name in _OUTPUTS:
-        part = attrgetter(name)(model) if isinstance(model, kind) else None
-        if part is not None:
-            part.requires_grad_(True)
+def _of_outputs(model: Model) -> set[nn.Parameter]:
+    """Return the parameters of the output layers, which are trained with any method."""
+    parts = [attrgetter(name)(model) for kind, name in _OUTPUTS if isinstance(model, kind)]
+    weights = {part for part in parts if isinstance(part, nn.Parameter)}
+    layers = [part for part in parts if isinstance(part, nn.Module)]
+    return weights.union(*(layer.parameters() for layer in layers))
 
 
 def merged_weights(tensors: dict[str, Tensor], config: RunConfig) -> dict[str, Tensor]:
