@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from regard.layers.rotary_scaling import (
 )
 from regard.models.base.checkpoint_format import field_of, require_fields
 
+R = TypeVar("R", bound=RotaryScaling)
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in ROTARY_SCALINGS} | {
     "su": LongRopeScaling  # its name in the first releases of Phi-3
 }
@@ -125,20 +126,21 @@ def read_scaling(fields: Mapping[str, Any], rope: Mapping[str, Any], name: str) 
         truncate = f"{name}.truncate"
         require_fields({truncate: rope.get("truncate")}, {truncate: True})
         values["attention_factor"] = _yarn_factor(rope)
-    required = [key for key in values if key not in _OPTIONAL.get(kind, frozenset())]
-    if missing := [key for key in required if values[key] is None]:
-        raise ConfigError(f"config.json: {name}.{missing[0]} is missing, which {rope_type} needs.")
-    defaults = {"attention_factor": 1.0, _ORIGINAL_LENGTH: 1}
+    missing = [key for key, value in values.items() if value is None]
+    if needed := [key for key in missing if key not in _OPTIONAL.get(kind, frozenset())]:
+        raise ConfigError(f"config.json: {name}.{needed[0]} is missing, which {rope_type} needs.")
+    numbers = {
+        key: field_of(values, key, 1 if key == _ORIGINAL_LENGTH else 1.0)
+        for key in values
+        if key not in missing
+    }
+    return _build_rule(kind, numbers, name)
+
+
+def _build_rule(kind: type[R], numbers: Mapping[str, Any], name: str) -> R:
+    """Return a rule with its numbers; raise ConfigError with their name in the file."""
     try:
-        return kind(
-            **{
-                key: field_of(values, key, defaults.get(key, 1.0))
-                for key, value in values.items()
-                if value is not None
-            }
-        )
-    except ConfigError:
-        raise
+        return kind(**numbers)
     except ValueError as error:
         raise ConfigError(f"config.json: {name}.{error}.") from error
 
@@ -186,15 +188,13 @@ def _read_longrope(
     amplitude = 1.0
     if factor > 1 and original > 1:
         amplitude = math.sqrt(1 + math.log(factor) / math.log(original))
-    try:
-        return LongRopeScaling(
-            short_factor=tuple(map(float, rope["short_factor"])),
-            long_factor=tuple(map(float, rope["long_factor"])),
-            factor=factor,
-            attention_factor=field_of(rope, "attention_factor", amplitude),
-        )
-    except ValueError as error:
-        raise ConfigError(f"config.json: {name}.{error}.") from error
+    numbers = {
+        "short_factor": tuple(map(float, rope["short_factor"])),
+        "long_factor": tuple(map(float, rope["long_factor"])),
+        "factor": factor,
+        "attention_factor": field_of(rope, "attention_factor", amplitude),
+    }
+    return _build_rule(LongRopeScaling, numbers, name)
 
 
 def _yarn_factor(rope: Mapping[str, Any]) -> float | None:

@@ -33,14 +33,11 @@ _BASES = {_GLOBAL: ("rope_theta", 1e6), _LOCAL: ("rope_local_base_freq", 1e4)}
 _PERIOD = 6  # layers from one without a window to the next
 
 
-def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the angles of both kinds of layers, where old and new files have them.
-
-    Returns:
-        The settings.
+def _read_ropes(fields: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the fields of the angles of both kinds of layers, where old and new files have them.
 
     Raises:
-        ConfigError: They have another form, or ask for what is not computed here.
+        ConfigError: They have another form.
     """
     by_layer = fields.get("rope_parameters") or {}
     scaling = fields.get("rope_scaling") or {}
@@ -60,7 +57,19 @@ def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
             f"config.json: rope_scaling.type={json.dumps(scaling['type'])}: releases of "
             "transformers from 5 on do not read this name of it.  Write rope_type."
         )
-    ropes[_GLOBAL] = {**ropes[_GLOBAL], **scaling}
+    return {**ropes, _GLOBAL: {**ropes[_GLOBAL], **scaling}}
+
+
+def _read_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the angles of both kinds of layers.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: They have another form, or ask for what is not computed here.
+    """
+    ropes = _read_ropes(fields)
     bases = {
         kind: field_of(ropes[kind], "rope_theta", field_of(fields, name, default))
         for kind, (name, default) in _BASES.items()
