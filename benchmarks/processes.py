@@ -27,6 +27,7 @@ import torch.distributed as dist
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events
 from regard.runs.session import RunSession
+from regard.runs.session_setup import SessionContext
 from regard.setup.request import Request
 from regard.training.distribution import ALONE, World
 from regard.training.steppers import build_stepper
@@ -43,7 +44,8 @@ def train_in_turns(settings: list[str], seconds: float, world: World) -> None:
         world: The processes; the first one writes the target tokens of all of them together.
     """
     request = Request.parse(settings, file=None, paths={})
-    run = RunSession.from_request(request, ModelFolder("unused"), ignore_events, time.monotonic())
+    context = SessionContext(ModelFolder("unused"), ignore_events, time.monotonic())
+    run = RunSession.from_request(request, context)
     setup = run.setup
     stepper, batches = build_stepper(
         setup.model,
