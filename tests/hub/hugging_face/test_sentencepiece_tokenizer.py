@@ -159,6 +159,16 @@ def test_it_makes_no_tokenizer_json(marian):
     )
 
 
+def test_what_a_model_of_pieces_does_not_say_is_not_called_a_missing_file(marian):
+    tokenizer = read_sentencepiece(marian)
+    for refused, why in [
+        (lambda: tokenizer.encode_with_offsets(["the cat"]), "which characters of a text a token"),
+        (lambda: tokenizer.pair_template, "which tokens join two texts"),
+    ]:
+        with pytest.raises(WeightsError, match=f"does not say {why}.*Save a tokenizer.json"):
+            refused()
+
+
 def refusal(folder: Path) -> str:
     with pytest.raises(WeightsError) as caught:
         read_sentencepiece(folder)
