@@ -377,24 +377,11 @@ class StabilityMonitor:
     @torch.no_grad()
     def _sample(self, state: MonitorState, step: Step, before: Sequence[Tensor]) -> None:
         """Add the norms of gradients and the relative updates of each layer to their sums."""
-        norms = step.norms.tolist()
-        norms = _combine(self._layers, [norms[index] for index in self._watched])
+        of_parameters = step.norms.tolist()
+        norms = _combine(self._layers, [of_parameters[index] for index in self._watched])
         now = self._spaced()
-        # Norms grow with the root of the number of entries.
-        scales = [
-            math.sqrt(local_part(p).numel() / max(1, len(part)))
-            for p, part in zip(self._parameters, now, strict=True)
-        ]
-        changes = [new - old for new, old in zip(now, before, strict=True)]
-        weights, updates = (
-            _combine(
-                self._layers, [scale * norm for scale, norm in zip(scales, sizes, strict=True)]
-            )
-            for sizes in (
-                torch.stack(norms_of(parts, self._parameters)).tolist()
-                for parts in (before, changes)
-            )
-        )
+        weights = self._norms_of_layers(before)
+        updates = self._norms_of_layers([new - old for new, old in zip(now, before, strict=True)])
         ratios = {layer: updates[layer] / size for layer, size in weights.items() if size > 0}
         self._record(state, step.number, norms, ratios)
         if not self._is_counted:
@@ -410,6 +397,21 @@ class StabilityMonitor:
                 state.silent[layer] = state.silent.get(layer, 0) + 1 if is_silent else 0
         if len(state.norms) >= _MIN_NORMS:
             state.median_norm = statistics.median(state.norms)
+
+    def _norms_of_layers(self, parts: Sequence[Tensor]) -> dict[str, float]:
+        """Return the norm of each layer, estimated by evenly spaced entries of its parameters.
+
+        Args:
+            parts: Entries of each parameter, of shape ``[entries]``.
+        """
+        # Norms grow with the root of the number of entries.
+        scales = [
+            math.sqrt(local_part(parameter).numel() / max(1, len(part)))
+            for parameter, part in zip(self._parameters, parts, strict=True)
+        ]
+        norms = torch.stack(norms_of(parts, self._parameters)).tolist()
+        scaled = [scale * norm for scale, norm in zip(scales, norms, strict=True)]
+        return _combine(self._layers, scaled)
 
     def _record(
         self,
