@@ -405,23 +405,38 @@ def _fit_sizes(
             )
     if options.has_sizes:
         return {name: options.model[name] for name in (*_SIZES, *columns)}, calendar
-    most = max(2, num_steps // _WINDOWS_OF_SERIES)
-    window = options.model.get("window")
-    if window is not None and window > num_steps:
-        raise ConfigError(
-            f"model.window={window}: the longest series has {num_steps:,} steps to train on.  "
-            "Set a shorter window, or leave it out."
-        )
-    if window is None:
-        window = min(_usual_window(seasons, most), most)
-    patch = options.model.get("patch")
-    if patch is None:
-        patch = _patch(window, seasons, is_set="window" in options.model)
-    if "window" not in options.model:
-        window = math.ceil(window / patch) * patch
+    window, patch = _window_and_patch(options.model, seasons, num_steps)
     scaled = seasons[0] if seasons and seasons[0] <= window else window
     sizes = dict(zip(_SIZES, (window, horizon, patch, scaled), strict=True))
     return sizes | columns, calendar
+
+
+def _window_and_patch(
+    settings: Mapping[str, Any], seasons: Sequence[int], num_steps: int
+) -> tuple[int, int]:
+    """Return the steps of a history and of its parts, those that are set as they are.
+
+    Args:
+        settings: Dimensions of the model that are set.
+        seasons: Seasons of the series, in steps.
+        num_steps: Steps of the longest series to train on.
+
+    Raises:
+        ConfigError: The window that is set is longer than that.
+    """
+    window, patch = settings.get("window"), settings.get("patch")
+    if window is not None:
+        if window > num_steps:
+            raise ConfigError(
+                f"model.window={window}: the longest series has {num_steps:,} steps to train on.  "
+                "Set a shorter window, or leave it out."
+            )
+        return window, _patch(window, seasons, is_set=True) if patch is None else patch
+    most = max(2, num_steps // _WINDOWS_OF_SERIES)
+    window = min(_usual_window(seasons, most), most)
+    if patch is None:
+        patch = _patch(window, seasons, is_set=False)
+    return math.ceil(window / patch) * patch, patch
 
 
 def _usual_window(seasons: Sequence[int], most: int) -> int:
