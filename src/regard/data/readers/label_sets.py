@@ -86,18 +86,14 @@ def holds_label_sets(source: DataSource, columns: Sequence[str], encoding: str =
         source, columns, encoding=encoding, takes_lists=True, num_rows=_NUM_SAMPLED
     )
     cells = [cell for _, cell in rows if not is_missing(cell)]
-    lists = [_items_of(cell) for cell in cells]
-    if not any(items is not None and len(items) > 1 for items in lists):
+    lists = [items for cell in cells if (items := _items_of(cell)) is not None]
+    if len(lists) < len(cells) or not any(len(items) > 1 for items in lists):
         return False
-    are_flags = len({len(items) for items in lists if items is not None}) == 1 and all(
-        items is not None and {*items} <= {"0", "1"} for items in lists
-    )
-    return not are_flags and all(
-        items is not None
-        and len({*items}) == len(items)
-        and not any(map(_FRACTION.fullmatch, items))
-        for items in lists
-    )
+    have_one_length = len({len(items) for items in lists}) == 1
+    are_flags = have_one_length and all({*items} <= {"0", "1"} for items in lists)
+    have_repeats = any(len({*items}) < len(items) for items in lists)
+    have_fractions = any(_FRACTION.fullmatch(item) for items in lists for item in items)
+    return not (are_flags or have_repeats or have_fractions)
 
 
 def _items_of(cell: str) -> list[str] | None:
