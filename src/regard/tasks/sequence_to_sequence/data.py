@@ -153,7 +153,7 @@ def encode_pairs(
         DataError: No pair is left.
     """
     source_tokenizer, target_tokenizer = split_tokenizer(tokenizer)
-    source_lengths: list[int] = []
+    source_lengths: list[int] = []  # before they are cut: known once `sources` is encoded
 
     def encode_cut_sources() -> Iterator[list[int]]:
         for part in parts_to_encode(pairs.sources, "encoding the sources"):
