@@ -204,7 +204,7 @@ def test_a_file_that_only_rank_0_has_is_named_or_sent(disks):
     assert text.endswith(
         "Rank 0 has it.  Copy it there, or have rank 0 send it: --data-from-rank-0"
     )
-    results = on_ranks(lambda world: shared(world, disks, from_first=True), size=3)
+    results = on_ranks(lambda world: shared(world, disks, data_from_rank_0=True), size=3)
     for sources in results:
         assert (sources["path"].path, sources["path"].content) == ("a.tsv", b"x\ty\n")
         assert sources["path"].sha256 == results[0]["path"].sha256

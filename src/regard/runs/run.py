@@ -88,7 +88,7 @@ def train(
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
-    context = SessionContext(folder, report, start_time, world)
+    context = SessionContext(folder, report, start_time, world, data_from_rank_0)
     world.on_first(lambda: require_free(folder))
     request = share_request(
         world, lambda file: _request(data, settings, file, sources), config, data, settings
@@ -101,9 +101,7 @@ def train(
         if not locks_late:
             _hold(lock, stack, world)
         with resource_errors(_LESS_DATA):
-            run = RunSession.from_request(
-                request, context, sources, data_from_rank_0=data_from_rank_0
-            )
+            run = RunSession.from_request(request, context, sources)
         if locks_late:
             _hold(lock, stack, world)
         # Another run may have begun in the meantime.
@@ -160,7 +158,7 @@ def resume(
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = _named_folder(output)
-    context = SessionContext(folder, report, start_time, world)
+    context = SessionContext(folder, report, start_time, world, data_from_rank_0)
     config = share_saved_config(world, lambda: folder.read_config(RunConfig))
     if world.on_first(lambda: folder.is_finished):
         return open_model(folder.path, device or "auto") if world.is_first else None
@@ -175,7 +173,7 @@ def resume(
             sweep_temporaries(folder.path)
             sweep_temporaries(folder.path / CHECKPOINTS)
         data = share_located(world, config.data, lambda: located(config.data, folder))
-        sources = open_shared_sources(world, data, from_first=data_from_rank_0)
+        sources = open_shared_sources(world, data, data_from_rank_0=data_from_rank_0)
         world.on_first(lambda: _require_unchanged(config, sources, folder))
         if world.on_first(checkpoint.exists):
             require_own_gpus(world, device or config.training.device)
@@ -231,8 +229,8 @@ def estimate(
     )
     with _report_work(report):
         with resource_errors(_LESS_DATA):
-            context = SessionContext(ModelFolder("."), report, start_time, world)
-            run = RunSession.from_request(request, context, data_from_rank_0=data_from_rank_0)
+            context = SessionContext(ModelFolder("."), report, start_time, world, data_from_rank_0)
+            run = RunSession.from_request(request, context)
         with reproducible(run.config.training, run.setup.device):
             planned = run.plan()[1]
     if folder is not None:

@@ -86,12 +86,9 @@ class RunSession:
         request: Request,
         context: SessionContext,
         sources: Mapping[str, DataSource] = MappingProxyType({}),
-        *,
-        data_from_rank_0: bool = False,
     ) -> RunSession:
         """Return the session of a new run; see `set_up_new_run`."""
-        parts = set_up_new_run(request, context, sources, data_from_rank_0=data_from_rank_0)
-        return cls(context, parts)
+        return cls(context, set_up_new_run(request, context, sources))
 
     @classmethod
     def from_folder(

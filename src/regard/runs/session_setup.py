@@ -65,12 +65,14 @@ class SessionContext(NamedTuple):
         report: Called with every event.
         start_time: Clock (``time.monotonic``) at which the session began.
         world: The processes that train together.
+        data_from_rank_0: Whether rank 0 sends its data to the other processes.
     """
 
     folder: ModelFolder
     report: Report
     start_time: float
     world: World = ALONE
+    data_from_rank_0: bool = False
 
 
 class SessionParts(NamedTuple):
@@ -93,8 +95,6 @@ def set_up_new_run(
     request: Request,
     context: SessionContext,
     sources: Mapping[str, DataSource],
-    *,
-    data_from_rank_0: bool,
 ) -> SessionParts:
     """Read the data, decide the settings, and build the model.
 
@@ -102,7 +102,6 @@ def set_up_new_run(
         request: What the user set.
         context: Where the session runs.
         sources: Data that is already open, by the name of its setting.
-        data_from_rank_0: Whether rank 0 sends its data to the other processes.
 
     Returns:
         What the session of a new run trains.
@@ -112,7 +111,9 @@ def set_up_new_run(
     if requested.training.tensorboard:
         require_tensorboard()
     require_own_gpus(world, requested.training.device)
-    sources = open_shared_sources(world, requested.data, sources, from_first=data_from_rank_0)
+    sources = open_shared_sources(
+        world, requested.data, sources, data_from_rank_0=context.data_from_rank_0
+    )
     machine = share_machine(
         world, world.together(lambda: inspect_machine(requested.training.device)), report
     )

@@ -117,7 +117,7 @@ def open_shared_sources(
     data: DataConfig,
     opened: Mapping[str, DataSource] = MappingProxyType({}),
     *,
-    from_first: bool = False,
+    data_from_rank_0: bool = False,
 ) -> dict[str, DataSource]:
     """Open the files and folders that settings name, the same on every rank.
 
@@ -125,7 +125,7 @@ def open_shared_sources(
         world: The processes.
         data: The settings.
         opened: Sources that are already open, by the name of their setting.
-        from_first: Whether rank 0 sends its files to the others. Streams it always sends.
+        data_from_rank_0: Whether rank 0 sends its files to the others. Streams it always sends.
 
     Returns:
         The open sources by the name of their setting.
@@ -139,7 +139,7 @@ def open_shared_sources(
         return open_sources(data, opened)
     sources = dict(opened)
     for name, (path, kind) in world.on_first(lambda: _open_on_first(data, sources)).items():
-        if kind == "stream" or from_first:
+        if kind == "stream" or data_from_rank_0:
             sources[name] = _send(world, sources.get(name), path, kind)
 
     def open_rest() -> None:
