@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from tests.explain import predictors
 from tests.explain import sample_explanations as samples
+from tests.tasks.translation.published_languages import nllb_folder
 
+import regard
 from regard.errors import ConfigError
 from regard.explain import (
     NotebookFrame,
@@ -366,3 +368,13 @@ def test_options_of_another_type_are_refused_by_their_names(name, value):
 def test_methods_that_are_no_names_are_refused(methods):
     with pytest.raises(ConfigError, match=r"methods(\[0\])?: a (text|list) .*was expected, not "):
         explain(predictors.translator(), "the cat", methods=methods)
+
+
+def test_tokens_that_begin_every_output_are_read_and_not_explained(tmp_path):
+    folder = nllb_folder(tmp_path, src_lang="eng_Latn", tgt_lang="deu_Latn")
+    prediction = predict(regard.load(folder), "the cat")
+    begin = [item.text for item in prediction.features if item.part == "target"][:2]
+    assert begin == ["</s>", "deu_Latn"]
+    is_special = [item.is_special for item in prediction.features if item.part == "target"]
+    assert is_special == [True, True, *[False] * (len(is_special) - 2)]
+    assert "deu_Latn" not in [output.text for output in prediction.outputs]

@@ -27,6 +27,7 @@ from regard.explain.predictions.continued_text import ContinuedText
 from regard.explain.predictions.forecast_steps import ForecastSteps
 from regard.explain.predictions.reference_tokens import split_special
 from regard.explain.predictions.written_target import WrittenTarget
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens, split_tokenizer
 from regard.option_checks import require_whole
@@ -166,13 +167,25 @@ def _write(writer: TargetWriter, request: ExplanationRequest) -> WrittenTarget:
 def _write_answer(writer: AnswerWriter, request: ExplanationRequest) -> WrittenTarget:
     """Open the prediction of an answer that is written."""
     end = special_ids(writer.model, writer.tokenizer).end_of_source
-    contexts = [request.context or ""]
-    (source,) = encode_sources([request.text], contexts, writer.tokenizer, end, writer.config)
-    return _write_target(writer, source, request)
+    questions, contexts = [request.text], [request.context or ""]
+    (source,) = encode_sources(questions, contexts, writer.tokenizer, end, writer.config)
+    has_answer = True
+    if request.output is None:
+        (answer,) = writer.write_answers(questions, contexts)
+        has_answer = not answer.is_null(writer.threshold)
+    if not has_answer:
+        request = request._replace(output="")
+    prediction = _write_target(writer, source, request, writer.answer_search())
+    if not has_answer:
+        prediction.notes = ('The answer is "no answer", an empty output.',)
+    return prediction
 
 
 def _write_target(
-    writer: TargetWriter, source: list[int], request: ExplanationRequest
+    writer: TargetWriter,
+    source: list[int],
+    request: ExplanationRequest,
+    search: BeamSearchConfig | None = None,
 ) -> WrittenTarget:
     limit = writer.max_source_length
     if len(source) > limit:
@@ -182,20 +195,36 @@ def _write_target(
             stacklevel=2,
         )
         source = source[:limit]
-    is_complete = True
+    is_complete, begin = True, _begin_ids(writer)
     if request.output is None:
         source_tokenizer, _ = split_tokenizer(writer.tokenizer)
         sources = TokenRows(prepend_special_tokens(source_tokenizer, [source]))
-        ((best, *_),) = writer.decode(sources, writer.search_config(nbest=1))
+        ((best, *_),) = writer.decode(sources, search or writer.search_config())
         target, is_complete = best.ids, best.is_complete
+        if tuple(target[: len(begin)]) != begin:
+            begin = ()  # a search that does not force them: the model left them out
+        target = target[len(begin) :]
     else:
         (target,) = writer.tokenizer.encode_targets([request.output])
     other = None
     if request.contrast is not None:
         (other,) = writer.tokenizer.encode_targets([request.contrast])
     return WrittenTarget(
-        writer.model, writer.tokenizer, source, target, other, is_complete=is_complete
+        writer.model,
+        writer.tokenizer,
+        source,
+        target,
+        other,
+        is_complete=is_complete,
+        begin=begin,
     )
+
+
+def _begin_ids(writer: TargetWriter) -> tuple[int, ...]:
+    """Return the tokens that begin every output, which the vocabulary adds or the search forces."""
+    _, tokenizer = split_tokenizer(writer.tokenizer)
+    begin, forced = tokenizer.begin_ids, writer.config.search.forced_first
+    return begin if forced in (None, *begin[:1]) else (forced,)
 
 
 def _continue(generator: TextGenerator, request: ExplanationRequest) -> ContinuedText:

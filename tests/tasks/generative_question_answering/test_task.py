@@ -20,6 +20,7 @@ from regard.data.batching import TokenRows
 from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
+from regard.explain.open_prediction import predict
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 from regard.setup.build import measure_sources
@@ -334,3 +335,14 @@ def test_models_of_both_kinds_are_compared(folder, data, tmp_path) -> None:
     inverse: Any = regard.evaluate(tmp_path / "spans", test_file, compare=folder)
     assert report.comparison.f1.difference == pytest.approx(-inverse.comparison.f1.difference)
     assert report.num_questions == inverse.num_questions == 12
+
+
+@pytest.mark.parametrize(("threshold", "has_answer"), [(-1e9, False), (1e9, True)])
+def test_the_explained_answer_is_the_one_that_is_given(writer, threshold, has_answer) -> None:
+    writer.threshold = threshold
+    prediction = predict(writer, QUESTION, context=CONTEXT)
+    answer = writer.answer(QUESTION, CONTEXT).answer
+    assert (answer is not None) is has_answer
+    texts = [output.text for output in prediction.outputs]
+    assert (texts == ["</s>"]) is not has_answer
+    assert prediction.notes == (() if has_answer else ('The answer is "no answer", an empty output.',))

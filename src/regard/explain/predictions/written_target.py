@@ -52,6 +52,8 @@ class WrittenTarget(ClassPrediction):
             it. None compares with nothing.
         is_complete: Whether the end of the target is an output, too; an output that was cut off has
             none.
+        begin: Token ids between the start and the target, which are no outputs, such as that of a
+            language; None is what the vocabulary puts before a target.
 
     Raises:
         ConfigError: The source is empty, or the other target does not differ.
@@ -68,13 +70,15 @@ class WrittenTarget(ClassPrediction):
         contrast: Sequence[int] | None = None,
         *,
         is_complete: bool = True,
+        begin: Sequence[int] | None = None,
     ) -> None:
         if not source:
             raise ConfigError("the text is empty: there is nothing to explain.")
         source_tokenizer, self._tokenizer = split_tokenizer(tokenizer)
         ids = special_ids(model, tokenizer)
-        begin, target_begin = source_tokenizer.begin_ids, self._tokenizer.begin_ids
-        source_row = [*begin, *source, *ids.after_source]
+        source_begin = source_tokenizer.begin_ids
+        target_begin = self._tokenizer.begin_ids if begin is None else begin
+        source_row = [*source_begin, *source, *ids.after_source]
         target_row = [ids.start, *target_begin, *target]
         self._source_ids = torch.tensor([source_row])
         self._target_ids = torch.tensor([target_row])  # the decoder's input
@@ -88,7 +92,7 @@ class WrittenTarget(ClassPrediction):
             other = torch.tensor([[*contrast, ids.end][index]])
             predicted, self._positions = [predicted[index]], self._positions[index : index + 1]
         sources = token_features(
-            source_tokenizer, source, "source", before=begin, after=ids.after_source
+            source_tokenizer, source, "source", before=source_begin, after=ids.after_source
         )
         begin_target = (ids.start, *target_begin)
         targets = token_features(self._tokenizer, target, "target", before=begin_target)

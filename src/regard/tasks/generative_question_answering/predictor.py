@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -16,6 +16,9 @@ from regard.tasks.generative_question_answering.data import encode_sources
 from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids, target_log_probabilities
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+
+if TYPE_CHECKING:
+    from regard.generation.beam_search_config import BeamSearchConfig
 
 
 class WrittenAnswer(NamedTuple):
@@ -77,10 +80,7 @@ class AnswerWriter(Answerer, TargetWriter):
         )
         sources = prepend_special_tokens(source_tokenizer, (row[:limit] for row in encoded))
         rows, begin = TokenRows(sources), target_tokenizer.begin_ids
-        # An output of one token or more: no answer is what all of them are compared with.
-        search = self.search_config()
-        search = replace(search, min_length=max(len(begin) + 2, search.min_length))
-        best = [hypotheses[0] for hypotheses in self.decode(rows, search)]
+        best = [hypotheses[0] for hypotheses in self.decode(rows, self.answer_search())]
         nulls = target_log_probabilities(self.model, rows, begin, ids, self.world)
         texts = self.tokenizer.decode([hypothesis.ids for hypothesis in best])
         return [
@@ -92,6 +92,12 @@ class AnswerWriter(Answerer, TargetWriter):
             )
             for text, hypothesis, null, row in zip(texts, best, nulls, encoded, strict=True)
         ]
+
+    def answer_search(self) -> BeamSearchConfig:
+        """Return the search of answers of one token or more: no answer is compared with them."""
+        _, tokenizer = split_tokenizer(self.tokenizer)
+        search = self.search_config()
+        return replace(search, min_length=max(len(tokenizer.begin_ids) + 2, search.min_length))
 
     def _result(self, output: WrittenAnswer, context: str) -> Answer:
         if output.is_null(self.threshold):
