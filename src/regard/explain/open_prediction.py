@@ -104,7 +104,15 @@ def predict(
     for kind, open_prediction in _OPENERS:
         if isinstance(predictor, kind):
             return open_prediction(predictor, request)
-    raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+    raise no_explanation(predictor.config.task)
+
+
+def no_explanation(task: str) -> ConfigError:
+    """Return the error of a task that is not explained: the prediction of hidden tokens."""
+    return ConfigError(
+        f"a model for {task} has no explanation.  Explain one that is trained from it, such as a "
+        "classifier."
+    )
 
 
 def _require_predictor(predictor: object) -> None:

@@ -95,3 +95,9 @@ def test_a_picture_of_a_forecast_has_values_and_times_that_can_be_told_apart():
         if line.startswith("   03-29 01:00 ")
     )
     assert row
+
+
+def test_a_picture_says_what_it_has_no_room_for():
+    text = explanation_svg(samples.long_text(length=60, num_layers=1, num_heads=1))
+    assert "The first 48 of 60 tokens of the input are drawn; the page has all." in text
+    assert "are drawn" not in explanation_svg(samples.translation())

@@ -195,6 +195,24 @@ def test_the_chosen_output_is_marked_among_the_others_and_added_where_it_is_miss
     assert opened.run(rows)[2:] == [[False, "It", "13 %"], [True, "cow", "1.0 %"]]
 
 
+@pytest.mark.parametrize(
+    ("probability", "text"), [(0.042, "4.2 %"), (4.2e-4, "0.04 %"), (3e-7, "< 0.001 %")]
+)
+def test_a_small_probability_is_not_shown_as_0(open_page, probability, text):
+    rare = msgspec.structs.replace(
+        samples.classification(), output=[Output("cow", math.log(probability), {"cat": 0.9})]
+    )
+    opened = open_page(lambda: rare)
+    assert opened.text("#why .alternative.chosen .number") == text
+
+
+def test_a_word_of_more_tokens_than_fit_in_a_line_is_broken(open_page):
+    long_word = samples.translation([" a", *["a"] * 200], samples.UFER, num_layers=1, num_heads=1)
+    opened = open_page(lambda: long_word)
+    overflow = "(box => box.scrollWidth - box.clientWidth)(document.querySelector('.words'))"
+    assert opened.run(overflow) == 0
+
+
 def test_the_underline_is_as_thick_as_the_output_is_probable(open_page):
     opened = open_page(samples.translation)
     probabilities = [max(o.alternatives.values()) for o in samples.translation().output]

@@ -345,4 +345,6 @@ def test_the_explained_answer_is_the_one_that_is_given(writer, threshold, has_an
     assert (answer is not None) is has_answer
     texts = [output.text for output in prediction.outputs]
     assert (texts == ["</s>"]) is not has_answer
-    assert prediction.notes == (() if has_answer else ('The answer is "no answer", an empty output.',))
+    assert prediction.notes == (
+        () if has_answer else ('The answer is "no answer", an empty output.',)
+    )

@@ -10,7 +10,12 @@ import numpy as np
 
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError
-from regard.explain.open_prediction import classify_values, forecast_series, predict
+from regard.explain.open_prediction import (
+    classify_values,
+    forecast_series,
+    no_explanation,
+    predict,
+)
 from regard.explain.prediction import Prediction
 from regard.tasks import Predictor
 from regard.tasks.classification.input_predictor import InputClassifier
@@ -97,4 +102,4 @@ def _read_texts(predictor: Predictor, data: DataSource) -> Sequence[str]:
         return read_pairs_of(data, config).sources
     if isinstance(predictor, Summarizer):
         return read_documents(data, config).sources
-    raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+    raise no_explanation(predictor.config.task)

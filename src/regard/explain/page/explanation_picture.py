@@ -73,6 +73,7 @@ class _Picture:
         self._header()
         self._inputs()
         self._outputs()
+        self._name_cut()
         if self.methods:
             self._bars()
             self._trust()
@@ -145,6 +146,18 @@ class _Picture:
                 kind, opacity = shades[index]
                 self._rect(x - 4, self.y, width + 8, 24, kind, rx="3", fill_opacity=opacity)
             self._text(x + width / 2, self.y + 17, labels[index], "word", "middle")
+
+    def _name_cut(self) -> None:
+        """Say how many words of the input and outputs have no room; nothing where all are drawn."""
+        counts = [
+            (len(self.columns), len(self.explanation.read_features()), "tokens of the input"),
+            (min(len(self.outputs), _MOST_ROWS), len(self.outputs), "outputs"),
+        ]
+        cuts = [f"{num:,} of {total:,} {noun}" for num, total, noun in counts if num < total]
+        if cuts:
+            text = f"The first {' and '.join(cuts)} are drawn; the page has all."
+            self._text(_MARGIN, self.y + 14, text, "small")
+            self.y += 24
 
     def _shades(self, method: MethodResult) -> dict[int, tuple[str, str]]:
         """Return color and opacity of the words whose scores are not small."""

@@ -97,8 +97,11 @@ export function thousandths(weight) {
   return weight.toFixed(3);
 }
 
-/** Return a fraction in percent. */
+/** Return a fraction in percent; a small one keeps one digit that is not 0. */
 export function percent(value) {
+  const size = Math.abs(value);
+  if (size > 0 && size < 5e-6) return "< 0.001 %";
+  if (size > 0 && size < 5e-4) return `${Number((100 * value).toPrecision(1))} %`;
   return `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)} %`;
 }
 
