@@ -104,12 +104,12 @@ def predict(
     for kind, open_prediction in _OPENERS:
         if isinstance(predictor, kind):
             return open_prediction(predictor, request)
-    raise no_explanation(predictor.config.task)
+    raise ConfigError(refusal_of(predictor.config.task))
 
 
-def no_explanation(task: str) -> ConfigError:
-    """Return the error of a task that is not explained: the prediction of hidden tokens."""
-    return ConfigError(
+def refusal_of(task: str) -> str:
+    """Return why a task is not explained: that of hidden tokens, which trains encoders first."""
+    return (
         f"a model for {task} has no explanation.  Explain one that is trained from it, such as a "
         "classifier."
     )

@@ -13,8 +13,8 @@ from regard.errors import ConfigError
 from regard.explain.open_prediction import (
     classify_values,
     forecast_series,
-    no_explanation,
     predict,
+    refusal_of,
 )
 from regard.explain.prediction import Prediction
 from regard.tasks import Predictor
@@ -102,4 +102,4 @@ def _read_texts(predictor: Predictor, data: DataSource) -> Sequence[str]:
         return read_pairs_of(data, config).sources
     if isinstance(predictor, Summarizer):
         return read_documents(data, config).sources
-    raise no_explanation(predictor.config.task)
+    raise ConfigError(refusal_of(predictor.config.task))
