@@ -271,6 +271,29 @@ def test_rows_that_are_read_in_another_way_are_refused(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_leaves_out_long_pairs_is_resumed_on_the_rows_that_it_began_with(tmp_path):
+    rows = [*toy_pairs(100), ("blue " * 300, "bleu " * 300)]
+    data, texts = write_tsv(tmp_path / "pairs.tsv", rows), []
+    manifest = tmp_path / "model" / "manifest.json"
+
+    def crash_at_evaluation(event):
+        texts.append(getattr(event, "text", ""))
+        if isinstance(event, Evaluated):
+            raise Crash
+
+    settings = (*TINY, "data.max_length=64")
+    with pytest.raises(Crash):
+        train(data, tmp_path / "model", settings=settings, report=crash_at_evaluation)
+    assert "longer than 64 tokens" in (tmp_path / "model" / "data_report.txt").read_text()
+    document = json.loads(manifest.read_bytes())
+    for rows_sha256 in (document["rows"], ""):  # without one, as of an earlier version
+        manifest.write_text(json.dumps(document | {"rows": rows_sha256}))
+        with pytest.raises(Crash):
+            resume(tmp_path / "model", report=crash_at_evaluation)
+    assert not any("other rows" in text for text in texts)
+
+
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_by_its_checksum(tmp_path, pairs_file):
     with pytest.raises(Crash):
         train(pairs_file, tmp_path / "model", settings=EVERY_STEP, report=crash_after(2))

@@ -178,11 +178,12 @@ def set_up_resumed_run(
     task = task_of(config)
     dataset = task.read(ReadOptions.from_config(config, sources))
     report(dataset.summary())
-    world.on_first(lambda: _require_same_rows(folder, dataset, report))
     tokenizer = None if task.reads_inputs else share_tokenizer(world, folder.read_tokenizer)
     vocab_size = 0 if tokenizer is None else len(tokenizer)
     advice = MemoryAdvice(config, task, vocab_size, world=world, device=device)
     setup = _set_up(context, task, config, dataset, tokenizer, advice, device)
+    # What began the run recorded its rows without those that are too long for the model.
+    world.on_first(lambda: _require_same_rows(folder, setup.dataset, report))
     return SessionParts(task, setup, advice, sources)
 
 
