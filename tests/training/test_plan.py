@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.optim import SCHEDULES
 from regard.training.plan import Plan, Speed, TimeBudget
 
 
@@ -22,6 +23,20 @@ def test_progress_rises_from_0_to_1_without_a_jump_whatever_is_revised(total, ch
     assert progress[0] == 0
     assert progress[-1] == 1
     assert progress == sorted(progress)
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+@pytest.mark.parametrize(("num_steps", "least"), [(1, 0.5), (2, 0.1), (5, 0.02)])
+def test_no_step_of_a_short_run_is_wasted_on_the_lowest_rate(schedule, num_steps, least):
+    plan = Plan.from_start(num_steps, evaluate_every=1)
+    rates = [SCHEDULES[schedule](plan.progress_within(step), 0.1) for step in range(num_steps)]
+    assert min(rates) > least
+
+
+def test_the_rates_of_a_warm_up_rise_by_equal_amounts_from_half_of_one():
+    plan = Plan.from_start(100, evaluate_every=10)
+    rates = [SCHEDULES["cosine"](plan.progress_within(step), 0.1) for step in range(10)]
+    assert rates == pytest.approx([(step + 0.5) / 10 for step in range(10)])
 
 
 def test_the_past_of_a_plan_does_not_change_when_it_is_revised():

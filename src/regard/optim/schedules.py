@@ -1,6 +1,6 @@
 """Learning-rate schedules: a factor on the peak rate by the fraction of the run that is done.
 
-Schedules take progress, 0 at the first step and 1 at the end, not a step number, so that a plan
+Schedules take progress, 0 at the start of a run and 1 at its end, not a step number, so that a plan
 whose end moves keeps a continuous rate that still reaches its end.
 """
 

@@ -247,7 +247,7 @@ class Trainer:
         upcoming = self._order[counters.position : counters.position + 2]
         batch = self._prefetcher.batch(*upcoming)
         self.monitor.before_step(number, ends_interval=counters.plan.evaluates_after(number))
-        output = self.stepper.step(batch, counters.plan.progress(counters.step))
+        output = self.stepper.step(batch, counters.plan.progress_within(counters.step))
         nll, norm = float(output.loss.nll), output.gradient_norm
         if not (math.isfinite(nll) and math.isfinite(norm)):
             self._refuse(counters, batch, output)

@@ -72,6 +72,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         done = (step - current.step) / span if span else 1.0
         return min(1.0, current.progress + (1 - current.progress) * done)
 
+    def progress_within(self, step: int) -> float:
+        """Return the fraction of the run that is done in the middle of the step after `step` steps.
+
+        The rate of a step follows from it: at its start a run of one step would have the lowest.
+
+        >>> Plan.from_start(1, evaluate_every=1).progress_within(0)
+        0.5
+        """
+        return (self.progress(step) + self.progress(step + 1)) / 2
+
     def evaluates_after(self, step: int) -> bool:
         """Return whether an evaluation follows `step` steps: regularly, and at the very end.
 
