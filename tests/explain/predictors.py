@@ -125,6 +125,6 @@ def write_series(path: Path, days: int = 20) -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["day", "sales"])
-        start = np.datetime64("2026-01-01")
-        writer.writerows([str(start + day), 10 + day % 7] for day in range(days))
+        times = np.datetime64("2026-01-01") + np.arange(days).astype("m8[D]")
+        writer.writerows([str(time), 10 + day % 7] for day, time in enumerate(times))
     return path

@@ -182,10 +182,10 @@ class TimeIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if seconds is not None:
             return start + numbers * np.timedelta64(seconds, "s")
         month, date = start.astype("M8[M]"), start.astype("M8[D]")
-        months = month + numbers * MONTHS[self.step.unit] * self.step.count
+        months = month + (numbers * MONTHS[self.step.unit] * self.step.count).astype("m8[M]")
         day = self.day or int((date - month.astype("M8[D]")).astype(int)) + 1
         days = np.minimum(day, days_of_months(months)) - 1
-        return (months.astype("M8[D]") + days).astype("M8[s]") + (start - date)
+        return (months.astype("M8[D]") + days.astype("m8[D]")).astype("M8[s]") + (start - date)
 
     def starting_at(self, first: int) -> TimeIndex:
         """Return the index whose value 0 is a value of this one.
@@ -329,7 +329,8 @@ def format_time(time: np.datetime64, form: str, zone: str = "") -> str:
 
 def days_of_months(months: NDArray[np.datetime64]) -> NDArray[np.int64]:
     """Return the number of days of each month."""
-    return ((months + 1).astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
+    after = months + np.timedelta64(1, "M")
+    return (after.astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
 
 
 def _phase(seconds: int) -> Callable[[NDArray[np.datetime64]], NDArray[np.float64]]:
@@ -346,8 +347,8 @@ def _month_phase(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
 def _year_phase(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Return where times are in their year, 0 to 1."""
     years = times.astype("M8[Y]")
-    length = ((years + 1).astype("M8[s]") - years.astype("M8[s]")).astype(np.int64)
-    return (times - years.astype("M8[s]")).astype(np.int64) / length
+    first, after = years.astype("M8[s]"), (years + np.timedelta64(1, "Y")).astype("M8[s]")
+    return (times - first).astype(np.int64) / (after - first).astype(np.int64)
 
 
 _PHASES: dict[_Cycle, Callable[[NDArray[np.datetime64]], NDArray[np.float64]]] = {

@@ -52,13 +52,13 @@ def season(number: int, *, noise: float = 0.1, seed: int = 0, level: float = 10.
 
 def write(path: Path, columns: dict[str, Any], *, first: str = "2024-01-01T00") -> Path:
     """Write hourly columns; None is an empty cell."""
-    start = np.datetime64(first)
+    start, hour = np.datetime64(first), np.timedelta64(1, "h")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["time", *columns])
         for row, cells in enumerate(zip(*columns.values(), strict=True)):
             texts = ["" if x is None or np.isnan(x) else f"{x:.6g}" for x in cells]
-            writer.writerow([str(start + row).replace("T", " ") + ":00", *texts])
+            writer.writerow([str(start + row * hour).replace("T", " ") + ":00", *texts])
     return path
 
 
@@ -229,8 +229,8 @@ def test_what_was_made_of_a_file_is_said_next_to_its_forecasts(folder, tmp_path,
 
 
 def test_a_file_of_another_step_is_refused(folder, tmp_path, capsys):
-    start = np.datetime64("2024-01-01")
-    rows = "".join(f"{start + day},{1 + day % 3}\n" for day in range(60))
+    times = np.datetime64("2024-01-01") + np.arange(60).astype("m8[D]")
+    rows = "".join(f"{time},{1 + day % 3}\n" for day, time in enumerate(times))
     (tmp_path / "days.csv").write_text("time,demand\n" + rows)
     code, _, err = run(capsys, "forecast", folder, tmp_path / "days.csv")
     assert code == 3
@@ -256,11 +256,11 @@ def test_gaps_of_a_tenth_are_noted_and_forecast_all_the_same(tmp_path, capsys):
 @pytest.mark.slow
 def test_series_of_different_lengths_are_one_run(tmp_path, capsys):
     lines = ["day,shop,sales"]
-    start = np.datetime64("2024-01-01")
+    start, one_day = np.datetime64("2024-01-01"), np.timedelta64(1, "D")
     for shop, (length, level) in enumerate([(150, 1.0), (60, 100.0), (10, 5.0), (90, 1e4)]):
         for day in range(length):
             value = level * (2 + math.sin(2 * math.pi * day / 7))
-            lines.append(f"{start + day},shop {shop},{value:.6g}")
+            lines.append(f"{start + day * one_day},shop {shop},{value:.6g}")
     file = tmp_path / "shops.csv"
     file.write_text("\n".join(lines))
     data = read(file)

@@ -16,14 +16,14 @@ MONDAY = np.datetime64("1969-12-29", "s")
 def phase_in_month(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Return where times are in their month, 0 to 1."""
     months = times.astype("M8[M]")
-    first, after = months.astype("M8[s]"), (months + 1).astype("M8[s]")
+    first, after = months.astype("M8[s]"), (months + np.timedelta64(1, "M")).astype("M8[s]")
     return (times - first).astype(int) / (after - first).astype(int)
 
 
 def phase_in_year(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Return where times are in their year, 0 to 1."""
     years = times.astype("M8[Y]")
-    first, after = years.astype("M8[s]"), (years + 1).astype("M8[s]")
+    first, after = years.astype("M8[s]"), (years + np.timedelta64(1, "Y")).astype("M8[s]")
     return (times - first).astype(int) / (after - first).astype(int)
 
 
