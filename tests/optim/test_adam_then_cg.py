@@ -77,7 +77,7 @@ def test_after_the_change_steps_are_conjugate_gradients():
     for _ in range(10):
         assert optimizer.step(closure_of(x)) == plain.step(closure_of(y))
         assert torch.equal(x, y)
-        assert optimizer.last == plain.last
+        assert str(optimizer.last) == str(plain.last)  # some values are NaN in both
 
 
 def test_it_reaches_the_minimum_that_adam_alone_is_far_from():

@@ -372,13 +372,13 @@ def test_a_file_without_permission_says_so(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "cause"), [("x" * 300, "File name too long"), ("a\0b", "embedded null byte")]
-)
+@pytest.mark.parametrize(("name", "cause"), [("x" * 300, "File name too long"), ("a\0b", "null")])
 def test_a_name_that_cannot_be_opened_is_a_data_error(name, cause):
     with pytest.raises(DataError) as caught:
         read_pairs(name)
-    assert str(caught.value) == f"{name}: cannot be opened ({cause})."
+    beginning, _, reason = str(caught.value).partition(" (")
+    assert beginning == f"{name}: cannot be opened"
+    assert cause in reason
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs"])
