@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from regard.cli.parameters import Flag, Name
+from regard.cli.parameters import Flag, Name, Text
 from regard.runs.train_options import settings_of
 
 
@@ -40,7 +40,7 @@ class DataOptions:
     lang: str | None = None
     horizon: int | None = None
     known: str | None = None
-    label_separator: Annotated[str | None, Name] = None
+    label_separator: Annotated[str | None, Text] = None
     encoding: str | None = None
     drop_overlap: Annotated[bool, Flag] = False
     allow_overlap: Annotated[bool, Flag] = False
