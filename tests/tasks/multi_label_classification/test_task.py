@@ -22,6 +22,7 @@ from regard.runs.run import train
 from regard.serving.verbs.labels import ClassifyBody, classify_service
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.evaluation_report import EvaluationOptions
+from regard.tasks.multi_label_classification.data import read_held_out_texts
 from regard.tasks.multi_label_classification.evaluation import evaluate_multi_label
 from regard.tasks.multi_label_classification.predictor import MultiLabelClassifier
 
@@ -222,6 +223,26 @@ def test_columns_that_do_not_fit_are_refused(settings, message, tmp_path):
     path.write_text("text\tcat\tred\na b c\t-1\t-1\n")
     with pytest.raises((ConfigError, DataError), match=message):
         train(path, tmp_path / "model", settings=settings)
+
+
+@pytest.mark.parametrize("columns", [("text", "label"), ("comment", "labels"), ("review", "tags")])
+def test_a_file_of_lists_is_read_where_training_had_a_column_for_each_label(columns, tmp_path):
+    rows = [("a red cat", ["red", "cat"]), ("a cat", ["cat"]), ("a dog", [])]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
+    )
+    settings = DataConfig(columns=("comment", "cat", "red"), multi_label=True)
+    read = read_held_out_texts(str(path), settings)
+    assert read.texts == ["a red cat", "a cat", "a dog"]
+    assert read.label_sets == [("red", "cat"), ("cat",), ()]
+
+
+def test_a_file_without_lists_names_the_column_that_it_lacks(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("comment,cat,rde\na cat,1,0\n")
+    with pytest.raises(DataError, match=r'no column "red"\.  Did you mean rde\?'):
+        read_held_out_texts(str(path), DataConfig(columns=("comment", "cat", "red")))
 
 
 @pytest.mark.slow

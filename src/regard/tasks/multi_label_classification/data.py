@@ -16,7 +16,7 @@ from regard.data.multi_labeled_text import (
     check_labels_occur,
     describe_label_counts,
 )
-from regard.data.readers.label_sets import read_label_sets
+from regard.data.readers.label_sets import holds_label_sets, read_label_sets
 from regard.data.readers.multi_labeled import read_multi_labeled_texts
 from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.table_inspection import inspect_records
@@ -85,7 +85,7 @@ def read_multi_label_data(options: ReadOptions) -> MultiLabelData:
     texts, dropped = read_multi_labeled_texts_of(source, data)
     are_columns = len(data.columns) > len(COLUMNS)
     check_labels_occur(texts, data.columns[1:] if are_columns else _names_of(texts))
-    parts = split_rows(options, texts, partial(_read_rows, data=data))
+    parts = split_rows(options, texts, partial(read_held_out_texts, data=data))
     # A label of held-out rows alone is never predicted, so those rows count as errors.
     all_labels = _names_of(parts.train, parts.valid, parts.test)
     columns = data.columns or COLUMNS
@@ -136,6 +136,24 @@ def read_multi_labeled_texts_of(
     )
 
 
+def read_held_out_texts(source: DataSource | str, data: DataConfig) -> MultiLabeledTexts:
+    """Return rows that a model is scored on: as those of training, or with lists of labels.
+
+    Where there is a column for each label in training, a file without these columns may have lists.
+
+    Raises:
+        ConfigError: The settings do not fit each other.
+        DataError: The file cannot be read.
+    """
+    source = as_source(source)
+    are_columns = len(data.columns) > len(COLUMNS)
+    if are_columns and not sample_records(source, data.columns, encoding=data.encoding, num_rows=1):
+        for columns in ((data.columns[0], COLUMNS[1]), COLUMNS):
+            if holds_label_sets(source, columns, data.encoding):
+                return read_label_sets(source, columns, encoding=data.encoding)[0]
+    return read_multi_labeled_texts_of(source, data)[0]
+
+
 def _contents(data: DataConfig) -> str:
     """Return what texts with labels are read as, in words."""
     if len(data.columns) > len(COLUMNS):
@@ -149,7 +167,3 @@ def _names_of(*parts: LabeledTexts) -> tuple[str, ...]:
     """Return the labels of rows, in alphabetical order."""
     label_sets = (cast("MultiLabeledTexts", part).label_sets for part in parts)
     return tuple(sorted({*chain.from_iterable(chain(*label_sets))}))
-
-
-def _read_rows(source: DataSource, data: DataConfig) -> MultiLabeledTexts:
-    return read_multi_labeled_texts_of(source, data)[0]

@@ -15,7 +15,7 @@ from regard.tasks.classification.predictor import (
     Classification,
     TextClassifier,
 )
-from regard.tasks.multi_label_classification.data import read_multi_labeled_texts_of
+from regard.tasks.multi_label_classification.data import read_held_out_texts
 
 THRESHOLD = "label_threshold"
 """The name of the threshold in ``calibration.json``."""
@@ -72,7 +72,7 @@ class MultiLabelClassifier(TextClassifier):
 
     def read_test(self, data: DataSource) -> MultiLabeledTexts:
         """Read texts with any number of labels; raise DataError where they cannot be used."""
-        rows, _ = read_multi_labeled_texts_of(data, self.config.data)
+        rows = read_held_out_texts(data, self.config.data)
         train_path = self.config.data.path or "the training data"
         check_known_label_sets(rows, self.labels, train_path)
         return rows
