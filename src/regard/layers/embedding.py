@@ -105,7 +105,7 @@ def count_positions(ids: Tensor, uncounted_id: int | None) -> Tensor | None:
 
     As `make_positions` of fairseq and RoBERTa, XLM-R, and M2M-100 in `transformers` count: a
     padding token within a text, or before it, shifts none of those behind it. Graphs that are
-    compiled for all inputs take padding on the right alone.
+    compiled for all inputs count columns: there padding has to be on the right, and masked.
 
     Args:
         ids: ``[batch, length]``.
@@ -113,7 +113,7 @@ def count_positions(ids: Tensor, uncounted_id: int | None) -> Tensor | None:
 
     Returns:
         ``[batch, length]``, -1 at `uncounted_id`; None where the positions are those of the
-        columns, but for padding on the right, whose positions have no effect.
+        columns.
 
     >>> count_positions(torch.tensor([[5, 1, 6, 1], [1, 7, 8, 9]]), 1).tolist()
     [[0, -1, 1, -1], [-1, 0, 1, 2]]
@@ -122,7 +122,7 @@ def count_positions(ids: Tensor, uncounted_id: int | None) -> Tensor | None:
         return None
     is_counted = ids != uncounted_id
     # On another device, a look at the values would wait for it.
-    if ids.device.type == "cpu" and not bool((is_counted[:, 1:] > is_counted[:, :-1]).any()):
+    if ids.device.type == "cpu" and bool(is_counted.all()):
         return None
     return torch.where(is_counted, is_counted.cumsum(1) - 1, -1)
 

@@ -180,4 +180,4 @@ def test_the_page_says_how_far_the_data_is_read(live):
     assert "reading a.tsv: 1 of 4 MB" in where.text_content()
     assert window.page.locator("#progress .fill").evaluate("bar => bar.style.width") == "25%"
     page.add(DATA)
-    window.page.wait_for_function("!document.body.textContent.includes('reading a.tsv')")
+    window.page.wait_for_function("() => !document.body.textContent.includes('reading a.tsv')")

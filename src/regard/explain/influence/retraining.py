@@ -34,6 +34,7 @@ from regard.setup.training_setup import RunParts, TrainingBatches, TrainingSetup
 from regard.tasks import task_of
 from regard.training.distribution import ALONE
 from regard.training.ema import ExponentialMovingAverage
+from regard.training.plan import Plan
 from regard.training.steppers import build_stepper, reproducible
 
 
@@ -218,9 +219,10 @@ class Retrainer:
         )
         average = ExponentialMovingAverage(model, training.average)
         epochs = itertools.chain.from_iterable(map(batches.order, itertools.count()))
+        plan = Plan.from_start(self._length.planned_steps, evaluate_every=1)
         for step, batch in enumerate(itertools.islice(epochs, self._length.num_steps)):
             seed_dropout(step)
-            stepper.step(batches.batch(batch), step / self._length.planned_steps)
+            stepper.step(batches.batch(batch), plan.progress_within(step))
             average.update(step + 1)
             self._count_step()
         return merged_weights(average.weights(), setup.config)
