@@ -104,8 +104,7 @@ def count_positions(ids: Tensor, uncounted_id: int | None) -> Tensor | None:
     """Return the position of each token among those that are not `uncounted_id`.
 
     As `make_positions` of fairseq and RoBERTa, XLM-R, and M2M-100 in `transformers` count: a
-    padding token within a text, or before it, shifts none of those behind it. Graphs that are
-    compiled for all inputs count columns: there padding has to be on the right, and masked.
+    padding token within a text, or before it, shifts none of those behind it.
 
     Args:
         ids: ``[batch, length]``.
@@ -118,11 +117,11 @@ def count_positions(ids: Tensor, uncounted_id: int | None) -> Tensor | None:
     >>> count_positions(torch.tensor([[5, 1, 6, 1], [1, 7, 8, 9]]), 1).tolist()
     [[0, -1, 1, -1], [-1, 0, 1, 2]]
     """
-    if uncounted_id is None or not is_readable(ids):
+    if uncounted_id is None:
         return None
     is_counted = ids != uncounted_id
     # On another device, a look at the values would wait for it.
-    if ids.device.type == "cpu" and bool(is_counted.all()):
+    if ids.device.type == "cpu" and is_readable(ids) and bool(is_counted.all()):
         return None
     return torch.where(is_counted, is_counted.cumsum(1) - 1, -1)
 
