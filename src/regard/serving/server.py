@@ -17,6 +17,9 @@ from regard.errors import ConfigError
 
 _SECONDS_TO_FINISH = 30
 """For requests that are being answered when the service is stopped."""
+_SECONDS_TO_READ = 1
+"""For clients to take the last answers, where they are not waited for."""
+_SECONDS_BETWEEN_LOOKS = 0.1
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -35,14 +38,25 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; the service hears of it also where requests are not waited for."""
-        await super().shutdown(sockets)
+        stopping = asyncio.create_task(super().shutdown(sockets))
+        while not (stopping.done() or self.force_exit):
+            await asyncio.wait([stopping], timeout=_SECONDS_BETWEEN_LOOKS)
         if self.force_exit:
             # Before the service ends: one whose turn came after would find it closed, and fail.
-            requests = list(self.server_state.tasks)
-            for request in requests:
-                request.cancel()
-            await asyncio.gather(*requests, return_exceptions=True)
+            await self._end_requests()
+            await asyncio.wait([stopping], timeout=_SECONDS_TO_READ)
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+        await stopping
+        if self.force_exit:
             await self.lifespan.shutdown()
+
+    async def _end_requests(self) -> None:
+        """Cancel the requests that are left, which answers them."""
+        requests = list(self.server_state.tasks)
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
 
 
 def run_service(
