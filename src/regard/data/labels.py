@@ -19,7 +19,8 @@ from regard.data.readers.series import is_date
 
 _NUM_NAMED = 3
 _FEW_LABELS = 12  # dates or numbers with a fraction, from which they are hardly classes
-_SEPARATORS = ("|", ";", ",", "/", "+")  # between labels that may be several in one cell
+SEPARATORS = ("|", ";", ",", "/", "+")
+"""Between labels that may be several in one cell."""
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
@@ -83,7 +84,7 @@ any number of labels: `data.label_separator='|'`"]
     []
     """
     counts = Counter(labels)
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         parts = {
             label: names
             for label in counts

@@ -25,6 +25,13 @@ class MultiLabeledTexts(LabeledTexts, frozen=True, kw_only=True):
 
     label_sets: list[tuple[str, ...]]
 
+    def append(self, line: int, text: str, labels: tuple[str, ...]) -> None:
+        """Add a text of a line, with its labels."""
+        self.texts.append(text.strip())
+        self.labels.append(describe_labels(labels))
+        self.lines.append(line)
+        self.label_sets.append(labels)
+
     def targets(self, names: Sequence[str]) -> NDArray[np.uint8]:
         """Return 1 for each label that a text has, ``[texts, labels]``, in the order of `names`."""
         index_of = {name: index for index, name in enumerate(names)}

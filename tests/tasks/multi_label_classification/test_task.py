@@ -38,6 +38,8 @@ SETTINGS = (
     "model.num_heads=2",
 )
 
+LABELS = ("cat", "red")
+
 
 def write_rows(path, num=200):
     lines = ["\t".join(("text", *WORDS))]
@@ -232,17 +234,27 @@ def test_a_file_of_lists_is_read_where_training_had_a_column_for_each_label(colu
     path.write_text(
         "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
     )
-    settings = DataConfig(columns=("comment", "cat", "red"), multi_label=True)
+    settings = DataConfig(columns=("comment", *LABELS), multi_label=True)
     read = read_held_out_texts(str(path), settings)
     assert read.texts == ["a red cat", "a cat", "a dog"]
     assert read.label_sets == [("red", "cat"), ("cat",), ()]
+
+
+@pytest.mark.parametrize("separator", ["|", "; ", ","])
+@pytest.mark.parametrize("settings", [{"columns": ("comment", *LABELS)}, {"labels": LABELS}])
+def test_known_labels_between_separators_are_read_without_an_option(separator, settings, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    cells = [separator.join(("red", "cat")), "cat"]
+    path.write_text("".join(json.dumps({"text": "a", "labels": cell}) + "\n" for cell in cells))
+    read = read_held_out_texts(str(path), DataConfig(multi_label=True, **settings))
+    assert read.label_sets == [("red", "cat"), ("cat",)]
 
 
 def test_a_file_without_lists_names_the_column_that_it_lacks(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("comment,cat,rde\na cat,1,0\n")
     with pytest.raises(DataError, match=r'no column "red"\.  Did you mean rde\?'):
-        read_held_out_texts(str(path), DataConfig(columns=("comment", "cat", "red")))
+        read_held_out_texts(str(path), DataConfig(columns=("comment", *LABELS)))
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.multi_labeled_text import MultiLabeledTexts, describe_labels
+from regard.data.multi_labeled_text import MultiLabeledTexts
 from regard.data.readers.json_lines import text_of_value
 from regard.data.readers.labeled import describe_no_usable_rows
 from regard.data.readers.number_columns import is_missing
@@ -61,10 +61,7 @@ def read_label_sets(
         elif not text.strip():
             dropped.append(DroppedRow(line=line, reason="empty text", text=text))
         else:
-            rows.texts.append(text.strip())
-            rows.labels.append(describe_labels(labels))
-            rows.lines.append(line)
-            rows.label_sets.append(labels)
+            rows.append(line, text, labels)
     require_readable(problems)
     if not rows:
         raise DataError(describe_no_usable_rows(data, dropped, columns))

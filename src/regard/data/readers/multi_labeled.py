@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.multi_labeled_text import MultiLabeledTexts, describe_labels
+from regard.data.multi_labeled_text import MultiLabeledTexts
 from regard.data.readers.labeled import describe_no_usable_rows
 from regard.data.readers.number_columns import is_missing
 from regard.data.readers.problems import RowProblem, require_readable
@@ -67,10 +67,7 @@ def read_multi_labeled_texts(
             dropped.append(DroppedRow(line=line, reason="empty text", text=text))
         else:
             labels = tuple(name for name, flag in zip(names, flags, strict=True) if flag)
-            rows.texts.append(text.strip())
-            rows.labels.append(describe_labels(labels))
-            rows.lines.append(line)
-            rows.label_sets.append(labels)
+            rows.append(line, text, labels)
     require_readable(problems)
     if not rows:
         raise DataError(describe_no_usable_rows(data, dropped, columns))

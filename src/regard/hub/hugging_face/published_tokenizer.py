@@ -141,21 +141,7 @@ class FastTokenizer(PublishedTokenizer):
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
     ) -> list[list[int]]:
-        """Encode texts as token ids.
-
-        Args:
-            texts: Any.
-            adds_specials: Whether to put special tokens around each, such as ``[CLS]`` and
-                ``[SEP]``.
-            reads_specials: Whether a special token that is written in a text, such as ``[MASK]``,
-                is that token; otherwise it is text like any other.
-
-        Returns:
-            The ids of each text.
-
-        Raises:
-            WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
-        """
+        """Encode texts as token ids; see `PublishedTokenizer.encode`."""
         reader = self._reader
         reader.encode_special_tokens = not reads_specials
         adds_ends = adds_specials and self.languages is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import chain
 from typing import cast
@@ -10,7 +11,7 @@ import numpy as np
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_text import COLUMNS, LabeledTexts, describe_contradictions
-from regard.data.labels import describe_alike
+from regard.data.labels import SEPARATORS, describe_alike
 from regard.data.multi_labeled_text import (
     MultiLabeledTexts,
     check_labels_occur,
@@ -18,6 +19,7 @@ from regard.data.multi_labeled_text import (
 )
 from regard.data.readers.label_sets import holds_label_sets, read_label_sets
 from regard.data.readers.multi_labeled import read_multi_labeled_texts
+from regard.data.readers.number_columns import is_missing
 from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.table_inspection import inspect_records
 from regard.data.readers.tables import sample_records
@@ -28,6 +30,7 @@ from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 from regard.tasks.classification.data import TextClassificationData
 
+_NUM_SAMPLED = 200  # rows by which the layout of a file is recognized
 _SEPARATOR = "Is `data.label_separator` what is between them?"
 _ONE_COLUMN = (
     "A classifier that always gives one: write its name into one column, and name that: "
@@ -137,21 +140,47 @@ def read_multi_labeled_texts_of(
 
 
 def read_held_out_texts(source: DataSource | str, data: DataConfig) -> MultiLabeledTexts:
-    """Return rows that a model is scored on: as those of training, or with lists of labels.
+    """Return rows that a model is scored on, in the layout of training or in another.
 
-    Where there is a column for each label in training, a file without these columns may have lists.
+    Where a file lacks the columns of training, it may have lists of labels, or known labels between
+    separators.
 
     Raises:
         ConfigError: The settings do not fit each other.
         DataError: The file cannot be read.
     """
     source = as_source(source)
-    are_columns = len(data.columns) > len(COLUMNS)
-    if are_columns and not sample_records(source, data.columns, encoding=data.encoding, num_rows=1):
-        for columns in ((data.columns[0], COLUMNS[1]), COLUMNS):
-            if holds_label_sets(source, columns, data.encoding):
-                return read_label_sets(source, columns, encoding=data.encoding)[0]
+    if len(data.columns) > len(COLUMNS):
+        names = data.columns[1:]
+        layouts = [(data.columns[0], COLUMNS[1]), COLUMNS]
+        if _sample(source, data.columns, data):
+            layouts = []
+    else:
+        names, layouts = data.labels, [two_columns(data, *COLUMNS) or COLUMNS]
+    for columns in layouts:
+        separator = _separator_of([cell for _, cell in _sample(source, columns, data)], names)
+        if separator or holds_label_sets(source, columns, data.encoding):
+            return read_label_sets(source, columns, encoding=data.encoding, separator=separator)[0]
     return read_multi_labeled_texts_of(source, data)[0]
+
+
+def _sample(source: DataSource, columns: Sequence[str], data: DataConfig) -> list[list[str]]:
+    """Return the first rows of a file in some columns; none where it has not got them."""
+    return sample_records(source, columns, encoding=data.encoding, num_rows=_NUM_SAMPLED)
+
+
+def _separator_of(cells: Sequence[str], names: Collection[str]) -> str:
+    """Return what is between labels in cells; empty where that leaves a part that is no label.
+
+    >>> _separator_of(["a; b", "c", ""], ["a", "b", "c"]), _separator_of(["a; d"], ["a", "b"])
+    (';', '')
+    """
+    filled = [cell for cell in cells if not is_missing(cell)]
+    for separator in SEPARATORS:
+        parts = {part.strip() for cell in filled for part in cell.split(separator)}
+        if parts and parts <= set(names):
+            return separator
+    return ""
 
 
 def _contents(data: DataConfig) -> str:
