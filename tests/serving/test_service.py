@@ -355,6 +355,55 @@ def test_a_request_that_is_no_longer_waited_for_hears_that_the_service_stops():
     model.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "last"),
+    [
+        ("/v1/generate", {"text": "a", "stream": True}, b"event: error\n"),
+        (
+            "/v1/completions",
+            {"model": "model", "prompt": "a", "stream": True},
+            b'data: {"error":{"message":"the',
+        ),
+    ],
+)
+def test_a_stream_that_is_no_longer_waited_for_ends_with_an_error(path, body, last):
+    service, may_end, sent = build_service(predictors.text_generator()), Event(), []
+    model = service.state.model
+
+    def pieces(_):
+        while True:
+            yield "b"
+            may_end.wait()
+
+    model.verb_service.pieces = pieces
+    requests = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+    async def receive():
+        return requests.pop() if requests else await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    async def stop():
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        task = asyncio.create_task(service(scope | {"query_string": b""}, receive, send))
+        while not task.done() and (len(sent) < 2 or not model.is_computing):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
+        may_end.set()  # the thread of a piece is waited for
+        await task
+
+    with ThreadPoolExecutor(1) as pool:  # the browser of other tests has a loop in this thread
+        pool.submit(lambda: asyncio.run(stop())).result()
+    model.close()
+    assert b'"b"' in sent[1]["body"]
+    assert sent[-1]["body"].startswith(last)
+    assert b"being stopped" in sent[-1]["body"]
+    assert not sent[-1]["more_body"]
+
+
 def test_numbers_that_json_does_not_have_are_no_output():
     label = Classification(label="a", probability=1.0, probabilities={"a": 1.0})
     broken = msgspec.structs.replace(label, probabilities={"a": 1.0, "b": math.nan})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import ExitStack
 
 from regard.serving.limits import check_outputs
+from regard.serving.problems import Problem
 from regard.serving.responses import EventStream
 from regard.serving.running_model import RunningModel
 from regard.serving.verbs.continuations import GenerateBody, GenerateService
@@ -41,9 +42,11 @@ class PieceStream:
             piece = await self._model.in_thread(_next_piece, self._rest)
         self.end = piece
 
-    def answer(self, events: AsyncIterator[bytes]) -> EventStream:
-        """Return the answer that consists of events made of these pieces."""
-        return EventStream(events, self._admission)
+    def answer(
+        self, events: AsyncIterator[bytes], error_event: Callable[[Problem], bytes]
+    ) -> EventStream:
+        """Return the answer that consists of events made of these pieces; see `EventStream`."""
+        return EventStream(events, self._admission, error_event)
 
 
 async def begin_pieces(model: RunningModel, body: GenerateBody) -> PieceStream:

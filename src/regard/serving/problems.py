@@ -100,6 +100,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
         )
 
 
+def stopping_problem() -> Problem:
+    """Return what a request hears that is left when the service ends."""
+    return Problem(503, "the service is being stopped.", hint="Send it again later.")
+
+
 def problem_of(error: Exception) -> Problem:
     """Return what a request hears of an error of the computation."""
     if isinstance(error, Problem):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from regard.errors import RegardError
-from regard.serving.problems import Problem, problem_of
+from regard.serving.problems import Problem, problem_of, stopping_problem
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -49,25 +50,47 @@ def event(value: Any, name: str = "") -> bytes:
     return prefix.encode() + b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
+def error_event(problem: Problem) -> bytes:
+    """Return the server-sent event with a problem."""
+    return event(problem.details, "error")
+
+
 class EventStream:
     """An answer of events, which holds its place among the requests until it ends.
 
     Args:
         events: The events.
         admission: Entered already; left at the end, also where nobody reads the events any more.
+        error_event: Returns the event with a problem, the last one where the service is stopped.
     """
 
     def __init__(
-        self, events: AsyncIterator[bytes], admission: AbstractContextManager[Any]
+        self,
+        events: AsyncIterator[bytes],
+        admission: AbstractContextManager[Any],
+        error_event: Callable[[Problem], bytes],
     ) -> None:
         headers = {**_HEADERS, "X-Accel-Buffering": "no"}  # nginx would hold pieces back
         self._response = StreamingResponse(events, headers=headers, media_type="text/event-stream")
-        self._admission = admission
+        self._admission, self._error_event = admission, error_event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
+        has_begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
         with self._admission:
-            await self._response(scope, receive, send)
+            try:
+                await self._response(scope, receive, note)
+            except asyncio.CancelledError:  # the server is stopped, and waits no longer
+                if not has_begun:
+                    raise
+                last = self._error_event(stopping_problem())
+                await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 Handler = Callable[[Request], Awaitable[Response | EventStream]]

@@ -29,7 +29,7 @@ from regard.serving.endpoints import (
     outputs,
 )
 from regard.serving.limits import ServiceLimits
-from regard.serving.problems import CLIENT_LEFT, Problem, problem_of
+from regard.serving.problems import CLIENT_LEFT, Problem, problem_of, stopping_problem
 from regard.serving.responses import problem_response
 from regard.serving.running_model import RunningModel
 from regard.tasks import Predictor
@@ -181,8 +181,7 @@ class _Watch:
             status = status or CLIENT_LEFT
         except asyncio.CancelledError:  # the server is stopped, and waits no longer
             if not status:
-                problem = Problem(503, "the service is being stopped.", hint="Send it again later.")
-                await problem_response(problem)(scope, receive, note)
+                await problem_response(stopping_problem())(scope, receive, note)
         finally:
             status, seconds = status or 500, time.monotonic() - start
             path = scope["path"]

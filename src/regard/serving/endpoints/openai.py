@@ -179,6 +179,10 @@ def _error(problem: Problem) -> dict[str, object]:
     }
 
 
+def _error_event(problem: Problem) -> bytes:
+    return event(_error(problem))
+
+
 def _check_name(model: RunningModel, name: str) -> None:
     """Raise Problem where a request is for another model."""
     if name not in (model.facts.name, model.id):
@@ -196,7 +200,7 @@ async def _complete(
         if not isinstance(body.prompt, str) or generation.num != 1:
             raise Problem(400, "one completion of one prompt can be streamed.")
         pieces = await begin_pieces(model, generation)
-        return pieces.answer(_events(model, body, pieces))
+        return pieces.answer(_events(model, body, pieces), _error_event)
     outputs: list[Generation] = await model.compute(request, generation)
     prompts = [prompt for prompt in body.inputs() for _ in range(generation.num)]
     choices = [
@@ -225,7 +229,7 @@ async def _events(
         async for piece in pieces:
             yield event({**head, "choices": [_choice(piece, 0, None)]})
     except Exception as error:  # noqa: BLE001 - its status was sent before the first piece
-        yield event(_error(problem_of(error)))
+        yield _error_event(problem_of(error))
         return
     model.count(body, num_inputs=1)
     assert pieces.end is not None

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from regard.serving.piece_stream import PieceStream, begin_pieces
 from regard.serving.problems import problem_of
-from regard.serving.responses import EventStream, event, json_response
+from regard.serving.responses import EventStream, error_event, event, json_response
 from regard.serving.running_model import RunningModel
 from regard.serving.verbs.continuations import GenerateBody
 
@@ -24,7 +24,7 @@ def routes(model: RunningModel) -> list[Route]:
         body = await model.read_inputs(request)
         if isinstance(body, GenerateBody) and body.stream:
             pieces = await begin_pieces(model, body)
-            return pieces.answer(_events(model, body, pieces))
+            return pieces.answer(_events(model, body, pieces), error_event)
         outputs = await model.compute(request, body)
         ms = round(1000 * (monotonic() - start))
         return json_response({"outputs": outputs, "model": model.id, "ms": ms})
@@ -40,7 +40,7 @@ async def _events(
         async for piece in pieces:
             yield event({"text": piece})
     except Exception as error:  # noqa: BLE001 - its status was sent before the first piece
-        yield event(problem_of(error).details, "error")
+        yield error_event(problem_of(error))
         return
     model.count(body, num_inputs=1)
     assert pieces.end is not None
