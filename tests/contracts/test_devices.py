@@ -143,7 +143,7 @@ def test_masks_of_dropout_follow_from_the_seed(device):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["transformer", test_families.COPYING, "bert+gpt"])
+@pytest.mark.parametrize("family", ["transformer", test_families.COPYING, "bert+gpt", "t5"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_search_writes_what_it_writes_on_a_cpu(device, family, beam):
     """On a GPU by CUDA graphs; a warning that one cannot be recorded would fail the test."""

@@ -25,7 +25,6 @@ from regard.generation.native import (
 )
 from regard.generation.native.coverage import modules_of, why_not_covered
 from regard.layers.recorded_attention import RecordedAttention
-from regard.layers.relative_bias import RelativeBias
 from regard.models.base.text_model import TextModel
 from regard.settings.values import DecodingPrecision
 
@@ -152,8 +151,6 @@ def _is_on_gpu(model: nn.Module) -> bool:
 
 def _why_no_graph(model: nn.Module) -> str | None:
     """Return why a step of a model on a GPU is not repeated as a graph; None where it is."""
-    if any(isinstance(module, RelativeBias) for module in modules_of(model)):
-        return "CUDA graphs do not cover relative positions"  # their caches add nothing to scores
     return why_not_covered(model) or _why_watched(model)
 
 

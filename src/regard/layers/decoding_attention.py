@@ -53,7 +53,6 @@ def attend_everything(
     lengths: Tensor | None = None,
     *,
     score: DotProduct = DotProduct(),  # noqa: B008 - an immutable value
-    bias: Tensor | None = None,
 ) -> Tensor:
     """Compute scaled dot-product attention of queries that see all keys.
 
@@ -62,20 +61,32 @@ def attend_everything(
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, dim]``.
         lengths: Valid keys of each row, ``[batch]``; None means all. A row without keys gets zeros.
-        score: Of a query and a key, without a soft cap where there is a bias.
-        bias: Added to the scores where there are no lengths and each head has keys of its own,
-            ``[1, heads, queries, keys]``; None adds nothing.
+        score: Of a query and a key.
 
     Returns:
         ``[batch, heads, queries, dim]``.
     """
-    if bias is not None:
-        return attend_without_plan(q, k, v, attn_mask=bias.to(q.dtype), scale=score.scale)
     if lengths is None:
         return attend_allowed(q, k, v, None, score=score)
     is_valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]
     out = attend_allowed(q, k, v, is_valid[:, None, None, :], score=score)
     return out.masked_fill((lengths == 0)[:, None, None, None], 0.0)
+
+
+def attend_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, score: DotProduct) -> Tensor:
+    """Compute dot-product attention with a number added to each score.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, heads, keys, dim]``: each head has keys of its own.
+        v: ``[batch, heads, keys, dim]``.
+        bias: ``[batch or 1, heads, queries, keys]``, minus infinity where a key is not allowed.
+        score: Of a query and a key, without a soft cap.
+
+    Returns:
+        ``[batch, heads, queries, dim]``.
+    """
+    return attend_without_plan(q, k, v, attn_mask=bias.to(q.dtype), scale=score.scale)
 
 
 def attend_allowed(

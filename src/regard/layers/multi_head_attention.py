@@ -10,7 +10,12 @@ from torch import Tensor
 from regard.attention import DotProduct, Full, Lengths, Pattern, T5Relative
 from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
-from regard.layers.decoding_attention import attend_everything, band_reach, may_attend_directly
+from regard.layers.decoding_attention import (
+    attend_everything,
+    attend_with_bias,
+    band_reach,
+    may_attend_directly,
+)
 from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.positioned_cache import PositionedCache
@@ -221,10 +226,7 @@ class SelfAttention(MultiHeadAttention):
             k, v = cache.append(k, v)
             key_positions = cache.positions
             if x.shape[1] == 1 and lengths is None and self._sees_all(k.shape[2]):
-                added = None
-                if self.position_bias is not None:
-                    added = self.position_bias.of_query(query_offset, k.shape[2], key_positions)
-                return self._join_heads(attend_everything(q, k, v, score=self.score, bias=added))
+                return self._join_heads(self._attend_as_last(q, k, v, query_offset, key_positions))
         # Padded positions give zeros, as queries too.
         of_both = None if lengths is None else (lengths if query_offset == 0 else None, lengths)
         position_bias = self.position_bias
@@ -235,6 +237,29 @@ class SelfAttention(MultiHeadAttention):
             key_positions=key_positions,
             position_bias=None if position_bias is None else position_bias.function(q.dtype),
         )
+
+    def _attend_as_last(
+        self, q: Tensor, k: Tensor, v: Tensor, position: int, key_positions: Tensor | None
+    ) -> Tensor:
+        """Attend from the last position, which sees all keys.
+
+        Args:
+            q: ``[batch, heads, 1, head_dim]``.
+            k: ``[batch, kv_heads, keys, head_dim]``.
+            v: As `k`.
+            position: Of the query.
+            key_positions: Positions of the keys, ``[keys]``; None is 0, 1, ...
+
+        Returns:
+            Same shape as `q`.
+        """
+        if self.position_bias is None:
+            return attend_everything(q, k, v, score=self.score)
+        if key_positions is None:
+            key_positions = torch.arange(k.shape[2], device=k.device)
+        positions = torch.full((1,), position, device=k.device)
+        bias = self.position_bias.of_queries(positions, key_positions)
+        return attend_with_bias(q, k, v, bias, score=self.score)
 
     def make_cache(self) -> Cache:
         """Return an empty cache, the smallest that decoding by the pattern needs."""

@@ -47,22 +47,18 @@ class RelativeBias(Layer):
         """Return the bias that `attend` takes, with its table in a type."""
         return T5Relative(self.weight.to(dtype), self.bidirectional, self.max_distance)
 
-    def of_query(self, position: int, num_keys: int, key_positions: Tensor | None) -> Tensor:
-        """Compute the bias of one query.
+    def of_queries(self, positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Compute the bias of one query of each row.
 
         Args:
-            position: Of the query.
-            num_keys: Number of keys.
-            key_positions: Positions of the keys, ``[keys]``; None is 0, 1, ...
+            positions: Of the queries, ``[rows]``.
+            key_positions: Of the keys, the same for all rows, ``[keys]``.
 
         Returns:
-            ``[1, heads, 1, keys]``.
+            ``[rows, heads, 1, keys]``.
         """
-        device = self.weight.device
-        keys = torch.arange(num_keys, device=device) if key_positions is None else key_positions
         bias = self.function(self.weight.dtype)
-        queries = torch.full((1, 1, 1), position, device=device)
-        return bias(queries, keys[None, None], bias.tensors())[None]
+        return bias(positions[:, None, None, None], key_positions, bias.tensors())
 
     def describe(self) -> Description:
         """Return the sizes of the table; nothing passes through this layer itself."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from regard.layers.decoding_attention import attend_allowed
+from regard.layers.decoding_attention import attend_allowed, attend_with_bias
 from regard.layers.positioned_cache import PositionedCache
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class StaticRows:
         self.sources = torch.arange(num_sources, device=device)[:, None]
         self.readers = torch.arange(num_readers, device=device)[None]
         self._masks: dict[int | None, Tensor] = {}
+        self._biases: dict[tuple[int | None, int], Tensor] = {}
 
     @property
     def of_rows(self) -> Tensor:
@@ -66,6 +67,7 @@ class StaticRows:
         holders.scatter_(2, index, self.readers.expand(self.num_sources, -1)[:, :, None])
         self.holders.copy_(holders)
         self._masks.clear()
+        self._biases.clear()
 
     def mask(self, reach: int | None) -> Tensor:
         """Return which keys of its source each row may read.
@@ -85,6 +87,26 @@ class StaticRows:
             is_own = self.holders[:, :, None] == self.readers[0][:, None]
             self._masks[reach] = (is_own & is_seen[:, None, None]).flatten(2)[:, None]
         return self._masks[reach]
+
+    def bias(self, reach: int | None, position_bias: RelativeBias, dtype: torch.dtype) -> Tensor:
+        """Return what is added to the scores of each row, once for all layers that share a table.
+
+        Args:
+            reach: Keys before its own that a row sees; None is all.
+            position_bias: Of the distance of a key.
+            dtype: Of the scores.
+
+        Returns:
+            ``[sources, heads, readers, readers * capacity]``, minus infinity where a row may not
+            read.
+        """
+        key = reach, id(position_bias)
+        if key not in self._biases:
+            slots = torch.arange(self.capacity, device=self.positions.device)
+            bias = position_bias.of_queries(self.positions, slots).to(dtype)
+            bias = bias.repeat(1, 1, 1, self.num_readers)
+            self._biases[key] = bias.masked_fill(~self.mask(reach), float("-inf"))
+        return self._biases[key]
 
 
 class StaticCache(PositionedCache):
@@ -128,7 +150,6 @@ class StaticCache(PositionedCache):
         position_bias: RelativeBias | None = None,
     ) -> Tensor:
         """Add a position of each row, and attend from it, ``[rows, heads, 1, dim]``."""
-        assert position_bias is None, "a layer with relative positions decodes without graphs"
         rows = self.rows
         sizes = rows.num_sources, rows.num_readers
         position = rows.positions[:, None]
@@ -136,5 +157,9 @@ class StaticCache(PositionedCache):
             storage[rows.sources, :, rows.readers, position] = new.squeeze(2).unflatten(0, sizes)
         queries = q.squeeze(2).unflatten(0, sizes).transpose(1, 2)  # [sources, heads, readers, dim]
         keys, values = self.keys.flatten(2, 3), self.values.flatten(2, 3)
-        out = attend_allowed(queries, keys, values, rows.mask(self.reach), score=score)
+        if position_bias is None:
+            out = attend_allowed(queries, keys, values, rows.mask(self.reach), score=score)
+        else:
+            bias = rows.bias(self.reach, position_bias, q.dtype)
+            out = attend_with_bias(queries, keys, values, bias, score=score)
         return out.transpose(1, 2).flatten(0, 1)[:, :, None]

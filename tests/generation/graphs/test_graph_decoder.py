@@ -51,6 +51,11 @@ def bert_and_gpt():
     return EncoderDecoderModel(config, VOCAB)
 
 
+def t5(pattern=None, **config):
+    sizes = {"num_encoder_layers": 1, "num_decoder_layers": 2, "num_buckets": 6, "max_distance": 9}
+    return T5(T5Config(**sizes, **SMALL, **config), VOCAB, AttentionConfig(decoder=pattern))
+
+
 MODELS = {
     "sinusoidal": transformer,
     "rotary, post-norm": lambda: transformer(positions="rotary", norm="post"),
@@ -58,6 +63,9 @@ MODELS = {
     "window": lambda: transformer("local:2"),
     "bert and gpt with grouped heads": bert_and_gpt,
     "copying": lambda: transformer(has_copy=True),
+    "biases of distances": t5,
+    "biases of distances of each layer": lambda: t5(shares_buckets=False, head_dim=6),
+    "biases of distances in a window": lambda: t5(pattern="local:2"),
 }
 
 
@@ -124,7 +132,7 @@ def test_rules_about_the_tokens_before_hold_between_recorded_steps(name, rules, 
     assert records.num_replayed > 2
 
 
-@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+@pytest.mark.parametrize("name", ["sinusoidal", "copying", "biases of distances"])
 def test_a_recorded_step_has_the_bits_of_one_that_is_computed(name):
     model, ids = build(name), padded()
     rows = torch.tensor([0, 0, 2, 2, 3, 3])
@@ -145,7 +153,7 @@ def test_a_recorded_step_has_the_bits_of_one_that_is_computed(name):
     assert tops[0][-3].shape == (6, 3)
 
 
-@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+@pytest.mark.parametrize("name", ["sinusoidal", "copying", "biases of distances"])
 def test_logits_are_those_of_the_model(name):
     model, ids = build(name), padded()
     decoder = GraphDecoder(model, record=Records())
@@ -162,7 +170,7 @@ def test_logits_are_those_of_the_model(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+@pytest.mark.parametrize("name", ["sinusoidal", "copying", "biases of distances"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_sources_that_join_take_free_slots(name, beam, monkeypatch):
     model, records = build(name), Records()
@@ -284,7 +292,7 @@ def test_threads_record_one_after_another(cuda_calls):
     assert most == 1
 
 
-@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+@pytest.mark.parametrize("name", ["sinusoidal", "copying", "biases of distances"])
 def test_weights_of_another_type_than_the_products(name):
     model, ids = build(name).float(), padded()
     model.compute_dtype = torch.bfloat16
@@ -302,7 +310,7 @@ def test_weights_of_another_type_than_the_products(name):
             tokens = expected.argmax(1)
 
 
-@pytest.mark.parametrize("name", ["sinusoidal", "copying"])
+@pytest.mark.parametrize("name", ["sinusoidal", "copying", "biases of distances"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_step_of_a_search_waits_once(name, beam):
     """For the best tokens: nothing within the step waits, and no order of beams is read."""
@@ -381,16 +389,12 @@ def test_rows_that_are_no_groups_are_refused():
         decoder.decode_top(torch.tensor([1] * 4), state, 2)
 
 
-def test_a_model_with_biases_of_distances_has_no_graph(monkeypatch):
+@pytest.mark.parametrize("name", ["sinusoidal", "biases of distances"])
+def test_a_model_on_a_gpu_has_a_graph(name, monkeypatch):
     there = [SimpleNamespace(device=torch.device("cuda"))]
-    sizes = {"num_encoder_layers": 1, "num_decoder_layers": 1, "dim": 8, "num_heads": 2}
-    models = build(), T5(T5Config(hidden_dim=8, **sizes), VOCAB)
-    for model in models:
-        monkeypatch.setattr(model, "parameters", lambda: iter(there))
-    assert [decoding_path(model) for model in models] == [
-        "CUDA graphs, float32",
-        "PyTorch's operators: CUDA graphs do not cover relative positions",
-    ]
+    model = build(name).float()
+    monkeypatch.setattr(model, "parameters", lambda: iter(there))
+    assert decoding_path(model) == "CUDA graphs, float32"
 
 
 def test_a_model_on_a_cpu_has_no_graph():

@@ -258,7 +258,8 @@ class PositionTables:
             record.num_angles = num
         if self._biases:
             # Of the last of `num` queries to the keys before and after it.
-            rows = [bias.of_query(num - 1, 2 * num - 1, None)[0, :, 0] for bias in self._biases]
+            last, keys = torch.tensor([num - 1]), torch.arange(2 * num - 1)
+            rows = [bias.of_queries(last, keys)[0, :, 0] for bias in self._biases]
             biases = F.pad(_readable(torch.stack(rows)), (0, library.LONGEST_VECTOR))
             tensors.append(biases)
             record.biases, record.bias_row = biases.data_ptr(), biases.shape[2]
