@@ -26,7 +26,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import CONFIG, TOKENIZER
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import free_bytes
-from regard.runs.sent_folders import share_folder
+from regard.runs.sent_folders import share_folder, share_table
 from regard.settings.binding import from_toml, to_toml
 from regard.setup.config import SOURCES, DataConfig, RunConfig
 from regard.setup.estimate import Measurement
@@ -174,12 +174,14 @@ def _send(world: World, source: DataSource | None, path: str, kind: str) -> Data
         return share_folder(world, source, path)
     content = world.share(b"" if source is None else source.content)
     table = world.share(None if source is None else msgspec.to_builtins(source.table))
-    return source or DataSource(
+    source = source or DataSource(
         path,
         content,
         is_stream=kind == "stream",
         table=msgspec.convert(table, TableOrigin | None),
     )
+    has_files = source.table is not None and source.table.media and not source.is_stream
+    return share_table(world, source) if has_files else source
 
 
 def _require_same_data(world: World, sources: Mapping[str, DataSource]) -> None:

@@ -1,5 +1,6 @@
 """Images and recordings that are read from tables as from folders of files."""
 
+import hashlib
 import io
 import json
 import wave
@@ -9,9 +10,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from regard.data.readers import source as source_module
 from regard.data.readers import write_media
 from regard.data.readers.media_tables import media_columns, read_media_rows
-from regard.data.readers.source import DataSource, open_source
+from regard.data.readers.source import DataSource, file_hash, open_source
 from regard.errors import DataError
 from regard.runs.run import train
 from regard.setup.config import DataConfig
@@ -140,6 +142,36 @@ def test_the_column_of_labels_is_asked_for_where_it_is_not_clear(tmp_path):
         media_columns(open_source(path), ("fine",))
     with pytest.raises(DataError, match="column fine_label holds no images or recordings, image"):
         media_columns(open_source(path), ("fine_label", "coarse_label"))
+
+
+def test_a_table_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    contents, path = [png(1) + rng.bytes(50_000) for _ in range(160)], tmp_path / "pets.parquet"
+    table = pyarrow.table({"image": contents, "label": ["cat", "dog"] * 80})
+    parquet.write_table(table, path, row_group_size=16)
+    del table
+    before, most = pyarrow.total_allocated_bytes(), 0
+    monkeypatch.setattr(source_module, "_read_file", None)
+    source = open_source(path)
+    for row in read_media_rows(source, media_columns(source)):
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+        assert row.file.content.startswith(png(1))
+    assert 0 < most < path.stat().st_size / 2
+    assert len(source.content) < 160 * 100
+    assert source.sha256 == file_hash(path)
+
+
+def test_a_table_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "pets.parquet", list(map(png, range(8))))
+    hash_file = hashlib.file_digest
+
+    def change(stream, name):
+        path.write_bytes(path.read_bytes() + b"PAR1")
+        return hash_file(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", change)
+    with pytest.raises(DataError, match=r"pets.parquet: changed while it was read.  Start again."):
+        open_source(path)
 
 
 def test_a_stream_of_media_is_refused(tmp_path):

@@ -2,17 +2,20 @@
 
 pyarrow reads what Hugging Face's datasets, pandas, polars and Spark write. A struct is an object
 and a list a list; dates and times are written as ISO 8601. Cost: the JSON of all rows, and the
-Python objects of a thousand of them at a time.
+Python objects of a thousand of them at a time, of 16 where rows hold bytes; the file itself stays
+on disk.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from io import BytesIO
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from regard.data.listing import list_first
 from regard.data.progress import stage_counter
@@ -25,6 +28,8 @@ from regard.errors import DataError
 WriteLine = Callable[[bytes], object]
 """Receives each line of JSON."""
 _ROWS_AT_ONCE = 1000
+_ROWS_OF_FILES = 16  # where a row may hold an image or a recording
+_BUFFER_BYTES = 1 << 20
 _NUM_START = 4096  # bytes by which the form of a file is known
 _INDEX = re.compile(r"__index_level_\d+__")  # of a data frame of pandas, without a name
 _NUM_NAMED = 10  # columns in a message
@@ -46,12 +51,12 @@ class ConvertedRows(NamedTuple):
     media: dict[str, str]
 
 
-def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> ConvertedRows:
+def convert_file(name: str, content: bytes | None, form: str, write: WriteLine) -> ConvertedRows:
     """Write the rows of a file of Parquet or Arrow as lines of JSON.
 
     Args:
         name: Name of the file, for messages.
-        content: Its bytes.
+        content: Its bytes; None reads the file on disk, some rows at a time.
         form: What it is, by `find_form`.
         write: Receives each line.
 
@@ -61,70 +66,57 @@ def convert_file(name: str, content: bytes, form: str, write: WriteLine) -> Conv
     Raises:
         DataError: The file is damaged or encrypted, or has values that JSON cannot have.
     """
-    _require_end(name, content, form)
-    with _described(name, content, form):
-        table = _open(content, form, _ROWS_AT_ONCE)
-        return _convert(name, table, write)
+    with ExitStack() as stack:
+        file = BytesIO(content) if content is not None else stack.enter_context(open_file(name))
+        return _convert(name, stack.enter_context(_opened(name, file, form)), write)
 
 
-def open_table_file(name: str, content: bytes) -> tuple[Any, Iterable[Any]]:
-    """Return the schema of a file of Parquet or Arrow, and its batches of rows, not yet read.
+@contextmanager
+def open_table_on_disk(name: str) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Open a file of Parquet or Arrow.
 
-    Raises:
-        DataError: It is another file, damaged or encrypted.
-    """
-    form = find_form(content, is_named=True)
-    if not form:
-        raise DataError(f"{name}: not Parquet or Arrow by its first bytes.")
-    _require_end(name, content, form)
-    with _described(name, content, form):
-        table = _open(content, form, _ROWS_AT_ONCE)
-        return table.schema, table.batches
-
-
-def _require_end(name: str, content: bytes, form: str) -> None:
-    """Raise `DataError` for a file of Parquet that is cut short."""
-    if form == "Parquet" and not content.startswith(ENCRYPTED) and not content.endswith(PARQUET):
-        raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
-
-
-def open_table_on_disk(name: str, num_rows: int) -> tuple[Any, Iterator[Any]]:
-    """Return the schema of a file of Parquet or Arrow, and its batches, not yet read.
-
-    The file is mapped into memory, and of Parquet one group of rows is unpacked at a time.
+    A table with bytes, such as images, is read a few rows at a time. It is not mapped into memory:
+    a map of a file that becomes shorter ends the process.
 
     Args:
         name: The file.
-        num_rows: Rows of a batch at most.
+
+    Yields:
+        Its schema, and its batches of rows, not yet read.
 
     Raises:
         DataError: It is another file, missing, packed, damaged or encrypted.
     """
-    with open_file(name) as stream:
-        start = stream.read(_NUM_START)
-    form = find_form(start, is_named=True)
-    if not form:
-        raise DataError(f"{name}: not Parquet or Arrow by its first bytes.  Unpack it first.")
-    with _described(name, start, form):
-        pyarrow: Any = _import_pyarrow(f"{name}: {form}")
-        table = _open(pyarrow.memory_map(name), form, num_rows)
-    return table.schema, _described_batches(name, form, _slices(table.batches, num_rows))
-
-
-def _described_batches(name: str, form: str, batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield batches; raise `DataError` for one that cannot be read."""
-    while True:
-        with _described(name, b"", form):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
+    with open_file(name) as file:
+        form = find_form(file.read(_NUM_START), is_named=True)
+        if not form:
+            raise DataError(f"{name}: not Parquet or Arrow by its first bytes.  Unpack it first.")
+        with _opened(name, file, form) as table:
+            yield table.schema, table.batches
 
 
 @contextmanager
-def _described(name: str, content: bytes, form: str) -> Iterator[None]:
-    """Raise `DataError` for what pyarrow cannot read."""
-    if content.startswith(ENCRYPTED):
+def _opened(name: str, file: BinaryIO, form: str) -> Iterator[_OpenTable]:
+    """Open a table; raise `DataError` for what pyarrow cannot read in it."""
+    with _described(name, file, form):
+        _require_end(name, file, form)
+        yield _open(import_module("pyarrow").PythonFile(file, "r"), form)
+
+
+def _require_end(name: str, file: BinaryIO, form: str) -> None:
+    """Raise `DataError` for a file of Parquet that is cut short; go to the start of any other."""
+    if form == "Parquet":
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(PARQUET)))
+        if file.read() != PARQUET:
+            raise DataError(f"{name}: the Parquet file has no end.  Cut short?  Copy it again.")
+    file.seek(0)
+
+
+@contextmanager
+def _described(name: str, file: BinaryIO, form: str) -> Iterator[None]:
+    """Raise `DataError` for what pyarrow cannot read, and for a file that is encrypted."""
+    file.seek(0)
+    if file.read(len(ENCRYPTED)) == ENCRYPTED:
         raise DataError(f"{name}: an encrypted Parquet file.  Write it without encryption.")
     pyarrow: Any = _import_pyarrow(f"{name}: {form}")
     try:
@@ -157,7 +149,8 @@ def convert_stream(name: str, table: Any, write: WriteLine) -> ConvertedRows:
     """
     pyarrow: Any = _import_pyarrow(f"{name}: {type(table).__name__}")
     reader = pyarrow.RecordBatchReader.from_stream(table)
-    return _convert(name, _OpenTable(reader.schema, reader), write)
+    batches = _slices(reader, _rows_at_once(reader.schema))
+    return _convert(name, _OpenTable(reader.schema, batches), write)
 
 
 def _import_pyarrow(what: str) -> ModuleType:
@@ -185,20 +178,35 @@ class _OpenTable(NamedTuple):
     num_rows: int = 0
 
 
-def _open(content: Any, form: str, num_rows: int) -> _OpenTable:
-    """Return a file, its bytes or a map of it, in batches of at most `num_rows` of Parquet."""
+def _open(source: Any, form: str) -> _OpenTable:
+    """Return a file of pyarrow in batches of a limited number of rows."""
     if form == "Parquet":
-        pyarrow = import_module("pyarrow")
-        source = pyarrow.BufferReader(content) if isinstance(content, bytes) else content
         parquet = import_module("pyarrow.parquet")
-        file = parquet.ParquetFile(source, page_checksum_verification=True)
-        return _OpenTable(file.schema_arrow, file.iter_batches(num_rows), file.metadata.num_rows)
+        # So that groups of rows are read page by page; what is read before stays in memory.
+        paging: dict[str, Any] = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES}
+        file = parquet.ParquetFile(source, page_checksum_verification=True, **paging)
+        num_rows = _rows_at_once(file.schema_arrow)
+        batches = file.iter_batches(num_rows)
+        return _OpenTable(file.schema_arrow, batches, file.metadata.num_rows)
     ipc = import_module("pyarrow.ipc")
     if form == "Arrow stream":
-        reader = ipc.open_stream(content)
-        return _OpenTable(reader.schema, reader)
-    file = ipc.open_file(content)
-    return _OpenTable(file.schema, map(file.get_batch, range(file.num_record_batches)))
+        batches = file = ipc.open_stream(source)
+    else:
+        file = ipc.open_file(source)
+        batches = map(file.get_batch, range(file.num_record_batches))
+    return _OpenTable(file.schema, _slices(batches, _rows_at_once(file.schema)))
+
+
+def _rows_at_once(schema: Any) -> int:
+    """Return how many rows are in memory at a time: few where a column may hold files."""
+    types = import_module("pyarrow").types
+
+    def has_bytes(kind: Any) -> bool:
+        if types.is_struct(kind):
+            return any(has_bytes(kind.field(i).type) for i in range(kind.num_fields))
+        return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+
+    return _ROWS_OF_FILES if any(map(has_bytes, schema.types)) else _ROWS_AT_ONCE
 
 
 def _convert(name: str, table: _OpenTable, write: WriteLine) -> ConvertedRows:
@@ -208,7 +216,7 @@ def _convert(name: str, table: _OpenTable, write: WriteLine) -> ConvertedRows:
     media: dict[str, str] = {}
     num_rows = 0
     count = stage_counter(f"reading {name}", table.num_rows)
-    for batch in _slices(table.batches, _ROWS_AT_ONCE):
+    for batch in table.batches:
         if count is not None:
             count(num_rows)
         first = num_rows + 1

@@ -3,7 +3,7 @@
     pets.parquet  ->  files/cat/0.jpg, files/dog/1.jpg
     pets/data/train-00000-of-00001.parquet  ->  files/train/cat/0.jpg, ...
 
-Labels have the names that the table keeps in its metadata. Cost: a thousand rows in memory at a
+Labels have the names that the table keeps in its metadata. Cost: a few rows in memory at a
 time; the bytes are not decoded.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from regard.data.readers.arrow_tables import open_table_file
+from regard.data.readers.arrow_tables import open_table_on_disk
 from regard.data.readers.arrow_values import ArrowColumn, media_of, read_label_names
 from regard.data.readers.columns import find_column
 from regard.data.readers.media_tables import content_of
@@ -85,21 +85,25 @@ def _write_tables(tables: Sequence[Path], root: Path) -> int:
 
 def _labeled_media(table: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the label and the bytes of each row that has a label."""
-    schema, batches = open_table_file(str(table), table.read_bytes())
-    names = list(schema.names)
-    label_names = read_label_names(schema.metadata)
-    column = find_column(names, "label") or next(filter(names.__contains__, label_names), None)
-    if column is None:
-        raise DataError(f"{table}: no column of labels.  Columns seen: {', '.join(names)}.")
-    labels = ArrowColumn(names.index(column), column, label_names.get(column, ()))
-    media, row = "", 0
-    for batch in batches:
-        values = labels.values(batch.column(labels.number), lambda index: f"{table}:{1 + index}")
-        media = media or _media_column(str(table), batch)
-        for label, value in zip(values, batch.column(names.index(media)), strict=True):
-            row += 1
-            if label is not None:
-                yield str(label), content_of(value.as_py(), f"{table}:{row}: column {media}")
+    with open_table_on_disk(str(table)) as (schema, batches):
+        names = list(schema.names)
+        label_names = read_label_names(schema.metadata)
+        column = find_column(names, "label") or next(filter(names.__contains__, label_names), None)
+        if column is None:
+            raise DataError(f"{table}: no column of labels.  Columns seen: {', '.join(names)}.")
+        labels = ArrowColumn(names.index(column), column, label_names.get(column, ()))
+        media, row = "", 0
+        for batch in batches:
+            values = labels.values(
+                batch.column(labels.number), lambda i, row=row: f"{table}:{row + i + 1}"
+            )
+            if any(value is not None for value in values):
+                media = media or _media_column(str(table), batch)
+            for index, label in enumerate(values):
+                row += 1
+                if label is not None:
+                    value = batch.column(names.index(media))[index].as_py()
+                    yield str(label), content_of(value, f"{table}:{row}: column {media}")
 
 
 def _media_column(name: str, batch: Any) -> str:

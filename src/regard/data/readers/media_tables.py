@@ -1,13 +1,12 @@
 """Images and recordings within tables of Parquet or Arrow, as `datasets` writes them.
 
 A row has a label and the bytes of a file, or an object with ``bytes`` and ``path``. Labels that are
-numbers have the names that the table keeps in its metadata. Cost: a hundred rows in memory at a
-time.
+numbers have the names that the table keeps in its metadata. Cost: a few rows in memory at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,6 @@ from regard.data.readers.source import DataSource
 from regard.errors import DataError
 
 _NUM_NAMED = 10  # columns in a message
-_ROWS_AT_ONCE = 100
 
 
 class MediaColumns(NamedTuple):
@@ -99,8 +97,8 @@ def _find_label(source: DataSource, names: Sequence[str]) -> str:
     label = find_column(names, "label")
     if label is not None:
         return label
-    schema, _ = open_table_on_disk(_files_of(source)[0], _ROWS_AT_ONCE)
-    named = [name for name in names if name in read_label_names(schema.metadata)]
+    with open_table_on_disk(_files_of(source)[0]) as (schema, _):
+        named = [name for name in names if name in read_label_names(schema.metadata)]
     if len(named) == 1:
         return named[0]
     columns = named or names
@@ -125,26 +123,31 @@ def read_media_rows(source: DataSource, columns: MediaColumns) -> Iterator[Media
     """
     assert source.table is not None
     for path in _files_of(source):
-        schema, batches = open_table_on_disk(path, _ROWS_AT_ONCE)
-        names = list(schema.names)
-        label_names = read_label_names(schema.metadata).get(columns.label, ())
-        number = names.index(columns.label or columns.media)
-        labels = ArrowColumn(number, columns.label, label_names)
-        row = 0
-        for batch in batches:
-            values: list[Any] = [None] * batch.num_rows
-            if columns.label:
-                array = batch.column(labels.number)
-                values = labels.values(array, lambda i, row=row, path=path: f"{path}:{row + i + 1}")
-            cells = batch.column(names.index(columns.media))
-            for label, cell in zip(values, cells, strict=True):
-                row += 1
+        name = Path(path).relative_to(source.path) if source.table.files else ""
+        with open_table_on_disk(path) as (schema, batches):
+            for row, (label, content) in enumerate(_cells(path, schema, batches, columns), 1):
                 where = f"{path}:{row}: column {columns.media}"
-                content = content_of(cell.as_py(), where)
-                name = Path(path).relative_to(source.path) if source.table.files else ""
                 location = f"{name}:{row}" if name else f"row {row:,}"
-                text = "" if label is None else str(label)
-                yield MediaRow(location, text, EmbeddedFile(where, content, source.path))
+                file = EmbeddedFile(where, content_of(content, where), source.path)
+                yield MediaRow(location, "" if label is None else str(label), file)
+
+
+def _cells(
+    path: str, schema: Any, batches: Iterable[Any], columns: MediaColumns
+) -> Iterator[tuple[object, object]]:
+    """Yield the label and the image or recording of each row of a file, as Python has them."""
+    names = list(schema.names)
+    label_names = read_label_names(schema.metadata).get(columns.label, ())
+    labels = ArrowColumn(names.index(columns.label or columns.media), columns.label, label_names)
+    row = 0
+    for batch in batches:
+        values: list[Any] = [None] * batch.num_rows
+        if columns.label:
+            array = batch.column(labels.number)
+            values = labels.values(array, lambda i, row=row: f"{path}:{row + i + 1}")
+        for label, cell in zip(values, batch.column(names.index(columns.media)), strict=True):
+            yield label, cell.as_py()
+        row += batch.num_rows
 
 
 def _files_of(source: DataSource) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ The guess of the task, the report of problems, the hash and the rows come from o
 that they agree, and a pipe (``train <(zcat pairs.tsv.gz)``, ``-``) works as a file does.
 
 Cost: one read; the bytes of a file or stream stay in memory as long as the source does, in addition
-to the texts that are read from them. Files of a folder are listed, not read.
+to the texts that are read from them; of tables of Parquet and Arrow, their rows as JSON, without
+images and recordings. Files of a folder are listed, not read.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from regard.data.free_memory import free_memory_bytes
-from regard.data.readers import FORMATS
+from regard.data.readers import FORMATS, ROW_FORMATS
 from regard.data.readers.packed import find_packing
 from regard.data.readers.suffixes import suffix_of, suffix_of_content
+from regard.data.readers.table_bytes import find_form
 from regard.data.readers.table_folders import select_row_files, select_tables
 from regard.data.readers.table_lines import TableLines, find_table_form
-from regard.data.readers.table_origin import TableOrigin
+from regard.data.readers.table_origin import TableOrigin, hash_of_files
 from regard.data.readers.text_folders import find_labeled_texts, read_labeled_files
 from regard.errors import DataError, ResourceError, advise_on_windows_path, did_you_mean
 
@@ -40,6 +42,7 @@ OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 _BYTES_A_READ = 1 << 20
+_NUM_START = 4096  # bytes by which the form of a table is known
 _MAX_BYTES = 4 << 30  # of a stream or an archive, whose length is unknown before
 _MEMORY_FRACTION = 0.25  # of what is free: the texts that are read from the bytes need more
 _OF_A_MODEL = ("config.toml", "manifest.json")
@@ -102,11 +105,9 @@ class DataSource:
             return self.table.sha256
         if self._content is not None:
             return hashlib.sha256(self._content).hexdigest()
-        root, digest = Path(self.path), hashlib.sha256()
-        for file in self.data_files:
-            name = os.fsencode(file.relative_to(root).as_posix())  # which may not be Unicode
-            digest.update(name + f"\0{file_hash(file)}\n".encode())
-        return digest.hexdigest()
+        root = Path(self.path)
+        files = {file.relative_to(root).as_posix(): file_hash(file) for file in self.data_files}
+        return hash_of_files(files)
 
     @cached_property
     def data_files(self) -> tuple[Path, ...]:
@@ -162,8 +163,13 @@ def open_source(path: str | Path, part: str = "train", *, as_rows: bool = True) 
         kind = None
     if kind == stat.S_IFDIR:
         return _open_folder(name, part)
-    content = _read_pipe(name) if kind == stat.S_IFIFO else _read_file(name, kind)
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
+    if as_rows and not is_stream and (form := _table_form_on_disk(name)):
+        lines = _table_lines(name)
+        lines.add_table_on_disk(name, form)
+        content, table = lines.finish()
+        return DataSource(name, content, table=table)
+    content = _read_pipe(name) if kind == stat.S_IFIFO else _read_file(name, kind)
     return _source_of_bytes(name, content, is_stream=is_stream, as_rows=as_rows)
 
 
@@ -183,8 +189,11 @@ def _open_folder(name: str, part: str) -> DataSource:
         return DataSource(name, content, table=table)
     selected = select_tables(Path(name), tables, part)
     lines = _table_lines(name)
-    for file in selected.files:
-        lines.add(str(file), _unpack(str(file), _read_file(str(file), stat.S_IFREG))[0])
+    for file in map(str, selected.files):
+        if form := _table_form_on_disk(file):
+            lines.add_table_on_disk(file, form)
+        else:
+            lines.add(file, _unpack(file, _read_file(file, stat.S_IFREG))[0])
     content, table = lines.finish(selected, folder.files)
     return DataSource(name, content, table=table)
 
@@ -198,6 +207,13 @@ def _source_of_bytes(name: str, packed: bytes, *, is_stream: bool, as_rows: bool
     lines.add(name, content)
     content, table = lines.finish()
     return DataSource(name, content, is_stream=is_stream, table=table)
+
+
+def _table_form_on_disk(name: str) -> str:
+    """Return what a table of Parquet or Arrow is, by its first bytes; empty for another file."""
+    with open_file(name) as file:
+        is_named = FORMATS.get(suffix_of(name)) in ROW_FORMATS
+        return find_form(file.read(_NUM_START), is_named=is_named)
 
 
 def _table_lines(name: str) -> TableLines:

@@ -1,18 +1,18 @@
 """The rows of one table, or of several files, as one text of JSON: an object a line.
 
-Cost: that text in memory; of the files, one at a time.
+Cost: that text in memory; of the files, one at a time, and of Parquet and Arrow a few rows.
 """
 
 from __future__ import annotations
 
 import codecs
 import hashlib
-import os
 import shlex
 from collections.abc import Collection, Sequence
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regard.data.listing import list_first, pluralize
 from regard.data.readers import FORMATS, ROW_FORMATS
@@ -25,8 +25,11 @@ from regard.data.readers.table_bytes import (
     has_control_bytes,
 )
 from regard.data.readers.table_folders import TableFolder, describe_shard
-from regard.data.readers.table_origin import OBJECTS, TableOrigin
+from regard.data.readers.table_origin import OBJECTS, TableOrigin, hash_of_files
 from regard.errors import DataError, ResourceError
+
+if TYPE_CHECKING:
+    from regard.data.readers.arrow_tables import ConvertedRows
 
 _POINTER = b"version https://git-lfs"
 _NUM_NAMED = 10  # columns or files in a message
@@ -81,10 +84,36 @@ class TableLines:
             rows = ConvertedRows(*units, media={})
         else:
             rows = convert_file(path, content, self._form, self._write)
+        self._note_file(path, rows, hashlib.sha256(content).hexdigest())
+
+    def add_table_on_disk(self, path: str, form: str) -> None:
+        """Append the rows of a table of Parquet or Arrow, which is read a few rows at a time.
+
+        Args:
+            path: Its name.
+            form: What it is, by `find_form`.
+
+        Raises:
+            DataError: It cannot be read, changes meanwhile, or has other columns than the files
+                before it.
+            ResourceError: The rows of all have too many bytes.
+        """
+        from regard.data.readers.arrow_tables import convert_file
+
+        before, self._form = _state_of(path), form
+        rows = convert_file(path, None, form, self._write)
+        with Path(path).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if _state_of(path) != before:
+            raise DataError(f"{path}: changed while it was read.  Start again.")
+        self._note_file(path, rows, sha256)
+
+    def _note_file(self, path: str, rows: ConvertedRows, sha256: str) -> None:
+        """Take a file, whose rows are written, for one of the table; check its columns."""
         if rows.names and self._files and {*rows.names} != {*self._names}:
             here, there = (list_first(names, _NUM_NAMED) for names in (rows.names, self._names))
             raise DataError(f"{path}: columns {here}; those of {self._files[0]} are {there}.")
-        self._hashes.append(hashlib.sha256(content).hexdigest())
+        self._hashes.append(sha256)
         self._names, self._media = rows.names, rows.media | self._media
         self._notes += [note for note in rows.notes if note not in self._notes]
         self._files.append(path)
@@ -172,11 +201,8 @@ class TableLines:
 
     def _hash_of_files(self) -> str:
         """Return the hash of the names and contents of the files."""
-        digest, root = hashlib.sha256(), Path(self.name)
-        for path, file_hash in zip(self._files, self._hashes, strict=True):
-            name = os.fsencode(Path(path).relative_to(root).as_posix())
-            digest.update(name + f"\0{file_hash}\n".encode())
-        return digest.hexdigest()
+        names = [Path(path).relative_to(self.name).as_posix() for path in self._files]
+        return hash_of_files(dict(zip(names, self._hashes, strict=True)))
 
     def _describe_files(self, folder: TableFolder | None) -> str:
         """Return what the files are, how many, and of which part."""
@@ -190,6 +216,12 @@ class TableLines:
         self._text.write(line)
         if self._text.tell() > self._most:
             raise self._too_long
+
+
+def _state_of(path: str) -> tuple[int, ...]:
+    """Return what changes with the content of a file: which file it is, its size and time."""
+    state = Path(path).stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _begins_with_header(path: str, content: bytes) -> bool:

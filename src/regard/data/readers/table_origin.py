@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shlex
 from bisect import bisect_right
+from collections.abc import Mapping
 
 import msgspec
 
@@ -17,6 +20,18 @@ _READ = {
     "Arrow stream": "pyarrow as p; t = p.ipc.open_stream(sys.argv[1]).read_all()",
 }
 """What reads a table ``t`` in Python, by its form."""
+
+
+def hash_of_files(hashes: Mapping[str, str]) -> str:
+    """Return the SHA-256 of names and contents of files, in hexadecimal.
+
+    Args:
+        hashes: Those of their contents, by their names, which may not be Unicode.
+    """
+    digest = hashlib.sha256()
+    for name, content_hash in hashes.items():
+        digest.update(os.fsencode(name) + f"\0{content_hash}\n".encode())
+    return digest.hexdigest()
 
 
 class TableOrigin(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from numpy.typing import NDArray
 
+from regard.data.array_blocks import ArrayBlocks
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.embedded_file import FileLike
 from regard.data.readers.labeled_folders import files_within, labeled_files, read_each
@@ -40,7 +41,7 @@ def read_labeled_files(
         Values and labels by part: ``train``, ``valid``, ``test``; those without files are left out.
     """
     files = labeled_files(source, suffixes)
-    inputs = read_each([file.path for file in files], read, len(files))
+    values, num_frames = _read_inputs([file.path for file in files], read, len(files))
     parts: Parts = {}
     for part in ("train", "valid", "test"):
         rows = [row for row, file in enumerate(files) if file.part == part]
@@ -48,10 +49,10 @@ def read_labeled_files(
             root = files[rows[0]].root
             parts[part] = LabeledInputs(
                 path=str(root) if root != Path(source.path) else source.path,
-                values=[inputs[row][0] for row in rows],
+                values=[values[row] for row in rows],
                 labels=[files[row].label for row in rows],
                 locations=[files[row].path.relative_to(root).as_posix() for row in rows],
-                num_frames=[inputs[row][1] for row in rows],
+                num_frames=[num_frames[row] for row in rows],
             )
     return parts
 
@@ -82,10 +83,9 @@ def read_labeled_rows(
                 locations.append(row.location)
                 yield row.file
 
-    inputs = read_each(labeled_files_of_rows(), read, count_rows(source))
-    if not inputs:
+    values, num_frames = _read_inputs(labeled_files_of_rows(), read, count_rows(source))
+    if not values:
         raise DataError(f"{source.path}: no row has a label.")
-    values, num_frames = map(list, zip(*inputs, strict=True))
     part = LabeledInputs(
         path=source.path,
         values=values,
@@ -96,10 +96,25 @@ def read_labeled_rows(
     return {"train": part}
 
 
-def first_files(source: DataSource, data: DataConfig) -> list[FileLike]:
-    """Return the files of the first rows of a table."""
+def _read_inputs(
+    files: Iterable[FileLike], read: Callable[[FileLike], tuple[NDArray, int]], num_files: int
+) -> tuple[list[NDArray], list[int]]:
+    """Return values and numbers of frames of files; raise UnreadableRowsError where it fails."""
+    blocks = ArrayBlocks()
+
+    def keep(file: FileLike) -> int:
+        values, num_frames = read(file)
+        blocks.append(values)
+        return num_frames
+
+    num_frames = read_each(files, keep, num_files)
+    return blocks.arrays(), num_frames
+
+
+def first_files(source: DataSource, data: DataConfig) -> Iterator[FileLike]:
+    """Yield the files of the first rows of a table."""
     rows = read_media_rows(source, media_columns(source, data.columns))
-    return [row.file for row in islice(rows, MOST_HEADERS)]
+    return (row.file for row in islice(rows, MOST_HEADERS))
 
 
 def has_files(source: DataSource, suffixes: frozenset[str]) -> bool:

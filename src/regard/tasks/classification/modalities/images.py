@@ -28,7 +28,12 @@ from regard.data.readers.labeled_folders import (
     labeled_files,
     read_each,
 )
-from regard.data.readers.media_tables import has_media, media_columns, read_media_rows
+from regard.data.readers.media_tables import (
+    count_rows,
+    has_media,
+    media_columns,
+    read_media_rows,
+)
 from regard.data.readers.series import NumberRow
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
@@ -45,6 +50,7 @@ from regard.tasks.classification.modalities.base import (
     number_rows,
 )
 from regard.tasks.classification.modalities.files import (
+    MOST_HEADERS,
     first_files,
     has_files,
     read_labeled_files,
@@ -241,5 +247,5 @@ def _sizes_in_table(source: DataSource, data: DataConfig) -> list[ImageSize]:
     for row in read_media_rows(source, media_columns(source, data.columns)):
         with suppress(DataError):
             sizes.append(read_image_size(row.file))
-    files = [] if sizes else first_files(source, data)
-    return sizes or read_each(files, read_image_size, len(files))
+    num_files = min(MOST_HEADERS, count_rows(source))
+    return sizes or read_each(first_files(source, data), read_image_size, num_files)

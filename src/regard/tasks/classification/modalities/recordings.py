@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -59,13 +59,13 @@ class Recordings(Modality):
         """Choose the most frequent sample rate, and windows of 25 ms."""
         rate = options.audio.get("sample_rate")
         if rate is None:
-            files: Sequence[FileLike] = []
+            files: Iterable[FileLike] = []
             if has_media(source):
                 files = first_files(source, options.data)
             else:
-                files = [file.path for file in labeled_files(source, AUDIO_SUFFIXES)]
-            step = max(1, len(files) // MOST_HEADERS)
-            rates = Counter(map(read_sample_rate, files[::step]))
+                paths = [file.path for file in labeled_files(source, AUDIO_SUFFIXES)]
+                files = paths[:: max(1, len(paths) // MOST_HEADERS)]
+            rates = Counter(map(read_sample_rate, files))
             rate = next((rate for rate, _ in rates.most_common() if rate), None)
         fitted = LogMelConfig() if rate is None else log_mel_config_of(rate)
         try:
