@@ -229,6 +229,23 @@ def test_a_forced_end_is_at_the_limit_of_each_row_and_costs_nothing(beam):
 
 
 @pytest.mark.parametrize("beam", [1, 3])
+def test_a_forced_last_token_is_at_the_limit_and_costs_nothing(beam):
+    model, source = Markov(3, end_bias=-1e9), torch.tensor([[7, 3, 4, 2], [8, 2, 0, 0]])
+    config = BeamSearchConfig(
+        beam=beam, ranking="transformers", max_length_ratio=1.0, forced_last=0
+    )
+    for hypotheses, first, limit in zip(
+        beam_search(model, source, config), (7, 8), (14, 12), strict=True
+    ):
+        for hypothesis in hypotheses:
+            assert not hypothesis.is_complete
+            assert len(hypothesis.ids) == limit
+            assert hypothesis.ids[-1] == 0
+            expected = model.log_probability(first, hypothesis.ids[:-1])
+            assert hypothesis.log_probability == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
 def test_no_output_ends_before_its_shortest_length_unless_its_longest_is_lower(beam):
     model, source = Markov(3, end_bias=9.0), torch.tensor([[7, 3, 4, 2]])
     for least, most, length in ((0, None, 0), (5, None, 4), (9, 3, 2)):
@@ -335,6 +352,10 @@ def test_a_ratio_beyond_all_lengths_sets_no_limit():
         ({"max_length": 0}, "max_length must be 1 or more, not 0"),
         ({"forbidden": (3, -1)}, "forbidden: ids must be 0 or more, not -1"),
         ({"forced_first": -1}, "forced_first must be 0 or more, not -1"),
+        (
+            {"forces_end": True, "forced_last": 3},
+            "forces_end and forced_last: one token can be the last; set one",
+        ),
         ({"min_length": -1}, "min_length must be 0 or more, not -1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0, not 0.0"),
         (

@@ -61,6 +61,8 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         forbidden: Ids of tokens that are never written.
         forced_first: Id of the token that every output begins with; None leaves it to the model.
         forces_end: Whether an output that reaches its limit is ended there, and not cut off.
+        forced_last: Id of the token that an output has at its limit, if that is not the end; None
+            leaves it to the model. Published folders whose end was changed have one.
         is_renormalized: Whether the probabilities of the tokens that remain sum to 1 again.
     """
 
@@ -77,6 +79,7 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     forbidden: tuple[int, ...] = ()
     forced_first: int | None = None
     forces_end: bool = False
+    forced_last: int | None = None
     is_renormalized: bool = False
 
     def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
                 f"length_penalty must be {-_LARGEST_PENALTY} to {_LARGEST_PENALTY}, "
                 f"not {self.length_penalty}"
             )
-        require_at_least(0, self, "min_length", "no_repeat_size", "forced_first")
+        require_at_least(0, self, "min_length", "no_repeat_size", "forced_first", "forced_last")
         require_at_least(0, self, "max_length_ratio")
         require_positive(self, "repetition_penalty")
         require_finite(self, "length_penalty", "max_length_ratio")
@@ -96,6 +99,8 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
         if self.max_length is None and self.max_length_ratio is None:
             raise ValueError("max_length and max_length_ratio: one of the two must set a limit")
+        if self.forces_end and self.forced_last is not None:
+            raise ValueError("forces_end and forced_last: one token can be the last; set one")
         if any(token < 0 for token in self.forbidden):
             raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
 
@@ -135,6 +140,7 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             or self.no_repeat_size > 0
             or self.forced_first is not None
             or self.forces_end
+            or self.forced_last is not None
             or self.is_renormalized
             or len(self.forbidden) > _FEW_FORBIDDEN
         )

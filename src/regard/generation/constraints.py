@@ -63,9 +63,10 @@ class Constraints:
             scores = forbid_repeated_ngrams(scores, history, ngram_size)
         if length == 1 and config.forced_first is not None:
             scores = _force_token(config.forced_first, scores, certain_score)
-        if config.forces_end:
+        last = self.end if config.forces_end else config.forced_last
+        if last is not None:
             is_last = (self.limits[outputs] == length)[:, None]
-            scores = torch.where(is_last, _force_token(self.end, scores, certain_score), scores)
+            scores = torch.where(is_last, _force_token(last, scores, certain_score), scores)
         if not config.is_renormalized:
             return scores
         is_dead = (scores == -torch.inf).all(-1, keepdim=True)

@@ -234,9 +234,16 @@ def _search(
         num_positions: Number of output tokens that the model has positions for; None is unlimited.
 
     Raises:
-        ConfigError: The settings that regard wrote have been damaged.
+        ConfigError: A forced token is none of the model, or the settings that regard wrote have
+            been damaged.
     """
     rules = read_generation_rules(folder, fields)
+    for name, token in (("bos", rules.first_id), ("eos", rules.last_id)):
+        if token is not None and token >= num_rows:
+            raise ConfigError(
+                f"{folder}: forced_{name}_token_id={token}: the model has {num_rows:,} tokens, "
+                f"0 to {num_rows - 1:,}.  Correct it in {GENERATION_CONFIG}."
+            )
     stopping: dict[bool | str, Stopping] = {False: "likely", True: "first", "never": "certain"}
     default = BeamSearchConfig()
     search = BeamSearchConfig(
@@ -252,6 +259,7 @@ def _search(
         forbidden=forbidden_ids(folder, num_rows),
         forced_first=rules.first_id,
         forces_end=rules.has_end,
+        forced_last=rules.last_id,
         is_renormalized=rules.is_renormalized,
     )
     try:

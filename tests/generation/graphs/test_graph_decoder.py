@@ -113,6 +113,7 @@ RULES = {
     "repetition": {"repetition_penalty": 1.3},
     "n-grams": {"no_repeat_size": 2},
     "first and last tokens": {"forced_first": 7, "forces_end": True},
+    "another last token": {"forced_last": 7},
     "renormalized, some forbidden": {"is_renormalized": True, "forbidden": (3, 9)},
     "a few forbidden, a least length": {"forbidden": (3, 9), "min_length": 6},
 }

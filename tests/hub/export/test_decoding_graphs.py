@@ -237,6 +237,7 @@ SEARCHES = [
     {"beam": 1, "repetition_penalty": 1.7, "min_length": 6},
     {"no_repeat_size": 2, "repetition_penalty": 1.2},
     {"min_length": 9, "forced_first": 30, "forces_end": True},
+    {"forced_last": 30},
     {"forbidden": (20, 21, 2), "is_renormalized": True},
 ]
 

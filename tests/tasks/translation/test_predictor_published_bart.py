@@ -239,17 +239,23 @@ def test_the_commands_translate_and_draw(bart, capsys):
 @pytest.mark.parametrize(
     ("name", "fields", "rules"),
     [
-        ("config.json", {}, (None, True, None)),
+        ("config.json", {}, (None, False, None)),
         ("config.json", {"forced_eos_token_id": None}, (None, False, None)),
-        ("config.json", {"max_length": 142, "forced_bos_token_id": 0}, (0, True, 141)),
+        ("config.json", {"forced_eos_token_id": 2, "eos_token_id": 2}, (None, True, None)),
+        ("config.json", {"max_length": 142, "forced_bos_token_id": 0}, (0, False, 141)),
         (
             "config.json",
             {"min_length": 56, "no_repeat_ngram_size": 3, "forced_eos_token_id": None},
             (None, False, None, 56, 3),
         ),
-        ("config.json", {"force_bos_token_to_be_generated": True}, (0, True, None)),
+        ("config.json", {"force_bos_token_to_be_generated": True}, (0, False, None)),
         ("generation_config.json", {}, (None, False, None)),
         ("generation_config.json", {"forced_eos_token_id": 2}, (None, True, None)),
+        (
+            "generation_config.json",
+            {"forced_eos_token_id": [7], "eos_token_id": 2},
+            (None, False, None, 0, 0, None, 1.0, False, 1.0, False, 7),
+        ),
     ],
 )
 def test_what_is_forced_is_read(name, fields, rules, tmp_path):
@@ -262,8 +268,12 @@ def test_what_is_forced_is_read(name, fields, rules, tmp_path):
     ("fields", "message"),
     [
         (
-            {"forced_eos_token_id": 7, "eos_token_id": 2},
-            "forced_eos_token_id=7: only what ends a text (eos_token_id=2) can be forced last.",
+            {"forced_eos_token_id": [7, 8], "eos_token_id": 2},
+            "forced_eos_token_id=[7, 8]: one id of a token was expected.",
+        ),
+        (
+            {"forced_eos_token_id": 7, "suppress_tokens": [3, 7]},
+            "forced_eos_token_id=7: a token that is not in suppress_tokens was expected.",
         ),
         ({"forced_bos_token_id": [0]}, "forced_bos_token_id=[0]: 0 or more was expected."),
         ({"max_length": "long"}, 'max_length="long": 0 or more was expected.'),

@@ -43,6 +43,9 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "no triples": {"num_beams": 4, "no_repeat_ngram_size": 3, "max_length": 16},
     "summary": {"num_beams": 4, "length_penalty": 2.0, "no_repeat_ngram_size": 3}
     | {"min_length": 6, "early_stopping": True, "max_length": 16, "forced_eos_token_id": EOS},
+    "another last": {"num_beams": 4, "max_length": 9, "forced_eos_token_id": 7}
+    | {"length_penalty": 1.3, "no_repeat_ngram_size": 2},
+    "another last, greedy": {"num_beams": 1, "max_length": 9, "forced_eos_token_id": 7},
     "dear": {"num_beams": 4, "repetition_penalty": 1.7, "max_length": 14},
     "dear greedy": {"num_beams": 1, "repetition_penalty": 1.7, "max_length": 14},
     "renormalised": LIVELY | {"num_beams": 4, "renormalize_logits": True, "min_length": 3},

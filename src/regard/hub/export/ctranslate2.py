@@ -148,6 +148,12 @@ def ctranslate2_obstacles(trained: TrainedModel) -> str:
             "a translator of many languages: for CTranslate2 one pair is written, with its tokens "
             "before source and target.  Name it: `lang=en-fr`."
         )
+    if trained.search is not None and (last := trained.search.forced_last) is not None:
+        sentences.append(
+            f"forced_eos_token_id={last}: not what ends a text; at the limit of an output "
+            "CTranslate2 writes the token that is most probable.  Take the field out of the "
+            "published folder."
+        )
     largest = 4 * max(parameter.numel() for parameter in model.parameters())
     if largest > _LARGEST_BYTES:
         return f"export: a tensor of {largest:,} bytes; CTranslate2 has {_LARGEST_BYTES:,} at most."

@@ -63,7 +63,7 @@ def _search_fields(
         "repetition_penalty": None if search.repetition_penalty == 1 else search.repetition_penalty,
         "renormalize_logits": search.is_renormalized,
         "forced_bos_token_id": search.forced_first,
-        "forced_eos_token_id": tokenizer.eos_id if search.forces_end else None,
+        "forced_eos_token_id": tokenizer.eos_id if search.forces_end else search.forced_last,
     }
     if limit := search.max_length or getattr(model.config, "max_positions", None):
         # `transformers` counts the token that begins the decoder's input.

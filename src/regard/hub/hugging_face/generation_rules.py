@@ -19,7 +19,6 @@ from regard.generation.sampling import SamplingConfig
 from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG
 from regard.hub.hugging_face.tokenizer_rows import warn_of_missing_rows
 from regard.hub.hugging_face.weight_files import as_list, is_whole_number, read_json
-from regard.models import CHECKPOINT_FORMATS
 
 OWN_FIELD = "regard"
 """Field of ``generation_config.json`` for what ``transformers`` has no name for and ignores."""
@@ -92,6 +91,8 @@ class GenerationRules(NamedTuple):
             while an output of the greatest length could still be ranked in it.
         repetition_penalty: Factor on the score of a token that an output has already.
         is_renormalized: Whether probabilities sum to 1 again after tokens are forbidden.
+        last_id: Token that an output has at its limit, if that is not the end; None leaves it to
+            the model.
         own_settings: Settings of regard's own search, from `OWN_FIELD`.
     """
 
@@ -105,6 +106,7 @@ class GenerationRules(NamedTuple):
     early_stopping: bool | str = False
     repetition_penalty: float = 1.0
     is_renormalized: bool = False
+    last_id: int | None = None
     own_settings: Mapping[str, Any] = {}
 
 
@@ -155,8 +157,8 @@ def read_generation_rules(
         The settings.
 
     Raises:
-        ConfigError: A token other than the end of a text is forced last, a value is of another
-            type, or asks for another search.
+        ConfigError: Several tokens are forced last, a value is of another type, or asks for
+            another search.
     """
     path, fields = rules = _generation_fields(folder, changes)
     _check_supported(path, fields, _NEUTRAL_OF_SEARCH)
@@ -174,9 +176,11 @@ def read_generation_rules(
     rules.require("early_stopping", 'true, false or "never"', is_met=is_known)
     own_settings = fields.get(OWN_FIELD) or {}
     rules.require(OWN_FIELD, "an object", is_met=isinstance(own_settings, dict))
+    last = _last_id(rules)
+    has_end = last is not None and _content(fields.get("eos_token_id")) in (None, last)
     return GenerationRules(
         first_id=_first_id(fields, counts["forced_bos_token_id"]),
-        has_end=_has_end(path, fields),
+        has_end=has_end,
         max_length=max_length,
         min_length=min_length,
         no_repeat_size=counts["no_repeat_ngram_size"] or 0,
@@ -185,6 +189,7 @@ def read_generation_rules(
         early_stopping=early_stopping or False,
         repetition_penalty=rules.number(_REPETITION, 1.0),
         is_renormalized=fields.get("renormalize_logits") is True,
+        last_id=None if has_end else last,
         own_settings=own_settings,
     )
 
@@ -330,17 +335,14 @@ def _content(value: Any) -> Any:
     return value[0] if _is_single(value) else value
 
 
-def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
-    """Return whether the end of a text is forced at the limit of an output."""
-    # `transformers` has it by default in most of its classes of models, not in that of generation.
-    checkpoint_format = CHECKPOINT_FORMATS.get(str(fields.get("model_type")))
-    forces_end = checkpoint_format is None or checkpoint_format.forces_end
-    default = True if path.name == HF_CONFIG and forces_end else None
-    ends = fields.get("forced_eos_token_id", default), fields.get("eos_token_id")
-    last, end = (_content(value) for value in ends)
-    if last is not True and end is not None and last not in (None, end):
-        raise ConfigError(
-            f"{path}: forced_eos_token_id={json.dumps(last)}: only what ends a text "
-            f"(eos_token_id={json.dumps(end)}) can be forced last."
-        )
-    return last is not None
+def _last_id(rules: _Fields) -> int | None:
+    """Return the token that an output has at its limit; None where the model chooses it."""
+    name = "forced_eos_token_id"
+    last = _content(rules.values.get(name))
+    if last is None:
+        return None
+    rules.require(name, "one id of a token", is_met=is_whole_number(last))
+    # `transformers` applies these afterwards: no token would be left.
+    is_allowed = last not in rules.tokens("suppress_tokens")
+    rules.require(name, "a token that is not in suppress_tokens", is_met=is_allowed)
+    return last

@@ -124,8 +124,6 @@ class CheckpointFormat(NamedTuple):
         untrained: Returns the tensors of a configuration's file that nobody trains and that
             ``transformers`` misses where they are left out; a file with others is refused. None
             where there are none.
-        forces_end: Whether a ``config.json`` without ``forced_eos_token_id`` forces the end of an
-            output at its limit.
     """
 
     model_type: str
@@ -143,7 +141,6 @@ class CheckpointFormat(NamedTuple):
     reads_segments: bool = False
     has_global_questions: bool = False
     untrained: Callable[[Any], dict[str, Tensor]] | None = None
-    forces_end: bool = True
 
 
 def map_layer(

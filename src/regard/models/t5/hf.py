@@ -235,7 +235,6 @@ T5_FORMAT, MT5_FORMAT, UMT5_FORMAT = (
             "decoder.embed_tokens.weight": _SHARED,
         },
         tokenizer_class="T5Tokenizer",
-        forces_end=False,
     )
     for variant in (_T5, _MT5, _UMT5)
 )

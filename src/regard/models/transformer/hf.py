@@ -93,7 +93,6 @@ class _Variant(NamedTuple):
         defaults: Values of fields of ``config.json`` where they are missing, if not BART's.
         has_bias: Whether each token may have a bias.
         counts_after_padding: Whether the first position is the one after the padding's number.
-        forces_end: Passed to `CheckpointFormat`.
     """
 
     model_type: str
@@ -108,7 +107,6 @@ class _Variant(NamedTuple):
     defaults: Mapping[str, Any] = {}
     has_bias: bool = True
     counts_after_padding: bool = False
-    forces_end: bool = True
 
 
 _MARIAN = _Variant(
@@ -194,7 +192,6 @@ _M2M100 = _Variant(
     defaults={"activation_function": "relu", "scale_embedding": True},
     has_bias=False,
     counts_after_padding=True,
-    forces_end=False,
 )
 # Other heads, by the ends of their names, and what they give.
 _OTHER_HEADS = {
@@ -372,7 +369,6 @@ MARIAN_FORMAT, BART_FORMAT, PEGASUS_FORMAT, MBART_FORMAT, M2M100_FORMAT = (
         tied_names=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
         tokenizer_class=variant.tokenizer_class,
         untrained=_sinusoid_tables if variant.stores_positions else None,
-        forces_end=variant.forces_end,
     )
     for variant in (_MARIAN, _BART, _PEGASUS, _MBART, _M2M100)
 )
