@@ -102,6 +102,22 @@ def test_a_check_of_greedy_outputs_says_so(capsys, trained, tmp_path, monkeypatc
     ]
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_export_with_other_outputs_is_written_and_ends_with_the_code_of_a_model(
+    options, capsys, trained, tmp_path, monkeypatch
+):
+    check = TextCheck(source="texts", peer="peer", num_texts=60, num_equal=58, first="a text")
+    monkeypatch.setattr(export_check, "export_model", writes_nothing_but(check))
+    code, out, err = run(capsys, "export", trained, "-o", tmp_path / "hf", *options)
+    assert (code, err) == (
+        4,
+        f"regard: {tmp_path}/hf: written, but 2 of 60 outputs differ in peer.  Look at the first of "
+        "them before you use the folder.\n",
+    )
+    assert ('"num_equal":58' if options else "\nDiffers 2 of 60 texts (texts) in peer.") in out
+    assert (tmp_path / "hf" / "config.json").is_file()
+
+
 def test_a_limit_that_only_regard_has_is_named_where_it_ends_outputs(
     capsys, trained, tmp_path, monkeypatch
 ):

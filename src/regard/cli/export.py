@@ -73,12 +73,23 @@ def export(
         _note_replaced(output, set(before) - written)
     if json:
         print(as_json(exported))
-        return
-    print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
-    peer: Peer = load(EXPORTS[to].peer)
-    _print_numbers(exported, peer)
-    command = f"regard export {model} -o {output} --to {to} --texts FILE"
-    _print_check(exported.texts, peer, command)
+    else:
+        print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
+        peer: Peer = load(EXPORTS[to].peer)
+        _print_numbers(exported, peer)
+        command = f"regard export {model} -o {output} --to {to} --texts FILE"
+        _print_check(exported.texts, peer, command)
+    _require_equal(output, exported.texts)
+
+
+def _require_equal(output: str, check: TextCheck) -> None:
+    """Raise WeightsError, so that a script learns of it, where an export writes something else."""
+    if check.num_texts and not check.is_equal:
+        num_other = check.num_texts - check.num_equal
+        raise WeightsError(
+            f"{output}: written, but {num_other:,} of {check.num_texts:,} outputs differ in "
+            f"{check.peer}.  Look at the first of them before you use the folder."
+        )
 
 
 def _require_own_readme(output: Path, folder: Path) -> None:
