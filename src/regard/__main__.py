@@ -146,6 +146,12 @@ def _problem_of(words: Sequence[str]) -> str | None:
             readable = word.encode("utf-8", "backslashreplace").decode()
             position = len(word[: error.start].encode()) + 1
             character = ord(word[error.start])
+            if sys.getfilesystemencoding() != "utf-8" and _BYTE.match(word[error.start]):
+                return (
+                    f'"{os.fsencode(word).decode("utf-8", "backslashreplace")}": not in '
+                    f"{sys.getfilesystemencoding()}, the encoding of this locale.  Take UTF-8: set "
+                    "PYTHONUTF8=1"
+                )
             if not _BYTE.match(word[error.start]):
                 cause = f"half of a character (U+{character:04X}) at byte {position}."
             else:

@@ -111,8 +111,8 @@ def test_an_export_with_other_outputs_is_written_and_ends_with_the_code_of_a_mod
     code, out, err = run(capsys, "export", trained, "-o", tmp_path / "hf", *options)
     assert (code, err) == (
         4,
-        f"regard: {tmp_path}/hf: written, but 2 of 60 outputs differ in peer.  Look at the first of "
-        "them before you use the folder.\n",
+        f"regard: {tmp_path}/hf: written, but 2 of 60 outputs differ in peer.  Look at the first "
+        "of them before you use the folder.\n",
     )
     assert ('"num_equal":58' if options else "\nDiffers 2 of 60 texts (texts) in peer.") in out
     assert (tmp_path / "hf" / "config.json").is_file()

@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from tests.cli.commands import SETTINGS, run
@@ -87,6 +89,24 @@ def test_without_the_option_there_is_no_page(capsys, tmp_path):
     with live.show_live(live.LiveOptions(), str(tmp_path), ignore, json=False) as report:
         assert report is ignore
     assert capsys.readouterr().out == ""
+
+
+def test_the_command_that_continues_a_run_names_the_port(tmp_path, monkeypatch):
+    runs = []
+
+    @contextmanager
+    def serve(run, port, events):
+        runs.append(run["resume"])
+        yield SimpleNamespace(url="", is_on_wanted_port=True, add=ignore)
+
+    monkeypatch.setattr("regard.serving.live.server.serve_run", serve)
+    for options in (live.LiveOptions(live=True), live.LiveOptions(live_port=9000)):
+        with live.show_live(options, "m", ignore, json=True):
+            pass
+    assert runs == [
+        "regard train -o m --resume --live",
+        "regard train -o m --resume --live-port 9000",
+    ]
 
 
 @pytest.mark.slow

@@ -40,6 +40,15 @@ def test_broken_text_on_the_command_line_is_named(capsys, trained, word, cause):
     assert cause in err
 
 
+def test_a_word_that_another_locale_cannot_read_is_not_called_broken(capsys, monkeypatch):
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert run(capsys, "translate", "m", "caf\udcc3\udca9")[::2] == (
+        2,
+        'regard: "café": not in ascii, the encoding of this locale.  Take UTF-8: '
+        "set PYTHONUTF8=1\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

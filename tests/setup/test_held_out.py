@@ -35,6 +35,28 @@ def test_more_than_a_handful_of_small_data_is_held_out(tmp_path, rows, held_out)
     assert sizes(path) == (rows - 2 * held_out, held_out, held_out)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "lack"),
+    [
+        ("text,label\n" + "a{0} b,{1}\n", "id,text\n" + "{0},c{0}\n", "text without label"),
+        ("source,target\n" + "a{0},b{0}\n", "id,source\n" + "{0},c{0}\n", "source without target"),
+    ],
+)
+def test_test_rows_without_what_is_predicted_come_with_the_fraction_that_works(
+    train, test, lack, tmp_path
+):
+    for name, text in (("train", train), ("test", test)):
+        header, row = text.split("\n", 1)
+        rows = "".join(row.format(number, "xy"[number % 2]) for number in range(60))
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n{rows}")
+    with pytest.raises(DataError) as raised:
+        sizes(tmp_path / "train.csv", f"data.test={tmp_path / 'test.csv'}")
+    assert str(raised.value) == (
+        f"{tmp_path}/test.csv: a column {lack}: such rows cannot be scored.  Hold out some of the "
+        "training data: `data.test=10%`"
+    )
+
+
 def test_a_fraction_is_held_out(tmp_path):
     path = write_tsv(tmp_path / "a.tsv", [(f"s{row}", f"t{row}") for row in range(200)])
     assert sizes(path, "data.valid=30%", "data.test=2.5%") == (135, 60, 5)

@@ -17,6 +17,7 @@ from cyclopts import Parameter
 
 from regard.cli.outputs import print_note
 from regard.cli.parameters import AsText
+from regard.cli.progress import show_stages
 from regard.data.readers.suffixes import UNREAD, suffix_of
 from regard.errors import ConfigError, DataError
 
@@ -152,7 +153,8 @@ def page_text(name: str, encoding: str) -> str | None:
     with open_file(name) as stream:
         if not is_html(name, stream.read(_SEARCHED)):
             return None
-    text = read_html(open_source(name), encoding)
+    with show_stages():
+        text = read_html(open_source(name), encoding)
     print_note(f"{name}: read as HTML, its text without tags.")
     return text
 

@@ -80,10 +80,11 @@ def show_live(options: LiveOptions, output: str, report: Report, *, json: bool) 
 
     port = _PORT if options.live_port is None else options.live_port
     resume = NextStep("", "train", settings=(("output", output), ("resume", "")))
+    flag = "--live" if options.live_port is None else f"--live-port {options.live_port}"
     run = {
         "name": Path(output).resolve().name,
         "folder": output,
-        "resume": f"{command_text(resume)} --live",
+        "resume": f"{command_text(resume)} {flag}",
     }
     with serve_run(run, port, _earlier_events(output)) as page:
         _print_address(page, port, json=json)

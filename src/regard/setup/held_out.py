@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from regard.data.labeled_text import COLUMNS
+from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES
+from regard.data.readers.tables import sample_records
 from regard.data.splits import Splits, TextRows, exclude_overlap, overlap, split
 from regard.errors import DataError
 from regard.setup.dataset import Dataset, ReadOptions
 
 if TYPE_CHECKING:
     from regard.data.readers.source import DataSource
-    from regard.setup.config import RunConfig
+    from regard.setup.config import DataConfig, RunConfig
     from regard.setup.evaluation_report import EvaluationOptions
     from regard.setup.training_setup import D
 
@@ -42,13 +45,32 @@ def split_rows(
     data, held_out = options.data, {"valid": parts.valid, "test": parts.test}
     for name in held_out:
         if (source := options.source(name)) is not None:
-            own_rows = read(source)
+            try:
+                own_rows = read(source)
+            except DataError as error:
+                if not (lack := _describe_unanswered(source, data)):
+                    raise
+                raise DataError(
+                    f"{source.path}: {lack}: such rows cannot be scored.  Hold out some of the "
+                    f"training data: `data.{name}=10%`"
+                ) from error
             if data.drop_overlap or not data.allow_overlap:
                 own_rows = exclude_overlap(parts.train, own_rows, drop=data.drop_overlap)
             held_out[name] = own_rows
     if data.valid is not None and data.test is not None:
         _warn_of_shared(held_out["valid"], held_out["test"])
     return Splits(train=parts.train, dropped=parts.dropped, **held_out)
+
+
+def _describe_unanswered(source: DataSource, data: DataConfig) -> str:
+    """Return that rows have what a model reads, and not what it gives, as in a competition."""
+
+    def has(names: Sequence[str]) -> bool:
+        return bool(sample_records(source, names, encoding=data.encoding, num_rows=1))
+
+    pairs = [data.columns] if data.columns else [COLUMNS, PAIR_ROLES, SUMMARY_ROLES]
+    lacking = (names for names in pairs if has(names[:1]) and not has(names))
+    return next((f"a column {names[0]} without {', '.join(names[1:])}" for names in lacking), "")
 
 
 def _warn_of_shared(valid: TextRows, test: TextRows) -> None:

@@ -24,6 +24,24 @@ def test_a_csv_header_is_recognised(header):
     assert read(f"{header}\n{cells}\n", "pairs.csv") == [("a", "b")]
 
 
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv"])
+def test_a_comment_above_a_header_is_refused_with_the_command_that_leaves_it_out(name):
+    tab = "," if name.endswith("csv") else "\t"
+    text = f"# written by a tool, 2024\n#\n\nsource{tab}target\na{tab}b\n"
+    assert fault(text, name) == (
+        f'{name}:1: a comment above the names of the columns.  "# written by a tool, 2024"  '
+        f"Leave it out: tail -n +4 {name} > fixed{name[-4:]}"
+    )
+
+
+def test_a_text_that_begins_with_a_hash_is_no_comment():
+    assert read("#one\tb\n#two\tc\nthree\td\n", "pairs.tsv") == [
+        ("#one", "b"),
+        ("#two", "c"),
+        ("three", "d"),
+    ]
+
+
 def test_the_columns_of_a_csv_header_may_come_in_any_order():
     assert read("target,note,source\nb,x,a\n", "pairs.csv") == [("a", "b")]
 

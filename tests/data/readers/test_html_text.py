@@ -1,11 +1,13 @@
 """Pages of HTML: the text that a browser shows, and where it is read."""
 
+import itertools
 import subprocess
 import sys
 
 import pytest
 
-from regard.data.readers import open_source, read_html
+from regard.data.progress import report_stages
+from regard.data.readers import html_text, open_source, read_html
 from regard.errors import DataError
 from regard.tasks import guess_task
 
@@ -47,6 +49,18 @@ def test_a_page_without_text_or_in_another_encoding_is_refused(page):
     with pytest.raises(DataError, match="not UTF-8"):
         read_html(open_source(page))
     assert read_html(open_source(page), "latin-1") == "café"
+
+
+def test_a_page_of_one_line_is_counted_while_it_is_read(page, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("regard.data.progress.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(html_text, "_PIECE", 7)  # tags and entities are cut anywhere
+    page.write_text(PAGE.replace("\n", " "), encoding="latin-1")
+    stages = []
+    with report_stages(stages.append):
+        text = read_html(open_source(page))
+    assert text.split() == TEXT.split()
+    assert any(stage.unit == "MB" and stage.done > 0 for stage in stages)
 
 
 @pytest.mark.slow

@@ -39,10 +39,25 @@ def test_lists_in_cells_are_read_as_programs_print_them(cell, tmp_path):
 
 def test_names_between_separators_are_labels_without_the_spaces_around_them(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("text,label\nx,a | b\ny,b\nz,\nw,a||b|\n")
+    path.write_text("text,label\nx,a | b\ny,b\nw,a||b|\n")
     rows, dropped = read_label_sets(path, COLUMNS, separator="|")
     assert rows.label_sets == [("a", "b"), ("b",), ("a", "b")]
-    assert [(row.line, row.reason) for row in dropped] == [(4, "no value for a label (empty)")]
+    assert dropped == []
+
+
+def test_an_empty_cell_among_names_is_no_label_and_na_is_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nx,a|b\ny,\nz,NA\nw, | \n")
+    rows, dropped = read_label_sets(path, COLUMNS, separator="|")
+    assert (rows.texts, rows.label_sets) == (["x", "y", "w"], [("a", "b"), (), ()])
+    assert [(row.line, row.reason) for row in dropped] == [(4, "no value for a label (NA)")]
+
+
+def test_a_column_of_labels_without_any_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nx,\ny,\n")
+    with pytest.raises(DataError, match=r"no row has a label: all cells of label are empty\."):
+        read_label_sets(path, COLUMNS, separator="|")
 
 
 def test_a_name_among_lists_is_refused_with_the_setting_that_splits_it(tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import open_source
 from regard.data.readers.tables import read_pairs
@@ -195,6 +196,21 @@ def test_categories_of_spacy_that_do_not_exclude_each_other_become_lists(source)
     row = '{"text": "a b", "cats": {"POS": 1, "NEW": 0.7}}'
     with pytest.raises(DataError, match=r"spaCy\?  All of each text: .*select\(\.value>=0\.5\)"):
         read_pairs(source([row, row], "f.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("values", "command"),
+    [
+        ('{"a": 1, "b": 0}', "labels: [.labels|to_entries[]|select(.value>=0.5).key]"),
+        ('{"a": true, "b": false}', "labels: [.labels|to_entries[]|select(.value).key]"),
+        ('{"a": 0.75, "b": 0.25}', "label: (.labels|to_entries|max_by(.value).key)"),
+    ],
+)
+def test_a_number_for_each_label_comes_with_the_command_that_makes_labels(source, values, command):
+    row = f'{{"text": "a b", "labels": {values}}}'
+    with pytest.raises(DataError) as raised:
+        read_labeled_texts(source([row, row], "f.jsonl"))
+    assert f": jq -c '{{text, {command}}}' " in str(raised.value)
 
 
 COMMENTS = [f"{i},the meal number {i} was fine,{i % 2},{i % 3 // 2},0" for i in range(20)]

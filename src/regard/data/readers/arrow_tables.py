@@ -72,7 +72,7 @@ def convert_file(name: str, content: bytes | None, form: str, write: WriteLine) 
 
 
 @contextmanager
-def open_table_on_disk(name: str) -> Iterator[tuple[Any, Iterator[Any]]]:
+def open_table_on_disk(name: str) -> Iterator[tuple[Any, Iterable[Any]]]:
     """Open a file of Parquet or Arrow.
 
     A table with bytes, such as images, is read a few rows at a time. It is not mapped into memory:

@@ -10,6 +10,7 @@ import codecs
 import re
 from html.parser import HTMLParser
 
+from regard.data.progress import tracked
 from regard.data.readers.problems import require_readable
 from regard.data.readers.source import DataSource
 from regard.data.readers.suffixes import suffix_of
@@ -27,6 +28,7 @@ _START = re.compile(
 _CHARSET = re.compile(rb"""<meta[^>]*?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _WINDOWS = dict.fromkeys(["ascii", "iso8859-1"], "cp1252")
 _SEARCHED = 4096  # bytes in which the encoding is declared
+_PIECE = 1_000_000  # characters of a line that are parsed at once
 _MARK = b"\xef\xbb\xbf"
 _UNSEEN = frozenset(["script", "style", "title", "template", "noscript", "svg", "math"])
 _WITHIN_LINES = re.compile(
@@ -61,7 +63,9 @@ def read_html(source: DataSource, encoding: str = "utf-8") -> str:
     file = TextFile(source.path, _find_encoding(source.content, encoding), source.content, [])
     parser = _TextParser()
     for _, line in numbered_lines(file):
-        parser.feed(line)
+        pieces = range(0, len(line), _PIECE)  # a page may be one line
+        for start in tracked(pieces, f"reading {source.path}", len(pieces), "MB"):
+            parser.feed(line[start : start + _PIECE])
     parser.close()
     require_readable(file.problems)
     text = parser.text()

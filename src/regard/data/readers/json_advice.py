@@ -12,6 +12,7 @@ SERIES = 'A series? Write one object for each of its times: {"time": "2024-01-31
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # a key that jq takes without quotes
 _OBJECTS = f"An object over several lines?  One a line: jq -c . {_LINES}"
 _SPACE = re.compile(r"\s*")
+_CATEGORIES = ("cats", "labels", "label", "scores", "categories")  # of labels with numbers
 _ANNOTATIONS = ("annotations", "entities", "spans")  # keys of doccano and Prodigy
 _FEW = 3  # keys in a message
 _ROUNDING = 0.01  # of a sum of probabilities
@@ -110,27 +111,36 @@ def advise_list_of_one(fields: dict[str, object], key: str, prefix: str = "") ->
 
 
 def holds_categories(fields: dict[str, object]) -> bool:
-    """Return whether an object has a value for each label under ``cats``, as spaCy writes it."""
-    values = fields.get("cats")
-    return isinstance(values, dict) and holds_numbers(list(values.values()))
+    """Return whether an object has a value for each label under one key, as spaCy's ``cats``."""
+    return bool(_key_of_categories(fields))
+
+
+def _key_of_categories(fields: dict[str, object]) -> str:
+    """Return the key under which an object has a number for each label; empty without one."""
+    values = {key: value for key in _CATEGORIES if isinstance(value := fields.get(key), dict)}
+    return next((key for key, value in values.items() if holds_numbers([*value.values()])), "")
 
 
 def advise_categories(fields: dict[str, object], prefix: str = "") -> str:
-    """Return how the labels of spaCy's categories become a value of their own; else empty.
+    """Return how a number for each label, as of spaCy, becomes a list or a label; else empty.
 
-    Those that exclude each other have values whose sum is 1.
+    Probabilities of labels that exclude each other have a sum of 1. Of 0 and 1 elsewhere the first
+    row does not say whether they do; in a list both can be read.
     """
-    values = fields.get("cats")
-    if not isinstance(values, dict) or not holds_categories(fields):
+    key = _key_of_categories(fields)
+    values = fields.get(key)
+    if not isinstance(values, dict) or "text" not in fields or "label" in fields.keys() - {key}:
         return ""
-    if "text" not in fields or "label" in fields:
-        return ""
-    if abs(sum(value or 0 for value in values.values()) - 1) > _ROUNDING:
-        labels = "[.cats|to_entries[]|select(.value>=0.5).key]"
+    origin = "Labels of spaCy?" if key == "cats" else "A number for each label?"
+    are_flags = key != "cats" and all(value in (0, 1) for value in values.values())
+    if are_flags or abs(sum(value or 0 for value in values.values()) - 1) > _ROUNDING:
+        are_truths = any(isinstance(value, bool) for value in values.values())
+        is_set = ".value" if are_truths else ".value>=0.5"
+        labels = f"[.{key}|to_entries[]|select({is_set}).key]"
         row = _filter(prefix, f"{{text, labels: {labels}}}")
-        return f"Labels of spaCy?  All of each text: jq -c {row} {_LINES}"
-    row = _filter(prefix, "{text, label: (.cats|to_entries|max_by(.value).key)}")
-    return f"Labels of spaCy?  The most likely one of each text: jq -c {row} {_LINES}"
+        return f"{origin}  All of each text: jq -c {row} {_LINES}"
+    row = _filter(prefix, f"{{text, label: (.{key}|to_entries|max_by(.value).key)}}")
+    return f"{origin}  The most likely one of each text: jq -c {row} {_LINES}"
 
 
 def holds_annotations(fields: dict[str, object]) -> bool:

@@ -32,7 +32,9 @@ def read_label_sets(
 ) -> tuple[MultiLabeledTexts, list[DroppedRow]]:
     """Read texts with their labels in one column.
 
-    A row with an empty list has no labels; one with an empty cell was not labeled.
+    A row with an empty list has no labels, and so has one with an empty cell among names between
+    separators, as for ``str.get_dummies`` of pandas and ``MultiLabelBinarizer`` of scikit-learn.
+    Among lists an empty cell was not labeled, and NA never was.
 
     Args:
         data: An open source, or the name of a file; ``-`` is standard input.
@@ -63,6 +65,8 @@ def read_label_sets(
         else:
             rows.append(line, text, labels)
     require_readable(problems)
+    if separator and rows and not any(rows.label_sets):
+        raise DataError(f"{rows.path}: no row has a label: all cells of {columns[1]} are empty.")
     if not rows:
         raise DataError(describe_no_usable_rows(data, dropped, columns))
     return rows, dropped
@@ -113,7 +117,7 @@ def _items_of(cell: str) -> list[str] | None:
 def _labels_of(cell: str, separator: str) -> tuple[str, ...] | None:
     """Return the labels of a cell, each once; None where it has not got a list, nor names."""
     labels = _items_of(cell)
-    if labels is None and separator and not is_missing(cell):
+    if labels is None and separator and (not is_missing(cell) or not cell.strip()):
         labels = list(filter(None, map(str.strip, cell.split(separator))))
     return None if labels is None else tuple(dict.fromkeys(labels))
 

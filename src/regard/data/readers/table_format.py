@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, dropwhile, islice
 from operator import itemgetter
 from typing import NamedTuple
 
 from regard.data.readers import FORMATS, TABLE_READERS
+from regard.data.readers.columns import find_roles
 from regard.data.readers.fasttext import are_fasttext
 from regard.data.readers.json_lists import begins_as_json, record_lines
-from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
+from regard.data.readers.problems import RowProblem
+from regard.data.readers.text_lines import Lines, TextFile, fixed_name, numbered_lines
+from regard.errors import DataError
 
 Records = Iterator[tuple[int, list[str]]]
 """The 1-based line on which each record begins, and its cells."""
@@ -40,7 +45,18 @@ class Table(NamedTuple):
 
 
 def open_table(file: TextFile, suffix: str) -> Table:
-    """Recognize by the first lines how a table is written."""
+    """Return the lines of a table, and how they are written by the first of them.
+
+    Args:
+        file: The table.
+        suffix: Suffix of its name.
+
+    Returns:
+        The lines, with format and separator.
+
+    Raises:
+        DataError: Comments are above the names of its columns.
+    """
     lines = numbered_lines(file)
     file_format = FORMATS.get(suffix, "")
     if file_format in TABLE_READERS.keys() - {"tsv", "csv", "fasttext"}:
@@ -48,7 +64,25 @@ def open_table(file: TextFile, suffix: str) -> Table:
     lines = record_lines(lines, file.name, suffix)
     ahead = list(islice(lines, _NUM_SAMPLED))
     declared = _take_declaration(ahead)
-    return _recognize(chain(ahead, lines), list(map(itemgetter(1), ahead)), suffix, declared)
+    table = _recognize(chain(ahead, lines), list(map(itemgetter(1), ahead)), suffix, declared)
+    if not table.is_json:
+        _refuse_comments(file.name, ahead)
+    return table
+
+
+def _refuse_comments(name: str, ahead: Sequence[tuple[int, str]]) -> None:
+    """Raise DataError where lines such as ``# written on ...`` are above the names of columns."""
+    filled = [(line, text) for line, text in ahead if text.strip()]
+    below = list(dropwhile(lambda row: row[1].startswith("#"), filled))
+    if len(below) in (0, len(filled)):
+        return
+    line, header = below[0]
+    cells = next(csv.reader([header], delimiter=_find_separator([text for _, text in below])))
+    if len(cells) > 1 and find_roles(list(map(str.strip, cells))):
+        first, text = filled[0]
+        reason = "a comment above the names of the columns."
+        remedy = f"Leave it out: tail -n +{line} {shlex.quote(name)} > {fixed_name(name)}"
+        raise DataError(str(RowProblem(name, first, reason, text, remedy)))
 
 
 def read_cells(file: TextFile, suffix: str) -> Records:

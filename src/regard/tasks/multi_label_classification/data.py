@@ -12,6 +12,7 @@ import numpy as np
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_text import COLUMNS, LabeledTexts, describe_contradictions
 from regard.data.labels import SEPARATORS, describe_alike
+from regard.data.listing import pluralize
 from regard.data.multi_labeled_text import (
     MultiLabeledTexts,
     check_labels_occur,
@@ -101,7 +102,7 @@ def read_multi_label_data(options: ReadOptions) -> MultiLabelData:
         dropped=[*dropped, *parts.dropped],
         labels=data.columns[1:] if are_columns else all_labels,
         one_label_remedy=_ONE_COLUMN if are_columns else _SEPARATOR * bool(data.label_separator),
-        notes=tuple(describe_contradictions(texts)),
+        notes=(*describe_contradictions(texts), *_describe_empty_cells(texts, data)),
         read_as=read_as,
     )
 
@@ -181,6 +182,17 @@ def _separator_of(cells: Sequence[str], names: Collection[str]) -> str:
         if parts and parts <= set(names):
             return separator
     return ""
+
+
+def _describe_empty_cells(texts: MultiLabeledTexts, data: DataConfig) -> list[str]:
+    """Return how empty cells among names between separators were read; empty without any."""
+    count = sum(not labels for labels in texts.label_sets) if data.label_separator else 0
+    if not count:
+        return []
+    return [
+        f"{pluralize(count, 'row has', 'rows have')} no name in the cell of labels: read as texts "
+        "without a label.  If nobody labeled them, write NA there: such rows are left out."
+    ]
 
 
 def _contents(data: DataConfig) -> str:
