@@ -113,6 +113,16 @@ def test_information_names_tasks_and_their_commands(t5):
     assert ("translate", None) not in commands
 
 
+def test_information_names_no_task_that_a_folder_was_not_trained_for(t5, tmp_path):
+    folder = t5_folder_without(t5, tmp_path, "translation_en_to_de", "translation_en_to_fr")
+    information, _ = inspect_folder(folder)
+    assert [(step.verb, step.arguments[-1]) for step in information.commands] == [
+        ("summarize", "TEXT"),
+        ("evaluate", "documents.jsonl"),
+        ("train", "documents.jsonl"),
+    ]
+
+
 @pytest.mark.slow
 def test_an_export_has_the_task_that_is_named_or_all_of_them(t5, tmp_path):
     with warnings.catch_warnings():
@@ -142,10 +152,11 @@ def test_the_verbs_export_and_explain_one_task(t5, tmp_path, capsys):
     assert "--context is of a question.  Leave --verb summarize out." in capsys.readouterr().err
 
 
-def t5_folder_without(folder, tmp_path, name):
-    """Copy a folder without one of its tasks."""
+def t5_folder_without(folder, tmp_path, *names):
+    """Copy a folder without some of its tasks."""
     copied = shutil.copytree(folder, tmp_path / "copied")
     fields = json.loads((copied / "config.json").read_text())
-    del fields["task_specific_params"][name]
+    for name in names:
+        del fields["task_specific_params"][name]
     (copied / "config.json").write_text(json.dumps(fields))
     return copied

@@ -23,7 +23,7 @@ from regard.models import Decoder, EncoderDecoder, Model
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
-from regard.tasks import task_of, task_of_published
+from regard.tasks import TASKS, task_named, task_of, task_of_published
 from regard.training.checkpoint import last_saved_step
 
 _CHUNK_BYTES = 1 << 20
@@ -209,6 +209,9 @@ def _commands(task: Task, path: str, names: Sequence[str] = ()) -> list[NextStep
     """Return commands that use the model of a task in a folder, or its tasks by their names."""
     named = [step for name in names if (step := _command_of(name, path)) is not None]
     verbs = {step.verb for step in named}
+    tasks = [task_name for name in names if (task_name := name.partition("_")[0]) in TASKS]
+    if tasks and task.name not in tasks:  # the default, which it was not trained for
+        task = task_named(tasks[0])
     steps = [
         *named,
         *(NextStep("Use", verb, (path, word)) for verb, word in task.verbs if verb not in verbs),

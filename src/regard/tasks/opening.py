@@ -12,7 +12,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.settings.validation import require_path
 from regard.settings.values import DecodingPrecision
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
-from regard.tasks import Predictor, task_of, task_of_published
+from regard.tasks import TASKS, Predictor, task_of, task_of_published
 from regard.training.device import CPU, choose_device, use_threads
 
 if TYPE_CHECKING:
@@ -157,9 +157,14 @@ def _use_of(published: Published, task: Task, name: str | None) -> tuple[Task, R
     config = encoder_decoder_config(published, general, "" if name in (None, general) else name)
     uses = read_uses(published.folder)
     if uses and not config.data.source_prefix:
+        prefixes = ", ".join(repr(fields["prefix"]) for fields in uses.values())
+        names = [name for name in uses if name.partition("_")[0] in TASKS]
+        advice = f"Begin them with it ({prefixes})"
+        if names:
+            advice += f", or name the task: {', '.join(names)}"
         warnings.warn(
             f"{published.folder}: has tasks with a prefix each, and texts are read without one.  "
-            f"Begin them with it, or name the task: {', '.join(uses)}.",
+            f"{advice}.",
             stacklevel=4,
         )
     if config.qa.context_prefix:
