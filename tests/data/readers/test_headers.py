@@ -241,6 +241,17 @@ def test_the_text_next_to_labels_is_the_longest_column():
     assert "`data.columns=3,4`" in advise_labels(rows[0], rows[1:])
 
 
+def test_a_column_of_attributions_is_not_proposed_as_a_text():
+    rows = [(f"text {i}", f"Text {i}", f"CC-BY 2.0 Attribution: a long one, {i}") for i in range(9)]
+    assert advise_columns(["1", "2", "3"], rows) == "Name source and target: `data.columns=1,2`"
+
+
+def test_one_name_for_both_columns_is_refused():
+    assert fault("text,text\na b,c\n", "x.csv") == (
+        'x.csv:1: two columns have the name "text".  Rename one of them.'
+    )
+
+
 def test_numbers_of_columns_are_no_labels_among_numbers():
     rows = [
         (str(i % 2 + 1), f"Title {i} of it", f"this is a rather long text {i}") for i in range(20)

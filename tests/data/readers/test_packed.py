@@ -116,3 +116,10 @@ def test_a_pattern_of_names_is_refused_with_the_folder_that_is_read(tmp_path):
         (tmp_path / f"part-{number}.csv").write_text("text,label\na b,c\n")
     with pytest.raises(DataError, match=r"no such file\.  One file, or their folder, is read"):
         open_source(tmp_path / "part-*.csv")
+
+
+def test_an_archive_that_is_cut_short_is_said_to_be_damaged(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"PK\x03\x04 and the rest is missing")
+    with pytest.raises(DataError, match=r"a\.zip: cannot be unpacked \(.*\)\.  Copy it again\."):
+        open_source(path)

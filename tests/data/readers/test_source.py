@@ -14,7 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from regard.data.readers.shape import inspect_shape
-from regard.data.readers.source import DataSource, as_source, open_file, open_source
+from regard.data.readers.source import (
+    DataSource,
+    as_source,
+    describe_open_error,
+    open_file,
+    open_source,
+)
 from regard.data.readers.text_lines import read_lines
 from regard.errors import ConfigError, DataError, ResourceError
 from regard.runs.text_check import require_texts
@@ -234,6 +240,20 @@ def test_a_folder_lists_its_files_and_has_no_content(tmp_path):
     assert names == ["a/1.png", "b/2.png", "list.txt"]
     with pytest.raises(DataError, match="a directory, not a file"):
         _ = source.content
+
+
+def test_a_file_that_is_a_link_to_nowhere_is_said_to_be_one(tmp_path):
+    (tmp_path / "a.csv").symlink_to("b.csv")
+    with pytest.raises(DataError, match=r"a\.csv: a link to b\.csv, which is not there\.  Fetch"):
+        open_source(tmp_path / "a.csv")
+
+
+def test_a_folder_that_may_not_be_listed_is_named_for_a_file_in_it(tmp_path, monkeypatch):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    monkeypatch.setattr("os.access", lambda path, _: path != folder)
+    text = describe_open_error(str(folder / "config.toml"), PermissionError(13, "denied"))
+    assert text == f"{folder}: no permission to list it.  Allow it: chmod u+rx {folder}"
 
 
 def test_links_in_a_circle_are_not_followed_and_links_to_elsewhere_are_once(tmp_path):

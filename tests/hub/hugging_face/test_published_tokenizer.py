@@ -197,6 +197,12 @@ def test_a_folder_without_a_tokenizer_raises_in_methods_of_text_alone(tmp_path):
         )
 
 
+def test_a_tokenizer_file_of_a_newer_version_is_not_called_damaged(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "New"}}')
+    with pytest.raises(WeightsError, match=r"not read by tokenizers [\d.]+, .* -U tokenizers$"):
+        read_tokenizer(tmp_path)
+
+
 def test_a_damaged_tokenizer_file_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(WeightsError) as caught:

@@ -26,6 +26,7 @@ _NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 
 _MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
 _MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
 _FLAGS = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"})
+_LICENSE = re.compile(r"CC[- ](?:BY|0)|CC0|Public Domain", re.IGNORECASE)
 _NUM_NAMED = 3  # columns of 0 and 1 in a message
 _TASKS = {  # by the roles of columns that are for it alone
     ("text", "label"): "Texts with labels are for `task=classification`",
@@ -250,12 +251,18 @@ def _longest_column(
 
 def _by_length(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[int]:
     """Return the indices of columns, those with the longest texts first."""
-    widths = [
-        sum(len(cells[index]) for cells in below if index < len(cells))
-        for index in range(len(names))
-    ]
+    columns = [[cells[i] for cells in below if i < len(cells)] for i in range(len(names))]
+    widths = [sum(map(len, column)) for column in columns]
     # The index of pandas has no name, by which it could be read.
-    return sorted(range(len(names)), key=lambda i: (not names[i], -widths[i]))
+    return sorted(
+        range(len(names)), key=lambda i: (not names[i], _are_licenses(columns[i]), -widths[i])
+    )
+
+
+def _are_licenses(cells: Sequence[str]) -> bool:
+    """Return whether a column says who wrote the texts and under which license, as Tatoeba's."""
+    filled = list(filter(None, cells))
+    return bool(filled) and all(map(_LICENSE.match, filled))
 
 
 def find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:

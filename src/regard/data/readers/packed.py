@@ -68,11 +68,13 @@ def _find_only_file(name: str, content: bytes) -> Packing | None:
     """Return the only file of a ZIP archive; None for a document, which is one, too, or damaged.
 
     Raises:
-        DataError: It has several files, or none, or needs a password.
+        DataError: It has several files, or none, or needs a password, or is damaged by its name.
     """
     try:
         archive = ZipFile(BytesIO(content))
-    except BadZipFile:
+    except BadZipFile as error:
+        if name.lower().endswith(".zip"):
+            raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
         return None
     try:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]

@@ -280,7 +280,9 @@ def describe_folder_as_file() -> str:
 def describe_open_error(name: str, error: OSError | ValueError) -> str:
     """Return why a file cannot be opened, or a folder listed, and a remedy."""
     path = Path(name)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        cause = f"a link to {path.readlink()}, which is not there.  Fetch that file."
+    elif isinstance(error, FileNotFoundError | NotADirectoryError):
         siblings: dict[str, str] = {}
         with suppress(OSError):
             siblings = {sibling.name: str(sibling) for sibling in path.parent.iterdir()}
@@ -292,8 +294,9 @@ def describe_open_error(name: str, error: OSError | ValueError) -> str:
         if fnmatch.filter(siblings, path.name):
             remedy = f"  One file, or their folder, is read: {shlex.quote(str(path.parent))}"
         cause = f"no such file.{remedy}"
-    elif isinstance(error, PermissionError) and path.is_dir():
-        cause = f"no permission to list it.  Allow it: chmod u+rx {shlex.quote(str(path))}"
+    elif isinstance(error, PermissionError) and (folder := _closed_folder(path)) is not None:
+        name = str(folder)
+        cause = f"no permission to list it.  Allow it: chmod u+rx {shlex.quote(name)}"
     elif isinstance(error, IsADirectoryError):
         cause = describe_folder_as_file()
     elif isinstance(error, PermissionError):
@@ -301,6 +304,15 @@ def describe_open_error(name: str, error: OSError | ValueError) -> str:
     else:
         cause = f"cannot be opened ({getattr(error, 'strerror', None) or error})."
     return f"{name}: {cause}"
+
+
+def _closed_folder(path: Path) -> Path | None:
+    """Return the folder that may not be listed: the path itself, or the first of those above it."""
+    if os.path.isdir(path):  # noqa: PTH112 - which raises nothing
+        return path
+    return next(
+        (one for one in reversed(path.parents) if not os.access(one, os.R_OK | os.X_OK)), None
+    )
 
 
 def _read_file(name: str, kind: int | None) -> bytes:

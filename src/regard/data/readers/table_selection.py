@@ -10,7 +10,12 @@ from typing import NamedTuple
 from regard.data.dropped_rows import DroppedRow
 from regard.data.listing import list_first
 from regard.data.readers.annotation_marks import find_marks, keep_row
-from regard.data.readers.columns import describe_missing, find_column, find_pair_or_usual
+from regard.data.readers.columns import (
+    describe_missing,
+    find_column,
+    find_pair_or_usual,
+    is_column_name,
+)
 from regard.data.readers.headers import (
     advise_columns,
     advise_labels,
@@ -87,6 +92,9 @@ def take_pair_header(
     if pair := columns or find_header(names, is_csv=table.is_csv, roles=roles):
         del ahead[0]
         return _select(file, line, names, pair)
+    if table.is_csv and len(set(names)) == 1 < len(names) and is_column_name(names[0]):
+        refuse_repeated(file, line, names)
+        return None
     if looks_like_header(names, below, is_csv=table.is_csv):
         remedy = advise_columns(names, below, roles)
         file.refuse(line, f"columns seen: {_list_names(names)}.", remedy=remedy)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,23 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     return specials | settings if "added_tokens_decoder" in settings else settings | specials
 
 
+def _describe_unread(text: str, error: Exception) -> str:
+    """Return why ``tokenizer.json`` cannot be read: damaged, or of another version of the package.
+
+    What newer versions write has parts that older ones call data of no variant.
+    """
+    try:
+        is_tokenizer = "model" in json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        is_tokenizer = False
+    if not is_tokenizer:
+        return f"not a tokenizer file ({error})."
+    return (
+        f"not read by tokenizers {version('tokenizers')}, which is installed ({error}).  Of a newer "
+        "version?  Install that: pip install -U tokenizers"
+    )
+
+
 def _read_backend(folder: Path, settings: Mapping[str, Any], name: str) -> Backend | None:
     """Read ``tokenizer.json``, or else a vocabulary by its class; None where there is neither."""
     path = folder / TOKENIZER
@@ -343,7 +361,7 @@ def _read_backend(folder: Path, settings: Mapping[str, Any], name: str) -> Backe
         try:
             return Backend.from_str(text)
         except Exception as error:
-            raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
+            raise WeightsError(f"{path}: {_describe_unread(text, error)}") from error
     if (folder / WORD_PIECES).is_file():
         check_class_of_file(folder / WORD_PIECES, name)
         return word_piece_tokenizer(folder / WORD_PIECES, settings)
