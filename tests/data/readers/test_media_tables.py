@@ -161,6 +161,40 @@ def test_a_table_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
     assert source.sha256 == file_hash(path)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pyarrow.large_binary(),
+        pyarrow.binary_view(),
+        pyarrow.binary(77),
+        pyarrow.dictionary(pyarrow.int32(), pyarrow.binary()),
+    ],
+    ids=str,
+)
+def test_images_are_bytes_of_any_type(kind, tmp_path):
+    contents = [png(number)[:77].ljust(77, b"\0") for number in range(8)]
+    cells = (
+        pyarrow.array(contents, pyarrow.binary()).cast(kind)
+        if (pyarrow.types.is_dictionary(kind))
+        else pyarrow.array(contents, kind)
+    )
+    labels = [[NAMES[number % 2]] for number in range(8)]
+    parquet.write_table(pyarrow.table({"image": cells, "label": labels}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    rows = read_media_rows(source, media_columns(source))
+    assert [(row.label, row.file.content) for row in rows] == [
+        (label, content) for (label,), content in zip(labels, contents, strict=True)
+    ]
+
+
+def test_several_labels_of_an_image_are_refused(tmp_path):
+    table = pyarrow.table({"image": [png(1)], "label": [["cat", "dog"]]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r'a\.parquet:1: "label" has 2 values, "cat, dog", one exp'):
+        list(read_media_rows(source, media_columns(source)))
+
+
 def test_a_table_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "pets.parquet", list(map(png, range(8))))
     hash_file = hashlib.file_digest

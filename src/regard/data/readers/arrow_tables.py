@@ -199,14 +199,18 @@ def _open(source: Any, form: str) -> _OpenTable:
 
 def _rows_at_once(schema: Any) -> int:
     """Return how many rows are in memory at a time: few where a column may hold files."""
+    return _ROWS_OF_FILES if any(map(_may_hold_files, schema.types)) else _ROWS_AT_ONCE
+
+
+def _may_hold_files(kind: Any) -> bool:
+    """Return whether values of a type are bytes, or objects that have some."""
     types = import_module("pyarrow").types
-
-    def has_bytes(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return any(has_bytes(kind.field(i).type) for i in range(kind.num_fields))
-        return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-
-    return _ROWS_OF_FILES if any(map(has_bytes, schema.types)) else _ROWS_AT_ONCE
+    if types.is_struct(kind):
+        return any(_may_hold_files(kind.field(i).type) for i in range(kind.num_fields))
+    if types.is_dictionary(kind):
+        return _may_hold_files(kind.value_type)
+    tests = (types.is_binary, types.is_large_binary, types.is_binary_view)
+    return types.is_fixed_size_binary(kind) or any(test(kind) for test in tests)
 
 
 def _convert(name: str, table: _OpenTable, write: WriteLine) -> ConvertedRows:
@@ -271,9 +275,7 @@ def _slices(batches: Iterable[Any], num_rows: int) -> Iterator[Any]:
 
 
 def _first_value(array: Any) -> object:
-    """Return the first value of an array of bytes or objects; None of another one."""
-    types = import_module("pyarrow").types
-    kind = array.type
-    if not (types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind)):
+    """Return the first value of an array of bytes or objects with bytes; None of another one."""
+    if not _may_hold_files(array.type):
         return None
     return next((value.as_py() for value in array if value.is_valid), None)

@@ -15,7 +15,7 @@ from regard.data.readers.arrow_tables import open_table_on_disk
 from regard.data.readers.arrow_values import ArrowColumn, read_label_names
 from regard.data.readers.columns import describe_missing, find_column
 from regard.data.readers.embedded_file import EmbeddedFile
-from regard.data.readers.json_lines import json_fields
+from regard.data.readers.json_lines import describe_several, json_fields, only_item
 from regard.data.readers.source import DataSource
 from regard.errors import DataError
 
@@ -109,27 +109,42 @@ def _find_label(source: DataSource, names: Sequence[str]) -> str:
 
 
 def read_media_rows(source: DataSource, columns: MediaColumns) -> Iterator[MediaRow]:
-    """Yield the rows of a table, read from its files again.
+    """Yield the rows of a table, read from its files again; where labels are read, those with one.
 
     Args:
         source: A table for which `has_media` is true.
         columns: The columns that are read.
 
     Yields:
-        Every row.
+        The rows.
 
     Raises:
-        DataError: A file cannot be read any more, or a row has no bytes.
+        DataError: A file cannot be read any more, or a row has no bytes, or several labels.
     """
     assert source.table is not None
     for path in _files_of(source):
         name = Path(path).relative_to(source.path) if source.table.files else ""
         with open_table_on_disk(path) as (schema, batches):
-            for row, (label, content) in enumerate(_cells(path, schema, batches, columns), 1):
+            for row, (value, content) in enumerate(_cells(path, schema, batches, columns), 1):
+                label = _label_of(value, columns.label, f"{path}:{row}")
+                if columns.label and not label:
+                    continue
                 where = f"{path}:{row}: column {columns.media}"
                 location = f"{name}:{row}" if name else f"row {row:,}"
                 file = EmbeddedFile(where, content_of(content, where), source.path)
-                yield MediaRow(location, "" if label is None else str(label), file)
+                yield MediaRow(location, label, file)
+
+
+def _label_of(value: object, column: str, location: str) -> str:
+    """Return the label in a cell, maybe that of a list of one; empty where there is none.
+
+    Raises:
+        DataError: There are several.
+    """
+    label = only_item(value)
+    if isinstance(label, list):
+        raise DataError(f"{location}: {describe_several(column, list(map(str, label)))}")
+    return "" if label is None else str(label)
 
 
 def _cells(

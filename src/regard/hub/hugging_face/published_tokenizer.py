@@ -347,8 +347,8 @@ def _describe_unread(text: str, error: Exception) -> str:
     if not is_tokenizer:
         return f"not a tokenizer file ({error})."
     return (
-        f"not read by tokenizers {version('tokenizers')}, which is installed ({error}).  Of a newer "
-        "version?  Install that: pip install -U tokenizers"
+        f"not read by tokenizers {version('tokenizers')}, which is installed ({error}).  "
+        "Of a newer version?  Install that: pip install -U tokenizers"
     )
 
 

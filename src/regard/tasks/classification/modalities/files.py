@@ -78,10 +78,9 @@ def read_labeled_rows(
 
     def labeled_files_of_rows() -> Iterator[FileLike]:
         for row in read_media_rows(source, media_columns(source, data.columns)):
-            if row.label:
-                labels.append(row.label)
-                locations.append(row.location)
-                yield row.file
+            labels.append(row.label)
+            locations.append(row.location)
+            yield row.file
 
     values, num_frames = _read_inputs(labeled_files_of_rows(), read, count_rows(source))
     if not values:

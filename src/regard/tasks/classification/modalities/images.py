@@ -241,11 +241,14 @@ def _sizes_in_table(source: DataSource, data: DataConfig) -> list[ImageSize]:
     """Return the sizes of the images of a table; those that cannot be read are named later.
 
     Raises:
-        DataError: None can be read.
+        DataError: None can be read, or none has a label.
     """
     sizes = []
     for row in read_media_rows(source, media_columns(source, data.columns)):
         with suppress(DataError):
             sizes.append(read_image_size(row.file))
     num_files = min(MOST_HEADERS, count_rows(source))
-    return sizes or read_each(first_files(source, data), read_image_size, num_files)
+    sizes = sizes or read_each(first_files(source, data), read_image_size, num_files)
+    if not sizes:
+        raise DataError(f"{source.path}: no row has a label.")
+    return sizes
