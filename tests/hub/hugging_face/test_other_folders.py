@@ -77,6 +77,33 @@ def test_weights_for_another_library_are_named_for_it(name, library, has_config,
     assert text.endswith("Take the original folder, with config.json and .safetensors.")
 
 
+@pytest.mark.parametrize(
+    ("files", "program"),
+    [
+        (("dict.en.txt", "model.pt"), "fairseq"),
+        (("model_step_1000.pt",), "OpenNMT"),
+        (("model.npz",), "Marian"),
+        (("config.cfg", "meta.json"), "spaCy"),
+        (("model.bin",), "fastText"),
+    ],
+)
+def test_a_model_of_another_program_is_named_for_it(files, program, tmp_path):
+    for name in files:
+        (tmp_path / name).write_bytes(b"\xba\x16\x4f\x2f and so on")
+    assert message(tmp_path) == (
+        f"{tmp_path}: a model of {program} ({', '.join(files)}), which is not read here.  Take a "
+        "folder of transformers, with config.json and .safetensors, or train one of your own."
+    )
+
+
+def test_a_pickle_without_a_configuration_is_named(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"PK")
+    assert message(tmp_path) == (
+        f"{tmp_path}: has weights.pth, a pickle, and no config.json, which says what the model is."
+        "  Take the original folder, with config.json and .safetensors."
+    )
+
+
 def test_a_folder_for_ctranslate2_is_named_for_it(tmp_path):
     for name in ("model.bin", "shared_vocabulary.json"):
         (tmp_path / name).write_text("")

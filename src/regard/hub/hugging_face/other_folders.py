@@ -38,11 +38,21 @@ _LIBRARIES = {
     "tf_model.h5": "TensorFlow",
     ".h5": "TensorFlow",
     ".ckpt.index": "TensorFlow",
+    "saved_model.pb": "TensorFlow",
     "flax_model.msgpack": "JAX",
     ".msgpack": "JAX",
     ".onnx": "ONNX",
     "openvino_model.xml": "OpenVINO",
 }
+# Files of a model of another program, all of which it has.
+_PROGRAMS = (
+    ("fairseq", ("dict.*.txt", "*.pt")),
+    ("OpenNMT", ("*_step_*.pt",)),
+    ("Marian", ("*.npz",)),
+    ("spaCy", ("config.cfg", "meta.json")),
+    ("fastText", ("*.ftz",)),
+)
+_FASTTEXT = b"\xba\x16\x4f\x2f"  # how its .bin begin
 # Endings of the names of scales, packed numbers and so on (GPTQ, AWQ, bitsandbytes, FP8).
 _QUANTIZED = (
     *(".qweight", ".qzeros", ".g_idx", ".SCB", ".absmax", ".quant_map"),
@@ -100,7 +110,34 @@ def describe_folder(path: Path) -> str:
             f"{path}/{HF_CONFIG}: has no model_type, which says what the model is.  Write it "
             'there, such as "model_type": "bert".'
         )
-    return _describe_library(path, f"{path}: has a model")
+    return _describe_program(path) or _describe_library(path, f"{path}: has a model")
+
+
+def _describe_program(path: Path) -> str:
+    """Return of which other program a folder without ``config.json`` has a model; else empty."""
+    for program, patterns in _PROGRAMS:
+        files = [_names(path, pattern)[:1] for pattern in patterns]
+        if all(files):
+            return _describe_other_model(path, program, [name for names in files for name in names])
+    pickles = [name for name in _names(path, "*") if _is_pickle(name) and (path / name).is_file()]
+    for name in pickles:
+        with (path / name).open("rb") as stream:
+            if stream.read(len(_FASTTEXT)) == _FASTTEXT:
+                return _describe_other_model(path, "fastText", [name])
+    if not pickles:
+        return ""
+    return (
+        f"{path}: has {cut_list(pickles)}, a pickle, and no {HF_CONFIG}, which says what the model "
+        f"is.  {_ORIGINAL}"
+    )
+
+
+def _describe_other_model(path: Path, program: str, files: list[str]) -> str:
+    """Return that a folder has a model of another program, by some of its files."""
+    return (
+        f"{path}: a model of {program} ({cut_list(files)}), which is not read here.  Take a folder "
+        f"of transformers, with {HF_CONFIG} and .safetensors, or train one of your own."
+    )
 
 
 _ORIGINAL = f"Take the original folder, with {HF_CONFIG} and .safetensors."
