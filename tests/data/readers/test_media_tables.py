@@ -102,7 +102,7 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path):
     labels = [0, 1, -1, None, *(i % 2 for i in range(16))]
     data = dataset(write(tmp_path / "a.parquet", [png(i) for i in range(20)], labels), Images())
     assert sum(data.sizes) == 18
-    assert "2 rows have no label: left out." in data.notes
+    assert "2 rows have no label, or no image: left out." in data.notes
     unlabeled = write(tmp_path / "b.parquet", [png(1)], [-1])
     with pytest.raises(DataError, match="no row has a label"):
         dataset(unlabeled, Images())
@@ -116,6 +116,16 @@ def test_files_that_cannot_be_read_are_named_with_file_and_row(tmp_path):
         dataset(path, Images())
     assert "2 of 8 files cannot be read" in str(caught.value)
     assert f'write_media(*sys.argv[1:])" {path} files' in str(caught.value)
+
+
+@pytest.mark.parametrize("nothing", [None, {"bytes": None, "path": None}], ids=str)
+def test_rows_without_an_image_are_left_out_and_counted(nothing, tmp_path):
+    cells = [{"bytes": png(number), "path": None} for number in range(20)]
+    table = pyarrow.table({"image": [nothing, *cells], "label": ["cat", *["dog", "cat"] * 10]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    data = dataset(tmp_path / "a.parquet", Images())
+    assert len(values_of(data)) == 20
+    assert "1 row has no label, or no image: left out." in data.notes
 
 
 def test_a_row_without_bytes_and_a_recording_of_another_format_are_refused(tmp_path):

@@ -109,7 +109,9 @@ def _find_label(source: DataSource, names: Sequence[str]) -> str:
 
 
 def read_media_rows(source: DataSource, columns: MediaColumns) -> Iterator[MediaRow]:
-    """Yield the rows of a table, read from its files again; where labels are read, those with one.
+    """Yield the rows of a table, read from its files again.
+
+    Where labels are read, rows without a label, or without an image or recording, are left out.
 
     Args:
         source: A table for which `has_media` is true.
@@ -127,12 +129,17 @@ def read_media_rows(source: DataSource, columns: MediaColumns) -> Iterator[Media
         with open_table_on_disk(path) as (schema, batches):
             for row, (value, content) in enumerate(_cells(path, schema, batches, columns), 1):
                 label = _label_of(value, columns.label, f"{path}:{row}")
-                if columns.label and not label:
+                if columns.label and not (label and _has_content(content)):
                     continue
                 where = f"{path}:{row}: column {columns.media}"
                 location = f"{name}:{row}" if name else f"row {row:,}"
                 file = EmbeddedFile(where, content_of(content, where), source.path)
                 yield MediaRow(location, label, file)
+
+
+def _has_content(value: object) -> bool:
+    """Return whether a cell has a file, here or elsewhere; an object with nothing has none."""
+    return any(value.values()) if isinstance(value, dict) else value is not None
 
 
 def _label_of(value: object, column: str, location: str) -> str:

@@ -191,7 +191,8 @@ def _describe_unread(source: DataSource, modality: Modality, num_labeled: int) -
     num_left_out = count_rows(source) - num_labeled if has_media(source) else 0
     if not num_left_out:
         return []
-    return [f"{pluralize(num_left_out, 'row has', 'rows have')} no label: left out."]
+    thing = modality.unit.removesuffix("s")
+    return [f"{pluralize(num_left_out, 'row has', 'rows have')} no label, or no {thing}: left out."]
 
 
 def _describe_reading(
