@@ -34,6 +34,18 @@ def test_a_comment_above_a_header_is_refused_with_the_command_that_leaves_it_out
     )
 
 
+def test_a_title_above_a_header_is_refused_with_the_command_that_leaves_it_out():
+    assert fault("Report; 2024\n\nsource,target\na,b\n", "pairs.csv") == (
+        'pairs.csv:1: a text above the names of the columns.  "Report; 2024"  '
+        "Leave it out: tail -n +3 pairs.csv > fixed.csv"
+    )
+
+
+@pytest.mark.parametrize("header", ["#source,target", "# source,target"])
+def test_a_header_may_begin_with_a_hash(header):
+    assert read(f"{header}\na,b\n", "pairs.csv") == [("a", "b")]
+
+
 def test_a_text_that_begins_with_a_hash_is_no_comment():
     assert read("#one\tb\n#two\tc\nthree\td\n", "pairs.tsv") == [
         ("#one", "b"),

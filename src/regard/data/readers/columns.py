@@ -74,12 +74,14 @@ _QUALIFIER = re.compile(r" ?\([^()]*\)$| (?:text|sentence|segment|string)s?$|^(?
 def fold_name(name: str) -> str:
     """Return one form for the names of columns that mean the same; a long text stays as it is.
 
-    >>> fold_name(" Source_Text "), fold_name("label")
+    A header that begins with ``#``, as NumPy writes it, has it before its first name.
+
+    >>> fold_name(" Source_Text "), fold_name("# label")
     ('source text', 'label')
     """
     if len(name) > _MAX_NAME_LENGTH:
         return name
-    return re.sub(r"[\s_-]+", " ", name.strip().casefold())
+    return re.sub(r"[\s_-]+", " ", name.strip().removeprefix("#").strip().casefold())
 
 
 def find_column(names: Sequence[str], column: str) -> str | None:

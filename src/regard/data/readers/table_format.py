@@ -6,7 +6,7 @@ import csv
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, dropwhile, islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ TableReader = Callable[[TextFile, Lines, str], Records]
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+_MOST_ABOVE = 8  # lines above the names of columns
 _NUM_SAMPLED = 20  # lines by which separators are recognized
 
 
@@ -71,18 +72,22 @@ def open_table(file: TextFile, suffix: str) -> Table:
 
 
 def _refuse_comments(name: str, ahead: Sequence[tuple[int, str]]) -> None:
-    """Raise DataError where lines such as ``# written on ...`` are above the names of columns."""
+    """Raise DataError where comments or a title are above the names of columns."""
     filled = [(line, text) for line, text in ahead if text.strip()]
-    below = list(dropwhile(lambda row: row[1].startswith("#"), filled))
-    if len(below) in (0, len(filled)):
-        return
-    line, header = below[0]
-    cells = next(csv.reader([header], delimiter=_find_separator([text for _, text in below])))
-    if len(cells) > 1 and find_roles(list(map(str.strip, cells))):
-        first, text = filled[0]
-        reason = "a comment above the names of the columns."
-        remedy = f"Leave it out: tail -n +{line} {shlex.quote(name)} > {fixed_name(name)}"
-        raise DataError(str(RowProblem(name, first, reason, text, remedy)))
+    for index, (line, _) in enumerate(filled[1 : 1 + _MOST_ABOVE], 1):
+        separator = _find_separator([text for _, text in filled[index:]])
+        above = [text for _, text in filled[:index]]
+        are_comments = all(text.startswith("#") for text in above)
+        if not are_comments and any(separator in text for text in above):
+            return
+        cells = next(csv.reader([filled[index][1]], delimiter=separator))
+        roles = find_roles(list(map(str.strip, cells)))
+        if len(cells) > 1 and len(roles) > (0 if are_comments else 1):
+            first, text = filled[0]
+            what = "a comment" if are_comments else "a text"
+            reason = f"{what} above the names of the columns."
+            remedy = f"Leave it out: tail -n +{line} {shlex.quote(name)} > {fixed_name(name)}"
+            raise DataError(str(RowProblem(name, first, reason, text, remedy)))
 
 
 def read_cells(file: TextFile, suffix: str) -> Records:
